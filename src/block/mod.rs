@@ -1,0 +1,100 @@
+//! Random access to disks: anything with a size, bytes at offsets, and knowledge of where data lies.
+//!
+//! ```text
+//!   FileDevice (sparse host file)   image readers (qcow2, …)
+//!              \                     /
+//!               Arc<dyn BlockDevice>          read-only base, never written
+//!                        |
+//!                     Overlay                 copy-on-write edits, fork()
+//!                        |
+//!                     Window                  one partition, bounds-checked
+//! ```
+//!
+//! Offsets and lengths are bytes, counted from the start of the device.
+
+mod file;
+mod memory;
+mod window;
+
+pub use file::FileDevice;
+pub use memory::MemoryDevice;
+pub use window::Window;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// What a stretch of a device holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtentKind {
+    /// Bytes that must be read to be known.
+    Data,
+    /// Reads as zeroes without being read: a hole, an unallocated cluster.
+    Zero,
+}
+
+/// A stretch of one kind, from the offset asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// What it holds.
+    pub kind: ExtentKind,
+    /// Its length in bytes from the offset asked for, never 0.
+    pub len: u64,
+}
+
+/// A readable device. Reads are positional and may come from any thread.
+pub trait BlockDevice: Debug + Send + Sync {
+    /// Size in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `buf` from `offset`; a range beyond the end is an error and reads nothing.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// The extent that begins at `offset` (below [`size`](Self::size)); it may end before its neighbour changes kind.
+    fn extent_at(&self, offset: u64) -> Result<Extent>;
+}
+
+/// A writable device, synchronised inside: writes come through `&self` so that windows can share it.
+pub trait BlockDeviceMut: BlockDevice {
+    /// Writes all of `buf` at `offset`; a range beyond the end is an error and writes nothing.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()>;
+
+    /// Makes `len` bytes from `offset` read as zeroes, as a hole where the device can.
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()>;
+}
+
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<D: BlockDevice + ?Sized> BlockDevice for $pointer {
+            fn size(&self) -> u64 {
+                (**self).size()
+            }
+            fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+                (**self).read_at(offset, buf)
+            }
+            fn extent_at(&self, offset: u64) -> Result<Extent> {
+                (**self).extent_at(offset)
+            }
+        }
+        impl<D: BlockDeviceMut + ?Sized> BlockDeviceMut for $pointer {
+            fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+                (**self).write_at(offset, buf)
+            }
+            fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+                (**self).write_zeroes(offset, len)
+            }
+        }
+    )*};
+}
+forward!(&D, Arc<D>, Box<D>);
+
+/// Checks that `len` bytes at `offset` lie on a device of `size` bytes, and returns where they end.
+pub(crate) fn check_range(offset: u64, len: u64, size: u64) -> Result<u64> {
+    offset.checked_add(len).filter(|&end| end <= size).ok_or_else(|| {
+        Error::corrupt(format!(
+            "{len} bytes at offset {offset} lie beyond the end of a device of {size} bytes"
+        ))
+        .with_hint("the image is cut short or its metadata points outside it; compare its size and checksum with the original's")
+    })
+}

@@ -1,0 +1,1 @@
+//! Compressed streams, read and written in parallel: the hot path.

@@ -1,0 +1,95 @@
+//! Filesystems inside an image, read and edited in-process.
+//!
+//! Every filesystem speaks through [`FileSystem`] and, where it can be edited, [`FileSystemMut`]. Paths name entries
+//! exactly: no operation follows a symlink; [`resolve`] does that on top, inside the filesystem's own root only.
+
+mod path;
+mod types;
+mod walk;
+
+pub use path::FsPath;
+pub use types::{Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Timestamp, Xattr};
+pub use walk::{Entry, exists, read_file, resolve, walk};
+
+use std::io::Read;
+
+use crate::error::Result;
+
+/// A filesystem that can be read. Times, modes and names come back exactly as stored.
+pub trait FileSystem: Send {
+    /// Which filesystem it is.
+    fn kind(&self) -> FsKind;
+
+    /// The volume label, empty where there is none.
+    fn label(&self) -> Result<Vec<u8>>;
+
+    /// Bytes and inodes, total and free.
+    fn capacity(&self) -> Result<Capacity>;
+
+    /// The entry itself, a symlink not followed. A missing entry is [`crate::ErrorKind::NotFound`].
+    fn metadata(&self, path: &FsPath) -> Result<Metadata>;
+
+    /// The entries of a directory without `.` and `..`, sorted by name.
+    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>>;
+
+    /// The target of a symlink.
+    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>>;
+
+    /// Opens a regular file for positional reading.
+    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>>;
+
+    /// Extended attributes with their full names (`user.mime_type`), sorted by name.
+    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>>;
+}
+
+/// An open file of a [`FileSystem`].
+pub trait FileRead {
+    /// Its length in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `buf` from `offset`; a range beyond the end is an error. Holes read as zeroes.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+}
+
+/// A filesystem that can be edited. Changes may be held back until [`commit`](Self::commit).
+///
+/// Parents must exist. An existing entry is an error unless the method says otherwise.
+/// A method that fails leaves the filesystem as a whole unusable for writing: the caller drops it and its overlay.
+pub trait FileSystemMut: FileSystem {
+    /// This filesystem for reading (the edits so far are seen).
+    fn as_read(&self) -> &dyn FileSystem;
+
+    /// Creates an empty directory.
+    fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()>;
+
+    /// Creates a regular file, or replaces one's content and attributes, with exactly `size` bytes of `content`.
+    /// Fewer or more bytes are an error.
+    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()>;
+
+    /// Creates a symlink.
+    fn symlink(&mut self, path: &FsPath, target: &[u8], attributes: &Attributes) -> Result<()>;
+
+    /// Creates `path` as another name of `existing`, which is not a directory.
+    fn hard_link(&mut self, existing: &FsPath, path: &FsPath) -> Result<()>;
+
+    /// Creates a device node, fifo or socket; `device` is (major, minor), (0, 0) for the latter two.
+    fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()>;
+
+    /// Changes the fields that are given.
+    fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()>;
+
+    /// Sets or replaces one extended attribute.
+    fn set_xattr(&mut self, path: &FsPath, name: &[u8], value: &[u8]) -> Result<()>;
+
+    /// Removes one extended attribute; a missing one is [`crate::ErrorKind::NotFound`].
+    fn remove_xattr(&mut self, path: &FsPath, name: &[u8]) -> Result<()>;
+
+    /// Moves an entry; an existing `to` that is not a directory is replaced.
+    fn rename(&mut self, from: &FsPath, to: &FsPath) -> Result<()>;
+
+    /// Removes an entry; a directory must be empty.
+    fn remove(&mut self, path: &FsPath) -> Result<()>;
+
+    /// Writes everything held back, leaving a filesystem that its checker calls clean.
+    fn commit(&mut self) -> Result<()>;
+}

@@ -1,0 +1,1 @@
+//! Disk image formats: what is detected, opened and written.

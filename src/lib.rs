@@ -1,0 +1,27 @@
+//! flatbake bakes Flatcar Container Linux disk images offline.
+//!
+//! ```text
+//!  base image (never written)          edits                        outputs (each appears only when whole)
+//!  .bin | .bin.bz2                ┌─────────────────┐
+//!        │                   ──▶  │ Overlay (CoW)   │ ──▶ one streaming pass ──▶ raw, qcow2
+//!        │                        │  P1 FAT   ESP   │
+//!        └─ one sparse scratch    │  P6 OEM         │     rayon-parallel compression is the hot path
+//!           decode, cached by     │  P9 ext4  ROOT  │
+//!           sha256                └─────────────────┘
+//! ```
+//!
+//! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → flatcar → bake → cli`.
+
+pub mod bake;
+pub mod block;
+pub mod bytes;
+pub mod codec;
+mod error;
+pub mod flatcar;
+pub mod fs;
+pub mod image;
+pub mod partition;
+mod progress;
+
+pub use error::{Error, ErrorKind, Result, ResultExt, from_io};
+pub use progress::{NoProgress, Progress};

@@ -1,0 +1,1 @@
+//! Partition tables: GPT with its protective or hybrid MBR.
