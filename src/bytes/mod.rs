@@ -71,6 +71,11 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Whether every byte is zero. Stops at the first chunk that is not.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(512).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+}
+
 /// `value` rounded up to a multiple of `align` (not 0); `None` on overflow.
 pub fn align_up(value: u64, align: u64) -> Option<u64> {
     value.checked_next_multiple_of(align)
@@ -97,6 +102,17 @@ mod tests {
         assert_eq!(fields.be32(0).unwrap(), 0x0102_0304);
         assert!(fields.le32(2).unwrap_err().to_string().contains("test header is cut short"));
         assert!(fields.slice(usize::MAX, 2).is_err());
+    }
+
+    #[test]
+    fn one_byte_that_is_not_zero_is_seen() {
+        let mut bytes = vec![0; 1500];
+        assert!(is_zero(&bytes) && is_zero(&[]));
+        for at in [0, 511, 512, 1499] {
+            bytes[at] = 1;
+            assert!(!is_zero(&bytes), "byte {at}");
+            bytes[at] = 0;
+        }
     }
 
     #[test]
