@@ -37,7 +37,7 @@ const BLOCKS: u32 = 16;
 const CHUNK: u64 = BLOCK * 16;
 /// How far [`Overlay::extent_at`] looks for more of the same kind: far enough that walking a disk takes few calls,
 /// near enough that one call stays cheap on a disk with scattered changes.
-const EXTENT_CAP: u64 = 32 << 20;
+const EXTENT_CAP: u64 = 16 << 20;
 /// The largest device: beyond it there is no file offset, and sums of offsets could overflow.
 const MAX_SIZE: u64 = i64::MAX.unsigned_abs();
 

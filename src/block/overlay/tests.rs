@@ -186,7 +186,7 @@ fn extents_of_the_base_are_merged_and_passed_through() {
     overlay.write_at(1 << 20, &vec![1; 1 << 20]).unwrap();
     assert_eq!(overlay.extent_at(5).unwrap(), Extent { kind: ExtentKind::Data, len: (3 << 20) - 5 });
     overlay.grow(100 << 20).unwrap();
-    assert_eq!(overlay.extent_at(7 << 20).unwrap().len, (32 << 20), "up to the cap");
+    assert_eq!(overlay.extent_at(7 << 20).unwrap().len, EXTENT_CAP, "up to the cap");
     assert_eq!(overlay.extent_at((100 << 20) - 1).unwrap(), Extent { kind: ExtentKind::Zero, len: 1 });
 }
 
