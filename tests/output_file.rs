@@ -14,8 +14,9 @@ const FOLDER: &str = "FLATBAKE_TEST_OUTPUT_FOLDER";
 
 /// Run by the test below in a process of its own: writes half a file and waits to be killed.
 #[test]
+#[ignore = "run by a_killed_writer_leaves_no_file"]
 fn child() {
-    let Some(folder) = std::env::var_os(FOLDER) else { return };
+    let folder = std::env::var_os(FOLDER).unwrap();
     let output = OutputFile::create(&Path::new(&folder).join("disk.img")).unwrap();
     output.file().write_all(&[1; 100_000]).unwrap();
     output.file().sync_all().unwrap();
@@ -29,7 +30,7 @@ fn a_killed_writer_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("disk.img"), b"old").unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child"])
+        .args(["--exact", "child", "--ignored"])
         .env(FOLDER, dir.path())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
