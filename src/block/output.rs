@@ -276,12 +276,15 @@ mod tests {
             ("..".to_owned(), ErrorKind::InvalidInput, "names a folder"),
             ("/dev/null".to_owned(), ErrorKind::InvalidInput, "a device"),
             (format!("{folder}/missing/disk.img"), ErrorKind::NotFound, "missing"),
-            ("/proc/disk.img".to_owned(), ErrorKind::NotFound, "/proc"),
         ] {
             let error = OutputFile::create(Path::new(&target)).unwrap_err();
             assert_eq!(error.kind(), kind, "{target}: {error:?}");
             assert!(error.to_string().contains(word) && error.hint().is_some(), "{target}: {error:?}");
         }
+        // A folder in which nobody can create a file.
+        let error = OutputFile::create(Path::new("/proc/disk.img")).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Environment), "{error:?}");
+        assert!(error.to_string().contains("the folder /proc") && error.hint().is_some(), "{error:?}");
         // What became a folder in the meantime is not replaced either.
         let output = OutputFile::create(&dir.path().join("late")).unwrap();
         fs::create_dir(dir.path().join("late")).unwrap();

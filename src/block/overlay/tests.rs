@@ -222,9 +222,9 @@ fn forks_and_readers_in_threads_do_not_disturb_each_other() {
     const SIZE: usize = 4 << 20;
     let (overlay, base) = over(Base::new(SIZE, 100_000), 1 << 20);
     overlay.write_at(0, &vec![9; SIZE / 2]).unwrap();
+    let forks: Vec<_> = (1..=4u8).map(|thread| (thread, overlay.fork())).collect();
     std::thread::scope(|scope| {
-        for thread in 1..=4u8 {
-            let fork = overlay.fork();
+        for (thread, fork) in forks {
             let base = &base;
             scope.spawn(move || {
                 let mut model = base.bytes.clone();
