@@ -1,1 +1,7 @@
 //! Compressed streams, read and written in parallel: the hot path.
+
+mod deflate;
+mod pipeline;
+
+pub use deflate::{Deflater, WINDOW_BITS_QCOW2};
+pub use pipeline::{Spares, run_ordered};
