@@ -14,7 +14,7 @@ mod refcount;
 mod write;
 
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 pub use write::write;
 

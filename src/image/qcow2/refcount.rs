@@ -65,7 +65,7 @@ impl HostClusters {
     /// Writes the refcount table and blocks behind everything else; nothing can be allocated afterwards.
     pub fn write(mut self, out: &File) -> Result<RefcountTable> {
         let cluster_size = 1 << self.cluster_bits;
-        let counts_per_block = cluster_size * 8 >> REFCOUNT_ORDER;
+        let counts_per_block = (cluster_size * 8) >> REFCOUNT_ORDER;
         // Table and blocks are counted themselves: add clusters until the blocks cover these, too.
         let used = self.counts.len();
         let (mut blocks, mut table_clusters) = (0, 0);

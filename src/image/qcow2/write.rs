@@ -210,9 +210,8 @@ impl<'a> Writer<'a> {
 
     /// Writes the clusters of a chunk that begins at `guest_offset`, with one system call for all that lie in a row.
     fn put_chunk(&mut self, guest_offset: u64, chunk: &Chunk) -> Result<()> {
-        let mut guest_cluster = guest_offset >> self.header.cluster_bits;
         let (mut run_offset, mut run_start, mut end) = (0, 0, 0);
-        for &stored in &chunk.clusters {
+        for (guest_cluster, &stored) in (guest_offset >> self.header.cluster_bits..).zip(&chunk.clusters) {
             self.select_l2(guest_cluster)?;
             let (host_offset, len) = self.place(guest_cluster, stored)?;
             if len > 0 {
@@ -222,7 +221,6 @@ impl<'a> Writer<'a> {
                 }
                 end += len;
             }
-            guest_cluster += 1;
         }
         write_out(self.out, run_offset, &chunk.bytes[run_start..end])
     }
