@@ -3,5 +3,5 @@
 mod deflate;
 mod pipeline;
 
-pub use deflate::{Deflater, WINDOW_BITS_QCOW2};
+pub use deflate::Deflater;
 pub use pipeline::{Spares, run_ordered};

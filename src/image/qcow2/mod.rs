@@ -18,7 +18,7 @@ mod tests;
 
 pub use write::write;
 
-use crate::codec::{Deflater, WINDOW_BITS_QCOW2};
+use crate::codec::Deflater;
 use crate::error::{Error, Result};
 
 /// Smallest cluster that the format allows: 512 bytes.
@@ -57,7 +57,7 @@ impl Qcow2Options {
     /// The base-2 logarithm of the cluster size, which is checked, as is the level.
     fn cluster_bits(&self) -> Result<u32> {
         if let Some(level) = self.level {
-            Deflater::new(level, WINDOW_BITS_QCOW2)?;
+            Deflater::new(level)?;
         }
         let bits = self.cluster_size.trailing_zeros();
         if !self.cluster_size.is_power_of_two() || !(MIN_CLUSTER_BITS..=MAX_CLUSTER_BITS).contains(&bits) {

@@ -17,7 +17,7 @@ use super::refcount::HostClusters;
 use super::{Qcow2Options, Qcow2Summary};
 use crate::block::BlockDevice;
 use crate::bytes::{is_zero, to_u64, to_usize};
-use crate::codec::{Deflater, Spares, WINDOW_BITS_QCOW2, run_ordered};
+use crate::codec::{Deflater, Spares, run_ordered};
 use crate::error::{Error, Result};
 use crate::image::ranges::{DataRange, data_ranges};
 use crate::image::{check_empty, set_size, write_out};
@@ -89,7 +89,7 @@ struct Worker {
 
 impl Worker {
     fn new(level: Option<u8>) -> Result<Self> {
-        let deflater = level.map(|level| Deflater::new(level, WINDOW_BITS_QCOW2)).transpose()?;
+        let deflater = level.map(Deflater::new).transpose()?;
         Ok(Self { input: Vec::new(), deflater })
     }
 
@@ -107,7 +107,7 @@ impl Worker {
         chunk.clusters.clear();
         chunk.bytes.clear();
         for cluster in self.input.chunks_exact(cluster_size) {
-            let stored = store(cluster, self.deflater.as_mut(), &mut chunk.bytes)?;
+            let stored = store(cluster, self.deflater.as_mut(), &mut chunk.bytes);
             chunk.clusters.push(stored);
         }
         Ok(())
@@ -115,18 +115,18 @@ impl Worker {
 }
 
 /// Appends what a cluster is stored as to `bytes`.
-fn store(cluster: &[u8], deflater: Option<&mut Deflater>, bytes: &mut Vec<u8>) -> Result<Stored> {
+fn store(cluster: &[u8], deflater: Option<&mut Deflater>, bytes: &mut Vec<u8>) -> Stored {
     if is_zero(cluster) {
-        return Ok(Stored::Unallocated);
+        return Stored::Unallocated;
     }
     let start = bytes.len();
     if let Some(deflater) = deflater
-        && deflater.compress_block(cluster, bytes)?
+        && deflater.compress_block(cluster, bytes)
     {
-        return Ok(Stored::Compressed(bytes.len() - start));
+        return Stored::Compressed(bytes.len() - start);
     }
     bytes.extend_from_slice(cluster);
-    Ok(Stored::Normal)
+    Stored::Normal
 }
 
 /// The sequential part: gives every cluster its place and writes tables and data.
