@@ -7,13 +7,10 @@ pub(super) const MAX_BITS: usize = 15;
 ///
 /// At least two symbols get a code: readers refuse incomplete codes here and there.
 pub(super) fn code_lengths<const N: usize>(frequencies: &[u32; N], max_bits: usize) -> [u8; N] {
-    let mut leaves: Vec<(u32, usize)> =
-        (0..N).map(|symbol| (frequencies[symbol], symbol)).filter(|leaf| leaf.0 > 0).collect();
-    for symbol in 0..N {
-        if leaves.len() < 2 && frequencies[symbol] == 0 {
-            leaves.push((1, symbol));
-        }
-    }
+    let with_symbol = frequencies.iter().zip(0..);
+    let (mut leaves, unused): (Vec<(u32, usize)>, Vec<_>) =
+        with_symbol.map(|(&frequency, symbol)| (frequency, symbol)).partition(|leaf| leaf.0 > 0);
+    leaves.extend(unused.iter().take(2usize.saturating_sub(leaves.len())));
     leaves.sort_unstable();
     let mut counts = limit(depth_counts(&leaves), max_bits);
     // The rarest symbols get the longest codes.

@@ -39,16 +39,16 @@ struct Effort {
     lazy: bool,
 }
 
-/// The efforts of levels 1 to 9.
+/// The efforts of levels 1 to 9. Level 6 is what gives the size of zlib's level 6 with a 4 KiB window.
 const EFFORTS: [Effort; 9] = [
     Effort { depth: 2, nice: 16, lazy: false },
-    Effort { depth: 6, nice: 24, lazy: false },
+    Effort { depth: 4, nice: 24, lazy: false },
+    Effort { depth: 2, nice: 16, lazy: true },
     Effort { depth: 4, nice: 24, lazy: true },
+    Effort { depth: 6, nice: 28, lazy: true },
     Effort { depth: 8, nice: 32, lazy: true },
     Effort { depth: 16, nice: 48, lazy: true },
-    Effort { depth: 24, nice: 64, lazy: true },
     Effort { depth: 64, nice: 128, lazy: true },
-    Effort { depth: 200, nice: 200, lazy: true },
     Effort { depth: 4096, nice: 258, lazy: true },
 ];
 

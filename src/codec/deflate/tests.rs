@@ -40,6 +40,7 @@ fn every_level_comes_back_after_incompressible_and_empty_blocks() {
     let mut mixed = noise(40_000);
     mixed.extend_from_slice(text);
     mixed.resize(65_536, 7);
+    let long = [text.repeat(20), noise(66_000), text.repeat(20)].concat(); // positions beyond 16 bits
     for level in 1..=9 {
         let mut deflater = Deflater::new(level).unwrap();
         let mut out = b"kept".to_vec();
@@ -47,7 +48,7 @@ fn every_level_comes_back_after_incompressible_and_empty_blocks() {
             assert!(!deflater.compress_block(&noise(len), &mut out), "{len} bytes of noise, level {level}");
             assert_eq!(out, b"kept");
         }
-        for block in [&text[..], &mixed, &[0; 65_536]] {
+        for block in [&text[..], &mixed, &[0; 65_536], &long] {
             assert!(deflater.compress_block(block, &mut out), "level {level}");
             assert!(inflate(&out[4..], block.len()) == block, "level {level}");
             out.truncate(4);
