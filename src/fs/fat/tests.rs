@@ -196,14 +196,26 @@ fn mutated_boot_sectors() {
     }
 }
 
+/// Where the first allocation table lies and how long it is.
+fn table(image: &[u8]) -> (usize, usize) {
+    let word = |at| usize::from(u16::from_le_bytes([image[at], image[at + 1]]));
+    let sectors = if word(22) == 0 { word(36) } else { word(22) };
+    (word(14) * 512, sectors * 512)
+}
+
 #[test]
 fn mutated_tables_and_free_counts() {
     let mut random = Random(2);
-    for (image, end, rounds) in images() {
-        let (read, edited) = mutate(&image, rounds, &mut |volume| {
-            let info = random.below(4) == 0;
-            let range = if info { 512..1024 } else { 512..end };
-            damage(&mut random, &mut volume[range]);
+    for (image, _, rounds) in images() {
+        let (start, len) = table(&image);
+        let (read, edited) = mutate(&image, rounds, &mut |volume| match random.below(8) {
+            0 => damage(&mut random, &mut volume[512..1024]),
+            1 => damage(&mut random, &mut volume[start..start + 2 * len]),
+            _ => {
+                // The entries in use, in both copies: otherwise the copies differ and nothing else is looked at.
+                damage(&mut random, &mut volume[start..start + len.min(300)]);
+                volume.copy_within(start..start + len, start + len);
+            }
         });
         reached(read, edited, rounds);
     }
