@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use flatbake::block::{BlockDevice, BlockDeviceMut, Extent, ExtentKind};
 use flatbake::fs::fat::{Editable, Fat, probe};
-use flatbake::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp, walk};
+use flatbake::fs::{
+    Attributes, ExtractOptions, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp, extract, walk,
+};
 use flatbake::{ErrorKind, Result};
 use tempfile::TempDir;
 
@@ -508,5 +510,39 @@ fn hundreds_of_random_edits() {
         tree_of(&out, "", &mut found);
         let wanted: BTreeMap<_, _> = model.iter().map(|(key, entry)| (key.clone(), entry.1.clone())).collect();
         assert!(found == wanted);
+
+        let mine = image.folder.path().join("mine");
+        let fat = Fat::open_read_only(image.disk()).unwrap();
+        let done = extract(&fat, &FsPath::root(), &mine, &ExtractOptions::default()).unwrap();
+        let mut found = BTreeMap::new();
+        tree_of(&mine, "", &mut found);
+        assert!(found == wanted);
+        assert_eq!(done.files + done.directories, u64::try_from(wanted.len() + 1).unwrap());
     }
+}
+
+#[test]
+fn many_files_in_one_folder() {
+    let Some(image) = Image::make(64 << 20, &["-F", "32", "-s", "1"]) else { return };
+    let count = 1000;
+    let mut fat = Fat::open(image.disk()).unwrap();
+    fat.create_dir(&path("/folder"), &at(0)).unwrap();
+    let start = std::time::Instant::now();
+    for index in 0..count {
+        write(&mut fat, &format!("/folder/A file with a long name {index}"), b"x").unwrap();
+    }
+    fat.commit().unwrap();
+    drop(fat);
+    let written = start.elapsed();
+    image.assert_clean();
+    let start = std::time::Instant::now();
+    let mut met = 0;
+    let fat = Fat::open_read_only(image.disk()).unwrap();
+    walk(&fat, &path("/folder"), &mut |_| {
+        met += 1;
+        Ok(())
+    })
+    .unwrap();
+    eprintln!("{count} files: written in {written:?}, walked in {:?}", start.elapsed());
+    assert_eq!(met, count + 1);
 }

@@ -3,12 +3,13 @@
 //! Every filesystem speaks through [`FileSystem`] and, where it can be edited, [`FileSystemMut`]. Paths name entries
 //! exactly: no operation follows a symlink; [`resolve`] does that on top, inside the filesystem's own root only.
 
-pub mod extract;
+mod extract;
 pub mod fat;
 mod path;
 mod types;
 mod walk;
 
+pub use extract::{ExtractOptions, Extracted, extract};
 pub use path::FsPath;
 pub use types::{Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Timestamp, Xattr};
 pub use walk::{Entry, exists, read_file, resolve, walk};

@@ -12,7 +12,8 @@
 
 use hadris_fat::{FatKind, Geometry, RootLocation};
 
-use super::device::{Medium, read_vec};
+use super::device::read_vec;
+use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::error::{Error, Result};
 
@@ -40,8 +41,8 @@ pub(super) enum Depth {
 }
 
 /// Checks the volume with this geometry.
-pub(super) fn check<M: Medium>(medium: &M, geometry: &Geometry, depth: Depth) -> Result<()> {
-    let mut checker = Checker { medium, geometry, table: Table::load(medium, geometry)?, used: Bits::new(geometry) };
+pub(super) fn check(device: &dyn BlockDevice, geometry: &Geometry, depth: Depth) -> Result<()> {
+    let mut checker = Checker { device, geometry, table: Table::load(device, geometry)?, used: Bits::new(geometry) };
     if depth == Depth::Whole {
         checker.copies_agree()?;
     }
@@ -64,7 +65,7 @@ struct Table {
 }
 
 impl Table {
-    fn load<M: Medium>(medium: &M, geometry: &Geometry) -> Result<Self> {
+    fn load(device: &dyn BlockDevice, geometry: &Geometry) -> Result<Self> {
         let max_cluster = geometry.max_cluster();
         if max_cluster > CLUSTERS_MAX {
             return Err(Error::unsupported(format!(
@@ -73,7 +74,7 @@ impl Table {
             )));
         }
         let start = geometry.fat_copy(geometry.active_fat());
-        let bytes = read_vec(medium, start, table_len(geometry)?)?;
+        let bytes = read_vec(device, start, table_len(geometry)?)?;
         Ok(Self { kind: geometry.kind(), max_cluster, bytes })
     }
 
@@ -175,20 +176,20 @@ impl<'a> Entry<'a> {
     }
 }
 
-struct Checker<'a, M> {
-    medium: &'a M,
+struct Checker<'a> {
+    device: &'a dyn BlockDevice,
     geometry: &'a Geometry,
     table: Table,
     used: Bits,
 }
 
-impl<M: Medium> Checker<'_, M> {
+impl Checker<'_> {
     fn copies_agree(&self) -> Result<()> {
         if !self.geometry.mirrored() {
             return Err(Error::unsupported("a FAT filesystem whose allocation tables are not kept alike"));
         }
         for copy in 1..self.geometry.fat_count() {
-            let other = read_vec(self.medium, self.geometry.fat_copy(copy), self.table.bytes.len())?;
+            let other = read_vec(self.device, self.geometry.fat_copy(copy), self.table.bytes.len())?;
             // The first two entries hold no cluster; the second one's flags may lag behind.
             let first = to_usize(self.geometry.kind().entry_offset(2))?;
             if other.get(first..) != self.table.bytes.get(first..) {
@@ -221,7 +222,7 @@ impl<M: Medium> Checker<'_, M> {
             let RootLocation::Fixed { start, size } = self.geometry.root() else {
                 return Err(Error::internal("only the root directory has no cluster"));
             };
-            let slots = read_vec(self.medium, start, to_usize(size)?)?;
+            let slots = read_vec(self.device, start, to_usize(size)?)?;
             return self.entries(directory, &slots, depth, todo);
         };
         let mut slots = Vec::new();
@@ -231,7 +232,7 @@ impl<M: Medium> Checker<'_, M> {
                 return Err(damaged(format!("{} has more than {SLOTS_MAX} entries", directory.name)));
             }
             let offset = checker.geometry.cluster_offset(cluster).unwrap_or(u64::MAX);
-            slots.extend(read_vec(checker.medium, offset, size)?);
+            slots.extend(read_vec(checker.device, offset, size)?);
             Ok(())
         })?;
         self.entries(directory, &slots, depth, todo)

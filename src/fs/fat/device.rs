@@ -1,6 +1,7 @@
 //! What lies under a FAT volume: a device that is read only, or one that is edited.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hadris_storage::{BlockIndex, BlockSize};
 
@@ -9,7 +10,9 @@ use crate::bytes::to_u64;
 use crate::error::{Error, Result};
 
 /// Unit of the driver's requests. FAT sectors are multiples of it.
-const BLOCK: u32 = 512;
+const BLOCK_LEN: usize = 512;
+/// Blocks kept in memory: 8 MiB hold the table of a 1 GiB ESP and its directories.
+const KEPT_MAX: usize = 16_384;
 
 /// The device of a volume, [`ReadOnly`] or [`Editable`].
 pub trait Medium: BlockDevice + sealed::Sealed {
@@ -66,19 +69,92 @@ impl<D: BlockDeviceMut> Medium for Editable<D> {
     }
 }
 
+/// A medium with its most used blocks in memory.
+///
+/// Single blocks, which is how the driver reads directories and tables, are kept: it goes through a whole directory for
+/// each new entry. Writes go to the medium at once.
+#[derive(Debug)]
+pub(super) struct Cached<M> {
+    pub(super) medium: M,
+    kept: Mutex<HashMap<u64, Box<[u8]>>>,
+}
+
+impl<M: Medium> Cached<M> {
+    pub(super) fn new(medium: M) -> Self {
+        Self { medium, kept: Mutex::default() }
+    }
+
+    // Whatever a panic elsewhere interrupted, the map holds whole blocks only.
+    fn kept(&self) -> MutexGuard<'_, HashMap<u64, Box<[u8]>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a block that was just read or written; when there are too many, all others go.
+    fn keep(&self, offset: u64, block: &[u8]) {
+        let mut kept = self.kept();
+        if kept.len() >= KEPT_MAX {
+            kept.clear();
+        }
+        kept.insert(offset, block.into());
+    }
+
+    /// Reads whole blocks.
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if buf.len() != BLOCK_LEN {
+            return self.medium.read_at(offset, buf);
+        }
+        if let Some(block) = self.kept().get(&offset) {
+            buf.copy_from_slice(block);
+            return Ok(());
+        }
+        self.medium.read_at(offset, buf)?;
+        self.keep(offset, buf);
+        Ok(())
+    }
+
+    /// Writes any bytes.
+    pub(super) fn put(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        self.medium.put(offset, buf)?;
+        if buf.len() == BLOCK_LEN && offset.is_multiple_of(to_u64(BLOCK_LEN)) {
+            self.keep(offset, buf);
+        } else {
+            self.forget(offset, to_u64(buf.len()));
+        }
+        Ok(())
+    }
+
+    /// Forgets the blocks that `len` bytes at `offset` touch.
+    fn forget(&self, offset: u64, len: u64) {
+        let mut kept = self.kept();
+        if !kept.is_empty() {
+            let first = offset - offset % to_u64(BLOCK_LEN);
+            (first..offset.saturating_add(len)).step_by(BLOCK_LEN).for_each(|block| drop(kept.remove(&block)));
+        }
+    }
+}
+
+impl<D: BlockDeviceMut> Cached<Editable<D>> {
+    /// Makes `len` bytes read as zeroes.
+    pub(super) fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        self.medium.0.write_zeroes(offset, len)?;
+        self.forget(offset, len);
+        Ok(())
+    }
+}
+
 /// The medium as the driver wants it: numbered blocks of 512 bytes.
 ///
-/// The free count that the volume keeps of itself reads as "unknown", which makes the driver count for itself:
-/// a wrong count in an image would otherwise be believed and written back.
+/// The free count that the volume keeps of itself (at `free_count`, in bytes from its start) reads as "unknown", which
+/// makes the driver count for itself: a wrong count in an image would otherwise be believed and written back.
 #[derive(Debug)]
 pub(super) struct Blocks<M> {
-    pub(super) medium: Arc<M>,
+    pub(super) device: Arc<Cached<M>>,
     pub(super) free_count: Option<u64>,
 }
 
 impl<M: Medium> Blocks<M> {
     fn offset(first: BlockIndex) -> Result<u64, hadris_io::Error<Error>> {
-        let offset = first.get().checked_mul(u64::from(BLOCK));
+        let offset = first.get().checked_mul(to_u64(BLOCK_LEN));
         offset.ok_or(hadris_io::Error::new(hadris_io::ErrorKind::Corrupt, "a block number beyond any device"))
     }
 
@@ -104,7 +180,7 @@ impl<M: Medium> hadris_io::ErrorType for Blocks<M> {
 
 impl<M: Medium> hadris_storage::sync::BlockDevice for Blocks<M> {
     fn block_size(&self) -> BlockSize {
-        const SIZE: BlockSize = match BlockSize::new(BLOCK) {
+        const SIZE: BlockSize = match BlockSize::new(512) {
             Some(size) => size,
             None => panic!("512 is not 0"),
         };
@@ -112,7 +188,7 @@ impl<M: Medium> hadris_storage::sync::BlockDevice for Blocks<M> {
     }
 
     fn block_count(&self) -> u64 {
-        self.medium.size() / u64::from(BLOCK)
+        self.device.medium.size() / to_u64(BLOCK_LEN)
     }
 
     fn writable(&self) -> bool {
@@ -121,13 +197,13 @@ impl<M: Medium> hadris_storage::sync::BlockDevice for Blocks<M> {
 
     fn read_blocks(&mut self, first: BlockIndex, buf: &mut [u8]) -> Result<(), hadris_io::Error<Error>> {
         let offset = Self::offset(first)?;
-        self.medium.read_at(offset, buf).map_err(failed)?;
+        self.device.read(offset, buf).map_err(failed)?;
         self.hide_free_count(offset, buf);
         Ok(())
     }
 
     fn write_blocks(&mut self, first: BlockIndex, buf: &[u8]) -> Result<(), hadris_io::Error<Error>> {
-        self.medium.put(Self::offset(first)?, buf).map_err(failed)
+        self.device.put(Self::offset(first)?, buf).map_err(failed)
     }
 }
 
@@ -153,9 +229,9 @@ pub(super) fn explain(error: hadris_io::Error<Error>) -> Error {
 }
 
 /// `len` bytes at `offset`; the range is checked before memory is taken for it.
-pub(super) fn read_vec<M: Medium>(medium: &M, offset: u64, len: usize) -> Result<Vec<u8>> {
-    crate::block::check_range(offset, to_u64(len), medium.size())?;
+pub(super) fn read_vec(device: &dyn BlockDevice, offset: u64, len: usize) -> Result<Vec<u8>> {
+    crate::block::check_range(offset, to_u64(len), device.size())?;
     let mut bytes = vec![0; len];
-    medium.read_at(offset, &mut bytes)?;
+    device.read_at(offset, &mut bytes)?;
     Ok(bytes)
 }

@@ -8,7 +8,7 @@ use std::io::Read;
 use hadris_fs::{Extent, Name, NodeId, RenameMode, SetAttr};
 
 use super::check;
-use super::device::{Editable, Medium, explain, read_vec};
+use super::device::{Editable, explain, read_vec};
 use super::{BOOT_SECTOR, Fat, boot, names};
 use crate::block::BlockDeviceMut;
 use crate::bytes::{to_u64, to_usize};
@@ -62,7 +62,7 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
     fn growth(&self, directory: NodeId, name: &str) -> Result<u64> {
         let mut slots = Vec::new();
         for run in self.runs(directory)? {
-            slots.extend(read_vec(&*self.medium, run.offset(), to_usize(run.len())?)?);
+            slots.extend(read_vec(&self.device.medium, run.offset(), to_usize(run.len())?)?);
         }
         Ok(check::growth(&slots, names::slots(name), self.geometry().cluster_size()))
     }
@@ -100,7 +100,7 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
         let cluster = u64::from(self.geometry().cluster_size());
         for run in runs {
             let len = run.len().next_multiple_of(cluster);
-            self.medium.0.write_zeroes(run.offset(), len)?;
+            self.device.write_zeroes(run.offset(), len)?;
         }
         // The driver may hold a block of what was filled.
         self.driver.borrow_mut().clear_cache();
@@ -111,7 +111,7 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
     fn wipe_slack(&self, node: NodeId, size: u64) -> Result<()> {
         let slack = size.next_multiple_of(u64::from(self.geometry().cluster_size())) - size;
         if let Some(last) = self.runs(node)?.last().filter(|_| slack != 0) {
-            self.medium.0.write_zeroes(last.end(), slack)?;
+            self.device.write_zeroes(last.end(), slack)?;
             self.driver.borrow_mut().clear_cache();
         }
         Ok(())
@@ -177,11 +177,11 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
 
     /// Removes the dirty mark that Linux leaves in the boot sector of a volume it did not unmount.
     fn clear_state(&self) -> Result<()> {
-        let sector = read_vec(&*self.medium, 0, BOOT_SECTOR)?;
+        let sector = read_vec(&self.device.medium, 0, BOOT_SECTOR)?;
         let at = boot::state_offset(&sector)?;
         match sector.get(at) {
             Some(state) if state & boot::STATE_DIRTY != 0 => {
-                self.medium.put(to_u64(at), &[state & !boot::STATE_DIRTY])?;
+                self.device.put(to_u64(at), &[state & !boot::STATE_DIRTY])?;
                 self.driver.borrow_mut().clear_cache();
                 Ok(())
             }

@@ -38,16 +38,14 @@ use hadris_fs::{DirCursor, MountOptions, Name, NodeId};
 
 use self::boot::BOOT_SECTOR;
 use self::check::Depth;
-use self::device::{Blocks, explain, read_vec};
+use self::device::{Blocks, Cached, explain, read_vec};
 use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr};
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, ResultExt};
 
-/// Metadata blocks of 512 bytes kept in memory: enough for a path's directories and the table beside them.
-const CACHED_BLOCKS: usize = 64;
-/// Entries of the directory last searched that are kept in memory.
-const CACHED_ENTRIES: usize = 1024;
+/// Entries of the directory last searched that are indexed when only reading.
+const CACHED_ENTRIES: usize = 4096;
 /// Bytes of the longest label (11 characters) as UTF-8.
 const LABEL_MAX: usize = 64;
 
@@ -56,7 +54,7 @@ type Driver<M> = FatFs<Blocks<M>>;
 /// A FAT volume on the device of `M`.
 pub struct Fat<M: Medium> {
     driver: RefCell<Driver<M>>,
-    medium: Arc<M>,
+    device: Arc<Cached<M>>,
     edited: bool,
 }
 
@@ -89,16 +87,18 @@ impl<M: Medium> fmt::Debug for Fat<M> {
 
 impl<M: Medium> Fat<M> {
     fn mount(medium: M, depth: Depth) -> Result<Self> {
-        let medium = Arc::new(medium);
-        let sector = read_vec(&*medium, 0, BOOT_SECTOR).map_err(|error| match error.kind() {
+        let device = Arc::new(Cached::new(medium));
+        let sector = read_vec(&device.medium, 0, BOOT_SECTOR).map_err(|error| match error.kind() {
             crate::ErrorKind::Corrupt => Error::corrupt("no FAT filesystem: too small for a boot sector"),
             _ => error,
         })?;
-        let blocks = Blocks { medium: Arc::clone(&medium), free_count: boot::free_count_offset(&sector)? };
+        let blocks = Blocks { device: Arc::clone(&device), free_count: boot::free_count_offset(&sector)? };
         let driver = FatFs::mount(blocks, MountOptions::new()).map_err(|error| explain(error.into_error()))?;
-        check::check(&*medium, driver.info(), depth)?;
-        let cache = CacheOptions::new().with_blocks(CACHED_BLOCKS).with_directory_entries(CACHED_ENTRIES);
-        Ok(Self { driver: RefCell::new(driver.with_cache(cache)), medium, edited: false })
+        check::check(&device.medium, driver.info(), depth)?;
+        // Every edit would throw the index of a directory away, and building it costs more than one search.
+        let entries = if M::WRITABLE { 0 } else { CACHED_ENTRIES };
+        let cache = CacheOptions::new().with_blocks(0).with_directory_entries(entries);
+        Ok(Self { driver: RefCell::new(driver.with_cache(cache)), device, edited: false })
     }
 
     fn geometry(&self) -> Geometry {
