@@ -294,6 +294,11 @@ fn a_volume_filled_to_the_last_cluster() {
 fn removed_content_is_gone_and_a_dirty_mark_is_cleared() {
     let Some(image) = Image::make(40 << 20, &["-F", "32"]) else { return };
     image.disk().write_at(0x41, &[1]).unwrap();
+    // The mark of Windows: a bit of the second table entry, in both tables.
+    let word = |at, len| image.bytes_at(at, len).iter().rev().fold(0u64, |all, byte| all << 8 | u64::from(*byte));
+    for table in [word(14, 2), word(14, 2) + word(36, 4)] {
+        image.disk().write_at(table * 512 + 7, &[0x07]).unwrap();
+    }
     assert!(!image.fsck().status.success());
     let secret = b"a very secret sentence".repeat(1000);
     let holds =
@@ -310,6 +315,7 @@ fn removed_content_is_gone_and_a_dirty_mark_is_cleared() {
     fat.commit().unwrap();
     assert!(!holds(b"very secret"));
     image.assert_clean();
+    assert_eq!(word(word(14, 2) * 512 + 7, 1), 0x0F);
 }
 
 #[test]

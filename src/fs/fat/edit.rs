@@ -287,7 +287,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<Editable<D>> {
             None => self.reserve(to, true, 0, 0)?,
         }
         self.edited = true;
-        let (from_dir, to_dir) = (self.lookup(&parent_of(from)?)?, self.lookup(&parent_of(to)?)?);
+        let (to_dir, from_dir) = (self.lookup(&parent_of(to)?)?, self.lookup(&parent_of(from)?)?);
         let mode = RenameMode::Replace;
         let moved = self.driver.borrow_mut().rename(from_dir, Name::new(old), to_dir, Name::new(new), mode);
         self.forget(from_dir);
