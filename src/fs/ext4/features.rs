@@ -19,6 +19,8 @@ const INCOMPAT_FLEX_BG: u32 = 0x200;
 /// `INCOMPAT_CSUM_SEED`
 pub(super) const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 
+/// `RO_COMPAT_BIGALLOC`: space is counted in clusters of blocks.
+const RO_COMPAT_BIGALLOC: u32 = 0x200;
 /// `RO_COMPAT_METADATA_CSUM`
 pub(super) const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 /// `RO_COMPAT_ORPHAN_PRESENT`
@@ -57,7 +59,7 @@ const RO_COMPAT_NAMES: &[(u32, &str)] = &[
     (0x4, "btree_dir"),
     (0x80, "snapshot"),
     (0x100, "quota"),
-    (0x200, "bigalloc"),
+    (RO_COMPAT_BIGALLOC, "bigalloc"),
     (0x800, "replica"),
     (0x1000, "read-only"),
     (0x2000, "project"),
@@ -75,21 +77,19 @@ fn names(bits: u32, table: &[(u32, &str)]) -> String {
     set.map(name_of).collect::<Vec<_>>().join(", ")
 }
 
-/// Refuses incompatible features that are not understood, and filesystems without extents.
-pub(super) fn check_readable(incompat: u32) -> Result<()> {
+/// Refuses incompatible features that are not understood, filesystems without extents, and clusters.
+pub(super) fn check_readable(incompat: u32, ro_compat: u32) -> Result<()> {
     if incompat & INCOMPAT_EXTENTS == 0 {
         return Err(Error::unsupported("an ext2 or ext3 filesystem: files are not stored as extents")
             .with_hint("make it with mke2fs -t ext4"));
     }
-    let unknown = incompat & !INCOMPAT_KNOWN;
-    if unknown == 0 {
-        return Ok(());
-    }
-    Err(Error::unsupported(format!(
-        "the filesystem has features that cannot be read: {}",
-        names(unknown, INCOMPAT_NAMES)
-    ))
-    .with_hint("make it without them (mke2fs -O ^FEATURE)"))
+    let refused = match (incompat & !INCOMPAT_KNOWN, ro_compat & RO_COMPAT_BIGALLOC) {
+        (0, 0) => return Ok(()),
+        (0, bigalloc) => names(bigalloc, RO_COMPAT_NAMES),
+        (unknown, _) => names(unknown, INCOMPAT_NAMES),
+    };
+    Err(Error::unsupported(format!("the filesystem has features that cannot be read: {refused}"))
+        .with_hint("make it without them (mke2fs -O ^FEATURE)"))
 }
 
 /// Refuses features that edits would not keep up.
@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn refused_features_are_named() {
-        assert!(check_readable(INCOMPAT_KNOWN).is_ok() && check_writable(RO_COMPAT_KNOWN).is_ok());
-        let error = check_readable(0x40 | 0x8000 | 0x400_0000).unwrap_err().to_string();
+        assert!(check_readable(INCOMPAT_KNOWN, RO_COMPAT_KNOWN).is_ok() && check_writable(RO_COMPAT_KNOWN).is_ok());
+        let error = check_readable(0x40 | 0x8000 | 0x400_0000, 0).unwrap_err().to_string();
         assert!(error.contains("inline_data, unknown bit 0x4000000"), "{error}");
         let error = check_writable(0x100 | 0x2_0000).unwrap_err().to_string();
         assert!(error.contains("quota, unknown bit 0x20000"), "{error}");

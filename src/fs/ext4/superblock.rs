@@ -121,8 +121,8 @@ impl Superblock {
             return Err(Error::corrupt(format!("no ext4 filesystem: the magic is {magic:#06x}, not {MAGIC:#06x}")));
         }
         let feature_incompat = f.le32(0x60)?;
-        features::check_readable(feature_incompat)?;
         let feature_ro_compat = f.le32(0x64)?;
+        features::check_readable(feature_incompat, feature_ro_compat)?;
         let checksummed = feature_ro_compat & features::RO_COMPAT_METADATA_CSUM != 0;
         if checksummed && f.le32(0x3FC)? != checksum::superblock(raw) {
             return Err(Error::corrupt("the checksum of the superblock does not match")
