@@ -25,7 +25,7 @@ const PAGE: usize = 4096;
 /// Every structure there is, within 12 MiB.
 fn sample(image: &Path, features: &str, source: &Path) {
     std::fs::create_dir_all(source.join("indexed")).unwrap();
-    for number in 0..300 {
+    for number in 0..150 {
         std::fs::write(source.join(format!("indexed/a-name-that-takes-some-room-{number}")), "").unwrap();
     }
     std::fs::write(source.join("file"), vec![1; 50_000]).unwrap();
@@ -44,8 +44,7 @@ fn sample(image: &Path, features: &str, source: &Path) {
         fs.remove(&path(&format!("/dir/piece{number}"))).unwrap();
     }
     let free = fs.capacity().unwrap().free_bytes - 22 * 4096;
-    fs.write_file(&path("/dir/tree"), &attributes(0o600, 1), free, &mut std::io::repeat(3)
-        .take(free)).unwrap();
+    fs.write_file(&path("/dir/tree"), &attributes(0o600, 1), free, &mut std::io::repeat(3).take(free)).unwrap();
     fs.write_file(&path("/dir/scattered"), &attributes(0o600, 1), 18 * 4096, &mut std::io::repeat(4).take(18 * 4096))
         .unwrap();
     fs.remove(&path("/dir/tree")).unwrap();

@@ -159,9 +159,12 @@ fn expected(node: &Node, links: usize) -> Vec<String> {
             _ => lines.push(format!("Device major/minor number: {major:02}:{minor:02}")),
         },
     }
-    lines.extend(node.xattrs.iter().filter(|(name, _)| !name.starts_with(b"system.")).map(|(name, value)| {
-        format!("{} ({})", String::from_utf8_lossy(name), value.len())
-    }));
+    lines.extend(
+        node.xattrs
+            .iter()
+            .filter(|(name, _)| !name.starts_with(b"system."))
+            .map(|(name, value)| format!("{} ({})", String::from_utf8_lossy(name), value.len())),
+    );
     lines
 }
 
@@ -172,8 +175,7 @@ fn node(fs: &Ext4<ImageFile>, path: &FsPath, metadata: &Metadata) -> Node {
         FileType::Symlink => Body::Symlink(fs.read_link(path).unwrap()),
         other => Body::Node(other, metadata.device),
     };
-    let attributes =
-        Attributes { mode: metadata.mode, uid: metadata.uid, gid: metadata.gid, mtime: metadata.mtime };
+    let attributes = Attributes { mode: metadata.mode, uid: metadata.uid, gid: metadata.gid, mtime: metadata.mtime };
     let xattrs = fs.xattrs(path).unwrap().into_iter().map(|Xattr { name, value }| (name, value)).collect();
     Node { body, attributes, xattrs }
 }

@@ -222,7 +222,10 @@ fn what_does_not_fit_is_refused_before_writing() {
         count += 1;
     }
     assert_eq!(fs.capacity().unwrap().free_bytes, 0);
-    assert_eq!(fs.write_file(&path("/g"), &attributes(0o644, 1), 1, &mut &b"x"[..]).unwrap_err().kind(), ErrorKind::NoSpace);
+    assert_eq!(
+        fs.write_file(&path("/g"), &attributes(0o644, 1), 1, &mut &b"x"[..]).unwrap_err().kind(),
+        ErrorKind::NoSpace
+    );
     for number in (0..count - 1).step_by(2) {
         fs.remove(&path(&format!("/f{number}"))).unwrap();
     }

@@ -40,6 +40,7 @@ impl<D: BlockDeviceMut + 'static> Ext4<D> {
 
     /// Runs one step of the engine.
     fn run<T>(&mut self, what: &str, step: impl FnOnce(&Filesystem) -> EngineResult<T>) -> Result<T> {
+        self.names.get_mut().clear();
         let (device, superblock) = (self.device.clone(), self.superblock.clone());
         let editor = self.editor()?;
         step(editor.engine(&device, &superblock)?).map_err(|error| engine::translate(what, error))

@@ -20,11 +20,13 @@ mod extent;
 mod features;
 mod group;
 mod inode;
+mod names;
 mod read;
 mod state;
 mod superblock;
 mod xattr;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -59,6 +61,7 @@ pub struct Ext4<D> {
     device: Arc<D>,
     superblock: Superblock,
     inode_tables: group::InodeTables,
+    names: RefCell<names::Names>,
     /// Present where it was opened for editing.
     editor: Option<Editor>,
 }
@@ -74,7 +77,7 @@ impl<D: BlockDevice> Ext4<D> {
         let superblock = Superblock::read(&device)?;
         check(&superblock)?;
         let inode_tables = group::read_inode_tables(&device, &superblock)?;
-        let fs = Self { device: Arc::new(device), superblock, inode_tables, editor: None };
+        let fs = Self { device: Arc::new(device), superblock, inode_tables, names: RefCell::default(), editor: None };
         let root = fs.inode(inode::ROOT_INO)?;
         superblock::ensure(root.file_type == super::FileType::Directory, || "the root is not a directory".to_owned())?;
         Ok(fs)

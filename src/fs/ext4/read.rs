@@ -2,6 +2,7 @@
 
 use super::extent::{self, Extent, TreeReader};
 use super::inode::{Inode, ROOT_INO};
+use super::names::{Answer, Index};
 use super::superblock::{Superblock, ensure};
 use super::{Ext4, dir, xattr};
 use crate::block::BlockDevice;
@@ -52,6 +53,29 @@ impl<D: BlockDevice> Ext4<D> {
 
     /// The inode number of `name` in a directory.
     pub(super) fn find(&self, directory: &Inode, name: &[u8]) -> Result<Option<u32>> {
+        // One block is searched as fast as an index is made.
+        if directory.size <= u64::from(self.superblock.block_size) {
+            return self.scan(directory, name);
+        }
+        let answer = self.names.borrow_mut().find(directory.ino, name);
+        match answer {
+            Answer::Known(found) => Ok(found),
+            Answer::Scan => self.scan(directory, name),
+            Answer::Index => {
+                let mut index = Index::new();
+                self.for_each_record(directory, &mut |record| {
+                    check_entry_count(index.len())?;
+                    index.entry(record.name.to_vec()).or_insert(record.ino);
+                    Ok(true)
+                })?;
+                let found = index.get(name).copied();
+                self.names.borrow_mut().remember(directory.ino, index);
+                Ok(found)
+            }
+        }
+    }
+
+    fn scan(&self, directory: &Inode, name: &[u8]) -> Result<Option<u32>> {
         let mut found = None;
         self.for_each_record(directory, &mut |record| {
             if record.name == name {
@@ -181,9 +205,7 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
         let mut entries = Vec::new();
         let mut visit = |record: dir::Record<'_>| {
             if !matches!(record.name, b"." | b"..") {
-                ensure(entries.len() < DIRECTORY_ENTRIES_MAX, || {
-                    format!("a directory of more than {DIRECTORY_ENTRIES_MAX} entries")
-                })?;
+                check_entry_count(entries.len())?;
                 let file_type = self.record_type(&record)?;
                 entries.push(DirEntry { name: record.name.to_vec(), file_type, inode: u64::from(record.ino) });
             }
@@ -217,6 +239,13 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
         let inode = self.lookup(path)?;
         self.inode_xattrs(&inode).at(|| path.to_string())
     }
+}
+
+fn check_entry_count(count: usize) -> Result<()> {
+    if count < DIRECTORY_ENTRIES_MAX {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("a directory of more than {DIRECTORY_ENTRIES_MAX} entries")))
 }
 
 /// A file with its extents at hand.
