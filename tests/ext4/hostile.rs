@@ -3,6 +3,7 @@
 //! Most mutations hit an image without checksums, so that they reach the code behind; those of the superblock of an
 //! image with checksums are sealed again.
 
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -54,8 +55,6 @@ fn sample(image: &Path, features: &str, source: &Path) {
     let stat = debugfs(image, "stat /dir/scattered\n");
     assert!(stat.contains("(ETB0)"), "an extent tree with a block: {stat}");
 }
-
-use std::io::Read;
 
 /// Reads everything there is.
 fn read_all(fs: &Ext4<Arc<Scratch>>) -> Result<()> {
