@@ -3,6 +3,8 @@
 //! Every filesystem speaks through [`FileSystem`] and, where it can be edited, [`FileSystemMut`]. Paths name entries
 //! exactly: no operation follows a symlink; [`resolve`] does that on top, inside the filesystem's own root only.
 
+pub mod squashfs;
+
 mod path;
 mod types;
 mod walk;
