@@ -3,8 +3,11 @@
 //! Every filesystem speaks through [`FileSystem`] and, where it can be edited, [`FileSystemMut`]. Paths name entries
 //! exactly: no operation follows a symlink; [`resolve`] does that on top, inside the filesystem's own root only.
 
+pub mod erofs;
 pub mod squashfs;
 
+mod cache;
+mod guard;
 mod path;
 mod types;
 mod walk;

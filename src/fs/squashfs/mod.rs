@@ -9,7 +9,6 @@
 //! checksums, so everything read is checked against its range before it is used, and every allocation is bounded by a
 //! named constant. Directories must form a tree: one that is reached by two names is refused, so no walk is endless.
 
-mod cache;
 mod decode;
 mod dir;
 mod file;
@@ -20,14 +19,14 @@ mod xattr;
 mod xz;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::cache::Cache;
+use super::guard::TreeGuard;
 use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Timestamp, Xattr};
 use crate::block::BlockDevice;
 use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
-use cache::Cache;
 use dir::{Listing, Record};
 use file::File;
 use inode::{Inode, InodeRef, Part};
@@ -52,8 +51,7 @@ pub struct Squashfs<D> {
     volume: Volume<D>,
     root: InodeRef,
     listings: RefCell<Cache<Listing>>,
-    /// By which directory and entry number each directory was reached; the root by itself.
-    parents: RefCell<HashMap<InodeRef, (InodeRef, u64)>>,
+    tree: TreeGuard,
 }
 
 impl<D: BlockDevice> Squashfs<D> {
@@ -61,12 +59,8 @@ impl<D: BlockDevice> Squashfs<D> {
     pub fn open(device: D) -> Result<Self> {
         let volume = Volume::open(device)?;
         let root = InodeRef(volume.superblock.root_inode);
-        let opened = Self {
-            volume,
-            root,
-            listings: RefCell::new(Cache::new(LISTING_CACHE_BYTES)),
-            parents: RefCell::new(HashMap::new()),
-        };
+        let tree = TreeGuard::new(root.0, volume.superblock.inodes.into());
+        let opened = Self { volume, root, listings: RefCell::new(Cache::new(LISTING_CACHE_BYTES)), tree };
         if opened.inode(root)?.file_type != FileType::Directory {
             return Err(Error::corrupt("the root of the squashfs is not a directory"));
         }
@@ -105,23 +99,11 @@ impl<D: BlockDevice> Squashfs<D> {
                 )));
             }
             if inode.file_type == FileType::Directory {
-                self.enter(record.inode, (at, position))?;
+                self.tree.enter(record.inode.0, at.0, position)?;
             }
             at = record.inode;
         }
         Ok((at, inode))
-    }
-
-    /// Refuses a directory that is reached by a second name, and the root below itself.
-    fn enter(&self, directory: InodeRef, by: (InodeRef, u64)) -> Result<()> {
-        let mut parents = self.parents.borrow_mut();
-        if directory == self.root || *parents.entry(directory).or_insert(by) != by {
-            return Err(Error::corrupt(format!("directory ({directory}) is reached by two names, which makes a loop")));
-        }
-        if parents.len() > to_usize(self.volume.superblock.inodes.into())? {
-            return Err(Error::corrupt(format!("more directories than the {} inodes", self.volume.superblock.inodes)));
-        }
-        Ok(())
     }
 
     /// Finds the inode of `path` and lets `get` work on it; errors name the path.

@@ -8,12 +8,12 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::cache::Cache;
 use super::decode::{Compression, Decoder};
 use super::superblock::{SUPERBLOCK_BYTES, Superblock};
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
+use crate::fs::cache::Cache;
 
 /// Bytes of an unpacked metadata block (`SQUASHFS_METADATA_SIZE`).
 const METADATA_BYTES: usize = 8192;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// Values by their place on disk. Holds at most `budget` cost units (bytes), give or take one value.
 #[derive(Debug)]
-pub(super) struct Cache<V: ?Sized> {
+pub(in crate::fs) struct Cache<V: ?Sized> {
     young: HashMap<u64, (Arc<V>, usize)>,
     old: HashMap<u64, (Arc<V>, usize)>,
     young_cost: usize,
