@@ -100,7 +100,7 @@ impl Header {
             .with_hint("if the image was cut short, get it again and compare its size and checksum"));
         }
         let entries = self.partition_entry_lba;
-        let entries_end = entries.checked_add(self.array_sectors()).unwrap_or(u64::MAX);
+        let entries_end = entries.saturating_add(self.array_sectors());
         let (lowest, highest, other) = if self.my_lba == PRIMARY_LBA {
             (PRIMARY_LBA + 1, first, self.alternate_lba > last)
         } else {
