@@ -2,6 +2,7 @@
 
 mod layout;
 mod os_release;
+pub mod sysext;
 
 pub use layout::{
     DISK_ALIGNMENT, Designator, FRESH_DISK_GUID, FRESH_USR_ATTRIBUTES, Generation, Layout, LayoutName, PartitionRef,

@@ -7,11 +7,13 @@ pub mod erofs;
 pub mod squashfs;
 
 mod cache;
+mod detect;
 mod guard;
 mod path;
 mod types;
 mod walk;
 
+pub use detect::{open, probe};
 pub use path::FsPath;
 pub use types::{Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Timestamp, Xattr};
 pub use walk::{Entry, exists, read_file, resolve, walk};

@@ -30,7 +30,7 @@ pub fn tool(name: &str) -> Option<PathBuf> {
 
 /// Runs a program found by [`tool`]; `None` where it is missing.
 pub fn run(name: &str, args: &[&str]) -> Option<Output> {
-    let output = Command::new(tool(name)?).args(args).env("TZ", "UTC").env("LC_ALL", "C").output().unwrap();
+    let output = Command::new(tool(name)?).args(args).env("TZ", "UTC").env("LC_ALL", "C.UTF-8").output().unwrap();
     Some(output)
 }
 
