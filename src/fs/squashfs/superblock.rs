@@ -116,7 +116,7 @@ mod tests {
         let superblock = Superblock::parse(&good, 4096).unwrap();
         assert_eq!((superblock.block_size, superblock.fragment_table_start), (1 << 17, None));
         assert!(Superblock::parse(&good, 999).is_err(), "cut short");
-        assert!(Superblock::parse(&good[..95], 4096).is_err());
+        assert!(Superblock::parse(&good[..87], 4096).is_err());
         for (at, value) in [(0, 1), (12, 1), (20, 9), (22, 16), (22, 64), (28, 3), (49, 9), (65, 9), (73, 9), (72, 100)]
         {
             let mut bad = good.clone();
