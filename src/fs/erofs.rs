@@ -1,8 +1,8 @@
 //! EROFS through the crate `erofs-rs`, which reads our devices in place.
 //!
 //! The crate has two interfaces to an image: one hands out slices of memory (mapped or loaded as a whole), one awaits
-//! reads into a buffer. [`Device`] implements the second: its reads are done at once, so every future of the crate is
-//! ready when it is first polled and [`ready`] needs no executor. Nothing is mapped or loaded.
+//! reads into a buffer. `Device` implements the second: its reads are done at once, so every future of the crate is
+//! ready when it is first polled and `ready` needs no executor. Nothing is mapped or loaded.
 //!
 //! What the crate leaves open is added here: the superblock's checksum, bounds on directories and symlinks, directories
 //! that form a tree, listings kept so that paths are found without reading directories again, and a buffer that unpacks
