@@ -16,9 +16,11 @@
 pub mod btrfs_property;
 pub mod flatcar;
 pub mod judges;
+pub mod layout;
 pub mod listing;
 pub mod programs;
 pub mod region;
+pub mod sound;
 pub mod sysext;
 pub mod tree;
 
