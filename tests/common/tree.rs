@@ -87,7 +87,7 @@ pub fn path_text(path: &[u8]) -> String {
 /// The SHA-256 of everything a reader gives, in hexadecimal.
 pub fn sha256(mut reader: impl Read) -> String {
     let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
+    let mut buffer = [0; 16 << 10];
     loop {
         let count = reader.read(&mut buffer).unwrap();
         if count == 0 {
@@ -165,8 +165,9 @@ pub fn add_content(entry: &mut TreeEntry, path: &Path) {
 }
 
 fn host_xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    // XATTR_LIST_MAX of the kernel.
     let mut names = vec![0u8; 1 << 16];
-    // Not every filesystem has them.
+    // Not every filesystem has xattrs.
     let len = llistxattr(path, names.as_mut_slice()).unwrap_or(0);
     let mut found = BTreeMap::new();
     for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
