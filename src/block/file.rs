@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::{BlockDevice, Extent, ExtentKind, check_range};
@@ -22,8 +22,7 @@ pub struct FileDevice {
 impl FileDevice {
     /// Opens `path` for reading; anything but a regular file is refused.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::io(format!("opening {}", path.display()), error))?;
-        Self::from_file(file, path)
+        Self::from_file(open_for_reading(path)?, path)
     }
 
     /// A device over an open file; `path` is its name in errors.
@@ -69,6 +68,13 @@ impl BlockDevice for FileDevice {
     }
 }
 
+/// Opens a file for reading without waiting for a writer, should it be a pipe.
+pub fn open_for_reading(path: &Path) -> Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty());
+    Ok(file.map_err(|error| Error::io(format!("opening {}", path.display()), error.into()))?.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +98,14 @@ mod tests {
         assert!((4096..1 << 20).contains(&data), "{data} bytes of data");
         assert!(device.read_at(3 << 20, &mut [0]).is_err());
         assert!(device.extent_at(3 << 20).is_err());
+    }
+
+    #[test]
+    fn a_pipe_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(FileDevice::open(&pipe).unwrap_err().to_string().contains("not a regular file"));
     }
 
     #[test]

@@ -14,10 +14,14 @@
 
 mod file;
 mod memory;
+mod output;
+mod overlay;
 mod window;
 
-pub use file::FileDevice;
+pub use file::{FileDevice, open_for_reading};
 pub use memory::MemoryDevice;
+pub use output::OutputFile;
+pub use overlay::{Overlay, OverlayOptions};
 pub use window::Window;
 
 use std::fmt::Debug;

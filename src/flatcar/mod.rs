@@ -1,1 +1,16 @@
 //! What is known of Flatcar: layout, releases, sysexts.
+
+mod disk;
+pub mod grub;
+mod inspect;
+mod layout;
+mod os_release;
+pub mod sysext;
+
+pub use disk::Disk;
+pub use inspect::{Attributes, FilesystemInfo, Inspection, PartitionInfo, Release, Sysext, inspect};
+pub use layout::{
+    DISK_ALIGNMENT, Designator, FRESH_DISK_GUID, FRESH_USR_ATTRIBUTES, Generation, Layout, LayoutName, PartitionRef,
+    Selected, active_usr, select, type_name,
+};
+pub use os_release::{Channel, OsRelease};

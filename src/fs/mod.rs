@@ -3,10 +3,21 @@
 //! Every filesystem speaks through [`FileSystem`] and, where it can be edited, [`FileSystemMut`]. Paths name entries
 //! exactly: no operation follows a symlink; [`resolve`] does that on top, inside the filesystem's own root only.
 
+pub mod btrfs;
+mod cache;
+mod detect;
+pub mod erofs;
+pub mod ext4;
+mod extract;
+pub mod fat;
+mod guard;
 mod path;
+pub mod squashfs;
 mod types;
 mod walk;
 
+pub use detect::{edit, is_unformatted, open, probe};
+pub use extract::{ExtractOptions, Extracted, extract};
 pub use path::FsPath;
 pub use types::{Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Timestamp, Xattr};
 pub use walk::{Entry, exists, read_file, resolve, walk};

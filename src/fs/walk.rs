@@ -1,5 +1,7 @@
 //! Operations on top of any [`FileSystem`]: whole files, trees, symlinks.
 
+use std::collections::HashSet;
+
 use super::{FileSystem, FileType, FsPath, Metadata};
 use crate::bytes::to_usize;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -77,11 +79,17 @@ pub fn resolve(fs: &dyn FileSystem, path: &FsPath) -> Result<FsPath> {
 }
 
 /// Calls `visit` for `top` and everything below it, parents first, names in order. Symlinks are not followed.
+///
+/// A directory met twice is an error: in a damaged filesystem it can lie within itself, and be endless.
 pub fn walk(fs: &dyn FileSystem, top: &FsPath, visit: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
     let mut todo = vec![(top.clone(), 0)];
+    let mut directories = HashSet::new();
     while let Some((path, depth)) = todo.pop() {
         let metadata = fs.metadata(&path)?;
         let is_dir = metadata.file_type == FileType::Directory;
+        if is_dir && !directories.insert(metadata.inode) {
+            return Err(Error::corrupt("a directory that is also elsewhere").at(path.to_string()));
+        }
         visit(Entry { path: path.clone(), metadata })?;
         if is_dir {
             if depth == DEPTH_MAX {

@@ -1,0 +1,96 @@
+//! A Flatcar disk that has been opened: its partition table, its filesystems and what release it holds.
+
+use std::sync::Arc;
+
+use super::layout::{Designator, PartitionRef, Selected, select};
+use super::os_release::OsRelease;
+use crate::block::{BlockDevice, Window};
+use crate::error::{ErrorKind, Result, ResultExt};
+use crate::fs::{self, FileSystem, FsPath};
+use crate::partition::{Partition, PartitionTable};
+
+const USR: PartitionRef = PartitionRef::Designator(Designator::Usr);
+/// Where USR's own tree (it is mounted at /usr) keeps os-release.
+const OS_RELEASE: &str = "/lib/os-release";
+/// Largest os-release file that is read; real ones have under 1 KiB.
+const OS_RELEASE_MAX: u64 = 64 << 10;
+
+/// A Flatcar disk for reading.
+#[derive(Debug)]
+pub struct Disk {
+    name: String,
+    device: Arc<dyn BlockDevice>,
+    table: PartitionTable,
+}
+
+impl Disk {
+    /// Reads the partition table of `device`; `name` is what errors call the image.
+    pub fn open(name: impl Into<String>, device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let name = name.into();
+        let table = PartitionTable::read(&device).at(|| name.clone())?;
+        Ok(Self { name, device, table })
+    }
+
+    /// What errors call the image.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The whole disk.
+    pub fn device(&self) -> Arc<dyn BlockDevice> {
+        Arc::clone(&self.device)
+    }
+
+    /// The partition table.
+    pub fn table(&self) -> &PartitionTable {
+        &self.table
+    }
+
+    /// What is odd about the partition table and Flatcar's partitions in it.
+    pub fn warnings(&self) -> Vec<String> {
+        let odd = |designator| self.select(designator).ok()?.warning;
+        self.table.warnings().iter().cloned().chain(Designator::ALL.into_iter().filter_map(odd)).collect()
+    }
+
+    fn select(&self, designator: Designator) -> Result<Selected> {
+        select(&self.table, PartitionRef::Designator(designator))
+    }
+
+    /// The partition that is meant.
+    pub fn partition(&self, wanted: PartitionRef) -> Result<Partition> {
+        Ok(select(&self.table, wanted).at(|| self.name.clone())?.partition)
+    }
+
+    /// What errors call a partition: `disk.img: partition 6 'OEM'`.
+    pub fn describe(&self, wanted: PartitionRef) -> String {
+        match self.partition(wanted) {
+            Ok(partition) => format!("{}: {partition}", self.name),
+            Err(_) => format!("{}: partition {wanted}", self.name),
+        }
+    }
+
+    /// The filesystem of a partition, for reading.
+    pub fn filesystem(&self, wanted: PartitionRef) -> Result<Box<dyn FileSystem>> {
+        let partition = self.partition(wanted)?;
+        self.open_at(&partition).at(|| self.describe(wanted))
+    }
+
+    fn open_at(&self, partition: &Partition) -> Result<Box<dyn FileSystem>> {
+        fs::open(Arc::new(Window::new(self.device(), partition.offset(), partition.size())?))
+    }
+
+    /// The os-release of the active USR partition; `None` where there is no such partition or file.
+    pub fn os_release(&self) -> Result<Option<OsRelease>> {
+        let read = || {
+            let usr = self.filesystem(USR)?;
+            let path = fs::resolve(&*usr, &FsPath::new(OS_RELEASE)?)?;
+            let text = fs::read_file(&*usr, &path, OS_RELEASE_MAX)?;
+            OsRelease::parse(&text).at(|| OS_RELEASE).at(|| self.describe(USR))
+        };
+        match read() {
+            Ok(release) => Ok(Some(release)),
+            Err(error) if error.kind() == ErrorKind::NotFound || fs::is_unformatted(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

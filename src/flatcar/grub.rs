@@ -1,0 +1,182 @@
+//! The OEM partition's `grub.cfg`: what is wrong with one, and its kernel arguments.
+//!
+//! Flatcar's GRUB sources this file before it builds the kernel's command line from `$linux_append`. At first boot
+//! Ignition's kernel-argument editor rewrites it and understands only lines that begin exactly `set linux_append="`
+//! in the first column: it takes their arguments, deletes the lines and appends one that holds them all. Edits made
+//! here leave a file of just that form (fact book, section B).
+
+use crate::error::{Error, Result};
+
+/// How a line begins that Ignition's editor understands.
+const UNDERSTOOD: &str = "set linux_append=\"";
+/// The idiom that keeps what was set before.
+const BEFORE: &str = "$linux_append";
+/// Arguments that freeze the identity or the config of one machine in the image.
+const LEFT_OVER: [(&str, &str); 4] = [
+    ("systemd.machine_id=", "every clone would get the same machine ID"),
+    ("ignition.config.url=", "it beats config.ign and the platform's user data"),
+    ("flatcar.config.url=", "it beats config.ign and the platform's user data"),
+    ("coreos.config.url=", "it beats config.ign and the platform's user data"),
+];
+
+/// What a person should know of a `grub.cfg` before it is baked in. Nothing here stops a boot.
+pub fn check(config: &str) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut depth = 0usize;
+    let mut has_oem_id = false;
+    for (number, line) in (1..).zip(config.lines()) {
+        let code = line.trim_start();
+        if code.starts_with('#') {
+            continue;
+        }
+        match code.split([' ', ';', '\t']).next() {
+            Some("if") => depth += 1,
+            Some("fi") => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        has_oem_id |= code.starts_with("set oem_id=");
+        if assigns(code) && arguments(line).is_none() {
+            findings.push(format!(
+                "line {number}: Ignition's editor of kernel arguments does not understand this line: it must begin with \
+                 {UNDERSTOOD} in the first column and end with a quote"
+            ));
+        } else if assigns(code) && depth > 0 {
+            findings.push(format!(
+                "line {number}: Ignition moves this line out of its condition when it sets kernel arguments"
+            ));
+        }
+        for (argument, why) in LEFT_OVER {
+            if code.contains(argument) {
+                findings.push(format!("line {number}: {argument} is left over from a machine: {why}"));
+            }
+        }
+    }
+    if !has_oem_id {
+        findings.push("no oem_id is set, so Ignition does not know the platform (set oem_id=\"qemu\", …)".to_owned());
+    }
+    findings
+}
+
+/// Whether a line without its indentation sets `linux_append`.
+fn assigns(code: &str) -> bool {
+    code.strip_prefix("set").is_some_and(|rest| rest.trim_start().starts_with("linux_append="))
+}
+
+/// The arguments of a line that Ignition's editor understands.
+fn arguments(line: &str) -> Option<impl Iterator<Item = &str>> {
+    let value = line.strip_prefix(UNDERSTOOD)?.trim_end().strip_suffix('"')?;
+    (!value.contains('"')).then(|| value.split_ascii_whitespace())
+}
+
+/// `config` with kernel arguments added (unless they are there) and removed (wherever they are), in one last line
+/// `set linux_append="…"`. All other lines stay as they are.
+///
+/// # Errors
+/// An argument that GRUB would not take literally, or one to remove that is in no line that can be edited.
+pub fn edit_kernel_args(config: &str, add: &[String], remove: &[String]) -> Result<String> {
+    for argument in add.iter().chain(remove) {
+        check_argument(argument)?;
+    }
+    let mut result = String::with_capacity(config.len());
+    let mut arguments_now: Vec<&str> = Vec::new();
+    let mut others_assign = false;
+    for line in config.split_inclusive('\n') {
+        match arguments(line) {
+            Some(arguments) => arguments_now.extend(arguments),
+            None => {
+                others_assign |= assigns(line.trim_start());
+                result.push_str(line);
+            }
+        }
+    }
+    for argument in remove {
+        if !arguments_now.contains(&argument.as_str()) {
+            return Err(Error::not_found(format!("grub.cfg has no kernel argument '{argument}' to remove")).with_hint(
+                "only lines that begin with set linux_append=\" in the first column are edited, and arguments must match whole",
+            ));
+        }
+    }
+    let keeps_before = others_assign || arguments_now.iter().any(|argument| is_before(argument));
+    arguments_now.retain(|argument| !is_before(argument) && !remove.iter().any(|gone| gone == argument));
+    for argument in add {
+        if !arguments_now.contains(&argument.as_str()) {
+            arguments_now.push(argument);
+        }
+    }
+    if keeps_before {
+        arguments_now.insert(0, BEFORE);
+    }
+    if !arguments_now.is_empty() {
+        if !result.is_empty() && !result.ends_with('\n') {
+            result.push('\n');
+        }
+        result.push_str(&format!("{UNDERSTOOD}{}\"\n", arguments_now.join(" ")));
+    }
+    Ok(result)
+}
+
+fn is_before(argument: &str) -> bool {
+    matches!(argument, BEFORE | "${linux_append}")
+}
+
+/// An argument must stand in GRUB's double quotes as it is, and be one word.
+fn check_argument(argument: &str) -> Result<()> {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '$' | '\\' | '`');
+    if argument.is_empty() || argument.contains(bad) {
+        return Err(Error::invalid(format!("'{}' cannot be a kernel argument in grub.cfg", argument.escape_debug()))
+            .with_hint("an argument is one word without quotes, $ and backslashes; repeat the flag for several"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edit(config: &str, add: &[&str], remove: &[&str]) -> Result<String> {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        edit_kernel_args(config, &owned(add), &owned(remove))
+    }
+
+    #[test]
+    fn arguments_end_up_in_one_line_that_ignition_understands() {
+        assert_eq!(edit("", &["quiet"], &[]).unwrap(), "set linux_append=\"quiet\"\n");
+        let config =
+            "set oem_id=\"qemu\"\nset linux_append=\"a b\"\nset timeout=0\nset linux_append=\"$linux_append c\"";
+        let edited = edit(config, &["b", "d=1"], &["a"]).unwrap();
+        assert_eq!(edited, "set oem_id=\"qemu\"\nset timeout=0\nset linux_append=\"$linux_append b c d=1\"\n");
+        assert_eq!(edit(&edited, &["b"], &[]).unwrap(), edited, "a second edit changes nothing");
+    }
+
+    #[test]
+    fn other_assignments_stay_and_still_count() {
+        let config = "if [ x = y ]; then\n  set linux_append=\"inner\"\nfi";
+        assert_eq!(edit(config, &["new"], &[]).unwrap(), format!("{config}\nset linux_append=\"$linux_append new\"\n"));
+    }
+
+    #[test]
+    fn the_last_argument_takes_its_line_along() {
+        assert_eq!(edit("set linux_append=\"a\"\nset oem_id=\"x\"\n", &[], &["a"]).unwrap(), "set oem_id=\"x\"\n");
+        assert_eq!(edit("# nothing\n", &[], &["a"]).unwrap_err().kind(), crate::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn arguments_that_grub_would_not_take_literally_are_refused() {
+        for bad in ["", "a b", "a\"b", "$x", "a\\", "a\nb"] {
+            assert!(edit("", &[bad], &[]).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn traps_are_named() {
+        assert!(check("set oem_id=\"qemu\"\nset linux_append=\"quiet\"\n").is_empty());
+        let findings = check(
+            "# set linux_append=x\nset linux_append=quiet\n  set linux_append=\"x\"\nif [ a ]; then\nset linux_append=\"y\"\nfi\n\
+             set linux_append=\"systemd.machine_id=0 ignition.config.url=http://x\"\n",
+        );
+        assert_eq!(findings.len(), 6, "{findings:#?}");
+        for (finding, says) in findings.iter().zip(["line 2", "line 3", "condition", "machine ID", "beats", "oem_id"]) {
+            assert!(finding.contains(says), "{finding}");
+        }
+    }
+}

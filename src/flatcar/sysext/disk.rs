@@ -1,0 +1,70 @@
+//! A sysext file is a bare filesystem or a disk image (DDI): a GPT with the filesystem in one partition and its verity
+//! data and signature in others, told apart by the types of the Discoverable Partitions Specification (UAPI.2).
+
+use std::sync::Arc;
+
+use super::usr_view::UsrView;
+use crate::block::{BlockDevice, Window};
+use crate::bytes::Guid;
+use crate::error::{Error, Result, ResultExt};
+use crate::fs::{self, FileSystem};
+use crate::partition::{Partition, PartitionTable};
+
+/// What a GPT header begins with, in the second sector.
+const GPT_SIGNATURE: &[u8] = b"EFI PART";
+
+/// Partition types that hold files: what is mounted on `/`, and on `/usr`.
+const ROOT_TYPES: [(&str, Guid); 2] = [
+    ("root-x86-64", Guid::from_fields(0x4f68_bce3, 0xe8cd, 0x4db1, 0x96e7_fbca_f984_b709)),
+    ("root-arm64", Guid::from_fields(0xb921_b045, 0x1df0, 0x41c3, 0xaf44_4c6f_280d_3fae)),
+];
+const USR_TYPES: [(&str, Guid); 2] = [
+    ("usr-x86-64", Guid::from_fields(0x8484_680c, 0x9521, 0x48c6, 0x9c11_b072_0656_f69e)),
+    ("usr-arm64", Guid::from_fields(0xb0e0_1050, 0xee5f, 0x4390, 0x949a_9101_b171_04e9)),
+];
+
+/// Opens a sysext file: a bare filesystem, or the root or usr partition of a disk image.
+///
+/// The paths are those of the extension, beginning with `/usr` or `/opt`, for a usr partition too.
+pub fn open_extension(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem>> {
+    if !has_gpt(&*device)? {
+        return fs::open(device);
+    }
+    let table = PartitionTable::read(&device)?;
+    let roots = of_types(&table, &ROOT_TYPES);
+    let (found, is_usr) = if roots.is_empty() { (of_types(&table, &USR_TYPES), true) } else { (roots, false) };
+    let [(name, partition)] = found.as_slice() else {
+        let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
+        return Err(match names.as_slice() {
+            [] => Error::unsupported("a disk image without a root or usr partition for x86-64 or arm64")
+                .with_hint("a sysext disk image has one, as made by systemd-repart --make-ddi=sysext"),
+            names => Error::unsupported(format!("a disk image with several such partitions: {}", names.join(", ")))
+                .with_hint("a sysext for one architecture has one root or usr partition"),
+        });
+    };
+    let place = || format!("{name} partition ({})", partition.number);
+    let window = Window::new(device, partition.offset(), partition.size()).at(place)?;
+    let fs = fs::open(Arc::new(window)).at(place)?;
+    Ok(if is_usr { Box::new(UsrView::new(fs)) } else { fs })
+}
+
+fn has_gpt(device: &dyn BlockDevice) -> Result<bool> {
+    let mut signature = [0; 8];
+    for offset in [512, 4096] {
+        if device.size() >= offset + 8 {
+            device.read_at(offset, &mut signature)?;
+            if signature == GPT_SIGNATURE {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn of_types(table: &PartitionTable, types: &[(&'static str, Guid)]) -> Vec<(&'static str, Partition)> {
+    let named = |partition: Partition| {
+        let (name, _) = types.iter().find(|(_, guid)| *guid == partition.type_guid)?;
+        Some((*name, partition))
+    };
+    table.partitions().filter_map(named).collect()
+}

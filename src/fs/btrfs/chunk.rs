@@ -1,0 +1,147 @@
+//! Chunks: stretches of the logical address space and where they lie on the device (`struct btrfs_chunk`).
+//!
+//! ```text
+//!   logical   ──┬─ SYSTEM ──┬──── DATA|METADATA ────┬──   addresses in trees
+//!               │           │                       │
+//!   device    ──┴───────────┴── (one copy, or two for DUP) ──
+//! ```
+
+use std::collections::BTreeMap;
+
+use super::key::{KEY_LEN, Key, kind, object};
+use super::superblock::Superblock;
+use crate::bytes::Fields;
+use crate::error::{Error, Result, ResultExt};
+
+/// Bytes of a chunk item before its stripes.
+const CHUNK_LEN: usize = 48;
+/// Bytes of a stripe (`struct btrfs_stripe`).
+const STRIPE_LEN: usize = 32;
+/// Chunks of one filesystem; 64 TiB in the smallest chunks that Linux makes on large devices, 256 MiB.
+const CHUNKS_MAX: usize = 1 << 18;
+
+/// Block group types and profiles (`BTRFS_BLOCK_GROUP_*`).
+pub(super) mod group {
+    pub const DATA: u64 = 1 << 0;
+    pub const SYSTEM: u64 = 1 << 1;
+    pub const METADATA: u64 = 1 << 2;
+    pub const DUP: u64 = 1 << 5;
+    pub const TYPES: u64 = DATA | SYSTEM | METADATA;
+    /// Profiles that need several devices, by name.
+    pub const REFUSED: [(u64, &str); 7] = [
+        (1 << 3, "RAID0"),
+        (1 << 4, "RAID1"),
+        (1 << 6, "RAID10"),
+        (1 << 7, "RAID5"),
+        (1 << 8, "RAID6"),
+        (1 << 9, "RAID1C3"),
+        (1 << 10, "RAID1C4"),
+    ];
+}
+
+/// One chunk with its one or two copies.
+#[derive(Debug, Clone)]
+pub(super) struct Chunk {
+    /// Bytes of logical address space.
+    pub length: u64,
+    /// Where each copy begins on the device.
+    pub copies: Vec<u64>,
+}
+
+impl Chunk {
+    /// Parses the chunk item of `logical` and checks that it lies on the one device of `superblock`.
+    /// Also returns the bytes it takes.
+    fn parse(item: &[u8], logical: u64, superblock: &Superblock) -> Result<(Self, usize)> {
+        let fields = Fields::new("btrfs chunk item", item);
+        let (length, flags) = (fields.le64(0)?, fields.le64(24)?);
+        if let Some((_, name)) = group::REFUSED.iter().find(|(bit, _)| flags & bit != 0) {
+            return Err(Error::unsupported(format!("a btrfs filesystem with the profile {name}")));
+        }
+        if flags & !(group::TYPES | group::DUP) != 0 || flags & group::TYPES == 0 {
+            return Err(Error::unsupported(format!("a btrfs filesystem with chunks of the unknown type {flags:#x}")));
+        }
+        let count = if flags & group::DUP != 0 { 2 } else { 1 };
+        if fields.le16(44)? != count {
+            return Err(Error::corrupt(format!("{} stripes, {count} are needed", fields.le16(44)?)));
+        }
+        let sector = u64::from(superblock.sectorsize);
+        if length == 0
+            || !length.is_multiple_of(sector)
+            || !logical.is_multiple_of(sector)
+            || logical.checked_add(length).is_none()
+        {
+            return Err(Error::corrupt(format!("length {length} does not fit")));
+        }
+        let mut copies = Vec::new();
+        let mut at = CHUNK_LEN;
+        for _ in 0..count {
+            let stripe = Fields::new("btrfs stripe", fields.slice(at, STRIPE_LEN)?);
+            let (devid, physical) = (stripe.le64(0)?, stripe.le64(8)?);
+            if devid != superblock.dev_item.devid {
+                return Err(Error::unsupported(format!(
+                    "a btrfs filesystem with a chunk on another device (id {devid})"
+                )));
+            }
+            if physical.checked_add(length).is_none_or(|end| end > superblock.dev_item.total_bytes) {
+                return Err(Error::corrupt(format!("bytes {physical} to {physical} + {length} are not on the device")));
+            }
+            copies.push(physical);
+            at += STRIPE_LEN;
+        }
+        Ok((Self { length, copies }, at))
+    }
+}
+
+/// All chunks known so far, by logical address.
+#[derive(Debug, Default)]
+pub(super) struct ChunkMap(BTreeMap<u64, Chunk>);
+
+impl ChunkMap {
+    /// The system chunks of the superblock, which hold the chunk tree.
+    pub(super) fn from_superblock(superblock: &Superblock) -> Result<Self> {
+        let mut map = Self::default();
+        let mut rest = &superblock.sys_chunk_array[..];
+        while !rest.is_empty() {
+            let fields = Fields::new("sys_chunk_array", rest);
+            let key = Key::parse(&fields, 0)?;
+            let used = map.add(key, &rest[KEY_LEN..], superblock).at(|| "sys_chunk_array".to_owned())?;
+            rest = &rest[KEY_LEN + used..];
+        }
+        Ok(map)
+    }
+
+    /// Adds the chunk item of `key`, which may be there already, and returns the bytes it takes.
+    pub(super) fn add(&mut self, key: Key, item: &[u8], superblock: &Superblock) -> Result<usize> {
+        if !key.is(object::FIRST_CHUNK_TREE, kind::CHUNK_ITEM) {
+            return Err(Error::corrupt(format!("item {key} where a chunk item belongs")));
+        }
+        let logical = key.offset;
+        let (chunk, used) = Chunk::parse(item, logical, superblock).at(|| format!("chunk {logical}"))?;
+        let end = logical + chunk.length;
+        if let Some((&start, other)) = self.0.range(..end).next_back() {
+            if start == logical && other.copies == chunk.copies && other.length == chunk.length {
+                return Ok(used);
+            }
+            if start + other.length > logical {
+                return Err(Error::corrupt(format!("chunks {start} and {logical} overlap")));
+            }
+        }
+        if self.0.len() == CHUNKS_MAX {
+            return Err(Error::unsupported(format!("a btrfs filesystem with more than {CHUNKS_MAX} chunks")));
+        }
+        self.0.insert(logical, chunk);
+        Ok(used)
+    }
+
+    /// Where the copies of `len` bytes at `logical` begin on the device.
+    pub(super) fn locate(&self, logical: u64, len: u64) -> Result<impl ExactSizeIterator<Item = u64> + use<'_>> {
+        let (start, chunk) = self
+            .0
+            .range(..=logical)
+            .next_back()
+            .map(|(&start, chunk)| (start, chunk))
+            .filter(|(start, chunk)| logical.checked_add(len).is_some_and(|end| end <= start + chunk.length))
+            .ok_or_else(|| Error::corrupt(format!("{len} bytes at the logical address {logical} are in no chunk")))?;
+        Ok(chunk.copies.iter().map(move |physical| physical + (logical - start)))
+    }
+}

@@ -1,0 +1,95 @@
+//! Directory entries and extended attributes, which share one structure (`struct btrfs_dir_item`).
+//!
+//! An entry is found by the hash of its name. Names with the same hash lie one behind the other in one item.
+
+use super::key::{KEY_LEN, Key, kind, object};
+use crate::bytes::{Fields, to_usize};
+use crate::error::{Error, Result};
+use crate::fs::FileType;
+
+/// Bytes before the name.
+const DIR_ITEM_LEN: usize = KEY_LEN + 13;
+/// Longest name of an entry or attribute (`BTRFS_NAME_LEN`).
+const NAME_MAX: usize = 255;
+
+/// An entry of a directory, or an attribute with its value in `data`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DirItem<'a> {
+    /// The inode or subvolume meant.
+    pub location: Key,
+    /// `BTRFS_FT_*`.
+    pub item_type: u8,
+    pub name: &'a [u8],
+    pub data: &'a [u8],
+}
+
+impl DirItem<'_> {
+    /// The type that the entry claims for its inode.
+    pub(super) fn file_type(&self) -> Result<FileType> {
+        Ok(match self.item_type {
+            1 => FileType::File,
+            2 => FileType::Directory,
+            3 => FileType::CharDevice,
+            4 => FileType::BlockDevice,
+            5 => FileType::Fifo,
+            6 => FileType::Socket,
+            7 => FileType::Symlink,
+            other => return Err(Error::corrupt(format!("directory entry of the unknown type {other}"))),
+        })
+    }
+
+    /// Whether it leads to another subvolume.
+    pub(super) fn is_subvolume(&self) -> bool {
+        self.location.kind == kind::ROOT_ITEM
+    }
+
+    /// Checks an entry of a directory: a name that can stand in a path, an inode or subvolume below the root.
+    pub(super) fn check_entry(&self) -> Result<()> {
+        let bad_name = self.name.is_empty()
+            || self.name == b"."
+            || self.name == b".."
+            || self.name.iter().any(|&byte| byte == b'/' || byte == 0);
+        if bad_name || !self.data.is_empty() {
+            return Err(Error::corrupt(format!(
+                "directory entry '{}' has an impossible name or data",
+                self.name.escape_ascii()
+            )));
+        }
+        let inodes = object::FIRST_FREE + 1..=object::LAST_FREE;
+        let possible = match self.location.kind {
+            kind::INODE_ITEM => inodes.contains(&self.location.objectid) && self.location.offset == 0,
+            kind::ROOT_ITEM => self.item_type == 2,
+            _ => false,
+        };
+        if !possible {
+            return Err(Error::corrupt(format!(
+                "directory entry '{}' leads to {}",
+                self.name.escape_ascii(),
+                self.location
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Takes an item apart into its entries.
+pub(super) fn parse_all(item: &[u8]) -> Result<Vec<DirItem<'_>>> {
+    let mut entries = Vec::new();
+    let mut rest = item;
+    while !rest.is_empty() {
+        let fields = Fields::new("btrfs directory item", rest);
+        let data_len = to_usize(fields.le16(KEY_LEN + 8)?.into())?;
+        let name_len = to_usize(fields.le16(KEY_LEN + 10)?.into())?;
+        if name_len > NAME_MAX {
+            return Err(Error::corrupt(format!("a name of {name_len} bytes, at most {NAME_MAX} are possible")));
+        }
+        entries.push(DirItem {
+            location: Key::parse(&fields, 0)?,
+            item_type: fields.u8(KEY_LEN + 12)?,
+            name: fields.slice(DIR_ITEM_LEN, name_len)?,
+            data: fields.slice(DIR_ITEM_LEN + name_len, data_len)?,
+        });
+        rest = &rest[DIR_ITEM_LEN + name_len + data_len..];
+    }
+    Ok(entries)
+}

@@ -1,0 +1,158 @@
+//! The device as the trees see it: logical addresses, verified blocks, a small cache of nodes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::chunk::ChunkMap;
+use super::key::{Key, kind, object};
+use super::node::{LEVELS, Node};
+use super::superblock::{self, Superblock};
+use super::tree::{Cursor, TreeRoot};
+use crate::block::BlockDevice;
+use crate::bytes::{to_u64, to_usize};
+use crate::error::{Error, Result, ResultExt};
+
+/// Bytes of tree blocks kept, in each of two halves: enough for all inner nodes of a tree with a million items.
+const CACHE_BYTES: usize = 2 << 20;
+
+/// An opened device: superblock, chunks, node cache.
+#[derive(Debug)]
+pub(super) struct Volume {
+    pub device: Arc<dyn BlockDevice>,
+    pub superblock: Superblock,
+    pub chunks: ChunkMap,
+    cache: Mutex<Cache>,
+}
+
+/// Recently used nodes in two halves: when the young one is full it becomes the old one, and the old one is dropped.
+#[derive(Debug, Default)]
+struct Cache {
+    young: HashMap<u64, Arc<Node>>,
+    old: HashMap<u64, Arc<Node>>,
+}
+
+impl Cache {
+    fn get(&mut self, bytenr: u64, capacity: usize) -> Option<Arc<Node>> {
+        if let Some(node) = self.young.get(&bytenr) {
+            return Some(node.clone());
+        }
+        let node = self.old.remove(&bytenr)?;
+        self.put(node.clone(), capacity);
+        Some(node)
+    }
+
+    fn put(&mut self, node: Arc<Node>, capacity: usize) {
+        if self.young.len() >= capacity {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(node.bytenr, node);
+    }
+}
+
+impl Volume {
+    /// Reads the superblock and the chunk tree.
+    pub(super) fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
+        let superblock = superblock::read(&*device)?;
+        let chunks = ChunkMap::from_superblock(&superblock)?;
+        let mut volume = Self { device, superblock, chunks, cache: Mutex::default() };
+        volume.read_chunk_tree().at(|| "chunk tree".to_owned())?;
+        Ok(volume)
+    }
+
+    fn read_chunk_tree(&mut self) -> Result<()> {
+        let mut found = Vec::new();
+        let root = self.chunk_root();
+        let mut cursor = Cursor::seek(self, &root, Key::new(object::FIRST_CHUNK_TREE, kind::CHUNK_ITEM, 0))?;
+        while let Some((key, item)) = cursor.item() {
+            if !key.is(object::FIRST_CHUNK_TREE, kind::CHUNK_ITEM) {
+                break;
+            }
+            found.push((key, item.to_vec()));
+            cursor.advance()?;
+        }
+        let mut chunks = ChunkMap::from_superblock(&self.superblock)?;
+        for (key, item) in found {
+            chunks.add(key, &item, &self.superblock)?;
+        }
+        self.chunks = chunks;
+        Ok(())
+    }
+
+    pub(super) fn chunk_root(&self) -> TreeRoot {
+        TreeRoot {
+            id: object::CHUNK_TREE,
+            bytenr: self.superblock.chunk_root,
+            generation: self.superblock.chunk_root_generation,
+            level: self.superblock.chunk_root_level,
+        }
+    }
+
+    pub(super) fn root_tree(&self) -> TreeRoot {
+        TreeRoot {
+            id: object::ROOT_TREE,
+            bytenr: self.superblock.root,
+            generation: self.superblock.generation,
+            level: self.superblock.root_level,
+        }
+    }
+
+    /// Fills `buf` from a logical address, trying one copy after the other until `check` accepts what it holds.
+    pub(super) fn read_checked(&self, logical: u64, buf: &mut [u8], check: impl Fn(&[u8]) -> Result<()>) -> Result<()> {
+        let copies = self.chunks.locate(logical, to_u64(buf.len()))?;
+        let mut outcome = Err(Error::internal("a chunk has at least one copy"));
+        for physical in copies {
+            outcome = self.device.read_at(physical, buf).and_then(|()| check(buf));
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// The tree block at the logical address `bytenr`, its checksum and structure verified.
+    pub(super) fn node(&self, bytenr: u64) -> Result<Arc<Node>> {
+        let nodesize = to_usize(self.superblock.nodesize.into())?;
+        let capacity = CACHE_BYTES / nodesize;
+        if let Some(node) = self.lock().get(bytenr, capacity) {
+            return Ok(node);
+        }
+        let mut bytes = vec![0; nodesize];
+        let node = self
+            .read_checked(bytenr, &mut bytes, |bytes| {
+                let csum_type = self.superblock.csum_type;
+                if csum_type.matches_block(bytes) {
+                    return Ok(());
+                }
+                Err(Error::corrupt(format!("{csum_type} checksum does not match")))
+            })
+            .and_then(|()| Node::parse(bytes, bytenr, &self.superblock))
+            .at(|| format!("tree block {bytenr}"))?;
+        self.lock().put(node.clone(), capacity);
+        Ok(node)
+    }
+
+    // A poisoned lock only means that another thread panicked; the maps hold whole nodes at all times.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A tree's root from its root item.
+    pub(super) fn tree(&self, id: u64) -> Result<TreeRoot> {
+        self.find_tree(id)?.ok_or_else(|| Error::corrupt(format!("the root tree has no tree {id}")))
+    }
+
+    /// A tree's root, `None` where the filesystem has no such tree.
+    pub(super) fn find_tree(&self, id: u64) -> Result<Option<TreeRoot>> {
+        let cursor = Cursor::seek_back(self, &self.root_tree(), Key::new(id, kind::ROOT_ITEM, u64::MAX))?;
+        let Some((_, item)) = cursor.item().filter(|(key, _)| key.is(id, kind::ROOT_ITEM)) else { return Ok(None) };
+        let fields = crate::bytes::Fields::new("btrfs root item", item);
+        let root = TreeRoot { id, bytenr: fields.le64(176)?, generation: fields.le64(160)?, level: fields.u8(238)? };
+        if root.level >= LEVELS || root.generation > self.superblock.generation {
+            return Err(Error::corrupt(format!(
+                "root item of tree {id}: level {}, generation {}",
+                root.level, root.generation
+            )));
+        }
+        Ok(Some(root))
+    }
+}

@@ -1,0 +1,33 @@
+//! The checksums of `metadata_csum`: crc32c without the final inversion, as the kernel's `ext4_chksum` computes it.
+//!
+//! ```text
+//!   filesystem seed ──┬── superblock (own start value), group descriptors, xattr blocks
+//!                     └── + inode number + generation = inode seed ── inode, extent blocks, directory blocks
+//! ```
+
+/// `crc` carried on over `data`.
+pub(super) fn crc32c(crc: u32, data: &[u8]) -> u32 {
+    !crc32c::crc32c_append(!crc, data)
+}
+
+/// Start value of chains that begin with no seed.
+pub(super) const CRC_START: u32 = u32::MAX;
+
+/// Bytes of a superblock in front of `s_checksum`.
+const SUPERBLOCK_CHECKED: usize = 0x3FC;
+
+/// `s_checksum` of a superblock of 1,024 bytes.
+pub(super) fn superblock(bytes: &[u8]) -> u32 {
+    crc32c(CRC_START, &bytes[..SUPERBLOCK_CHECKED.min(bytes.len())])
+}
+
+/// Writes the checksum of a superblock of 1,024 bytes into it.
+pub(super) fn seal_superblock(bytes: &mut [u8; 1024]) {
+    let crc = superblock(bytes);
+    bytes[SUPERBLOCK_CHECKED..].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// The seed of everything that belongs to one inode.
+pub(super) fn inode_seed(seed: u32, ino: u32, generation: u32) -> u32 {
+    crc32c(crc32c(seed, &ino.to_le_bytes()), &generation.to_le_bytes())
+}

@@ -1,0 +1,211 @@
+//! The extent tree of an inode: which blocks hold which part of a file.
+//!
+//! ```text
+//!   i_block (60 bytes)        tree block
+//!   ┌────────┬───────┐        ┌────────┬────────┬────────┬───┬──────────┐
+//!   │ header │ index ├──────▶ │ header │ extent │ extent │ … │ checksum │
+//!   └────────┴───────┘        └────────┴────────┴────────┴───┴──────────┘
+//!     depth 1                   depth 0   (logical, length, physical)
+//! ```
+
+use super::checksum;
+use super::inode::Inode;
+use super::superblock::{Superblock, ensure};
+use crate::block::BlockDevice;
+use crate::bytes::{Fields, to_u64, to_usize};
+use crate::error::{Error, Result};
+
+/// `EXT4_EXT_MAGIC`
+const MAGIC: u16 = 0xF30A;
+/// Header, index and extent are 12 bytes each.
+const ENTRY: usize = 12;
+/// `EXT_MAX_DEPTH` of the kernel.
+const DEPTH_MAX: u16 = 5;
+/// `EXT_INIT_MAX_LEN`: greater lengths mean an unwritten extent of that much less.
+const LEN_INIT_MAX: u16 = 32768;
+/// Extents of one file that are kept in memory (64 MiB); a file of 1 TiB in pieces of 1 MiB has 1,048,576.
+const EXTENTS_MAX: usize = 1 << 21;
+
+/// A run of blocks of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// First block within the file.
+    pub logical: u64,
+    /// Blocks, 1 to 32768.
+    pub len: u64,
+    /// First block on the device.
+    pub physical: u64,
+    /// Whether it holds data; else it is allocated and reads as zeroes.
+    pub written: bool,
+}
+
+/// Reads a whole tree; every extent lies in the filesystem, behind the one before it.
+pub(super) struct TreeReader<'a> {
+    device: &'a dyn BlockDevice,
+    superblock: &'a Superblock,
+    inode: &'a Inode,
+    extents: Vec<Extent>,
+    /// Tree blocks below the root.
+    nodes: u64,
+    /// Blocks mapped so far, at most those of the filesystem: else some are claimed twice.
+    mapped: u64,
+}
+
+impl<'a> TreeReader<'a> {
+    /// The extents of `inode`, in the file's order, without overlap.
+    pub(super) fn read(
+        device: &'a dyn BlockDevice,
+        superblock: &'a Superblock,
+        inode: &'a Inode,
+    ) -> Result<Vec<Extent>> {
+        if !inode.has_extents() {
+            return Err(Error::unsupported(format!("inode {} has a block map as in ext2 and ext3", inode.ino))
+                .with_hint("only files stored as extents can be read; copy the file on a running system"));
+        }
+        let mut reader = Self { device, superblock, inode, extents: Vec::new(), nodes: 0, mapped: 0 };
+        let depth = Fields::new("extent header", inode.block()).le16(6)?;
+        ensure(depth <= DEPTH_MAX, || {
+            format!("the extent tree of inode {} is {depth} levels deep, more than {DEPTH_MAX}", inode.ino)
+        })?;
+        reader.node(inode.block(), depth, (0, 1 << 32))?;
+        Ok(reader.extents)
+    }
+
+    /// Reads the node in `bytes`, `depth` levels above the leaves, whose entries lie in logical blocks `from..until`.
+    fn node(&mut self, bytes: &[u8], depth: u16, (from, until): (u64, u64)) -> Result<()> {
+        let ino = self.inode.ino;
+        let f = Fields::new("extent node", bytes);
+        let entries = usize::from(f.le16(2)?);
+        let max = usize::from(f.le16(4)?);
+        ensure(f.le16(0)? == MAGIC && f.le16(6)? == depth, || format!("inode {ino} has a damaged extent node"))?;
+        ensure(entries <= max && max < bytes.len() / ENTRY && (depth == 0 || entries > 0), || {
+            format!("an extent node of inode {ino} has {entries} entries of {max}")
+        })?;
+        let mut next = from;
+        for slot in 1..=entries {
+            let at = slot * ENTRY;
+            let logical = u64::from(f.le32(at)?);
+            ensure((next..until).contains(&logical), || format!("extents of inode {ino} are out of order"))?;
+            if depth == 0 {
+                next = self.leaf_entry(&f, at, logical, until)?;
+            } else {
+                let end = if slot < entries { u64::from(f.le32(at + ENTRY)?) } else { until };
+                ensure(logical < end && end <= until, || format!("extents of inode {ino} are out of order"))?;
+                let child = u64::from(f.le32(at + 4)?) | u64::from(f.le16(at + 8)?) << 32;
+                self.child(child, depth - 1, (logical, end))?;
+                next = end;
+            }
+        }
+        Ok(())
+    }
+
+    fn leaf_entry(&mut self, f: &Fields<'_>, at: usize, logical: u64, until: u64) -> Result<u64> {
+        let ino = self.inode.ino;
+        let raw_len = f.le16(at + 4)?;
+        let written = raw_len <= LEN_INIT_MAX;
+        let len = u64::from(if written { raw_len } else { raw_len - LEN_INIT_MAX });
+        let physical = u64::from(f.le32(at + 8)?) | u64::from(f.le16(at + 6)?) << 32;
+        let end = logical + len;
+        ensure(len > 0 && end <= until, || format!("extents of inode {ino} overlap"))?;
+        self.check_blocks(physical, len)?;
+        self.mapped += len;
+        ensure(self.mapped <= self.superblock.blocks_count, || {
+            format!("inode {ino} claims more blocks than the filesystem has")
+        })?;
+        if self.extents.len() == EXTENTS_MAX {
+            return Err(Error::unsupported(format!("inode {ino} has more than {EXTENTS_MAX} extents")));
+        }
+        self.extents.push(Extent { logical, len, physical, written });
+        Ok(end)
+    }
+
+    fn child(&mut self, block: u64, depth: u16, range: (u64, u64)) -> Result<()> {
+        self.check_blocks(block, 1)?;
+        self.nodes += 1;
+        ensure(self.nodes + self.mapped <= self.superblock.blocks_count, || {
+            format!("inode {} claims more blocks than the filesystem has", self.inode.ino)
+        })?;
+        let mut bytes = vec![0; to_usize(u64::from(self.superblock.block_size))?];
+        self.device.read_at(block * u64::from(self.superblock.block_size), &mut bytes)?;
+        let f = Fields::new("extent block", &bytes);
+        let tail = ENTRY + ENTRY * usize::from(f.le16(4)?);
+        if self.superblock.has_checksums() {
+            let computed = checksum::crc32c(self.inode.seed(self.superblock), f.slice(0, tail)?);
+            ensure(f.le32(tail)? == computed, || {
+                format!("the checksum of extent block {block} of inode {} does not match", self.inode.ino)
+            })?;
+        }
+        self.node(&bytes, depth, range)
+    }
+
+    fn check_blocks(&self, first: u64, len: u64) -> Result<()> {
+        let inside = first > u64::from(self.superblock.first_data_block)
+            && first.checked_add(len).is_some_and(|end| end <= self.superblock.blocks_count);
+        ensure(inside, || format!("blocks {first}+{len} of inode {} lie outside the filesystem", self.inode.ino))
+    }
+}
+
+/// Fills `buf` from byte `offset` of the file with these extents; holes and unwritten extents read as zeroes.
+pub(super) fn read_at(
+    device: &dyn BlockDevice,
+    block_size: u32,
+    extents: &[Extent],
+    offset: u64,
+    buf: &mut [u8],
+) -> Result<()> {
+    let block_size = u64::from(block_size);
+    let mut index = extents.partition_point(|extent| (extent.logical + extent.len) * block_size <= offset);
+    let mut done = 0;
+    while done < buf.len() {
+        let position = offset + to_u64(done);
+        let left = to_u64(buf.len() - done);
+        let (len, source) = match extents.get(index) {
+            None => (left, None),
+            Some(extent) if extent.logical * block_size > position => {
+                (left.min(extent.logical * block_size - position), None)
+            }
+            Some(extent) => {
+                let within = position - extent.logical * block_size;
+                index += 1;
+                (
+                    left.min(extent.len * block_size - within),
+                    extent.written.then_some(extent.physical * block_size + within),
+                )
+            }
+        };
+        let part = &mut buf[done..done + to_usize(len)?];
+        match source {
+            Some(source) => device.read_at(source, part)?,
+            None => part.fill(0),
+        }
+        done += part.len();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::MemoryDevice;
+
+    #[test]
+    fn holes_and_unwritten_extents_read_as_zeroes() {
+        let device = MemoryDevice::new((0..6 * 1024).map(|at: u32| at.to_be_bytes()[2] | 1).collect());
+        let extents = [
+            Extent { logical: 1, len: 1, physical: 4, written: true },
+            Extent { logical: 2, len: 1, physical: 3, written: false },
+            Extent { logical: 4, len: 1, physical: 2, written: true },
+        ];
+        let mut whole = vec![9; 6 * 1024];
+        read_at(&device, 1024, &extents, 0, &mut whole).unwrap();
+        let kinds: Vec<u8> = whole.chunks(256).map(|chunk| chunk[0]).collect();
+        let z = 0;
+        assert_eq!(kinds, [z, z, z, z, 17, 17, 19, 19, z, z, z, z, z, z, z, z, 9, 9, 11, 11, z, z, z, z]);
+        for offset in 0..whole.len() {
+            let len = (whole.len() - offset).min(1500);
+            let mut part = vec![9; len];
+            read_at(&device, 1024, &extents, to_u64(offset), &mut part).unwrap();
+            assert!(part == whole[offset..offset + len], "from {offset}");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! Inodes (`struct ext4_inode`): 128 bytes, then `i_extra_isize` bytes of newer fields, then extended attributes.
+//!
+//! ```text
+//!   0        0x28               0x64         0x80            0x80 + i_extra_isize        s_inode_size
+//!   │ fixed  │ i_block: extent  │ generation │ checksum high, │ xattrs of the inode       │
+//!   │ fields │ tree root, fast  │ xattr block│ nanoseconds,   │                           │
+//!   │        │ symlink, device  │ …          │ crtime         │                           │
+//! ```
+//!
+//! A time is 32 signed bits of seconds and, in an extra word, 30 bits of nanoseconds over 2 bits that carry the
+//! seconds on to the year 2446.
+
+use super::checksum;
+use super::superblock::{Superblock, ensure};
+use crate::bytes::Fields;
+use crate::error::{Error, Result};
+use crate::fs::{FileType, Metadata, Timestamp};
+
+/// The root directory.
+pub(super) const ROOT_INO: u32 = 2;
+/// `EXT4_EXTENTS_FL`: `i_block` holds an extent tree.
+const FLAG_EXTENTS: u32 = 0x8_0000;
+/// `EXT4_INDEX_FL`: a directory with a hash tree.
+const FLAG_INDEX: u32 = 0x1000;
+/// `EXT4_HUGE_FILE_FL`: `i_blocks` counts blocks, not sectors.
+const FLAG_HUGE_FILE: u32 = 0x4_0000;
+/// `EXT4_ENCRYPT_FL | EXT4_EA_INODE_FL | EXT4_INLINE_DATA_FL | EXT4_CASEFOLD_FL`: need features that are refused.
+const FLAGS_REFUSED: u32 = 0x800 | 0x20_0000 | 0x1000_0000 | 0x4000_0000;
+/// `EXT4_GOOD_OLD_INODE_SIZE`: where the extra fields begin.
+const OLD_SIZE: usize = 128;
+/// Bytes of `i_block`.
+pub(super) const I_BLOCK_SIZE: usize = 60;
+/// Where `i_block` begins.
+const I_BLOCK: usize = 0x28;
+/// `i_checksum_lo` and `i_checksum_hi`.
+const I_CHECKSUM: [usize; 2] = [0x7C, 0x82];
+
+/// An inode as read, its checksum verified.
+#[derive(Debug, Clone)]
+pub(super) struct Inode {
+    /// Its number.
+    pub ino: u32,
+    /// All `s_inode_size` bytes.
+    pub raw: Vec<u8>,
+    /// Type of the entry, from `i_mode`.
+    pub file_type: FileType,
+    /// `i_size`
+    pub size: u64,
+    /// `i_links_count`
+    pub links: u16,
+    /// `i_generation`
+    pub generation: u32,
+    /// `i_file_acl`: block of extended attributes, 0 for none.
+    pub file_acl: u64,
+    flags: u32,
+    mode: u16,
+}
+
+impl Inode {
+    /// Checks the inode `ino` in `raw`.
+    pub(super) fn parse(superblock: &Superblock, ino: u32, raw: Vec<u8>) -> Result<Self> {
+        let f = Fields::new("inode", &raw);
+        let mode = f.le16(0x0)?;
+        let links = f.le16(0x1A)?;
+        let generation = f.le32(0x64)?;
+        if superblock.has_checksums() {
+            let stored = checksum_stored(&raw);
+            let computed = checksum_of(superblock.checksum_seed, ino, &raw);
+            ensure(stored == computed, || format!("the checksum of inode {ino} does not match"))?;
+        }
+        ensure(links != 0, || format!("inode {ino} is named by a directory but deleted"))?;
+        let file_type = FileType::from_mode(u32::from(mode))
+            .ok_or_else(|| Error::corrupt(format!("the mode {mode:#o} of inode {ino} names no type")))?;
+        let extra = extra_size(&raw);
+        ensure(extra <= raw.len() - OLD_SIZE && extra.is_multiple_of(4), || {
+            format!("i_extra_isize {extra} of inode {ino} is more than the inode has")
+        })?;
+        let flags = f.le32(0x20)?;
+        if flags & FLAGS_REFUSED != 0 {
+            return Err(Error::unsupported(format!("inode {ino} has flags that cannot be read: {flags:#x}")));
+        }
+        let has_high_size = matches!(file_type, FileType::File | FileType::Directory);
+        let size_high = if has_high_size { f.le32(0x6C)? } else { 0 };
+        let file_acl = u64::from(f.le32(0x68)?) | u64::from(f.le16(0x76)?) << 32;
+        let size = u64::from(f.le32(0x4)?) | u64::from(size_high) << 32;
+        ensure(size >> 44 == 0, || format!("i_size {size} of inode {ino} is more than ext4's largest file"))?;
+        Ok(Self { ino, file_type, size, links, generation, file_acl, flags, mode, raw })
+    }
+
+    /// Whether `i_block` holds an extent tree.
+    pub(super) fn has_extents(&self) -> bool {
+        self.flags & FLAG_EXTENTS != 0
+    }
+
+    /// Whether it is a directory with a hash tree.
+    pub(super) fn is_indexed(&self) -> bool {
+        self.flags & FLAG_INDEX != 0
+    }
+
+    /// `i_block`
+    pub(super) fn block(&self) -> &[u8] {
+        &self.raw[I_BLOCK..I_BLOCK + I_BLOCK_SIZE]
+    }
+
+    /// Blocks that it occupies, attribute and tree blocks too.
+    pub(super) fn blocks(&self, block_size: u32) -> Result<u64> {
+        let f = Fields::new("inode", &self.raw);
+        let count = u64::from(f.le32(0x1C)?) | u64::from(f.le16(0x74)?) << 32;
+        Ok(if self.flags & FLAG_HUGE_FILE != 0 { count } else { count.div_ceil(u64::from(block_size / 512)) })
+    }
+
+    /// The bytes for extended attributes behind the extra fields; empty where there are none.
+    pub(super) fn xattr_area(&self) -> &[u8] {
+        match extra_size(&self.raw) {
+            0 => &[],
+            extra => &self.raw[OLD_SIZE + extra..],
+        }
+    }
+
+    /// The seed of its blocks' checksums.
+    pub(super) fn seed(&self, superblock: &Superblock) -> u32 {
+        checksum::inode_seed(superblock.checksum_seed, self.ino, self.generation)
+    }
+
+    /// What the traits report.
+    pub(super) fn metadata(&self) -> Result<Metadata> {
+        let f = Fields::new("inode", &self.raw);
+        let wide =
+            |low: usize, high: usize| -> Result<u32> { Ok(u32::from(f.le16(low)?) | u32::from(f.le16(high)?) << 16) };
+        Ok(Metadata {
+            file_type: self.file_type,
+            mode: u32::from(self.mode) & 0o7777,
+            uid: wide(0x2, 0x78)?,
+            gid: wide(0x18, 0x7A)?,
+            size: if matches!(self.file_type, FileType::File | FileType::Symlink) { self.size } else { 0 },
+            nlink: u32::from(self.links),
+            mtime: time(&self.raw, Time::Modification),
+            device: self.device()?,
+            inode: u64::from(self.ino),
+        })
+    }
+
+    /// `i_block[0]` in the old encoding or, where that is 0, `i_block[1]` in the new one.
+    fn device(&self) -> Result<(u32, u32)> {
+        if !matches!(self.file_type, FileType::CharDevice | FileType::BlockDevice) {
+            return Ok((0, 0));
+        }
+        let f = Fields::new("inode", self.block());
+        let (old, new) = (f.le32(0)?, f.le32(4)?);
+        if old != 0 {
+            return Ok((old >> 8 & 0xFF, old & 0xFF));
+        }
+        Ok((new >> 8 & 0xFFF, new & 0xFF | new >> 12 & 0xF_FF00))
+    }
+}
+
+/// `i_extra_isize`, 0 for inodes of 128 bytes.
+fn extra_size(raw: &[u8]) -> usize {
+    match raw.get(OLD_SIZE..OLD_SIZE + 2) {
+        Some(&[low, high]) => usize::from(u16::from_le_bytes([low, high])),
+        _ => 0,
+    }
+}
+
+/// Which of the four times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Time {
+    /// `i_atime`
+    Access,
+    /// `i_ctime`
+    Change,
+    /// `i_mtime`
+    Modification,
+    /// `i_crtime`
+    Creation,
+}
+
+impl Time {
+    /// All four.
+    pub(super) const ALL: [Self; 4] = [Self::Access, Self::Change, Self::Modification, Self::Creation];
+
+    /// Offsets of the seconds and of the extra word.
+    fn offsets(self) -> (usize, usize) {
+        match self {
+            Self::Access => (0x8, 0x8C),
+            Self::Change => (0xC, 0x84),
+            Self::Modification => (0x10, 0x88),
+            Self::Creation => (0x90, 0x94),
+        }
+    }
+}
+
+/// Whether the word at `offset` lies in the fixed part or within the extra fields.
+fn has_word(raw: &[u8], offset: usize) -> bool {
+    offset + 4 <= OLD_SIZE || (offset + 4 <= OLD_SIZE + extra_size(raw) && offset + 4 <= raw.len())
+}
+
+fn word(raw: &[u8], offset: usize) -> Option<u32> {
+    let bytes: [u8; 4] = raw.get(offset..offset + 4)?.try_into().ok()?;
+    has_word(raw, offset).then(|| u32::from_le_bytes(bytes))
+}
+
+fn set_word(raw: &mut [u8], offset: usize, value: u32) {
+    if has_word(raw, offset)
+        && let Some(bytes) = raw.get_mut(offset..offset + 4)
+    {
+        bytes.copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// One of the times of a raw inode; 1970 where the inode has no room for it.
+pub(super) fn time(raw: &[u8], which: Time) -> Timestamp {
+    let (seconds, extra) = which.offsets();
+    let Some(low) = word(raw, seconds) else {
+        return Timestamp::default();
+    };
+    let extra = word(raw, extra).unwrap_or(0);
+    Timestamp {
+        secs: i64::from(low.cast_signed()) + (i64::from(extra & 3) << 32),
+        nanos: (extra >> 2).min(999_999_999),
+    }
+}
+
+/// Stores a time in a raw inode; nothing where the inode has no room for it. See [`check_time`].
+pub(super) fn set_time(raw: &mut [u8], which: Time, value: Timestamp) {
+    let (seconds, extra) = which.offsets();
+    let [a, b, c, d, ..] = value.secs.to_le_bytes();
+    let low = i32::from_le_bytes([a, b, c, d]);
+    // check_time bounds the difference to 0 to 3.
+    let epoch = u32::try_from((value.secs - i64::from(low)) >> 32).unwrap_or(0) & 3;
+    set_word(raw, seconds, low.cast_unsigned());
+    set_word(raw, extra, value.nanos << 2 | epoch);
+}
+
+/// Refuses times that inodes of this filesystem cannot hold.
+pub(super) fn check_time(inode_size: u16, time: Timestamp) -> Result<()> {
+    let first = i64::from(i32::MIN);
+    let (last, until) = if usize::from(inode_size) > OLD_SIZE {
+        (i64::from(i32::MAX) + (3 << 32), "2446")
+    } else {
+        (i64::from(i32::MAX), "2038")
+    };
+    if (first..=last).contains(&time.secs) && time.nanos < 1_000_000_000 {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the time {} s {} ns cannot be stored: seconds must be {first} (1901) to {last} ({until}), nanoseconds below 10^9",
+        time.secs, time.nanos
+    )))
+}
+
+/// Stores permission bits, keeping the type.
+pub(super) fn set_mode(raw: &mut [u8], mode: u32) {
+    let [low, high, ..] = (mode & 0o7777).to_le_bytes();
+    raw[0] = low;
+    raw[1] = raw[1] & 0xF0 | high;
+}
+
+/// Stores the owner.
+pub(super) fn set_uid(raw: &mut [u8], uid: u32) {
+    set_halves(raw, uid, [0x2, 0x78]);
+}
+
+/// Stores the group.
+pub(super) fn set_gid(raw: &mut [u8], gid: u32) {
+    set_halves(raw, gid, [0x18, 0x7A]);
+}
+
+/// Stores a device number, encoded, in `i_block[0..2]`.
+pub(super) fn set_device(raw: &mut [u8], words: [u32; 2]) {
+    for (index, value) in words.into_iter().enumerate() {
+        set_word(raw, I_BLOCK + 4 * index, value);
+    }
+}
+
+fn set_halves(raw: &mut [u8], value: u32, [low, high]: [usize; 2]) {
+    let [a, b, c, d] = value.to_le_bytes();
+    raw[low..low + 2].copy_from_slice(&[a, b]);
+    raw[high..high + 2].copy_from_slice(&[c, d]);
+}
+
+/// Whether the inode has room for the high half of its checksum.
+fn has_high_checksum(raw: &[u8]) -> bool {
+    extra_size(raw) >= 4 && raw.len() >= OLD_SIZE + 4
+}
+
+fn checksum_stored(raw: &[u8]) -> u32 {
+    let half = |at: usize| u32::from(raw[at]) | u32::from(raw[at + 1]) << 8;
+    let high = if has_high_checksum(raw) { half(I_CHECKSUM[1]) << 16 } else { 0 };
+    half(I_CHECKSUM[0]) | high
+}
+
+/// The checksum over a raw inode with its checksum fields zero, 16 bits where only those fit.
+fn checksum_of(seed: u32, ino: u32, raw: &[u8]) -> u32 {
+    let generation = word(raw, 0x64).unwrap_or(0);
+    let mut copy = raw.to_vec();
+    copy[I_CHECKSUM[0]..I_CHECKSUM[0] + 2].fill(0);
+    let wide = has_high_checksum(raw);
+    if wide {
+        copy[I_CHECKSUM[1]..I_CHECKSUM[1] + 2].fill(0);
+    }
+    let crc = checksum::crc32c(checksum::inode_seed(seed, ino, generation), &copy);
+    if wide { crc } else { crc & 0xFFFF }
+}
+
+/// Writes the checksum of a raw inode into it, where the filesystem has checksums.
+pub(super) fn seal(superblock: &Superblock, ino: u32, raw: &mut [u8]) {
+    if !superblock.has_checksums() {
+        return;
+    }
+    let [a, b, c, d] = checksum_of(superblock.checksum_seed, ino, raw).to_le_bytes();
+    raw[I_CHECKSUM[0]..I_CHECKSUM[0] + 2].copy_from_slice(&[a, b]);
+    if has_high_checksum(raw) {
+        raw[I_CHECKSUM[1]..I_CHECKSUM[1] + 2].copy_from_slice(&[c, d]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_from_1901_to_2446_come_back() {
+        let mut raw = vec![0; 256];
+        raw[OLD_SIZE] = 32;
+        for secs in [i64::from(i32::MIN), -1, 0, 1, 0x7FFF_FFFF, 0x8000_0000, 0x1_8000_0000, 0x3_7FFF_FFFF] {
+            let stamp = Timestamp { secs, nanos: 999_999_999 };
+            check_time(256, stamp).unwrap();
+            set_time(&mut raw, Time::Creation, stamp);
+            assert_eq!(time(&raw, Time::Creation), stamp, "{secs}");
+        }
+        assert!(check_time(256, Timestamp { secs: 0x3_8000_0000, nanos: 0 }).is_err());
+        assert!(check_time(128, Timestamp { secs: 0x8000_0000, nanos: 0 }).is_err());
+        assert!(check_time(256, Timestamp { secs: 0, nanos: 1_000_000_000 }).is_err());
+    }
+
+    #[test]
+    fn fields_without_room_are_left_alone() {
+        let mut raw = vec![0; 128];
+        set_time(&mut raw, Time::Creation, Timestamp { secs: 5, nanos: 5 });
+        assert_eq!(raw, vec![0; 128]);
+        set_time(&mut raw, Time::Access, Timestamp { secs: 5, nanos: 5 });
+        assert_eq!(time(&raw, Time::Access), Timestamp { secs: 5, nanos: 0 });
+    }
+}

@@ -1,0 +1,257 @@
+//! The superblock: 1,024 bytes at byte 1,024 (`struct ext4_super_block`, kernel `fs/ext4/ext4.h`).
+//!
+//! Parsed once and checked against the device, so that nothing behind it needs to doubt a count:
+//!
+//! ```text
+//!   device │ group 0            │ group 1          │ … s_blocks_count blocks, all on the device
+//!          │ superblock, descriptors, bitmaps, inode table, data
+//! ```
+
+use super::{checksum, features};
+use crate::block::BlockDevice;
+use crate::bytes::Fields;
+use crate::error::{Error, Result};
+
+/// Where it lies on the device.
+pub(super) const SUPERBLOCK_OFFSET: u64 = 1024;
+/// Its length in bytes.
+pub(super) const SUPERBLOCK_SIZE: usize = 1024;
+/// `EXT4_SUPER_MAGIC`
+pub(super) const MAGIC: u16 = 0xEF53;
+/// `EXT4_VALID_FS` of `s_state`: cleanly unmounted.
+pub(super) const STATE_VALID: u16 = 0x1;
+/// `EXT4_ERROR_FS` of `s_state`: errors were found.
+pub(super) const STATE_ERROR: u16 = 0x2;
+/// Offset of `s_state`.
+pub(super) const S_STATE: usize = 0x3A;
+/// Offset of `s_feature_compat`.
+pub(super) const S_FEATURE_COMPAT: usize = 0x5C;
+/// Offset of `s_journal_inum`.
+pub(super) const S_JOURNAL_INUM: usize = 0xE0;
+/// Largest `s_log_block_size` taken: 4 KiB is the largest block Linux mounts on x86-64 and arm64 with 4 KiB pages.
+const LOG_BLOCK_SIZE_MAX: u32 = 2;
+/// Fewest blocks of a group (`mke2fs -g`); fewer would only make the descriptor table huge.
+const BLOCKS_PER_GROUP_MIN: u32 = 256;
+/// Blocks of the largest filesystem taken (16 TiB of 4 KiB blocks), so that block numbers and products stay small.
+const BLOCKS_COUNT_MAX: u64 = 1 << 32;
+
+/// What the superblock says, checked.
+#[derive(Debug, Clone)]
+pub(super) struct Superblock {
+    /// `s_inodes_count`
+    pub inodes_count: u32,
+    /// `s_blocks_count`
+    pub blocks_count: u64,
+    /// `s_first_data_block`: 1 with blocks of 1 KiB, else 0.
+    pub first_data_block: u32,
+    /// Bytes of a block: 1024, 2048 or 4096.
+    pub block_size: u32,
+    /// `s_blocks_per_group`
+    pub blocks_per_group: u32,
+    /// `s_inodes_per_group`
+    pub inodes_per_group: u32,
+    /// `s_state`
+    pub state: u16,
+    /// `s_first_ino`: the first inode that is not reserved.
+    pub first_ino: u32,
+    /// `s_inode_size` in bytes, a power of two from 128 to the block size.
+    pub inode_size: u16,
+    /// `s_desc_size` in bytes, 32 or 64.
+    pub desc_size: u16,
+    /// `s_feature_compat`
+    pub feature_compat: u32,
+    /// `s_feature_incompat`
+    pub feature_incompat: u32,
+    /// `s_feature_ro_compat`
+    pub feature_ro_compat: u32,
+    /// `s_volume_name` without its padding.
+    pub volume_name: Vec<u8>,
+    /// `s_uuid`
+    pub uuid: [u8; 16],
+    /// `s_journal_inum`, 0 without a journal inside.
+    pub journal_inum: u32,
+    /// `s_last_orphan`: head of the list of inodes deleted while open.
+    pub last_orphan: u32,
+    /// `s_mkfs_time` or, if newer, `s_wtime`: seconds since 1970.
+    pub newest_time: i64,
+    /// Seed of the checksums (`s_checksum_seed`, or made from the UUID).
+    pub checksum_seed: u32,
+    /// Number of block groups.
+    pub group_count: u32,
+    /// Counters that change with every edit.
+    pub free: FreeCounts,
+}
+
+/// What is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FreeCounts {
+    /// `s_free_blocks_count`
+    pub blocks: u64,
+    /// `s_r_blocks_count`: kept for root on the running system.
+    pub reserved_blocks: u64,
+    /// `s_free_inodes_count`
+    pub inodes: u32,
+}
+
+impl FreeCounts {
+    /// Blocks that an edit may use: the reserve stays for the running system.
+    pub(super) fn usable_blocks(&self) -> u64 {
+        self.blocks.saturating_sub(self.reserved_blocks)
+    }
+}
+
+/// The raw superblock of `device`.
+pub(super) fn read_raw(device: &dyn BlockDevice) -> Result<[u8; SUPERBLOCK_SIZE]> {
+    let mut raw = [0; SUPERBLOCK_SIZE];
+    device.read_at(SUPERBLOCK_OFFSET, &mut raw)?;
+    Ok(raw)
+}
+
+impl Superblock {
+    /// Reads and checks the superblock of `device`.
+    pub(super) fn read(device: &dyn BlockDevice) -> Result<Self> {
+        Self::parse(&read_raw(device)?, device.size())
+    }
+
+    /// Checks the superblock in `raw` (1,024 bytes) of a device of `device_size` bytes.
+    pub(super) fn parse(raw: &[u8], device_size: u64) -> Result<Self> {
+        let f = Fields::new("ext4 superblock", raw);
+        let magic = f.le16(0x38)?;
+        if magic != MAGIC {
+            return Err(Error::corrupt(format!("no ext4 filesystem: the magic is {magic:#06x}, not {MAGIC:#06x}")));
+        }
+        let feature_incompat = f.le32(0x60)?;
+        let feature_ro_compat = f.le32(0x64)?;
+        features::check_readable(feature_incompat, feature_ro_compat)?;
+        let checksummed = feature_ro_compat & features::RO_COMPAT_METADATA_CSUM != 0;
+        if checksummed && f.le32(0x3FC)? != checksum::superblock(raw) {
+            return Err(Error::corrupt("the checksum of the superblock does not match")
+                .with_hint("compare the image with the original's checksum; e2fsck can repair it"));
+        }
+        let revision = f.le32(0x4C)?;
+        ensure(revision == 1, || format!("revision {revision} of the superblock is not 1"))?;
+        let is_64bit = feature_incompat & features::INCOMPAT_64BIT != 0;
+        let wide = |low: usize, high: usize| -> Result<u64> {
+            let high = if is_64bit { f.le32(high)? } else { 0 };
+            Ok(u64::from(f.le32(low)?) | u64::from(high) << 32)
+        };
+        let log_block_size = f.le32(0x18)?;
+        ensure(log_block_size <= LOG_BLOCK_SIZE_MAX, || {
+            format!("s_log_block_size {log_block_size} is out of range 0 to {LOG_BLOCK_SIZE_MAX}")
+        })?;
+        let uuid = f.array(0x68)?;
+        let seed = match feature_incompat & features::INCOMPAT_CSUM_SEED {
+            0 => checksum::crc32c(checksum::CRC_START, &uuid),
+            _ => f.le32(0x270)?,
+        };
+        let time =
+            |low: usize, high: usize| -> Result<i64> { Ok(i64::from(f.le32(low)?) | i64::from(f.u8(high)?) << 32) };
+        let label = f.slice(0x78, 16)?;
+        let mut superblock = Self {
+            inodes_count: f.le32(0x0)?,
+            blocks_count: wide(0x4, 0x150)?,
+            first_data_block: f.le32(0x14)?,
+            block_size: 1024 << log_block_size,
+            blocks_per_group: f.le32(0x20)?,
+            inodes_per_group: f.le32(0x28)?,
+            state: f.le16(S_STATE)?,
+            first_ino: f.le32(0x54)?,
+            inode_size: f.le16(0x58)?,
+            desc_size: if is_64bit { f.le16(0xFE)? } else { 32 },
+            feature_compat: f.le32(S_FEATURE_COMPAT)?,
+            feature_incompat,
+            feature_ro_compat,
+            volume_name: label.split(|&byte| byte == 0).next().unwrap_or_default().to_vec(),
+            uuid,
+            journal_inum: f.le32(S_JOURNAL_INUM)?,
+            last_orphan: f.le32(0xE8)?,
+            newest_time: time(0x108, 0x276)?.max(time(0x30, 0x274)?),
+            checksum_seed: seed,
+            group_count: 0,
+            free: FreeCounts { blocks: wide(0xC, 0x158)?, reserved_blocks: wide(0x8, 0x154)?, inodes: f.le32(0x10)? },
+        };
+        superblock.check_geometry(f.le32(0x1C)?, f.le32(0x24)?, device_size)?;
+        superblock.check_counts()?;
+        Ok(superblock)
+    }
+
+    /// Whether metadata carries checksums.
+    pub(super) fn has_checksums(&self) -> bool {
+        self.feature_ro_compat & features::RO_COMPAT_METADATA_CSUM != 0
+    }
+
+    /// Blocks of the inode table of one group.
+    pub(super) fn inode_table_blocks(&self) -> u64 {
+        (u64::from(self.inodes_per_group) * u64::from(self.inode_size)).div_ceil(u64::from(self.block_size))
+    }
+
+    /// Sizes, and blocks against the device; sets `group_count`.
+    fn check_geometry(&mut self, log_cluster_size: u32, clusters_per_group: u32, device_size: u64) -> Result<()> {
+        let block_size = self.block_size;
+        ensure(1024u32.checked_shl(log_cluster_size) == Some(block_size), || {
+            format!("s_log_cluster_size {log_cluster_size} differs from the block size")
+        })?;
+        let bits = block_size * 8;
+        let groups_ok = |value: u32| (BLOCKS_PER_GROUP_MIN..=bits).contains(&value) && value.is_multiple_of(8);
+        ensure(groups_ok(self.blocks_per_group) && clusters_per_group == self.blocks_per_group, || {
+            format!(
+                "{} blocks per group is not a multiple of 8 from {BLOCKS_PER_GROUP_MIN} to {bits}",
+                self.blocks_per_group
+            )
+        })?;
+        ensure(self.first_data_block == u32::from(block_size == 1024), || {
+            format!("s_first_data_block {} does not fit blocks of {block_size} bytes", self.first_data_block)
+        })?;
+        let size = self.inode_size;
+        ensure(size.is_power_of_two() && (128..=block_size).contains(&u32::from(size)), || {
+            format!("s_inode_size {size} is not a power of two from 128 to {block_size}")
+        })?;
+        let expected = if self.feature_incompat & features::INCOMPAT_64BIT == 0 { 32 } else { 64 };
+        ensure(self.desc_size == expected, || format!("s_desc_size {} is not {expected}", self.desc_size))?;
+        let count = self.blocks_count;
+        let on_device = device_size / u64::from(block_size);
+        let first = u64::from(self.first_data_block);
+        ensure(count > first + 1 && count <= on_device.min(BLOCKS_COUNT_MAX), || {
+            format!("s_blocks_count {count} is out of range: the device holds {on_device} blocks of {block_size} bytes")
+        })?;
+        let groups = (count - first).div_ceil(u64::from(self.blocks_per_group));
+        self.group_count = u32::try_from(groups).map_err(|_| Error::unsupported("too many block groups"))?;
+        let table = groups * u64::from(self.desc_size);
+        ensure(table.div_ceil(u64::from(block_size)) + first + 1 < count, || {
+            format!("{groups} group descriptors do not fit the filesystem")
+        })
+    }
+
+    /// Inode counts, free counts and special inodes.
+    fn check_counts(&self) -> Result<()> {
+        let per_group = self.inodes_per_group;
+        ensure((8..=self.block_size * 8).contains(&per_group) && per_group.is_multiple_of(8), || {
+            format!("s_inodes_per_group {per_group} is not a multiple of 8 from 8 to {}", self.block_size * 8)
+        })?;
+        let inodes = u64::from(per_group) * u64::from(self.group_count);
+        ensure(inodes == u64::from(self.inodes_count), || {
+            format!("s_inodes_count {} is not {} groups of {per_group}", self.inodes_count, self.group_count)
+        })?;
+        ensure(self.inode_table_blocks() < u64::from(self.blocks_per_group), || {
+            format!("the inode table of {per_group} inodes does not fit a group")
+        })?;
+        ensure((11..self.inodes_count).contains(&self.first_ino) && self.first_ino <= per_group, || {
+            format!("s_first_ino {} is out of range 11 to {per_group}", self.first_ino)
+        })?;
+        let free = self.free;
+        ensure(free.blocks <= self.blocks_count && free.inodes <= self.inodes_count, || {
+            format!("more is free than there is: {} blocks, {} inodes", free.blocks, free.inodes)
+        })?;
+        ensure(free.reserved_blocks <= self.blocks_count / 2, || {
+            format!("s_r_blocks_count {} is more than half the filesystem", free.reserved_blocks)
+        })?;
+        ensure(self.journal_inum < self.inodes_count, || {
+            format!("s_journal_inum {} is beyond the last inode {}", self.journal_inum, self.inodes_count)
+        })
+    }
+}
+
+/// [`Error::corrupt`] with `message` unless `ok`.
+pub(super) fn ensure(ok: bool, message: impl FnOnce() -> String) -> Result<()> {
+    if ok { Ok(()) } else { Err(Error::corrupt(message())) }
+}

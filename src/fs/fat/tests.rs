@@ -1,0 +1,320 @@
+//! Mutated volumes: whatever the bytes, there is a result or an error, and nothing outside the window changes.
+
+use super::*;
+use crate::block::{MemoryDevice, Window};
+use crate::fs::{Attributes, FileSystemMut, walk};
+
+/// Bytes before and behind the volume that nothing may change.
+const GUARD: usize = 4096;
+/// Largest file that is read; sizes in mutated entries reach 4 GiB.
+const READ_MAX: u64 = 1 << 20;
+
+/// xorshift64: numbers that look random and are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(limit).unwrap()).unwrap()
+    }
+}
+
+/// A FAT32 volume far below the official smallest size, as `mkfs.vfat -F 32` makes it too: 250 clusters of 512 bytes.
+fn small_fat32() -> Vec<u8> {
+    let mut image = vec![0; 512 * (32 + 4 + 250)];
+    image[..3].copy_from_slice(&[0xEB, 0x58, 0x90]);
+    let total = u32::try_from(image.len() / 512).unwrap();
+    let fields: [(usize, &[u8]); 13] = [
+        (11, &512u16.to_le_bytes()),
+        (13, &[1]),
+        (14, &32u16.to_le_bytes()),
+        (16, &[2]),
+        (21, &[0xF8]),
+        (32, &total.to_le_bytes()),
+        (36, &2u32.to_le_bytes()),
+        (44, &2u32.to_le_bytes()),
+        (48, &1u16.to_le_bytes()),
+        (66, &[0x29]),
+        (510, &[0x55, 0xAA]),
+        (512, b"RRaA"),
+        (512 + 484, b"rrAa\xff\xff\xff\xff\xff\xff\xff\xff"),
+    ];
+    for (at, bytes) in fields {
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+    image[1022..1024].copy_from_slice(&[0x55, 0xAA]);
+    for copy in [32, 34] {
+        let table = [0x0FFF_FFF8u32, 0x0FFF_FFFF, 0x0FFF_FFFF];
+        for (entry, value) in table.iter().enumerate() {
+            let at = copy * 512 + entry * 4;
+            image[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    image
+}
+
+fn formatted(kind: hadris_fat::FatKind, size: usize) -> Vec<u8> {
+    let mut image = vec![0; size];
+    hadris_fat::sync::format(&mut image, &hadris_fat::FatOptions::new().with_kind(kind)).unwrap();
+    image
+}
+
+fn path(text: &str) -> FsPath {
+    FsPath::new(text).unwrap()
+}
+
+/// A volume with directories, long names, files of several clusters and deleted entries.
+fn populated(image: Vec<u8>) -> Vec<u8> {
+    let disk = MemoryDevice::new(image);
+    let mut fat = Fat::open(&disk).unwrap();
+    let attributes = Attributes::default();
+    for directory in ["/EFI", "/EFI/BOOT", "/EFI/A long directory name", "/empty"] {
+        fat.create_dir(&path(directory), &attributes).unwrap();
+    }
+    for index in 0..20u8 {
+        let name = match index % 3 {
+            0 => format!("/EFI/BOOT/FILE{index}.BIN"),
+            1 => format!("/EFI/A long directory name/a file with a long name {index}.txt"),
+            _ => format!("/short{index}"),
+        };
+        let content = vec![index; usize::from(index) * 150];
+        let size = to_u64(content.len());
+        fat.write_file(&path(&name), &attributes, size, &mut content.as_slice()).unwrap();
+    }
+    fat.remove(&path("/short2")).unwrap();
+    fat.commit().unwrap();
+    drop(fat);
+    disk.into_bytes()
+}
+
+fn read_everything(fat: &dyn FileSystem) -> Result<usize> {
+    let mut entries = 0;
+    let mut files = Vec::new();
+    walk(fat, &FsPath::root(), &mut |entry| {
+        entries += 1;
+        if entry.metadata.file_type == FileType::File {
+            files.push(entry.path);
+        }
+        Ok(())
+    })?;
+    for file in files {
+        crate::fs::read_file(fat, &file, READ_MAX)?;
+    }
+    fat.label()?;
+    fat.capacity()?;
+    Ok(entries)
+}
+
+fn edit_everything(fat: &mut dyn FileSystemMut) -> Result<()> {
+    let attributes = Attributes::default();
+    let new = path("/EFI/BOOT/a new file.conf");
+    fat.write_file(&new, &attributes, 3000, &mut [7; 3000].as_slice())?;
+    fat.write_file(&path("/EFI/BOOT/FILE9.BIN"), &attributes, 1, &mut [1].as_slice())?;
+    fat.create_dir(&path("/EFI/new"), &attributes)?;
+    fat.rename(&path("/EFI/A long directory name"), &path("/EFI/new/moved"))?;
+    fat.rename(&new, &path("/short5"))?;
+    fat.remove(&path("/empty"))?;
+    fat.remove(&path("/short11"))?;
+    fat.commit()
+}
+
+/// Mutates `image` with `mutate`, uses it, and returns how many of `rounds` volumes could be read and edited.
+fn mutate(image: &[u8], rounds: usize, mutate: &mut dyn FnMut(&mut [u8])) -> (usize, usize) {
+    let (mut read, mut edited) = (0, 0);
+    let mut padded = vec![0xA5; GUARD];
+    for _ in 0..rounds {
+        padded.truncate(GUARD);
+        padded.extend_from_slice(image);
+        mutate(&mut padded[GUARD..]);
+        padded.extend_from_slice(&[0x5A; GUARD]);
+        let disk = MemoryDevice::new(std::mem::take(&mut padded));
+        let window = Window::new(&disk, to_u64(GUARD), to_u64(image.len())).unwrap();
+        let readable = Fat::open_read_only(&window).is_ok_and(|fat| read_everything(&fat).is_ok());
+        read += usize::from(readable);
+        if let Ok(mut fat) = Fat::open(&window)
+            && edit_everything(&mut fat).is_ok()
+        {
+            drop(fat);
+            edited += 1;
+            let fat = Fat::open(&window).expect("a volume that could be edited stays sound");
+            assert!(!readable || read_everything(&fat).is_ok(), "and readable");
+        }
+        padded = disk.into_bytes();
+        assert!(padded[..GUARD].iter().all(|&byte| byte == 0xA5), "written before the volume");
+        assert!(padded[GUARD + image.len()..].iter().all(|&byte| byte == 0x5A), "written behind the volume");
+    }
+    (read, edited)
+}
+
+/// One mutation: a byte, a bit, or a field made extreme.
+fn damage(random: &mut Random, bytes: &mut [u8]) {
+    let at = random.below(bytes.len());
+    match random.below(4) {
+        0 => bytes[at] = u8::try_from(random.below(256)).unwrap(),
+        1 => bytes[at] ^= 1 << random.below(8),
+        2 => bytes[at..].iter_mut().take(4).for_each(|byte| *byte = 0xFF),
+        _ => bytes[at..].iter_mut().take(4).for_each(|byte| *byte = 0),
+    }
+}
+
+/// Some mutations get past the door and some do not, else a test shows nothing.
+fn reached(read: usize, edited: usize, rounds: usize) {
+    eprintln!("{rounds} mutations: {read} readable, {edited} editable");
+    assert!(read > rounds / 20 && edited > rounds / 20 && edited < rounds, "{read}, {edited} of {rounds}");
+}
+
+fn images() -> [(Vec<u8>, usize, usize); 3] {
+    use hadris_fat::FatKind::{Fat12, Fat16};
+    // The image, the end of its allocation tables, rounds.
+    [
+        (populated(small_fat32()), 36 * 512, 3000),
+        (populated(formatted(Fat12, 200 << 10)), 3 * 512, 1500),
+        (populated(formatted(Fat16, 3 << 20)), 48 * 512, 150),
+    ]
+}
+
+#[test]
+fn unharmed_volumes_can_be_used() {
+    for (image, _, _) in images() {
+        assert!(probe(&image));
+        assert_eq!(mutate(&image, 1, &mut |_| ()), (1, 1));
+    }
+}
+
+#[test]
+fn mutated_boot_sectors() {
+    let mut random = Random(1);
+    for (image, _, rounds) in images() {
+        let (read, edited) = mutate(&image, rounds, &mut |volume| {
+            for _ in 0..=random.below(2) {
+                damage(&mut random, &mut volume[3..90]);
+            }
+        });
+        reached(read, edited, rounds);
+    }
+}
+
+/// Where the first allocation table lies and how long it is.
+fn table(image: &[u8]) -> (usize, usize) {
+    let word = |at| usize::from(u16::from_le_bytes([image[at], image[at + 1]]));
+    let sectors = if word(22) == 0 { word(36) } else { word(22) };
+    (word(14) * 512, sectors * 512)
+}
+
+#[test]
+fn mutated_tables_and_free_counts() {
+    let mut random = Random(2);
+    for (image, _, rounds) in images() {
+        let (start, len) = table(&image);
+        let (read, edited) = mutate(&image, rounds, &mut |volume| match random.below(8) {
+            0 => damage(&mut random, &mut volume[512..1024]),
+            1 => damage(&mut random, &mut volume[start..start + 2 * len]),
+            _ => {
+                // The entries in use, in both copies: otherwise the copies differ and nothing else is looked at.
+                damage(&mut random, &mut volume[start..start + len.min(300)]);
+                volume.copy_within(start..start + len, start + len);
+            }
+        });
+        reached(read, edited, rounds);
+    }
+}
+
+#[test]
+fn mutated_directories() {
+    let mut random = Random(3);
+    for (image, end, rounds) in images() {
+        // Directory slots in use: those that hold a name and a plausible attribute byte.
+        let slots: Vec<usize> =
+            (end..image.len()).step_by(32).filter(|&at| image[at + 11] != 0 && image[at] > 1).collect();
+        let (read, edited) = mutate(&image, rounds, &mut |volume| {
+            for _ in 0..=random.below(3) {
+                let slot = slots[random.below(slots.len())];
+                damage(&mut random, &mut volume[slot..slot + 32]);
+            }
+        });
+        reached(read, edited, rounds);
+    }
+}
+
+/// The offset of the entry with this short name.
+fn entry_of(image: &[u8], name: &[u8; 11]) -> usize {
+    (0..image.len()).step_by(32).find(|&at| &image[at..at + 11] == name).unwrap()
+}
+
+/// Sets the table entry of `cluster` in both copies.
+fn link(image: &mut [u8], cluster: usize, next: u32) {
+    for copy in [32, 34] {
+        let at = copy * 512 + cluster * 4;
+        image[at..at + 4].copy_from_slice(&next.to_le_bytes());
+    }
+}
+
+/// What opening for reading and for editing says.
+fn verdicts(image: &[u8]) -> (Option<String>, Option<String>) {
+    let disk = MemoryDevice::new(image.to_vec());
+    let corrupt = |error: Error| {
+        assert_eq!(error.kind(), crate::ErrorKind::Corrupt);
+        error.to_string()
+    };
+    (Fat::open_read_only(&disk).err().map(corrupt), Fat::open(&disk).err().map(corrupt))
+}
+
+#[test]
+fn cyclic_and_crossed_chains_are_named() {
+    let image = populated(small_fat32());
+    let first = |name| usize::from(u16::from_le_bytes(image[entry_of(&image, name) + 26..][..2].try_into().unwrap()));
+    let (efi, file, other) = (first(b"EFI        "), first(b"FILE18  BIN"), first(b"FILE15  BIN"));
+
+    let mut cyclic = image.clone();
+    link(&mut cyclic, efi, u32::try_from(efi).unwrap());
+    let (read, edit) = verdicts(&cyclic);
+    assert!(read.unwrap().contains("in use twice") && edit.unwrap().contains("in use twice"));
+
+    let mut below_itself = image.clone();
+    let boot = entry_of(&image, b"BOOT       ");
+    below_itself[boot + 26..boot + 28].copy_from_slice(&u16::try_from(efi).unwrap().to_le_bytes());
+    assert!(verdicts(&below_itself).0.unwrap().contains("in use twice"));
+
+    let mut crossed = image.clone();
+    link(&mut crossed, file, u32::try_from(other).unwrap());
+    let (read, edit) = verdicts(&crossed);
+    assert!(read.is_none() && edit.unwrap().contains("FILE1"));
+
+    let mut apart = image.clone();
+    apart[32 * 512 + 4 * 200] ^= 1;
+    assert!(verdicts(&apart).1.unwrap().contains("tables differ"));
+    assert_eq!(verdicts(&image), (None, None));
+}
+
+#[test]
+fn a_wrong_free_count_is_not_believed() {
+    let mut image = populated(small_fat32());
+    let right = image[512 + 488..512 + 492].to_vec();
+    image[512 + 488..512 + 492].copy_from_slice(&1u32.to_le_bytes());
+    let disk = MemoryDevice::new(image);
+    let mut fat = Fat::open(&disk).unwrap();
+    assert_eq!(fat.capacity().unwrap().free_bytes / 512, u64::from(u32::from_le_bytes(right.try_into().unwrap())));
+    fat.write_file(&path("/x"), &Attributes::default(), 600, &mut [1; 600].as_slice()).unwrap();
+    let free = fat.capacity().unwrap().free_bytes / 512;
+    fat.commit().unwrap();
+    drop(fat);
+    assert_eq!(disk.into_bytes()[512 + 488..512 + 492], u32::try_from(free).unwrap().to_le_bytes());
+}
+
+#[test]
+fn other_filesystems_are_not_claimed() {
+    let good = small_fat32();
+    assert!(probe(&good) && !probe(&good[..511]) && !probe(&[]) && !probe(&[0; 512]));
+    let mut ntfs = good.clone();
+    ntfs[14..17].fill(0);
+    let mut exfat = good.clone();
+    exfat[11..64].fill(0);
+    let mut boot_code = good.clone();
+    boot_code[11..90].fill(0);
+    for sector in [ntfs, exfat, boot_code] {
+        assert!(!probe(&sector[..512]));
+        assert_eq!(verdicts(&sector).0.map(|text| text.is_empty()), Some(false));
+    }
+}

@@ -1,0 +1,193 @@
+//! What a file is, told by its magic bytes.
+//!
+//! ```text
+//!   offset 0      42 5a 68 3N … bzip2   1f 8b 08 gzip   fd "7zXZ" 00 xz   28 b5 2f fd zstd
+//!                 "QFI" fb qcow2        "KDMV" "COWD" "# Disk DescriptorFile" vmdk
+//!                 "conectix" vhd        "vhdxfile" vhdx      "WithoutFreeSpace" "WithouFreSpacExt" parallels
+//!   offset 64     7f 10 da be vdi
+//!   last 512      "conectix" vhd of fixed size: a raw disk with a footer
+//! ```
+//!
+//! Anything else is a raw disk. The bytes are those that QEMU's block drivers and the formats' own specifications name.
+
+use std::fmt;
+
+use crate::block::BlockDevice;
+use crate::bytes::to_usize;
+use crate::error::{Error, Result};
+
+/// The smallest disk: one sector.
+pub const SECTOR: u64 = 512;
+
+/// A disk image format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// The bytes of the disk and nothing else.
+    Raw,
+    /// QEMU copy-on-write, versions 1 to 3.
+    Qcow2,
+    /// VMware: sparse, streamOptimized, or a text descriptor.
+    Vmdk,
+    /// Virtual PC, fixed or dynamic.
+    Vhd,
+    /// Hyper-V.
+    Vhdx,
+    /// VirtualBox.
+    Vdi,
+    /// Parallels.
+    Parallels,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Vhd => "vhd",
+            Self::Vhdx => "vhdx",
+            Self::Vdi => "vdi",
+            Self::Parallels => "parallels",
+        })
+    }
+}
+
+/// What a whole file may be compressed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Compression {
+    /// `.bz2`
+    Bzip2,
+    /// `.gz`
+    Gzip,
+    /// `.xz`
+    Xz,
+    /// `.zst`
+    Zstd,
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Bzip2 => "bzip2",
+            Self::Gzip => "gzip",
+            Self::Xz => "xz",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// What the bytes of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// A disk image.
+    Disk(Format),
+    /// A compressed file.
+    Compressed(Compression),
+}
+
+/// Names the content of a device by its first and last sector. Something that is no disk, being shorter than a sector
+/// and not compressed, is [`crate::ErrorKind::InvalidInput`].
+pub fn detect(device: &dyn BlockDevice) -> Result<Content> {
+    let mut head = vec![0; to_usize(device.size().min(SECTOR))?];
+    device.read_at(0, &mut head)?;
+    let content = detect_start(&head);
+    if content != Content::Disk(Format::Raw) {
+        return Ok(content);
+    }
+    let Some(footer) = device.size().checked_sub(SECTOR) else {
+        return Err(Error::invalid(format!("{} bytes are not a disk image: one sector is {SECTOR}", device.size()))
+            .with_hint("check that the file is complete and the right one"));
+    };
+    let mut tail = [0; 8];
+    device.read_at(footer, &mut tail)?;
+    Ok(if tail == *VHD { Content::Disk(Format::Vhd) } else { content })
+}
+
+const VHD: &[u8; 8] = b"conectix";
+const BZIP2_BLOCK: &[u8] = &[0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
+const BZIP2_END: &[u8] = &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
+
+/// Names content by its first bytes (a sector of them where there are so many).
+pub fn detect_start(head: &[u8]) -> Content {
+    const COMPRESSIONS: [(&[u8], Compression); 3] = [
+        (&[0x1f, 0x8b, 0x08], Compression::Gzip),
+        (b"\xfd7zXZ\0", Compression::Xz),
+        (&[0x28, 0xb5, 0x2f, 0xfd], Compression::Zstd),
+    ];
+    const FORMATS: [(usize, &[u8], Format); 9] = [
+        (0, b"QFI\xfb", Format::Qcow2),
+        (0, b"KDMV", Format::Vmdk),
+        (0, b"COWD", Format::Vmdk),
+        (0, b"# Disk DescriptorFile", Format::Vmdk),
+        (0, VHD, Format::Vhd),
+        (0, b"vhdxfile", Format::Vhdx),
+        (0, b"WithoutFreeSpace", Format::Parallels),
+        (0, b"WithouFreSpacExt", Format::Parallels),
+        (64, &[0x7f, 0x10, 0xda, 0xbe], Format::Vdi),
+    ];
+    if is_bzip2(head) {
+        return Content::Compressed(Compression::Bzip2);
+    }
+    if let Some((_, compression)) = COMPRESSIONS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Content::Compressed(*compression);
+    }
+    let at = |offset: usize| head.get(offset..).unwrap_or_default();
+    let format = FORMATS.iter().find(|(offset, magic, _)| at(*offset).starts_with(magic));
+    Content::Disk(format.map_or(Format::Raw, |(_, _, format)| *format))
+}
+
+/// `BZh1` to `BZh9` and then the mark of a block or of the end, as far as there are bytes.
+fn is_bzip2(head: &[u8]) -> bool {
+    let Some((start, rest)) = head.split_at_checked(4) else { return false };
+    let mark = &rest[..rest.len().min(6)];
+    start.starts_with(b"BZh")
+        && matches!(start[3], b'1'..=b'9')
+        && (BZIP2_BLOCK.starts_with(mark) || BZIP2_END.starts_with(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::MemoryDevice;
+
+    fn disk_with(offset: usize, magic: &[u8]) -> Content {
+        let mut bytes = vec![0; 2048];
+        bytes[offset..offset + magic.len()].copy_from_slice(magic);
+        detect(&MemoryDevice::new(bytes)).unwrap()
+    }
+
+    #[test]
+    fn magic_is_told_from_raw() {
+        use Content::{Compressed, Disk};
+        for (offset, magic, content) in [
+            (0, &b"BZh91AY&SY"[..], Compressed(Compression::Bzip2)),
+            (0, b"BZh5\x17rE8P\x90", Compressed(Compression::Bzip2)),
+            (0, b"BZh0", Disk(Format::Raw)),
+            (0, b"BZh9", Disk(Format::Raw)),
+            (0, b"\x1f\x8b\x08", Compressed(Compression::Gzip)),
+            (0, b"QFI\xfb", Disk(Format::Qcow2)),
+            (1, b"QFI\xfb", Disk(Format::Raw)),
+            (64, b"\x7f\x10\xda\xbe", Disk(Format::Vdi)),
+            (0, b"conectix", Disk(Format::Vhd)),
+            (1536, b"conectix", Disk(Format::Vhd)),
+            (1024, b"conectix", Disk(Format::Raw)),
+            (512, b"EFI PART", Disk(Format::Raw)),
+        ] {
+            assert_eq!(disk_with(offset, magic), content, "{magic:?} at {offset}");
+        }
+    }
+
+    #[test]
+    fn short_files_are_no_disks() {
+        for len in [0, 1, 63, 511] {
+            let error = detect(&MemoryDevice::new(vec![0; len])).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("not a disk image"), "{error}");
+        }
+        assert_eq!(detect(&MemoryDevice::new(vec![0; 512])).unwrap(), Content::Disk(Format::Raw));
+        let short = MemoryDevice::new(b"BZh9".to_vec());
+        assert_eq!(detect(&short).unwrap(), Content::Compressed(Compression::Bzip2));
+    }
+}

@@ -1,0 +1,149 @@
+//! Opens a disk image as a device, through its compression if there is one.
+//!
+//! ```text
+//!   disk.bin       raw ──────────────────────────────────────────────▶ FileDevice, holes known
+//!   disk.bin.bz2   sha256 ──▶ in the cache? ──yes──────────────────▶ FileDevice over DIR/<sha256>.raw
+//!                                 └─no─▶ parallel decode, one sparse file ─▶ the same
+//!                  without a cache, or where it cannot be used: a file without a name in the temporary folder
+//! ```
+
+use std::fmt;
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::cache::{Claim, Entry};
+use super::detect::{Compression, Content, Format, SECTOR, detect, detect_start};
+use super::scratch::Input;
+use crate::block::{BlockDevice, FileDevice, open_for_reading};
+use crate::error::{Error, Result, ResultExt};
+use crate::progress::Progress;
+
+/// Where a decompressed disk is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CacheMode {
+    /// In this folder, made where it is missing, to be found again by the next run.
+    Dir(PathBuf),
+    /// Nowhere: it is gone when the image is closed.
+    None,
+}
+
+/// How to open an image.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Where a decompressed disk is kept.
+    pub cache: CacheMode,
+    /// The folder for a decompressed disk that is not kept.
+    pub temp_dir: PathBuf,
+    /// Threads that decompress.
+    pub threads: NonZeroUsize,
+}
+
+impl OpenOptions {
+    /// No cache, and as many threads as there are processors.
+    pub fn new(temp_dir: impl Into<PathBuf>) -> Self {
+        let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { cache: CacheMode::None, temp_dir: temp_dir.into(), threads }
+    }
+}
+
+/// An open disk image, which is never written to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Image {
+    /// The bytes of the disk.
+    pub device: Arc<dyn BlockDevice>,
+    /// The format of the file, after decompression.
+    pub format: Format,
+    /// What the file is compressed with.
+    pub compression: Option<Compression>,
+    /// The file that was opened.
+    pub path: PathBuf,
+    /// The size of that file in bytes, compressed as it is; `device.size()` is the size of the disk.
+    pub file_size: u64,
+}
+
+/// Opens the image at `path`: a raw disk, or one compressed with bzip2.
+///
+/// Other formats and compressions are [`crate::ErrorKind::Unsupported`] by name. What is not a disk at all is
+/// [`crate::ErrorKind::InvalidInput`], a damaged compressed file [`crate::ErrorKind::Corrupt`], and a full disk while
+/// decompressing [`crate::ErrorKind::Environment`]. A cache folder that cannot be used is a warning.
+pub fn open(path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Image> {
+    let file = open_for_reading(path)?;
+    open_file(file, path, options, progress).at(|| path.display().to_string())
+}
+
+fn open_file(file: File, path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Image> {
+    let again = file.try_clone().map_err(|error| Error::io("opening it again", error))?;
+    let device = FileDevice::from_file(file, path)?;
+    let file_size = device.size();
+    let (device, format, compression) = match detect(&device)? {
+        Content::Disk(format) => (device, format, None),
+        Content::Compressed(compression @ Compression::Bzip2) => {
+            let device = decompressed(&Input::new(again, path)?, options, progress)?;
+            let format = disk_within(compression, detect(&device)?)?;
+            (device, format, Some(compression))
+        }
+        Content::Compressed(other) => {
+            return Err(cannot_open(&format!("{other}-compressed"))
+                .with_hint(format!("decompress it with {other} first, or use the image that ends in .bz2")));
+        }
+    };
+    only_raw(format, compression)?;
+    Ok(Image { device: Arc::new(device), format, compression, path: path.to_owned(), file_size })
+}
+
+/// The decompressed disk, from the cache where there is one.
+fn decompressed(input: &Input, options: &OpenOptions, progress: &dyn Progress) -> Result<FileDevice> {
+    let unnamed = || input.decode_unnamed(&options.temp_dir, options.threads, progress);
+    let CacheMode::Dir(folder) = &options.cache else {
+        check_start(input)?;
+        return unnamed();
+    };
+    let entry = Entry::new(folder, &input.sha256(progress)?);
+    if let Some(device) = entry.open() {
+        return Ok(device);
+    }
+    check_start(input)?;
+    match entry.claim(progress) {
+        Ok(Claim::Filled(device)) => Ok(device),
+        Ok(Claim::Vacant(vacancy)) => {
+            input.decode_into(vacancy.file(), folder, options.threads, progress)?;
+            vacancy.fill()
+        }
+        Err(error) => {
+            let (folder, temp) = (folder.display(), options.temp_dir.display());
+            progress.warn(&format!("the cache folder {folder} cannot be used, decompressing to {temp}: {error}"));
+            unnamed()
+        }
+    }
+}
+
+/// Looks at the first sector within, so that what cannot be opened anyway is not decompressed in full.
+fn check_start(input: &Input) -> Result<()> {
+    let format = disk_within(Compression::Bzip2, detect_start(&input.decoded_start(SECTOR)?))?;
+    only_raw(format, Some(Compression::Bzip2))
+}
+
+fn disk_within(outer: Compression, content: Content) -> Result<Format> {
+    match content {
+        Content::Disk(format) => Ok(format),
+        Content::Compressed(inner) => {
+            Err(cannot_open(&format!("{inner} within {outer}")).with_hint("decompress it once, then open the result"))
+        }
+    }
+}
+
+fn only_raw(format: Format, compression: Option<Compression>) -> Result<()> {
+    let name = match (format, compression) {
+        (Format::Raw, _) => return Ok(()),
+        (format, Some(outer)) => format!("{format} within {outer}"),
+        (format, None) => format.to_string(),
+    };
+    Err(cannot_open(&name).with_hint("use the raw image (.bin or .bin.bz2), or convert it: qemu-img convert -O raw"))
+}
+
+fn cannot_open(what: &impl fmt::Display) -> Error {
+    Error::unsupported(format!("this is a {what} image; only raw images, plain or bzip2-compressed, can be opened"))
+}

@@ -1,0 +1,84 @@
+//! qcow2, QEMU's disk image format (specification: `docs/interop/qcow2.txt` of QEMU).
+//!
+//! ```text
+//!   guest address ──▶ L1 table ──▶ L2 table ──▶ cluster of the host file
+//!                     (one)        (one for     ├ normal: a whole cluster, aligned
+//!                                  cs²/8 bytes) ├ compressed: raw deflate, packed byte after byte
+//!                                               └ unallocated: reads as zeroes
+//! ```
+//!
+//! Every cluster of the host file has a count of its users in a refcount block; compressed clusters share them.
+
+mod header;
+mod refcount;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub use write::write;
+
+use crate::codec::Deflater;
+use crate::error::{Error, Result};
+
+/// Smallest cluster that the format allows: 512 bytes.
+const MIN_CLUSTER_BITS: u32 = 9;
+
+/// Largest cluster that QEMU allows: 2 MiB.
+const MAX_CLUSTER_BITS: u32 = 21;
+
+/// The version of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Qcow2Version {
+    /// Version 2, `compat=0.10`: what Flatcar's own images are, readable by everything.
+    V2,
+    /// Version 3, `compat=1.1`: QEMU 1.1 and later.
+    V3,
+}
+
+/// How to write a qcow2 image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Qcow2Options {
+    /// The version of the format; default: 2, as Flatcar's own images.
+    pub version: Qcow2Version,
+    /// Bytes in a cluster, a power of two from 512 to 2,097,152; default: 65,536.
+    pub cluster_size: u32,
+    /// The deflate level of compressed clusters, 1 (fast) to 9 (small), or `None` to compress nothing; default: 6.
+    pub level: Option<u8>,
+}
+
+impl Default for Qcow2Options {
+    fn default() -> Self {
+        Self { version: Qcow2Version::V2, cluster_size: 65_536, level: Some(6) }
+    }
+}
+
+impl Qcow2Options {
+    /// The base-2 logarithm of the cluster size, which is checked, as is the level.
+    fn cluster_bits(&self) -> Result<u32> {
+        if let Some(level) = self.level {
+            Deflater::new(level)?;
+        }
+        let bits = self.cluster_size.trailing_zeros();
+        if !self.cluster_size.is_power_of_two() || !(MIN_CLUSTER_BITS..=MAX_CLUSTER_BITS).contains(&bits) {
+            return Err(Error::invalid(format!(
+                "qcow2 cluster size {} is invalid: must be a power of two from 512 to 2097152",
+                self.cluster_size
+            )));
+        }
+        Ok(bits)
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Qcow2Summary {
+    /// The size that a guest sees, in bytes: the device's, rounded up to a multiple of 512.
+    pub virtual_size: u64,
+    /// The size of the image file in bytes.
+    pub file_size: u64,
+    /// How many clusters are stored compressed.
+    pub compressed_clusters: u64,
+    /// How many clusters are stored as they are.
+    pub normal_clusters: u64,
+}

@@ -1,0 +1,151 @@
+//! Raw disk images: the bytes of the device as they are, sparse.
+
+use std::fs::File;
+
+use super::ranges::{DataRange, data_ranges};
+use super::{check_empty, set_size, write_out};
+use crate::block::BlockDevice;
+use crate::bytes::{is_zero, to_u64};
+use crate::codec::{Spares, run_ordered};
+use crate::error::Result;
+use crate::progress::Progress;
+
+/// Zeroes become holes in units of one filesystem block; smaller holes do not exist on common filesystems.
+const HOLE_BYTES: usize = 4096;
+
+/// Read at once: large enough that system calls do not count, small enough for many in memory.
+const CHUNK_BYTES: usize = 512 << 10;
+
+/// More chunks in flight than this gain nothing: copying is bound by memory, not by the number of threads.
+const MAX_WINDOW: usize = 16;
+
+/// Writes `device` into `out`, an empty file, and returns how many bytes of data that took (the rest are holes).
+///
+/// Holes of the device are not read, and blocks of 4 KiB that hold only zeroes are not written. `out` gets exactly
+/// the size of the device. It is neither synced nor renamed, and left unfinished on failure.
+///
+/// # Errors
+///
+/// The device's read errors; [`crate::ErrorKind::Io`] and [`crate::ErrorKind::Environment`] (disk full) for `out`;
+/// [`crate::ErrorKind::InvalidInput`] where `out` is not empty.
+pub fn write(device: &dyn BlockDevice, out: &File, progress: &dyn Progress) -> Result<u64> {
+    progress.start("writing the raw image", device.size());
+    let result = copy(device, out, progress);
+    progress.finish();
+    result
+}
+
+fn copy(device: &dyn BlockDevice, out: &File, progress: &dyn Progress) -> Result<u64> {
+    check_empty(out)?;
+    set_size(out, device.size())?;
+    let granules = to_u64(CHUNK_BYTES / HOLE_BYTES);
+    let ranges = data_ranges(device, to_u64(HOLE_BYTES), granules);
+    let window = (2 * rayon::current_num_threads()).min(MAX_WINDOW);
+    let spares = Spares::default();
+    let (mut written, mut done) = (0, 0);
+    run_ordered(
+        ranges,
+        window,
+        |range: DataRange| {
+            let mut buffer: Vec<u8> = spares.take().unwrap_or_default();
+            buffer.resize(range.len, 0);
+            device.read_at(range.offset, &mut buffer)?;
+            let runs = data_runs(&buffer);
+            Ok((range, buffer, runs))
+        },
+        |(range, buffer, runs)| {
+            for (start, end) in runs {
+                write_out(out, range.offset + to_u64(start), &buffer[start..end])?;
+                written += to_u64(end - start);
+            }
+            spares.give(buffer);
+            progress.advance(range.end() - done);
+            done = range.end();
+            Ok(())
+        },
+    )?;
+    progress.advance(device.size() - done);
+    Ok(written)
+}
+
+/// Start and end of every run of blocks that are not all zero.
+fn data_runs(bytes: &[u8]) -> Vec<(usize, usize)> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    let mut start = 0;
+    for block in bytes.chunks(HOLE_BYTES) {
+        let end = start + block.len();
+        if !is_zero(block) {
+            match runs.last_mut() {
+                Some(run) if run.1 == start => run.1 = end,
+                _ => runs.push((start, end)),
+            }
+        }
+        start = end;
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    use std::path::Path;
+
+    use super::*;
+    use crate::block::{FileDevice, MemoryDevice};
+    use crate::error::ErrorKind;
+    use crate::progress::NoProgress;
+
+    fn written(bytes: &[u8]) -> (Vec<u8>, u64) {
+        let out = tempfile::tempfile().unwrap();
+        let data = write(&MemoryDevice::new(bytes.to_vec()), &out, &NoProgress).unwrap();
+        let mut copy = Vec::new();
+        (&out).read_to_end(&mut copy).unwrap();
+        (copy, data)
+    }
+
+    #[test]
+    fn any_size_is_copied_exactly() {
+        for size in [0, 1, 511, 4096, 4097, CHUNK_BYTES - 1, 3 * CHUNK_BYTES + 5] {
+            let bytes: Vec<u8> =
+                (0..size).map(|n| if n % 10_000 < 5000 { 0 } else { n.to_le_bytes()[0] | 1 }).collect();
+            assert!(written(&bytes).0 == bytes, "{size} bytes");
+        }
+    }
+
+    #[test]
+    fn zeroes_are_not_written() {
+        let mut bytes = vec![0; 40 * HOLE_BYTES + 100];
+        bytes[5 * HOLE_BYTES] = 1;
+        bytes[7 * HOLE_BYTES - 1] = 1;
+        bytes[40 * HOLE_BYTES + 99] = 1;
+        let (copy, data) = written(&bytes);
+        assert!(copy == bytes);
+        assert_eq!(data, 2 * 4096 + 100);
+        assert_eq!(data_runs(&bytes), [(5 * HOLE_BYTES, 7 * HOLE_BYTES), (40 * HOLE_BYTES, bytes.len())]);
+    }
+
+    #[test]
+    fn a_sparse_file_stays_sparse() {
+        let source = tempfile::tempfile().unwrap();
+        source.set_len(8 << 30).unwrap();
+        source.write_all_at(&[7; 70_000], (5 << 30) + 12_345).unwrap();
+        let device = FileDevice::from_file(source, Path::new("source")).unwrap();
+        let out = tempfile::tempfile().unwrap();
+        write(&device, &out, &NoProgress).unwrap();
+        let metadata = out.metadata().unwrap();
+        assert_eq!(metadata.len(), 8 << 30);
+        assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
+        let mut middle = vec![0; 70_002];
+        out.read_exact_at(&mut middle, (5 << 30) + 12_344).unwrap();
+        assert!(middle[0] == 0 && middle[70_001] == 0 && middle[1..70_001].iter().all(|&byte| byte == 7));
+    }
+
+    #[test]
+    fn a_file_that_holds_something_is_refused() {
+        let out = tempfile::tempfile().unwrap();
+        out.write_all_at(b"old", 0).unwrap();
+        let error = write(&MemoryDevice::new(vec![0; 512]), &out, &NoProgress).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+}

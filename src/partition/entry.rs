@@ -1,0 +1,232 @@
+//! Partition entries (UEFI 2.10, table 5-6): 128 bytes or more each, number = index + 1, unused ones all-zero in type.
+//!
+//! ```text
+//!   0 PartitionTypeGUID   16 UniquePartitionGUID   32 StartingLBA   40 EndingLBA   48 Attributes   56 PartitionName
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::PartitionAttributes;
+use crate::bytes::{Fields, Guid, to_u64, to_usize};
+use crate::error::{Error, Result};
+
+/// Longest name in UTF-16 units.
+pub const MAX_NAME_UNITS: usize = 36;
+
+const TYPE_GUID: usize = 0;
+const UNIQUE_GUID: usize = 16;
+const ENDING_LBA: usize = 40;
+const ATTRIBUTES: usize = 48;
+const NAME: usize = 56;
+
+/// One used entry of the table. Sectors are logical ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partition {
+    /// Its number, counted from 1; holes in the table keep the numbers behind them.
+    pub number: u32,
+    /// What the partition is for.
+    pub type_guid: Guid,
+    /// The partition's own identity (Linux: PARTUUID).
+    pub unique_guid: Guid,
+    /// The first sector.
+    pub starting_lba: u64,
+    /// The last sector, not below the first.
+    pub ending_lba: u64,
+    /// The attribute bits.
+    pub attributes: PartitionAttributes,
+    /// The name, which Flatcar calls the label (`EFI-SYSTEM`, `OEM`, `ROOT`).
+    pub name: PartitionName,
+    /// Bytes per sector.
+    pub(super) sector_size: u32,
+}
+
+impl Partition {
+    /// Where it begins, in bytes from the start of the disk.
+    pub fn offset(&self) -> u64 {
+        self.starting_lba.saturating_mul(self.sector_size.into())
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.sectors().saturating_mul(self.sector_size.into())
+    }
+
+    /// Its size in sectors.
+    pub fn sectors(&self) -> u64 {
+        self.ending_lba.saturating_sub(self.starting_lba).saturating_add(1)
+    }
+}
+
+/// `partition 6 'OEM'`, for messages.
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "partition {} '{}'", self.number, self.name)
+    }
+}
+
+/// A partition's name: 36 UTF-16 units as on disk, invalid surrogates included.
+///
+/// `Display` ends at the first zero unit and shows `U+FFFD` for what is no character or a control character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionName([u16; MAX_NAME_UNITS]);
+
+impl PartitionName {
+    /// The units as on disk.
+    pub fn units(&self) -> &[u16; MAX_NAME_UNITS] {
+        &self.0
+    }
+
+    fn from_disk(bytes: &[u8; 2 * MAX_NAME_UNITS]) -> Self {
+        let mut units = [0; MAX_NAME_UNITS];
+        for (unit, pair) in units.iter_mut().zip(bytes.chunks_exact(2)) {
+            *unit = u16::from_le_bytes([pair[0], pair[1]]);
+        }
+        Self(units)
+    }
+
+    fn to_disk(self) -> [u8; 2 * MAX_NAME_UNITS] {
+        let mut bytes = [0; 2 * MAX_NAME_UNITS];
+        for (pair, unit) in bytes.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&unit.to_le_bytes());
+        }
+        bytes
+    }
+}
+
+impl fmt::Display for PartitionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = self.0.iter().copied().take_while(|&unit| unit != 0);
+        let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        let text: String = char::decode_utf16(units).map(|c| c.map_or(char::REPLACEMENT_CHARACTER, shown)).collect();
+        f.pad(&text)
+    }
+}
+
+impl FromStr for PartitionName {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let mut name = Self([0; MAX_NAME_UNITS]);
+        let units = text.encode_utf16().count();
+        if units > MAX_NAME_UNITS || text.contains('\0') {
+            return Err(Error::invalid(format!(
+                "partition name '{}' has {units} UTF-16 units: at most {MAX_NAME_UNITS} fit, without zero ones",
+                text.escape_debug()
+            )));
+        }
+        name.0.iter_mut().zip(text.encode_utf16()).for_each(|(place, unit)| *place = unit);
+        Ok(name)
+    }
+}
+
+/// All entries with the bytes as on disk; bytes of an entry beyond the 128 known ones are kept.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct EntryArray {
+    raw: Vec<u8>,
+    entry_size: usize,
+    sector_size: u32,
+}
+
+impl EntryArray {
+    /// `raw` holds whole entries of `entry_size` (at least 128) bytes each.
+    pub fn new(raw: Vec<u8>, entry_size: u32, sector_size: u32) -> Result<Self> {
+        Ok(Self { raw, entry_size: to_usize(entry_size.into())?, sector_size })
+    }
+
+    /// The bytes as on disk.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// The array's CRC as the headers keep it.
+    pub fn crc(&self) -> u32 {
+        crc32fast::hash(&self.raw)
+    }
+
+    /// The used entries in the order of their numbers.
+    pub fn used(&self) -> impl Iterator<Item = Partition> + '_ {
+        (1u32..).zip(self.raw.chunks_exact(self.entry_size)).filter_map(|(number, raw)| self.parse(number, raw).ok()?)
+    }
+
+    /// The entry with this number; `None` where it is unused or there is none.
+    pub fn get(&self, number: u32) -> Option<Partition> {
+        let start = self.start(number)?;
+        self.parse(number, &self.raw[start..start + self.entry_size]).ok()?
+    }
+
+    pub fn set_type_guid(&mut self, number: u32, guid: Guid) {
+        self.put(number, TYPE_GUID, &guid.to_disk());
+    }
+
+    pub fn set_unique_guid(&mut self, number: u32, guid: Guid) {
+        self.put(number, UNIQUE_GUID, &guid.to_disk());
+    }
+
+    pub fn set_ending_lba(&mut self, number: u32, lba: u64) {
+        self.put(number, ENDING_LBA, &lba.to_le_bytes());
+    }
+
+    pub fn set_attributes(&mut self, number: u32, attributes: PartitionAttributes) {
+        self.put(number, ATTRIBUTES, &attributes.0.to_le_bytes());
+    }
+
+    pub fn set_name(&mut self, number: u32, name: PartitionName) {
+        self.put(number, NAME, &name.to_disk());
+    }
+
+    /// Where the entry begins, where there is one with this number.
+    fn start(&self, number: u32) -> Option<usize> {
+        let index = usize::try_from(number.checked_sub(1)?).ok()?;
+        index.checked_mul(self.entry_size).filter(|&start| start < self.raw.len())
+    }
+
+    fn put(&mut self, number: u32, offset: usize, bytes: &[u8]) {
+        if let Some(start) = self.start(number) {
+            self.raw[start + offset..][..bytes.len()].copy_from_slice(bytes);
+        }
+    }
+
+    /// `None` for an unused entry.
+    fn parse(&self, number: u32, raw: &[u8]) -> Result<Option<Partition>> {
+        let fields = Fields::new("GPT entry", raw);
+        let type_guid = Guid::from_disk(fields.array(TYPE_GUID)?);
+        if type_guid == Guid::ZERO {
+            return Ok(None);
+        }
+        Ok(Some(Partition {
+            number,
+            type_guid,
+            unique_guid: Guid::from_disk(fields.array(UNIQUE_GUID)?),
+            starting_lba: fields.le64(32)?,
+            ending_lba: fields.le64(ENDING_LBA)?,
+            attributes: PartitionAttributes(fields.le64(ATTRIBUTES)?),
+            name: PartitionName::from_disk(&fields.array(NAME)?),
+            sector_size: self.sector_size,
+        }))
+    }
+
+    /// How many entries there are, used or not.
+    pub fn count(&self) -> u64 {
+        to_u64(self.raw.len() / self.entry_size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_what_is_no_character() {
+        let mut bytes = [0; 72];
+        bytes[..10].copy_from_slice(&[b'A', 0, 0x00, 0xd8, b'\n', 0, 0, 0, b'z', 0]);
+        let name = PartitionName::from_disk(&bytes);
+        assert_eq!(name.to_disk(), bytes, "a lone surrogate and units behind the end are kept");
+        assert_eq!(name.to_string(), "A\u{fffd}\u{fffd}");
+        assert_eq!("OEM".parse::<PartitionName>().unwrap().to_string(), "OEM");
+        assert!("x".repeat(36).parse::<PartitionName>().is_ok());
+        for bad in ["x".repeat(37), "🐧".repeat(19), "a\0b".into()] {
+            assert!(bad.parse::<PartitionName>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The GPT header (UEFI 2.10, table 5-5): 92 bytes in a sector of their own, guarded by a CRC-32.
+//!
+//! ```text
+//!   0 Signature "EFI PART"   24 MyLBA            56 DiskGUID
+//!   8 Revision 1.0           32 AlternateLBA     72 PartitionEntryLBA
+//!  12 HeaderSize             40 FirstUsableLBA   80 NumberOfPartitionEntries
+//!  16 HeaderCRC32            48 LastUsableLBA    84 SizeOfPartitionEntry
+//!  20 Reserved                                   88 PartitionEntryArrayCRC32
+//! ```
+
+use crate::bytes::{Fields, Guid, to_u64, to_usize};
+use crate::error::{Error, Result};
+
+/// What marks a GPT header.
+pub(super) const SIGNATURE: [u8; 8] = *b"EFI PART";
+/// The LBA of the primary header.
+pub(super) const PRIMARY_LBA: u64 = 1;
+
+const REVISION_1_0: u32 = 0x0001_0000;
+const MIN_HEADER_SIZE: u32 = 92;
+/// Entries are 128 · 2ⁿ bytes; nobody is known to use more than 128, so a sector of the larger kind is generous.
+const MIN_ENTRY_SIZE: u32 = 128;
+const MAX_ENTRY_SIZE: u32 = 4096;
+/// Entry arrays are 16 KiB in practice; this allows 32,768 entries and bounds what a hostile header makes us read.
+pub(super) const MAX_ARRAY_BYTES: u64 = 4 << 20;
+
+/// A header with a right CRC. `raw` is its whole sector, so unknown bytes and the reserved field survive.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    raw: Vec<u8>,
+    header_size: usize,
+    pub my_lba: u64,
+    pub alternate_lba: u64,
+    pub first_usable_lba: u64,
+    pub last_usable_lba: u64,
+    pub disk_guid: Guid,
+    pub partition_entry_lba: u64,
+    pub number_of_partition_entries: u32,
+    pub size_of_partition_entry: u32,
+    pub partition_entry_array_crc32: u32,
+}
+
+impl Header {
+    /// Parses the header in `sector`, read from `lba`, and checks everything that does not depend on the disk's size.
+    pub fn parse(sector: &[u8], lba: u64) -> Result<Self> {
+        let fields = Fields::new("GPT header", sector);
+        if fields.array::<8>(0)? != SIGNATURE {
+            return Err(Error::corrupt("the signature 'EFI PART' is missing"));
+        }
+        let revision = fields.le32(8)?;
+        if revision != REVISION_1_0 {
+            return Err(Error::corrupt(format!("revision is {revision:#010x}: must be {REVISION_1_0:#010x}")));
+        }
+        let header_size = header_size(fields.le32(12)?, sector.len())?;
+        let (stored, computed) = (fields.le32(16)?, header_crc(fields.slice(0, header_size)?));
+        if stored != computed {
+            return Err(Error::corrupt(format!("header CRC is {stored:#010x}, its bytes give {computed:#010x}")));
+        }
+        let header = Self {
+            raw: sector.to_vec(),
+            header_size,
+            my_lba: fields.le64(24)?,
+            alternate_lba: fields.le64(32)?,
+            first_usable_lba: fields.le64(40)?,
+            last_usable_lba: fields.le64(48)?,
+            disk_guid: Guid::from_disk(fields.array(56)?),
+            partition_entry_lba: fields.le64(72)?,
+            number_of_partition_entries: fields.le32(80)?,
+            size_of_partition_entry: fields.le32(84)?,
+            partition_entry_array_crc32: fields.le32(88)?,
+        };
+        if header.my_lba != lba {
+            return Err(Error::corrupt(format!("MyLBA is {}, but the header lies at LBA {lba}", header.my_lba)));
+        }
+        header.check_entry_form()?;
+        Ok(header)
+    }
+
+    fn check_entry_form(&self) -> Result<()> {
+        let (count, size) = (self.number_of_partition_entries, self.size_of_partition_entry);
+        if !size.is_power_of_two() || !(MIN_ENTRY_SIZE..=MAX_ENTRY_SIZE).contains(&size) {
+            return Err(Error::corrupt(format!(
+                "SizeOfPartitionEntry is {size}: must be a power of two from {MIN_ENTRY_SIZE} to {MAX_ENTRY_SIZE}"
+            )));
+        }
+        let most = MAX_ARRAY_BYTES / u64::from(size);
+        if count == 0 || u64::from(count) > most {
+            return Err(Error::corrupt(format!("NumberOfPartitionEntries is {count}: must be 1 to {most}")));
+        }
+        Ok(())
+    }
+
+    /// Checks that the places named by the header fit a disk of `total_sectors` and do not collide.
+    pub fn check_places(&self, total_sectors: u64) -> Result<()> {
+        let (first, last) = (self.first_usable_lba, self.last_usable_lba);
+        if first > last || last >= total_sectors {
+            return Err(Error::corrupt(format!(
+                "usable sectors are {first} to {last}: must be an ascending range below {total_sectors}, the sectors of the disk"
+            ))
+            .with_hint("if the image was cut short, get it again and compare its size and checksum"));
+        }
+        let entries = self.partition_entry_lba;
+        let entries_end = entries.saturating_add(self.array_sectors());
+        let (lowest, highest, other) = if self.my_lba == PRIMARY_LBA {
+            (PRIMARY_LBA + 1, first, self.alternate_lba > last)
+        } else {
+            (last + 1, self.my_lba, self.alternate_lba == PRIMARY_LBA)
+        };
+        if entries < lowest || entries_end > highest {
+            return Err(Error::corrupt(format!(
+                "the entries lie at LBA {entries} to {}: must be inside {lowest} to {}",
+                entries_end - 1,
+                highest.saturating_sub(1)
+            )));
+        }
+        if !other {
+            return Err(Error::corrupt(format!(
+                "AlternateLBA is {}: the other header cannot lie there",
+                self.alternate_lba
+            )));
+        }
+        Ok(())
+    }
+
+    /// Bytes of the entry array, at most [`MAX_ARRAY_BYTES`].
+    pub fn array_bytes(&self) -> u64 {
+        u64::from(self.number_of_partition_entries) * u64::from(self.size_of_partition_entry)
+    }
+
+    /// Sectors that the entry array takes.
+    pub fn array_sectors(&self) -> u64 {
+        self.array_bytes().div_ceil(to_u64(self.raw.len()))
+    }
+
+    /// The same table described from the other place: a fresh copy for `my_lba` with its entries at `entry_lba`.
+    pub fn mirrored(&self, my_lba: u64, entry_lba: u64) -> Self {
+        Self { my_lba, alternate_lba: self.my_lba, partition_entry_lba: entry_lba, ..self.clone() }
+    }
+
+    /// Whether `other` describes the same table; names the first field that differs.
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        let same = [
+            ("DiskGUID", self.disk_guid == other.disk_guid),
+            ("FirstUsableLBA", self.first_usable_lba == other.first_usable_lba),
+            ("LastUsableLBA", self.last_usable_lba == other.last_usable_lba),
+            ("NumberOfPartitionEntries", self.number_of_partition_entries == other.number_of_partition_entries),
+            ("SizeOfPartitionEntry", self.size_of_partition_entry == other.size_of_partition_entry),
+            ("PartitionEntryArrayCRC32", self.partition_entry_array_crc32 == other.partition_entry_array_crc32),
+        ];
+        same.into_iter().find(|(_, same)| !same).map(|(name, _)| name)
+    }
+
+    /// The header's sector with all fields, the CRC of the entries it goes with, and its own.
+    pub fn encode(&self, array_crc: u32) -> Vec<u8> {
+        let mut sector = self.raw.clone();
+        let mut put = |offset: usize, bytes: &[u8]| sector[offset..offset + bytes.len()].copy_from_slice(bytes);
+        put(24, &self.my_lba.to_le_bytes());
+        put(32, &self.alternate_lba.to_le_bytes());
+        put(40, &self.first_usable_lba.to_le_bytes());
+        put(48, &self.last_usable_lba.to_le_bytes());
+        put(56, &self.disk_guid.to_disk());
+        put(72, &self.partition_entry_lba.to_le_bytes());
+        put(80, &self.number_of_partition_entries.to_le_bytes());
+        put(84, &self.size_of_partition_entry.to_le_bytes());
+        put(88, &array_crc.to_le_bytes());
+        let crc = header_crc(&sector[..self.header_size]);
+        sector[16..20].copy_from_slice(&crc.to_le_bytes());
+        sector
+    }
+}
+
+fn header_size(stored: u32, sector: usize) -> Result<usize> {
+    let size = to_usize(u64::from(stored))?;
+    if stored < MIN_HEADER_SIZE || size > sector {
+        return Err(Error::corrupt(format!("HeaderSize is {stored}: must be {MIN_HEADER_SIZE} to {sector}")));
+    }
+    Ok(size)
+}
+
+/// The CRC of a header (at least 20 bytes) with its own CRC field taken as zero.
+pub(super) fn header_crc(header: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&header[..16]);
+    crc.update(&[0; 4]);
+    crc.update(&header[20..]);
+    crc.finalize()
+}

@@ -1,0 +1,17 @@
+#!/bin/bash
+# Makes the bundled sample anew: flatcar_sample.bin.bz2, hello.raw and greeter.raw.
+#
+# Needs no root. The recipe is the one that tests use for all their images (tests/common/flatcar.rs, tests/sample.rs):
+#   disk            sgdisk: partitions 1 2 3 4 6 7 9 with Flatcar's names, types and fixed identities, 378 MiB, mostly holes
+#   1 EFI-SYSTEM    mkfs.vfat -F 32, mcopy: flatcar/first_boot, flatcar/vmlinuz-a (pseudo-random), EFI/boot, flatcar/grub
+#   3 USR-A         mkfs.btrfs --mixed --rootdir: lib/os-release (4593.2.0), share/flatcar, two small built-in sysexts
+#   6 OEM           mkfs.btrfs --mixed, empty, with the property compression=zlib on its top directory
+#   9 ROOT          mke2fs -t ext4 -b 4096 -i 4096 -I 256: empty directories boot, oem, usr
+#   hello.raw       mksquashfs; greeter.raw: mkfs.erofs
+# mkfs.btrfs draws device and chunk tree UUIDs, so a second run differs from the first in those bytes.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+FLATBAKE_REQUIRE_ORACLES=1 cargo test --quiet --test sample -- --ignored --exact make_the_sample
+bzip2 --best --force testdata/sample/flatcar_sample.bin
+ls -l testdata/sample

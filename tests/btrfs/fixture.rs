@@ -1,0 +1,76 @@
+//! Images to test on: unpacked fixtures and freshly made filesystems, all in sparse temporary files.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use flatbake::block::{BlockDevice, FileDevice};
+use ruzstd::decoding::StreamingDecoder;
+use tempfile::NamedTempFile;
+
+fn unpack(name: &str) -> impl Read + use<> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/btrfs").join(name);
+    StreamingDecoder::new(File::open(path).unwrap()).unwrap()
+}
+
+/// `testdata/btrfs/NAME.img.zst` as a sparse file.
+pub fn image(name: &str) -> NamedTempFile {
+    let mut packed = unpack(&format!("{name}.img.zst"));
+    let mut file = NamedTempFile::new().unwrap();
+    let mut block = vec![0; 64 << 10];
+    let mut size = 0;
+    loop {
+        let mut len = 0;
+        while len < block.len() {
+            match packed.read(&mut block[len..]).unwrap() {
+                0 => break,
+                count => len += count,
+            }
+        }
+        if len == 0 {
+            break;
+        }
+        if block[..len].iter().any(|&byte| byte != 0) {
+            file.as_file_mut().seek(SeekFrom::Start(size)).unwrap();
+            file.write_all(&block[..len]).unwrap();
+        }
+        size += len as u64;
+    }
+    file.as_file().set_len(size).unwrap();
+    file
+}
+
+/// The tree of a fixture as the kernel showed it.
+pub fn tree(name: &str) -> String {
+    let mut text = String::new();
+    unpack(&format!("{name}.tree.zst")).read_to_string(&mut text).unwrap();
+    text
+}
+
+pub fn device(path: &Path) -> Arc<dyn BlockDevice> {
+    Arc::new(FileDevice::open(path).unwrap())
+}
+
+/// A program of the judges, `None` (with a line on stderr) where it is not installed.
+pub fn tool(name: &str) -> Option<Command> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let found = path
+        .split(':')
+        .chain(["/usr/sbin", "/sbin", "/usr/bin"])
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        assert!(std::env::var("FLATBAKE_REQUIRE_ORACLES").is_err_and(|_| true), "{name} is not installed");
+        eprintln!("skipped: {name} is not installed");
+    }
+    found.map(Command::new)
+}
+
+/// Runs a judge and returns whether it was satisfied, with all it printed.
+pub fn run(command: &mut Command) -> (bool, String) {
+    let out = command.stdin(Stdio::null()).output().unwrap();
+    let text = [out.stdout, out.stderr].concat();
+    (out.status.success(), String::from_utf8_lossy(&text).into_owned())
+}

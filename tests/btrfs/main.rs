@@ -1,0 +1,7 @@
+//! btrfs as the kernel and mkfs.btrfs write it, read and written by us, judged by btrfs-progs and GRUB.
+
+#![allow(clippy::unwrap_used)]
+
+mod fixture;
+mod manifest;
+mod read;

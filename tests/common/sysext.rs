@@ -1,0 +1,154 @@
+//! System extension images as Flatcar's sysext-bakery makes them, by the real tools.
+
+use super::noise;
+use super::programs::{EPOCH, judges, must_run};
+use super::scratch_dir;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// The filesystem of a sysext.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Squashfs,
+    Erofs,
+    Ext4,
+    Btrfs,
+}
+
+/// A system extension to be made.
+#[derive(Clone, Debug)]
+pub struct Sysext {
+    /// The name in `extension-release.NAME`.
+    pub name: String,
+    pub format: Format,
+    /// The lines of the release file.
+    pub fields: Vec<(String, String)>,
+    /// Paths (from the root: `usr/…`) and contents; those below a `bin` directory become executable.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Bytes of incompressible ballast in `usr/share/NAME/ballast`.
+    pub ballast: usize,
+}
+
+impl Sysext {
+    /// `ID=_any`, the given architecture (`x86-64` or `arm64`), and one program that says its name.
+    pub fn new(name: &str, arch: &str, format: Format) -> Self {
+        let script = format!("#!/bin/sh\necho 'This is {name}.'\n");
+        Self {
+            name: name.to_owned(),
+            format,
+            fields: fields(&[("ID", "_any"), ("ARCHITECTURE", arch)]),
+            files: vec![(format!("usr/bin/{name}"), script.into_bytes())],
+            ballast: 0,
+        }
+    }
+
+    /// The same with other release fields.
+    pub fn with_fields(mut self, new: &[(&str, &str)]) -> Self {
+        self.fields = fields(new);
+        self
+    }
+}
+
+fn fields(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    list.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Makes `DIR/FILE` from the description. `None` when the tool is missing.
+pub fn sysext(dir: &Path, file: &str, sysext: &Sysext) -> Option<PathBuf> {
+    let tools: &[&str] = match sysext.format {
+        Format::Squashfs => &["mksquashfs"],
+        Format::Erofs => &["mkfs.erofs"],
+        Format::Ext4 => &["mke2fs", "resize2fs", "e2fsck"],
+        Format::Btrfs => &["mkfs.btrfs"],
+    };
+    if !judges(tools) {
+        return None;
+    }
+    let source = scratch_dir();
+    let tree = source.path().join("tree");
+    let release: String = sysext.fields.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let release_path = format!("usr/lib/extension-release.d/extension-release.{}", sysext.name);
+    write_file(&tree, &release_path, release.as_bytes());
+    for (path, content) in &sysext.files {
+        write_file(&tree, path, content);
+    }
+    if sysext.ballast > 0 {
+        write_file(&tree, &format!("usr/share/{}/ballast", sysext.name), &noise(1, sysext.ballast));
+    }
+    set_times(&tree);
+    let image = dir.join(file);
+    pack(&tree, &image, sysext.format);
+    Some(image)
+}
+
+fn pack(tree: &Path, image: &Path, format: Format) {
+    let (tree, image) = (tree.as_os_str(), image.as_os_str());
+    let run = |program: &str, before: &[&str], paths: &[&OsStr], after: &[&str]| {
+        let before = before.iter().map(OsStr::new);
+        must_run(program, before.chain(paths.iter().copied()).chain(after.iter().map(OsStr::new)));
+    };
+    match format {
+        Format::Squashfs => {
+            run("mksquashfs", &[], &[tree, image], &["-all-root", "-noappend", "-no-progress", "-quiet"])
+        }
+        Format::Erofs => {
+            let options = ["--quiet", "-zlz4hc,12", "-C65536", "-Efragments,ztailpacking", "-T0", "--all-root"];
+            run(
+                "mkfs.erofs",
+                &[&options[..], &["-U00000000-0000-0000-0000-000000000000"]].concat(),
+                &[image, tree],
+                &[],
+            );
+        }
+        Format::Ext4 => {
+            let options = ["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"];
+            run("mke2fs", &options, &[tree, image], &["1G"]);
+            run("resize2fs", &["-M"], &[image], &[]);
+        }
+        Format::Btrfs => {
+            let options = ["-q", "--mixed", "-m", "single", "-d", "single", "--shrink", "--rootdir"];
+            fs::File::create(image).unwrap().set_len(1 << 30).unwrap();
+            run("mkfs.btrfs", &options, &[tree, image], &[]);
+        }
+    }
+}
+
+/// Writes `ROOT/PATH` with its parents, mode 0755 for directories and programs, 0644 for other files.
+pub fn write_file(root: &Path, path: &str, content: &[u8]) {
+    let target = root.join(path);
+    make_dir(root, path.rsplit_once('/').map_or("", |(parent, _)| parent));
+    fs::write(&target, content).unwrap();
+    let mode = if path.contains("bin/") { 0o755 } else { 0o644 };
+    fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// Makes `ROOT/PATH` and what is above it, mode 0755 whatever the umask.
+pub fn make_dir(root: &Path, path: &str) {
+    let mut dir = root.to_owned();
+    for part in [""].into_iter().chain(path.split('/').filter(|part| !part.is_empty())) {
+        if !part.is_empty() {
+            dir.push(part);
+        }
+        fs::create_dir_all(&dir).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// Makes the symbolic link `ROOT/PATH`.
+pub fn write_link(root: &Path, path: &str, target: &str) {
+    make_dir(root, path.rsplit_once('/').map_or("", |(parent, _)| parent));
+    symlink(target, root.join(path)).unwrap();
+}
+
+/// Gives everything below `path`, and itself, the time [`EPOCH`].
+pub fn set_times(path: &Path) {
+    if path.symlink_metadata().unwrap().is_dir() {
+        fs::read_dir(path).unwrap().for_each(|child| set_times(&child.unwrap().path()));
+    }
+    let time = Timespec { tv_sec: EPOCH, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}

@@ -1,0 +1,269 @@
+//! EROFS images by `mkfs.erofs`, compared with the source tree and judged by `fsck.erofs`; hostile images.
+
+#![allow(clippy::unwrap_used)]
+
+mod sysext_support;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use flatbake::ErrorKind;
+use flatbake::block::FileDevice;
+use flatbake::fs::erofs::{self, Erofs};
+use flatbake::fs::{FileSystem, FileType, FsPath, walk};
+use sysext_support::{Random, assert_same_tree, device, make_tree, noise, path, read_everything, run, succeed, text};
+
+/// How official sysexts with compression are packed.
+const OFFICIAL: &[&str] = &["-zlz4hc,12", "-C65536", "-Efragments,ztailpacking"];
+
+/// Makes `image` from the tree and asks the judge; `false` where a program is missing.
+fn mkfs(tree: &Path, image: &Path, options: &[&str]) -> bool {
+    let _ = fs::remove_file(image);
+    let mut args = options.to_vec();
+    args.extend(["--all-root", "-U00000000-0000-0000-0000-000000000000", "--quiet", text(image), text(tree)]);
+    if succeed("mkfs.erofs", &args).is_none() {
+        return false;
+    }
+    let complaint = complaint(image);
+    assert_eq!(complaint.as_deref().unwrap_or_default(), "");
+    complaint.is_some()
+}
+
+/// What fsck.erofs has against an image. Version 1.5 prints errors and still exits with 0.
+fn complaint(image: &Path) -> Option<String> {
+    let output = run("fsck.erofs", &["--extract", text(image)])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Some(if output.status.success() && !said.contains("<E>") { String::new() } else { format!("fsck.erofs: {said}") })
+}
+
+/// The usual tree but for a name of 255 bytes, which mkfs.erofs 1.5 cannot pack.
+fn make_tree_for_mkfs(tree: &Path, many: usize) {
+    make_tree(tree, many);
+    let lib = tree.join("usr/lib");
+    fs::rename(lib.join("n".repeat(255)), lib.join("n".repeat(200))).unwrap();
+}
+
+fn open(image: &Path) -> Erofs<FileDevice> {
+    let device = FileDevice::open(image).unwrap();
+    assert!(erofs::probe(&device).unwrap());
+    Erofs::open(device).unwrap()
+}
+
+#[test]
+fn every_layout_gives_the_tree_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = dir.path().join("tree");
+    make_tree_for_mkfs(&tree, 300);
+    let image = dir.path().join("image.raw");
+    for options in [
+        &[][..],
+        OFFICIAL,
+        &["-zlz4"],
+        &["-zlz4hc"],
+        &["-zlz4hc", "-C1048576"],
+        &["-zlz4hc", "-Eall-fragments"],
+        &["-Enoinline_data"],
+        &["-Eforce-inode-extended"],
+        &["-Eforce-inode-compact", "-T0"],
+        &["--chunksize=65536"],
+        &["-zlz4", "-Elegacy-compress"],
+    ] {
+        if !mkfs(&tree, &image, options) {
+            return;
+        }
+        if options.contains(&"-T0") {
+            let fs = open(&image);
+            assert_eq!(fs.metadata(&path("/usr/lib/text")).unwrap().mtime.secs, 0);
+            continue;
+        }
+        assert_same_tree(&open(&image), &tree);
+    }
+}
+
+#[test]
+fn the_judge_sees_a_broken_byte_and_so_do_we() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    make_tree_for_mkfs(&tree, 3);
+    if !mkfs(&tree, &image, OFFICIAL) {
+        return;
+    }
+    let mut bytes = fs::read(&image).unwrap();
+    bytes[1024 + 44] ^= 1;
+    fs::write(&image, &bytes).unwrap();
+    assert!(complaint(&image).unwrap().contains("chksum"));
+    let error = Erofs::open(FileDevice::open(&image).unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("checksum"), "{error}");
+}
+
+#[test]
+fn xattrs_devices_and_special_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    make_tree_for_mkfs(&tree, 3);
+    let _socket = std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
+    if succeed("mkfifo", &[text(&tree.join("pipe"))]).is_none() {
+        return;
+    }
+    for (file, name, value) in [
+        ("usr/lib/text", "user.extension-release.strict", "false"),
+        ("usr/lib/code", "user.extension-release.strict", "false"),
+        ("usr/lib/exact", "user.extension-release.strict", "false"),
+        ("usr/lib/text", "user.other", "1"),
+        ("usr", "user.directory", "yes"),
+    ] {
+        if succeed("setfattr", &["-n", name, "-v", value, text(&tree.join(file))]).is_none() {
+            return;
+        }
+    }
+    if !mkfs(&tree, &image, &[]) {
+        return;
+    }
+    let fs = open(&image);
+    let named = |entry: &str| {
+        let xattrs = fs.xattrs(&path(entry)).unwrap().into_iter();
+        xattrs.map(|x| format!("{}={}", x.name.escape_ascii(), x.value.escape_ascii())).collect::<Vec<_>>()
+    };
+    assert_eq!(named("/usr/lib/text"), ["user.extension-release.strict=false", "user.other=1"]);
+    assert_eq!(named("/usr/lib/exact"), ["user.extension-release.strict=false"]);
+    assert_eq!(named("/usr"), ["user.directory=yes"]);
+    assert_eq!(named("/one"), [""; 0]);
+    assert_eq!(fs.metadata(&path("/pipe")).unwrap().file_type, FileType::Fifo);
+    assert_eq!(fs.metadata(&path("/socket")).unwrap().file_type, FileType::Socket);
+    assert_eq!(fs.capacity().unwrap().block_bytes, 4096);
+    assert_eq!(fs.label().unwrap(), b"");
+    for (entry, wrong) in [("/nothing", ErrorKind::NotFound), ("/one/x", ErrorKind::NotFound)] {
+        assert_eq!(fs.metadata(&path(entry)).unwrap_err().kind(), wrong, "{entry}");
+    }
+    assert_eq!(fs.open(&path("/usr")).err().unwrap().kind(), ErrorKind::InvalidInput);
+    assert_eq!(fs.read_link(&path("/one")).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn many_files_and_small_reads_are_not_quadratic() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    fs::create_dir_all(tree.join("d")).unwrap();
+    for number in 0..5000 {
+        fs::write(tree.join(format!("d/{number}")), []).unwrap();
+    }
+    let content = [noise(1, 100_000), b"0123456789abcdef".repeat(1 << 20), noise(2, 100_000)].concat();
+    fs::write(tree.join("large"), &content).unwrap();
+    if !mkfs(&tree, &image, OFFICIAL) {
+        return;
+    }
+    let fs = open(&image);
+    let start = Instant::now();
+    for entry in fs.read_dir(&path("/d")).unwrap() {
+        assert_eq!(fs.metadata(&path("/d").join(&entry.name).unwrap()).unwrap().inode, entry.inode);
+    }
+    let file = fs.open(&path("/large")).unwrap();
+    let mut buffer = [0; 1000];
+    for (index, wanted) in content.chunks(1000).enumerate() {
+        let buffer = &mut buffer[..wanted.len()];
+        file.read_at(index as u64 * 1000, buffer).unwrap();
+        assert!(buffer == wanted);
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+/// Makes the superblock's checksum right again.
+fn repair(bytes: &mut [u8]) {
+    let bits = u32::from(bytes.get(1024 + 12).copied().unwrap_or(0));
+    let end = 1usize.checked_shl(bits).unwrap_or(0).max(2048);
+    if let Some(covered) = bytes.get_mut(1024..end) {
+        covered[4..8].fill(0);
+        let checksum = !crc32c::crc32c(covered);
+        covered[4..8].copy_from_slice(&checksum.to_le_bytes());
+    }
+}
+
+#[test]
+fn mutated_images_never_panic_hang_or_swell() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    fs::create_dir_all(tree.join("usr/lib/x")).unwrap();
+    fs::write(tree.join("usr/lib/file"), noise(5, 9000)).unwrap();
+    fs::write(tree.join("usr/lib/text"), "some text to pack ".repeat(3000)).unwrap();
+    fs::write(tree.join("usr/lib/x/tail"), b"tail").unwrap();
+    fs::hard_link(tree.join("usr/lib/file"), tree.join("usr/again")).unwrap();
+    fs::File::create(tree.join("hole")).unwrap().set_len(50_000).unwrap();
+    std::os::unix::fs::symlink("usr/lib/file", tree.join("link")).unwrap();
+    for number in 0..20 {
+        fs::write(tree.join(format!("usr/{number}")), [number]).unwrap();
+    }
+    for file in ["usr/lib/file", "usr/lib/text", "usr", "usr/3", "usr/4"] {
+        let _ = run("setfattr", &["-n", "user.some.name", "-v", "value", text(&tree.join(file))]);
+    }
+    for (seed, options) in [&[][..], OFFICIAL, &["-zlz4hc"], &["--chunksize=4096"], &["-zlz4", "-Elegacy-compress"]]
+        .into_iter()
+        .enumerate()
+    {
+        if !mkfs(&tree, &image, options) {
+            return;
+        }
+        let bytes = fs::read(&image).unwrap();
+        // Places that hold something: most of the blocks are padding.
+        let used: Vec<usize> =
+            (1024..bytes.len()).filter(|&at| bytes[at.saturating_sub(4)..].iter().take(9).any(|&b| b != 0)).collect();
+        let mut random = Random(seed as u64);
+        let (mut opened, mut longest) = (0, Duration::ZERO);
+        for _ in 0..4000 {
+            let mut changed = bytes.clone();
+            for _ in 0..1 + random.below(3) {
+                // Half the changes go to the superblock and the inodes right behind it.
+                let among = if random.below(2) == 0 { used.len() } else { used.len().min(2500) };
+                let at = used[random.below(among)];
+                changed[at] = match random.below(3) {
+                    0 => changed[at] ^ 1 << random.below(8),
+                    1 => [0, 0xff, 0x7f, 0x80, 1][random.below(5)],
+                    _ => u8::try_from(random.below(256)).unwrap(),
+                };
+            }
+            repair(&mut changed);
+            if random.below(50) == 0 {
+                changed.truncate(random.below(bytes.len()));
+            }
+            let start = Instant::now();
+            if let Ok(fs) = Erofs::open(device(changed)) {
+                opened += 1;
+                read_everything(&fs, 4 << 20);
+            }
+            longest = longest.max(start.elapsed());
+        }
+        assert!(opened > 2000, "{options:?}: mutations must reach what lies behind the superblock: {opened} of 4000");
+        assert!(longest < Duration::from_secs(2), "{options:?}: one image took {longest:?}");
+    }
+}
+
+#[test]
+fn directories_that_do_not_form_a_tree_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    fs::create_dir_all(tree.join("aaaa/bbbb")).unwrap();
+    fs::create_dir_all(tree.join("cccc")).unwrap();
+    if !mkfs(&tree, &image, &[]) {
+        return;
+    }
+    let bytes = fs::read(&image).unwrap();
+    let nid = |name: &str| open(&image).metadata(&path(name)).unwrap().inode.to_le_bytes();
+    // Entries of 12 bytes begin with the inode number and lie in one block with their names.
+    let replace = |from: [u8; 8], to: [u8; 8]| {
+        let mut bytes = bytes.clone();
+        let places: Vec<usize> = (0..bytes.len() - 11)
+            .filter(|&at| bytes[at..at + 8] == from && bytes[at + 10..at + 12] == [2, 0])
+            .collect();
+        // The entry in the parent comes first or last; `.` and `..` are not followed, so all may change.
+        for at in places {
+            bytes[at..at + 8].copy_from_slice(&to);
+        }
+        repair(&mut bytes);
+        let fs = Erofs::open(device(bytes)).unwrap();
+        walk(&fs, &FsPath::root(), &mut |_| Ok(())).unwrap_err()
+    };
+    for error in [replace(nid("/cccc"), nid("/aaaa")), replace(nid("/aaaa/bbbb"), nid("/aaaa"))] {
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+}

@@ -1,0 +1,12 @@
+//! ext4: edits judged by `e2fsck` and `debugfs`, random edits against a model, damaged images.
+
+#![allow(clippy::unwrap_used)]
+
+mod hostile;
+mod images;
+mod model;
+mod random;
+mod recipe;
+mod refused;
+mod seal;
+mod support;

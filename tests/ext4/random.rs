@@ -1,0 +1,188 @@
+//! Random edits against a model, over several commits.
+
+use flatbake::fs::ext4::Ext4;
+use flatbake::fs::{FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
+
+use crate::images::{FEATURES, mke2fs, tree};
+use crate::model::{Body, Model, attributes};
+use crate::support::{ImageFile, Numbers, assert_clean, edit, file_in, have_judges, journal};
+
+const ROUNDS: usize = 8;
+const STEPS: usize = 250;
+
+/// One edit of filesystem and model.
+struct Step<'a> {
+    fs: &'a mut Ext4<ImageFile>,
+    model: &'a mut Model,
+    numbers: &'a mut Numbers,
+}
+
+impl Step<'_> {
+    fn any(&mut self, wanted: impl Fn(&Body) -> bool) -> Option<FsPath> {
+        let paths: Vec<_> = self.model.paths.iter().filter(|(_, n)| wanted(&self.model.nodes[**n].body)).collect();
+        (!paths.is_empty()).then(|| paths[self.numbers.below(paths.len())].0.clone())
+    }
+
+    /// A path that is free.
+    fn fresh(&mut self) -> FsPath {
+        let parent = self.any(|body| *body == Body::Directory).filter(|path| path.as_bytes().len() < 300);
+        let parent = parent.unwrap_or_else(FsPath::root);
+        loop {
+            let name = format!("{}{}", "n".repeat(self.numbers.below(80)), self.numbers.below(100_000));
+            let path = parent.join(name).unwrap();
+            if !self.model.paths.contains_key(&path) {
+                return path;
+            }
+        }
+    }
+
+    fn attributes(&mut self) -> flatbake::fs::Attributes {
+        let secs = i64::try_from(self.numbers.below(15_000_000_000)).unwrap() - 2_000_000_000;
+        attributes(u32::try_from(self.numbers.below(0o10_000)).unwrap(), secs)
+    }
+
+    fn write(&mut self, at: &FsPath) {
+        let attributes = self.attributes();
+        let most = [1, 60, 5000, 200_000][self.numbers.below(4)];
+        let len = self.numbers.below(most);
+        let content = self.numbers.bytes(len);
+        self.fs.write_file(at, &attributes, content.len() as u64, &mut &content[..]).unwrap();
+        if self.model.paths.contains_key(at) {
+            let node = self.model.node(at);
+            (node.body, node.attributes) = (Body::File(content), attributes);
+            node.xattrs.clear();
+        } else {
+            self.model.add(at, Body::File(content), &attributes);
+        }
+    }
+
+    fn make(&mut self, kind: usize) {
+        let at = self.fresh();
+        let attributes = self.attributes();
+        match kind {
+            0 => {
+                self.fs.create_dir(&at, &attributes).unwrap();
+                self.model.add(&at, Body::Directory, &attributes);
+            }
+            1 => {
+                let target = vec![b'a'; 1 + self.numbers.below(120)];
+                self.fs.symlink(&at, &target, &attributes).unwrap();
+                let attributes = flatbake::fs::Attributes { mode: 0o777, ..attributes };
+                self.model.add(&at, Body::Symlink(target), &attributes);
+            }
+            _ => {
+                let device = (0, u32::try_from(self.numbers.below(1000)).unwrap());
+                self.fs.mknod(&at, FileType::BlockDevice, device, &attributes).unwrap();
+                self.model.add(&at, Body::Node(FileType::BlockDevice, device), &attributes);
+            }
+        }
+    }
+
+    fn rename(&mut self) {
+        let Some(from) = self.any(|_| true) else { return };
+        let mut to = self.fresh();
+        let both_files = |body: &Body| *body != Body::Directory;
+        if both_files(&self.model.node(&from).body)
+            && self.numbers.below(2) == 0
+            && let Some(other) = self.any(both_files)
+        {
+            to = other;
+        }
+        if from != to && !to.starts_with(&from) {
+            self.fs.rename(&from, &to).unwrap();
+            self.model.paths.remove(&to);
+            self.model.rename(&from, &to);
+        }
+    }
+
+    fn xattr(&mut self) {
+        let Some(at) = self.any(|_| true) else { return };
+        let name = format!("trusted.{}", ["a", "b", "cc", "long-name"][self.numbers.below(4)]);
+        if self.model.node(&at).xattrs.remove(name.as_bytes()).is_some() && self.numbers.below(2) == 0 {
+            self.fs.remove_xattr(&at, name.as_bytes()).unwrap();
+        } else {
+            let len = [8, 60, 900][self.numbers.below(3)];
+            let value = self.numbers.bytes(len);
+            self.fs.set_xattr(&at, name.as_bytes(), &value).unwrap();
+            self.model.node(&at).xattrs.insert(name.into_bytes(), value);
+        }
+    }
+
+    fn change(&mut self) {
+        let Some(at) = self.any(|_| true) else { return };
+        let secs = i64::try_from(self.numbers.below(4_000_000_000)).unwrap();
+        let change = MetadataChange {
+            mode: (self.numbers.below(2) == 0).then_some(0o2751),
+            uid: Some(u32::try_from(secs).unwrap()),
+            gid: None,
+            mtime: (self.numbers.below(2) == 0).then_some(Timestamp { secs, nanos: 7 }),
+        };
+        self.fs.set_metadata(&at, &change).unwrap();
+        let attributes = &mut self.model.node(&at).attributes;
+        attributes.mode = change.mode.unwrap_or(attributes.mode);
+        attributes.uid = change.uid.unwrap();
+        attributes.mtime = change.mtime.unwrap_or(attributes.mtime);
+    }
+
+    fn run(&mut self) {
+        match self.numbers.below(14) {
+            0..=2 => {
+                let at = self.fresh();
+                self.write(&at);
+            }
+            3 => {
+                if let Some(at) = self.any(|body| matches!(body, Body::File(_))) {
+                    self.write(&at);
+                }
+            }
+            4 => self.make(0),
+            5 => self.make(1),
+            6 => self.make(2),
+            7 => {
+                if let Some(old) = self.any(|body| *body != Body::Directory) {
+                    let at = self.fresh();
+                    self.fs.hard_link(&old, &at).unwrap();
+                    self.model.paths.insert(at, self.model.paths[&old]);
+                }
+            }
+            8 => self.rename(),
+            9 | 10 => self.xattr(),
+            11 => self.change(),
+            _ => {
+                if let Some(at) = self.any(|_| true).filter(|at| !self.model.has_children(at)) {
+                    self.fs.remove(&at).unwrap();
+                    self.model.paths.remove(&at);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn random_edits_match_a_model() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    tree(&file_in(&folder, "tree"));
+    let image = file_in(&folder, "a.img");
+    for (seed, features) in (1..).zip(FEATURES) {
+        // Sixteen groups, most of them not initialised yet.
+        mke2fs(&image, 64, features, Some(&file_in(&folder, "tree")), &["-g", "1024"]);
+        let journal_before = journal(&image);
+        let mut numbers = Numbers::new(seed);
+        let mut fs = edit(&image);
+        let mut model = Model::of(&fs);
+        for round in 0..ROUNDS / FEATURES.len() {
+            for _ in 0..STEPS {
+                Step { fs: &mut fs, model: &mut model, numbers: &mut numbers }.run();
+            }
+            fs.commit().unwrap();
+            assert_clean(&image);
+            model.compare(&fs);
+            eprintln!("{features:?} round {round}: {} names", model.paths.len());
+        }
+        model.compare_debugfs(&image, folder.path());
+        assert!(journal(&image) == journal_before);
+    }
+}

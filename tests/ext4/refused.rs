@@ -1,0 +1,88 @@
+//! Filesystems that were in use when they were copied: refused before any write.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use flatbake::ErrorKind;
+use flatbake::fs::ext4::Ext4;
+
+use crate::images::mke2fs;
+use crate::support::{Scratch, file_in, have_judges};
+
+/// The hint must say what to do.
+fn assert_refused(image: &Arc<Vec<u8>>, words: &str) {
+    let device = Arc::new(Scratch::new(image.clone()));
+    let error = Ext4::open(device.clone()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.to_string().contains(words), "{error}");
+    assert!(error.hint().unwrap().contains("e2fsck"));
+    assert!(device.is_unchanged());
+}
+
+#[test]
+fn copied_while_mounted() {
+    for name in ["ext4-dirty", "ext4-dirty-orphan-file"] {
+        let packed = std::fs::read(format!("testdata/ext4/{name}.img.zst")).unwrap();
+        let mut image = Vec::new();
+        ruzstd::decoding::StreamingDecoder::new(&packed[..]).unwrap().read_to_end(&mut image).unwrap();
+        let image = Arc::new(image);
+        assert_refused(&image, "needs_recovery");
+        let error = Ext4::open_read_only(Scratch::new(image)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+}
+
+#[test]
+fn each_sign_of_use_is_seen() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_in(&folder, "a.img");
+    mke2fs(&file, 16, "^metadata_csum", None, &[]);
+    let clean = std::fs::read(&file).unwrap();
+    let superblock = |offset: usize, bits: u8| {
+        let mut image = clean.clone();
+        image[1024 + offset] ^= bits;
+        Arc::new(image)
+    };
+    assert!(Ext4::open(Scratch::new(Arc::new(clean.clone()))).is_ok());
+    assert_refused(&superblock(0x3A, 1), "not marked clean");
+    assert_refused(&superblock(0x3A, 2), "found errors");
+    assert_refused(&superblock(0xE8, 12), "inode 12");
+    assert_refused(&superblock(0x66, 1), "orphan file");
+    assert_refused(&superblock(0xE0, 8), "another device");
+    // Without checksums the journal's superblock can be found by its magic and block type.
+    let magic = [0xC0, 0x3B, 0x39, 0x98, 0, 0, 0, 4];
+    let journal = clean.chunks(4096).position(|block| block.starts_with(&magic)).unwrap() * 4096;
+    let mut image = clean.clone();
+    image[journal + 0x1F] = 1;
+    assert_refused(&Arc::new(image), "not empty");
+    for offset in [0xE8, 0x3A] {
+        assert!(Ext4::open_read_only(Scratch::new(superblock(offset, 4))).is_ok(), "reading stays possible");
+    }
+}
+
+#[test]
+fn features_beyond_reach_are_named() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_in(&folder, "a.img");
+    let sets = [
+        ("inline_data", false, "inline_data"),
+        ("quota", true, "quota"),
+        ("bigalloc", false, "bigalloc"),
+        ("encrypt", false, "encrypt"),
+        ("^extent,^64bit", false, "ext2 or ext3"),
+    ];
+    for (features, readable, words) in sets {
+        mke2fs(&file, 16, features, None, &[]);
+        let image = Arc::new(std::fs::read(&file).unwrap());
+        let error = Ext4::open(Scratch::new(image.clone())).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{features}");
+        assert!(error.to_string().contains(words), "{features}: {error}");
+        assert_eq!(Ext4::open_read_only(Scratch::new(image)).is_ok(), readable, "{features}");
+    }
+}

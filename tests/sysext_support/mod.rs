@@ -1,0 +1,201 @@
+//! Helpers of the tests around read-only filesystems: judge programs, source trees, comparison, mutation.
+
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use flatbake::block::MemoryDevice;
+use flatbake::fs::{FileSystem, FileType, FsPath, read_file, walk};
+
+/// A judge or maker of images by name, or `None` (said on stderr) where it is not installed.
+/// With `FLATBAKE_REQUIRE_ORACLES=1` a missing one is a failure.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let found = std::env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        assert!(
+            std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_none_or(|value| value != "1"),
+            "{name} is not installed"
+        );
+        eprintln!("skipped: {name} is not installed");
+    }
+    found
+}
+
+/// Runs a program found by [`tool`]; `None` where it is missing.
+pub fn run(name: &str, args: &[&str]) -> Option<Output> {
+    let output = Command::new(tool(name)?).args(args).env("TZ", "UTC").env("LC_ALL", "C.UTF-8").output().unwrap();
+    Some(output)
+}
+
+/// Runs a program that must succeed and returns its standard output; `None` where it is missing.
+pub fn succeed(name: &str, args: &[&str]) -> Option<String> {
+    let output = run(name, args)?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} {args:?}: {}\n{error}", output.status);
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Bytes that do not compress, the same for the same seed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut random = Random(seed);
+    let mut bytes = Vec::new();
+    while bytes.len() < len {
+        bytes.extend(random.next().to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// xorshift64*.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15) | 1;
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
+    }
+}
+
+/// A tree with what filesystems find hard: deep paths, many entries, long names, holes, links, odd sizes.
+pub fn make_tree(root: &Path, many: usize) {
+    let dir = |path: &str| fs::create_dir_all(root.join(path)).unwrap();
+    let file = |path: &str, content: &[u8]| fs::write(root.join(path), content).unwrap();
+    dir("usr/bin");
+    dir("usr/lib/deep/er/and/deeper/still");
+    dir("empty-dir");
+    dir("many");
+    file("empty", b"");
+    file("one", b"1");
+    file("usr/bin/tool", &noise(1, 300_000));
+    fs::set_permissions(root.join("usr/bin/tool"), fs::Permissions::from_mode(0o4755)).unwrap();
+    file("usr/lib/text", "all work and no play makes a dull file\n".repeat(20_000).as_bytes());
+    file("usr/lib/exact", &vec![b'x'; 131_072]);
+    file("usr/lib/exact-and-one", &vec![b'y'; 131_073]);
+    file("usr/lib/deep/er/and/deeper/still/leaf", b"leaf");
+    file(&format!("usr/lib/{}", "n".repeat(255)), b"long name");
+    file("usr/lib/caf\u{e9} \u{4e16}", b"unicode");
+    let mut code = noise(2, 4096);
+    for at in (0..4000).step_by(50) {
+        code[at] = 0xe8;
+        code[at + 3..at + 5].fill(0);
+    }
+    file("usr/lib/code", &code.repeat(40));
+    fs::hard_link(root.join("usr/lib/text"), root.join("usr/lib/text-again")).unwrap();
+    fs::hard_link(root.join("usr/lib/text"), root.join("text-elsewhere")).unwrap();
+    std::os::unix::fs::symlink("../lib/text", root.join("usr/bin/link")).unwrap();
+    std::os::unix::fs::symlink("t".repeat(3000), root.join("usr/bin/long-link")).unwrap();
+    let sparse = fs::File::create(root.join("sparse")).unwrap();
+    sparse.set_len(3 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"in the middle", 1_500_000).unwrap();
+    let hole = fs::File::create(root.join("only-a-hole")).unwrap();
+    hole.set_len(1 << 20).unwrap();
+    for number in 0..many {
+        file(&format!("many/file-{number:05}-with-a-name"), number.to_string().repeat(number % 50).as_bytes());
+    }
+}
+
+/// Checks that a filesystem holds exactly the tree at `root`: types, modes, times, sizes, targets, content, hard links.
+pub fn assert_same_tree(fs: &dyn FileSystem, root: &Path) {
+    let mut seen = 0;
+    let mut links: BTreeMap<u64, u64> = BTreeMap::new();
+    walk(fs, &FsPath::root(), &mut |entry| {
+        seen += 1;
+        let host = root.join(std::str::from_utf8(&entry.path.as_bytes()[1..]).unwrap());
+        let wanted = fs::symlink_metadata(&host).unwrap_or_else(|_| panic!("{} is not in the source", entry.path));
+        let found = &entry.metadata;
+        assert_eq!(found.file_type.mode_bits() | found.mode, wanted.mode(), "{}", entry.path);
+        assert_eq!(found.mtime.secs, wanted.mtime(), "{}", entry.path);
+        assert_eq!((found.uid, found.gid), (0, 0), "{}", entry.path);
+        match found.file_type {
+            FileType::File => {
+                assert_eq!(found.size, wanted.size(), "{}", entry.path);
+                assert_eq!(u64::from(found.nlink), wanted.nlink(), "{}", entry.path);
+                assert_eq!(*links.entry(wanted.ino()).or_insert(found.inode), found.inode, "{}", entry.path);
+                let content = read_file(fs, &entry.path, 1 << 24)?;
+                assert!(content == fs::read(&host).unwrap(), "content of {}", entry.path);
+                check_pieces(fs, &entry.path, &content);
+            }
+            FileType::Symlink => {
+                let target = fs::read_link(&host).unwrap();
+                assert_eq!(fs.read_link(&entry.path)?, target.as_os_str().as_encoded_bytes());
+            }
+            _ => assert_eq!(u64::from(found.nlink), wanted.nlink(), "{}", entry.path),
+        }
+        Ok(())
+    })
+    .unwrap();
+    let inodes: std::collections::BTreeSet<u64> = links.values().copied().collect();
+    assert_eq!(inodes.len(), links.len(), "two files share an inode number");
+    assert_eq!(seen, count(root));
+}
+
+/// Reads in the middle, across blocks, at the end and beyond.
+fn check_pieces(fs: &dyn FileSystem, path: &FsPath, content: &[u8]) {
+    let file = fs.open(path).unwrap();
+    let mut random = Random(content.len() as u64);
+    for _ in 0..if content.len() > 10_000 { 8 } else { 1 } {
+        let start = random.below(content.len() + 1);
+        let len = random.below(content.len() - start + 1);
+        let mut piece = vec![0; len];
+        file.read_at(start as u64, &mut piece).unwrap();
+        assert!(piece == content[start..start + len], "{path} from {start}, {len} bytes");
+    }
+    assert!(file.read_at(content.len() as u64, &mut [0]).is_err());
+    assert!(file.read_at(u64::MAX, &mut [0; 2]).is_err());
+}
+
+fn count(dir: &Path) -> usize {
+    let below = fs::read_dir(dir).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() { count(&entry.path()) } else { 1 }
+    });
+    1 + below.sum::<usize>()
+}
+
+/// Reads all there is, at most `budget` bytes of content; whatever the bytes are, this must end without a panic.
+pub fn read_everything(fs: &dyn FileSystem, mut budget: u64) -> usize {
+    let mut entries = 0;
+    let mut buffer = vec![0; 1 << 20];
+    // Any error may end the walk: only panics, endless loops and huge allocations are failures here.
+    let _ = walk(fs, &FsPath::root(), &mut |entry| {
+        entries += 1;
+        let _ = fs.xattrs(&entry.path);
+        let _ = fs.read_link(&entry.path);
+        if let Ok(file) = fs.open(&entry.path) {
+            let step = file.size().min(1 << 20).min(budget);
+            let buffer = &mut buffer[..usize::try_from(step).unwrap()];
+            let _ = file.read_at(0, buffer);
+            let _ = file.read_at(file.size() - step, buffer);
+            let _ = file.read_at(file.size() / 2, &mut buffer[..usize::try_from(step.min(1)).unwrap()]);
+            budget -= step;
+        }
+        if entries > 20_000 { Err(flatbake::Error::invalid("enough")) } else { Ok(()) }
+    });
+    entries
+}
+
+pub fn device(bytes: Vec<u8>) -> Arc<MemoryDevice> {
+    Arc::new(MemoryDevice::new(bytes))
+}
+
+pub fn path(path: &str) -> FsPath {
+    FsPath::new(path).unwrap()
+}
