@@ -1,1 +1,22 @@
-//! The pipeline: options, plan, apply, emit.
+//! The pipeline of a bake.
+//!
+//! ```text
+//!  BakeOptions ──plan──▶ Plan (data: every change, its reason, room needed and free)
+//!                          │apply                       nothing was written up to here
+//!                          ▼
+//!                        Overlay over the image ──emit──▶ raw, qcow2
+//! ```
+
+mod apply;
+mod emit;
+mod host;
+mod options;
+mod plan;
+mod planner;
+mod tree;
+
+pub use apply::{Scratch, apply};
+pub use emit::{Artifact, Output, OutputFormat, emit};
+pub use options::{BakeOptions, FileRole, FileSpec, LinkSpec, Place, SysextSpec};
+pub use plan::{Action, Change, Plan, Space};
+pub use planner::plan;

@@ -1,0 +1,136 @@
+//! The plan of a bake: every change, its partition, its size and its reason, before anything is written.
+//!
+//! The same plan is what `--dry-run` prints, what `--json` gives as data and what [`apply`](super::apply) carries out.
+
+use std::path::PathBuf;
+
+use serde::{Serialize, Serializer};
+
+use crate::bytes::ByteSize;
+use crate::error::{Error, Result};
+use crate::flatcar::Designator;
+use crate::fs::{FsKind, FsPath, Timestamp};
+
+/// What a bake will do to one image.
+#[derive(Debug, Clone, Serialize)]
+pub struct Plan {
+    /// The image's name in messages.
+    pub image: String,
+    /// The image's release (`VERSION` of its os-release), where USR could be read.
+    pub release: Option<String>,
+    /// The time of everything new.
+    #[serde(serialize_with = "seconds")]
+    pub timestamp: Timestamp,
+    /// The changes in the order they are carried out.
+    pub changes: Vec<Change>,
+    /// Room needed and free, for every partition that changes.
+    pub space: Vec<Space>,
+    /// What a person should know; with `force` also what would otherwise have stopped the bake.
+    pub warnings: Vec<String>,
+}
+
+/// One change of one entry.
+#[derive(Debug, Clone, Serialize)]
+pub struct Change {
+    /// The partition.
+    pub partition: Designator,
+    /// The entry.
+    #[serde(serialize_with = "display")]
+    pub path: FsPath,
+    /// What happens to it.
+    #[serde(flatten)]
+    pub action: Action,
+    /// An entry of that name is replaced.
+    pub replaces: bool,
+    /// Permission bits of the new entry.
+    pub mode: u32,
+    /// Owner of the new entry.
+    pub uid: u32,
+    /// Group of the new entry.
+    pub gid: u32,
+    /// Content in bytes, 0 where there is none.
+    pub bytes: u64,
+    /// Why it happens: the option that asked for it.
+    pub why: String,
+}
+
+impl Change {
+    /// Whether `flatcar-reset` keeps it: that deletes what is on ROOT, except the paths it is told to keep.
+    pub fn survives_reset(&self) -> bool {
+        self.partition != Designator::Root
+    }
+}
+
+/// What happens to an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// The entry goes, a folder with all it holds.
+    Remove,
+    /// A folder is made.
+    CreateDir,
+    /// A regular file gets the content of a host file.
+    WriteFile {
+        /// The host file.
+        source: PathBuf,
+    },
+    /// A symlink is made.
+    Symlink {
+        /// What it points to.
+        target: String,
+    },
+}
+
+/// Room on one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Space {
+    /// The partition.
+    pub partition: Designator,
+    /// Its filesystem.
+    #[serde(serialize_with = "display")]
+    pub filesystem: FsKind,
+    /// Bytes that the changes take, in whole blocks and with folders.
+    pub needed_bytes: u64,
+    /// Bytes free, with those that removals give back.
+    pub free_bytes: u64,
+    /// Inodes that the changes take.
+    pub needed_inodes: u64,
+    /// Inodes free; none where the filesystem makes them as needed.
+    pub free_inodes: Option<u64>,
+}
+
+impl Space {
+    /// An error with the numbers where the changes do not fit.
+    pub fn check(&self) -> Result<()> {
+        let lacks = |what: String| {
+            Err(Error::no_space(what).at(self.partition.to_string()).with_hint(match self.partition {
+                Designator::Oem => "put sysexts and large files on ROOT instead of OEM",
+                _ => "bake less, remove something with --remove, or start from an image with a larger partition",
+            }))
+        };
+        // btrfs compresses: what its content really takes is known only when it is laid out.
+        if self.needed_bytes > self.free_bytes && self.filesystem != FsKind::Btrfs {
+            return lacks(format!(
+                "the changes need {} ({} bytes), only {} ({} bytes) are free",
+                ByteSize(self.needed_bytes),
+                self.needed_bytes,
+                ByteSize(self.free_bytes),
+                self.free_bytes
+            ));
+        }
+        match self.free_inodes {
+            Some(free) if self.needed_inodes > free => {
+                lacks(format!("the changes need {} inodes, only {free} are free", self.needed_inodes))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn display<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn seconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(time.secs)
+}

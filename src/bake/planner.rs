@@ -1,0 +1,362 @@
+//! Turns options into a plan: reads the image and the host's files, decides, checks, writes nothing.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::block::FileDevice;
+use crate::bytes::to_u64;
+use crate::error::{Error, Result, ResultExt};
+use crate::flatcar::sysext::{self, HostRelease, Severity};
+use crate::flatcar::{Designator, Disk, OsRelease};
+use crate::fs::{FileSystem, FileType, FsPath, Timestamp};
+
+use super::host::{self, HostEntry};
+use super::options::{BakeOptions, FileRole, FileSpec, LinkSpec, Place, SysextSpec};
+use super::plan::{Action, Change, Plan};
+use super::tree::Tree;
+
+/// Where sysexts go unless told otherwise, each into a folder of its name.
+const EXTENSIONS_DIR: &str = "/opt/extensions";
+/// Folders of ROOT that the running system mounts something over.
+const HIDDEN_ON_ROOT: [&[u8]; 8] = [b"usr", b"oem", b"boot", b"dev", b"proc", b"sys", b"run", b"tmp"];
+/// First release that mounts the OEM partition at /oem; older ones do at /usr/share/oem.
+const OEM_MOUNT_CHANGED: u64 = 3637;
+/// Largest Ignition config that is checked; Ignition itself reads it into memory at boot.
+const IGNITION_MAX: u64 = 16 << 20;
+
+/// Reads the image and the host's files and decides what to change. Nothing is written.
+///
+/// # Errors
+/// [`crate::ErrorKind::InvalidInput`] for findings (all of them in one message) unless `options.force`,
+/// [`crate::ErrorKind::NoSpace`] with the numbers where the changes do not fit.
+pub fn plan(disk: &Disk, options: &BakeOptions) -> Result<Plan> {
+    let mut warnings = disk.warnings();
+    // Only sysexts need the release: an unreadable USR must not stop other edits.
+    let release = disk.os_release().unwrap_or_else(|error| {
+        warnings.push(format!("the release is not known: {error}"));
+        None
+    });
+    let mut planner =
+        Planner { disk, release, trees: BTreeMap::new(), changes: Vec::new(), faults: Vec::new(), warnings };
+    for place in &options.removals {
+        planner.remove(place)?;
+    }
+    planner.sysexts(options)?;
+    for file in &options.files {
+        planner.file(file)?;
+    }
+    for link in &options.links {
+        let why = format!("--root-link {}:{}", link.target, link.path);
+        planner.hidden(&link.path);
+        planner.link(Designator::Root, link, why)?;
+    }
+    planner.finish(options)
+}
+
+struct Planner<'a> {
+    disk: &'a Disk,
+    release: Option<OsRelease>,
+    trees: BTreeMap<Designator, Tree>,
+    changes: Vec<Change>,
+    /// Findings that stop the bake unless it is forced.
+    faults: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Planner<'_> {
+    fn finish(mut self, options: &BakeOptions) -> Result<Plan> {
+        if options.force {
+            self.warnings.append(&mut self.faults);
+        }
+        if !self.faults.is_empty() {
+            let message = match self.faults.as_slice() {
+                [fault] => fault.clone(),
+                faults => format!("{} findings:\n  - {}", faults.len(), faults.join("\n  - ")),
+            };
+            return Err(
+                Error::invalid(message).with_hint("mend what is named above, or bake it all the same with --force")
+            );
+        }
+        let space = self.trees.values().map(Tree::space).collect::<Result<Vec<_>>>()?;
+        space.iter().try_for_each(|space| space.check())?;
+        let timestamp = match options.timestamp {
+            Some(time) => time,
+            None => newest_time(self.disk)?,
+        };
+        Ok(Plan {
+            image: self.disk.name().to_owned(),
+            release: self.release.as_ref().and_then(|release| release.version().map(str::to_owned)),
+            timestamp,
+            changes: self.changes,
+            space,
+            warnings: self.warnings,
+        })
+    }
+
+    fn tree(&mut self, partition: Designator) -> Result<&mut Tree> {
+        match self.trees.entry(partition) {
+            Entry::Occupied(tree) => Ok(tree.into_mut()),
+            Entry::Vacant(slot) => {
+                let fs = self.disk.filesystem(partition.into())?;
+                Ok(slot.insert(Tree::new(partition, fs).at(|| partition.to_string())?))
+            }
+        }
+    }
+
+    fn remove(&mut self, place: &Place) -> Result<()> {
+        let tree = self.tree(place.partition)?;
+        let path = tree.locate(&place.path)?;
+        if path.is_root() {
+            return Err(
+                Error::invalid("the top folder of a partition cannot be removed").at(place.partition.to_string())
+            );
+        }
+        if tree.type_at(&path)?.is_none() {
+            return Err(Error::not_found(format!("{path} is to be removed, but there is no such entry"))
+                .at(place.partition.to_string())
+                .with_hint(format!("see what is there: flatbake ls IMG {}:/", place.partition)));
+        }
+        tree.remove(&path)?;
+        self.push(place.partition, path, Action::Remove, format!("--remove {}:{}", place.partition, place.path));
+        Ok(())
+    }
+
+    /// Records a change; attributes and size come after, where they differ from a link's or a removal's.
+    fn push(&mut self, partition: Designator, path: FsPath, action: Action, why: String) -> &mut Change {
+        self.changes.push(Change {
+            partition,
+            path,
+            action,
+            replaces: false,
+            mode: 0o777,
+            uid: 0,
+            gid: 0,
+            bytes: 0,
+            why,
+        });
+        self.changes.last_mut().expect("one was just pushed")
+    }
+
+    /// Makes the missing folders above `path`, and tells whether an entry is replaced at `path` itself.
+    fn prepare(&mut self, partition: Designator, path: &FsPath, new: FileType, why: &str) -> Result<bool> {
+        let mut missing = Vec::new();
+        let tree = self.tree(partition)?;
+        let mut above = path.parent();
+        while let Some(folder) = above {
+            if tree.type_at(&folder)?.is_some() {
+                break;
+            }
+            above = folder.parent();
+            missing.push(folder);
+        }
+        for folder in missing.into_iter().rev() {
+            self.tree(partition)?.add(&folder, FileType::Directory, 0)?;
+            self.push(partition, folder, Action::CreateDir, why.to_owned()).mode = 0o755;
+        }
+        match self.tree(partition)?.type_at(path)? {
+            None => Ok(false),
+            Some(FileType::Directory) if new != FileType::Directory => {
+                Err(Error::invalid(format!("{path} is a directory in the image and cannot be replaced by a file"))
+                    .at(partition.to_string())
+                    .with_hint(format!("give a path inside it, or remove it with --remove {partition}:{path}")))
+            }
+            Some(_) => Ok(true),
+        }
+    }
+
+    /// A folder of ROOT that the running system mounts something over.
+    fn hidden(&mut self, path: &FsPath) {
+        let Some(top) = path.components().next() else { return };
+        if HIDDEN_ON_ROOT.contains(&top) {
+            let top = String::from_utf8_lossy(top);
+            let instead = match &*top {
+                "usr" => "ship files for /usr in a sysext",
+                "oem" => "use --oem-file",
+                "boot" => "use --boot-file",
+                _ => "write it at boot, for example with tmpfiles.d",
+            };
+            self.faults.push(format!(
+                "root:{path} would never be seen: the running system mounts another filesystem over /{top} ({instead})"
+            ));
+        }
+    }
+
+    fn file(&mut self, spec: &FileSpec) -> Result<()> {
+        let why = match spec.role {
+            FileRole::GrubCfg => "--grub-cfg".to_owned(),
+            FileRole::Ignition => {
+                format!("--{}", if spec.path.as_bytes() == b"/config.ign" { "config-ign" } else { "base-ign" })
+            }
+            FileRole::Plain => format!("--{}-file {}", spec.partition, spec.source.display()),
+        };
+        if spec.role == FileRole::Ignition {
+            self.ignition(&spec.source)?;
+        }
+        if spec.partition == Designator::Root {
+            self.hidden(&spec.path);
+        }
+        let top = self.tree(spec.partition)?.locate(&spec.path)?;
+        host::walk(&spec.source, &mut |entry| {
+            let mut path = top.clone();
+            for name in &entry.below {
+                path = path.join(name).at(|| entry.source.display().to_string())?;
+            }
+            self.host_entry(spec, path, entry, &why)
+        })
+        .at(|| why.clone())
+    }
+
+    fn host_entry(&mut self, spec: &FileSpec, path: FsPath, entry: &HostEntry, why: &str) -> Result<()> {
+        let (partition, file_type) = (spec.partition, entry.file_type);
+        if path.is_root() {
+            return match file_type {
+                FileType::Directory => Ok(()),
+                _ => Err(Error::invalid("a file cannot take the place of the top folder")
+                    .with_hint("give the whole path that the file shall have in the image")),
+            };
+        }
+        let replaces = self.prepare(partition, &path, file_type, why)?;
+        if file_type == FileType::Directory && replaces {
+            return match self.tree(partition)?.type_at(&path)? {
+                Some(FileType::Directory) => Ok(()),
+                _ => Err(Error::invalid(format!("{path} is no directory in the image")).at(partition.to_string())),
+            };
+        }
+        self.tree(partition)?.add(&path, file_type, entry.bytes)?;
+        let action = match file_type {
+            FileType::Directory => Action::CreateDir,
+            FileType::Symlink => Action::Symlink { target: entry.target.clone() },
+            _ => Action::WriteFile { source: entry.source.clone() },
+        };
+        let change = self.push(partition, path, action, why.to_owned());
+        change.replaces = replaces;
+        change.bytes = if file_type == FileType::File { entry.bytes } else { 0 };
+        (change.uid, change.gid) = spec.owner;
+        if file_type != FileType::Symlink {
+            // A mode that is given is meant for files; folders above them must stay open.
+            let given = spec.mode.filter(|_| file_type == FileType::File);
+            change.mode = given.unwrap_or(if entry.executable { 0o755 } else { 0o644 });
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, partition: Designator, link: &LinkSpec, why: String) -> Result<()> {
+        let path = self.tree(partition)?.locate(&link.path)?;
+        let replaces = self.prepare(partition, &path, FileType::Symlink, &why)?;
+        self.tree(partition)?.add(&path, FileType::Symlink, to_u64(link.target.len()))?;
+        self.push(partition, path, Action::Symlink { target: link.target.clone() }, why).replaces = replaces;
+        Ok(())
+    }
+
+    fn sysexts(&mut self, options: &BakeOptions) -> Result<()> {
+        for (at, spec) in options.sysexts.iter().enumerate() {
+            if options.sysexts[..at].iter().any(|earlier| earlier.name == spec.name) {
+                return Err(Error::invalid(format!("the sysext name '{}' is given twice", spec.name))
+                    .with_hint("systemd-sysext merges one image per name"));
+            }
+            self.sysext(spec, options.install_to.as_ref()).at(|| format!("sysext {}", spec.name))?;
+        }
+        Ok(())
+    }
+
+    fn sysext(&mut self, spec: &SysextSpec, install_to: Option<&Place>) -> Result<()> {
+        self.check_sysext(spec)?;
+        let why = format!("sysext {}", spec.name);
+        let (partition, folder) = match install_to {
+            Some(place) => (place.partition, place.path.clone()),
+            None => (Designator::Root, FsPath::new(EXTENSIONS_DIR)?.join(&spec.name)?),
+        };
+        if partition == Designator::Root {
+            self.hidden(&folder);
+        }
+        let file_name = spec.file.file_name().ok_or_else(|| Error::invalid("the sysext's path names no file"))?;
+        let path = folder.join(file_name.as_encoded_bytes())?;
+        let seen_as = match partition {
+            Designator::Root => path.to_string(),
+            Designator::Oem => format!("{}{path}", self.oem_mount_point()),
+            _ => {
+                return Err(Error::invalid(format!("sysexts cannot be installed to {partition}"))
+                    .with_hint("use --install-to root:/DIR/ or oem:/DIR/"));
+            }
+        };
+        let link_path = FsPath::new("/etc/extensions")?.join(format!("{}.raw", spec.name))?;
+        if self.tree(Designator::Root)?.type_at(&link_path)?.is_some() {
+            self.warnings.push(format!("{link_path} is already in the image and is replaced"));
+        }
+        self.copy(&spec.file, partition, path, &why)?;
+        self.link(Designator::Root, &LinkSpec { target: seen_as, path: link_path }, why.clone())?;
+        let conf_name = format!("{}.conf", spec.name);
+        let conf = spec.file.with_file_name(&conf_name);
+        if conf.is_file() {
+            let folder = FsPath::new("/etc")?.join(format!("sysupdate.{}.d", spec.name))?;
+            self.copy(&conf, Designator::Root, folder.join(conf_name)?, &why)?;
+        }
+        Ok(())
+    }
+
+    /// Copies one file, readable by everyone and executable by no one, as sysexts and their configs are.
+    fn copy(&mut self, source: &Path, partition: Designator, path: FsPath, why: &str) -> Result<()> {
+        let spec = FileSpec { mode: Some(0o644), ..FileSpec::new(source, partition, path) };
+        let path = self.tree(partition)?.locate(&spec.path)?;
+        let entry = host::file(source)?;
+        self.host_entry(&spec, path, &entry, why)
+    }
+
+    fn oem_mount_point(&self) -> &'static str {
+        let major =
+            self.release.as_ref().and_then(|release| release.version_id()?.split('.').next()?.parse::<u64>().ok());
+        if major.is_some_and(|major| major < OEM_MOUNT_CHANGED) { "/usr/share/oem" } else { "/oem" }
+    }
+
+    fn check_sysext(&mut self, spec: &SysextSpec) -> Result<()> {
+        let file = spec.file.display();
+        let device = Arc::new(FileDevice::open(&spec.file)?);
+        let fs = sysext::open_extension(device).at(|| file.to_string())?;
+        let info = sysext::inspect(&*fs).at(|| file.to_string())?;
+        let Some(release) = &self.release else {
+            self.faults.push(format!("{file}: cannot be checked, as no os-release could be read from the image's USR"));
+            return Ok(());
+        };
+        for finding in sysext::check(&info, &spec.name, &HostRelease::from(release)) {
+            let text = format!("{file}: {} ({})", finding.message, finding.hint);
+            match finding.severity {
+                Severity::Error => self.faults.push(text),
+                Severity::Warning => self.warnings.push(text),
+            }
+        }
+        Ok(())
+    }
+
+    /// What Ignition would refuse at first sight: no JSON, no `ignition.version`.
+    fn ignition(&mut self, source: &Path) -> Result<()> {
+        let text = host::read(source, IGNITION_MAX)?;
+        let fault = match serde_json::from_slice::<serde_json::Value>(&text) {
+            Err(error) => format!("is not JSON: {error}"),
+            Ok(config) if config.pointer("/ignition/version").is_none_or(|version| !version.is_string()) => {
+                "has no ignition.version, so Ignition refuses it".to_owned()
+            }
+            Ok(_) => return Ok(()),
+        };
+        let hint = if source.extension().is_some_and(|extension| extension == "yaml" || extension == "bu") {
+            " (a Butane file must be translated to Ignition first)"
+        } else {
+            ""
+        };
+        self.faults.push(format!("{}: {fault}{hint}", source.display()));
+        Ok(())
+    }
+}
+
+/// The newest time that the base image shows: that of the top folders of OEM and ROOT and of os-release.
+fn newest_time(disk: &Disk) -> Result<Timestamp> {
+    let places = [(Designator::Oem, "/"), (Designator::Root, "/"), (Designator::Usr, "/lib/os-release")];
+    let time = |(partition, path): (Designator, &str)| -> Option<Timestamp> {
+        let fs: Box<dyn FileSystem> = disk.filesystem(partition.into()).ok()?;
+        Some(fs.metadata(&FsPath::new(path).ok()?).ok()?.mtime)
+    };
+    // A partition that cannot be read shows no time; whether it must be readable is not decided here.
+    let newest = places.into_iter().filter_map(time).max().unwrap_or_default();
+    Ok(Timestamp { secs: newest.secs.max(0), nanos: 0 })
+}

@@ -1,0 +1,151 @@
+//! A partition as it will be: what the image holds, with the changes planned so far.
+
+use std::collections::BTreeMap;
+
+use crate::bytes::{align_up, to_u64};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::flatcar::Designator;
+use crate::fs::{self, FileSystem, FileType, FsKind, FsPath};
+
+use super::plan::Space;
+
+/// Bytes of one entry in a directory besides its name (ext4: 8 and padding to 4; btrfs needs more, but budgets itself).
+const DIR_ENTRY_BYTES: u64 = 12;
+/// A FAT directory entry, of which a long name takes one for every 13 characters and one more.
+const FAT_ENTRY_BYTES: u64 = 32;
+/// Content that one extent of ext4 covers at most; four extents lie in the inode, more take blocks of their own.
+const EXT4_EXTENT_BYTES: u64 = 128 << 20;
+
+/// A partition's filesystem with the changes planned so far.
+pub(super) struct Tree {
+    pub(super) partition: Designator,
+    pub(super) fs: Box<dyn FileSystem>,
+    /// What is planned at a path: an entry of a type, or nothing any more.
+    planned: BTreeMap<FsPath, Option<FileType>>,
+    block_bytes: u64,
+    needed_bytes: u64,
+    needed_inodes: u64,
+    freed_bytes: u64,
+    freed_inodes: u64,
+    /// Bytes of new entries by directory.
+    entries: BTreeMap<FsPath, u64>,
+}
+
+impl Tree {
+    pub(super) fn new(partition: Designator, fs: Box<dyn FileSystem>) -> Result<Self> {
+        let block_bytes = fs.capacity()?.block_bytes.max(1);
+        Ok(Self {
+            partition,
+            fs,
+            planned: BTreeMap::new(),
+            block_bytes,
+            needed_bytes: 0,
+            needed_inodes: 0,
+            freed_bytes: 0,
+            freed_inodes: 0,
+            entries: BTreeMap::new(),
+        })
+    }
+
+    /// The type of what will be at `path` after the changes so far.
+    pub(super) fn type_at(&self, path: &FsPath) -> Result<Option<FileType>> {
+        let mut ancestor = Some(path.clone());
+        while let Some(at) = ancestor {
+            match self.planned.get(&at) {
+                Some(planned) if at == *path => return Ok(*planned),
+                Some(None) => return Ok(None),
+                _ => ancestor = at.parent(),
+            }
+        }
+        match self.fs.metadata(path) {
+            Ok(metadata) => Ok(Some(metadata.file_type)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.at(self.partition.to_string())),
+        }
+    }
+
+    /// Where `path` really lies: symlinks of the image on the way to it are followed, inside the image only.
+    pub(super) fn locate(&self, path: &FsPath) -> Result<FsPath> {
+        let Some(name) = path.name() else { return Ok(path.clone()) };
+        let mut at = FsPath::root();
+        for component in path.parent().unwrap_or_else(FsPath::root).components() {
+            at = at.join(component)?;
+            match self.type_at(&at)? {
+                Some(FileType::Symlink) if self.planned.contains_key(&at) => {
+                    return Err(Error::invalid(format!("{path} lies behind {at}, a symlink that this bake makes"))
+                        .with_hint("give the path with the symlink's target in its place"));
+                }
+                Some(FileType::Symlink) => {
+                    at = fs::resolve(&*self.fs, &at).at(|| self.partition.to_string())?;
+                    if self.type_at(&at)? != Some(FileType::Directory) {
+                        return Err(Error::invalid(format!(
+                            "{path} lies behind a symlink to {at}, which is no directory"
+                        )));
+                    }
+                }
+                Some(FileType::Directory) | None => {}
+                Some(_) => return Err(Error::invalid(format!("{at} is not a directory, so nothing can lie below it"))),
+            }
+        }
+        at.join(name)
+    }
+
+    /// Plans an entry of `bytes` content at `path`.
+    pub(super) fn add(&mut self, path: &FsPath, file_type: FileType, bytes: u64) -> Result<()> {
+        self.planned.insert(path.clone(), Some(file_type));
+        self.needed_inodes += 1;
+        let content = match file_type {
+            FileType::Directory => self.block_bytes,
+            // A short target lies in the inode itself.
+            FileType::Symlink if bytes < 60 => 0,
+            _ => bytes,
+        };
+        let extent_blocks = match self.fs.kind() {
+            FsKind::Ext4 if bytes > 4 * EXT4_EXTENT_BYTES => 1 + bytes / EXT4_EXTENT_BYTES / 300,
+            _ => 0,
+        };
+        let blocks = align_up(content, self.block_bytes).and_then(|n| n.checked_add(extent_blocks * self.block_bytes));
+        let needed = blocks.and_then(|bytes| self.needed_bytes.checked_add(bytes));
+        self.needed_bytes = needed.ok_or_else(|| Error::invalid(format!("{bytes} bytes for {path} are too many")))?;
+        if let (Some(parent), Some(name)) = (path.parent(), path.name()) {
+            let name = to_u64(name.len());
+            let entry =
+                if self.fs.kind() == FsKind::Fat { FAT_ENTRY_BYTES * (2 + name / 13) } else { DIR_ENTRY_BYTES + name };
+            *self.entries.entry(parent).or_default() += entry;
+        }
+        Ok(())
+    }
+
+    /// Plans that `path` goes, with all below it.
+    pub(super) fn remove(&mut self, path: &FsPath) -> Result<()> {
+        let (block_bytes, mut bytes, mut inodes) = (self.block_bytes, 0u64, 0u64);
+        fs::walk(&*self.fs, path, &mut |entry| {
+            if entry.metadata.file_type == FileType::Directory || entry.metadata.nlink <= 1 {
+                inodes += 1;
+                bytes = bytes.saturating_add(align_up(entry.metadata.size, block_bytes).unwrap_or(0));
+            }
+            Ok(())
+        })
+        .at(|| self.partition.to_string())?;
+        self.freed_bytes = self.freed_bytes.saturating_add(bytes);
+        self.freed_inodes += inodes;
+        self.planned.retain(|planned, _| !planned.starts_with(path));
+        self.planned.insert(path.clone(), None);
+        Ok(())
+    }
+
+    /// Room needed and free.
+    pub(super) fn space(&self) -> Result<Space> {
+        let capacity = self.fs.capacity()?;
+        let folders: u64 = self.entries.values().map(|bytes| bytes / self.block_bytes * self.block_bytes).sum();
+        let used = capacity.total_bytes.saturating_sub(capacity.free_bytes);
+        Ok(Space {
+            partition: self.partition,
+            filesystem: self.fs.kind(),
+            needed_bytes: self.needed_bytes.saturating_add(folders),
+            free_bytes: capacity.free_bytes.saturating_add(self.freed_bytes.min(used)),
+            needed_inodes: self.needed_inodes,
+            free_inodes: capacity.inodes.map(|(_, free)| free.saturating_add(self.freed_inodes)),
+        })
+    }
+}
