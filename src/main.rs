@@ -1,3 +1,9 @@
-//! The command line of flatbake.
+//! The command line of flatbake: parse, run, print what went wrong with a hint, exit with its code.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,262 @@
+//! `flatbake bake`
+
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use clap::Args;
+use flatbake::bake::{self, BakeOptions, FileSpec, LinkSpec, Output, OutputFormat, Place, Plan, Scratch, SysextSpec};
+use flatbake::flatcar::{Designator, Disk};
+use flatbake::fs::Timestamp;
+use flatbake::image::qcow2::{Qcow2Options, Qcow2Version};
+use flatbake::{Error, Progress, Result};
+use serde::Serialize;
+
+use super::image::ReadArgs;
+use super::progress::Reporter;
+use super::table::table;
+use flatbake::bytes::ByteSize;
+
+/// Changes kept in memory before they go to a temporary file.
+const MEMORY_BUDGET: u64 = 32 << 20;
+
+/// Bake sysexts and files into an image and write it out anew
+///
+/// The input is never changed. The output appears under its name only when it is whole.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+SRC may be a file or a folder, which is copied with all it holds. New entries belong to root; folders and files \
+that their owner may execute get mode 0755, other files 0644, unless MODE says otherwise.
+
+Examples:
+  flatbake bake --image flatcar_sample.bin.bz2 --output node.qcow2 hello:hello.raw greeter:greeter.raw
+  flatbake bake --image flatcar_sample.bin.bz2 --output node.img --root-file motd.txt:/etc/motd:0644 \
+--root-link /dev/null:/etc/extensions/docker-flatcar.raw
+  flatbake bake --image flatcar_sample.bin.bz2 --output node.img --boot-file motd.txt:/notes/ --remove boot:/flatcar/grub \
+--dry-run")]
+pub struct Bake {
+    /// The image to start from: raw, or raw compressed with bzip2
+    #[arg(long, value_name = "IMG")]
+    image: PathBuf,
+    /// Folder for sysext files [default: root:/opt/extensions/NAME/]
+    #[arg(long, value_name = "PART:/DIR/")]
+    install_to: Option<Place>,
+    /// Copy a file or folder to the boot partition (ESP)
+    #[arg(long, value_name = "SRC:/DEST[:MODE]")]
+    boot_file: Vec<String>,
+    /// Copy a file or folder to the OEM partition
+    #[arg(long, value_name = "SRC:/DEST[:MODE[:UID:GID]]")]
+    oem_file: Vec<String>,
+    /// Copy a file or folder to the ROOT partition
+    #[arg(long, value_name = "SRC:/DEST[:MODE[:UID:GID]]")]
+    root_file: Vec<String>,
+    /// Make a symlink on the ROOT partition
+    #[arg(long, value_name = "TARGET:/PATH")]
+    root_link: Vec<LinkSpec>,
+    /// Remove an entry, a folder with all it holds, before anything is added
+    #[arg(long, value_name = "PART:/PATH")]
+    remove: Vec<Place>,
+    /// Use this grub.cfg on the OEM partition
+    #[arg(long, value_name = "FILE")]
+    grub_cfg: Option<PathBuf>,
+    /// Use this Ignition config as the OEM partition's base.ign, which is merged below every user config
+    #[arg(long, value_name = "FILE")]
+    base_ign: Option<PathBuf>,
+    /// Use this Ignition config as the image's own user config
+    #[arg(long, value_name = "FILE")]
+    config_ign: Option<PathBuf>,
+    /// Format of the output: raw or qcow2 [default: qcow2 for a name ending in .qcow2, else raw]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<OutputFormat>,
+    /// Version of qcow2: 2 is what Flatcar's own images have, 3 is QEMU's newer one
+    #[arg(long, value_name = "2|3", default_value = "2", value_parser = clap::value_parser!(u8).range(2..=3))]
+    qcow2_version: u8,
+    /// Compression level of qcow2, from 1 (fast) to 9 (small)
+    #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u8).range(1..=9))]
+    level: u8,
+    /// Time of everything new: seconds since 1970, or 2026-01-31T12:00:00Z
+    /// [default: SOURCE_DATE_EPOCH, else the newest time in the image]
+    #[arg(long, value_name = "TIME")]
+    timestamp: Option<String>,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the plan and what was written as JSON
+    #[arg(long)]
+    json: bool,
+    /// Turn findings into warnings
+    #[arg(long)]
+    force: bool,
+    /// The image to write
+    #[arg(long, short, value_name = "PATH")]
+    output: PathBuf,
+    /// Sysexts to install, each with the name that it is merged by
+    #[arg(value_name = "NAME:FILE")]
+    sysexts: Vec<SysextSpec>,
+    #[command(flatten)]
+    read: ReadArgs,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    plan: &'a Plan,
+    dry_run: bool,
+    outputs: Vec<bake::Artifact>,
+}
+
+impl Bake {
+    pub fn run(&self, reporter: &Reporter) -> Result<()> {
+        let options = self.options()?;
+        self.refuse_output_over_input()?;
+        let disk = Disk::open(self.image.display().to_string(), self.read.open(&self.image, reporter)?.device)?;
+        let plan = bake::plan(&disk, &options)?;
+        for warning in &plan.warnings {
+            reporter.warn(warning);
+        }
+        if self.dry_run {
+            return match self.json {
+                true => super::print_json(&Report { plan: &plan, dry_run: true, outputs: Vec::new() }),
+                false => super::print(show(&plan)),
+            };
+        }
+        let scratch = Scratch { temp_dir: std::env::temp_dir(), memory_budget: MEMORY_BUDGET };
+        let overlay = bake::apply(&disk, &plan, &scratch, reporter)?;
+        let artifact = bake::emit(&overlay, &self.output(), reporter)?;
+        reporter.info(&format!(
+            "wrote {} ({}, {}, disk of {}), {} changes",
+            artifact.path.display(),
+            artifact.format,
+            ByteSize(artifact.file_bytes),
+            ByteSize(artifact.disk_bytes),
+            plan.changes.len()
+        ));
+        if self.json {
+            super::print_json(&Report { plan: &plan, dry_run: false, outputs: vec![artifact] })?;
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> Result<BakeOptions> {
+        let mut options = BakeOptions {
+            sysexts: self.sysexts.clone(),
+            install_to: self.install_to.clone(),
+            links: self.root_link.clone(),
+            removals: self.remove.clone(),
+            timestamp: self.timestamp()?,
+            force: self.force,
+            ..BakeOptions::new()
+        };
+        let named = [
+            (&self.boot_file, Designator::Boot),
+            (&self.oem_file, Designator::Oem),
+            (&self.root_file, Designator::Root),
+        ];
+        for (files, partition) in named {
+            for text in files {
+                options.files.push(FileSpec::parse(text, partition)?);
+            }
+        }
+        if let Some(file) = &self.grub_cfg {
+            options = options.grub_cfg(file);
+        }
+        if let Some(file) = &self.base_ign {
+            options = options.base_ign(file);
+        }
+        if let Some(file) = &self.config_ign {
+            options = options.config_ign(file);
+        }
+        Ok(options)
+    }
+
+    fn output(&self) -> Output {
+        let version = if self.qcow2_version == 2 { Qcow2Version::V2 } else { Qcow2Version::V3 };
+        Output {
+            path: self.output.clone(),
+            format: self.format.unwrap_or_else(|| OutputFormat::of_path(&self.output)),
+            qcow2: Qcow2Options { version, level: Some(self.level), ..Qcow2Options::default() },
+        }
+    }
+
+    /// `--timestamp`, else `SOURCE_DATE_EPOCH`.
+    fn timestamp(&self) -> Result<Option<Timestamp>> {
+        let variable = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|value| !value.is_empty());
+        let (text, from) = match (&self.timestamp, &variable) {
+            (Some(text), _) => (text, "--timestamp"),
+            (None, Some(text)) => (text, "SOURCE_DATE_EPOCH"),
+            (None, None) => return Ok(None),
+        };
+        let calendar = || {
+            let time = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            i64::try_from(time.as_secs()).ok()
+        };
+        let secs = text.parse::<i64>().ok().filter(|&secs| secs >= 0).or_else(calendar).ok_or_else(|| {
+            Error::invalid(format!("{from}: '{text}' is not a time"))
+                .with_hint("write seconds since 1970, or 2026-01-31T12:00:00Z")
+        })?;
+        Ok(Some(Timestamp { secs, nanos: 0 }))
+    }
+
+    /// The input must stay as it is, also where the output is another name of it.
+    fn refuse_output_over_input(&self) -> Result<()> {
+        use std::os::unix::fs::MetadataExt;
+        let inode = |path| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+        match (inode(&self.image), inode(&self.output)) {
+            (Some(input), Some(output)) if input == output => {
+                Err(Error::invalid(format!("{} is the input itself", self.output.display()))
+                    .with_hint("an input is never changed: give another name to --output"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A plan for people.
+fn show(plan: &Plan) -> String {
+    let release = plan.release.as_ref().map(|release| format!(", Flatcar {release}")).unwrap_or_default();
+    let mut text = format!("Plan for {}{release}; time of everything new: @{}\n", plan.image, plan.timestamp.secs);
+    if plan.changes.is_empty() {
+        text.push_str("\nNothing changes.\n");
+        return text;
+    }
+    let mut rows = vec![["partition", "change", "size", "flatcar-reset", "why"].map(str::to_owned).to_vec()];
+    for change in &plan.changes {
+        let path = &change.path;
+        let verb = if change.replaces { "replace" } else { "create" };
+        let what = match &change.action {
+            bake::Action::Remove => format!("remove {path}"),
+            bake::Action::CreateDir => format!("{verb} {path}/"),
+            bake::Action::WriteFile { .. } => {
+                format!("{verb} {path} ({:04o} {}:{})", change.mode, change.uid, change.gid)
+            }
+            bake::Action::Symlink { target } => format!("{verb} {path} -> {target}"),
+        };
+        let size = if matches!(change.action, bake::Action::WriteFile { .. }) {
+            ByteSize(change.bytes).to_string()
+        } else {
+            String::new()
+        };
+        let reset = if change.survives_reset() { "keeps" } else { "deletes" };
+        rows.push(vec![change.partition.to_string(), what, size, reset.to_owned(), change.why.clone()]);
+    }
+    text.push('\n');
+    text.push_str(&table(&rows, &[2]));
+    text.push('\n');
+    for space in &plan.space {
+        let inodes = space
+            .free_inodes
+            .map(|free| format!("; {} of {free} free inodes", space.needed_inodes))
+            .unwrap_or_default();
+        text.push_str(&format!(
+            "{} ({}): {} of {} free{inodes}\n",
+            space.partition,
+            space.filesystem,
+            ByteSize(space.needed_bytes),
+            ByteSize(space.free_bytes)
+        ));
+    }
+    if plan.changes.iter().any(|change| !change.survives_reset()) {
+        text.push_str(
+            "\nflatcar-reset deletes what is on ROOT unless it is told to keep it: flatcar-reset --keep-paths PATH…\n",
+        );
+    }
+    text
+}

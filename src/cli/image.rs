@@ -1,0 +1,63 @@
+//! The image argument that every command has, and how it is opened.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use flatbake::Result;
+use flatbake::image::{self, CacheMode, Image, OpenOptions};
+
+use super::progress::Reporter;
+
+/// How an image is read.
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    /// Folder where decompressed images are kept [default: flatbake below XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Decompress the image to an unnamed temporary file and keep nothing
+    #[arg(long, conflicts_with = "cache_dir")]
+    pub no_cache: bool,
+}
+
+impl ReadArgs {
+    /// Opens the image at `path`, which is only ever read.
+    pub fn open(&self, path: &Path, reporter: &Reporter) -> Result<Image> {
+        let threads = NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN);
+        let options = OpenOptions { cache: self.cache(), temp_dir: std::env::temp_dir(), threads };
+        image::open(path, &options, reporter)
+    }
+
+    fn cache(&self) -> CacheMode {
+        if self.no_cache {
+            return CacheMode::None;
+        }
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        // The XDG specification: a relative path there is invalid and ignored.
+        let xdg = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+        let user = || xdg.or_else(|| Some(set("HOME")?.join(".cache"))).map(|path| path.join("flatbake"));
+        self.cache_dir.clone().or_else(user).map_or(CacheMode::None, CacheMode::Dir)
+    }
+}
+
+/// An image to read.
+#[derive(Debug, Args)]
+pub struct ImageArgs {
+    /// The image: raw, or raw compressed with bzip2
+    #[arg(value_name = "IMG")]
+    pub image: PathBuf,
+    #[command(flatten)]
+    pub read: ReadArgs,
+}
+
+impl ImageArgs {
+    /// Opens it.
+    pub fn open(&self, reporter: &Reporter) -> Result<Image> {
+        self.read.open(&self.image, reporter)
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> String {
+        self.image.display().to_string()
+    }
+}

@@ -1,0 +1,41 @@
+//! `flatbake completions` and `flatbake man`
+
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory};
+use flatbake::{Error, Result};
+
+/// Print the completions of a shell
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flatbake completions bash")]
+pub struct Completions {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+impl Completions {
+    pub fn run(&self) -> Result<()> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut super::Cli::command(), "flatbake", &mut script);
+        super::print(script)
+    }
+}
+
+/// Write the man pages into a folder
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flatbake man .")]
+pub struct Man {
+    /// An existing folder
+    dir: PathBuf,
+}
+
+impl Man {
+    pub fn run(&self) -> Result<()> {
+        let error = |error| Error::io(format!("writing man pages to {}", self.dir.display()), error);
+        clap_mangen::generate_to(super::Cli::command(), &self.dir).map_err(error)
+    }
+}

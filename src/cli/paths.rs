@@ -1,0 +1,70 @@
+//! `PART[:/PATH]` arguments and the filesystems they name.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use flatbake::block::BlockDevice;
+use flatbake::flatcar::{Disk, PartitionRef};
+use flatbake::fs::{self, FileSystem, FsPath};
+use flatbake::{Result, ResultExt};
+
+use super::image::ImageArgs;
+use super::progress::Reporter;
+
+/// A filesystem of an image as it is named on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// That of a partition.
+    Partition(PartitionRef),
+    /// The image itself holds one filesystem and no partition table.
+    Whole,
+}
+
+/// `PART[:/PATH]`: a partition and a path on it, `/` by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartPath {
+    pub part: Part,
+    pub path: FsPath,
+}
+
+impl FromStr for PartPath {
+    type Err = flatbake::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (part, path) = text.split_once(':').unwrap_or((text, "/"));
+        let part = match part {
+            "whole" => Part::Whole,
+            named => Part::Partition(named.parse()?),
+        };
+        Ok(Self { part, path: FsPath::new(path)? })
+    }
+}
+
+impl PartPath {
+    /// Opens the filesystem of the partition in the image.
+    pub fn open(&self, image: &ImageArgs, reporter: &Reporter) -> Result<Box<dyn FileSystem>> {
+        let name = image.name();
+        let device: Arc<dyn BlockDevice> = image.open(reporter)?.device;
+        match self.part {
+            Part::Whole => fs::open(device).at(|| name),
+            Part::Partition(partition) => Disk::open(name, device)?.filesystem(partition),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flatbake::flatcar::Designator;
+
+    #[test]
+    fn every_way_to_name_a_partition() {
+        let parse = |text: &str| text.parse::<PartPath>();
+        assert_eq!(parse("whole").unwrap(), PartPath { part: Part::Whole, path: FsPath::root() });
+        assert_eq!(parse("9:/etc").unwrap().part, Part::Partition(PartitionRef::Number(9)));
+        assert_eq!(parse("usr:/lib").unwrap().part, Part::Partition(PartitionRef::Designator(Designator::Usr)));
+        for bad in ["", ":/x", "nine", "99999999999", "root:etc"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

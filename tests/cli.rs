@@ -1,0 +1,174 @@
+//! The command line on the bundled sample image. Nothing here needs more than the Rust toolchain.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::scratch_dir;
+use common::tree::sha256;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sample").join(name)
+}
+
+fn flatbake(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
+    command.args(arguments).env("XDG_CACHE_HOME", common::scratch_root().join("cache")).env("NO_COLOR", "1");
+    command.env_remove("SOURCE_DATE_EPOCH");
+    command
+}
+
+fn stdout(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+fn text(arguments: &[&str]) -> String {
+    String::from_utf8(stdout(&mut flatbake(arguments))).unwrap()
+}
+
+fn image() -> String {
+    sample("flatcar_sample.bin.bz2").to_str().unwrap().to_owned()
+}
+
+const COMMANDS: [&str; 7] = ["bake", "inspect", "ls", "cat", "get", "completions", "man"];
+
+#[test]
+fn examples_of_the_help_work() {
+    let dir = scratch_dir();
+    for name in ["flatcar_sample.bin.bz2", "hello.raw", "hello.conf", "greeter.raw"] {
+        fs::copy(sample(name), dir.path().join(name)).unwrap();
+    }
+    fs::write(dir.path().join("motd.txt"), "welcome\n").unwrap();
+    for command in COMMANDS {
+        // Wide enough that no example is folded.
+        let help = stdout(flatbake(&[command, "--help"]).env("COLUMNS", "400"));
+        let help = String::from_utf8(help).unwrap();
+        let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{command} has no examples"));
+        let examples: Vec<_> = examples.lines().filter_map(|line| line.trim().strip_prefix("flatbake ")).collect();
+        assert!(!examples.is_empty(), "{command} has no examples");
+        for example in examples {
+            let arguments: Vec<_> = example.split_whitespace().collect();
+            stdout(flatbake(&arguments).current_dir(dir.path()));
+        }
+    }
+    assert!(dir.path().join("node.qcow2").exists() && dir.path().join("flatbake-bake.1").exists());
+    assert_eq!(
+        fs::read(dir.path().join("os-release")).unwrap(),
+        text(&["cat", &image(), "usr:/lib/os-release"]).as_bytes()
+    );
+}
+
+#[test]
+fn inspect_tells_what_the_image_is() {
+    let document: serde_json::Value = serde_json::from_str(&text(&["inspect", &image(), "--json"])).unwrap();
+    assert_eq!(document["format"], "raw");
+    assert_eq!(document["compression"], "bzip2");
+    assert_eq!(document["first_boot"], true);
+    assert_eq!(document["disk_guid"], "00000000-0000-0000-0000-000000000001");
+    assert_eq!(document["release"]["architecture"], "x86-64");
+    assert_eq!(document["release"]["sysext_level"], "1.0");
+    let partitions = document["partitions"].as_array().unwrap();
+    let told: Vec<_> = partitions
+        .iter()
+        .map(|partition| {
+            let kind = partition["filesystem"]["kind"].as_str().unwrap_or("-");
+            (partition["number"].as_u64().unwrap(), partition["label"].as_str().unwrap(), kind)
+        })
+        .collect();
+    let expected = [
+        (1, "EFI-SYSTEM", "vfat"),
+        (2, "BIOS-BOOT", "-"),
+        (3, "USR-A", "btrfs"),
+        (4, "USR-B", "-"),
+        (6, "OEM", "btrfs"),
+        (7, "OEM-CONFIG", "-"),
+        (9, "ROOT", "ext4"),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(partitions[2]["attributes"]["priority"], 1);
+    assert_eq!(partitions[2]["attributes"]["successful"], true);
+    let text = text(&["inspect", &image()]);
+    for word in ["EFI-SYSTEM", "vfat", "ROOT", "ext4", "Flatcar:", "first boot:", "priority=1"] {
+        assert!(text.contains(word), "{word} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn ls_and_cat_read_every_partition() {
+    assert!(text(&["ls", &image(), "boot:/flatcar"]).lines().any(|line| line == "first_boot"));
+    assert!(text(&["ls", &image(), "root"]).lines().any(|line| line == "lost+found"));
+    assert!(text(&["ls", &image(), "3:/lib", "-l"]).contains("os-release"));
+    assert!(text(&["cat", &image(), "usr:/lib/os-release"]).contains("ID=flatcar"));
+    let list: serde_json::Value = serde_json::from_str(&text(&["ls", &image(), "usr", "-R", "--json"])).unwrap();
+    assert!(list.as_array().unwrap().iter().any(|item| item["path"] == "/lib/os-release" && item["type"] == "file"));
+    let hello = sample("hello.raw");
+    let whole = text(&["ls", hello.to_str().unwrap(), "whole:/usr", "-R"]);
+    assert!(whole.contains("/usr/lib/extension-release.d/extension-release.hello"), "{whole}");
+}
+
+#[test]
+fn wrong_places_are_named() {
+    for (arguments, code, says) in [
+        (vec!["ls", &image(), "root:/no/such"], 2, "/no/such"),
+        (vec!["ls", &image(), "5"], 2, "1, 2, 3, 4, 6, 7, 9"),
+        (vec!["cat", &image(), "root:/lost+found"], 2, "/lost+found"),
+        (vec!["ls", &image(), "2"], 3, "partition 2"),
+        (vec!["ls", &image(), "kitchen"], 2, "kitchen"),
+    ] {
+        let output = flatbake(&arguments).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {message}");
+        assert!(message.contains(says), "{message}");
+    }
+}
+
+#[test]
+fn a_baked_image_can_be_read_back() {
+    let dir = scratch_dir();
+    let (output, out) = (dir.path().join("out.img"), dir.path().join("out"));
+    let hello = format!("hello:{}", sample("hello.raw").display());
+    text(&["bake", "--image", &image(), "--output", output.to_str().unwrap(), &hello]);
+    let output = output.to_str().unwrap();
+    text(&["get", output, "root:/opt", out.to_str().unwrap()]);
+    let copy = out.join("extensions/hello/hello.raw");
+    assert_eq!(sha256(File::open(copy).unwrap()), sha256(File::open(sample("hello.raw")).unwrap()));
+    let conf = text(&["cat", output, "root:/etc/sysupdate.hello.d/hello.conf"]);
+    assert_eq!(conf, fs::read_to_string(sample("hello.conf")).unwrap());
+    let document: serde_json::Value = serde_json::from_str(&text(&["inspect", output, "--json"])).unwrap();
+    let sysexts = document["sysexts"].as_array().unwrap();
+    let link = sysexts.iter().find(|sysext| sysext["path"] == "/etc/extensions/hello.raw").unwrap();
+    assert_eq!(link["target"], "/opt/extensions/hello/hello.raw");
+    assert_eq!(
+        stdout(&mut flatbake(&["cat", output, "root:/etc/extensions/hello.raw"])),
+        fs::read(sample("hello.raw")).unwrap()
+    );
+}
+
+#[test]
+fn json_alone_is_on_standard_output() {
+    let dir = scratch_dir();
+    let output = dir.path().join("out.img");
+    let run =
+        flatbake(&["bake", "--json", "--image", &image(), "--output", output.to_str().unwrap()]).output().unwrap();
+    assert!(run.status.success());
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!(report["outputs"][0]["format"], "raw");
+    let quiet =
+        flatbake(&["bake", "--quiet", "--image", &image(), "--output", output.to_str().unwrap()]).output().unwrap();
+    assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty());
+}
+
+#[test]
+fn a_reader_that_leaves_ends_it_quietly() {
+    let mut command = flatbake(&["ls", &image(), "usr", "-R"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let mut message = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    assert!(child.wait().unwrap().code().is_some() && !message.contains("panicked"), "{message}");
+}
