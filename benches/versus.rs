@@ -1,0 +1,219 @@
+//! flatbake beside what a user would otherwise run, on the same image, in one run.
+//!
+//! ```text
+//! cargo bench --bench versus                      # 1 GiB of allocated data, 3 rounds
+//! FLATBAKE_BENCH_MIB=2006 FLATBAKE_BENCH_ROUNDS=5 cargo bench --bench versus
+//! ```
+//!
+//! The image has Flatcar's size of 8,064 MiB and ROOT holds real programs and documents of this machine. Both sides
+//! alternate (A B A B …); the table gives medians of CPU seconds (user + system) and wall seconds, the ratio of
+//! flatbake to the usual tool, the peak memory of the largest process, and the size of the output.
+//! Needs lbzip2, qemu-img, debugfs, mke2fs, sgdisk and GNU time (`/usr/bin/time`).
+#![allow(clippy::unwrap_used)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Size of Flatcar's base disk and where ROOT lies on it, in MiB.
+const DISK_MIB: u64 = 8064;
+const ROOT_START_MIB: u64 = 6212;
+const ROOT_MIB: u64 = 1784;
+
+/// What one run took.
+#[derive(Clone, Copy)]
+struct Cost {
+    cpu: f64,
+    wall: f64,
+    peak_kib: u64,
+}
+
+struct Comparison {
+    name: &'static str,
+    usual: (String, PathBuf),
+    flatbake: (String, PathBuf),
+}
+
+fn main() {
+    // `cargo test --benches` and the like only ask whether this builds and starts.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let missing: Vec<_> = ["lbzip2", "qemu-img", "debugfs", "mke2fs", "sgdisk", "/usr/bin/time"]
+        .into_iter()
+        .filter(|tool| !shell_ok(&format!("PATH=$PATH:/usr/sbin:/sbin command -v {tool} >/dev/null")))
+        .collect();
+    if !missing.is_empty() {
+        println!("skipped: {} not installed", missing.join(", "));
+        return;
+    }
+    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let (mib, rounds) = (number("FLATBAKE_BENCH_MIB", 1024), number("FLATBAKE_BENCH_ROUNDS", 3));
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let image = make_image(dir.path(), mib);
+    let allocated = shell(&format!("du -m {} | cut -f1", image.display()));
+    println!("disk of {DISK_MIB} MiB, {} MiB allocated, {rounds} rounds, medians", allocated.trim());
+    println!(
+        "{:<34} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>9} {:>9} {:>9} {:>9}",
+        "step",
+        "cpu s",
+        "flatbake",
+        "ratio",
+        "wall s",
+        "flatbake",
+        "ratio",
+        "peak MiB",
+        "flatbake",
+        "out MB",
+        "flatbake"
+    );
+    for comparison in comparisons(dir.path(), &image) {
+        compare(&comparison, rounds, dir.path());
+    }
+}
+
+fn comparisons(dir: &Path, image: &Path) -> Vec<Comparison> {
+    let flatbake = env!("CARGO_BIN_EXE_flatbake");
+    let at = |name: &str| dir.join(name);
+    let (raw, bz2, sysext) = (image.display(), at("disk.raw.bz2"), at("sysext.raw"));
+    let (bz2, sysext_shown) = (bz2.display(), sysext.display());
+    let (scratch, usual_qcow2, our_qcow2) = (at("scratch.raw"), at("usual.qcow2"), at("our.qcow2"));
+    let (scratch, usual, ours) = (scratch.display(), usual_qcow2.display(), our_qcow2.display());
+    // The usual route without root: decompress, cut ROOT out, write into it, put it back, convert.
+    let root = format!("{scratch}.root");
+    let cut = format!("dd if={scratch} of={root} bs=1M skip={ROOT_START_MIB} count={ROOT_MIB} conv=sparse status=none");
+    let write = format!("debugfs -w -R 'write {sysext_shown} sysext.raw' {root} 2>/dev/null >&2");
+    let back = format!("dd if={root} of={scratch} bs=1M seek={ROOT_START_MIB} conv=notrunc,sparse status=none");
+    let decompress =
+        format!("lbzip2 -d -n2 -k -c {bz2} | dd of={scratch} bs=1M conv=sparse iflag=fullblock status=none");
+    let convert = |input: String| format!("qemu-img convert -f raw -c -m 16 -W -O qcow2 {input} {usual}");
+    let bake = format!("{flatbake} bake --quiet --format qcow2 --output {ours}");
+    vec![
+        Comparison {
+            name: "bz2 + 60 MB sysext -> qcow2",
+            usual: (
+                format!("{decompress}; {cut}; {write}; {back}; {}", convert(scratch.to_string())),
+                usual_qcow2.clone(),
+            ),
+            flatbake: (
+                format!("{bake} --image {bz2} --no-cache --root-file {sysext_shown}:/sysext.raw"),
+                our_qcow2.clone(),
+            ),
+        },
+        Comparison {
+            name: "raw -> qcow2",
+            usual: (convert(raw.to_string()), usual_qcow2),
+            flatbake: (format!("{bake} --image {raw}"), our_qcow2),
+        },
+        Comparison {
+            name: "bz2 -> raw",
+            usual: (decompress, at("scratch.raw")),
+            flatbake: (
+                format!(
+                    "{flatbake} bake --quiet --format raw --image {bz2} --no-cache --output {}",
+                    at("our.raw").display()
+                ),
+                at("our.raw"),
+            ),
+        },
+    ]
+}
+
+fn compare(comparison: &Comparison, rounds: u64, dir: &Path) {
+    let sides = [&comparison.usual, &comparison.flatbake];
+    let mut costs = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        for (side, (command, _)) in sides.iter().enumerate() {
+            costs[side].push(measure(command, dir));
+        }
+    }
+    let [usual, ours] = costs.map(|costs| Cost {
+        cpu: median(costs.iter().map(|cost| cost.cpu)),
+        wall: median(costs.iter().map(|cost| cost.wall)),
+        peak_kib: costs.iter().map(|cost| cost.peak_kib).max().unwrap(),
+    });
+    let megabytes = |path: &Path| fs::metadata(path).unwrap().len() / 1_000_000;
+    println!(
+        "{:<34} {:>8.2} {:>8.2} {:>6.2} {:>8.2} {:>8.2} {:>6.2} {:>9} {:>9} {:>9} {:>9}",
+        comparison.name,
+        usual.cpu,
+        ours.cpu,
+        ours.cpu / usual.cpu,
+        usual.wall,
+        ours.wall,
+        ours.wall / usual.wall,
+        usual.peak_kib / 1024,
+        ours.peak_kib / 1024,
+        megabytes(&comparison.usual.1),
+        megabytes(&comparison.flatbake.1)
+    );
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Runs a shell command under GNU time.
+fn measure(command: &str, dir: &Path) -> Cost {
+    let report = dir.join("time");
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+    let status = Command::new("/usr/bin/time")
+        .args(["-f", "%U %S %e %M", "-o", report.to_str().unwrap(), "sh", "-ec", command])
+        .env("PATH", path)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{command}");
+    let text = fs::read_to_string(report).unwrap();
+    let numbers: Vec<f64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    Cost { cpu: numbers[0] + numbers[1], wall: numbers[2], peak_kib: numbers[3].to_string().parse().unwrap() }
+}
+
+fn shell(command: &str) -> String {
+    let output = Command::new("sh").args(["-ec", &format!("PATH=$PATH:/usr/sbin:/sbin; {command}")]).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn shell_ok(command: &str) -> bool {
+    Command::new("sh").args(["-c", command]).status().is_ok_and(|status| status.success())
+}
+
+/// A disk with Flatcar's partitions: `mib` of real files, half in ROOT as files, half as bare bytes in USR-A.
+fn make_image(dir: &Path, mib: u64) -> PathBuf {
+    let (disk, root, tree) = (dir.join("disk.raw"), dir.join("root.raw"), dir.join("tree"));
+    File::create(&disk).unwrap().set_len(DISK_MIB << 20).unwrap();
+    let shown = disk.display();
+    shell(&format!(
+        "sgdisk -a 4096 -n 1:4096:+1024M -t 1:ef00 -c 1:EFI-SYSTEM -n 2:0:+2M -t 2:ef02 -c 2:BIOS-BOOT \
+         -n 3:0:+2048M -t 3:5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6 -c 3:USR-A -n 4:0:+2048M -c 4:USR-B \
+         -t 4:5dfbf5f4-2848-4bac-aa5e-0d9a20b745a6 -n 6:0:+1024M -t 6:8300 -c 6:OEM -n 7:0:+64M -c 7:OEM-CONFIG \
+         -n 9:{}:+{ROOT_MIB}M -t 9:3884dd41-8582-4404-b9a8-e9b84f2df50e -c 9:ROOT {shown}",
+        ROOT_START_MIB * 2048
+    ));
+    let half = mib / 2;
+    let files = "find /usr/bin /usr/lib /usr/share -xdev -type f -size -20M -print0 2>/dev/null | sort -z";
+    fs::create_dir(&tree).unwrap();
+    // Cut off by size: head closes the pipe, and tar's complaint about it is not a failure here.
+    shell(&format!(
+        "({files} | tar -c --null -T - 2>/dev/null | head -c {half}M | tar -x -C {} --no-same-owner 2>/dev/null) || true",
+        tree.display()
+    ));
+    shell(&format!(
+        "truncate -s {ROOT_MIB}M {0}; mke2fs -q -t ext4 -b 4096 -i 4096 -I 256 -L ROOT -d {1} {0}; \
+         dd if={0} of={shown} bs=1M seek={ROOT_START_MIB} conv=notrunc,sparse status=none; rm -r {0} {1}",
+        root.display(),
+        tree.display()
+    ));
+    shell(&format!(
+        "({files} -r | tar -c --null -T - 2>/dev/null | head -c {half}M | \
+         dd of={shown} bs=1M seek=1028 conv=notrunc iflag=fullblock status=none) || true"
+    ));
+    shell(&format!(
+        "cd {}; lbzip2 -n2 -k -c disk.raw > disk.raw.bz2; \
+         ({files} | tar -c --null -T - 2>/dev/null | head -c 60000000 > sysext.raw) || true",
+        dir.display()
+    ));
+    disk
+}
