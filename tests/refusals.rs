@@ -151,7 +151,6 @@ fn requests_that_make_no_sense() {
     let Some(image) = flatcar_image(&Recipe::small()) else { return };
     let case = Case::new();
     fs::write(case.path("note"), "note").unwrap();
-    fs::write(case.path("bad.ign"), "storage: yaml").unwrap();
     let note = case.path("note");
     let spec = |path: &str| format!("{}:{path}", note.display());
     let refused = |arguments: &[&str], code, says: &[&str]| case.refused(&image, arguments, code, says);
@@ -163,12 +162,31 @@ fn requests_that_make_no_sense() {
     refused(&["--boot-file", &spec("/a?b")], 2, &["a?b"]);
     refused(&["--remove", "root:/nothing/there"], 2, &["/nothing/there", "hint:"]);
     refused(&["--remove", "root:/"], 2, &["top folder"]);
-    refused(&["--config-ign", case.path("bad.ign").to_str().unwrap()], 2, &["JSON"]);
     refused(&["hello:/no/such/sysext.raw"], 2, &["/no/such/sysext.raw"]);
     refused(&["--timestamp", "yesterday"], 2, &["yesterday"]);
     refused(&["--root-file", "/dev/null:/x"], 2, &["/dev/null"]);
+    refused(&["--oem-file", &spec("/note")], 3, &["'OEM'", "btrfs", "not supported", "hint:"]);
     let own = image.to_str().unwrap();
     refused(&["--root-file", &format!("{own}:/x")], 4, &["free"]);
+}
+
+#[test]
+fn files_of_oem_that_nothing_would_read() {
+    let Some(image) = flatcar_image(&Recipe::oldest()) else { return };
+    let case = Case::new();
+    let (yaml, json) = (case.path("bad.bu"), case.path("json.ign"));
+    fs::write(&yaml, "variant: flatcar").unwrap();
+    fs::write(&json, "{}").unwrap();
+    case.refused(&image, &["--config-ign", yaml.to_str().unwrap()], 2, &["JSON", "Butane"]);
+    case.refused(&image, &["--base-ign", json.to_str().unwrap()], 2, &["ignition.version"]);
+    case.refused(
+        &image,
+        &["--oem-file", &format!("{}:/base/default.ign", json.display())],
+        2,
+        &["default.ign", "3185"],
+    );
+    case.refused(&image, &["--remove-kernel-arg", "quiet"], 2, &["quiet"]);
+    case.refused(&image, &["--kernel-arg", "two words"], 2, &["two words"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::fs::{self, Attributes, FileSystemMut, FileType, FsPath};
 use crate::progress::Progress;
 
 use super::host;
-use super::plan::{Action, Change, Plan};
+use super::plan::{Action, Change, Plan, Source};
 
 /// Where an overlay keeps what is changed.
 #[derive(Debug, Clone)]
@@ -75,8 +75,13 @@ fn carry_out(fs: &mut dyn FileSystemMut, change: &Change, plan: &Plan) -> Result
             if change.replaces && fs.metadata(path)?.file_type != FileType::File {
                 fs.remove(path)?;
             }
-            let mut content = host::open(source)?;
-            fs.write_file(path, &attributes, change.bytes, &mut content).at(|| source.display().to_string())
+            match source {
+                Source::Host(file) => {
+                    let mut content = host::open(file)?;
+                    fs.write_file(path, &attributes, change.bytes, &mut content).at(|| file.display().to_string())
+                }
+                Source::Text(text) => fs.write_file(path, &attributes, change.bytes, &mut text.as_bytes()),
+            }
         }
     }
 }

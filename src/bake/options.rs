@@ -20,6 +20,10 @@ pub struct BakeOptions {
     pub links: Vec<LinkSpec>,
     /// Entries to remove, before anything is added. Folders go with all they hold.
     pub removals: Vec<Place>,
+    /// Kernel arguments to add to the OEM partition's grub.cfg, unless they are there.
+    pub kernel_args: Vec<String>,
+    /// Kernel arguments to remove from it.
+    pub removed_kernel_args: Vec<String>,
     /// Time of everything new; by default the newest time that the base image shows.
     pub timestamp: Option<Timestamp>,
     /// Turn findings into warnings.

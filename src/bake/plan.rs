@@ -69,16 +69,26 @@ pub enum Action {
     Remove,
     /// A folder is made.
     CreateDir,
-    /// A regular file gets the content of a host file.
+    /// A regular file gets new content.
     WriteFile {
-        /// The host file.
-        source: PathBuf,
+        /// Where the content comes from.
+        source: Source,
     },
     /// A symlink is made.
     Symlink {
         /// What it points to.
         target: String,
     },
+}
+
+/// The content of a new file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// That of a host file.
+    Host(PathBuf),
+    /// Text that the plan itself made.
+    Text(String),
 }
 
 /// Room on one partition.

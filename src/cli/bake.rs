@@ -64,6 +64,12 @@ pub struct Bake {
     /// Use this Ignition config as the image's own user config
     #[arg(long, value_name = "FILE")]
     config_ign: Option<PathBuf>,
+    /// Add a kernel argument to the OEM partition's grub.cfg, in the form that Ignition's editor understands
+    #[arg(long, value_name = "ARG")]
+    kernel_arg: Vec<String>,
+    /// Remove a kernel argument from the OEM partition's grub.cfg
+    #[arg(long, value_name = "ARG")]
+    remove_kernel_arg: Vec<String>,
     /// Format of the output: raw or qcow2 [default: qcow2 for a name ending in .qcow2, else raw]
     #[arg(long, value_name = "FORMAT")]
     format: Option<OutputFormat>,
@@ -141,6 +147,8 @@ impl Bake {
             install_to: self.install_to.clone(),
             links: self.root_link.clone(),
             removals: self.remove.clone(),
+            kernel_args: self.kernel_arg.clone(),
+            removed_kernel_args: self.remove_kernel_arg.clone(),
             timestamp: self.timestamp()?,
             force: self.force,
             ..BakeOptions::new()

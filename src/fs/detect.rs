@@ -8,29 +8,51 @@ use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::error::{Error, ErrorKind, Result};
 
 type Device = Arc<dyn BlockDevice>;
+type Target = Arc<dyn BlockDeviceMut>;
 
-/// A filesystem that can be told from its first bytes and opened for reading.
+/// A filesystem that can be told from its first bytes and opened.
 struct Format {
     kind: FsKind,
     probe: fn(&dyn BlockDevice) -> Result<bool>,
     open: fn(Device) -> Result<Box<dyn FileSystem>>,
+    /// Opens it for editing: what it holds, where the result goes, the folder for temporary files.
+    edit: Option<Edit>,
 }
+
+type Edit = fn(Device, Target, &Path) -> Result<Box<dyn FileSystemMut>>;
 
 /// All that are known, the longest magic numbers first: FAT's is the weakest. A new reader is one more row.
 const FORMATS: &[Format] = &[
-    Format { kind: FsKind::Btrfs, probe: btrfs::probe, open: |device| Ok(Box::new(btrfs::Btrfs::open(device)?)) },
+    Format {
+        kind: FsKind::Btrfs,
+        probe: btrfs::probe,
+        open: |device| Ok(Box::new(btrfs::Btrfs::open(device)?)),
+        edit: None,
+    },
     Format {
         kind: FsKind::Squashfs,
         probe: squashfs::probe,
         open: |device| Ok(Box::new(squashfs::Squashfs::open(device)?)),
+        edit: None,
     },
-    Format { kind: FsKind::Erofs, probe: erofs::probe, open: |device| Ok(Box::new(erofs::Erofs::open(device)?)) },
+    Format {
+        kind: FsKind::Erofs,
+        probe: erofs::probe,
+        open: |device| Ok(Box::new(erofs::Erofs::open(device)?)),
+        edit: None,
+    },
     Format {
         kind: FsKind::Ext4,
         probe: |device| Ok(ext4::probe(device)),
         open: |device| Ok(Box::new(ext4::Ext4::open_read_only(device)?)),
+        edit: Some(|_, target, _| Ok(Box::new(ext4::Ext4::open(target)?))),
     },
-    Format { kind: FsKind::Fat, probe: probe_fat, open: |device| Ok(Box::new(fat::Fat::open_read_only(device)?)) },
+    Format {
+        kind: FsKind::Fat,
+        probe: probe_fat,
+        open: |device| Ok(Box::new(fat::Fat::open_read_only(device)?)),
+        edit: Some(|_, target, _| Ok(Box::new(fat::Fat::open(target)?))),
+    },
 ];
 
 /// The message of an error that says that no known filesystem is there.
@@ -47,17 +69,25 @@ pub fn open(device: Device) -> Result<Box<dyn FileSystem>> {
     (find(&device)?.ok_or_else(unformatted)?.open)(device)
 }
 
-/// Opens the filesystem on `target` for editing.
+/// Opens the filesystem on `target` for editing; see [`check_editable`] for those that cannot be.
 ///
 /// `source` shows the same bytes as `target` does now and never changes; filesystems that are built anew read from it
 /// while they write to `target`. `temp_dir` takes unlinked temporary files.
-pub fn edit(source: Device, target: Arc<dyn BlockDeviceMut>, temp_dir: &Path) -> Result<Box<dyn FileSystemMut>> {
-    let _ = temp_dir;
-    match probe(&source)?.ok_or_else(unformatted)? {
-        FsKind::Ext4 => Ok(Box::new(ext4::Ext4::open(target)?)),
-        FsKind::Fat => Ok(Box::new(fat::Fat::open(target)?)),
-        kind => Err(Error::unsupported(format!("{kind} filesystems cannot be edited yet"))),
-    }
+pub fn edit(source: Device, target: Target, temp_dir: &Path) -> Result<Box<dyn FileSystemMut>> {
+    let format = find(&source)?.ok_or_else(unformatted)?;
+    let edit = format.edit.ok_or_else(|| not_editable(format.kind))?;
+    edit(source, target, temp_dir)
+}
+
+/// [`ErrorKind::Unsupported`] for a filesystem that can be read only.
+pub fn check_editable(kind: FsKind) -> Result<()> {
+    let can = FORMATS.iter().any(|format| format.kind == kind && format.edit.is_some());
+    if can { Ok(()) } else { Err(not_editable(kind)) }
+}
+
+fn not_editable(kind: FsKind) -> Error {
+    Error::unsupported(format!("editing a {kind} filesystem is not supported"))
+        .with_hint("put what you want to add on another partition, for example on ROOT")
 }
 
 /// Whether an error of [`open`] says that there is no known filesystem, rather than that one is damaged.

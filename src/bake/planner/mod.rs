@@ -1,30 +1,24 @@
 //! Turns options into a plan: reads the image and the host's files, decides, checks, writes nothing.
 
+mod oem;
+mod sysext;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
-use std::sync::Arc;
 
-use crate::block::FileDevice;
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, ResultExt};
-use crate::flatcar::sysext::{self, HostRelease, Severity};
 use crate::flatcar::{Designator, Disk, OsRelease};
-use crate::fs::{FileSystem, FileType, FsPath, Timestamp};
+use crate::fs::{self, FileSystem, FileType, FsPath, Timestamp};
 
 use super::host::{self, HostEntry};
-use super::options::{BakeOptions, FileRole, FileSpec, LinkSpec, Place, SysextSpec};
-use super::plan::{Action, Change, Plan};
+use super::options::{BakeOptions, FileRole, FileSpec, LinkSpec, Place};
+use super::plan::{Action, Change, Plan, Source};
 use super::tree::Tree;
 
-/// Where sysexts go unless told otherwise, each into a folder of its name.
-const EXTENSIONS_DIR: &str = "/opt/extensions";
 /// Folders of ROOT that the running system mounts something over.
 const HIDDEN_ON_ROOT: [&[u8]; 8] = [b"usr", b"oem", b"boot", b"dev", b"proc", b"sys", b"run", b"tmp"];
-/// First release that mounts the OEM partition at /oem; older ones do at /usr/share/oem.
-const OEM_MOUNT_CHANGED: u64 = 3637;
-/// Largest Ignition config that is checked; Ignition itself reads it into memory at boot.
-const IGNITION_MAX: u64 = 16 << 20;
 
 /// Reads the image and the host's files and decides what to change. Nothing is written.
 ///
@@ -47,6 +41,7 @@ pub fn plan(disk: &Disk, options: &BakeOptions) -> Result<Plan> {
     for file in &options.files {
         planner.file(file)?;
     }
+    planner.kernel_args(&options.kernel_args, &options.removed_kernel_args)?;
     for link in &options.links {
         let why = format!("--root-link {}:{}", link.target, link.path);
         planner.hidden(&link.path);
@@ -100,6 +95,7 @@ impl Planner<'_> {
             Entry::Occupied(tree) => Ok(tree.into_mut()),
             Entry::Vacant(slot) => {
                 let fs = self.disk.filesystem(partition.into())?;
+                fs::check_editable(fs.kind()).at(|| self.disk.describe(partition.into()))?;
                 Ok(slot.insert(Tree::new(partition, fs).at(|| partition.to_string())?))
             }
         }
@@ -191,11 +187,15 @@ impl Planner<'_> {
             }
             FileRole::Plain => format!("--{}-file {}", spec.partition, spec.source.display()),
         };
-        if spec.role == FileRole::Ignition {
-            self.ignition(&spec.source)?;
+        match spec.role {
+            FileRole::Ignition => self.ignition(&spec.source)?,
+            FileRole::GrubCfg => self.grub_cfg(&spec.source)?,
+            FileRole::Plain => {}
         }
-        if spec.partition == Designator::Root {
-            self.hidden(&spec.path);
+        match spec.partition {
+            Designator::Root => self.hidden(&spec.path),
+            Designator::Oem => self.dead_on_oem(&spec.path),
+            _ => {}
         }
         let top = self.tree(spec.partition)?.locate(&spec.path)?;
         host::walk(&spec.source, &mut |entry| {
@@ -228,7 +228,7 @@ impl Planner<'_> {
         let action = match file_type {
             FileType::Directory => Action::CreateDir,
             FileType::Symlink => Action::Symlink { target: entry.target.clone() },
-            _ => Action::WriteFile { source: entry.source.clone() },
+            _ => Action::WriteFile { source: Source::Host(entry.source.clone()) },
         };
         let change = self.push(partition, path, action, why.to_owned());
         change.replaces = replaces;
@@ -250,52 +250,6 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn sysexts(&mut self, options: &BakeOptions) -> Result<()> {
-        for (at, spec) in options.sysexts.iter().enumerate() {
-            if options.sysexts[..at].iter().any(|earlier| earlier.name == spec.name) {
-                return Err(Error::invalid(format!("the sysext name '{}' is given twice", spec.name))
-                    .with_hint("systemd-sysext merges one image per name"));
-            }
-            self.sysext(spec, options.install_to.as_ref()).at(|| format!("sysext {}", spec.name))?;
-        }
-        Ok(())
-    }
-
-    fn sysext(&mut self, spec: &SysextSpec, install_to: Option<&Place>) -> Result<()> {
-        self.check_sysext(spec)?;
-        let why = format!("sysext {}", spec.name);
-        let (partition, folder) = match install_to {
-            Some(place) => (place.partition, place.path.clone()),
-            None => (Designator::Root, FsPath::new(EXTENSIONS_DIR)?.join(&spec.name)?),
-        };
-        if partition == Designator::Root {
-            self.hidden(&folder);
-        }
-        let file_name = spec.file.file_name().ok_or_else(|| Error::invalid("the sysext's path names no file"))?;
-        let path = folder.join(file_name.as_encoded_bytes())?;
-        let seen_as = match partition {
-            Designator::Root => path.to_string(),
-            Designator::Oem => format!("{}{path}", self.oem_mount_point()),
-            _ => {
-                return Err(Error::invalid(format!("sysexts cannot be installed to {partition}"))
-                    .with_hint("use --install-to root:/DIR/ or oem:/DIR/"));
-            }
-        };
-        let link_path = FsPath::new("/etc/extensions")?.join(format!("{}.raw", spec.name))?;
-        if self.tree(Designator::Root)?.type_at(&link_path)?.is_some() {
-            self.warnings.push(format!("{link_path} is already in the image and is replaced"));
-        }
-        self.copy(&spec.file, partition, path, &why)?;
-        self.link(Designator::Root, &LinkSpec { target: seen_as, path: link_path }, why.clone())?;
-        let conf_name = format!("{}.conf", spec.name);
-        let conf = spec.file.with_file_name(&conf_name);
-        if conf.is_file() {
-            let folder = FsPath::new("/etc")?.join(format!("sysupdate.{}.d", spec.name))?;
-            self.copy(&conf, Designator::Root, folder.join(conf_name)?, &why)?;
-        }
-        Ok(())
-    }
-
     /// Copies one file, readable by everyone and executable by no one, as sysexts and their configs are.
     fn copy(&mut self, source: &Path, partition: Designator, path: FsPath, why: &str) -> Result<()> {
         let spec = FileSpec { mode: Some(0o644), ..FileSpec::new(source, partition, path) };
@@ -304,48 +258,9 @@ impl Planner<'_> {
         self.host_entry(&spec, path, &entry, why)
     }
 
-    fn oem_mount_point(&self) -> &'static str {
-        let major =
-            self.release.as_ref().and_then(|release| release.version_id()?.split('.').next()?.parse::<u64>().ok());
-        if major.is_some_and(|major| major < OEM_MOUNT_CHANGED) { "/usr/share/oem" } else { "/oem" }
-    }
-
-    fn check_sysext(&mut self, spec: &SysextSpec) -> Result<()> {
-        let file = spec.file.display();
-        let device = Arc::new(FileDevice::open(&spec.file)?);
-        let fs = sysext::open_extension(device).at(|| file.to_string())?;
-        let info = sysext::inspect(&*fs).at(|| file.to_string())?;
-        let Some(release) = &self.release else {
-            self.faults.push(format!("{file}: cannot be checked, as no os-release could be read from the image's USR"));
-            return Ok(());
-        };
-        for finding in sysext::check(&info, &spec.name, &HostRelease::from(release)) {
-            let text = format!("{file}: {} ({})", finding.message, finding.hint);
-            match finding.severity {
-                Severity::Error => self.faults.push(text),
-                Severity::Warning => self.warnings.push(text),
-            }
-        }
-        Ok(())
-    }
-
-    /// What Ignition would refuse at first sight: no JSON, no `ignition.version`.
-    fn ignition(&mut self, source: &Path) -> Result<()> {
-        let text = host::read(source, IGNITION_MAX)?;
-        let fault = match serde_json::from_slice::<serde_json::Value>(&text) {
-            Err(error) => format!("is not JSON: {error}"),
-            Ok(config) if config.pointer("/ignition/version").is_none_or(|version| !version.is_string()) => {
-                "has no ignition.version, so Ignition refuses it".to_owned()
-            }
-            Ok(_) => return Ok(()),
-        };
-        let hint = if source.extension().is_some_and(|extension| extension == "yaml" || extension == "bu") {
-            " (a Butane file must be translated to Ignition first)"
-        } else {
-            ""
-        };
-        self.faults.push(format!("{}: {fault}{hint}", source.display()));
-        Ok(())
+    /// The first number of the image's release.
+    fn major(&self) -> Option<u64> {
+        self.release.as_ref()?.version_id()?.split('.').next()?.parse().ok()
     }
 }
 
