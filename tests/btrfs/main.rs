@@ -5,3 +5,4 @@
 mod fixture;
 mod manifest;
 mod read;
+mod write;

@@ -17,7 +17,7 @@ fn path(text: &str) -> FsPath {
 }
 
 /// Compares line by line, so that a failure shows the entry.
-fn same_tree(ours: &str, theirs: &str) {
+pub fn same_tree(ours: &str, theirs: &str) {
     for (ours, theirs) in ours.lines().zip(theirs.lines()) {
         assert_eq!(ours, theirs);
     }
