@@ -135,3 +135,23 @@ pub fn assert_clean(path: &Path, what: &str) {
         assert!(clean, "{what}: {text}");
     }
 }
+
+/// Two sparse files hold the same bytes.
+pub fn same_bytes(one: &Path, other: &Path) {
+    let devices = [device(one), device(other)];
+    let size = devices[0].size();
+    assert_eq!(size, devices[1].size());
+    let mut bufs = [vec![0; 1 << 20], vec![0; 1 << 20]];
+    let mut at = 0;
+    while at < size {
+        let extents = [0, 1].map(|i| devices[i].extent_at(at).unwrap());
+        let mut len = extents[0].len.min(extents[1].len);
+        if extents.iter().any(|extent| extent.kind == ExtentKind::Data) {
+            len = len.min(1 << 20);
+            let part = usize::try_from(len).unwrap();
+            (0..2).for_each(|i| devices[i].read_at(at, &mut bufs[i][..part]).unwrap());
+            assert!(bufs[0][..part] == bufs[1][..part], "{} and {} differ after {at}", one.display(), other.display());
+        }
+        at += len;
+    }
+}

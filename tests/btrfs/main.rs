@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
+mod kernel;
 mod manifest;
 mod read;
 mod write;
