@@ -5,5 +5,6 @@
 mod fixture;
 mod kernel;
 mod manifest;
+mod random;
 mod read;
 mod write;
