@@ -3,5 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod fixture;
+mod kernel;
 mod manifest;
+mod random;
 mod read;
+mod write;

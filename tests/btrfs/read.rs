@@ -12,12 +12,12 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::fixture::{device, image, run, tool, tree};
 use crate::manifest::{hash, hex, manifest};
 
-fn path(text: &str) -> FsPath {
+pub fn path(text: &str) -> FsPath {
     FsPath::new(text).unwrap()
 }
 
 /// Compares line by line, so that a failure shows the entry.
-fn same_tree(ours: &str, theirs: &str) {
+pub fn same_tree(ours: &str, theirs: &str) {
     for (ours, theirs) in ours.lines().zip(theirs.lines()) {
         assert_eq!(ours, theirs);
     }
@@ -148,7 +148,7 @@ fn a_mirror_replaces_a_damaged_superblock() {
     assert!(error.to_string().contains("superblock at 65536: crc32c checksum"), "{error}");
 }
 
-fn mkfs(folder: &Path, options: &[&str]) -> Option<NamedTempFile> {
+pub fn mkfs(folder: &Path, options: &[&str]) -> Option<NamedTempFile> {
     let image = NamedTempFile::new().unwrap();
     image.as_file().set_len(256 << 20).unwrap();
     let (ok, text) = run(tool("mkfs.btrfs")?.arg("-q").arg("--rootdir").arg(folder).args(options).arg(image.path()));

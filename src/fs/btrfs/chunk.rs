@@ -44,6 +44,8 @@ pub(super) mod group {
 pub(super) struct Chunk {
     /// Bytes of logical address space.
     pub length: u64,
+    /// Types and profile, see [`group`].
+    pub flags: u64,
     /// Where each copy begins on the device.
     pub copies: Vec<u64>,
 }
@@ -88,7 +90,29 @@ impl Chunk {
             copies.push(physical);
             at += STRIPE_LEN;
         }
-        Ok((Self { length, copies }, at))
+        Ok((Self { length, flags, copies }, at))
+    }
+
+    /// The chunk item on the device of `superblock`.
+    pub(super) fn to_disk(&self, superblock: &Superblock) -> Vec<u8> {
+        // The length of stripes means nothing with one device; Linux writes the same constant.
+        const STRIPE: u32 = 64 << 10;
+        let copies: u16 = if self.copies.len() == 2 { 2 } else { 1 };
+        let mut item = Vec::with_capacity(CHUNK_LEN + self.copies.len() * STRIPE_LEN);
+        for value in [self.length, object::EXTENT_TREE, STRIPE.into(), self.flags] {
+            item.extend(value.to_le_bytes());
+        }
+        for value in [STRIPE, STRIPE, superblock.sectorsize] {
+            item.extend(value.to_le_bytes());
+        }
+        item.extend(copies.to_le_bytes());
+        item.extend(1u16.to_le_bytes());
+        for physical in &self.copies {
+            item.extend(superblock.dev_item.devid.to_le_bytes());
+            item.extend(physical.to_le_bytes());
+            item.extend(superblock.dev_item.uuid);
+        }
+        item
     }
 }
 
@@ -131,6 +155,11 @@ impl ChunkMap {
         }
         self.0.insert(logical, chunk);
         Ok(used)
+    }
+
+    /// All chunks in the order of their addresses.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Chunk)> {
+        self.0.iter().map(|(&logical, chunk)| (logical, chunk))
     }
 
     /// Where the copies of `len` bytes at `logical` begin on the device.

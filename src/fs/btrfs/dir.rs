@@ -8,15 +8,32 @@ use crate::error::{Error, Result};
 use crate::fs::FileType;
 
 /// Bytes before the name.
-const DIR_ITEM_LEN: usize = KEY_LEN + 13;
+pub(super) const DIR_ITEM_LEN: usize = KEY_LEN + 13;
 /// Longest name of an entry or attribute (`BTRFS_NAME_LEN`).
 const NAME_MAX: usize = 255;
+
+/// The `BTRFS_FT_XATTR` of an attribute.
+pub(super) const XATTR_TYPE: u8 = 8;
+
+/// The `BTRFS_FT_*` of a file type.
+pub(super) fn item_type(file_type: FileType) -> u8 {
+    match file_type {
+        FileType::File => 1,
+        FileType::Directory => 2,
+        FileType::CharDevice => 3,
+        FileType::BlockDevice => 4,
+        FileType::Fifo => 5,
+        FileType::Socket => 6,
+        FileType::Symlink => 7,
+    }
+}
 
 /// An entry of a directory, or an attribute with its value in `data`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DirItem<'a> {
     /// The inode or subvolume meant.
     pub location: Key,
+    pub transid: u64,
     /// `BTRFS_FT_*`.
     pub item_type: u8,
     pub name: &'a [u8],
@@ -36,6 +53,23 @@ impl DirItem<'_> {
             7 => FileType::Symlink,
             other => return Err(Error::corrupt(format!("directory entry of the unknown type {other}"))),
         })
+    }
+
+    /// Its form on disk. Names and attributes are checked to fit a leaf, so their lengths fit 16 bits.
+    pub(super) fn to_disk(&self) -> Result<Vec<u8>> {
+        let length = |bytes: &[u8]| {
+            u16::try_from(bytes.len())
+                .map_err(|_| Error::invalid(format!("{} bytes, at most 65535 are possible", bytes.len())))
+        };
+        let mut item = Vec::with_capacity(DIR_ITEM_LEN + self.name.len() + self.data.len());
+        item.extend(self.location.to_disk());
+        item.extend(self.transid.to_le_bytes());
+        item.extend(length(self.data)?.to_le_bytes());
+        item.extend(length(self.name)?.to_le_bytes());
+        item.push(self.item_type);
+        item.extend(self.name);
+        item.extend(self.data);
+        Ok(item)
     }
 
     /// Whether it leads to another subvolume.
@@ -85,6 +119,7 @@ pub(super) fn parse_all(item: &[u8]) -> Result<Vec<DirItem<'_>>> {
         }
         entries.push(DirItem {
             location: Key::parse(&fields, 0)?,
+            transid: fields.le64(KEY_LEN)?,
             item_type: fields.u8(KEY_LEN + 12)?,
             name: fields.slice(DIR_ITEM_LEN, name_len)?,
             data: fields.slice(DIR_ITEM_LEN + name_len, data_len)?,

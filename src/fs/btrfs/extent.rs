@@ -4,7 +4,7 @@ use crate::bytes::{Fields, to_u64};
 use crate::error::{Error, Result};
 
 /// Bytes before inline data.
-const INLINE_HEADER_LEN: usize = 21;
+pub(super) const INLINE_HEADER_LEN: usize = 21;
 /// A compressed extent holds at most this much, and takes at most this much (`BTRFS_MAX_UNCOMPRESSED`,
 /// `BTRFS_MAX_COMPRESSED`).
 pub(super) const COMPRESSED_MAX: u64 = 128 << 10;
@@ -21,6 +21,7 @@ pub(super) enum Compression {
 /// One stretch of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct FileExtent<'a> {
+    pub generation: u64,
     /// Bytes once decompressed, of the whole extent on disk.
     pub ram_bytes: u64,
     pub compression: Compression,
@@ -32,8 +33,10 @@ pub(super) struct FileExtent<'a> {
 pub(super) enum Body<'a> {
     /// In the item itself.
     Inline(&'a [u8]),
-    /// Reads as zeroes: a hole, or space that was preallocated and not yet written.
-    Zero { num_bytes: u64 },
+    /// Reads as zeroes.
+    Hole { num_bytes: u64 },
+    /// Space that was preallocated and not yet written; reads as zeroes.
+    Prealloc(DiskExtent),
     /// On disk.
     Disk(DiskExtent),
 }
@@ -61,7 +64,8 @@ impl<'a> FileExtent<'a> {
         if (fields.u8(17)?, fields.le16(18)?) != (0, 0) {
             return Err(Error::unsupported("an encrypted or specially encoded file extent"));
         }
-        let mut extent = Self { ram_bytes: fields.le64(8)?, compression, body: Body::Inline(&[]) };
+        let mut extent =
+            Self { generation: fields.le64(0)?, ram_bytes: fields.le64(8)?, compression, body: Body::Inline(&[]) };
         extent.body = match fields.u8(20)? {
             0 => Body::Inline(&item[INLINE_HEADER_LEN..]),
             kind @ (1 | 2) => {
@@ -71,10 +75,10 @@ impl<'a> FileExtent<'a> {
                     offset: fields.le64(37)?,
                     num_bytes: fields.le64(45)?,
                 };
-                if kind == 2 || disk.disk_bytenr == 0 {
-                    Body::Zero { num_bytes: disk.num_bytes }
-                } else {
-                    Body::Disk(disk)
+                match (disk.disk_bytenr, kind) {
+                    (0, _) => Body::Hole { num_bytes: disk.num_bytes },
+                    (_, 1) => Body::Disk(disk),
+                    _ => Body::Prealloc(disk),
                 }
             }
             other => return Err(Error::corrupt(format!("a file extent of the unknown type {other}"))),
@@ -93,11 +97,11 @@ impl<'a> FileExtent<'a> {
                 Err(Error::corrupt(format!("an inline extent of {} bytes that holds {}", self.ram_bytes, data.len())))
             }
             Body::Inline(_) => Ok(()),
-            Body::Zero { num_bytes } if *num_bytes == 0 || num_bytes % sectorsize != 0 => {
+            Body::Hole { num_bytes } if *num_bytes == 0 || num_bytes % sectorsize != 0 => {
                 Err(Error::corrupt(format!("a file extent of {num_bytes} bytes")))
             }
-            Body::Zero { .. } => Ok(()),
-            Body::Disk(disk) => {
+            Body::Hole { .. } => Ok(()),
+            Body::Disk(disk) | Body::Prealloc(disk) => {
                 let aligned = [disk.disk_bytenr, disk.disk_num_bytes, disk.offset, disk.num_bytes]
                     .iter()
                     .all(|value| value % sectorsize == 0);
@@ -122,8 +126,46 @@ impl<'a> FileExtent<'a> {
     pub(super) fn len(&self) -> u64 {
         match &self.body {
             Body::Inline(_) => self.ram_bytes,
-            Body::Zero { num_bytes } => *num_bytes,
-            Body::Disk(disk) => disk.num_bytes,
+            Body::Hole { num_bytes } => *num_bytes,
+            Body::Disk(disk) | Body::Prealloc(disk) => disk.num_bytes,
         }
+    }
+}
+
+impl Compression {
+    fn to_disk(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Zlib => 1,
+            Self::Lzo => 2,
+            Self::Zstd => 3,
+        }
+    }
+}
+
+impl FileExtent<'_> {
+    /// Its form on disk.
+    pub(super) fn to_disk(&self) -> Vec<u8> {
+        let mut item = Vec::new();
+        item.extend(self.generation.to_le_bytes());
+        item.extend(self.ram_bytes.to_le_bytes());
+        item.extend([self.compression.to_disk(), 0, 0, 0]);
+        let (kind, disk) = match &self.body {
+            Body::Inline(data) => {
+                item.push(0);
+                item.extend(*data);
+                return item;
+            }
+            Body::Hole { num_bytes } => {
+                (1, DiskExtent { disk_bytenr: 0, disk_num_bytes: 0, offset: 0, num_bytes: *num_bytes })
+            }
+            Body::Disk(disk) => (1, *disk),
+            Body::Prealloc(disk) => (2, *disk),
+        };
+        item.push(kind);
+        for value in [disk.disk_bytenr, disk.disk_num_bytes, disk.offset, disk.num_bytes] {
+            item.extend(value.to_le_bytes());
+        }
+        item
     }
 }

@@ -76,7 +76,7 @@ impl<'a> File<'a> {
             return Ok(());
         }
         match &extent.body {
-            Body::Zero { .. } => out.fill(0),
+            Body::Hole { .. } | Body::Prealloc(_) => out.fill(0),
             Body::Inline(data) => {
                 let held = decompress(extent.compression, data, extent.ram_bytes, self.volume.superblock.sectorsize)?;
                 copy(&held, skip, out)?;
@@ -141,10 +141,10 @@ impl FileRead for File<'_> {
 }
 
 impl Volume {
-    /// Fills `buf`, whole sectors, from the logical address of data; verifies checksums where there are some.
-    pub(super) fn read_data(&self, csums: &TreeRoot, logical: u64, buf: &mut [u8], verify: bool) -> Result<()> {
+    /// Fills `buf`, whole sectors, from the logical address of data; verifies and returns checksums if it has them.
+    pub(super) fn read_data(&self, csums: &TreeRoot, logical: u64, buf: &mut [u8], verify: bool) -> Result<Vec<u8>> {
         if !verify {
-            return self.read_checked(logical, buf, |_| Ok(()));
+            return self.read_checked(logical, buf, |_| Ok(())).map(|()| Vec::new());
         }
         let sectorsize = to_usize(self.superblock.sectorsize.into())?;
         let stored = self.data_checksums(csums, logical, buf.len() / sectorsize)?;
@@ -158,7 +158,8 @@ impl Volume {
                 address += to_u64(sectorsize);
             }
             Ok(())
-        })
+        })?;
+        Ok(stored)
     }
 
     /// The checksums of `count` data sectors from `logical`, one behind the other.

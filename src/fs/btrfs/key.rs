@@ -12,22 +12,47 @@ pub(super) const KEY_LEN: usize = 17;
 pub(super) mod kind {
     pub const INODE_ITEM: u8 = 1;
     pub const INODE_REF: u8 = 12;
+    pub const INODE_EXTREF: u8 = 13;
     pub const XATTR_ITEM: u8 = 24;
     pub const DIR_ITEM: u8 = 84;
+    pub const DIR_INDEX: u8 = 96;
     pub const EXTENT_DATA: u8 = 108;
     pub const EXTENT_CSUM: u8 = 128;
     pub const ROOT_ITEM: u8 = 132;
+    pub const EXTENT_ITEM: u8 = 168;
+    pub const METADATA_ITEM: u8 = 169;
+    pub const TREE_BLOCK_REF: u8 = 176;
+    pub const EXTENT_DATA_REF: u8 = 178;
+    pub const BLOCK_GROUP_ITEM: u8 = 192;
+    pub const FREE_SPACE_INFO: u8 = 198;
+    pub const FREE_SPACE_EXTENT: u8 = 199;
+    pub const DEV_EXTENT: u8 = 204;
+    pub const DEV_ITEM: u8 = 216;
     pub const CHUNK_ITEM: u8 = 228;
+    pub const TEMPORARY_ITEM: u8 = 248;
+    pub const PERSISTENT_ITEM: u8 = 249;
+    pub const DEV_REPLACE: u8 = 250;
 }
 
 /// Object ids with a meaning of their own (`BTRFS_*_OBJECTID`).
 pub(super) mod object {
     pub const ROOT_TREE: u64 = 1;
+    pub const DEV_ITEMS: u64 = 1;
+    pub const EXTENT_TREE: u64 = 2;
     pub const CHUNK_TREE: u64 = 3;
+    pub const DEV_TREE: u64 = 4;
     pub const FS_TREE: u64 = 5;
     pub const ROOT_TREE_DIR: u64 = 6;
     pub const CSUM_TREE: u64 = 7;
+    pub const QUOTA_TREE: u64 = 8;
+    pub const UUID_TREE: u64 = 9;
+    pub const FREE_SPACE_TREE: u64 = 10;
+    pub const BLOCK_GROUP_TREE: u64 = 11;
+    pub const ORPHAN: u64 = 5u64.wrapping_neg();
+    pub const DATA_RELOC_TREE: u64 = 9u64.wrapping_neg();
     pub const EXTENT_CSUM: u64 = 10u64.wrapping_neg();
+    /// The old cache of inode numbers.
+    pub const FREE_INO: u64 = 12u64.wrapping_neg();
     /// The first inode and subvolume number; also the root directory's inode in every subvolume.
     pub const FIRST_FREE: u64 = 256;
     /// The last number an inode or subvolume can have.
@@ -54,6 +79,15 @@ impl Key {
     /// The key at byte `at` of a structure.
     pub(super) fn parse(fields: &Fields<'_>, at: usize) -> Result<Self> {
         Ok(Self { objectid: fields.le64(at)?, kind: fields.u8(at + 8)?, offset: fields.le64(at + 9)? })
+    }
+
+    /// Its form on disk.
+    pub(super) fn to_disk(self) -> [u8; KEY_LEN] {
+        let mut bytes = [0; KEY_LEN];
+        bytes[..8].copy_from_slice(&self.objectid.to_le_bytes());
+        bytes[8] = self.kind;
+        bytes[9..].copy_from_slice(&self.offset.to_le_bytes());
+        bytes
     }
 
     /// Whether it is of this object and type.

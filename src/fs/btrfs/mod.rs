@@ -16,6 +16,7 @@ mod checksum;
 mod chunk;
 mod compress;
 mod dir;
+mod edit;
 mod extent;
 mod file;
 mod inode;
@@ -28,6 +29,7 @@ mod tests;
 mod tree;
 mod volume;
 
+pub use edit::BtrfsEditor;
 pub use read::Btrfs;
 
 use crate::block::BlockDevice;

@@ -33,6 +33,7 @@ pub(super) struct Node {
     pub owner: u64,
     /// 0 for a leaf.
     pub level: u8,
+    pub chunk_tree_uuid: [u8; 16],
     keys: Vec<Key>,
     /// Of each item: where its data lies in `bytes`.
     data: Vec<Range<usize>>,
@@ -79,6 +80,7 @@ impl Node {
             generation,
             owner: fields.le64(88)?,
             level,
+            chunk_tree_uuid: fields.array(64)?,
             keys: Vec::with_capacity(count),
             data: Vec::new(),
             pointers: Vec::new(),

@@ -1,15 +1,17 @@
 //! The [`FileSystem`] of a btrfs image: paths to inodes, directories, links, attributes.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::checksum::name_hash;
 use super::dir::{self, DirItem};
+use super::edit::BtrfsEditor;
 use super::file::{File, Trees};
 use super::inode::{Inode, only_reference};
 use super::key::{Key, kind, object};
 use super::tree::Cursor;
 use super::volume::Volume;
-use crate::block::BlockDevice;
+use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Timestamp, Xattr};
@@ -44,6 +46,15 @@ impl Btrfs {
     /// Opens the top-level subvolume, which is what GRUB reads.
     pub fn open_top_level(device: Arc<dyn BlockDevice>) -> Result<Self> {
         Self::open_tree(Volume::open(device)?, object::FS_TREE)
+    }
+
+    /// Opens a filesystem for editing. Its top level must be its only subvolume.
+    ///
+    /// `source` is read until the end and must not change: a snapshot of `target` where both begin as the same disk.
+    /// `target` is written by [`commit`](crate::fs::FileSystemMut::commit) alone. New contents wait in an unlinked
+    /// file in the folder `temp_dir`.
+    pub fn edit(source: Arc<dyn BlockDevice>, target: Arc<dyn BlockDeviceMut>, temp_dir: &Path) -> Result<BtrfsEditor> {
+        BtrfsEditor::open(source, target, temp_dir)
     }
 
     fn open_tree(volume: Volume, id: u64) -> Result<Self> {

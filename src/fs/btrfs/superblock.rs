@@ -89,6 +89,7 @@ pub(super) struct Superblock {
     pub sectorsize: u32,
     pub nodesize: u32,
     pub chunk_root_generation: u64,
+    pub compat_ro_flags: u64,
     pub incompat_flags: u64,
     pub csum_type: ChecksumType,
     pub root_level: u8,
@@ -96,10 +97,14 @@ pub(super) struct Superblock {
     pub dev_item: DevItem,
     /// Without the zeroes behind it.
     pub label: Vec<u8>,
+    pub cache_generation: u64,
+    pub uuid_tree_generation: u64,
     /// The UUID in tree blocks; the same as `fsid` unless [`incompat::METADATA_UUID`] is set.
     pub metadata_uuid: [u8; 16],
     /// Keys and chunk items of the system chunks, one after another.
     pub sys_chunk_array: Vec<u8>,
+    /// All of it, as it was read.
+    pub bytes: Vec<u8>,
 }
 
 /// The device that a superblock is on (`struct btrfs_dev_item`).
@@ -107,12 +112,13 @@ pub(super) struct Superblock {
 pub(super) struct DevItem {
     pub devid: u64,
     pub total_bytes: u64,
+    pub uuid: [u8; 16],
 }
 
 impl DevItem {
     fn parse(bytes: &[u8]) -> Result<Self> {
         let fields = Fields::new("btrfs device item", bytes);
-        Ok(Self { devid: fields.le64(0)?, total_bytes: fields.le64(8)? })
+        Ok(Self { devid: fields.le64(0)?, total_bytes: fields.le64(8)?, uuid: fields.array(66)? })
     }
 }
 
@@ -152,14 +158,18 @@ impl Superblock {
             sectorsize: fields.le32(0x90)?,
             nodesize: fields.le32(0x94)?,
             chunk_root_generation: fields.le64(0xa4)?,
+            compat_ro_flags: fields.le64(0xb4)?,
             incompat_flags: fields.le64(0xbc)?,
             csum_type,
             root_level: fields.u8(0xc6)?,
             chunk_root_level: fields.u8(0xc7)?,
             dev_item: DevItem::parse(fields.slice(0xc9, DEV_ITEM_LEN)?)?,
             label: label[..label_len].to_vec(),
+            cache_generation: fields.le64(0x22b)?,
+            uuid_tree_generation: fields.le64(0x233)?,
             metadata_uuid: fields.array(0x23b)?,
             sys_chunk_array: fields.slice(0x32b, array_len)?.to_vec(),
+            bytes: fields.slice(0, SUPER_LEN)?.to_vec(),
         };
         superblock.check_sizes()?;
         Ok(superblock)
@@ -206,6 +216,11 @@ impl Superblock {
             .with_hint("mount it read-write on Linux once and unmount it"));
         }
         Ok(())
+    }
+
+    /// The device item as it was read.
+    pub(super) fn dev_item_bytes(&self) -> Result<&[u8]> {
+        Fields::new("btrfs superblock", &self.bytes).slice(0xc9, DEV_ITEM_LEN)
     }
 
     /// Whether all of these incompatible features are set.

@@ -1,0 +1,303 @@
+//! The [`FileSystemMut`] of an edited filesystem: changes to the tree in memory.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use super::super::extent::{Compression, INLINE_HEADER_LEN};
+use super::super::inode::{Inode, flag};
+use super::super::node::{HEADER_LEN, ITEM_LEN};
+use super::BtrfsEditor;
+use super::model::{Content, Directory, FIRST_INDEX, Node, Span, SpanBody};
+use super::store::How;
+use crate::bytes::{to_u64, to_usize};
+use crate::error::{Error, Result, ResultExt};
+use crate::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
+
+/// The attribute that says how new files and directories below are compressed.
+const COMPRESSION: &[u8] = b"btrfs.compression";
+/// Largest major and minor number (12 and 20 bits of the kernel's device number).
+const DEVICE_MAX: (u32, u32) = (0xfff, 0xf_ffff);
+/// Longest target of a symlink, with its end counted (`PATH_MAX`).
+const TARGET_MAX: usize = 4096;
+
+impl BtrfsEditor {
+    /// Bytes of data that one item may have.
+    pub(super) fn item_max(&self) -> Result<usize> {
+        Ok(to_usize(self.store.volume.superblock.nodesize.into())? - HEADER_LEN - ITEM_LEN)
+    }
+
+    /// Marks the filesystem changed and returns the transaction in which it was.
+    fn touch(&mut self) -> u64 {
+        self.changed = true;
+        self.generation()
+    }
+
+    /// Adds a new entry; compression is inherited from the directory as Linux does.
+    fn create(&mut self, path: &FsPath, file_type: FileType, attributes: &Attributes, content: Content) -> Result<u64> {
+        let (parent, name) = self.tree.parent(path)?;
+        if self.tree.children(parent)?.contains_key(name) {
+            return Err(Error::invalid("exists already"));
+        }
+        if attributes.mode > 0o7777 {
+            return Err(Error::invalid(format!("mode {:o}: must be 0 to 7777", attributes.mode)));
+        }
+        let generation = self.touch();
+        let directory = self.tree.node(parent)?;
+        let mut inode = Inode {
+            generation,
+            transid: generation,
+            size: 0,
+            nbytes: 0,
+            nlink: 1,
+            uid: attributes.uid,
+            gid: attributes.gid,
+            mode: file_type.mode_bits() | attributes.mode,
+            rdev: 0,
+            flags: directory.inode.flags & (flag::COMPRESS | flag::NOCOMPRESS | flag::NODATACOW),
+            sequence: 0,
+            atime: attributes.mtime,
+            ctime: attributes.mtime,
+            mtime: attributes.mtime,
+            otime: attributes.mtime,
+        };
+        if inode.flags & flag::NODATACOW != 0 && file_type == FileType::File {
+            inode.flags |= flag::NODATASUM;
+        }
+        let mut xattrs = BTreeMap::new();
+        if let Some(value) = directory.xattrs.get(COMPRESSION)
+            && matches!(file_type, FileType::File | FileType::Directory)
+        {
+            inode.flags = compression_flags(inode.flags, Some(value));
+            xattrs.insert(COMPRESSION.to_vec(), value.clone());
+        }
+        let number = self.tree.insert(Node { inode, names: BTreeMap::new(), xattrs, content })?;
+        self.tree.link(parent, name, number, generation)?;
+        Ok(number)
+    }
+
+    /// How the content of an inode with these flags is stored.
+    fn how(&self, flags: u64) -> Result<How> {
+        let checksums = flags & flag::NODATASUM == 0;
+        let compress = checksums && flags & flag::COMPRESS != 0 && flags & flag::NOCOMPRESS == 0;
+        let inline_max = self.item_max()? - INLINE_HEADER_LEN;
+        Ok(How { compress, checksums, generation: self.generation(), inline_max })
+    }
+
+    fn set_content(&mut self, number: u64, size: u64, content: &mut dyn Read) -> Result<()> {
+        if i64::try_from(size).is_err() {
+            return Err(Error::invalid(format!("a file of {size} bytes")));
+        }
+        let how = self.how(self.tree.node(number)?.inode.flags)?;
+        let spans = self.store.add(content, size, how)?;
+        let node = self.tree.node_mut(number)?;
+        node.inode.size = size;
+        node.inode.flags &= !flag::PREALLOC;
+        node.content = Content::Extents(spans);
+        Ok(())
+    }
+
+    fn replace(&mut self, number: u64, attributes: &Attributes) -> Result<()> {
+        let transid = self.touch();
+        let inode = &mut self.tree.node_mut(number)?.inode;
+        if inode.file_type()? != FileType::File {
+            return Err(Error::invalid("exists already and is not a regular file"));
+        }
+        inode.mode = FileType::File.mode_bits() | (attributes.mode & 0o7777);
+        (inode.uid, inode.gid) = (attributes.uid, attributes.gid);
+        (inode.atime, inode.ctime, inode.mtime) = (attributes.mtime, attributes.mtime, attributes.mtime);
+        inode.transid = transid;
+        Ok(())
+    }
+
+    fn rename_entry(&mut self, from: &FsPath, to: &FsPath) -> Result<()> {
+        let (old_parent, old_name) = self.tree.parent(from)?;
+        let number = self.tree.find(from)?;
+        let (new_parent, new_name) = self.tree.parent(to).at(|| to.to_string())?;
+        if to.starts_with(from) && to != from {
+            return Err(Error::invalid(format!("cannot be moved into itself ({to})")));
+        }
+        if let Some(existing) = self.tree.children(new_parent)?.get(new_name).copied() {
+            // Two names of one file: nothing to do, as rename(2) has it.
+            if existing.inode == number {
+                return Ok(());
+            }
+            if existing.file_type == FileType::Directory {
+                return Err(Error::invalid("exists already and is a directory").at(to.to_string()));
+            }
+            self.tree.unlink(new_parent, new_name)?;
+        }
+        let transid = self.touch();
+        self.tree.detach(old_parent, old_name)?;
+        self.tree.link(new_parent, new_name, number, transid)?;
+        self.tree.node_mut(number)?.inode.transid = transid;
+        Ok(())
+    }
+
+    fn change(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
+        let number = self.tree.find(path)?;
+        if change.mode.is_some_and(|mode| mode > 0o7777) {
+            return Err(Error::invalid(format!("mode {:o}: must be 0 to 7777", change.mode.unwrap_or_default())));
+        }
+        let transid = self.touch();
+        let inode = &mut self.tree.node_mut(number)?.inode;
+        if let Some(mode) = change.mode {
+            inode.mode = (inode.mode & !0o7777) | mode;
+        }
+        inode.uid = change.uid.unwrap_or(inode.uid);
+        inode.gid = change.gid.unwrap_or(inode.gid);
+        inode.mtime = change.mtime.unwrap_or(inode.mtime);
+        inode.transid = transid;
+        Ok(())
+    }
+
+    fn change_xattr(&mut self, path: &FsPath, name: &[u8], value: Option<&[u8]>) -> Result<()> {
+        let number = self.tree.find(path)?;
+        let room = self.item_max()?;
+        if let Some(value) = value {
+            let used = super::super::dir::DIR_ITEM_LEN + name.len() + value.len();
+            if name.is_empty() || name.len() > 255 || name.contains(&0) || used > room {
+                return Err(Error::invalid(format!(
+                    "attribute '{}' with {} bytes: names have 1 to 255 bytes, and all of it at most {room}",
+                    name.escape_ascii(),
+                    value.len()
+                )));
+            }
+        }
+        let transid = self.touch();
+        let node = self.tree.node_mut(number)?;
+        if name == COMPRESSION {
+            node.inode.flags = compression_flags(node.inode.flags, value);
+        }
+        let old = match value {
+            Some(value) => node.xattrs.insert(name.to_vec(), value.to_vec()),
+            None => node.xattrs.remove(name),
+        };
+        if value.is_none() && old.is_none() {
+            return Err(Error::not_found(format!("no attribute '{}'", name.escape_ascii())));
+        }
+        node.inode.transid = transid;
+        Ok(())
+    }
+
+    fn remove_entry(&mut self, path: &FsPath) -> Result<()> {
+        let (parent, name) = self.tree.parent(path)?;
+        let number = self.tree.find(path)?;
+        if let Content::Directory(directory) = &self.tree.node(number)?.content
+            && !directory.children.is_empty()
+        {
+            return Err(Error::invalid("the directory is not empty"));
+        }
+        self.touch();
+        self.tree.unlink(parent, name).map(drop)
+    }
+}
+
+/// The flags of an inode whose compression property has this value.
+fn compression_flags(flags: u64, value: Option<&[u8]>) -> u64 {
+    let flags = flags & !(flag::COMPRESS | flag::NOCOMPRESS);
+    match value {
+        None | Some(b"") => flags,
+        Some(b"no" | b"none") => flags | flag::NOCOMPRESS,
+        Some(_) => flags | flag::COMPRESS,
+    }
+}
+
+impl FileSystemMut for BtrfsEditor {
+    fn as_read(&self) -> &dyn FileSystem {
+        self
+    }
+
+    fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {
+        let content = Content::Directory(Directory { children: BTreeMap::new(), next_index: FIRST_INDEX });
+        self.create(path, FileType::Directory, attributes, content).map(drop).at(|| path.to_string())
+    }
+
+    /// An existing file keeps its hard links, extended attributes and time of birth.
+    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()> {
+        let number = match self.tree.find(path) {
+            Ok(number) => self.replace(number, attributes).map(|()| number),
+            Err(_) => self.create(path, FileType::File, attributes, Content::Extents(Vec::new())),
+        };
+        number.and_then(|number| self.set_content(number, size, content)).at(|| path.to_string())
+    }
+
+    /// Links have mode 0777 whatever `attributes` say, as on Linux.
+    fn symlink(&mut self, path: &FsPath, target: &[u8], attributes: &Attributes) -> Result<()> {
+        let room = (self.item_max()? - INLINE_HEADER_LEN).min(TARGET_MAX - 1);
+        if target.is_empty() || target.len() > room || target.contains(&0) {
+            return Err(Error::invalid(format!(
+                "a target of {} bytes: must be 1 to {room}, without NUL",
+                target.len()
+            ))
+            .at(path.to_string()));
+        }
+        let body = SpanBody::Inline { generation: self.touch(), compression: Compression::None, data: target.to_vec() };
+        let span = Span { offset: 0, len: to_u64(target.len()), body };
+        let attributes = Attributes { mode: 0o777, ..attributes.clone() };
+        let number =
+            self.create(path, FileType::Symlink, &attributes, Content::Extents(vec![span])).at(|| path.to_string())?;
+        self.tree.node_mut(number)?.inode.size = to_u64(target.len());
+        Ok(())
+    }
+
+    fn hard_link(&mut self, existing: &FsPath, path: &FsPath) -> Result<()> {
+        let link = |editor: &mut Self| {
+            let number = editor.tree.find(existing)?;
+            if editor.tree.node(number)?.inode.file_type()? == FileType::Directory {
+                return Err(Error::invalid("a directory cannot have a second name"));
+            }
+            let (parent, name) = editor.tree.parent(path).at(|| path.to_string())?;
+            if editor.tree.children(parent)?.contains_key(name) {
+                return Err(Error::invalid("exists already").at(path.to_string()));
+            }
+            let transid = editor.touch();
+            editor.tree.link(parent, name, number, transid)?;
+            editor.tree.node_mut(number)?.inode.transid = transid;
+            Ok(())
+        };
+        link(self).at(|| existing.to_string())
+    }
+
+    fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()> {
+        let possible = match file_type {
+            FileType::CharDevice | FileType::BlockDevice => device.0 <= DEVICE_MAX.0 && device.1 <= DEVICE_MAX.1,
+            FileType::Fifo | FileType::Socket => device == (0, 0),
+            _ => false,
+        };
+        if !possible {
+            return Err(Error::invalid(format!(
+                "no {file_type:?} with the device number {}:{} can be made",
+                device.0, device.1
+            ))
+            .at(path.to_string()));
+        }
+        let number = self.create(path, file_type, attributes, Content::None).at(|| path.to_string())?;
+        self.tree.node_mut(number)?.inode.rdev = u64::from(device.0) << 20 | u64::from(device.1);
+        Ok(())
+    }
+
+    fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
+        self.change(path, change).at(|| path.to_string())
+    }
+
+    /// Setting `btrfs.compression` also decides how content written from now on is stored.
+    fn set_xattr(&mut self, path: &FsPath, name: &[u8], value: &[u8]) -> Result<()> {
+        self.change_xattr(path, name, Some(value)).at(|| path.to_string())
+    }
+
+    fn remove_xattr(&mut self, path: &FsPath, name: &[u8]) -> Result<()> {
+        self.change_xattr(path, name, None).at(|| path.to_string())
+    }
+
+    fn rename(&mut self, from: &FsPath, to: &FsPath) -> Result<()> {
+        self.rename_entry(from, to).at(|| from.to_string())
+    }
+
+    fn remove(&mut self, path: &FsPath) -> Result<()> {
+        self.remove_entry(path).at(|| path.to_string())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.write()
+    }
+}
