@@ -71,11 +71,10 @@ fn features_beyond_reach_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a.img");
     let sets = [
-        ("inline_data", false, "inline_data"),
+        ("mmp", false, "mmp"),
         ("quota", true, "quota"),
-        ("bigalloc", false, "bigalloc"),
+        ("bigalloc", true, "bigalloc"),
         ("encrypt", false, "encrypt"),
-        ("^extent,^64bit", false, "ext2 or ext3"),
     ];
     for (features, readable, words) in sets {
         mke2fs(&file, 16, features, None, &[]);

@@ -1,40 +1,50 @@
-//! ext4, as Flatcar's ROOT partition has it: read by the code here, edited in place.
+//! ext2, ext3 and ext4, as Flatcar's ROOT partition has them, read and edited offline.
 //!
 //! ```text
-//!   Ext4 ── path → inode ── superblock.rs, group.rs, inode.rs, extent.rs, dir.rs, xattr.rs   (checked, never writes)
-//!     └──── edit.rs ── engine.rs (rust-fs-ext4) ── device.rs ── the partition's overlay
+//!   Ext4 ── paths ── read.rs ─── superblock.rs, group.rs, inode.rs, map.rs (extent.rs, blockmap.rs), dir.rs, xattr.rs
+//!     ├──── edit/ ──── directory.rs, htree.rs, space.rs (bitmap.rs), extent_write.rs
+//!     ├──── journal/, orphan.rs    what a running system left undone, before the first edit
+//!     └──── grow.rs
 //! ```
 //!
-//! Edits bypass the journal: atomicity is that of the whole image, which appears only when finished. The journal must
-//! be empty when a filesystem is opened for editing and keeps every byte it was released with; a filesystem that was
-//! in use when it was copied is refused (`state.rs`).
+//! Edits bypass the journal: atomicity is that of the whole image, which appears only when finished. A journal that is
+//! empty keeps every byte.
 //!
 //! Layout after the kernel's documentation, `Documentation/filesystems/ext4/`.
 
+mod bitmap;
+mod blockmap;
 mod checksum;
-mod device;
 mod dir;
+mod directory;
+mod dirhash;
 mod edit;
-mod engine;
 mod extent;
+mod extent_write;
 mod features;
 mod group;
+mod htree;
+mod inline;
 mod inode;
+mod layout;
+mod map;
 mod names;
 mod read;
+mod space;
 mod state;
+mod store;
 mod superblock;
 mod xattr;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::Arc;
 
 use crate::block::{BlockDevice, BlockDeviceMut};
-use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
 
-use engine::Editor;
+use edit::Editor;
+use space::Space;
+use store::Store;
 use superblock::Superblock;
 
 /// Whether `device` holds an ext2, ext3 or ext4 superblock. Nothing else is checked.
@@ -55,12 +65,12 @@ pub fn probe(device: &dyn BlockDevice) -> bool {
 ///   times are replaced and extended attributes go.
 /// - Symlinks have mode 0777 whatever is asked for, as on Linux.
 /// - `system.posix_acl_access` and `…_default` are bytes as ext4 stores them, which differ from `getxattr`'s.
-/// - Extended attributes can be changed only where the path is valid UTF-8.
+/// - Blocks of zeroes in content become holes.
 /// - Free space leaves out the blocks reserved for root (5 % as released), so that the running system keeps them.
 pub struct Ext4<D> {
-    device: Arc<D>,
+    store: Store<D>,
     superblock: Superblock,
-    inode_tables: group::InodeTables,
+    space: Space,
     names: RefCell<names::Names>,
     /// Present where it was opened for editing.
     editor: Option<Editor>,
@@ -76,15 +86,22 @@ impl<D: BlockDevice> Ext4<D> {
     fn open_checked(device: D, check: impl FnOnce(&Superblock) -> Result<()>) -> Result<Self> {
         let superblock = Superblock::read(&device)?;
         check(&superblock)?;
-        let inode_tables = group::read_inode_tables(&device, &superblock)?;
-        let fs = Self { device: Arc::new(device), superblock, inode_tables, names: RefCell::default(), editor: None };
+        let space = Space::new(group::read_all(&device, &superblock)?);
+        let store = Store::new(device, superblock.block_size);
+        let fs = Self { store, superblock, space, names: RefCell::default(), editor: None };
         let root = fs.inode(inode::ROOT_INO)?;
         superblock::ensure(root.file_type == super::FileType::Directory, || "the root is not a directory".to_owned())?;
         Ok(fs)
     }
+
+    /// Free blocks that an edit may use: neither reserved for the running system nor set aside for directories.
+    fn usable_blocks(&self) -> u64 {
+        let kept = self.superblock.free.reserved_blocks + self.editor.as_ref().map_or(0, Editor::pending);
+        self.space.free_blocks().saturating_sub(kept)
+    }
 }
 
-impl<D: BlockDeviceMut + 'static> Ext4<D> {
+impl<D: BlockDeviceMut> Ext4<D> {
     /// Opens a filesystem for editing. Nothing is written before the first edit.
     ///
     /// A filesystem that was in use when it was copied (journal not empty, not marked clean, deleted files still
@@ -92,39 +109,32 @@ impl<D: BlockDeviceMut + 'static> Ext4<D> {
     pub fn open(device: D) -> Result<Self> {
         let mut fs = Self::open_checked(device, state::check_editable)?;
         features::check_writable(fs.superblock.feature_ro_compat)?;
-        let journal = fs.journal_extents().at(|| "journal")?;
-        fs.editor = Some(Editor::new(&fs.superblock, journal));
+        fs.check_journal().at(|| "journal")?;
+        fs.space.protect(&fs.superblock)?;
+        fs.editor = Some(Editor::default());
         Ok(fs)
     }
 
-    /// Where the journal lies on the device, after a check that it is empty: (first byte, bytes).
-    fn journal_extents(&self) -> Result<Vec<(u64, u64)>> {
+    /// Checks that the journal is empty.
+    fn check_journal(&self) -> Result<()> {
         if self.superblock.feature_compat & features::COMPAT_HAS_JOURNAL == 0 {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let inode = self.inode(self.superblock.journal_inum)?;
-        let extents = self.extent_tree(&inode)?;
+        let extents = self.mapping(&inode)?.extents;
         let mut head = vec![0; state::JOURNAL_HEAD];
         if inode.size < crate::bytes::to_u64(head.len()) {
             return Err(Error::corrupt(format!("the journal has only {} bytes", inode.size)));
         }
-        let block_size = self.superblock.block_size;
-        extent::read_at(&self.device, block_size, &extents, 0, &mut head)?;
-        state::check_journal(&head)?;
-        let size = u64::from(block_size);
-        Ok(extents.iter().map(|extent| (extent.physical * size, extent.len * size)).collect())
+        extent::read_at(&self.store, self.superblock.block_size, &extents, 0, &mut head)?;
+        state::check_journal(&head)
     }
 }
 
 impl<D> fmt::Debug for Ext4<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ext4").field("superblock", &self.superblock).finish_non_exhaustive()
-    }
-}
-
-impl<D: BlockDevice> Ext4<D> {
-    /// Bytes of a block as an index.
-    fn block_bytes(&self) -> Result<usize> {
-        to_usize(u64::from(self.superblock.block_size))
+        let Superblock { blocks_count, block_size, .. } = self.superblock;
+        let mut shown = f.debug_struct("Ext4");
+        shown.field("blocks_count", &blocks_count).field("block_size", &block_size).finish_non_exhaustive()
     }
 }
