@@ -8,4 +8,5 @@ mod model;
 mod random;
 mod recipe;
 mod refused;
+mod seal;
 mod support;

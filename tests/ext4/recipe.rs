@@ -1,5 +1,6 @@
 //! Every operation on every feature set.
 
+use std::io::Read;
 use std::path::Path;
 
 use flatbake::ErrorKind;
@@ -201,6 +202,33 @@ fn directories_of_500_and_3000_files() {
 }
 
 #[test]
+fn smaller_blocks_and_inodes() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = file_in(&folder, "a.img");
+    for (block, inode) in [("1024", "256"), ("2048", "512"), ("4096", "128")] {
+        mke2fs(&image, 24, "", None, &["-b", block, "-I", inode, "-q"]);
+        let mut fs = edit(&image);
+        let mut model = Model::of(&fs);
+        let stamp = Timestamp { secs: -7, nanos: 0 };
+        let attributes = flatbake::fs::Attributes { mode: 0o640, uid: 1 << 20, gid: 3, mtime: stamp };
+        for number in 0..60 {
+            let at = path(&format!("/some-name-that-fills-the-directory-{number}"));
+            let content = vec![1; 3000 * number];
+            fs.write_file(&at, &attributes, content.len() as u64, &mut &content[..]).unwrap();
+            model.add(&at, Body::File(content), &attributes);
+            fs.set_xattr(&at, b"user.block", &[3; 300]).unwrap();
+            model.node(&at).xattrs.insert(b"user.block".to_vec(), vec![3; 300]);
+        }
+        fs.commit().unwrap();
+        assert_clean(&image);
+        model.compare(&fs);
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused_before_writing() {
     if !have_judges() {
         return;
@@ -310,5 +338,3 @@ fn requests_that_make_no_sense_change_nothing() {
     let mut fs = Ext4::open_read_only(ImageFile::open(&image)).unwrap();
     assert_eq!(fs.remove(&file).unwrap_err().kind(), InvalidInput);
 }
-
-use std::io::Read;

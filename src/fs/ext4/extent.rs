@@ -91,7 +91,7 @@ impl<'a> TreeReader<'a> {
         let entries = usize::from(f.le16(2)?);
         let max = usize::from(f.le16(4)?);
         ensure(f.le16(0)? == MAGIC && f.le16(6)? == depth, || format!("inode {ino} has a damaged extent node"))?;
-        ensure(entries <= max && max <= bytes.len() / ENTRY - 1 && (depth == 0 || entries > 0), || {
+        ensure(entries <= max && max < bytes.len() / ENTRY && (depth == 0 || entries > 0), || {
             format!("an extent node of inode {ino} has {entries} entries of {max}")
         })?;
         let mut next = from;
@@ -194,4 +194,31 @@ pub(super) fn read_at(
         done += part.len();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::MemoryDevice;
+
+    #[test]
+    fn holes_and_unwritten_extents_read_as_zeroes() {
+        let device = MemoryDevice::new((0..6 * 1024).map(|at: u32| at.to_be_bytes()[2] | 1).collect());
+        let extents = [
+            Extent { logical: 1, len: 1, physical: 4, written: true },
+            Extent { logical: 2, len: 1, physical: 3, written: false },
+            Extent { logical: 4, len: 1, physical: 2, written: true },
+        ];
+        let mut whole = vec![9; 6 * 1024];
+        read_at(&device, 1024, &extents, 0, &mut whole).unwrap();
+        let kinds: Vec<u8> = whole.chunks(256).map(|chunk| chunk[0]).collect();
+        let z = 0;
+        assert_eq!(kinds, [z, z, z, z, 17, 17, 19, 19, z, z, z, z, z, z, z, z, 9, 9, 11, 11, z, z, z, z]);
+        for offset in 0..whole.len() {
+            let len = (whole.len() - offset).min(1500);
+            let mut part = vec![9; len];
+            read_at(&device, 1024, &extents, to_u64(offset), &mut part).unwrap();
+            assert!(part == whole[offset..offset + len], "from {offset}");
+        }
+    }
 }
