@@ -121,3 +121,9 @@ pub fn index_directories(image: &Path) {
     let output = at_a_fixed_time(judge("e2fsck").unwrap()).args(["-fyD"]).arg(image).output().unwrap();
     assert!(output.status.code().is_some_and(|code| code <= 1), "{}", String::from_utf8_lossy(&output.stdout));
 }
+
+/// Has e2fsck replay the journal and repair what else there is.
+pub fn replayed(image: &Path) {
+    let output = at_a_fixed_time(judge("e2fsck").unwrap()).args(["-fy"]).arg(image).output().unwrap();
+    assert!(output.status.code().is_some_and(|code| code <= 1), "{}", String::from_utf8_lossy(&output.stdout));
+}

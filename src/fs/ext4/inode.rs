@@ -39,6 +39,8 @@ pub(super) const I_BLOCK_SIZE: usize = 60;
 const I_BLOCK: usize = 0x28;
 /// Offset of `i_flags`.
 const I_FLAGS: usize = 0x20;
+/// Offset of `i_dtime`, which links inodes of the orphan list.
+pub(super) const I_DTIME: usize = 0x14;
 /// `i_extra_isize` of Linux since 2010: up to `i_projid`.
 const EXTRA_SIZE: usize = 32;
 /// Least `i_extra_isize` of new inodes: up to `i_crtime_extra`.

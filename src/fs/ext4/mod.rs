@@ -26,9 +26,11 @@ mod group;
 mod htree;
 mod inline;
 mod inode;
+mod journal;
 mod layout;
 mod map;
 mod names;
+mod orphan;
 mod read;
 mod space;
 mod state;
@@ -42,7 +44,10 @@ use std::fmt;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::error::{Error, Result, ResultExt};
 
+pub use state::Recovery;
+
 use edit::Editor;
+use journal::{Copies, Emptied, Journal};
 use space::Space;
 use store::Store;
 use superblock::Superblock;
@@ -77,57 +82,115 @@ pub struct Ext4<D> {
 }
 
 impl<D: BlockDevice> Ext4<D> {
-    /// Opens a filesystem for reading; the device is never written. One whose journal needs to be replayed is
-    /// [`Unsupported`](crate::ErrorKind::Unsupported), for what can be read without it is out of date.
+    /// Opens a filesystem for reading; the device is never written. One whose journal needs to be replayed is read as
+    /// if it had been; deleted files that were still open stay where they are.
     pub fn open_read_only(device: D) -> Result<Self> {
-        Self::open_checked(device, state::check_readable)
+        let mut fs = Self::load(Store::new(device, 0))?;
+        if let Some((copies, _)) = fs.log()? {
+            fs.store.redirect(copies);
+            fs = Self::load(fs.store)?;
+        }
+        Ok(fs)
     }
 
-    fn open_checked(device: D, check: impl FnOnce(&Superblock) -> Result<()>) -> Result<Self> {
-        let superblock = Superblock::read(&device)?;
-        check(&superblock)?;
-        let space = Space::new(group::read_all(&device, &superblock)?);
-        let store = Store::new(device, superblock.block_size);
+    /// Reads superblock and descriptors.
+    fn load(mut store: Store<D>) -> Result<Self> {
+        let superblock = Superblock::read(&store)?;
+        store.set_block_size(superblock.block_size);
+        let space = Space::new(group::read_all(&store, &superblock)?);
         let fs = Self { store, superblock, space, names: RefCell::default(), editor: None };
         let root = fs.inode(inode::ROOT_INO)?;
         superblock::ensure(root.file_type == super::FileType::Directory, || "the root is not a directory".to_owned())?;
         Ok(fs)
     }
 
+    /// What the journal holds, where it needs to be replayed.
+    fn log(&self) -> Result<Option<(Copies, Emptied)>> {
+        if !state::needs_replay(&self.superblock) {
+            return Ok(None);
+        }
+        let extents = self.journal_extents()?;
+        let journal = Journal::open(&self.store, &self.superblock, &extents).at(|| "journal")?;
+        journal.replay().at(|| "journal").map(Some)
+    }
+
+    /// Where the journal lies; nowhere without one.
+    fn journal_extents(&self) -> Result<Vec<extent::Extent>> {
+        if !self.superblock.has_compat(features::COMPAT_HAS_JOURNAL) {
+            return Ok(Vec::new());
+        }
+        if self.superblock.journal_inum == 0 {
+            return Err(Error::unsupported("its journal is on another device"));
+        }
+        let inode = self.inode(self.superblock.journal_inum).at(|| "journal")?;
+        Ok(self.mapping(&inode).at(|| "journal")?.extents)
+    }
+
     /// Free blocks that an edit may use: neither reserved for the running system nor set aside for directories.
     fn usable_blocks(&self) -> u64 {
-        let kept = self.superblock.free.reserved_blocks + self.editor.as_ref().map_or(0, Editor::pending);
-        self.space.free_blocks().saturating_sub(kept)
+        let (free, pending) = match &self.editor {
+            Some(editor) => (self.space.free_blocks(), editor.pending()),
+            None => (self.superblock.free.blocks, 0),
+        };
+        free.saturating_sub(self.superblock.free.reserved_blocks + pending)
     }
 }
 
 impl<D: BlockDeviceMut> Ext4<D> {
-    /// Opens a filesystem for editing. Nothing is written before the first edit.
+    /// Opens a filesystem for editing. Nothing is written before the first edit, unless the filesystem was in use when
+    /// it was copied: then its journal is replayed and what was left undone is finished, as mounting it would.
     ///
-    /// A filesystem that was in use when it was copied (journal not empty, not marked clean, deleted files still
-    /// open) or has features that edits would not keep up is [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// One that has features that edits would not keep up, is not marked clean or holds errors is
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
     pub fn open(device: D) -> Result<Self> {
-        let mut fs = Self::open_checked(device, state::check_editable)?;
+        Self::open_with(device, Recovery::Replay)
+    }
+
+    /// The same, with a choice of what to do where it was in use.
+    pub fn open_with(device: D, recovery: Recovery) -> Result<Self> {
+        let mut fs = Self::load(Store::new(device, 0))?;
+        if recovery == Recovery::Refuse {
+            state::check_unused(&fs.superblock)?;
+        }
+        state::check_editable(&fs.superblock)?;
         features::check_writable(fs.superblock.feature_ro_compat)?;
-        fs.check_journal().at(|| "journal")?;
+        if let Some((copies, emptied)) = fs.log()? {
+            journal::apply(&fs.store, &fs.superblock, &copies, &emptied)?;
+            fs = Self::load(fs.store)?;
+            // What was replayed can have brought these.
+            state::check_editable(&fs.superblock)?;
+            features::check_writable(fs.superblock.feature_ro_compat)?;
+        } else {
+            fs.check_counts()?;
+        }
+        fs.check_journal()?;
         fs.space.protect(&fs.superblock)?;
         fs.editor = Some(Editor::default());
+        if state::needs_replay(&fs.superblock) || state::has_orphans(&fs.superblock) {
+            fs.finish_orphans()?;
+        }
         Ok(fs)
+    }
+
+    /// Checks that the superblock's counts are those of the groups, as they are once unmounted.
+    fn check_counts(&self) -> Result<()> {
+        let (said, found) = (self.superblock.free, (self.space.free_blocks(), self.space.free_inodes()));
+        superblock::ensure((said.blocks, said.inodes) == found, || {
+            format!(
+                "the superblock says that {} blocks and {} inodes are free, the groups say {} and {}",
+                said.blocks, said.inodes, found.0, found.1
+            )
+        })
     }
 
     /// Checks that the journal is empty.
     fn check_journal(&self) -> Result<()> {
-        if self.superblock.feature_compat & features::COMPAT_HAS_JOURNAL == 0 {
+        let extents = self.journal_extents()?;
+        if extents.is_empty() && !self.superblock.has_compat(features::COMPAT_HAS_JOURNAL) {
             return Ok(());
         }
-        let inode = self.inode(self.superblock.journal_inum)?;
-        let extents = self.mapping(&inode)?.extents;
-        let mut head = vec![0; state::JOURNAL_HEAD];
-        if inode.size < crate::bytes::to_u64(head.len()) {
-            return Err(Error::corrupt(format!("the journal has only {} bytes", inode.size)));
-        }
-        extent::read_at(&self.store, self.superblock.block_size, &extents, 0, &mut head)?;
-        state::check_journal(&head)
+        let journal = Journal::open(&self.store, &self.superblock, &extents).at(|| "journal")?;
+        state::check_journal(journal.position())
     }
 }
 

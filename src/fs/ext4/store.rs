@@ -30,9 +30,14 @@ pub(super) struct Store<D> {
 }
 
 impl<D: BlockDevice> Store<D> {
-    /// The device as it is.
+    /// The device as it is, with blocks of so many bytes.
     pub(super) fn new(device: D, block_size: u32) -> Self {
         Self { device, block_size: u64::from(block_size), copies: BTreeMap::new() }
+    }
+
+    /// Sets the size of a block, once it is known.
+    pub(super) fn set_block_size(&mut self, block_size: u32) {
+        self.block_size = u64::from(block_size);
     }
 
     /// Reads these blocks elsewhere from now on.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 const TABLE_CHUNK: usize = 1 << 20;
 
 impl<D: BlockDeviceMut> Ext4<D> {
-    pub(super) fn write_everything(&mut self) -> Result<()> {
+    pub(in super::super) fn write_everything(&mut self) -> Result<()> {
         let directories = std::mem::take(&mut self.editor()?.directories);
         self.editor()?.pending = 0;
         for (ino, directory) in directories.iter().filter(|(_, directory)| directory.dirty) {

@@ -79,7 +79,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// Writes the tree of `extents` and counts the blocks.
-    pub(super) fn set_mapping(&mut self, ino: u32, raw: &mut [u8], extents: &[Extent]) -> Result<()> {
+    pub(in super::super) fn set_mapping(&mut self, ino: u32, raw: &mut [u8], extents: &[Extent]) -> Result<()> {
         let goal = extents.last().map_or_else(|| self.group_block(ino), |last| last.physical + last.len);
         let seed = Inode::parse_any(ino, raw.to_vec())?.seed(&self.superblock);
         let nodes = map::write(&self.store, &self.superblock, &mut self.space, (raw, seed), extents, goal)?;

@@ -50,6 +50,11 @@ pub(super) struct Editor {
 }
 
 impl Editor {
+    /// Has the superblock written at commit, whatever else changes.
+    pub(super) fn need_superblock(&mut self) {
+        self.superblock_dirty = true;
+    }
+
     /// Blocks set aside for directories.
     pub(super) fn pending(&self) -> u64 {
         self.pending
@@ -79,7 +84,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// Keeps an inode's new bytes until commit.
-    fn stage(&mut self, ino: u32, raw: Vec<u8>) -> Result<()> {
+    pub(super) fn stage(&mut self, ino: u32, raw: Vec<u8>) -> Result<()> {
         if !self.editor()?.inodes.contains_key(&ino) {
             self.space.check_inode_used(&self.store, &self.superblock, ino)?;
         }
