@@ -27,7 +27,7 @@ const FORMATS: &[Format] = &[
         kind: FsKind::Btrfs,
         probe: btrfs::probe,
         open: |device| Ok(Box::new(btrfs::Btrfs::open(device)?)),
-        edit: None,
+        edit: Some(|source, target, temp_dir| Ok(Box::new(btrfs::Btrfs::edit(source, target, temp_dir)?))),
     },
     Format {
         kind: FsKind::Squashfs,

@@ -265,16 +265,21 @@ fn an_error_of_the_device_comes_out_whole() {
     let file = file_in(&folder, "a.img");
     mke2fs(&file, 16, "", None, &[]);
     let image = Arc::new(std::fs::read(&file).unwrap());
+    let mut committed = false;
     for writes in 0..12 {
         let device = Failing(Scratch::new(image.clone()), writes.into());
         let mut fs = Ext4::open(device).unwrap();
-        match fs.create_dir(&path("/d"), &attributes(0o755, 1)) {
-            Err(error) => {
-                assert_eq!(error.kind(), flatbake::ErrorKind::NoSpace);
-                assert!(error.to_string().contains("the overlay is full"), "{error}");
-                assert!(fs.commit().is_err());
-            }
-            Ok(()) => assert!(writes > 4),
+        let outcome = fs
+            .write_file(&path("/f"), &attributes(0o644, 1), 5, &mut &b"12345"[..])
+            .and_then(|()| fs.commit());
+        committed = outcome.is_ok();
+        if let Err(error) = outcome {
+            assert_eq!(error.kind(), flatbake::ErrorKind::NoSpace);
+            assert!(error.to_string().contains("the overlay is full"), "{error}");
+            assert!(fs.commit().is_err());
+        } else {
+            assert!(writes > 4);
         }
     }
+    assert!(committed);
 }

@@ -4,6 +4,7 @@
 
 mod hostile;
 mod images;
+mod journal;
 mod model;
 mod random;
 mod recipe;

@@ -31,3 +31,21 @@ pub(super) fn seal_superblock(bytes: &mut [u8; 1024]) {
 pub(super) fn inode_seed(seed: u32, ino: u32, generation: u32) -> u32 {
     crc32c(crc32c(seed, &ino.to_le_bytes()), &generation.to_le_bytes())
 }
+
+/// `crc` carried on over `data`: CRC-16 with polynomial 0x8005, reflected, as `uninit_bg` descriptors have it.
+pub(super) fn crc16(crc: u16, data: &[u8]) -> u16 {
+    data.iter().fold(crc, |crc, &byte| {
+        (0..8).fold(crc ^ u16::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xA001 } else { crc >> 1 })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_checksums() {
+        assert_eq!(!crc32c(CRC_START, b"123456789"), 0xE306_9283);
+        assert_eq!(crc16(0, b"123456789"), 0xBB3D);
+    }
+}

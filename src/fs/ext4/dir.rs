@@ -16,11 +16,11 @@ use crate::error::Result;
 use crate::fs::FileType;
 
 /// inode, rec_len, name_len and type.
-const RECORD_HEADER: usize = 8;
+pub(super) const RECORD_HEADER: usize = 8;
 /// Length of the tail (`struct ext4_dir_entry_tail`).
-const TAIL: usize = 12;
+pub(super) const TAIL: usize = 12;
 /// `EXT4_FT_DIR_CSUM`: the type that marks a tail.
-const TAIL_TYPE: u8 = 0xDE;
+pub(super) const TAIL_TYPE: u8 = 0xDE;
 
 /// A record in use.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ pub(super) fn for_each<'a>(block: &'a [u8], visit: &mut dyn FnMut(Record<'a>) ->
     let mut at = 0;
     while at < block.len() {
         let rec_len = match f.le16(at + 4)? {
-            // 65,536 does not fit the field; no block here is larger than 4,096.
+            // 65,536 does not fit the field.
             0 | 0xFFFF => block.len(),
             len => usize::from(len),
         };
@@ -65,7 +65,7 @@ pub(super) fn for_each<'a>(block: &'a [u8], visit: &mut dyn FnMut(Record<'a>) ->
 pub(super) fn check(block: &[u8], seed: u32, indexed: bool, logical: u64) -> Result<()> {
     let f = Fields::new("directory block", block);
     let tail = block.len() - TAIL;
-    let whole = f.le32(0)? == 0 && usize::from(f.le16(4)?) == block.len();
+    let whole = f.le32(0)? == 0 && f.le16(4)? == whole_block(block.len());
     let stored_and_computed = if indexed && (logical == 0 || whole) {
         index_checksum(&f, seed, if logical == 0 { 0x20 } else { 8 })?
     } else {
@@ -88,6 +88,24 @@ fn index_checksum(f: &Fields<'_>, seed: u32, at: usize) -> Result<(u32, u32)> {
     let crc = checksum::crc32c(seed, f.slice(0, at + count * 8)?);
     let crc = checksum::crc32c(crc, f.slice(tail, 4)?);
     Ok((f.le32(tail + 4)?, checksum::crc32c(crc, &[0; 4])))
+}
+
+/// `rec_len` of a record that fills a block of `len` bytes.
+pub(super) fn whole_block(len: usize) -> u16 {
+    u16::try_from(len).unwrap_or(u16::MAX)
+}
+
+/// `EXT4_FT_*` of a type.
+pub(super) fn type_code(file_type: FileType) -> u8 {
+    match file_type {
+        FileType::File => 1,
+        FileType::Directory => 2,
+        FileType::CharDevice => 3,
+        FileType::BlockDevice => 4,
+        FileType::Fifo => 5,
+        FileType::Socket => 6,
+        FileType::Symlink => 7,
+    }
 }
 
 /// The type in a record; `None` where it must be looked up in the inode.

@@ -16,15 +16,17 @@ use crate::bytes::{Fields, to_u64, to_usize};
 use crate::error::{Error, Result};
 
 /// `EXT4_EXT_MAGIC`
-const MAGIC: u16 = 0xF30A;
+pub(super) const MAGIC: u16 = 0xF30A;
 /// Header, index and extent are 12 bytes each.
-const ENTRY: usize = 12;
+pub(super) const ENTRY: usize = 12;
 /// `EXT_MAX_DEPTH` of the kernel.
 const DEPTH_MAX: u16 = 5;
 /// `EXT_INIT_MAX_LEN`: greater lengths mean an unwritten extent of that much less.
-const LEN_INIT_MAX: u16 = 32768;
+pub(super) const LEN_INIT_MAX: u16 = 32768;
+/// Blocks of one extent that we write: what both written and unwritten ones can be.
+const LEN_MAX: u64 = 32767;
 /// Extents of one file that are kept in memory (64 MiB); a file of 1 TiB in pieces of 1 MiB has 1,048,576.
-const EXTENTS_MAX: usize = 1 << 21;
+pub(super) const EXTENTS_MAX: usize = 1 << 21;
 
 /// A run of blocks of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,21 @@ pub(super) struct Extent {
     pub written: bool,
 }
 
+/// Appends a run to extents in order, joined with the last where it goes on there.
+pub(super) fn push(extents: &mut Vec<Extent>, run: Extent) {
+    match extents.last_mut() {
+        Some(last)
+            if last.logical + last.len == run.logical
+                && last.physical + last.len == run.physical
+                && last.written == run.written
+                && last.len + run.len <= LEN_MAX =>
+        {
+            last.len += run.len;
+        }
+        _ => extents.push(run),
+    }
+}
+
 /// Reads a whole tree; every extent lies in the filesystem, behind the one before it.
 pub(super) struct TreeReader<'a> {
     device: &'a dyn BlockDevice,
@@ -46,29 +63,25 @@ pub(super) struct TreeReader<'a> {
     inode: &'a Inode,
     extents: Vec<Extent>,
     /// Tree blocks below the root.
-    nodes: u64,
+    nodes: Vec<u64>,
     /// Blocks mapped so far, at most those of the filesystem: else some are claimed twice.
     mapped: u64,
 }
 
 impl<'a> TreeReader<'a> {
-    /// The extents of `inode`, in the file's order, without overlap.
+    /// The extents of `inode`, in the file's order, without overlap, and the blocks of its tree.
     pub(super) fn read(
         device: &'a dyn BlockDevice,
         superblock: &'a Superblock,
         inode: &'a Inode,
-    ) -> Result<Vec<Extent>> {
-        if !inode.has_extents() {
-            return Err(Error::unsupported(format!("inode {} has a block map as in ext2 and ext3", inode.ino))
-                .with_hint("only files stored as extents can be read; copy the file on a running system"));
-        }
-        let mut reader = Self { device, superblock, inode, extents: Vec::new(), nodes: 0, mapped: 0 };
+    ) -> Result<(Vec<Extent>, Vec<u64>)> {
+        let mut reader = Self { device, superblock, inode, extents: Vec::new(), nodes: Vec::new(), mapped: 0 };
         let depth = Fields::new("extent header", inode.block()).le16(6)?;
         ensure(depth <= DEPTH_MAX, || {
             format!("the extent tree of inode {} is {depth} levels deep, more than {DEPTH_MAX}", inode.ino)
         })?;
         reader.node(inode.block(), depth, (0, 1 << 32))?;
-        Ok(reader.extents)
+        Ok((reader.extents, reader.nodes))
     }
 
     /// Reads the node in `bytes`, `depth` levels above the leaves, whose entries lie in logical blocks `from..until`.
@@ -121,8 +134,8 @@ impl<'a> TreeReader<'a> {
 
     fn child(&mut self, block: u64, depth: u16, range: (u64, u64)) -> Result<()> {
         self.check_blocks(block, 1)?;
-        self.nodes += 1;
-        ensure(self.nodes + self.mapped <= self.superblock.blocks_count, || {
+        self.nodes.push(block);
+        ensure(to_u64(self.nodes.len()) + self.mapped <= self.superblock.blocks_count, || {
             format!("inode {} claims more blocks than the filesystem has", self.inode.ino)
         })?;
         let mut bytes = vec![0; to_usize(u64::from(self.superblock.block_size))?];
@@ -139,9 +152,9 @@ impl<'a> TreeReader<'a> {
     }
 
     fn check_blocks(&self, first: u64, len: u64) -> Result<()> {
-        let inside = first > u64::from(self.superblock.first_data_block)
-            && first.checked_add(len).is_some_and(|end| end <= self.superblock.blocks_count);
-        ensure(inside, || format!("blocks {first}+{len} of inode {} lie outside the filesystem", self.inode.ino))
+        ensure(self.superblock.contains(first, len), || {
+            format!("blocks {first}+{len} of inode {} lie outside the filesystem", self.inode.ino)
+        })
     }
 }
 

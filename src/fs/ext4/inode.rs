@@ -11,31 +11,44 @@
 //! seconds on to the year 2446.
 
 use super::checksum;
+use super::features;
 use super::superblock::{Superblock, ensure};
-use crate::bytes::Fields;
+use crate::bytes::{Fields, to_u64};
 use crate::error::{Error, Result};
 use crate::fs::{FileType, Metadata, Timestamp};
 
 /// The root directory.
 pub(super) const ROOT_INO: u32 = 2;
 /// `EXT4_EXTENTS_FL`: `i_block` holds an extent tree.
-const FLAG_EXTENTS: u32 = 0x8_0000;
+pub(super) const FLAG_EXTENTS: u32 = 0x8_0000;
 /// `EXT4_INDEX_FL`: a directory with a hash tree.
-const FLAG_INDEX: u32 = 0x1000;
+pub(super) const FLAG_INDEX: u32 = 0x1000;
 /// `EXT4_HUGE_FILE_FL`: `i_blocks` counts blocks, not sectors.
-const FLAG_HUGE_FILE: u32 = 0x4_0000;
-/// `EXT4_ENCRYPT_FL | EXT4_EA_INODE_FL | EXT4_INLINE_DATA_FL | EXT4_CASEFOLD_FL`: need features that are refused.
-const FLAGS_REFUSED: u32 = 0x800 | 0x20_0000 | 0x1000_0000 | 0x4000_0000;
+pub(super) const FLAG_HUGE_FILE: u32 = 0x4_0000;
+/// `EXT4_INLINE_DATA_FL`: the content lies in `i_block` and an extended attribute.
+pub(super) const FLAG_INLINE_DATA: u32 = 0x1000_0000;
+/// `EXT4_EA_INODE_FL`: holds the value of an extended attribute.
+const FLAG_EA_INODE: u32 = 0x20_0000;
+/// `EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL`: need features that are refused.
+const FLAGS_REFUSED: u32 = 0x800 | 0x4000_0000;
 /// `EXT4_GOOD_OLD_INODE_SIZE`: where the extra fields begin.
 const OLD_SIZE: usize = 128;
 /// Bytes of `i_block`.
 pub(super) const I_BLOCK_SIZE: usize = 60;
 /// Where `i_block` begins.
 const I_BLOCK: usize = 0x28;
+/// Offset of `i_flags`.
+const I_FLAGS: usize = 0x20;
+/// Offset of `i_dtime`, which links inodes of the orphan list.
+pub(super) const I_DTIME: usize = 0x14;
+/// `i_extra_isize` of Linux since 2010: up to `i_projid`.
+const EXTRA_SIZE: usize = 32;
+/// Least `i_extra_isize` of new inodes: up to `i_crtime_extra`.
+const EXTRA_MIN: usize = 28;
 /// `i_checksum_lo` and `i_checksum_hi`.
 const I_CHECKSUM: [usize; 2] = [0x7C, 0x82];
 
-/// An inode as read, its checksum verified.
+/// An inode, its fields checked.
 #[derive(Debug, Clone)]
 pub(super) struct Inode {
     /// Its number.
@@ -57,18 +70,19 @@ pub(super) struct Inode {
 }
 
 impl Inode {
-    /// Checks the inode `ino` in `raw`.
-    pub(super) fn parse(superblock: &Superblock, ino: u32, raw: Vec<u8>) -> Result<Self> {
+    /// Checks the inode `ino` in `raw`, which something names.
+    pub(super) fn parse(ino: u32, raw: Vec<u8>) -> Result<Self> {
+        let inode = Self::parse_any(ino, raw)?;
+        ensure(inode.links != 0, || format!("inode {ino} is named by a directory but deleted"))?;
+        Ok(inode)
+    }
+
+    /// Checks the inode `ino` in `raw`, which may be without a name.
+    pub(super) fn parse_any(ino: u32, raw: Vec<u8>) -> Result<Self> {
         let f = Fields::new("inode", &raw);
         let mode = f.le16(0x0)?;
         let links = f.le16(0x1A)?;
         let generation = f.le32(0x64)?;
-        if superblock.has_checksums() {
-            let stored = checksum_stored(&raw);
-            let computed = checksum_of(superblock.checksum_seed, ino, &raw);
-            ensure(stored == computed, || format!("the checksum of inode {ino} does not match"))?;
-        }
-        ensure(links != 0, || format!("inode {ino} is named by a directory but deleted"))?;
         let file_type = FileType::from_mode(u32::from(mode))
             .ok_or_else(|| Error::corrupt(format!("the mode {mode:#o} of inode {ino} names no type")))?;
         let extra = extra_size(&raw);
@@ -81,10 +95,9 @@ impl Inode {
         }
         let has_high_size = matches!(file_type, FileType::File | FileType::Directory);
         let size_high = if has_high_size { f.le32(0x6C)? } else { 0 };
-        let file_acl = u64::from(f.le32(0x68)?) | u64::from(f.le16(0x76)?) << 32;
         let size = u64::from(f.le32(0x4)?) | u64::from(size_high) << 32;
-        ensure(size >> 44 == 0, || format!("i_size {size} of inode {ino} is more than ext4's largest file"))?;
-        Ok(Self { ino, file_type, size, links, generation, file_acl, flags, mode, raw })
+        ensure(size >> 48 == 0, || format!("i_size {size} of inode {ino} is more than ext4's largest file"))?;
+        Ok(Self { ino, file_type, size, links, generation, file_acl: file_acl(&raw), flags, mode, raw })
     }
 
     /// Whether `i_block` holds an extent tree.
@@ -97,24 +110,42 @@ impl Inode {
         self.flags & FLAG_INDEX != 0
     }
 
+    /// Whether the content lies in the inode itself.
+    pub(super) fn is_inline(&self) -> bool {
+        self.flags & FLAG_INLINE_DATA != 0
+    }
+
+    /// Whether it holds the value of an extended attribute.
+    pub(super) fn is_xattr_value(&self) -> bool {
+        self.flags & FLAG_EA_INODE != 0
+    }
+
+    /// Whether blocks hold its content: not a device, a short symlink or inline data.
+    pub(super) fn has_blocks(&self) -> bool {
+        let kept = match self.file_type {
+            FileType::File | FileType::Directory => true,
+            FileType::Symlink => self.has_extents() || self.size >= to_u64(I_BLOCK_SIZE),
+            _ => false,
+        };
+        kept && !self.is_inline()
+    }
+
     /// `i_block`
     pub(super) fn block(&self) -> &[u8] {
         &self.raw[I_BLOCK..I_BLOCK + I_BLOCK_SIZE]
     }
 
-    /// Blocks that it occupies, attribute and tree blocks too.
-    pub(super) fn blocks(&self, block_size: u32) -> Result<u64> {
-        let f = Fields::new("inode", &self.raw);
-        let count = u64::from(f.le32(0x1C)?) | u64::from(f.le16(0x74)?) << 32;
-        Ok(if self.flags & FLAG_HUGE_FILE != 0 { count } else { count.div_ceil(u64::from(block_size / 512)) })
+    /// Where its extended attributes begin in `raw`; `None` where it has no room for any.
+    pub(super) fn xattr_start(&self) -> Option<usize> {
+        match extra_size(&self.raw) {
+            0 => None,
+            extra => Some(OLD_SIZE + extra),
+        }
     }
 
     /// The bytes for extended attributes behind the extra fields; empty where there are none.
     pub(super) fn xattr_area(&self) -> &[u8] {
-        match extra_size(&self.raw) {
-            0 => &[],
-            extra => &self.raw[OLD_SIZE + extra..],
-        }
+        self.xattr_start().map_or(&[], |start| &self.raw[start..])
     }
 
     /// The seed of its blocks' checksums.
@@ -273,6 +304,84 @@ pub(super) fn set_device(raw: &mut [u8], words: [u32; 2]) {
     }
 }
 
+/// Stores `i_links_count`.
+pub(super) fn set_links(raw: &mut [u8], links: u16) {
+    raw[0x1A..0x1C].copy_from_slice(&links.to_le_bytes());
+}
+
+/// Stores `i_size`.
+pub(super) fn set_size(raw: &mut [u8], size: u64) {
+    let bytes = size.to_le_bytes();
+    raw[0x4..0x8].copy_from_slice(&bytes[..4]);
+    raw[0x6C..0x70].copy_from_slice(&bytes[4..]);
+}
+
+/// Sets the flags of `set` and clears those of `clear` in `i_flags`.
+pub(super) fn change_flags(raw: &mut [u8], set: u32, clear: u32) {
+    let flags = word(raw, I_FLAGS).unwrap_or(0) & !clear | set;
+    set_word(raw, I_FLAGS, flags);
+}
+
+/// Stores `i_block`.
+pub(super) fn set_block(raw: &mut [u8], block: &[u8; I_BLOCK_SIZE]) {
+    raw[I_BLOCK..I_BLOCK + I_BLOCK_SIZE].copy_from_slice(block);
+}
+
+/// `i_file_acl`
+pub(super) fn file_acl(raw: &[u8]) -> u64 {
+    let high = u64::from(raw[0x76]) | u64::from(raw[0x77]) << 8;
+    u64::from(word(raw, 0x68).unwrap_or(0)) | high << 32
+}
+
+/// Stores `i_file_acl`.
+pub(super) fn set_file_acl(raw: &mut [u8], block: u64) {
+    let bytes = block.to_le_bytes();
+    raw[0x68..0x6C].copy_from_slice(&bytes[..4]);
+    raw[0x76..0x78].copy_from_slice(&bytes[4..6]);
+}
+
+/// Stores `i_blocks` for so many blocks of the filesystem, in sectors of 512 bytes where those fit.
+pub(super) fn set_blocks(superblock: &Superblock, raw: &mut [u8], blocks: u64) -> Result<()> {
+    let sectors = blocks * u64::from(superblock.block_size / 512);
+    let huge = superblock.has_ro(features::RO_COMPAT_HUGE_FILE);
+    let limit = if huge { 1 << 48 } else { 1 << 32 };
+    if sectors >= limit && !huge {
+        return Err(Error::unsupported(format!("a file of {blocks} blocks needs the feature huge_file")));
+    }
+    let (count, set, clear) =
+        if sectors < limit { (sectors, 0, FLAG_HUGE_FILE) } else { (blocks, FLAG_HUGE_FILE, 0) };
+    change_flags(raw, set, clear);
+    let bytes = count.to_le_bytes();
+    raw[0x1C..0x20].copy_from_slice(&bytes[..4]);
+    raw[0x74..0x76].copy_from_slice(&bytes[4..6]);
+    Ok(())
+}
+
+/// `i_blocks` in blocks of the filesystem.
+pub(super) fn blocks(superblock: &Superblock, raw: &[u8]) -> u64 {
+    let high = u64::from(raw[0x74]) | u64::from(raw[0x75]) << 8;
+    let count = u64::from(word(raw, 0x1C).unwrap_or(0)) | high << 32;
+    if word(raw, I_FLAGS).unwrap_or(0) & FLAG_HUGE_FILE != 0 {
+        return count;
+    }
+    count.div_ceil(u64::from(superblock.block_size / 512))
+}
+
+/// A new inode of a type, all else zero.
+pub(super) fn new(superblock: &Superblock, file_type: FileType) -> Vec<u8> {
+    let mut raw = vec![0; usize::from(superblock.inode_size)];
+    let [_, high, ..] = file_type.mode_bits().to_le_bytes();
+    raw[1] = high;
+    let room = usize::from(superblock.inode_size) - OLD_SIZE;
+    let wanted = usize::from(superblock.want_extra_isize);
+    let extra = if wanted >= EXTRA_MIN && wanted <= room && wanted.is_multiple_of(4) { wanted } else { EXTRA_SIZE };
+    if room >= EXTRA_SIZE {
+        raw[OLD_SIZE..OLD_SIZE + 2].copy_from_slice(&u16::try_from(extra).unwrap_or(0).to_le_bytes());
+    }
+    set_links(&mut raw, 1);
+    raw
+}
+
 fn set_halves(raw: &mut [u8], value: u32, [low, high]: [usize; 2]) {
     let [a, b, c, d] = value.to_le_bytes();
     raw[low..low + 2].copy_from_slice(&[a, b]);
@@ -301,6 +410,12 @@ fn checksum_of(seed: u32, ino: u32, raw: &[u8]) -> u32 {
     }
     let crc = checksum::crc32c(checksum::inode_seed(seed, ino, generation), &copy);
     if wide { crc } else { crc & 0xFFFF }
+}
+
+/// Checks the checksum of a raw inode as the device holds it.
+pub(super) fn check(superblock: &Superblock, ino: u32, raw: &[u8]) -> Result<()> {
+    let right = !superblock.has_checksums() || checksum_stored(raw) == checksum_of(superblock.checksum_seed, ino, raw);
+    ensure(right, || format!("the checksum of inode {ino} does not match"))
 }
 
 /// Writes the checksum of a raw inode into it, where the filesystem has checksums.

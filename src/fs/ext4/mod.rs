@@ -1,40 +1,55 @@
-//! ext4, as Flatcar's ROOT partition has it: read by the code here, edited in place.
+//! ext2, ext3 and ext4, as Flatcar's ROOT partition has them, read and edited offline.
 //!
 //! ```text
-//!   Ext4 ── path → inode ── superblock.rs, group.rs, inode.rs, extent.rs, dir.rs, xattr.rs   (checked, never writes)
-//!     └──── edit.rs ── engine.rs (rust-fs-ext4) ── device.rs ── the partition's overlay
+//!   Ext4 ── paths ── read.rs ─── superblock.rs, group.rs, inode.rs, map.rs (extent.rs, blockmap.rs), dir.rs, xattr.rs
+//!     ├──── edit/ ──── directory.rs, htree.rs, space.rs (bitmap.rs), extent_write.rs
+//!     ├──── journal/, orphan.rs    what a running system left undone, before the first edit
+//!     └──── grow.rs
 //! ```
 //!
-//! Edits bypass the journal: atomicity is that of the whole image, which appears only when finished. The journal must
-//! be empty when a filesystem is opened for editing and keeps every byte it was released with; a filesystem that was
-//! in use when it was copied is refused (`state.rs`).
+//! Edits bypass the journal: atomicity is that of the whole image, which appears only when finished. A journal that is
+//! empty keeps every byte.
 //!
 //! Layout after the kernel's documentation, `Documentation/filesystems/ext4/`.
 
+mod bitmap;
+mod blockmap;
 mod checksum;
-mod device;
 mod dir;
+mod directory;
+mod dirhash;
 mod edit;
-mod engine;
 mod extent;
+mod extent_write;
 mod features;
 mod group;
+mod htree;
+mod inline;
 mod inode;
+mod journal;
+mod layout;
+mod map;
 mod names;
+mod orphan;
 mod read;
+mod space;
 mod state;
+mod store;
 mod superblock;
 mod xattr;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::Arc;
 
 use crate::block::{BlockDevice, BlockDeviceMut};
-use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
 
-use engine::Editor;
+pub use state::Recovery;
+
+use edit::Editor;
+use journal::{Copies, Emptied, Journal};
+use space::Space;
+use store::Store;
 use superblock::Superblock;
 
 /// Whether `device` holds an ext2, ext3 or ext4 superblock. Nothing else is checked.
@@ -55,76 +70,134 @@ pub fn probe(device: &dyn BlockDevice) -> bool {
 ///   times are replaced and extended attributes go.
 /// - Symlinks have mode 0777 whatever is asked for, as on Linux.
 /// - `system.posix_acl_access` and `…_default` are bytes as ext4 stores them, which differ from `getxattr`'s.
-/// - Extended attributes can be changed only where the path is valid UTF-8.
+/// - Blocks of zeroes in content become holes.
 /// - Free space leaves out the blocks reserved for root (5 % as released), so that the running system keeps them.
 pub struct Ext4<D> {
-    device: Arc<D>,
+    store: Store<D>,
     superblock: Superblock,
-    inode_tables: group::InodeTables,
+    space: Space,
     names: RefCell<names::Names>,
     /// Present where it was opened for editing.
     editor: Option<Editor>,
 }
 
 impl<D: BlockDevice> Ext4<D> {
-    /// Opens a filesystem for reading; the device is never written. One whose journal needs to be replayed is
-    /// [`Unsupported`](crate::ErrorKind::Unsupported), for what can be read without it is out of date.
+    /// Opens a filesystem for reading; the device is never written. One whose journal needs to be replayed is read as
+    /// if it had been; deleted files that were still open stay where they are.
     pub fn open_read_only(device: D) -> Result<Self> {
-        Self::open_checked(device, state::check_readable)
+        let mut fs = Self::load(Store::new(device, 0))?;
+        if let Some((copies, _)) = fs.log()? {
+            fs.store.redirect(copies);
+            fs = Self::load(fs.store)?;
+        }
+        Ok(fs)
     }
 
-    fn open_checked(device: D, check: impl FnOnce(&Superblock) -> Result<()>) -> Result<Self> {
-        let superblock = Superblock::read(&device)?;
-        check(&superblock)?;
-        let inode_tables = group::read_inode_tables(&device, &superblock)?;
-        let fs = Self { device: Arc::new(device), superblock, inode_tables, names: RefCell::default(), editor: None };
+    /// Reads superblock and descriptors.
+    fn load(mut store: Store<D>) -> Result<Self> {
+        let superblock = Superblock::read(&store)?;
+        store.set_block_size(superblock.block_size);
+        let space = Space::new(group::read_all(&store, &superblock)?);
+        let fs = Self { store, superblock, space, names: RefCell::default(), editor: None };
         let root = fs.inode(inode::ROOT_INO)?;
         superblock::ensure(root.file_type == super::FileType::Directory, || "the root is not a directory".to_owned())?;
         Ok(fs)
     }
+
+    /// What the journal holds, where it needs to be replayed.
+    fn log(&self) -> Result<Option<(Copies, Emptied)>> {
+        if !state::needs_replay(&self.superblock) {
+            return Ok(None);
+        }
+        let extents = self.journal_extents()?;
+        let journal = Journal::open(&self.store, &self.superblock, &extents).at(|| "journal")?;
+        journal.replay().at(|| "journal").map(Some)
+    }
+
+    /// Where the journal lies; nowhere without one.
+    fn journal_extents(&self) -> Result<Vec<extent::Extent>> {
+        if !self.superblock.has_compat(features::COMPAT_HAS_JOURNAL) {
+            return Ok(Vec::new());
+        }
+        if self.superblock.journal_inum == 0 {
+            return Err(Error::unsupported("its journal is on another device"));
+        }
+        let inode = self.inode(self.superblock.journal_inum).at(|| "journal")?;
+        Ok(self.mapping(&inode).at(|| "journal")?.extents)
+    }
+
+    /// Free blocks that an edit may use: neither reserved for the running system nor set aside for directories.
+    fn usable_blocks(&self) -> u64 {
+        let (free, pending) = match &self.editor {
+            Some(editor) => (self.space.free_blocks(), editor.pending()),
+            None => (self.superblock.free.blocks, 0),
+        };
+        free.saturating_sub(self.superblock.free.reserved_blocks + pending)
+    }
 }
 
-impl<D: BlockDeviceMut + 'static> Ext4<D> {
-    /// Opens a filesystem for editing. Nothing is written before the first edit.
+impl<D: BlockDeviceMut> Ext4<D> {
+    /// Opens a filesystem for editing. Nothing is written before the first edit, unless the filesystem was in use when
+    /// it was copied: then its journal is replayed and what was left undone is finished, as mounting it would.
     ///
-    /// A filesystem that was in use when it was copied (journal not empty, not marked clean, deleted files still
-    /// open) or has features that edits would not keep up is [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// One that has features that edits would not keep up, is not marked clean or holds errors is
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
     pub fn open(device: D) -> Result<Self> {
-        let mut fs = Self::open_checked(device, state::check_editable)?;
+        Self::open_with(device, Recovery::Replay)
+    }
+
+    /// The same, with a choice of what to do where it was in use.
+    pub fn open_with(device: D, recovery: Recovery) -> Result<Self> {
+        let mut fs = Self::load(Store::new(device, 0))?;
+        if recovery == Recovery::Refuse {
+            state::check_unused(&fs.superblock)?;
+        }
+        state::check_editable(&fs.superblock)?;
         features::check_writable(fs.superblock.feature_ro_compat)?;
-        let journal = fs.journal_extents().at(|| "journal")?;
-        fs.editor = Some(Editor::new(&fs.superblock, journal));
+        if let Some((copies, emptied)) = fs.log()? {
+            journal::apply(&fs.store, &fs.superblock, &copies, &emptied)?;
+            fs = Self::load(fs.store)?;
+            // What was replayed can have brought these.
+            state::check_editable(&fs.superblock)?;
+            features::check_writable(fs.superblock.feature_ro_compat)?;
+        } else {
+            fs.check_counts()?;
+        }
+        fs.check_journal()?;
+        fs.space.protect(&fs.superblock)?;
+        fs.editor = Some(Editor::default());
+        if state::needs_replay(&fs.superblock) || state::has_orphans(&fs.superblock) {
+            fs.finish_orphans()?;
+        }
         Ok(fs)
     }
 
-    /// Where the journal lies on the device, after a check that it is empty: (first byte, bytes).
-    fn journal_extents(&self) -> Result<Vec<(u64, u64)>> {
-        if self.superblock.feature_compat & features::COMPAT_HAS_JOURNAL == 0 {
-            return Ok(Vec::new());
+    /// Checks that the superblock's counts are those of the groups, as they are once unmounted.
+    fn check_counts(&self) -> Result<()> {
+        let (said, found) = (self.superblock.free, (self.space.free_blocks(), self.space.free_inodes()));
+        superblock::ensure((said.blocks, said.inodes) == found, || {
+            format!(
+                "the superblock says that {} blocks and {} inodes are free, the groups say {} and {}",
+                said.blocks, said.inodes, found.0, found.1
+            )
+        })
+    }
+
+    /// Checks that the journal is empty.
+    fn check_journal(&self) -> Result<()> {
+        let extents = self.journal_extents()?;
+        if extents.is_empty() && !self.superblock.has_compat(features::COMPAT_HAS_JOURNAL) {
+            return Ok(());
         }
-        let inode = self.inode(self.superblock.journal_inum)?;
-        let extents = self.extent_tree(&inode)?;
-        let mut head = vec![0; state::JOURNAL_HEAD];
-        if inode.size < crate::bytes::to_u64(head.len()) {
-            return Err(Error::corrupt(format!("the journal has only {} bytes", inode.size)));
-        }
-        let block_size = self.superblock.block_size;
-        extent::read_at(&self.device, block_size, &extents, 0, &mut head)?;
-        state::check_journal(&head)?;
-        let size = u64::from(block_size);
-        Ok(extents.iter().map(|extent| (extent.physical * size, extent.len * size)).collect())
+        let journal = Journal::open(&self.store, &self.superblock, &extents).at(|| "journal")?;
+        state::check_journal(journal.position())
     }
 }
 
 impl<D> fmt::Debug for Ext4<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ext4").field("superblock", &self.superblock).finish_non_exhaustive()
-    }
-}
-
-impl<D: BlockDevice> Ext4<D> {
-    /// Bytes of a block as an index.
-    fn block_bytes(&self) -> Result<usize> {
-        to_usize(u64::from(self.superblock.block_size))
+        let Superblock { blocks_count, block_size, .. } = self.superblock;
+        let mut shown = f.debug_struct("Ext4");
+        shown.field("blocks_count", &blocks_count).field("block_size", &block_size).finish_non_exhaustive()
     }
 }

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use crate::fs::FsPath;
+
 /// Directories remembered: those on the way to an entry, and a few beside them.
 const DIRECTORIES_MAX: usize = 16;
 /// Names remembered in all, about 100 MB.
@@ -11,9 +13,14 @@ const NAMES_MAX: usize = 1 << 20;
 /// Inode numbers by name.
 pub(super) type Index = HashMap<Vec<u8>, u32>;
 
-/// The directories asked for of late, the latest first.
+/// What lookups remember.
 #[derive(Debug, Default)]
-pub(super) struct Names(Vec<(u32, Option<Index>)>);
+pub(super) struct Names {
+    /// The directories asked for of late, the latest first.
+    directories: Vec<(u32, Option<Index>)>,
+    /// The directory of the last lookup: the next is often in the same one.
+    parent: Option<(FsPath, u32)>,
+}
 
 /// What to do for a lookup in a directory.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,13 +36,13 @@ pub(super) enum Answer {
 impl Names {
     /// Looks for `name` in the directory `ino`.
     pub(super) fn find(&mut self, ino: u32, name: &[u8]) -> Answer {
-        let Some(at) = self.0.iter().position(|(known, _)| *known == ino) else {
-            self.0.insert(0, (ino, None));
-            self.0.truncate(DIRECTORIES_MAX);
+        let Some(at) = self.directories.iter().position(|(known, _)| *known == ino) else {
+            self.directories.insert(0, (ino, None));
+            self.directories.truncate(DIRECTORIES_MAX);
             return Answer::Scan;
         };
-        self.0[..=at].rotate_right(1);
-        match &self.0[0].1 {
+        self.directories[..=at].rotate_right(1);
+        match &self.directories[0].1 {
             None => Answer::Index,
             Some(index) => Answer::Known(index.get(name).copied()),
         }
@@ -43,19 +50,29 @@ impl Names {
 
     /// Keeps the names of the directory `ino`.
     pub(super) fn remember(&mut self, ino: u32, index: Index) {
-        self.0.retain(|(known, _)| *known != ino);
-        self.0.insert(0, (ino, Some(index)));
-        self.0.truncate(DIRECTORIES_MAX);
+        self.directories.retain(|(known, _)| *known != ino);
+        self.directories.insert(0, (ino, Some(index)));
+        self.directories.truncate(DIRECTORIES_MAX);
         let mut names = 0;
-        self.0.retain(|(_, index)| {
+        self.directories.retain(|(_, index)| {
             names += index.as_ref().map_or(0, HashMap::len);
             names <= NAMES_MAX
         });
     }
 
-    /// Forgets all, because something changed.
+    /// The inode of the directory `path`, if it was the last one.
+    pub(super) fn known_parent(&self, path: &FsPath) -> Option<u32> {
+        self.parent.as_ref().filter(|(known, _)| known == path).map(|(_, ino)| *ino)
+    }
+
+    /// Keeps the inode of the directory `path`.
+    pub(super) fn remember_parent(&mut self, path: FsPath, ino: u32) {
+        self.parent = Some((path, ino));
+    }
+
+    /// Forgets all, because something was moved, removed or written.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
     }
 }
 

@@ -1,10 +1,14 @@
 //! Reading: from paths to inodes to bytes.
 
-use super::extent::{self, Extent, TreeReader};
-use super::inode::{Inode, ROOT_INO};
+use super::directory::Directory;
+use super::extent::{self, Extent};
+use super::inode::{self, Inode, ROOT_INO};
+use super::map::Mapping;
 use super::names::{Answer, Index};
-use super::superblock::{Superblock, ensure};
-use super::{Ext4, dir, xattr};
+use super::store::Store;
+use super::superblock::ensure;
+use super::xattr::{self, Attribute, Value};
+use super::{Ext4, dir, inline};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
@@ -14,8 +18,10 @@ use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPa
 const DIRECTORY_BYTES_MAX: u64 = 512 << 20;
 /// Entries of one directory that are kept in memory.
 const DIRECTORY_ENTRIES_MAX: usize = 1 << 20;
-/// Longest symlink target: one block of the largest size taken.
+/// Longest symlink target (`PATH_MAX` of Linux).
 const SYMLINK_MAX: u64 = 4096;
+/// Longest value of an extended attribute that lies in an inode (`XATTR_SIZE_MAX` of Linux).
+const XATTR_VALUE_MAX: u64 = 65536;
 
 impl<D: BlockDevice> Ext4<D> {
     /// Byte offset of the inode `ino`.
@@ -25,34 +31,76 @@ impl<D: BlockDevice> Ext4<D> {
             format!("inode {ino} is out of range 1 to {}", superblock.inodes_count)
         })?;
         let (group, index) = ((ino - 1) / superblock.inodes_per_group, (ino - 1) % superblock.inodes_per_group);
-        let table = self.inode_tables.get(to_usize(u64::from(group))?);
-        let table = table.ok_or_else(|| Error::internal("the superblock's inode count fits its groups"))?;
-        Ok(table * u64::from(superblock.block_size) + u64::from(index) * u64::from(superblock.inode_size))
+        let descriptor = self.space.groups.get(group as usize);
+        let descriptor = descriptor.ok_or_else(|| Error::internal("the superblock's inode count fits its groups"))?;
+        Ok(descriptor.inode_table * u64::from(superblock.block_size) + u64::from(index) * u64::from(superblock.inode_size))
     }
 
-    /// Reads and checks an inode.
-    pub(super) fn inode(&self, ino: u32) -> Result<Inode> {
+    /// The bytes of an inode, as edited so far.
+    pub(super) fn raw_inode(&self, ino: u32) -> Result<Vec<u8>> {
+        let offset = self.inode_offset(ino)?;
+        if let Some(raw) = self.editor.as_ref().and_then(|editor| editor.inodes.get(&ino)) {
+            return Ok(raw.clone());
+        }
         let mut raw = vec![0; usize::from(self.superblock.inode_size)];
-        self.device.read_at(self.inode_offset(ino)?, &mut raw)?;
-        Inode::parse(&self.superblock, ino, raw)
+        self.store.read_at(offset, &mut raw)?;
+        inode::check(&self.superblock, ino, &raw)?;
+        Ok(raw)
+    }
+
+    /// Reads and checks an inode that has a name.
+    pub(super) fn inode(&self, ino: u32) -> Result<Inode> {
+        Inode::parse(ino, self.raw_inode(ino)?)
+    }
+
+    /// An inode that a directory names.
+    pub(super) fn named_inode(&self, ino: u32) -> Result<Inode> {
+        let inode = self.inode(ino)?;
+        let named = !self.superblock.is_special(ino) && !inode.is_xattr_value();
+        ensure(named, || format!("a directory names inode {ino}, which is kept for the filesystem itself"))?;
+        Ok(inode)
+    }
+
+    /// A directory that is being edited.
+    fn edited(&self, ino: u32) -> Option<&Directory> {
+        self.editor.as_ref()?.directories.get(&ino)
     }
 
     /// The inode at `path`, no symlink followed.
     pub(super) fn lookup(&self, path: &FsPath) -> Result<Inode> {
-        let mut inode = self.inode(ROOT_INO).at(|| path.to_string())?;
-        for name in path.components() {
+        let (mut inode, mut left) = (None, path.components().count());
+        if let Some(parent) = path.parent()
+            && let Some(ino) = self.names.borrow().known_parent(&parent)
+        {
+            (inode, left) = (Some(self.inode(ino).at(|| path.to_string())?), 1);
+        }
+        let mut inode = match inode {
+            Some(inode) => inode,
+            None => self.inode(ROOT_INO).at(|| path.to_string())?,
+        };
+        let skipped = path.components().count() - left;
+        for name in path.components().skip(skipped) {
             if inode.file_type != FileType::Directory {
                 return Err(Error::not_found("a part of the path is not a directory").at(path.to_string()));
             }
+            if left == 1
+                && let Some(parent) = path.parent()
+            {
+                self.names.borrow_mut().remember_parent(parent, inode.ino);
+            }
             let entry = self.find(&inode, name).at(|| path.to_string())?;
             let ino = entry.ok_or_else(|| Error::not_found("no such file or directory").at(path.to_string()))?;
-            inode = self.inode(ino).at(|| path.to_string())?;
+            inode = self.named_inode(ino).at(|| path.to_string())?;
+            left -= 1;
         }
         Ok(inode)
     }
 
     /// The inode number of `name` in a directory.
     pub(super) fn find(&self, directory: &Inode, name: &[u8]) -> Result<Option<u32>> {
+        if let Some(edited) = self.edited(directory.ino) {
+            return Ok(edited.find(name));
+        }
         // One block is searched as fast as an index is made.
         if directory.size <= u64::from(self.superblock.block_size) {
             return self.scan(directory, name);
@@ -88,6 +136,9 @@ impl<D: BlockDevice> Ext4<D> {
 
     /// Whether a directory holds anything but `.` and `..`.
     pub(super) fn has_entries(&self, directory: &Inode) -> Result<bool> {
+        if let Some(edited) = self.edited(directory.ino) {
+            return Ok(!edited.is_empty());
+        }
         let mut any = false;
         self.for_each_record(directory, &mut |record| {
             any = !matches!(record.name, b"." | b"..");
@@ -96,23 +147,30 @@ impl<D: BlockDevice> Ext4<D> {
         Ok(any)
     }
 
-    /// Calls `visit` for each record of a directory until it returns false. All blocks met are checked.
-    fn for_each_record(&self, directory: &Inode, visit: &mut dyn FnMut(dir::Record<'_>) -> Result<bool>) -> Result<()> {
+    /// Calls `visit` for each record of a directory as stored, until it returns false. All blocks met are checked.
+    pub(super) fn for_each_record(
+        &self,
+        directory: &Inode,
+        visit: &mut dyn FnMut(dir::Record<'_>) -> Result<bool>,
+    ) -> Result<()> {
         let block_size = u64::from(self.superblock.block_size);
         let ino = directory.ino;
+        if directory.is_inline() {
+            return inline::for_each(directory, visit).at(|| format!("directory inode {ino}"));
+        }
         ensure(directory.size <= DIRECTORY_BYTES_MAX && directory.size.is_multiple_of(block_size), || {
             format!("directory inode {ino} has an impossible size of {} bytes", directory.size)
         })?;
         let seed = self.superblock.has_checksums().then(|| directory.seed(&self.superblock));
-        let extents = self.extent_tree(directory)?;
-        let mut block = vec![0; self.block_bytes()?];
-        for extent in extents.iter().filter(|extent| extent.written) {
+        let mapping = self.mapping(directory)?;
+        let mut block = vec![0; self.superblock.block_bytes()];
+        for extent in mapping.extents.iter().filter(|extent| extent.written) {
             for step in 0..extent.len {
                 let logical = extent.logical + step;
                 if logical >= directory.size / block_size {
                     return Ok(());
                 }
-                self.device.read_at((extent.physical + step) * block_size, &mut block)?;
+                self.store.read_at((extent.physical + step) * block_size, &mut block)?;
                 if let Some(seed) = seed {
                     dir::check(&block, seed, directory.is_indexed(), logical)
                         .at(|| format!("directory inode {ino}"))?;
@@ -125,9 +183,9 @@ impl<D: BlockDevice> Ext4<D> {
         Ok(())
     }
 
-    /// The extents of an inode.
-    pub(super) fn extent_tree(&self, inode: &Inode) -> Result<Vec<Extent>> {
-        TreeReader::read(&self.device, &self.superblock, inode)
+    /// Where an inode's content lies.
+    pub(super) fn mapping(&self, inode: &Inode) -> Result<Mapping> {
+        Mapping::read(&self.store, &self.superblock, inode)
     }
 
     /// The type of a record's inode.
@@ -143,33 +201,71 @@ impl<D: BlockDevice> Ext4<D> {
             return Err(Error::invalid("not a symlink"));
         }
         ensure((1..=SYMLINK_MAX).contains(&inode.size), || format!("a symlink of {} bytes", inode.size))?;
+        if inode.is_inline() {
+            return inline::content(inode);
+        }
         let size = to_usize(inode.size)?;
-        if !inode.has_extents() {
+        if !inode.has_blocks() {
             let target = inode.block().get(..size);
             return target.map(<[u8]>::to_vec).ok_or_else(|| Error::corrupt("a long symlink has no block"));
         }
-        let extents = self.extent_tree(inode)?;
+        let mapping = self.mapping(inode)?;
         let mut target = vec![0; size];
-        extent::read_at(&self.device, self.superblock.block_size, &extents, 0, &mut target)?;
+        extent::read_at(&self.store, self.superblock.block_size, &mapping.extents, 0, &mut target)?;
         Ok(target)
+    }
+
+    /// The block of extended attributes of an inode, if it has one.
+    pub(super) fn xattr_block(&self, inode: &Inode) -> Result<Option<Vec<u8>>> {
+        let number = inode.file_acl;
+        if number == 0 {
+            return Ok(None);
+        }
+        ensure(self.superblock.contains(number, 1), || {
+            format!("block {number} of extended attributes lies outside the filesystem")
+        })?;
+        let mut block = vec![0; self.superblock.block_bytes()];
+        self.store.read_at(number * u64::from(self.superblock.block_size), &mut block)?;
+        Ok(Some(block))
+    }
+
+    /// The extended attributes of an inode as stored.
+    pub(super) fn attributes(&self, inode: &Inode) -> Result<Vec<Attribute>> {
+        let mut found = Vec::new();
+        xattr::parse_area(inode.xattr_area(), &mut found)?;
+        if let Some(block) = self.xattr_block(inode)? {
+            xattr::parse_block(&self.superblock, &block, inode.file_acl, &mut found)?;
+        }
+        Ok(found)
     }
 
     pub(super) fn inode_xattrs(&self, inode: &Inode) -> Result<Vec<Xattr>> {
         let mut found = Vec::new();
-        xattr::parse_area(inode.xattr_area(), &mut found)?;
-        if inode.file_acl != 0 {
-            let number = inode.file_acl;
-            ensure(
-                number > u64::from(self.superblock.first_data_block) && number < self.superblock.blocks_count,
-                || format!("block {number} of extended attributes lies outside the filesystem"),
-            )?;
-            let mut block = vec![0; self.block_bytes()?];
-            self.device.read_at(number * u64::from(self.superblock.block_size), &mut block)?;
-            let seed = self.superblock.has_checksums().then_some(self.superblock.checksum_seed);
-            xattr::parse_block(&block, number, seed, &mut found)?;
+        for attribute in self.attributes(inode)? {
+            if attribute.is_inline_data() {
+                continue;
+            }
+            let name = attribute.full_name()?;
+            let value = match attribute.value {
+                Value::Bytes(bytes) => bytes,
+                Value::Inode(ino, len) => self.xattr_value(ino, len)?,
+            };
+            found.push(Xattr { name, value });
         }
         found.sort();
         Ok(found)
+    }
+
+    /// A value that is the content of an inode.
+    fn xattr_value(&self, ino: u32, len: u64) -> Result<Vec<u8>> {
+        let inode = self.inode(ino)?;
+        ensure(inode.is_xattr_value() && inode.size == len && len <= XATTR_VALUE_MAX, || {
+            format!("inode {ino} does not hold the {len} bytes of an extended attribute")
+        })?;
+        let mut value = vec![0; to_usize(len)?];
+        let mapping = self.mapping(&inode)?;
+        extent::read_at(&self.store, self.superblock.block_size, &mapping.extents, 0, &mut value)?;
+        Ok(value)
     }
 }
 
@@ -183,13 +279,12 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
     }
 
     fn capacity(&self) -> Result<Capacity> {
-        let free = Superblock::read(&self.device)?.free;
         let block_bytes = u64::from(self.superblock.block_size);
         Ok(Capacity {
             total_bytes: self.superblock.blocks_count * block_bytes,
-            free_bytes: free.usable_blocks() * block_bytes,
+            free_bytes: self.usable_blocks() * block_bytes,
             block_bytes,
-            inodes: Some((u64::from(self.superblock.inodes_count), u64::from(free.inodes))),
+            inodes: Some((u64::from(self.superblock.inodes_count), u64::from(self.space.free_inodes()))),
         })
     }
 
@@ -211,7 +306,11 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
             }
             Ok(true)
         };
-        self.for_each_record(&inode, &mut visit).at(|| path.to_string())?;
+        match self.edited(inode.ino) {
+            Some(edited) => edited.for_each(&mut visit),
+            None => self.for_each_record(&inode, &mut visit),
+        }
+        .at(|| path.to_string())?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
@@ -226,13 +325,11 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
         if inode.file_type != FileType::File {
             return Err(Error::invalid("not a regular file").at(path.to_string()));
         }
-        let extents = self.extent_tree(&inode).at(|| path.to_string())?;
-        Ok(Box::new(OpenFile {
-            device: &*self.device,
-            block_size: self.superblock.block_size,
-            size: inode.size,
-            extents,
-        }))
+        if inode.is_inline() {
+            return Ok(Box::new(InlineFile(inline::content(&inode).at(|| path.to_string())?)));
+        }
+        let extents = self.mapping(&inode).at(|| path.to_string())?.extents;
+        Ok(Box::new(OpenFile { store: &self.store, block_size: self.superblock.block_size, size: inode.size, extents }))
     }
 
     fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
@@ -241,7 +338,7 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
     }
 }
 
-fn check_entry_count(count: usize) -> Result<()> {
+pub(super) fn check_entry_count(count: usize) -> Result<()> {
     if count < DIRECTORY_ENTRIES_MAX {
         return Ok(());
     }
@@ -250,7 +347,7 @@ fn check_entry_count(count: usize) -> Result<()> {
 
 /// A file with its extents at hand.
 struct OpenFile<'a, D> {
-    device: &'a D,
+    store: &'a Store<D>,
     block_size: u32,
     size: u64,
     extents: Vec<Extent>,
@@ -262,9 +359,30 @@ impl<D: BlockDevice> FileRead for OpenFile<'_, D> {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        if offset.checked_add(to_u64(buf.len())).is_none_or(|end| end > self.size) {
-            return Err(Error::invalid(format!("{} bytes at {offset} of a file of {} bytes", buf.len(), self.size)));
-        }
-        extent::read_at(self.device, self.block_size, &self.extents, offset, buf)
+        check_read(offset, buf.len(), self.size)?;
+        extent::read_at(self.store, self.block_size, &self.extents, offset, buf)
+    }
+}
+
+/// A file whose content lies in its inode.
+struct InlineFile(Vec<u8>);
+
+impl FileRead for InlineFile {
+    fn size(&self) -> u64 {
+        to_u64(self.0.len())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_read(offset, buf.len(), self.size())?;
+        let at = to_usize(offset)?;
+        buf.copy_from_slice(&self.0[at..at + buf.len()]);
+        Ok(())
+    }
+}
+
+fn check_read(offset: u64, len: usize, size: u64) -> Result<()> {
+    match offset.checked_add(to_u64(len)) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(Error::invalid(format!("{len} bytes at {offset} of a file of {size} bytes"))),
     }
 }

@@ -26,10 +26,16 @@ pub(super) const STATE_ERROR: u16 = 0x2;
 pub(super) const S_STATE: usize = 0x3A;
 /// Offset of `s_feature_compat`.
 pub(super) const S_FEATURE_COMPAT: usize = 0x5C;
-/// Offset of `s_journal_inum`.
-pub(super) const S_JOURNAL_INUM: usize = 0xE0;
-/// Largest `s_log_block_size` taken: 4 KiB is the largest block Linux mounts on x86-64 and arm64 with 4 KiB pages.
-const LOG_BLOCK_SIZE_MAX: u32 = 2;
+/// Offset of `s_feature_incompat`.
+pub(super) const S_FEATURE_INCOMPAT: usize = 0x60;
+/// Offset of `s_feature_ro_compat`.
+pub(super) const S_FEATURE_RO_COMPAT: usize = 0x64;
+/// Offset of `s_last_orphan`.
+pub(super) const S_LAST_ORPHAN: usize = 0xE8;
+/// Largest `s_log_block_size`: blocks of 64 KiB.
+const LOG_BLOCK_SIZE_MAX: u32 = 6;
+/// Largest `s_log_cluster_size` taken over the block size: clusters of 2^16 blocks, far above what mke2fs makes.
+const LOG_CLUSTER_MAX: u32 = 16;
 /// Fewest blocks of a group (`mke2fs -g`); fewer would only make the descriptor table huge.
 const BLOCKS_PER_GROUP_MIN: u32 = 256;
 /// Blocks of the largest filesystem taken (16 TiB of 4 KiB blocks), so that block numbers and products stay small.
@@ -44,7 +50,7 @@ pub(super) struct Superblock {
     pub blocks_count: u64,
     /// `s_first_data_block`: 1 with blocks of 1 KiB, else 0.
     pub first_data_block: u32,
-    /// Bytes of a block: 1024, 2048 or 4096.
+    /// Bytes of a block: a power of two from 1,024 to 65,536.
     pub block_size: u32,
     /// `s_blocks_per_group`
     pub blocks_per_group: u32,
@@ -72,14 +78,32 @@ pub(super) struct Superblock {
     pub journal_inum: u32,
     /// `s_last_orphan`: head of the list of inodes deleted while open.
     pub last_orphan: u32,
-    /// `s_mkfs_time` or, if newer, `s_wtime`: seconds since 1970.
-    pub newest_time: i64,
+    /// `s_def_hash_version`
+    pub hash_version: u8,
+    /// `s_hash_seed`
+    pub hash_seed: [u32; 4],
+    /// `s_flags`
+    pub flags: u32,
+    /// `s_want_extra_isize`
+    pub want_extra_isize: u16,
+    /// `s_reserved_gdt_blocks`: descriptor blocks kept for growing.
+    pub reserved_gdt_blocks: u16,
+    /// `s_first_meta_bg`, where meta_bg is set: the first descriptor block that lies in its own meta group.
+    pub first_meta_bg: u32,
+    /// `s_backup_bgs`: the groups with backups, with sparse_super2.
+    pub backup_bgs: [u32; 2],
+    /// `s_log_groups_per_flex`
+    pub log_groups_per_flex: u8,
+    /// `s_orphan_file_inum`, 0 without.
+    pub orphan_file_inum: u32,
     /// Seed of the checksums (`s_checksum_seed`, or made from the UUID).
     pub checksum_seed: u32,
     /// Number of block groups.
     pub group_count: u32,
-    /// Counters that change with every edit.
+    /// What is free, as the superblock says.
     pub free: FreeCounts,
+    /// All 1,024 bytes.
+    pub raw: Box<[u8; SUPERBLOCK_SIZE]>,
 }
 
 /// What is free.
@@ -91,13 +115,6 @@ pub(super) struct FreeCounts {
     pub reserved_blocks: u64,
     /// `s_free_inodes_count`
     pub inodes: u32,
-}
-
-impl FreeCounts {
-    /// Blocks that an edit may use: the reserve stays for the running system.
-    pub(super) fn usable_blocks(&self) -> u64 {
-        self.blocks.saturating_sub(self.reserved_blocks)
-    }
 }
 
 /// The raw superblock of `device`.
@@ -122,7 +139,7 @@ impl Superblock {
         }
         let feature_incompat = f.le32(0x60)?;
         let feature_ro_compat = f.le32(0x64)?;
-        features::check_readable(feature_incompat, feature_ro_compat)?;
+        features::check_readable(feature_incompat)?;
         let checksummed = feature_ro_compat & features::RO_COMPAT_METADATA_CSUM != 0;
         if checksummed && f.le32(0x3FC)? != checksum::superblock(raw) {
             return Err(Error::corrupt("the checksum of the superblock does not match")
@@ -144,8 +161,6 @@ impl Superblock {
             0 => checksum::crc32c(checksum::CRC_START, &uuid),
             _ => f.le32(0x270)?,
         };
-        let time =
-            |low: usize, high: usize| -> Result<i64> { Ok(i64::from(f.le32(low)?) | i64::from(f.u8(high)?) << 32) };
         let label = f.slice(0x78, 16)?;
         let mut superblock = Self {
             inodes_count: f.le32(0x0)?,
@@ -163,12 +178,21 @@ impl Superblock {
             feature_ro_compat,
             volume_name: label.split(|&byte| byte == 0).next().unwrap_or_default().to_vec(),
             uuid,
-            journal_inum: f.le32(S_JOURNAL_INUM)?,
-            last_orphan: f.le32(0xE8)?,
-            newest_time: time(0x108, 0x276)?.max(time(0x30, 0x274)?),
+            journal_inum: f.le32(0xE0)?,
+            last_orphan: f.le32(S_LAST_ORPHAN)?,
+            hash_version: f.u8(0xFC)?,
+            hash_seed: [f.le32(0xEC)?, f.le32(0xF0)?, f.le32(0xF4)?, f.le32(0xF8)?],
+            flags: f.le32(0x160)?,
+            want_extra_isize: f.le16(0x15E)?,
+            reserved_gdt_blocks: f.le16(0xCE)?,
+            first_meta_bg: f.le32(0x104)?,
+            backup_bgs: [f.le32(0x24C)?, f.le32(0x250)?],
+            log_groups_per_flex: f.u8(0x174)?,
+            orphan_file_inum: f.le32(0x280)?,
             checksum_seed: seed,
             group_count: 0,
             free: FreeCounts { blocks: wide(0xC, 0x158)?, reserved_blocks: wide(0x8, 0x154)?, inodes: f.le32(0x10)? },
+            raw: Box::new(f.array(0)?),
         };
         superblock.check_geometry(f.le32(0x1C)?, f.le32(0x24)?, device_size)?;
         superblock.check_counts()?;
@@ -177,7 +201,45 @@ impl Superblock {
 
     /// Whether metadata carries checksums.
     pub(super) fn has_checksums(&self) -> bool {
-        self.feature_ro_compat & features::RO_COMPAT_METADATA_CSUM != 0
+        self.has_ro(features::RO_COMPAT_METADATA_CSUM)
+    }
+
+    /// Whether a bit of `s_feature_compat` is set.
+    pub(super) fn has_compat(&self, bit: u32) -> bool {
+        self.feature_compat & bit != 0
+    }
+
+    /// Whether a bit of `s_feature_incompat` is set.
+    pub(super) fn has_incompat(&self, bit: u32) -> bool {
+        self.feature_incompat & bit != 0
+    }
+
+    /// Whether a bit of `s_feature_ro_compat` is set.
+    pub(super) fn has_ro(&self, bit: u32) -> bool {
+        self.feature_ro_compat & bit != 0
+    }
+
+    /// Bytes of a block, as a length in memory.
+    pub(super) fn block_bytes(&self) -> usize {
+        self.block_size as usize
+    }
+
+    /// The checksum seed, where metadata carries checksums.
+    pub(super) fn seed(&self) -> Option<u32> {
+        self.has_checksums().then_some(self.checksum_seed)
+    }
+
+    /// Whether `len` blocks from `first` lie in the filesystem, behind the superblock.
+    pub(super) fn contains(&self, first: u64, len: u64) -> bool {
+        first > u64::from(self.first_data_block)
+            && first.checked_add(len).is_some_and(|end| end <= self.blocks_count)
+    }
+
+    /// Whether the inode is not to be named by any directory: the root, the reserved ones, the orphan
+    /// file.
+    pub(super) fn is_special(&self, ino: u32) -> bool {
+        ino < self.first_ino
+            || (self.has_compat(features::COMPAT_ORPHAN_FILE) && ino == self.orphan_file_inum)
     }
 
     /// Blocks of the inode table of one group.
@@ -188,18 +250,19 @@ impl Superblock {
     /// Sizes, and blocks against the device; sets `group_count`.
     fn check_geometry(&mut self, log_cluster_size: u32, clusters_per_group: u32, device_size: u64) -> Result<()> {
         let block_size = self.block_size;
-        ensure(1024u32.checked_shl(log_cluster_size) == Some(block_size), || {
-            format!("s_log_cluster_size {log_cluster_size} differs from the block size")
-        })?;
-        let bits = block_size * 8;
+        let ratio = log_cluster_size.wrapping_sub(block_size.ilog2() - 10);
+        let most = if self.has_ro(features::RO_COMPAT_BIGALLOC) { LOG_CLUSTER_MAX } else { 0 };
+        ensure(ratio <= most, || format!("s_log_cluster_size {log_cluster_size} does not fit the block size"))?;
+        let bits = (block_size * 8) << ratio.min(11);
         let groups_ok = |value: u32| (BLOCKS_PER_GROUP_MIN..=bits).contains(&value) && value.is_multiple_of(8);
-        ensure(groups_ok(self.blocks_per_group) && clusters_per_group == self.blocks_per_group, || {
+        ensure(groups_ok(self.blocks_per_group) && clusters_per_group == self.blocks_per_group >> ratio, || {
             format!(
                 "{} blocks per group is not a multiple of 8 from {BLOCKS_PER_GROUP_MIN} to {bits}",
                 self.blocks_per_group
             )
         })?;
-        ensure(self.first_data_block == u32::from(block_size == 1024), || {
+        let first = u32::from(block_size == 1024 && ratio == 0);
+        ensure(self.first_data_block == first, || {
             format!("s_first_data_block {} does not fit blocks of {block_size} bytes", self.first_data_block)
         })?;
         let size = self.inode_size;
@@ -219,6 +282,9 @@ impl Superblock {
         let table = groups * u64::from(self.desc_size);
         ensure(table.div_ceil(u64::from(block_size)) + first + 1 < count, || {
             format!("{groups} group descriptors do not fit the filesystem")
+        })?;
+        ensure(u64::from(self.reserved_gdt_blocks) <= u64::from(block_size) / 4, || {
+            format!("s_reserved_gdt_blocks {} is more than {}", self.reserved_gdt_blocks, block_size / 4)
         })
     }
 

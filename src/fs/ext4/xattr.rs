@@ -1,15 +1,17 @@
-//! Extended attributes, read from behind the inode's fields and from one block (`struct ext4_xattr_entry`).
+//! Extended attributes, behind the inode's fields and in one block (`struct ext4_xattr_entry`).
 //!
 //! ```text
 //!   inode:  magic │ entry │ entry │ 0 │ …free… │ value │ value          offsets count from the first entry
 //!   block:  header of 32 bytes │ entry │ entry │ 0 │ …free… │ value     offsets count from the block's start
 //! ```
+//!
+//! A block can be shared by inodes with the same attributes; its header counts them. With ea_inode a large value is
+//! the content of an inode of its own.
 
 use super::checksum;
-use super::superblock::ensure;
+use super::superblock::{Superblock, ensure};
 use crate::bytes::{Fields, to_usize};
 use crate::error::{Error, Result};
-use crate::fs::Xattr;
 
 /// `EXT4_XATTR_MAGIC`
 const MAGIC: u32 = 0xEA02_0000;
@@ -19,6 +21,8 @@ const ENTRY: usize = 16;
 const BLOCK_HEADER: usize = 32;
 /// Offset of `h_checksum`.
 const H_CHECKSUM: usize = 0x10;
+/// Namespace `system.`, whose attribute `data` is the rest of inline content.
+const SYSTEM: u8 = 7;
 
 /// `e_name_index` and the prefix it stands for; two of them are whole names.
 pub(super) const PREFIXES: &[(u8, &str)] = &[
@@ -27,60 +31,234 @@ pub(super) const PREFIXES: &[(u8, &str)] = &[
     (3, "system.posix_acl_default"),
     (4, "trusted."),
     (6, "security."),
+    (8, "system.richacl"),
     (7, "system."),
 ];
 
+/// Where a value is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Value {
+    /// Here.
+    Bytes(Vec<u8>),
+    /// In an inode: its number and the length.
+    Inode(u32, u64),
+}
+
+/// One attribute as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Attribute {
+    /// `e_name_index`
+    pub index: u8,
+    /// Name without the prefix that the index stands for.
+    pub name: Vec<u8>,
+    pub value: Value,
+}
+
+impl Attribute {
+    /// Whether it is the rest of inline content, which no caller sees.
+    pub(super) fn is_inline_data(&self) -> bool {
+        self.index == SYSTEM && self.name == b"data"
+    }
+
+    /// The whole name.
+    pub(super) fn full_name(&self) -> Result<Vec<u8>> {
+        let prefix = PREFIXES.iter().find(|(known, _)| *known == self.index);
+        let (_, prefix) = prefix
+            .ok_or_else(|| Error::unsupported(format!("extended attributes of namespace {}", self.index)))?;
+        Ok([prefix.as_bytes(), &self.name].concat())
+    }
+}
+
+/// Namespace and rest of a whole name.
+pub(super) fn split_name(name: &[u8]) -> Result<(u8, &[u8])> {
+    let known = PREFIXES.iter().find_map(|(index, prefix)| {
+        let rest = name.strip_prefix(prefix.as_bytes())?;
+        (rest.is_empty() != prefix.ends_with('.')).then_some((*index, rest))
+    });
+    match known {
+        Some((index, rest)) if rest.len() <= 255 && !rest.contains(&0) && (index, rest) != (SYSTEM, b"data") => {
+            Ok((index, rest))
+        }
+        _ => Err(Error::invalid(format!("'{}' is not a name of an extended attribute", String::from_utf8_lossy(name)))
+            .with_hint("names begin with user., trusted., security. or system.")),
+    }
+}
+
 /// Attributes in the area behind an inode's fields.
-pub(super) fn parse_area(area: &[u8], found: &mut Vec<Xattr>) -> Result<()> {
+pub(super) fn parse_area(area: &[u8], found: &mut Vec<Attribute>) -> Result<()> {
     if area.len() < 8 || Fields::new("xattr area", area).le32(0)? != MAGIC {
         return Ok(());
     }
     parse_entries(&area[4..], 0, found)
 }
 
-/// Attributes in the block `number`; `seed` is the filesystem's where it has checksums.
-pub(super) fn parse_block(block: &[u8], number: u64, seed: Option<u32>, found: &mut Vec<Xattr>) -> Result<()> {
+/// Attributes in the block `number`; returns how many inodes share it (`h_refcount`).
+pub(super) fn parse_block(
+    superblock: &Superblock,
+    block: &[u8],
+    number: u64,
+    found: &mut Vec<Attribute>,
+) -> Result<u32> {
     let f = Fields::new("xattr block", block);
-    ensure(f.le32(0)? == MAGIC && f.le32(8)? == 1 && f.le32(4)? > 0, || {
+    let count = f.le32(4)?;
+    ensure(f.le32(0)? == MAGIC && f.le32(8)? == 1 && count > 0, || {
         format!("block {number} is not a block of extended attributes")
     })?;
-    if let Some(seed) = seed {
-        let crc = checksum::crc32c(seed, &number.to_le_bytes());
-        let crc = checksum::crc32c(crc, f.slice(0, H_CHECKSUM)?);
-        let crc = checksum::crc32c(crc, &[0; 4]);
-        let crc = checksum::crc32c(crc, &block[H_CHECKSUM + 4..]);
-        ensure(f.le32(H_CHECKSUM)? == crc, || format!("the checksum of xattr block {number} does not match"))?;
+    if let Some(seed) = superblock.seed() {
+        ensure(f.le32(H_CHECKSUM)? == block_checksum(seed, number, block), || {
+            format!("the checksum of xattr block {number} does not match")
+        })?;
     }
-    parse_entries(block, BLOCK_HEADER, found)
+    parse_entries(block, BLOCK_HEADER, found)?;
+    Ok(count)
+}
+
+/// `h_checksum`: over the block's number and its bytes with the field zero.
+fn block_checksum(seed: u32, number: u64, block: &[u8]) -> u32 {
+    let crc = checksum::crc32c(seed, &number.to_le_bytes());
+    let crc = checksum::crc32c(crc, &block[..H_CHECKSUM]);
+    let crc = checksum::crc32c(crc, &[0; 4]);
+    checksum::crc32c(crc, &block[H_CHECKSUM + 4..])
 }
 
 /// Entries of `bytes` from `at` to the four zero bytes that end them.
-fn parse_entries(bytes: &[u8], mut at: usize, found: &mut Vec<Xattr>) -> Result<()> {
+fn parse_entries(bytes: &[u8], mut at: usize, found: &mut Vec<Attribute>) -> Result<()> {
     let f = Fields::new("extended attributes", bytes);
     while f.le32(at)? != 0 {
         let name_len = usize::from(f.u8(at)?);
-        let index = f.u8(at + 1)?;
-        if f.le32(at + 4)? != 0 {
-            return Err(Error::unsupported("an extended attribute keeps its value in an inode (ea_inode)"));
-        }
-        let value_len = to_usize(u64::from(f.le32(at + 8)?))?;
-        let value = match value_len {
-            0 => &[][..],
-            _ => f.slice(usize::from(f.le16(at + 2)?), value_len)?,
+        let (inode, len) = (f.le32(at + 4)?, u64::from(f.le32(at + 8)?));
+        let value = match (inode, len) {
+            (0, 0) => Value::Bytes(Vec::new()),
+            (0, _) => Value::Bytes(f.slice(usize::from(f.le16(at + 2)?), to_usize(len)?)?.to_vec()),
+            _ => Value::Inode(inode, len),
         };
-        let prefix = PREFIXES.iter().find(|(known, _)| *known == index).map(|(_, prefix)| *prefix);
-        let prefix = prefix.ok_or_else(|| Error::unsupported(format!("extended attributes of namespace {index}")))?;
-        let mut name = prefix.as_bytes().to_vec();
-        name.extend_from_slice(f.slice(at + ENTRY, name_len)?);
-        found.push(Xattr { name, value: value.to_vec() });
+        found.push(Attribute { index: f.u8(at + 1)?, name: f.slice(at + ENTRY, name_len)?.to_vec(), value });
         at += ENTRY + name_len.next_multiple_of(4);
     }
     Ok(())
 }
 
+/// Changes how many inodes share a block, sealing it again.
+pub(super) fn set_refcount(superblock: &Superblock, number: u64, block: &mut [u8], count: u32) {
+    block[4..8].copy_from_slice(&count.to_le_bytes());
+    seal_block(superblock, number, block);
+}
+
+fn seal_block(superblock: &Superblock, number: u64, block: &mut [u8]) {
+    if let Some(seed) = superblock.seed() {
+        let crc = block_checksum(seed, number, block);
+        block[H_CHECKSUM..H_CHECKSUM + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+/// Parts attributes into those behind the inode's fields and those in a block, each in order. Inline content stays in
+/// the inode; of the others, in order, each that fits does too.
+pub(super) fn divide(
+    mut attributes: Vec<Attribute>,
+    area: usize,
+    block: usize,
+) -> Result<(Vec<Attribute>, Vec<Attribute>)> {
+    attributes.sort_by(|a, b| {
+        let key = |attribute: &Attribute| (!attribute.is_inline_data(), attribute.index, attribute.name.len());
+        key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
+    });
+    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    // The magic and the end of the entries.
+    let mut left = area.saturating_sub(8);
+    let mut block_left = block - BLOCK_HEADER - 4;
+    for attribute in attributes {
+        let size = size_of(&attribute)?;
+        if size <= left {
+            left -= size;
+            inside.push(attribute);
+        } else if size <= block_left && !attribute.is_inline_data() {
+            block_left -= size;
+            outside.push(attribute);
+        } else {
+            let message = format!(
+                "the extended attributes do not fit: one block of {block} bytes is left for what the inode cannot hold"
+            );
+            return Err(Error::unsupported(message).with_hint("use fewer or shorter ones"));
+        }
+    }
+    Ok((inside, outside))
+}
+
+fn bytes_of(attribute: &Attribute) -> Result<&[u8]> {
+    match &attribute.value {
+        Value::Bytes(bytes) => Ok(bytes),
+        Value::Inode(..) => Err(Error::unsupported(
+            "an inode whose extended attribute lies in another inode (ea_inode) can be read but not changed",
+        )),
+    }
+}
+
+fn size_of(attribute: &Attribute) -> Result<usize> {
+    Ok(ENTRY + attribute.name.len().next_multiple_of(4) + bytes_of(attribute)?.len().next_multiple_of(4))
+}
+
+/// Fills the area behind an inode's fields.
+pub(super) fn write_area(area: &mut [u8], attributes: &[Attribute]) -> Result<()> {
+    area.fill(0);
+    if attributes.is_empty() {
+        return Ok(());
+    }
+    area[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    write_entries(&mut area[4..], 0, attributes, false).map(drop)
+}
+
+/// The block `number` with these attributes, for one inode.
+pub(super) fn write_block(superblock: &Superblock, number: u64, attributes: &[Attribute]) -> Result<Vec<u8>> {
+    let mut block = vec![0; superblock.block_bytes()];
+    for (at, value) in [(0, MAGIC), (4, 1), (8, 1)] {
+        block[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    let hashes = write_entries(&mut block, BLOCK_HEADER, attributes, true)?;
+    let all = hashes.iter().fold(0u32, |all, hash| all.rotate_left(16) ^ hash);
+    let known = hashes.iter().all(|hash| *hash != 0);
+    block[0xC..0x10].copy_from_slice(&(if known { all } else { 0 }).to_le_bytes());
+    seal_block(superblock, number, &mut block);
+    Ok(block)
+}
+
+/// Writes entries from `at`, values from the end; returns the entries' hashes.
+fn write_entries(bytes: &mut [u8], mut at: usize, attributes: &[Attribute], hashed: bool) -> Result<Vec<u32>> {
+    let mut end = bytes.len();
+    let short = |value: usize| u16::try_from(value).map_err(|_| Error::internal("offsets of attributes have 16 bits"));
+    let mut hashes = Vec::new();
+    for attribute in attributes {
+        let value = bytes_of(attribute)?;
+        end -= value.len().next_multiple_of(4);
+        bytes[end..end + value.len()].copy_from_slice(value);
+        let hash = if hashed { entry_hash(&attribute.name, value) } else { 0 };
+        hashes.push(hash);
+        bytes[at] = u8::try_from(attribute.name.len()).unwrap_or(u8::MAX);
+        bytes[at + 1] = attribute.index;
+        bytes[at + 2..at + 4].copy_from_slice(&short(if value.is_empty() { 0 } else { end })?.to_le_bytes());
+        bytes[at + 8..at + 12].copy_from_slice(&u32::from(short(value.len())?).to_le_bytes());
+        bytes[at + 12..at + 16].copy_from_slice(&hash.to_le_bytes());
+        bytes[at + ENTRY..at + ENTRY + attribute.name.len()].copy_from_slice(&attribute.name);
+        at += ENTRY + attribute.name.len().next_multiple_of(4);
+    }
+    Ok(hashes)
+}
+
+/// `e_hash`: of the name's bytes, then of the value's words.
+fn entry_hash(name: &[u8], value: &[u8]) -> u32 {
+    let hash = name.iter().fold(0u32, |hash, byte| hash.rotate_left(5) ^ u32::from(*byte));
+    value.chunks(4).fold(hash, |hash, chunk| {
+        let word = chunk.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        hash.rotate_left(16) ^ word
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn attribute(index: u8, name: &str, len: usize) -> Attribute {
+        Attribute { index, name: name.into(), value: Value::Bytes(vec![7; len]) }
+    }
 
     #[test]
     fn values_outside_are_refused() {
@@ -92,11 +270,38 @@ mod tests {
         area[84..88].copy_from_slice(b"data");
         let mut found = Vec::new();
         parse_area(&area, &mut found).unwrap();
-        assert_eq!(found, [Xattr { name: b"user.a".to_vec(), value: b"data".to_vec() }]);
+        assert_eq!(found[0].full_name().unwrap(), b"user.a");
+        assert_eq!(found[0].value, Value::Bytes(b"data".to_vec()));
         area[6] = 90;
         assert!(parse_area(&area, &mut found).is_err());
         area[6] = 80;
         area[5] = 99;
-        assert!(parse_area(&area, &mut found).is_err());
+        parse_area(&area, &mut found).unwrap();
+        assert!(found[1].full_name().is_err());
+    }
+
+    #[test]
+    fn what_is_divided_and_written_comes_back() {
+        let all = vec![attribute(6, "capability", 40), attribute(1, "big", 300), attribute(7, "data", 12)];
+        let (inside, outside) = divide(all.clone(), 96, 1024).unwrap();
+        let names = |list: &[Attribute]| list.iter().map(|a| a.full_name().unwrap()).collect::<Vec<_>>();
+        assert_eq!((names(&inside), names(&outside)), (vec![b"system.data".to_vec()], vec![b"user.big".to_vec(), b"security.capability".to_vec()]));
+        let mut area = vec![1; 96];
+        write_area(&mut area, &inside).unwrap();
+        let mut found = Vec::new();
+        parse_area(&area, &mut found).unwrap();
+        assert_eq!(found, inside);
+        assert!(divide(vec![attribute(1, "big", 5000)], 96, 4096).is_err());
+        assert!(divide(vec![attribute(7, "data", 200)], 96, 4096).is_err());
+    }
+
+    #[test]
+    fn names_are_split_by_namespace() {
+        assert_eq!(split_name(b"user.x").unwrap(), (1, &b"x"[..]));
+        assert_eq!(split_name(b"system.posix_acl_access").unwrap(), (2, &b""[..]));
+        for name in [&b"user."[..], b"nonsense", b"user.a\0b", b"system.data", b"system.posix_acl_accessx.", b""] {
+            let split = split_name(name);
+            assert!(split.is_err() || split.unwrap().0 == 7, "{name:?}");
+        }
     }
 }

@@ -1,0 +1,167 @@
+//! The block map of ext2 and ext3: pointers of 32 bits, a zero for a hole.
+//!
+//! ```text
+//!   i_block  0 … 11   blocks 0 to 11
+//!            12       block of pointers               ── p blocks           (p = block size / 4)
+//!            13       block of blocks of pointers     ── p² blocks
+//!            14       one level more                  ── p³ blocks
+//! ```
+
+use super::extent::{self, EXTENTS_MAX, Extent};
+use super::inode::{I_BLOCK_SIZE, Inode};
+use super::space::{Goal, Space};
+use super::superblock::{Superblock, ensure};
+use crate::block::{BlockDevice, BlockDeviceMut};
+use crate::bytes::{Fields, to_u64};
+use crate::error::{Error, Result};
+
+/// Pointers in the inode itself (`EXT4_NDIR_BLOCKS`).
+const DIRECT: u64 = 12;
+
+/// Reads a whole map.
+pub(super) struct MapReader<'a> {
+    device: &'a dyn BlockDevice,
+    superblock: &'a Superblock,
+    ino: u32,
+    extents: Vec<Extent>,
+    nodes: Vec<u64>,
+    /// Blocks met so far, at most those of the filesystem: else some are claimed twice.
+    met: u64,
+}
+
+impl<'a> MapReader<'a> {
+    /// The extents of `inode`, in the file's order, and the blocks of pointers.
+    pub(super) fn read(
+        device: &'a dyn BlockDevice,
+        superblock: &'a Superblock,
+        inode: &Inode,
+    ) -> Result<(Vec<Extent>, Vec<u64>)> {
+        let mut reader = Self { device, superblock, ino: inode.ino, extents: Vec::new(), nodes: Vec::new(), met: 0 };
+        let f = Fields::new("block map", inode.block());
+        let mut logical = 0;
+        for (slot, level) in (0..15).map(|slot| (slot, u32::try_from(slot).unwrap_or(0).saturating_sub(11))) {
+            reader.pointer(f.le32(slot * 4)?, level, logical)?;
+            logical += span(superblock, level);
+        }
+        Ok((reader.extents, reader.nodes))
+    }
+
+    fn pointer(&mut self, pointer: u32, level: u32, logical: u64) -> Result<()> {
+        if pointer == 0 {
+            return Ok(());
+        }
+        let (block, ino) = (u64::from(pointer), self.ino);
+        ensure(self.superblock.contains(block, 1), || format!("block {block} of inode {ino} lies outside"))?;
+        ensure(logical < 1 << 32, || format!("inode {ino} maps blocks beyond the largest file"))?;
+        self.met += 1;
+        ensure(self.met <= self.superblock.blocks_count, || {
+            format!("inode {ino} claims more blocks than the filesystem has")
+        })?;
+        if level == 0 {
+            extent::push(&mut self.extents, Extent { logical, len: 1, physical: block, written: true });
+            if self.extents.len() > EXTENTS_MAX {
+                return Err(Error::unsupported(format!("inode {ino} has more than {EXTENTS_MAX} pieces")));
+            }
+            return Ok(());
+        }
+        self.nodes.push(block);
+        let mut bytes = vec![0; self.superblock.block_bytes()];
+        self.device.read_at(block * u64::from(self.superblock.block_size), &mut bytes)?;
+        let below = span(self.superblock, level - 1);
+        for (chunk, index) in bytes.chunks_exact(4).zip(0..) {
+            let pointer = Fields::new("block of pointers", chunk).le32(0)?;
+            self.pointer(pointer, level - 1, logical + index * below)?;
+        }
+        Ok(())
+    }
+}
+
+/// Blocks that one pointer of a level covers.
+fn span(superblock: &Superblock, level: u32) -> u64 {
+    u64::from(superblock.block_size / 4).pow(level)
+}
+
+/// Blocks of pointers that a file of `blocks` blocks needs at most.
+pub(super) fn nodes_needed(superblock: &Superblock, blocks: u64) -> u64 {
+    if blocks <= DIRECT {
+        return 0;
+    }
+    let per_block = span(superblock, 1);
+    let first = (blocks - DIRECT).div_ceil(per_block);
+    let second = (first - 1).div_ceil(per_block);
+    first + second + u64::from(second > 1)
+}
+
+/// Writes a map for `extents`, blocks of pointers to freshly taken blocks.
+pub(super) struct MapWriter<'a> {
+    pub device: &'a dyn BlockDeviceMut,
+    pub superblock: &'a Superblock,
+    pub space: &'a mut Space,
+    pub goal: u64,
+    pub nodes: Vec<u64>,
+}
+
+impl MapWriter<'_> {
+    /// `i_block` of the map.
+    pub(super) fn write(&mut self, extents: &[Extent]) -> Result<[u8; I_BLOCK_SIZE]> {
+        let mut block = [0; I_BLOCK_SIZE];
+        let mut logical = 0;
+        for slot in 0..15 {
+            let level = u32::try_from(slot).unwrap_or(0).saturating_sub(11);
+            let end = logical + span(self.superblock, level);
+            let pointer = self.pointer(within(extents, logical, end), level, logical)?;
+            block[slot * 4..slot * 4 + 4].copy_from_slice(&pointer.to_le_bytes());
+            logical = end;
+        }
+        match extents.last() {
+            Some(last) if last.logical + last.len > logical => {
+                Err(Error::unsupported("the file is larger than a block map can be"))
+            }
+            _ => Ok(block),
+        }
+    }
+
+    fn pointer(&mut self, extents: &[Extent], level: u32, logical: u64) -> Result<u32> {
+        let Some(first) = extents.first() else { return Ok(0) };
+        let number = |block: u64| {
+            u32::try_from(block).map_err(|_| Error::unsupported("a block map cannot point beyond 2^32 blocks"))
+        };
+        if level == 0 {
+            return number(first.physical + (logical - first.logical));
+        }
+        let run = self.space.take(self.device, self.superblock, Goal { block: self.goal, total: 1 }, 1)?;
+        self.goal = run.start;
+        self.nodes.push(run.start);
+        let below = span(self.superblock, level - 1);
+        let mut bytes = Vec::with_capacity(self.superblock.block_bytes());
+        for index in 0..u64::from(self.superblock.block_size / 4) {
+            let from = logical + index * below;
+            let pointer = self.pointer(within(extents, from, from + below), level - 1, from)?;
+            bytes.extend(pointer.to_le_bytes());
+        }
+        self.device.write_at(run.start * to_u64(bytes.len()), &bytes)?;
+        number(run.start)
+    }
+}
+
+/// The extents that reach into `from..end`.
+fn within(extents: &[Extent], from: u64, end: u64) -> &[Extent] {
+    let first = extents.partition_point(|extent| extent.logical + extent.len <= from);
+    let last = extents.partition_point(|extent| extent.logical < end);
+    &extents[first..last.max(first)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extents_that_reach_into_a_range() {
+        let extent = |logical, len| Extent { logical, len, physical: 100 + logical, written: true };
+        let extents = [extent(0, 4), extent(6, 2), extent(20, 1)];
+        assert_eq!(within(&extents, 3, 7), &extents[..2]);
+        assert_eq!(within(&extents, 4, 6), &[]);
+        assert_eq!(within(&extents, 8, 30), &extents[2..]);
+        assert_eq!(within(&extents, 21, 30), &[]);
+    }
+}

@@ -1,0 +1,174 @@
+//! File content: streamed to free blocks in large writes, blocks of zeroes left out.
+
+use std::io::Read;
+
+use super::super::extent::{self, Extent};
+use super::super::inode::{self, Inode};
+use super::super::space::Goal;
+use super::super::{Ext4, features, layout, map};
+use super::Created;
+use crate::block::BlockDeviceMut;
+use crate::bytes::{is_zero, to_u64, to_usize};
+use crate::error::{Error, Result, from_io};
+use crate::fs::{Attributes, FileType, FsPath};
+
+/// Bytes of content in memory at a time.
+const CHUNK: u64 = 1 << 20;
+/// Largest file (`EXT4_MAX_LOGICAL_BLOCK`: the last block number of 32 bits stays unused).
+const BLOCKS_MAX: u64 = (1 << 32) - 1;
+/// Flags that an overwritten file keeps: those that users set (`chattr`), the lowest eight bits.
+const FLAGS_KEPT: u8 = 0xF9;
+/// First size that needs the feature large_file.
+const LARGE_FILE: u64 = 1 << 31;
+
+impl<D: BlockDeviceMut> Ext4<D> {
+    /// Creates or overwrites a regular file.
+    pub(super) fn put_file(
+        &mut self,
+        path: &FsPath,
+        attributes: &Attributes,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<()> {
+        self.check_attributes(attributes)?;
+        let blocks = size.div_ceil(u64::from(self.superblock.block_size));
+        if blocks > BLOCKS_MAX {
+            return Err(Error::unsupported(format!("a file of {size} bytes: ext4 has at most {BLOCKS_MAX} blocks")));
+        }
+        let Some(old) = self.place(path)?.existing else {
+            let needed = blocks + self.nodes_needed(blocks, 0)?;
+            let Created { ino, raw, .. } = self.create(path, FileType::File, attributes, needed)?;
+            return self.fill(ino, raw, size, content);
+        };
+        if old.file_type != FileType::File {
+            return Err(Error::invalid("exists and is not a regular file"));
+        }
+        self.check_removable(&old)?;
+        let mapping = self.mapping(&old)?;
+        let needed = blocks + self.nodes_needed(blocks, to_u64(mapping.extents.len()))?;
+        self.check_space(needed, mapping.blocks(), 0)?;
+        self.release_content(&old)?;
+        let raw = emptied(&self.superblock, &old, attributes);
+        self.fill(old.ino, raw, size, content)
+    }
+
+    /// Blocks of a tree for content of `blocks` blocks, at most; `more` pieces of free space come from elsewhere.
+    fn nodes_needed(&mut self, blocks: u64, more: u64) -> Result<u64> {
+        let worst = map::nodes_needed(&self.superblock, blocks, blocks);
+        if worst == 0 || blocks + worst <= self.usable_blocks() {
+            return Ok(worst);
+        }
+        // Nearly full: no file has more pieces than free space has, but for those that are longer than an extent.
+        let runs = self.space.count_runs(&self.store, &self.superblock, blocks)?;
+        let groups = blocks / u64::from(self.superblock.blocks_per_group / 2) + 1;
+        Ok(map::nodes_needed(&self.superblock, blocks, blocks.min(runs + more + groups)))
+    }
+
+    /// Streams exactly `size` bytes into an inode without content and keeps it.
+    pub(super) fn fill(&mut self, ino: u32, mut raw: Vec<u8>, size: u64, content: &mut dyn Read) -> Result<()> {
+        let extents = self.stream(ino, size, content)?;
+        if read_some(content, &mut [0])? != 0 {
+            return Err(Error::invalid(format!("the content is longer than the {size} bytes announced")));
+        }
+        inode::set_size(&mut raw, size);
+        if size >= LARGE_FILE {
+            self.need_ro_feature(features::RO_COMPAT_LARGE_FILE)?;
+        }
+        self.set_mapping(ino, &mut raw, &extents)?;
+        self.stage(ino, raw)
+    }
+
+    /// Writes the tree of `extents` and counts the blocks.
+    pub(in super::super) fn set_mapping(&mut self, ino: u32, raw: &mut [u8], extents: &[Extent]) -> Result<()> {
+        let goal = extents.last().map_or_else(|| self.group_block(ino), |last| last.physical + last.len);
+        let seed = Inode::parse_any(ino, raw.to_vec())?.seed(&self.superblock);
+        let nodes = map::write(&self.store, &self.superblock, &mut self.space, (raw, seed), extents, goal)?;
+        let mapping = map::Mapping { extents: extents.to_vec(), nodes };
+        let attribute_block = u64::from(inode::file_acl(raw) != 0);
+        inode::set_blocks(&self.superblock, raw, mapping.blocks() + attribute_block)
+    }
+
+    /// The first block of an inode's group.
+    pub(super) fn group_block(&self, ino: u32) -> u64 {
+        layout::group_start(&self.superblock, (ino - 1) / self.superblock.inodes_per_group)
+    }
+
+    fn stream(&mut self, ino: u32, size: u64, content: &mut dyn Read) -> Result<Vec<Extent>> {
+        let block = self.superblock.block_bytes();
+        let mut extents = Vec::new();
+        let mut goal = Goal { block: self.group_block(ino), total: size.div_ceil(to_u64(block)) };
+        let most = size.min(CHUNK).next_multiple_of(to_u64(block));
+        let mut chunk = vec![0; to_usize(most)?];
+        let mut done = 0;
+        while done < size {
+            let len = to_usize((size - done).min(to_u64(chunk.len())))?;
+            read_exactly(content, &mut chunk[..len], done, size)?;
+            let whole = len.next_multiple_of(block);
+            chunk[len..whole].fill(0);
+            self.put_chunk(&chunk[..whole], done / to_u64(block), &mut goal, &mut extents)?;
+            done += to_u64(len);
+        }
+        Ok(extents)
+    }
+
+    /// Writes the blocks of a chunk that are not zero.
+    fn put_chunk(&mut self, chunk: &[u8], logical: u64, goal: &mut Goal, extents: &mut Vec<Extent>) -> Result<()> {
+        let size = self.superblock.block_bytes();
+        let blocks = chunk.len() / size;
+        let is_hole = |index: usize| is_zero(&chunk[index * size..(index + 1) * size]);
+        let mut at = 0;
+        while at < blocks {
+            if is_hole(at) {
+                at += 1;
+                goal.total = goal.total.saturating_sub(1);
+                continue;
+            }
+            let end = (at + 1..blocks).find(|index| is_hole(*index)).unwrap_or(blocks);
+            while at < end {
+                let run = self.space.take(&self.store, &self.superblock, *goal, to_u64(end - at))?;
+                let next = at + to_usize(run.len)?;
+                self.store.write_at(run.start * to_u64(size), &chunk[at * size..next * size])?;
+                let piece =
+                    Extent { logical: logical + to_u64(at), len: run.len, physical: run.start, written: true };
+                extent::push(extents, piece);
+                *goal = Goal { block: run.start + run.len, total: goal.total.saturating_sub(run.len).max(1) };
+                at = next;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The inode of a file to be overwritten: only its links, generation and the flags set by users are kept.
+fn emptied(superblock: &super::super::superblock::Superblock, old: &Inode, attributes: &Attributes) -> Vec<u8> {
+    let mut raw = inode::new(superblock, FileType::File);
+    super::set_attributes(&mut raw, attributes);
+    inode::set_links(&mut raw, old.links);
+    raw[0x64..0x68].copy_from_slice(&old.raw[0x64..0x68]);
+    raw[0x20] = old.raw[0x20] & FLAGS_KEPT;
+    raw
+}
+
+/// One read, tried again when interrupted.
+fn read_some(content: &mut dyn Read, buf: &mut [u8]) -> Result<usize> {
+    loop {
+        match content.read(buf) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result.map_err(|error| from_io("reading the content", error)),
+        }
+    }
+}
+
+/// Fills `buf` with content from byte `done` of `size`.
+fn read_exactly(content: &mut dyn Read, mut buf: &mut [u8], done: u64, size: u64) -> Result<()> {
+    let wanted = done + to_u64(buf.len());
+    while !buf.is_empty() {
+        let len = read_some(content, buf)?;
+        if len == 0 {
+            let got = wanted - to_u64(buf.len());
+            return Err(Error::invalid(format!("the content ends after {got} of the {size} bytes announced")));
+        }
+        buf = &mut buf[len..];
+    }
+    Ok(())
+}

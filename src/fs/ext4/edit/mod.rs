@@ -1,0 +1,473 @@
+//! Editing: requests are checked, changes gathered in memory, and everything written once at commit.
+//!
+//! ```text
+//!   request ─▶ checks: path, attributes, space ─▶ names (directory.rs), inodes, bitmaps in memory ─▶ commit.rs
+//!                                             └─▶ content, at once, to blocks that were free        (content.rs)
+//! ```
+
+mod attributes;
+mod commit;
+mod content;
+mod remove;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use super::directory::Directory;
+use super::inode::{self, Inode, Time};
+use super::read::check_entry_count;
+use super::superblock::ensure;
+use super::{Ext4, dir, features, htree, inline, xattr};
+use crate::block::BlockDeviceMut;
+use crate::bytes::to_u64;
+use crate::error::{Error, Result, ResultExt};
+use crate::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
+
+/// Longest symlink target that lies in the inode.
+const FAST_SYMLINK_MAX: usize = 59;
+/// Longest symlink target at all (`PATH_MAX` of Linux, without its NUL).
+const SYMLINK_MAX: usize = 4095;
+/// Largest major number (`ext4`'s 12 bits) and minor number (20 bits).
+const DEVICE_MAX: (u32, u32) = (0xFFF, 0xF_FFFF);
+/// Most names of a file, and most links of a directory that are counted (`EXT4_LINK_MAX`).
+const LINKS_MAX: u32 = 65_000;
+
+/// What was edited and is not written yet.
+#[derive(Debug, Default)]
+pub(super) struct Editor {
+    /// Inodes with changes, their checksums not yet made.
+    pub inodes: BTreeMap<u32, Vec<u8>>,
+    /// Directories whose names may have changed.
+    pub directories: BTreeMap<u32, Directory>,
+    /// Blocks that directories need at commit at most.
+    pending: u64,
+    /// Counts changes.
+    changes: u64,
+    /// Whether an edit failed half-way.
+    failed: bool,
+    /// Whether the superblock must be written although no group changed.
+    superblock_dirty: bool,
+}
+
+impl Editor {
+    /// Has the superblock written at commit, whatever else changes.
+    pub(super) fn need_superblock(&mut self) {
+        self.superblock_dirty = true;
+    }
+
+    /// Blocks set aside for directories.
+    pub(super) fn pending(&self) -> u64 {
+        self.pending
+    }
+}
+
+/// An inode just made, its name already in place.
+struct Created {
+    ino: u32,
+    raw: Vec<u8>,
+    /// The directory's inode.
+    parent: u32,
+}
+
+/// A name to be put into, or taken from, a directory.
+struct Place<'a> {
+    /// The directory's inode.
+    parent: u32,
+    name: &'a [u8],
+    /// The inode that has the name now.
+    existing: Option<Inode>,
+}
+
+impl<D: BlockDeviceMut> Ext4<D> {
+    fn editor(&mut self) -> Result<&mut Editor> {
+        self.editor.as_mut().ok_or_else(|| Error::invalid("the filesystem was opened for reading only"))
+    }
+
+    /// Keeps an inode's new bytes until commit.
+    pub(super) fn stage(&mut self, ino: u32, raw: Vec<u8>) -> Result<()> {
+        if !self.editor()?.inodes.contains_key(&ino) {
+            self.space.check_inode_used(&self.store, &self.superblock, ino)?;
+        }
+        let editor = self.editor()?;
+        editor.changes += 1;
+        editor.inodes.insert(ino, raw);
+        Ok(())
+    }
+
+    /// The directory of `path` and what has its name now.
+    fn place<'p>(&self, path: &'p FsPath) -> Result<Place<'p>> {
+        let (Some(parent), Some(name)) = (path.parent(), path.name()) else {
+            return Err(Error::invalid("the root directory itself cannot be made, moved or removed"));
+        };
+        let known = self.names.borrow().known_parent(&parent);
+        let parent = match known {
+            Some(ino) => self.inode(ino)?,
+            None => {
+                let inode = self.lookup(&parent)?;
+                self.names.borrow_mut().remember_parent(parent, inode.ino);
+                inode
+            }
+        };
+        if parent.file_type != FileType::Directory {
+            return Err(Error::invalid("the parent is not a directory"));
+        }
+        let existing = self.find(&parent, name)?.map(|ino| self.named_inode(ino)).transpose()?;
+        Ok(Place { parent: parent.ino, name, existing })
+    }
+
+    /// A place where nothing is yet.
+    fn new_place<'p>(&self, path: &'p FsPath) -> Result<Place<'p>> {
+        let place = self.place(path)?;
+        match place.existing {
+            Some(_) => Err(Error::invalid("already exists").with_hint("remove it first, or choose another path")),
+            None => Ok(place),
+        }
+    }
+
+    /// A place where something is.
+    fn old_place<'p>(&self, path: &'p FsPath) -> Result<(Place<'p>, Inode)> {
+        let mut place = self.place(path)?;
+        let existing = place.existing.take().ok_or_else(|| Error::not_found("no such file or directory"))?;
+        Ok((place, existing))
+    }
+
+    fn check_attributes(&self, attributes: &Attributes) -> Result<()> {
+        check_mode(attributes.mode)?;
+        inode::check_time(self.superblock.inode_size, attributes.mtime)
+    }
+
+    /// A directory's names in memory, read when first asked for.
+    fn directory(&mut self, ino: u32) -> Result<&mut Directory> {
+        if !self.editor()?.directories.contains_key(&ino) {
+            let directory = self.load_directory(ino)?;
+            self.editor()?.directories.insert(ino, directory);
+        }
+        let directory = self.editor()?.directories.get_mut(&ino);
+        directory.ok_or_else(|| Error::internal("the directory was just loaded"))
+    }
+
+    fn load_directory(&self, ino: u32) -> Result<Directory> {
+        let inode = self.inode(ino)?;
+        let blocks = self.mapping(&inode)?.extents.iter().map(|extent| extent.len).sum();
+        let mut parent = if inode.is_inline() { Some(inline::parent(&inode)?) } else { None };
+        let mut directory = Directory::new(0, blocks);
+        let typed = self.superblock.has_incompat(features::INCOMPAT_FILETYPE);
+        self.for_each_record(&inode, &mut |record| {
+            match record.name {
+                b"." => ensure(record.ino == ino, || format!("directory inode {ino} names another one '.'"))?,
+                b".." => parent = Some(record.ino),
+                name => {
+                    check_entry_count(directory.len())?;
+                    let is_dir = match (typed, dir::file_type(record.file_type)) {
+                        (true, Some(file_type)) => file_type == FileType::Directory,
+                        _ => self.inode(record.ino)?.file_type == FileType::Directory,
+                    };
+                    directory.subdirs += u32::from(is_dir);
+                    ensure(directory.insert(name, record.ino, record.file_type), || {
+                        format!("directory inode {ino} has the name '{}' twice", String::from_utf8_lossy(name))
+                    })?;
+                }
+            }
+            Ok(true)
+        })?;
+        directory.parent = parent.ok_or_else(|| Error::corrupt(format!("directory inode {ino} has no '..'")))?;
+        Ok(directory)
+    }
+
+    /// Refuses what cannot fit before anything is written: blocks and inodes beyond those that `freed` gives back.
+    fn check_space(&self, blocks: u64, freed: u64, inodes: u32) -> Result<()> {
+        let (usable, free_inodes) = (self.usable_blocks().saturating_add(freed), self.space.free_inodes());
+        if blocks <= usable && inodes <= free_inodes {
+            return Ok(());
+        }
+        let bytes = u64::from(self.superblock.block_size);
+        Err(Error::no_space(format!(
+            "{} bytes and {inodes} inodes are needed, {} bytes and {free_inodes} inodes are free",
+            blocks.saturating_mul(bytes),
+            usable * bytes,
+        ))
+        .with_hint("use a larger partition, or bake less into it"))
+    }
+
+    /// Blocks that a directory needs for one more name, beyond those counted already.
+    fn growth(&mut self, parent: u32, name: &[u8]) -> Result<u64> {
+        self.directory(parent)?;
+        let directory = self.editor.as_ref().and_then(|editor| editor.directories.get(&parent));
+        Ok(directory.map_or(0, |directory| {
+            directory.growth(&self.superblock, htree::record_len(name.len())).saturating_sub(directory.counted)
+        }))
+    }
+
+    /// Changes a directory's names, counting what it needs at commit.
+    fn change_directory<T>(&mut self, ino: u32, change: impl FnOnce(&mut Directory) -> T) -> Result<T> {
+        self.directory(ino)?;
+        let missing = || Error::internal("the directory was just loaded");
+        let editor = self.editor.as_mut().ok_or_else(missing)?;
+        let directory = editor.directories.get_mut(&ino).ok_or_else(missing)?;
+        let result = change(directory);
+        directory.dirty = true;
+        let needed = directory.growth(&self.superblock, 0);
+        editor.pending = (editor.pending + needed).saturating_sub(directory.counted);
+        directory.counted = needed;
+        editor.changes += 1;
+        Ok(result)
+    }
+
+    /// Puts a name into a directory.
+    fn add_name(&mut self, place: &Place<'_>, ino: u32, file_type: FileType) -> Result<()> {
+        let code = self.type_code(file_type);
+        let added = self.change_directory(place.parent, |directory| {
+            directory.subdirs += u32::from(file_type == FileType::Directory);
+            directory.insert(place.name, ino, code)
+        })?;
+        if added { Ok(()) } else { Err(Error::internal("the name was free when it was checked")) }
+    }
+
+    /// Takes a name out of a directory.
+    fn take_name(&mut self, place: &Place<'_>, file_type: FileType) -> Result<()> {
+        self.change_directory(place.parent, |directory| {
+            directory.subdirs = directory.subdirs.saturating_sub(u32::from(file_type == FileType::Directory));
+            directory.remove(place.name);
+        })
+    }
+
+    fn type_code(&self, file_type: FileType) -> u8 {
+        if self.superblock.has_incompat(features::INCOMPAT_FILETYPE) { dir::type_code(file_type) } else { 0 }
+    }
+
+    /// Refuses another directory in `parent` where its links cannot be counted.
+    fn check_subdirs(&mut self, parent: u32) -> Result<()> {
+        let uncounted = self.superblock.has_ro(features::RO_COMPAT_DIR_NLINK);
+        if self.directory(parent)?.subdirs + 3 < LINKS_MAX || uncounted {
+            return Ok(());
+        }
+        Err(Error::unsupported(format!("more than {} directories in one need the feature dir_nlink", LINKS_MAX - 3)))
+    }
+
+    /// Makes a new inode with a name; `blocks` are what it will need beyond.
+    fn create(
+        &mut self,
+        path: &FsPath,
+        file_type: FileType,
+        attributes: &Attributes,
+        blocks: u64,
+    ) -> Result<Created> {
+        self.check_attributes(attributes)?;
+        let place = self.new_place(path)?;
+        let is_dir = file_type == FileType::Directory;
+        if is_dir {
+            self.check_subdirs(place.parent)?;
+        }
+        let growth = self.growth(place.parent, place.name)?;
+        self.check_space(blocks + growth, 0, 1)?;
+        let goal = (place.parent - 1) / self.superblock.inodes_per_group;
+        let ino = self.space.take_inode(&self.store, &self.superblock, goal, is_dir)?;
+        self.editor()?.changes += 1;
+        let mut raw = inode::new(&self.superblock, file_type);
+        set_attributes(&mut raw, attributes);
+        self.add_name(&place, ino, file_type)?;
+        Ok(Created { ino, raw, parent: place.parent })
+    }
+
+    /// Runs an edit of `path`; one that fails after its first change leaves the filesystem unfit for commit.
+    fn edit<T>(&mut self, path: &FsPath, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let editor = self.editor()?;
+        let before = editor.changes;
+        if editor.failed {
+            return Err(Error::invalid("an earlier edit failed half-way").with_hint("start again from the base image"));
+        }
+        let result = body(self);
+        let editor = self.editor()?;
+        if result.is_err() && editor.changes != before {
+            editor.failed = true;
+        }
+        result.at(|| path.to_string())
+    }
+}
+
+impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
+    fn as_read(&self) -> &dyn FileSystem {
+        self
+    }
+
+    fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {
+        self.edit(path, |fs| {
+            let Created { ino, raw, parent } = fs.create(path, FileType::Directory, attributes, 1)?;
+            fs.stage(ino, raw)?;
+            fs.editor()?.directories.insert(ino, Directory::new(parent, 0));
+            fs.change_directory(ino, |_| ())
+        })
+    }
+
+    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()> {
+        self.edit(path, |fs| fs.put_file(path, attributes, size, content))
+    }
+
+    fn symlink(&mut self, path: &FsPath, target: &[u8], attributes: &Attributes) -> Result<()> {
+        self.edit(path, |fs| {
+            let max = SYMLINK_MAX.min(fs.superblock.block_bytes() - 1);
+            if !(1..=max).contains(&target.len()) || target.contains(&0) {
+                return Err(Error::invalid(format!(
+                    "a symlink target has 1 to {max} bytes and no NUL byte, this one has {} bytes",
+                    target.len()
+                )));
+            }
+            let attributes = Attributes { mode: 0o777, ..attributes.clone() };
+            let slow = target.len() > FAST_SYMLINK_MAX;
+            let Created { ino, mut raw, .. } = fs.create(path, FileType::Symlink, &attributes, u64::from(slow))?;
+            if slow {
+                let size = to_u64(target.len());
+                return fs.fill(ino, raw, size, &mut &target[..]);
+            }
+            let mut block = [0; inode::I_BLOCK_SIZE];
+            block[..target.len()].copy_from_slice(target);
+            inode::set_block(&mut raw, &block);
+            inode::set_size(&mut raw, to_u64(target.len()));
+            fs.stage(ino, raw)
+        })
+    }
+
+    fn hard_link(&mut self, existing: &FsPath, path: &FsPath) -> Result<()> {
+        self.edit(path, |fs| {
+            let target = fs.lookup(existing)?;
+            if target.file_type == FileType::Directory {
+                return Err(Error::invalid(format!("{existing} is a directory, which cannot have a second name")));
+            }
+            if u32::from(target.links) >= LINKS_MAX {
+                return Err(Error::unsupported(format!("{existing} has {LINKS_MAX} names, the most there can be")));
+            }
+            let place = fs.new_place(path)?;
+            let growth = fs.growth(place.parent, place.name)?;
+            fs.check_space(growth, 0, 0)?;
+            let mut raw = target.raw;
+            inode::set_links(&mut raw, target.links + 1);
+            fs.stage(target.ino, raw)?;
+            fs.add_name(&place, target.ino, target.file_type)
+        })
+    }
+
+    fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()> {
+        self.edit(path, |fs| {
+            let node = device_words(file_type, device)?;
+            let Created { ino, mut raw, .. } = fs.create(path, file_type, attributes, 0)?;
+            inode::set_device(&mut raw, node);
+            fs.stage(ino, raw)
+        })
+    }
+
+    fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
+        self.edit(path, |fs| {
+            change.mode.map_or(Ok(()), check_mode)?;
+            change.mtime.map_or(Ok(()), |mtime| inode::check_time(fs.superblock.inode_size, mtime))?;
+            let Inode { ino, mut raw, .. } = fs.lookup(path)?;
+            if let Some(mode) = change.mode {
+                inode::set_mode(&mut raw, mode);
+            }
+            if let Some(uid) = change.uid {
+                inode::set_uid(&mut raw, uid);
+            }
+            if let Some(gid) = change.gid {
+                inode::set_gid(&mut raw, gid);
+            }
+            if let Some(mtime) = change.mtime {
+                inode::set_time(&mut raw, Time::Modification, mtime);
+                inode::set_time(&mut raw, Time::Change, mtime);
+            }
+            fs.stage(ino, raw)
+        })
+    }
+
+    fn set_xattr(&mut self, path: &FsPath, name: &[u8], value: &[u8]) -> Result<()> {
+        self.edit(path, |fs| {
+            let (index, rest) = xattr::split_name(name)?;
+            let max = fs.superblock.block_bytes();
+            if value.len() >= max {
+                return Err(Error::unsupported(format!(
+                    "an extended attribute of {} bytes, which must fit a block of {max}",
+                    value.len()
+                )));
+            }
+            let value = xattr::Value::Bytes(value.to_vec());
+            fs.change_attributes(path, |attributes| {
+                attributes.retain(|old| (old.index, &old.name[..]) != (index, rest));
+                attributes.push(xattr::Attribute { index, name: rest.to_vec(), value });
+                Ok(())
+            })
+        })
+    }
+
+    fn remove_xattr(&mut self, path: &FsPath, name: &[u8]) -> Result<()> {
+        self.edit(path, |fs| {
+            let (index, rest) = xattr::split_name(name)?;
+            fs.change_attributes(path, |attributes| {
+                let before = attributes.len();
+                attributes.retain(|old| (old.index, &old.name[..]) != (index, rest));
+                if attributes.len() < before {
+                    return Ok(());
+                }
+                Err(Error::not_found(format!("no extended attribute {}", String::from_utf8_lossy(name))))
+            })
+        })
+    }
+
+    fn rename(&mut self, from: &FsPath, to: &FsPath) -> Result<()> {
+        self.edit(from, |fs| if from == to { fs.lookup(from).map(drop) } else { fs.move_entry(from, to) })
+    }
+
+    fn remove(&mut self, path: &FsPath) -> Result<()> {
+        self.edit(path, |fs| {
+            let (place, old) = fs.old_place(path)?;
+            fs.remove_entry(&place, &old)
+        })
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if self.editor()?.failed {
+            return Err(Error::invalid("an earlier edit failed half-way: nothing can be committed")
+                .with_hint("start again from the base image"));
+        }
+        // A commit that breaks off leaves some of it written.
+        self.editor()?.failed = true;
+        self.write_everything()?;
+        self.editor()?.failed = false;
+        Ok(())
+    }
+}
+
+/// Owner, permissions and all four times.
+fn set_attributes(raw: &mut [u8], attributes: &Attributes) {
+    inode::set_mode(raw, attributes.mode);
+    inode::set_uid(raw, attributes.uid);
+    inode::set_gid(raw, attributes.gid);
+    set_all_times(raw, attributes.mtime);
+}
+
+fn set_all_times(raw: &mut [u8], time: Timestamp) {
+    for which in Time::ALL {
+        inode::set_time(raw, which, time);
+    }
+}
+
+fn check_mode(mode: u32) -> Result<()> {
+    if mode <= 0o7777 { Ok(()) } else { Err(Error::invalid(format!("mode {mode:#o} is out of range 0 to 0o7777"))) }
+}
+
+/// `i_block[0..2]` of a node: the old encoding where it fits, else the new one, as the kernel writes them.
+fn device_words(file_type: FileType, (major, minor): (u32, u32)) -> Result<[u32; 2]> {
+    let is_device = matches!(file_type, FileType::CharDevice | FileType::BlockDevice);
+    if !is_device && !matches!(file_type, FileType::Fifo | FileType::Socket) {
+        return Err(Error::invalid("only devices, fifos and sockets are made as nodes"));
+    }
+    let max = if is_device { DEVICE_MAX } else { (0, 0) };
+    if major > max.0 || minor > max.1 {
+        return Err(Error::invalid(format!(
+            "device number {major}:{minor} is out of range: major 0 to {}, minor 0 to {}",
+            max.0, max.1
+        )));
+    }
+    Ok(if major < 256 && minor < 256 {
+        [major << 8 | minor, 0]
+    } else {
+        [0, minor & 0xFF | major << 8 | (minor & !0xFF) << 12]
+    })
+}

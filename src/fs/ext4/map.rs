@@ -1,0 +1,69 @@
+//! Where the content of an inode lies, whichever way the inode says so.
+
+use super::blockmap::{self, MapReader, MapWriter};
+use super::extent::{Extent, TreeReader};
+use super::extent_write::{self, TreeWriter};
+use super::inode::{self, FLAG_EXTENTS, Inode};
+use super::space::Space;
+use super::superblock::Superblock;
+use super::features;
+use crate::block::{BlockDevice, BlockDeviceMut};
+use crate::bytes::to_u64;
+use crate::error::Result;
+
+/// The blocks of an inode.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Mapping {
+    /// Content, in order.
+    pub extents: Vec<Extent>,
+    /// Blocks of the tree or map itself.
+    pub nodes: Vec<u64>,
+}
+
+impl Mapping {
+    /// Reads that of `inode`; empty where no blocks hold its content.
+    pub(super) fn read(device: &dyn BlockDevice, superblock: &Superblock, inode: &Inode) -> Result<Self> {
+        let (extents, nodes) = match (inode.has_blocks(), inode.has_extents()) {
+            (false, _) => return Ok(Self::default()),
+            (true, true) => TreeReader::read(device, superblock, inode)?,
+            (true, false) => MapReader::read(device, superblock, inode)?,
+        };
+        Ok(Self { extents, nodes })
+    }
+
+    /// Blocks in all.
+    pub(super) fn blocks(&self) -> u64 {
+        to_u64(self.nodes.len()) + self.extents.iter().map(|extent| extent.len).sum::<u64>()
+    }
+}
+
+/// Blocks of a tree or map for content of `blocks` blocks in at most `pieces` pieces.
+pub(super) fn nodes_needed(superblock: &Superblock, blocks: u64, pieces: u64) -> u64 {
+    if superblock.has_incompat(features::INCOMPAT_EXTENTS) {
+        extent_write::nodes_needed(superblock, pieces)
+    } else {
+        blockmap::nodes_needed(superblock, blocks)
+    }
+}
+
+/// Writes the tree or map of `extents` near block `goal` and puts it into a raw inode; returns its blocks.
+pub(super) fn write(
+    device: &dyn BlockDeviceMut,
+    superblock: &Superblock,
+    space: &mut Space,
+    (raw, seed): (&mut [u8], u32),
+    extents: &[Extent],
+    goal: u64,
+) -> Result<Vec<u64>> {
+    if superblock.has_incompat(features::INCOMPAT_EXTENTS) {
+        let mut writer = TreeWriter { device, superblock, space, seed, goal, nodes: Vec::new() };
+        let block = writer.write(extents)?;
+        inode::set_block(raw, &block);
+        inode::change_flags(raw, FLAG_EXTENTS, 0);
+        return Ok(writer.nodes);
+    }
+    let mut writer = MapWriter { device, superblock, space, goal, nodes: Vec::new() };
+    let block = writer.write(extents)?;
+    inode::set_block(raw, &block);
+    Ok(writer.nodes)
+}

@@ -1,0 +1,151 @@
+//! Inodes that a running system had not finished with: deleted while open, or being truncated.
+//!
+//! ```text
+//!   s_last_orphan ─▶ inode ─ i_dtime ─▶ inode ─ i_dtime ─▶ 0            the list
+//!   s_orphan_file_inum ─▶ block: inode │ 0 │ inode │ … │ magic, checksum   the orphan file
+//! ```
+//!
+//! Those without a name are freed; those with one are cut to their size.
+
+use super::edit::Editor;
+use super::extent::Extent;
+use super::features;
+use super::inode::{self, Inode};
+use super::space::Run;
+use super::superblock::{S_FEATURE_INCOMPAT, S_LAST_ORPHAN, ensure};
+use super::{Ext4, checksum};
+use crate::block::{BlockDevice, BlockDeviceMut};
+use crate::bytes::{Fields, to_u64, to_usize};
+use crate::error::{Result, ResultExt};
+use crate::fs::FileType;
+
+/// `EXT4_ORPHAN_BLOCK_MAGIC`
+const MAGIC: u32 = 0x0B10_CA04;
+/// Bytes of the tail of a block of the orphan file.
+const TAIL: usize = 8;
+/// Largest orphan file in blocks; Linux makes 512 at most.
+const FILE_BLOCKS_MAX: u64 = 4096;
+
+impl<D: BlockDeviceMut> Ext4<D> {
+    /// Finishes what a running system left undone behind its journal, and writes it.
+    pub(super) fn finish_orphans(&mut self) -> Result<()> {
+        self.finish_list().at(|| "list of deleted open files")?;
+        if self.superblock.has_ro(features::RO_COMPAT_ORPHAN_PRESENT) {
+            self.finish_file().at(|| "orphan file")?;
+        }
+        self.superblock.last_orphan = 0;
+        self.superblock.raw[S_LAST_ORPHAN..S_LAST_ORPHAN + 4].fill(0);
+        self.superblock.feature_incompat &= !features::INCOMPAT_RECOVER;
+        self.superblock.feature_ro_compat &= !features::RO_COMPAT_ORPHAN_PRESENT;
+        let incompat = self.superblock.feature_incompat.to_le_bytes();
+        self.superblock.raw[S_FEATURE_INCOMPAT..S_FEATURE_INCOMPAT + 4].copy_from_slice(&incompat);
+        self.editor.get_or_insert_with(Editor::default).need_superblock();
+        self.write_everything()
+    }
+
+    fn finish_list(&mut self) -> Result<()> {
+        let mut next = self.superblock.last_orphan;
+        let mut met = 0;
+        while next != 0 {
+            met += 1;
+            ensure(met <= self.superblock.inodes_count, || format!("it comes back to inode {next}"))?;
+            let raw = self.raw_inode(next)?;
+            let after = Fields::new("inode", &raw).le32(inode::I_DTIME)?;
+            self.finish_inode(next)?;
+            next = after;
+        }
+        Ok(())
+    }
+
+    fn finish_file(&mut self) -> Result<()> {
+        let file = self.inode(self.superblock.orphan_file_inum)?;
+        let mapping = self.mapping(&file)?;
+        let blocks: Vec<u64> = mapping.extents.iter().flat_map(|run| run.physical..run.physical + run.len).collect();
+        ensure(to_u64(blocks.len()) <= FILE_BLOCKS_MAX, || format!("it has {} blocks", blocks.len()))?;
+        for number in blocks {
+            let offset = number * u64::from(self.superblock.block_size);
+            let mut block = vec![0; self.superblock.block_bytes()];
+            self.store.read_at(offset, &mut block)?;
+            let (seed, tail) = (file.seed(&self.superblock), block.len() - TAIL);
+            let f = Fields::new("block of the orphan file", &block);
+            ensure(f.le32(tail)? == MAGIC, || format!("block {number} has no magic"))?;
+            let right = !self.superblock.has_checksums() || f.le32(tail + 4)? == block_checksum(seed, number, &block);
+            ensure(right, || format!("the checksum of block {number} does not match"))?;
+            for at in (0..tail).step_by(4) {
+                match Fields::new("block of the orphan file", &block).le32(at)? {
+                    0 => {}
+                    ino => self.finish_inode(ino)?,
+                }
+            }
+            block[..tail].fill(0);
+            if self.superblock.has_checksums() {
+                let crc = block_checksum(seed, number, &block).to_le_bytes();
+                block[tail + 4..].copy_from_slice(&crc);
+            }
+            self.store.write_at(offset, &block)?;
+        }
+        Ok(())
+    }
+
+    fn finish_inode(&mut self, ino: u32) -> Result<()> {
+        ensure(!self.superblock.is_special(ino), || format!("inode {ino} is kept for the filesystem itself"))?;
+        let inode = Inode::parse_any(ino, self.raw_inode(ino)?).at(|| format!("inode {ino}"))?;
+        if inode.links == 0 {
+            return self.free_inode(&inode);
+        }
+        let mut raw = if inode.file_type == FileType::File && inode.has_blocks() {
+            self.cut(&inode)?
+        } else {
+            inode.raw
+        };
+        raw[inode::I_DTIME..inode::I_DTIME + 4].fill(0);
+        self.stage(ino, raw)
+    }
+
+    /// Frees what a file has beyond its size; returns the bytes of its inode.
+    fn cut(&mut self, inode: &Inode) -> Result<Vec<u8>> {
+        let mapping = self.mapping(inode)?;
+        let size = u64::from(self.superblock.block_size);
+        let blocks = inode.size.div_ceil(size);
+        let mut raw = inode.raw.clone();
+        if mapping.extents.last().is_none_or(|last| last.logical + last.len <= blocks) {
+            return Ok(raw);
+        }
+        let mut kept = Vec::new();
+        for extent in mapping.extents {
+            let len = extent.len.min(blocks.saturating_sub(extent.logical));
+            if len > 0 {
+                kept.push(Extent { len, ..extent });
+            }
+            if len < extent.len {
+                let rest = Run { start: extent.physical + len, len: extent.len - len };
+                self.space.release(&self.store, &self.superblock, rest)?;
+            }
+        }
+        for start in mapping.nodes {
+            self.space.release(&self.store, &self.superblock, Run { start, len: 1 })?;
+        }
+        self.clear_tail(&kept, inode.size)?;
+        self.set_mapping(inode.ino, &mut raw, &kept)?;
+        Ok(raw)
+    }
+
+    /// Zeroes the rest of a file's last block.
+    fn clear_tail(&mut self, extents: &[Extent], end: u64) -> Result<()> {
+        let size = u64::from(self.superblock.block_size);
+        let within = end % size;
+        let last = extents.last().filter(|last| last.written && (last.logical + last.len) * size > end);
+        match last {
+            Some(last) if within > 0 => {
+                let block = last.physical + last.len - 1;
+                self.store.write_at(block * size + within, &vec![0; to_usize(size - within)?])
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The checksum of block `number` of the orphan file, whose seed is the inode's.
+fn block_checksum(seed: u32, number: u64, block: &[u8]) -> u32 {
+    checksum::crc32c(checksum::crc32c(seed, &number.to_le_bytes()), &block[..block.len() - TAIL])
+}

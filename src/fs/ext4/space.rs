@@ -1,0 +1,388 @@
+//! What is free and what is in use: bitmaps of blocks and inodes, loaded when needed, kept until commit.
+//!
+//! ```text
+//!   goal block free? ── yes ──▶ go on there (files grow in one piece)
+//!        │ no
+//!        ▼
+//!   groups from the goal on, wrapping: a free run as long as wanted ─▶ … half a group ─▶ … any run
+//! ```
+//!
+//! Low groups fill first, so that groups never written stay so.
+
+use super::group::{BLOCK_UNINIT, Group, INODE_UNINIT};
+use super::superblock::{Superblock, ensure};
+use super::{bitmap::Bitmap, checksum, layout};
+use crate::block::{BlockDevice, BlockDeviceMut};
+use crate::bytes::to_u64;
+use crate::error::{Error, Result};
+
+/// Runs of free blocks shorter than what is wanted are taken in these steps, the longest first.
+const RUN_STEPS: [u32; 3] = [2048, 128, 16];
+
+/// A run of blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Run {
+    /// First block.
+    pub start: u64,
+    /// Blocks.
+    pub len: u64,
+}
+
+/// Where blocks are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Goal {
+    /// The block to go on at, or any block of the group to begin in.
+    pub block: u64,
+    /// Blocks that will be asked for one after another.
+    pub total: u64,
+}
+
+/// The allocation state of a filesystem.
+#[derive(Debug)]
+pub(super) struct Space {
+    /// All group descriptors.
+    pub groups: Vec<Group>,
+    /// Fixed metadata (see [`layout::zones`]); empty where opened for reading.
+    zones: layout::Runs,
+    block_maps: Vec<Option<Bitmap>>,
+    inode_maps: Vec<Option<Bitmap>>,
+    /// No free run of the group is longer than this.
+    longest: Vec<u32>,
+    /// Groups whose descriptor changed.
+    pub dirty: std::collections::BTreeSet<u32>,
+    free_blocks: u64,
+    free_inodes: u32,
+}
+
+impl Space {
+    /// Of descriptors just read.
+    pub(super) fn new(groups: Vec<Group>) -> Self {
+        let count = groups.len();
+        Self {
+            free_blocks: groups.iter().map(|group| u64::from(group.free_blocks)).sum(),
+            // Bounded by the inode count, itself 32 bits.
+            free_inodes: groups.iter().fold(0, |sum, group| sum.saturating_add(group.free_inodes)),
+            zones: layout::Runs::new(),
+            block_maps: (0..count).map(|_| None).collect(),
+            inode_maps: (0..count).map(|_| None).collect(),
+            longest: vec![u32::MAX; count],
+            dirty: std::collections::BTreeSet::new(),
+            groups,
+        }
+    }
+
+    /// Makes ready for editing.
+    pub(super) fn protect(&mut self, superblock: &Superblock) -> Result<()> {
+        self.zones = layout::zones(superblock, &self.groups)?;
+        Ok(())
+    }
+
+    /// Free blocks, reserved ones too.
+    pub(super) fn free_blocks(&self) -> u64 {
+        self.free_blocks
+    }
+
+    /// Free inodes.
+    pub(super) fn free_inodes(&self) -> u32 {
+        self.free_inodes
+    }
+
+    /// Takes up to `most` blocks in one run, at `goal` where that is free. No space at all is an error.
+    pub(super) fn take(
+        &mut self,
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        goal: Goal,
+        most: u64,
+    ) -> Result<Run> {
+        let most = u32::try_from(most).unwrap_or(u32::MAX).min(superblock.blocks_per_group);
+        let (first, bit) = layout::group_of(superblock, goal.block).unwrap_or((0, 0));
+        let map = self.block_map(device, superblock, first)?;
+        let end = map.next(bit, layout::group_len(superblock, first).min(bit.saturating_add(most)), true);
+        if end > bit {
+            return Ok(self.take_bits(superblock, first, bit, end - bit));
+        }
+        let whole = u32::try_from(goal.total).unwrap_or(u32::MAX).clamp(1, superblock.blocks_per_group / 2);
+        let steps = std::iter::once(whole).chain(RUN_STEPS.into_iter().filter(|step| *step < whole)).chain([1]);
+        for wanted in steps {
+            for group in (first..superblock.group_count).chain(0..first) {
+                let at = group as usize;
+                if self.groups[at].free_blocks < wanted || self.longest[at] < wanted {
+                    continue;
+                }
+                if let Some((bit, len)) = self.find_run(device, superblock, group, wanted)? {
+                    return Ok(self.take_bits(superblock, group, bit, len.min(most)));
+                }
+            }
+        }
+        Err(Error::no_space("no block is free").with_hint("use a larger partition, or bake less into it"))
+    }
+
+    /// The first run of `wanted` free blocks in a group.
+    fn find_run(
+        &mut self,
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        group: u32,
+        wanted: u32,
+    ) -> Result<Option<(u32, u32)>> {
+        let len = layout::group_len(superblock, group);
+        let map = self.block_map(device, superblock, group)?;
+        let (mut bit, mut longest) = (map.next(0, len, false), 0);
+        while bit < len {
+            let end = map.next(bit, len, true);
+            if end - bit >= wanted {
+                return Ok(Some((bit, end - bit)));
+            }
+            longest = longest.max(end - bit);
+            bit = map.next(end, len, false);
+        }
+        self.longest[group as usize] = longest;
+        Ok(None)
+    }
+
+    /// Marks free bits as used. The bitmap is loaded.
+    fn take_bits(&mut self, superblock: &Superblock, group: u32, bit: u32, len: u32) -> Run {
+        let at = group as usize;
+        if let Some(map) = &mut self.block_maps[at] {
+            map.put(bit, len, true);
+        }
+        // The bitmap's count was checked against the descriptor's when it was loaded.
+        self.groups[at].free_blocks = self.groups[at].free_blocks.saturating_sub(len);
+        self.groups[at].flags &= !BLOCK_UNINIT;
+        self.free_blocks = self.free_blocks.saturating_sub(u64::from(len));
+        self.dirty.insert(group);
+        Run { start: layout::group_start(superblock, group) + u64::from(bit), len: u64::from(len) }
+    }
+
+    /// Frees blocks, which must be in use and not fixed metadata.
+    pub(super) fn release(&mut self, device: &dyn BlockDevice, superblock: &Superblock, run: Run) -> Result<()> {
+        let outside = || format!("blocks {}+{} cannot be freed: they hold metadata or are free", run.start, run.len);
+        ensure(superblock.contains(run.start, run.len), outside)?;
+        ensure(layout::clip(&self.zones, run.start, run.len).next().is_none(), outside)?;
+        let mut run = run;
+        while run.len > 0 {
+            let (group, bit) = layout::group_of(superblock, run.start).ok_or_else(|| Error::corrupt(outside()))?;
+            let room = layout::group_len(superblock, group) - bit;
+            let len = u32::try_from(run.len).unwrap_or(u32::MAX).min(room);
+            let map = self.block_map(device, superblock, group)?;
+            ensure(map.all(bit, len, true), outside)?;
+            map.put(bit, len, false);
+            let at = group as usize;
+            self.groups[at].free_blocks += len;
+            self.longest[at] = u32::MAX;
+            self.free_blocks += u64::from(len);
+            self.dirty.insert(group);
+            run = Run { start: run.start + u64::from(len), len: run.len - u64::from(len) };
+        }
+        Ok(())
+    }
+
+    /// Free runs of blocks, counted until there are more than `enough`.
+    pub(super) fn count_runs(&mut self, device: &dyn BlockDevice, superblock: &Superblock, enough: u64) -> Result<u64> {
+        let mut runs = 0;
+        for group in 0..superblock.group_count {
+            if self.groups[group as usize].free_blocks == 0 || runs > enough {
+                continue;
+            }
+            let len = layout::group_len(superblock, group);
+            let map = self.block_map(device, superblock, group)?;
+            let mut bit = map.next(0, len, false);
+            while bit < len {
+                runs += 1;
+                bit = map.next(map.next(bit, len, true), len, false);
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Takes a free inode, in `goal` or the next group that has one.
+    pub(super) fn take_inode(
+        &mut self,
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        goal: u32,
+        is_dir: bool,
+    ) -> Result<u32> {
+        for group in (goal..superblock.group_count).chain(0..goal) {
+            let at = group as usize;
+            if self.groups[at].free_inodes == 0 {
+                continue;
+            }
+            // As Linux does: a group with inodes has a block bitmap.
+            self.block_map(device, superblock, group)?;
+            let per_group = superblock.inodes_per_group;
+            let first = if group == 0 { superblock.first_ino - 1 } else { 0 };
+            let map = self.inode_map(device, superblock, group)?;
+            let bit = map.next(first, per_group, false);
+            if bit == per_group {
+                continue;
+            }
+            map.put(bit, 1, true);
+            let descriptor = &mut self.groups[at];
+            descriptor.free_inodes -= 1;
+            descriptor.used_dirs += u32::from(is_dir);
+            descriptor.flags &= !(INODE_UNINIT | BLOCK_UNINIT);
+            descriptor.itable_unused = descriptor.itable_unused.min(per_group - bit - 1);
+            self.free_inodes -= 1;
+            self.dirty.insert(group);
+            return Ok(group * per_group + bit + 1);
+        }
+        Err(Error::no_space("no inode is free").with_hint("make the filesystem with more inodes (mke2fs -N)"))
+    }
+
+    /// Frees an inode, which must be in use.
+    pub(super) fn release_inode(
+        &mut self,
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        ino: u32,
+        is_dir: bool,
+    ) -> Result<()> {
+        self.check_inode_used(device, superblock, ino)?;
+        let (group, bit) = ((ino - 1) / superblock.inodes_per_group, (ino - 1) % superblock.inodes_per_group);
+        self.inode_map(device, superblock, group)?.put(bit, 1, false);
+        let descriptor = &mut self.groups[group as usize];
+        descriptor.free_inodes += 1;
+        let dirs = descriptor.used_dirs.checked_sub(u32::from(is_dir));
+        descriptor.used_dirs =
+            dirs.ok_or_else(|| Error::corrupt(format!("bg_used_dirs_count of group {group} is too small")))?;
+        self.free_inodes += 1;
+        self.dirty.insert(group);
+        Ok(())
+    }
+
+    /// Checks that an inode that something names is marked as used.
+    pub(super) fn check_inode_used(
+        &mut self,
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        ino: u32,
+    ) -> Result<()> {
+        let (group, bit) = ((ino - 1) / superblock.inodes_per_group, (ino - 1) % superblock.inodes_per_group);
+        let used = self.inode_map(device, superblock, group)?.all(bit, 1, true);
+        ensure(used, || format!("inode {ino} is named by a directory but marked free"))
+    }
+
+    /// The block bitmap of a group, read and checked when first asked for.
+    fn block_map(&mut self, device: &dyn BlockDevice, superblock: &Superblock, group: u32) -> Result<&mut Bitmap> {
+        let at = group as usize;
+        if self.block_maps[at].is_none() {
+            self.block_maps[at] = Some(self.load_block_map(device, superblock, group)?);
+        }
+        self.block_maps[at].as_mut().ok_or_else(|| Error::internal("the bitmap was just loaded"))
+    }
+
+    fn load_block_map(&self, device: &dyn BlockDevice, superblock: &Superblock, group: u32) -> Result<Bitmap> {
+        let descriptor = &self.groups[group as usize];
+        let (start, len) = (layout::group_start(superblock, group), layout::group_len(superblock, group));
+        let bits = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        let zones = layout::clip(&self.zones, start, u64::from(len)).map(|(at, len)| (bits(at), bits(len)));
+        let map = if descriptor.flags & BLOCK_UNINIT != 0 {
+            let mut map = Bitmap::clear_with_padding(superblock.block_bytes(), len);
+            zones.for_each(|(at, len)| map.put(at, len, true));
+            map
+        } else {
+            let raw = self.read_map(device, superblock, descriptor.block_bitmap)?;
+            let stored = descriptor.block_bitmap_csum;
+            check_map(superblock, &raw, superblock.blocks_per_group, stored, || format!("block bitmap of group {group}"))?;
+            let map = Bitmap::from_bytes(&raw);
+            let free = zones.into_iter().find(|(at, len)| !map.all(*at, *len, true));
+            ensure(free.is_none(), || format!("the block bitmap of group {group} calls metadata free"))?;
+            map
+        };
+        let clear = map.count_clear(len);
+        ensure(clear == descriptor.free_blocks, || {
+            format!("group {group} has {clear} free blocks, its descriptor says {}", descriptor.free_blocks)
+        })?;
+        Ok(map)
+    }
+
+    fn inode_map(&mut self, device: &dyn BlockDevice, superblock: &Superblock, group: u32) -> Result<&mut Bitmap> {
+        let at = group as usize;
+        if self.inode_maps[at].is_none() {
+            self.inode_maps[at] = Some(self.load_inode_map(device, superblock, group)?);
+        }
+        self.inode_maps[at].as_mut().ok_or_else(|| Error::internal("the bitmap was just loaded"))
+    }
+
+    fn load_inode_map(&self, device: &dyn BlockDevice, superblock: &Superblock, group: u32) -> Result<Bitmap> {
+        let descriptor = &self.groups[group as usize];
+        let len = superblock.inodes_per_group;
+        let map = if descriptor.flags & INODE_UNINIT != 0 {
+            Bitmap::clear_with_padding(superblock.block_bytes(), len)
+        } else {
+            let raw = self.read_map(device, superblock, descriptor.inode_bitmap)?;
+            let stored = descriptor.inode_bitmap_csum;
+            check_map(superblock, &raw, len, stored, || format!("inode bitmap of group {group}"))?;
+            Bitmap::from_bytes(&raw)
+        };
+        let clear = map.count_clear(len);
+        ensure(clear == descriptor.free_inodes, || {
+            format!("group {group} has {clear} free inodes, its descriptor says {}", descriptor.free_inodes)
+        })?;
+        let used = len - descriptor.itable_unused;
+        ensure(map.all(used, len - used, false), || format!("group {group} uses inodes it calls never used"))?;
+        Ok(map)
+    }
+
+    fn read_map(&self, device: &dyn BlockDevice, superblock: &Superblock, block: u64) -> Result<Vec<u8>> {
+        let mut raw = vec![0; superblock.block_bytes()];
+        device.read_at(block * u64::from(superblock.block_size), &mut raw)?;
+        Ok(raw)
+    }
+
+    /// Writes the bitmaps that changed, then the descriptors.
+    pub(super) fn store(&mut self, device: &dyn BlockDeviceMut, superblock: &Superblock) -> Result<()> {
+        let size = u64::from(superblock.block_size);
+        for &group in &self.dirty {
+            let at = group as usize;
+            let descriptor = &mut self.groups[at];
+            if let Some(map) = self.block_maps[at].as_mut().filter(|map| map.dirty && descriptor.flags & BLOCK_UNINIT == 0) {
+                let raw = map.to_bytes();
+                device.write_at(descriptor.block_bitmap * size, &raw)?;
+                descriptor.block_bitmap_csum = map_checksum(superblock, &raw, superblock.blocks_per_group);
+                map.dirty = false;
+            }
+            if let Some(map) = self.inode_maps[at].as_mut().filter(|map| map.dirty && descriptor.flags & INODE_UNINIT == 0) {
+                let raw = map.to_bytes();
+                device.write_at(descriptor.inode_bitmap * size, &raw)?;
+                descriptor.inode_bitmap_csum = map_checksum(superblock, &raw, superblock.inodes_per_group);
+                map.dirty = false;
+            }
+        }
+        self.store_descriptors(device, superblock)
+    }
+
+    fn store_descriptors(&mut self, device: &dyn BlockDeviceMut, superblock: &Superblock) -> Result<()> {
+        let per_block = layout::descriptors_per_block(superblock);
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut blocks: Vec<u32> = dirty.iter().map(|group| group / per_block).collect();
+        blocks.dedup();
+        let mut raw = vec![0; superblock.block_bytes()];
+        for index in blocks {
+            let offset = layout::descriptor_block(superblock, index, false) * u64::from(superblock.block_size);
+            device.read_at(offset, &mut raw)?;
+            for &group in dirty.range(index * per_block..(index + 1) * per_block) {
+                let size = usize::from(superblock.desc_size);
+                let at = (group % per_block) as usize * size;
+                self.groups[group as usize].store(superblock, group, &mut raw[at..at + size]);
+            }
+            device.write_at(offset, &raw)?;
+        }
+        Ok(())
+    }
+}
+
+/// The checksum of a bitmap of `bits` bits; its high half is kept where descriptors have room for it.
+fn map_checksum(superblock: &Superblock, raw: &[u8], bits: u32) -> u32 {
+    let len = raw.len().min((bits / 8) as usize);
+    let crc = superblock.seed().map_or(0, |seed| checksum::crc32c(seed, &raw[..len]));
+    if superblock.desc_size == 64 { crc } else { crc & 0xFFFF }
+}
+
+fn check_map(superblock: &Superblock, raw: &[u8], bits: u32, stored: u32, what: impl Fn() -> String) -> Result<()> {
+    ensure(to_u64(raw.len()) * 8 >= u64::from(bits), || format!("the {} is too short", what()))?;
+    let right = !superblock.has_checksums() || map_checksum(superblock, raw, bits) == stored;
+    ensure(right, || format!("the checksum of the {} does not match", what()))
+}
