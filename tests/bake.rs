@@ -234,6 +234,69 @@ fn an_ext4_oem_can_be_edited() {
     }
 }
 
+/// OEM as vendors have it: GRUB's hook with kernel arguments, Ignition configs, a sysext.
+fn edit_btrfs_oem(recipe: &Recipe) {
+    let grub_cfg = "set oem_id=\"qemu\"\nset linux_append=\"flatcar.autologin quiet\"\n";
+    let recipe = recipe.clone().with_file(6, "grub.cfg", grub_cfg.as_bytes()).with_file(6, "old/file", b"old");
+    let (Some(image), Some(ingredients)) = (flatcar_image(&recipe), Ingredients::new()) else { return };
+    let dir = scratch_dir();
+    let (raw, config) = (dir.path().join("out.img"), dir.path().join("config.ign"));
+    fs::write(&config, r#"{"ignition": {"version": "3.4.0"}}"#).unwrap();
+    let mut command = flatbake();
+    command.arg("bake").arg("--image").arg(&image).arg("--output").arg(&raw).args(["--timestamp", &TIME.to_string()]);
+    command.args(["--kernel-arg", "mitigations=off", "--remove-kernel-arg", "quiet", "--remove", "oem:/old"]);
+    command.arg("--config-ign").arg(&config).arg("--base-ign").arg(&config).args(["--install-to", "oem:/sysext/"]);
+    command.arg("--oem-file").arg(format!("{}:/data", ingredients.path("tree").display()));
+    command.args(ingredients.sysexts.iter().map(|(name, file)| format!("{name}:{}", file.display())));
+    run(&mut command);
+    judge(&image, &raw, &[1, 2, 3, 4, 7]);
+    let oem = Region::partition(&raw, 6).unwrap();
+    clean(judges::btrfs_clean(&oem));
+    let wanted = dir.path().join("grub.cfg");
+    fs::write(&wanted, "set oem_id=\"qemu\"\nset linux_append=\"flatcar.autologin mitigations=off\"\n").unwrap();
+    let sysexts = ingredients
+        .sysexts
+        .iter()
+        .map(|(_, file)| (format!("/sysext/{}", file.file_name().unwrap().to_str().unwrap()), file.clone()));
+    let configs = [("/grub.cfg", &wanted), ("/config.ign", &config), ("/base/base.ign", &config)];
+    for (path, file) in configs.map(|(path, file)| (path.to_owned(), file.clone())).into_iter().chain(sysexts) {
+        clean(judges::grub_cmp(&oem, &path, &file));
+    }
+    let tree = partition_tree(&raw, 6, "btrfs").unwrap();
+    assert!(tree.keys().all(|path| !path.starts_with("old")));
+    for number in 0..500 {
+        let path = format!("folder-{}/file with a longer name {number}.txt", number % 7);
+        let found = tree[&format!("data/{path}")].sha256.clone();
+        assert_eq!(found, Some(hash(&ingredients.path("tree").join(&path))), "{path}");
+    }
+    let root = partition_tree(&raw, 9, "ext4").unwrap();
+    assert_eq!(root["etc/extensions/greeter.raw"].target.as_deref(), Some("/oem/sysext/greeter.raw"));
+}
+
+#[test]
+fn a_btrfs_oem_of_the_present_generation() {
+    edit_btrfs_oem(&Recipe::new());
+}
+
+#[test]
+fn a_btrfs_oem_of_the_generation_before() {
+    edit_btrfs_oem(&Recipe::old());
+}
+
+#[test]
+fn an_oem_that_is_too_small_is_refused() {
+    let Some(image) = flatcar_image(&Recipe::small()) else { return };
+    let dir = scratch_dir();
+    let (raw, noise) = (dir.path().join("out.img"), dir.path().join("noise"));
+    fs::write(&noise, common::noise(7, 70 << 20)).unwrap();
+    let mut command = flatbake();
+    command.arg("bake").arg("--image").arg(&image).arg("--output").arg(&raw);
+    let output = command.arg("--oem-file").arg(format!("{}:/noise", noise.display())).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(4) && message.contains("hint:") && message.contains("ROOT"), "{message}");
+    assert!(!raw.exists());
+}
+
 #[test]
 fn removals_and_replacements() {
     let Some(image) =

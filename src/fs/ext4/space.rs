@@ -285,7 +285,9 @@ impl Space {
         } else {
             let raw = self.read_map(device, superblock, descriptor.block_bitmap)?;
             let stored = descriptor.block_bitmap_csum;
-            check_map(superblock, &raw, superblock.blocks_per_group, stored, || format!("block bitmap of group {group}"))?;
+            check_map(superblock, &raw, superblock.blocks_per_group, stored, || {
+                format!("block bitmap of group {group}")
+            })?;
             let map = Bitmap::from_bytes(&raw);
             let free = zones.into_iter().find(|(at, len)| !map.all(*at, *len, true));
             ensure(free.is_none(), || format!("the block bitmap of group {group} calls metadata free"))?;
@@ -338,13 +340,17 @@ impl Space {
         for &group in &self.dirty {
             let at = group as usize;
             let descriptor = &mut self.groups[at];
-            if let Some(map) = self.block_maps[at].as_mut().filter(|map| map.dirty && descriptor.flags & BLOCK_UNINIT == 0) {
+            if let Some(map) =
+                self.block_maps[at].as_mut().filter(|map| map.dirty && descriptor.flags & BLOCK_UNINIT == 0)
+            {
                 let raw = map.to_bytes();
                 device.write_at(descriptor.block_bitmap * size, &raw)?;
                 descriptor.block_bitmap_csum = map_checksum(superblock, &raw, superblock.blocks_per_group);
                 map.dirty = false;
             }
-            if let Some(map) = self.inode_maps[at].as_mut().filter(|map| map.dirty && descriptor.flags & INODE_UNINIT == 0) {
+            if let Some(map) =
+                self.inode_maps[at].as_mut().filter(|map| map.dirty && descriptor.flags & INODE_UNINIT == 0)
+            {
                 let raw = map.to_bytes();
                 device.write_at(descriptor.inode_bitmap * size, &raw)?;
                 descriptor.inode_bitmap_csum = map_checksum(superblock, &raw, superblock.inodes_per_group);

@@ -231,15 +231,13 @@ impl Superblock {
 
     /// Whether `len` blocks from `first` lie in the filesystem, behind the superblock.
     pub(super) fn contains(&self, first: u64, len: u64) -> bool {
-        first > u64::from(self.first_data_block)
-            && first.checked_add(len).is_some_and(|end| end <= self.blocks_count)
+        first > u64::from(self.first_data_block) && first.checked_add(len).is_some_and(|end| end <= self.blocks_count)
     }
 
     /// Whether the inode is not to be named by any directory: the root, the reserved ones, the orphan
     /// file.
     pub(super) fn is_special(&self, ino: u32) -> bool {
-        ino < self.first_ino
-            || (self.has_compat(features::COMPAT_ORPHAN_FILE) && ino == self.orphan_file_inum)
+        ino < self.first_ino || (self.has_compat(features::COMPAT_ORPHAN_FILE) && ino == self.orphan_file_inum)
     }
 
     /// Blocks of the inode table of one group.

@@ -245,13 +245,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// Makes a new inode with a name; `blocks` are what it will need beyond.
-    fn create(
-        &mut self,
-        path: &FsPath,
-        file_type: FileType,
-        attributes: &Attributes,
-        blocks: u64,
-    ) -> Result<Created> {
+    fn create(&mut self, path: &FsPath, file_type: FileType, attributes: &Attributes, blocks: u64) -> Result<Created> {
         self.check_attributes(attributes)?;
         let place = self.new_place(path)?;
         let is_dir = file_type == FileType::Directory;
