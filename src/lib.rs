@@ -12,6 +12,7 @@
 //!
 //! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → flatcar → bake → cli`.
 
+pub mod archive;
 pub mod bake;
 pub mod block;
 pub mod bytes;
