@@ -10,7 +10,7 @@
 //!           sha256                └─────────────────┘
 //! ```
 //!
-//! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → flatcar → bake → cli`.
+//! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → archive → flatcar → bake → cli`.
 
 pub mod archive;
 pub mod bake;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod fat;
 mod gnu;
 mod layers;
 mod maker;

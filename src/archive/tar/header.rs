@@ -39,11 +39,14 @@ impl Header {
     /// Checks a block that is not all zeroes.
     pub(super) fn new(block: Block) -> Result<Self> {
         let stored = number("chksum", &block[148..156])?;
-        let others = || block[..148].iter().chain(&block[156..]);
-        let unsigned: i64 = others().map(|&byte| i64::from(byte)).sum::<i64>() + 8 * 32;
+        let sum = |value: fn(u8) -> i64| {
+            block.iter().map(|&byte| value(byte)).sum::<i64>()
+                - block[148..156].iter().map(|&byte| value(byte)).sum::<i64>()
+                + 8 * 32
+        };
+        let unsigned = sum(i64::from);
         // Some old programs summed signed characters.
-        let signed: i64 = others().map(|&byte| i64::from(byte.cast_signed())).sum::<i64>() + 8 * 32;
-        if stored != unsigned && stored != signed {
+        if stored != unsigned && stored != sum(|byte| byte.cast_signed().into()) {
             return Err(Error::corrupt(format!("the header has checksum {unsigned}, {stored} is stored")));
         }
         let layout = match &block[257..265] {

@@ -18,8 +18,6 @@ mod header;
 mod pax;
 mod read;
 mod sparse;
-#[cfg(test)]
-mod tests;
 
 pub(super) use read::shown;
 pub use read::{Content, TarEnd, TarReader};

@@ -48,7 +48,7 @@ impl<R: Read> Input<R> {
 
     /// Zeroes up to the next multiple of four, counted from `start`.
     fn padding(&mut self, start: u64) -> io::Result<()> {
-        while (self.position - start) % 4 != 0 {
+        while !(self.position - start).is_multiple_of(4) {
             if self.array::<1>()? != [0] {
                 return Err(Error::corrupt("xz padding is not zero").into());
             }
@@ -59,7 +59,7 @@ impl<R: Read> Input<R> {
 
 /// The filters of a block over the input.
 enum Chain<R: Read> {
-    Lzma2(Lzma2Reader<Input<R>>),
+    Lzma2(Box<Lzma2Reader<Input<R>>>),
     Bcj(Box<BcjReader<Lzma2Reader<Input<R>>>>),
 }
 
@@ -68,7 +68,7 @@ impl<R: Read> Chain<R> {
         // A block cannot refer to more than it holds, and many small blocks should not each clear a large dictionary.
         let needed = header.uncompressed.and_then(|size| u32::try_from(size).ok()).unwrap_or(u32::MAX);
         let lzma2 = Lzma2Reader::new(input, header.dictionary.min(needed.max(DICTIONARY_MIN)), None);
-        let Some((filter, start)) = header.bcj else { return Ok(Self::Lzma2(lzma2)) };
+        let Some((filter, start)) = header.bcj else { return Ok(Self::Lzma2(Box::new(lzma2))) };
         Ok(Self::Bcj(Box::new(match filter {
             4 => BcjReader::new_x86(lzma2, start),
             5 => BcjReader::new_ppc(lzma2, start),
