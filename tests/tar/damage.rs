@@ -131,7 +131,7 @@ fn thousands_of_changes() {
         (0..archive.len()).step_by(BLOCK).filter(|&at| archive[at + 257..at + 262] == *b"ustar").collect();
     let mut random = Random(0x5eed);
     let (mut read, mut refused) = (0, 0);
-    for round in 0..6_000 {
+    for round in 0..4_000 {
         let mut damaged = archive.clone();
         for _ in 0..=random.below(3) {
             let at = match random.below(4) {
@@ -160,7 +160,7 @@ fn thousands_of_changes() {
         }
         *(if try_out(&damaged, &options).is_ok() { &mut read } else { &mut refused }) += 1;
     }
-    assert!(read > 500 && refused > 500, "{read} were read, {refused} refused");
+    assert!(read > 200 && refused > 200, "{read} were read, {refused} refused");
 }
 
 /// Pax records and sparse maps made of pieces that mean something.
@@ -216,7 +216,7 @@ fn thousands_of_records() {
     ];
     let mut random = Random(0xfeed);
     let (mut read, mut refused) = (0, 0);
-    for _ in 0..6_000 {
+    for _ in 0..4_000 {
         let mut body = Vec::new();
         for _ in 0..=random.below(6) {
             body.extend(record(keys[random.below(keys.len())], values[random.below(values.len())].as_bytes()));
@@ -231,7 +231,7 @@ fn thousands_of_records() {
         let archive = archive.entry("file", typeflag, map.as_bytes(), "link").file("next", "file").end();
         *(if try_out(&archive, &TarOptions::default()).is_ok() { &mut read } else { &mut refused }) += 1;
     }
-    assert!(read > 300 && refused > 300, "{read} were read, {refused} refused");
+    assert!(read > 200 && refused > 200, "{read} were read, {refused} refused");
 }
 
 /// Cut anywhere, it is an error that names the place, except between entries.

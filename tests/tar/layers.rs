@@ -48,6 +48,14 @@ fn whiteouts_spare_their_own_layer() {
     assert_eq!(after(Maker::new().file("a", "a file in place of a tree")), ["/a = a file in place of a tree"]);
 }
 
+/// The directory would be gone before the link is made.
+#[test]
+fn a_link_cannot_replace_the_directory_of_its_target() {
+    let error = unpack_to(&mut base(), &Maker::new().hard_link("a", "a/one").end(), "/", &layer()).unwrap_err();
+    assert!(error.to_string().contains("in place of the directory"), "{error:?}");
+    assert_eq!(after(Maker::new().hard_link("a", "b/y")), ["/a = y"]);
+}
+
 /// Without the option `.wh.` is a name like any other.
 #[test]
 fn whiteouts_are_asked_for() {

@@ -255,6 +255,12 @@ impl Job<'_> {
         {
             return Ok(());
         }
+        if existing.starts_with(place) {
+            return Err(Error::invalid(format!(
+                "a hard link to '{}' in place of the directory that is in",
+                shown(stored)
+            )));
+        }
         self.make_room(place)?;
         self.fs.hard_link(&existing, place)?;
         self.summary.hard_links += 1;

@@ -10,17 +10,21 @@
 //! number; user and group names, access and change times are passed over.
 //!
 //! The end: two blocks of zeroes, then only zeroes. Anything else behind them is an error, because it would be lost
-//! without a word (`tar -i` and `tar -A` make such archives). An archive that simply stops after a whole entry, or after
+//! without a word (archives joined with `cat`). An archive that simply stops after a whole entry, or after
 //! one block of zeroes, is read as GNU tar reads it, and [`TarReader::end`] says so: a stream cut just there cannot be told
 //! from one that was written without an end. Input without a single header is an error.
 
+mod content;
 mod header;
+mod input;
 mod pax;
 mod read;
 mod sparse;
 
+pub use content::Content;
+pub use input::TarEnd;
+pub use read::TarReader;
 pub(super) use read::shown;
-pub use read::{Content, TarEnd, TarReader};
 pub use sparse::{Segment, SparseMap};
 
 use crate::fs::{Timestamp, Xattr};

@@ -1,33 +1,20 @@
 //! The reader: one header after another, and the content behind it.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::Read;
 
-use super::header::{BLOCK, Block, Header, more_sparse, until_nul};
+use super::content::{Content, Data};
+use super::header::{BLOCK, Header, more_sparse, until_nul};
+use super::input::{Input, TarEnd, cut_short, padded};
 use super::pax::{PAX_MAX, Pax};
-use super::sparse::{self, Segment, SparseMap};
+use super::sparse::{self, SparseMap};
 use super::{TarEntry, TarKind};
-use crate::bytes::{is_zero, to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt, from_io};
+use crate::bytes::{is_zero, to_u64};
+use crate::error::{Error, Result, ResultExt};
 use crate::fs::Xattr;
 
-/// Bytes read at once from below.
-const BUFFER: usize = 1 << 16;
 /// Longest name or link target: far above the 4096 bytes of a path on Linux, since parts of it may be stripped.
 const NAME_MAX: u64 = 1 << 16;
-/// Zeroes behind the end of an archive: records of tapes are filled up, none is as long as this.
-const PADDING_MAX: u64 = 64 << 20;
-
-/// How an archive ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TarEnd {
-    /// With two blocks of zeroes, as it should.
-    Marked,
-    /// With one block of zeroes.
-    HalfMarked,
-    /// Just after an entry.
-    Unmarked,
-}
 
 /// Reads an archive from the start to the end; memory is bounded whatever it holds.
 ///
@@ -68,8 +55,13 @@ impl Pending {
 impl<R: Read> TarReader<R> {
     /// Reads `reader`, which is not packed (see [`crate::codec::decoder`]).
     pub fn new(reader: R) -> Self {
-        let input = Input { reader: BufReader::with_capacity(BUFFER, reader), offset: 0 };
-        Self { input, globals: Pax::default(), data: Data::default(), seen_header: false, end: None }
+        Self {
+            input: Input::new(reader),
+            globals: Pax::default(),
+            data: Data::default(),
+            seen_header: false,
+            end: None,
+        }
     }
 
     /// The next entry, `None` at the end. What was not read of the content before is passed over.
@@ -285,10 +277,6 @@ fn unknown_type(what: &str) -> Error {
         .with_hint("make the archive again with GNU tar, bsdtar or any other program that writes ustar or pax")
 }
 
-fn cut_short(message: &str) -> Error {
-    Error::corrupt(message).with_hint("the archive is incomplete: fetch or make it again")
-}
-
 /// How errors name an entry.
 pub(super) fn place(path: &[u8], offset: u64) -> String {
     format!("entry '{}' at byte {offset}", shown(path))
@@ -302,195 +290,4 @@ pub(in crate::archive) fn shown(name: &[u8]) -> String {
         shown.push('…');
     }
     shown
-}
-
-fn padded(size: u64) -> u64 {
-    // Sizes have 63 bits.
-    size.next_multiple_of(to_u64(BLOCK))
-}
-
-/// The archive with a count of what was read.
-struct Input<R> {
-    reader: BufReader<R>,
-    offset: u64,
-}
-
-impl<R: Read> Input<R> {
-    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
-        loop {
-            match self.reader.read(buf) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(from_io("reading the archive", error)),
-                Ok(len) => {
-                    self.offset = self.offset.saturating_add(to_u64(len));
-                    return Ok(len);
-                }
-            }
-        }
-    }
-
-    /// The next block, `None` where the archive ends in front of it.
-    fn block(&mut self) -> Result<Option<Block>> {
-        let mut block = [0; BLOCK];
-        let mut filled = 0;
-        while filled < BLOCK {
-            match self.read(&mut block[filled..])? {
-                0 if filled == 0 => return Ok(None),
-                0 => return Err(self.ended(BLOCK - filled)),
-                len => filled += len,
-            }
-        }
-        Ok(Some(block))
-    }
-
-    fn ended(&self, missing: usize) -> Error {
-        cut_short(&format!("the archive is cut short at byte {}, {missing} more were expected", self.offset))
-    }
-
-    /// The bytes behind an extension header.
-    fn payload(&mut self, size: u64, limit: u64) -> Result<Vec<u8>> {
-        if size > limit {
-            return Err(Error::corrupt(format!(
-                "an extension header of {size} bytes, at most {limit} are handled here"
-            )));
-        }
-        // Read before it is believed: memory grows with what is there.
-        let mut bytes = Vec::new();
-        let read = (&mut self.reader).take(padded(size)).read_to_end(&mut bytes);
-        read.map_err(|error| from_io("reading the archive", error))?;
-        self.offset = self.offset.saturating_add(to_u64(bytes.len()));
-        match to_usize(padded(size))? - bytes.len() {
-            0 => bytes.truncate(to_usize(size)?),
-            missing => return Err(self.ended(missing)),
-        }
-        Ok(bytes)
-    }
-
-    fn skip(&mut self, mut len: u64) -> Result<()> {
-        while len > 0 {
-            let available = match self.reader.fill_buf() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(from_io("reading the archive", error)),
-                Ok(bytes) => bytes.len(),
-            };
-            if available == 0 {
-                return Err(cut_short(&format!("the archive ends at byte {}, {len} more were expected", self.offset)));
-            }
-            let step = usize::try_from(len).map_or(available, |len| len.min(available));
-            self.reader.consume(step);
-            self.offset = self.offset.saturating_add(to_u64(step));
-            len -= to_u64(step);
-        }
-        Ok(())
-    }
-
-    /// Reads what follows the first block of zeroes, to the end.
-    fn rest(&mut self) -> Result<TarEnd> {
-        let Some(second) = self.block()? else { return Ok(TarEnd::HalfMarked) };
-        let mut bytes = second.to_vec();
-        let end = self.offset;
-        loop {
-            if !is_zero(&bytes) {
-                return Err(Error::corrupt(format!(
-                    "more data follows the end of the archive, before byte {}",
-                    self.offset
-                ))
-                .with_hint("give several archives one by one, not joined"));
-            }
-            if self.offset - end > PADDING_MAX {
-                return Err(Error::corrupt(format!("more than {PADDING_MAX} zeroes follow the end of the archive")));
-            }
-            bytes.resize(BUFFER, 0);
-            let len = self.read(&mut bytes)?;
-            if len == 0 {
-                return Ok(TarEnd::Marked);
-            }
-            bytes.truncate(len);
-        }
-    }
-}
-
-/// What is left to read of an entry.
-#[derive(Default)]
-struct Data {
-    /// Bytes left in the archive, and what fills the last block up.
-    stored: u64,
-    padding: u64,
-    /// Bytes given out of the file and bytes it has.
-    position: u64,
-    size: u64,
-    map: Option<SparseMap>,
-    /// The segment that is current or comes next.
-    segment: usize,
-    /// The entry, for errors.
-    place: String,
-}
-
-impl Data {
-    /// `stored` bytes in the archive that make `size` bytes of a file.
-    fn new(stored: u64, size: u64, map: Option<SparseMap>) -> Self {
-        Self { stored, padding: padded(stored) - stored, size, map, ..Self::default() }
-    }
-
-    /// Bytes up to the next header.
-    fn left(&self) -> u64 {
-        self.stored.saturating_add(self.padding)
-    }
-
-    /// The current stretch: whether it is a hole, and its bytes from here on.
-    fn stretch(&mut self) -> (bool, u64) {
-        let Some(map) = &self.map else { return (false, self.size - self.position) };
-        let end = |segment: &Segment| segment.offset + segment.len;
-        while let Some(segment) = map.segments().get(self.segment) {
-            if self.position < segment.offset {
-                return (true, segment.offset - self.position);
-            }
-            if self.position < end(segment) {
-                return (false, end(segment) - self.position);
-            }
-            self.segment += 1;
-        }
-        (true, self.size - self.position)
-    }
-}
-
-/// The content of an entry; its errors carry an [`Error`].
-pub struct Content<'a, R> {
-    input: &'a mut Input<R>,
-    data: &'a mut Data,
-}
-
-impl<R> std::fmt::Debug for Content<'_, R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content").field("position", &self.data.position).field("size", &self.data.size).finish()
-    }
-}
-
-impl<R: Read> Read for Content<'_, R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let (is_hole, len) = self.data.stretch();
-        let len = usize::try_from(len).map_or(buf.len(), |len| len.min(buf.len()));
-        let buf = &mut buf[..len];
-        let len = match is_hole {
-            _ if buf.is_empty() => return Ok(0),
-            true => {
-                buf.fill(0);
-                len
-            }
-            false => {
-                let len = self.input.read(buf).at(|| self.data.place.clone())?;
-                if len == 0 {
-                    let message = format!(
-                        "the archive ends at byte {}, {} bytes of this entry are missing",
-                        self.input.offset, self.data.stored
-                    );
-                    return Err(cut_short(&message).at(self.data.place.clone()).into());
-                }
-                self.data.stored -= to_u64(len);
-                len
-            }
-        };
-        self.data.position += to_u64(len);
-        Ok(len)
-    }
 }

@@ -142,7 +142,7 @@ fn flipped_bits_are_never_silent() {
         }
         let Some(packed) = pack(command, &sample) else { continue };
         let mut errors = 0;
-        for round in 0..200 {
+        for round in 0..100 {
             let bit = round * 7919 % (packed.len() * 8);
             let mut damaged = packed.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -154,7 +154,7 @@ fn flipped_bits_are_never_silent() {
                 }
             }
         }
-        assert!(errors > 165, "{command:?}: {errors} of 200 were seen");
+        assert!(errors > 80, "{command:?}: {errors} of 100 were seen");
     }
 }
 
@@ -164,7 +164,7 @@ fn changed_xz_headers_with_good_checksums() {
     let sample = sample(3_000);
     let Some(packed) = pack(&["xz", "-c0", "--block-size=1000", "--check=none"], &sample) else { return };
     let header_len = (usize::from(packed[12]) + 1) * 4;
-    for round in 0..3_000u32 {
+    for round in 0..1_500u32 {
         let mut damaged = packed.clone();
         let at = 12 + usize::try_from(round).unwrap() * 31 % (header_len - 4);
         damaged[at] = round.wrapping_mul(2_654_435_761).to_be_bytes()[0];
