@@ -10,8 +10,9 @@
 //!           sha256                └─────────────────┘
 //! ```
 //!
-//! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → flatcar → bake → cli`.
+//! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → archive → flatcar → bake → cli`.
 
+pub mod archive;
 pub mod bake;
 pub mod block;
 pub mod bytes;

@@ -1,0 +1,222 @@
+//! Which entries of an archive are used, and for what: shared by [`scan`](super::scan) and [`inject`](super::inject).
+
+use std::io::Read;
+
+use super::docker::{Findings, Role};
+use super::glob::Glob;
+use super::tar::{TarEnd, TarEntry, TarKind, TarReader, shown};
+use crate::codec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::FsPath;
+
+/// Prefix of names that delete entries of lower layers (OCI image specification, "Whiteouts").
+const WHITEOUT: &[u8] = b".wh.";
+/// Prefix of what AUFS kept for itself; of these names only the following is used.
+const WHITEOUT_META: &[u8] = b".wh..wh.";
+/// Hides everything that lower layers have in its directory.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// How entries of an archive are selected and changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TarOptions {
+    /// Names taken off the front of every path and hard link target; entries without more are left out.
+    pub strip_components: usize,
+    /// User and group of all entries instead of the archive's.
+    pub owner: Option<(u32, u32)>,
+    /// What is left out, by the names in the archive before any are stripped.
+    pub excludes: Vec<Glob>,
+    /// The archive is a layer of an OCI image: `.wh.` names delete.
+    pub oci_layer: bool,
+    /// Keeps `/var/lib/docker/engine-id` and `/var/lib/docker/swarm`, which are left out otherwise.
+    pub keep_docker_identity: bool,
+}
+
+/// What an entry is used for. Paths begin with the destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Nothing.
+    Skip,
+    /// It goes to this path; a hard link to another name of the second.
+    Put(FsPath, Option<FsPath>),
+    /// What lower layers have at this path is deleted.
+    Whiteout(FsPath),
+    /// What lower layers have below this path is deleted.
+    Opaque(FsPath),
+}
+
+/// What is known when the archive was read to its end.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Entries in the archive and those left out.
+    pub(super) entries: u64,
+    pub(super) skipped: u64,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Reads all of `archive`, packed or not, and calls `visit` for every entry. Errors name the entry.
+pub(super) fn for_each<'a>(
+    archive: impl Read + 'a,
+    dest: &FsPath,
+    options: &TarOptions,
+    mut visit: impl FnMut(&TarEntry, Action, &mut TarReader<Box<dyn Read + 'a>>) -> Result<()>,
+) -> Result<Outcome> {
+    let mut reader = TarReader::new(codec::decoder(archive)?);
+    let mut selector = Selector::new(dest, options);
+    while let Some(entry) = reader.next_entry()? {
+        let visited = selector.select(&entry).and_then(|action| visit(&entry, action, &mut reader));
+        visited.map_err(|error| {
+            let place = entry.place();
+            let is_named = error.location().any(|known| known == place);
+            if is_named { error } else { error.at(place) }
+        })?;
+    }
+    Ok(selector.finish(reader.end()))
+}
+
+struct Selector<'a> {
+    dest: &'a FsPath,
+    options: &'a TarOptions,
+    docker: Findings,
+    outcome: Outcome,
+    text_acls: u64,
+}
+
+impl<'a> Selector<'a> {
+    fn new(dest: &'a FsPath, options: &'a TarOptions) -> Self {
+        Self { dest, options, docker: Findings::default(), outcome: Outcome::default(), text_acls: 0 }
+    }
+
+    fn select(&mut self, entry: &TarEntry) -> Result<Action> {
+        self.outcome.entries += 1;
+        let action = self.action(entry)?;
+        match &action {
+            Action::Skip => self.outcome.skipped += 1,
+            Action::Put(path, _) => {
+                self.text_acls += u64::from(entry.has_text_acls);
+                self.check_root(path, entry);
+            }
+            _ => {}
+        }
+        Ok(action)
+    }
+
+    fn action(&mut self, entry: &TarEntry) -> Result<Action> {
+        let names = names(&entry.path)?;
+        if self.is_excluded(&names) {
+            return Ok(Action::Skip);
+        }
+        let Some(names) = self.stripped(&entry.path)? else { return Ok(Action::Skip) };
+        if self.options.oci_layer
+            && let [parents @ .., last] = &names[..]
+            && let Some(hidden) = last.strip_prefix(WHITEOUT)
+        {
+            return self.whiteout(parents, last, hidden);
+        }
+        let path = self.place(&names)?;
+        if names.is_empty() && entry.kind != TarKind::Directory {
+            return Err(Error::corrupt("an entry without a name that is not a directory"));
+        }
+        if self.docker.see(&path, entry) == Role::Identity && !self.options.keep_docker_identity {
+            return Ok(Action::Skip);
+        }
+        let target = match &entry.kind {
+            TarKind::HardLink { target } => Some(self.link_target(target)?),
+            _ => None,
+        };
+        Ok(Action::Put(path, target))
+    }
+
+    fn is_excluded(&self, names: &[&[u8]]) -> bool {
+        if self.options.excludes.is_empty() {
+            return false;
+        }
+        let joined = names.join(&b'/');
+        self.options.excludes.iter().any(|glob| glob.matches(&joined))
+    }
+
+    /// The names left of a path, `None` where all were stripped. As in GNU tar a leading `.` counts as a name here.
+    fn stripped<'p>(&self, path: &'p [u8]) -> Result<Option<Vec<&'p [u8]>>> {
+        let strip = self.options.strip_components;
+        if strip == 0 {
+            return names(path).map(Some);
+        }
+        let mut rest = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).skip(strip).peekable();
+        if rest.peek().is_none() {
+            return Ok(None);
+        }
+        Ok(Some(rest.filter(|name| *name != b".").collect()))
+    }
+
+    fn place(&self, names: &[&[u8]]) -> Result<FsPath> {
+        let mut path = self.dest.as_bytes().to_vec();
+        for name in names {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        FsPath::new(path)
+    }
+
+    fn link_target(&self, target: &[u8]) -> Result<FsPath> {
+        names(target)?;
+        let names = self.stripped(target)?.filter(|names| !names.is_empty()).ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("a hard link to '{}', of which nothing is left when names are stripped", shown(target)),
+            )
+        })?;
+        self.place(&names)
+    }
+
+    fn whiteout(&self, parents: &[&[u8]], last: &[u8], hidden: &[u8]) -> Result<Action> {
+        if last == OPAQUE {
+            return Ok(Action::Opaque(self.place(parents)?));
+        }
+        if last.starts_with(WHITEOUT_META) {
+            return Ok(Action::Skip);
+        }
+        Ok(Action::Whiteout(self.place(parents)?.join(hidden)?))
+    }
+
+    /// The top directory of an archive often has the mode of somebody's working folder.
+    fn check_root(&mut self, path: &FsPath, entry: &TarEntry) {
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        if path.is_root() && (entry.mode & 0o755 != 0o755 || entry.mode & 0o022 != 0 || (uid, gid) != (0, 0)) {
+            self.outcome.warnings.push(format!(
+                "'{}' in the archive gives the root directory of the image mode {:04o} and owner {uid}:{gid}",
+                shown(&entry.path),
+                entry.mode
+            ));
+        }
+    }
+
+    fn finish(self, end: Option<TarEnd>) -> Outcome {
+        let mut outcome = self.outcome;
+        outcome.warnings.extend(self.docker.warnings(self.options.keep_docker_identity));
+        if self.text_acls > 0 {
+            outcome.warnings.push(format!("access control lists of {} entries are left out", self.text_acls));
+        }
+        match end {
+            Some(TarEnd::HalfMarked) => outcome.warnings.push("only one block of zeroes ends the archive".to_owned()),
+            Some(TarEnd::Unmarked) => {
+                outcome
+                    .warnings
+                    .push("the archive has no end mark, it may be cut short after its last entry".to_owned());
+            }
+            Some(TarEnd::Marked) | None => {}
+        }
+        outcome
+    }
+}
+
+/// The names of a path without `.`; `..` is refused: it would lead out of what the archive is unpacked to.
+fn names(path: &[u8]) -> Result<Vec<&[u8]>> {
+    let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    names
+        .map(|name| match name {
+            b".." => Err(Error::invalid(format!("'{}' contains '..'", shown(path))).with_hint(
+                "make the archive again with paths that do not lead upwards, or leave the entry out with --exclude",
+            )),
+            _ => Ok(name),
+        })
+        .collect()
+}

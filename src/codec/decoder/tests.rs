@@ -1,0 +1,200 @@
+//! Streams made by the real programs, whole, damaged and joined.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use super::*;
+use crate::ErrorKind;
+
+/// `input` through a program of the host; `None` (said on stderr) where it is missing and judges are not required.
+fn pack(command: &[&str], input: &[u8]) -> Option<Vec<u8>> {
+    let child = Command::new(command[0]).args(&command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let Ok(mut child) = child else {
+        assert!(
+            std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_none_or(|value| value != "1"),
+            "{} missing",
+            command[0]
+        );
+        eprintln!("skipped: {} is not installed", command[0]);
+        return None;
+    };
+    let mut stdin = child.stdin.take().unwrap();
+    let input = input.to_vec();
+    let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(output.status.success(), "{command:?}");
+    Some(output.stdout)
+}
+
+fn unpack(packed: &[u8]) -> Result<Vec<u8>> {
+    let mut output = Vec::new();
+    decoder(packed)?.read_to_end(&mut output).map_err(|error| from_io("unpacking", error))?;
+    Ok(output)
+}
+
+/// Text, zeroes and bytes that do not pack.
+fn sample(len: usize) -> Vec<u8> {
+    let mut state = 1u32;
+    let bytes = (0..len).map(|at| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        match at / 1000 % 3 {
+            0 => b"the quick brown fox "[at % 20],
+            1 => 0,
+            _ => state.to_be_bytes()[0],
+        }
+    });
+    bytes.collect()
+}
+
+const PACKERS: &[&[&str]] = &[
+    &["gzip", "-c"],
+    &["gzip", "-c1"],
+    &["bzip2", "-c"],
+    &["xz", "-c"],
+    &["xz", "-c9e", "--check=crc32"],
+    &["xz", "-c0", "--check=sha256", "--block-size=50000"],
+    &["xz", "-c0", "--check=none"],
+    &["xz", "-c", "--x86", "--lzma2"],
+    &["xz", "-c", "--arm64=start=4096", "--lzma2=preset=1"],
+    &["zstd", "-c"],
+    &["zstd", "-c19", "--no-check"],
+    &["zstd", "-c", "--long=27"],
+];
+
+#[test]
+fn what_the_programs_packed_comes_out() {
+    for command in PACKERS {
+        for sample in [sample(300_000), sample(1), Vec::new()] {
+            let Some(packed) = pack(command, &sample) else { continue };
+            assert_ne!(Format::detect(&packed), Format::Plain, "{command:?}");
+            assert!(unpack(&packed).unwrap() == sample, "{command:?}: {} bytes", sample.len());
+            let joined = [packed.clone(), packed].concat();
+            assert!(unpack(&joined).unwrap() == [sample.clone(), sample].concat(), "{command:?} joined");
+        }
+    }
+    assert_eq!(unpack(b"").unwrap(), b"");
+    assert_eq!(unpack(b"BZh is how this text begins").unwrap(), b"BZh is how this text begins");
+}
+
+#[test]
+fn frames_and_streams_may_have_padding_between_them() {
+    if let Some(packed) = pack(&["zstd", "-c"], b"frame") {
+        let skippable = [&[0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+        assert_eq!(unpack(&[&skippable[..], &packed, &skippable, &packed].concat()).unwrap(), b"frameframe");
+        let error = unpack(&[&packed[..], &skippable[..9]].concat()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+    if let Some(packed) = pack(&["xz", "-c"], b"stream") {
+        assert_eq!(unpack(&[&packed[..], &[0; 8], &packed, &[0; 4]].concat()).unwrap(), b"streamstream");
+        assert_eq!(unpack(&[&packed[..], &[0; 7], &packed].concat()).unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+}
+
+#[test]
+fn early_ends_and_late_bytes_are_errors() {
+    for command in PACKERS {
+        let Some(packed) = pack(command, &sample(100_000)) else { continue };
+        for len in [12, packed.len() / 2, packed.len() - 9, packed.len() - 4, packed.len() - 1] {
+            let error = unpack(&packed[..len]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{command:?}, {len} bytes: {error:?}");
+            assert!(error.hint().is_some() && error.to_string().contains("stream after"), "{error:?}");
+        }
+        for junk in [&b"\x01"[..], b"junk", b"BZh91AY&SY", &packed[1..]] {
+            let error = unpack(&[&packed[..], junk].concat()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{command:?}: {error:?}");
+        }
+    }
+}
+
+/// A stream of ours that asks for as much memory as the format can name.
+#[test]
+fn windows_are_bounded() {
+    let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0, 0xf8, 1, 0, 0];
+    assert_eq!(unpack(&zstd).unwrap_err().kind(), ErrorKind::Unsupported);
+    let mut header = vec![2, 0, 0x21, 1, 40, 0, 0, 0];
+    header.extend(crc32fast::hash(&header).to_le_bytes());
+    let flags = [0, 1];
+    let start = [&b"\xfd7zXZ\0"[..], &flags, &crc32fast::hash(&flags).to_le_bytes()].concat();
+    let error = unpack(&[&start[..], &header, &[0; 40]].concat()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+    assert!(error.to_string().contains("dictionary"), "{error:?}");
+    assert_eq!(unpack(b"LZIP\x01abc").unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+/// Streams without anything in them, far more than a stack has room for.
+#[test]
+fn many_empty_streams_do_not_nest() {
+    for command in [&["gzip", "-c"][..], &["bzip2", "-c"], &["xz", "-c"], &["zstd", "-c"]] {
+        let Some(packed) = pack(command, b"") else { continue };
+        assert_eq!(unpack(&packed.repeat(200_000 / packed.len() * 8)).unwrap(), b"", "{command:?}");
+    }
+}
+
+/// A flipped bit is an error or (in a name, a time, padding) changes nothing.
+#[test]
+fn flipped_bits_are_never_silent() {
+    let sample = sample(9_000);
+    for command in PACKERS {
+        // Without checksums a change can go unseen by design; large windows take their time to clear.
+        if command.iter().any(|argument| ["--no-check", "--check=none", "--long=27", "-c9e"].contains(argument)) {
+            continue;
+        }
+        let Some(packed) = pack(command, &sample) else { continue };
+        let mut errors = 0;
+        for round in 0..100 {
+            let bit = round * 7919 % (packed.len() * 8);
+            let mut damaged = packed.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            match unpack(&damaged) {
+                Ok(bytes) => assert!(bytes == sample || bytes == damaged, "{command:?}: bit {bit} changed the output"),
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported), "{error:?}");
+                    errors += 1;
+                }
+            }
+        }
+        assert!(errors > 80, "{command:?}: {errors} of 100 were seen");
+    }
+}
+
+/// Changes in headers with their checksums repaired reach the code behind them.
+#[test]
+fn changed_xz_headers_with_good_checksums() {
+    let sample = sample(3_000);
+    let Some(packed) = pack(&["xz", "-c0", "--block-size=1000", "--check=none"], &sample) else { return };
+    let header_len = (usize::from(packed[12]) + 1) * 4;
+    for round in 0..1_500u32 {
+        let mut damaged = packed.clone();
+        let at = 12 + usize::try_from(round).unwrap() * 31 % (header_len - 4);
+        damaged[at] = round.wrapping_mul(2_654_435_761).to_be_bytes()[0];
+        let header_len = (usize::from(damaged[12]) + 1) * 4;
+        let Some(header) = damaged.get(12..12 + header_len - 4) else { continue };
+        let crc = crc32fast::hash(header).to_le_bytes();
+        if let Some(place) = damaged.get_mut(12 + header_len - 4..12 + header_len) {
+            place.copy_from_slice(&crc);
+        }
+        match unpack(&damaged) {
+            Ok(bytes) => assert!(bytes.len() <= sample.len()),
+            Err(error) => assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported), "{error:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_error_of_the_reader_comes_out_unchanged() {
+    struct Failing;
+    impl Read for Failing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+    }
+    for command in PACKERS {
+        let Some(packed) = pack(command, &sample(100_000)) else { continue };
+        let mut reader = decoder(packed[..packed.len() / 2].chain(Failing)).unwrap();
+        let error = from_io("unpacking", reader.read_to_end(&mut Vec::new()).unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::Environment, "{command:?}: {error:?}");
+        let again = from_io("unpacking", reader.read(&mut [0; 10]).unwrap_err());
+        assert_eq!(again.kind(), ErrorKind::Corrupt, "{command:?}: {again:?}");
+    }
+}

@@ -1,0 +1,112 @@
+//! OCI layers and trees of Docker.
+
+use flatbake::archive::{TarOptions, scan};
+
+use super::maker::Maker;
+use super::model::Model;
+use super::{listing, path, unpack_to};
+
+fn layer() -> TarOptions {
+    TarOptions { oci_layer: true, ..TarOptions::default() }
+}
+
+fn base() -> Model {
+    let mut fs = Model::new();
+    let archive = Maker::new().file("a/one", "1").file("a/two", "2").file("a/sub/x", "x").file("b/y", "y").end();
+    unpack_to(&mut fs, &archive, "/", &layer()).unwrap();
+    fs
+}
+
+fn after(archive: Maker) -> Vec<String> {
+    let mut fs = base();
+    unpack_to(&mut fs, &archive.end(), "/", &layer()).unwrap();
+    listing(&fs).into_iter().filter(|line| line.starts_with("/a")).collect()
+}
+
+#[test]
+fn whiteouts_delete_what_lower_layers_have() {
+    assert_eq!(
+        after(Maker::new().file("a/.wh.one", "").file("a/.wh.sub", "").file("a/.wh.missing", "")),
+        ["/a/", "/a/two = 2"]
+    );
+    assert_eq!(after(Maker::new().file("./.wh.a", "").file("none/.wh.x", "")), [""; 0]);
+    assert_eq!(after(Maker::new().file("a/.wh..wh.plnk", "").file(".wh..wh.aufs", "")).len(), 5);
+    for bad in ["a/.wh.", "a/.wh...", "a/.wh.."] {
+        assert!(unpack_to(&mut base(), &Maker::new().file(bad, "").end(), "/", &layer()).is_err(), "{bad}");
+    }
+}
+
+/// The order in the archive does not count: only lower layers are hidden.
+#[test]
+fn whiteouts_spare_their_own_layer() {
+    let expected = ["/a/", "/a/new = n", "/a/sub/", "/a/sub/y = y"];
+    assert_eq!(after(Maker::new().file("a/.wh..wh..opq", "").file("a/new", "n").file("a/sub/y", "y")), expected);
+    assert_eq!(after(Maker::new().file("a/new", "n").file("a/sub/y", "y").file("a/.wh..wh..opq", "")), expected);
+    let expected = ["/a/", "/a/one = 1", "/a/sub/", "/a/sub/y = y", "/a/two = 2"];
+    assert_eq!(after(Maker::new().file("a/sub/y", "y").file("a/.wh.sub", "")), expected);
+    assert_eq!(after(Maker::new().file("a/.wh.sub", "").file("a/sub/y", "y")), expected);
+    assert_eq!(after(Maker::new().file("a", "a file in place of a tree")), ["/a = a file in place of a tree"]);
+}
+
+/// The directory would be gone before the link is made.
+#[test]
+fn a_link_cannot_replace_the_directory_of_its_target() {
+    let error = unpack_to(&mut base(), &Maker::new().hard_link("a", "a/one").end(), "/", &layer()).unwrap_err();
+    assert!(error.to_string().contains("in place of the directory"), "{error:?}");
+    assert_eq!(after(Maker::new().hard_link("a", "b/y")), ["/a = y"]);
+}
+
+/// Without the option `.wh.` is a name like any other.
+#[test]
+fn whiteouts_are_asked_for() {
+    let mut fs = base();
+    unpack_to(&mut fs, &Maker::new().file("a/.wh.one", "").end(), "/", &TarOptions::default()).unwrap();
+    assert!(listing(&fs).contains(&"/a/.wh.one = ".to_owned()));
+}
+
+#[test]
+fn trees_of_docker_lose_their_identity() {
+    let archive = Maker::new()
+        .file("docker/engine-id", "id")
+        .dir("docker/swarm/")
+        .file("docker/swarm/certificates/key", "secret")
+        .file("docker/containers/c0ffee/config.v2.json", "{}")
+        .dir("docker/buildkit/")
+        .file("docker/vfs/dir/x/y", "")
+        .file("docker/overlay2/l1/diff/x", "")
+        .file("docker/overlay2/l2/lower", "l/ABC")
+        .file("docker/image/overlay2/repositories.json", "{}")
+        .file("containerd/io.containerd.metadata.v1.bolt/meta.db", "")
+        .end();
+    let mut fs = Model::new();
+    let summary = unpack_to(&mut fs, &archive, "/var/lib", &TarOptions::default()).unwrap();
+    assert!(!listing(&fs).iter().any(|line| line.contains("engine-id") || line.contains("swarm")));
+    assert_eq!(summary.skipped, 3);
+    let words =
+        ["engine-id: left out", "swarm: left out", "docker/containers", "driver vfs", "trusted.overlay", "meta.db"];
+    assert_eq!(summary.warnings.len(), words.len(), "{:#?}", summary.warnings);
+    for words in words {
+        assert!(summary.warnings.iter().any(|warning| warning.contains(words)), "{words}: {:#?}", summary.warnings);
+    }
+    let keep = TarOptions { keep_docker_identity: true, ..TarOptions::default() };
+    unpack_to(&mut fs, &archive, "/var/lib", &keep).unwrap();
+    assert!(listing(&fs).contains(&"/var/lib/docker/swarm/certificates/key = secret".to_owned()));
+    // The same tree elsewhere means nothing.
+    assert!(scan(&archive[..], &path("/srv"), &TarOptions::default()).unwrap().warnings.is_empty());
+}
+
+#[test]
+fn a_good_tree_of_docker_gives_no_warnings() {
+    let archive = Maker::new()
+        .pax(&[("SCHILY.xattr.trusted.overlay.opaque", b"y")])
+        .dir("var/lib/docker/overlay2/l2/diff/etc/")
+        .file("var/lib/docker/overlay2/l2/lower", "l/ABC")
+        .node("var/lib/docker/overlay2/l2/diff/gone", b'3', 0, 0)
+        .file("var/lib/docker/image/overlay2/repositories.json", "{}")
+        .dir("var/lib/docker/containers/")
+        .end();
+    let plan = scan(&archive[..], &path("/"), &TarOptions::default()).unwrap();
+    assert_eq!(plan.warnings, [""; 0]);
+    assert_eq!((plan.files, plan.nodes, plan.directories.len()), (2, 1, 11));
+    assert_eq!(plan.top_level, [path("/var")]);
+}
