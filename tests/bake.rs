@@ -284,6 +284,61 @@ fn a_btrfs_oem_of_the_generation_before() {
 }
 
 #[test]
+fn archives_are_unpacked_where_they_belong() {
+    let Some(image) = flatcar_image(&Recipe::small()) else { return };
+    if !common::programs::judges(&["tar", "zstd", "debugfs"]) {
+        return;
+    }
+    let dir = scratch_dir();
+    let (source, raw) = (dir.path().join("docker"), dir.path().join("out.img"));
+    for number in 0..300 {
+        let folder = source.join(format!("overlay2/layer{}/diff", number % 9));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("file{number}")), common::noise(number, number as usize * 50)).unwrap();
+    }
+    std::os::unix::fs::symlink("layer1", source.join("overlay2/link")).unwrap();
+    fs::hard_link(source.join("overlay2/layer0/diff/file0"), source.join("overlay2/name")).unwrap();
+    fs::write(source.join("engine-id"), "4711").unwrap();
+    fs::create_dir(source.join("tmp")).unwrap();
+    fs::write(source.join("tmp/left-out"), "x").unwrap();
+    let (packed, boot) = (dir.path().join("docker.tar.zst"), dir.path().join("boot.tar"));
+    let tar = |arguments: &[&str]| run(Command::new("tar").arg("-C").arg(dir.path()).args(arguments));
+    tar(&["--format=pax", "--zstd", "-cf", packed.to_str().unwrap(), "docker"]);
+    fs::write(dir.path().join("boot-note"), "x").unwrap();
+    tar(&["-cf", boot.to_str().unwrap(), "boot-note"]);
+    let motd = dir.path().join("motd");
+    fs::write(&motd, "a file wins over an archive").unwrap();
+
+    let mut command = flatbake();
+    command.arg("bake").arg("--image").arg(&image).arg("--output").arg(&raw).args(["--strip-components", "1"]);
+    command.arg("--root-tar").arg(format!("{}:/var/lib/docker", packed.display())).args(["--owner", "7:8"]);
+    command.args(["--exclude", "docker/tmp"]);
+    command.arg("--root-file").arg(format!("{}:/var/lib/docker/overlay2/layer3/diff/file3", motd.display()));
+    let output = run(&mut command);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("engine-id"), "{said}");
+    judge(&image, &raw, &[1, 2, 3, 4, 6, 7]);
+    let root = partition_tree(&raw, 9, "ext4").unwrap();
+    let inside = |path: &str| format!("var/lib/docker/{path}");
+    assert!(!root.contains_key(&inside("engine-id")) && !root.contains_key(&inside("tmp")));
+    for number in (0..300).filter(|&number| number != 3) {
+        let path = format!("overlay2/layer{}/diff/file{number}", number % 9);
+        let found = &root[&inside(&path)];
+        assert_eq!((found.sha256.clone(), found.uid, found.gid), (Some(hash(&source.join(&path))), Some(7), Some(8)));
+    }
+    assert_eq!(root[&inside("overlay2/layer3/diff/file3")].sha256, Some(hash(&motd)));
+    assert_eq!(root[&inside("overlay2/link")].target.as_deref(), Some("layer1"));
+    assert_eq!(root[&inside("overlay2/name")].nlink, Some(2));
+
+    let mut command = flatbake();
+    command.arg("bake").arg("--image").arg(&image).arg("--output").arg(&raw);
+    run(command.arg("--boot-tar").arg(&boot).arg("--oem-tar").arg(&packed));
+    judge(&image, &raw, &[2, 3, 4, 7, 9]);
+    assert!(partition_tree(&raw, 1, "fat").unwrap().contains_key("boot-note"));
+    assert!(partition_tree(&raw, 6, "btrfs").unwrap().contains_key("docker/overlay2/layer8/diff/file8"));
+}
+
+#[test]
 fn an_oem_that_is_too_small_is_refused() {
     let Some(image) = flatcar_image(&Recipe::small()) else { return };
     let dir = scratch_dir();

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::archive;
 use crate::block::{BlockDevice, Overlay, OverlayOptions, Window};
-use crate::error::{Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::flatcar::{Designator, Disk};
 use crate::fs::{self, Attributes, FileSystemMut, FileType, FsPath};
 use crate::progress::Progress;
@@ -53,36 +54,53 @@ fn edit<'a>(
     let target = Arc::new(Window::new(Arc::clone(overlay), start, len)?);
     let mut fs = fs::edit(source, target, &scratch.temp_dir)?;
     for change in changes {
-        carry_out(&mut *fs, change, plan).at(|| change.path.to_string())?;
-        progress.advance(change.bytes);
+        carry_out(&mut *fs, change, plan, progress).at(|| change.path.to_string())?;
     }
     fs.commit()
 }
 
-fn carry_out(fs: &mut dyn FileSystemMut, change: &Change, plan: &Plan) -> Result<()> {
+/// Carries out one change. What is there already counts as it is now: an archive may have brought it.
+fn carry_out(fs: &mut dyn FileSystemMut, change: &Change, plan: &Plan, progress: &dyn Progress) -> Result<()> {
     let attributes = Attributes { mode: change.mode, uid: change.uid, gid: change.gid, mtime: plan.timestamp };
     let path = &change.path;
     match &change.action {
         Action::Remove => remove_all(fs, path),
+        Action::Unpack { source, options, .. } => {
+            let archive = host::open(source)?;
+            let unpacked = archive::inject(fs, archive, path, options, progress).at(|| source.display().to_string())?;
+            unpacked.warnings.iter().for_each(|warning| progress.warn(&format!("{}: {warning}", source.display())));
+            Ok(())
+        }
+        Action::CreateDir if type_at(fs, path)? == Some(FileType::Directory) => Ok(()),
         Action::CreateDir => fs.create_dir(path, &attributes),
         Action::Symlink { target } => {
-            if change.replaces {
+            if type_at(fs, path)?.is_some() {
                 fs.remove(path)?;
             }
             fs.symlink(path, target.as_bytes(), &attributes)
         }
         Action::WriteFile { source } => {
-            if change.replaces && fs.metadata(path)?.file_type != FileType::File {
+            if type_at(fs, path)?.is_some_and(|file_type| file_type != FileType::File) {
                 fs.remove(path)?;
             }
             match source {
                 Source::Host(file) => {
                     let mut content = host::open(file)?;
-                    fs.write_file(path, &attributes, change.bytes, &mut content).at(|| file.display().to_string())
+                    fs.write_file(path, &attributes, change.bytes, &mut content).at(|| file.display().to_string())?;
                 }
-                Source::Text(text) => fs.write_file(path, &attributes, change.bytes, &mut text.as_bytes()),
+                Source::Text(text) => fs.write_file(path, &attributes, change.bytes, &mut text.as_bytes())?,
             }
+            progress.advance(change.bytes);
+            Ok(())
         }
+    }
+}
+
+fn type_at(fs: &dyn FileSystemMut, path: &FsPath) -> Result<Option<FileType>> {
+    match fs.metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.file_type)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -17,6 +17,6 @@ mod tree;
 
 pub use apply::{Scratch, apply};
 pub use emit::{Artifact, Output, OutputFormat, emit};
-pub use options::{BakeOptions, FileRole, FileSpec, LinkSpec, Place, SysextSpec};
+pub use options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, Place, SysextSpec};
 pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::archive::TarOptions;
 use crate::error::{Error, Result};
 use crate::flatcar::Designator;
 use crate::fs::{FsPath, Timestamp};
@@ -16,6 +17,8 @@ pub struct BakeOptions {
     pub install_to: Option<Place>,
     /// Host files and folders to copy in, in order.
     pub files: Vec<FileSpec>,
+    /// Archives to unpack, in order, before files and links.
+    pub archives: Vec<ArchiveSpec>,
     /// Symlinks to make, in order.
     pub links: Vec<LinkSpec>,
     /// Entries to remove, before anything is added. Folders go with all they hold.
@@ -187,6 +190,34 @@ impl FileSpec {
             _ => return Err(bad("needs both UID and GID, or neither, and nothing behind")),
         }
         Ok(file)
+    }
+}
+
+/// A tar archive to unpack: `FILE[:/DEST]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArchiveSpec {
+    /// The archive: plain, or compressed with gzip, bzip2, xz or zstd.
+    pub source: PathBuf,
+    /// The partition it goes to.
+    pub partition: Designator,
+    /// The folder it is unpacked in.
+    pub dest: FsPath,
+    /// What of it is taken and how.
+    pub options: TarOptions,
+}
+
+impl ArchiveSpec {
+    /// Parses `FILE[:/DEST]` of a command line for `partition`. FILE ends at the first `:/`.
+    pub fn parse(text: &str, partition: Designator, options: TarOptions) -> Result<Self> {
+        let (source, dest) = match text.find(":/") {
+            Some(at) => (&text[..at], FsPath::new(&text[at + 1..])?),
+            None => (text, FsPath::root()),
+        };
+        if source.is_empty() {
+            return Err(Error::invalid(format!("'{text}' names no archive"))
+                .with_hint("write FILE[:/DEST], for example docker.tar.zst:/var/lib/docker"));
+        }
+        Ok(Self { source: source.into(), partition, dest, options })
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use crate::archive::TarOptions;
 use crate::bytes::ByteSize;
 use crate::error::{Error, Result};
 use crate::flatcar::Designator;
@@ -73,6 +74,16 @@ pub enum Action {
     WriteFile {
         /// Where the content comes from.
         source: Source,
+    },
+    /// An archive is unpacked into a folder.
+    Unpack {
+        /// The host's archive.
+        source: PathBuf,
+        /// Entries that it puts there.
+        entries: u64,
+        /// What of it is taken and how.
+        #[serde(skip)]
+        options: TarOptions,
     },
     /// A symlink is made.
     Symlink {

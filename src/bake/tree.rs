@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::archive::TarPlan;
 use crate::bytes::{align_up, to_u64};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::flatcar::Designator;
@@ -116,6 +117,30 @@ impl Tree {
         Ok(())
     }
 
+    /// Plans all that an archive brings.
+    pub(super) fn add_archive(&mut self, plan: &TarPlan) -> Result<()> {
+        let too_many = || Error::invalid("the archive claims more bytes than any filesystem holds");
+        let mut bytes = plan.allocated_bytes.checked_add(plan.target_bytes).ok_or_else(too_many)?;
+        bytes = bytes.checked_add(plan.xattr_bytes).ok_or_else(too_many)?;
+        // Content is counted in blocks of 4 KiB, which are larger here.
+        let rounding = self.block_bytes.saturating_sub(4096).saturating_mul(plan.files);
+        self.needed_bytes =
+            self.needed_bytes.checked_add(bytes).and_then(|sum| sum.checked_add(rounding)).ok_or_else(too_many)?;
+        self.needed_inodes = self.needed_inodes.saturating_add(plan.inodes);
+        for (folder, inside) in &plan.directories {
+            if self.type_at(folder)?.is_none() {
+                self.needed_bytes = self.needed_bytes.saturating_add(self.block_bytes);
+            }
+            let entries = match self.fs.kind() {
+                FsKind::Fat => FAT_ENTRY_BYTES.saturating_mul(inside.entries * 2 + inside.name_bytes / 13),
+                _ => inside.entries.saturating_mul(DIR_ENTRY_BYTES).saturating_add(inside.name_bytes),
+            };
+            let sum = self.entries.entry(folder.clone()).or_default();
+            *sum = sum.saturating_add(entries);
+        }
+        Ok(())
+    }
+
     /// Plans that `path` goes, with all below it.
     pub(super) fn remove(&mut self, path: &FsPath) -> Result<()> {
         let (block_bytes, mut bytes, mut inodes) = (self.block_bytes, 0u64, 0u64);
@@ -137,7 +162,8 @@ impl Tree {
     /// Room needed and free.
     pub(super) fn space(&self) -> Result<Space> {
         let capacity = self.fs.capacity()?;
-        let folders: u64 = self.entries.values().map(|bytes| bytes / self.block_bytes * self.block_bytes).sum();
+        let folders = self.entries.values().map(|bytes| bytes / self.block_bytes * self.block_bytes);
+        let folders = folders.fold(0, u64::saturating_add);
         let used = capacity.total_bytes.saturating_sub(capacity.free_bytes);
         Ok(Space {
             partition: self.partition,

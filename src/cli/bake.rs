@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use clap::Args;
-use flatbake::bake::{self, BakeOptions, FileSpec, LinkSpec, Output, OutputFormat, Place, Plan, Scratch, SysextSpec};
+use flatbake::archive::{Glob, TarOptions};
+use flatbake::bake::{
+    self, ArchiveSpec, BakeOptions, FileSpec, LinkSpec, Output, OutputFormat, Place, Plan, Scratch, SysextSpec,
+};
 use flatbake::flatcar::{Designator, Disk};
 use flatbake::fs::Timestamp;
 use flatbake::image::qcow2::{Qcow2Options, Qcow2Version};
@@ -49,6 +52,17 @@ pub struct Bake {
     /// Copy a file or folder to the ROOT partition
     #[arg(long, value_name = "SRC:/DEST[:MODE[:UID:GID]]")]
     root_file: Vec<String>,
+    /// Unpack a tar archive, plain or compressed (.gz .bz2 .xz .zst), on the ROOT partition
+    #[arg(long, value_name = "FILE[:/DEST]")]
+    root_tar: Vec<String>,
+    /// Unpack a tar archive on the OEM partition
+    #[arg(long, value_name = "FILE[:/DEST]")]
+    oem_tar: Vec<String>,
+    /// Unpack a tar archive on the boot partition (ESP)
+    #[arg(long, value_name = "FILE[:/DEST]")]
+    boot_tar: Vec<String>,
+    #[command(flatten)]
+    tar: TarArgs,
     /// Make a symlink on the ROOT partition
     #[arg(long, value_name = "TARGET:/PATH")]
     root_link: Vec<LinkSpec>,
@@ -100,6 +114,44 @@ pub struct Bake {
     sysexts: Vec<SysextSpec>,
     #[command(flatten)]
     read: ReadArgs,
+}
+
+/// What is taken of archives, and how.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Archives")]
+struct TarArgs {
+    /// Leave N names off the front of every path in archives
+    #[arg(long, value_name = "N", default_value = "0")]
+    strip_components: usize,
+    /// Give all that archives bring to this owner
+    #[arg(long, value_name = "UID:GID", value_parser = owner)]
+    owner: Option<(u32, u32)>,
+    /// Leave out what matches in archives, folders with all they hold (as tar --exclude)
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<Glob>,
+    /// Archives are layers of an OCI image: .wh. names delete
+    #[arg(long)]
+    oci_layer: bool,
+    /// Keep the engine-id and swarm of a /var/lib/docker in archives, which clones should not share
+    #[arg(long)]
+    keep_docker_identity: bool,
+}
+
+impl TarArgs {
+    fn options(&self) -> TarOptions {
+        TarOptions {
+            strip_components: self.strip_components,
+            owner: self.owner,
+            excludes: self.exclude.clone(),
+            oci_layer: self.oci_layer,
+            keep_docker_identity: self.keep_docker_identity,
+        }
+    }
+}
+
+fn owner(text: &str) -> Result<(u32, u32)> {
+    let numbers = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    numbers.ok_or_else(|| Error::invalid(format!("'{text}' is not UID:GID, two numbers up to 4294967295")))
 }
 
 #[derive(Serialize)]
@@ -161,6 +213,13 @@ impl Bake {
         for (files, partition) in named {
             for text in files {
                 options.files.push(FileSpec::parse(text, partition)?);
+            }
+        }
+        let archives =
+            [(&self.boot_tar, Designator::Boot), (&self.oem_tar, Designator::Oem), (&self.root_tar, Designator::Root)];
+        for (files, partition) in archives {
+            for text in files {
+                options.archives.push(ArchiveSpec::parse(text, partition, self.tar.options())?);
             }
         }
         if let Some(file) = &self.grub_cfg {
@@ -235,6 +294,7 @@ fn show(plan: &Plan) -> String {
             bake::Action::WriteFile { .. } => {
                 format!("{verb} {path} ({:04o} {}:{})", change.mode, change.uid, change.gid)
             }
+            bake::Action::Unpack { entries, .. } => format!("unpack {entries} entries in {path}"),
             bake::Action::Symlink { target } => format!("{verb} {path} -> {target}"),
         };
         let size = if matches!(change.action, bake::Action::WriteFile { .. }) {

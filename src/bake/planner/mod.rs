@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 
+use crate::archive;
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::{Designator, Disk, OsRelease};
 use crate::fs::{self, FileSystem, FileType, FsPath, Timestamp};
 
 use super::host::{self, HostEntry};
-use super::options::{BakeOptions, FileRole, FileSpec, LinkSpec, Place};
+use super::options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, Place};
 use super::plan::{Action, Change, Plan, Source};
 use super::tree::Tree;
 
@@ -36,6 +37,9 @@ pub fn plan(disk: &Disk, options: &BakeOptions) -> Result<Plan> {
         Planner { disk, release, trees: BTreeMap::new(), changes: Vec::new(), faults: Vec::new(), warnings };
     for place in &options.removals {
         planner.remove(place)?;
+    }
+    for archive in &options.archives {
+        planner.archive(archive)?;
     }
     planner.sysexts(options)?;
     for file in &options.files {
@@ -177,6 +181,24 @@ impl Planner<'_> {
                 "root:{path} would never be seen: the running system mounts another filesystem over /{top} ({instead})"
             ));
         }
+    }
+
+    fn archive(&mut self, spec: &ArchiveSpec) -> Result<()> {
+        let why = format!("--{}-tar {}", spec.partition, spec.source.display());
+        let scanned = archive::scan(host::open(&spec.source)?, &spec.dest, &spec.options);
+        let scanned = scanned.at(|| spec.source.display().to_string())?;
+        if spec.partition == Designator::Root {
+            let below_root = if spec.dest.is_root() { &scanned.top_level } else { std::slice::from_ref(&spec.dest) };
+            below_root.iter().for_each(|path| self.hidden(path));
+        }
+        let name = spec.source.display();
+        self.warnings.extend(scanned.warnings.iter().map(|warning| format!("{name}: {warning}")));
+        self.tree(spec.partition)?.add_archive(&scanned)?;
+        let entries = scanned.entries - scanned.skipped;
+        let action = Action::Unpack { source: spec.source.clone(), entries, options: spec.options.clone() };
+        let change = self.push(spec.partition, spec.dest.clone(), action, why);
+        (change.mode, change.bytes) = (0o755, scanned.content_bytes);
+        Ok(())
     }
 
     fn file(&mut self, spec: &FileSpec) -> Result<()> {
