@@ -269,9 +269,8 @@ fn an_error_of_the_device_comes_out_whole() {
     for writes in 0..12 {
         let device = Failing(Scratch::new(image.clone()), writes.into());
         let mut fs = Ext4::open(device).unwrap();
-        let outcome = fs
-            .write_file(&path("/f"), &attributes(0o644, 1), 5, &mut &b"12345"[..])
-            .and_then(|()| fs.commit());
+        let outcome =
+            fs.write_file(&path("/f"), &attributes(0o644, 1), 5, &mut &b"12345"[..]).and_then(|()| fs.commit());
         committed = outcome.is_ok();
         if let Err(error) = outcome {
             assert_eq!(error.kind(), flatbake::ErrorKind::NoSpace);

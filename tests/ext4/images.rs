@@ -84,7 +84,8 @@ fn at_a_fixed_time(mut command: std::process::Command) -> std::process::Command 
 fn debugfs_write(image: &Path, commands: &str) {
     let script = image.with_extension("settings");
     std::fs::write(&script, commands).unwrap();
-    let output = at_a_fixed_time(judge("debugfs").unwrap()).arg("-w").arg("-f").arg(&script).arg(image).output().unwrap();
+    let output =
+        at_a_fixed_time(judge("debugfs").unwrap()).arg("-w").arg("-f").arg(&script).arg(image).output().unwrap();
     assert!(output.status.success());
 }
 

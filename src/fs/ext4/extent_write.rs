@@ -1,10 +1,10 @@
 //! Writing an extent tree: full nodes, from the leaves up, until four entries fit the inode.
 
+use super::checksum;
 use super::extent::{ENTRY, Extent, LEN_INIT_MAX, MAGIC};
 use super::inode::I_BLOCK_SIZE;
 use super::space::{Goal, Space};
 use super::superblock::Superblock;
-use super::checksum;
 use crate::block::BlockDeviceMut;
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};

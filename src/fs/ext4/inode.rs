@@ -348,8 +348,7 @@ pub(super) fn set_blocks(superblock: &Superblock, raw: &mut [u8], blocks: u64) -
     if sectors >= limit && !huge {
         return Err(Error::unsupported(format!("a file of {blocks} blocks needs the feature huge_file")));
     }
-    let (count, set, clear) =
-        if sectors < limit { (sectors, 0, FLAG_HUGE_FILE) } else { (blocks, FLAG_HUGE_FILE, 0) };
+    let (count, set, clear) = if sectors < limit { (sectors, 0, FLAG_HUGE_FILE) } else { (blocks, FLAG_HUGE_FILE, 0) };
     change_flags(raw, set, clear);
     let bytes = count.to_le_bytes();
     raw[0x1C..0x20].copy_from_slice(&bytes[..4]);

@@ -3,10 +3,10 @@
 use super::blockmap::{self, MapReader, MapWriter};
 use super::extent::{Extent, TreeReader};
 use super::extent_write::{self, TreeWriter};
+use super::features;
 use super::inode::{self, FLAG_EXTENTS, Inode};
 use super::space::Space;
 use super::superblock::Superblock;
-use super::features;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::to_u64;
 use crate::error::Result;

@@ -93,11 +93,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
         if inode.links == 0 {
             return self.free_inode(&inode);
         }
-        let mut raw = if inode.file_type == FileType::File && inode.has_blocks() {
-            self.cut(&inode)?
-        } else {
-            inode.raw
-        };
+        let mut raw =
+            if inode.file_type == FileType::File && inode.has_blocks() { self.cut(&inode)? } else { inode.raw };
         raw[inode::I_DTIME..inode::I_DTIME + 4].fill(0);
         self.stage(ino, raw)
     }

@@ -33,7 +33,8 @@ impl<D: BlockDevice> Ext4<D> {
         let (group, index) = ((ino - 1) / superblock.inodes_per_group, (ino - 1) % superblock.inodes_per_group);
         let descriptor = self.space.groups.get(group as usize);
         let descriptor = descriptor.ok_or_else(|| Error::internal("the superblock's inode count fits its groups"))?;
-        Ok(descriptor.inode_table * u64::from(superblock.block_size) + u64::from(index) * u64::from(superblock.inode_size))
+        Ok(descriptor.inode_table * u64::from(superblock.block_size)
+            + u64::from(index) * u64::from(superblock.inode_size))
     }
 
     /// The bytes of an inode, as edited so far.

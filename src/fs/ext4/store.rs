@@ -102,10 +102,7 @@ mod tests {
     fn copies_are_read_in_place_of_blocks() {
         let bytes: Vec<u8> = (0..4).flat_map(|block| vec![block; 1024]).collect();
         let mut store = Store::new(MemoryDevice::new(bytes), 1024);
-        store.redirect(BTreeMap::from([
-            (0, Copy { block: 2, escaped: false }),
-            (1, Copy { block: 3, escaped: true }),
-        ]));
+        store.redirect(BTreeMap::from([(0, Copy { block: 2, escaped: false }), (1, Copy { block: 3, escaped: true })]));
         let mut buf = vec![9; 2048];
         store.read_at(512, &mut buf).unwrap();
         assert!(buf[..512].iter().all(|byte| *byte == 2) && buf[516..1536].iter().all(|byte| *byte == 3));

@@ -39,7 +39,7 @@ const LOG_CLUSTER_MAX: u32 = 16;
 /// Fewest blocks of a group (`mke2fs -g`); fewer would only make the descriptor table huge.
 const BLOCKS_PER_GROUP_MIN: u32 = 256;
 /// Blocks of the largest filesystem taken (16 TiB of 4 KiB blocks), so that block numbers and products stay small.
-const BLOCKS_COUNT_MAX: u64 = 1 << 32;
+pub(super) const BLOCKS_COUNT_MAX: u64 = 1 << 32;
 
 /// What the superblock says, checked.
 #[derive(Debug, Clone)]
@@ -231,15 +231,13 @@ impl Superblock {
 
     /// Whether `len` blocks from `first` lie in the filesystem, behind the superblock.
     pub(super) fn contains(&self, first: u64, len: u64) -> bool {
-        first > u64::from(self.first_data_block)
-            && first.checked_add(len).is_some_and(|end| end <= self.blocks_count)
+        first > u64::from(self.first_data_block) && first.checked_add(len).is_some_and(|end| end <= self.blocks_count)
     }
 
     /// Whether the inode is not to be named by any directory: the root, the reserved ones, the orphan
     /// file.
     pub(super) fn is_special(&self, ino: u32) -> bool {
-        ino < self.first_ino
-            || (self.has_compat(features::COMPAT_ORPHAN_FILE) && ino == self.orphan_file_inum)
+        ino < self.first_ino || (self.has_compat(features::COMPAT_ORPHAN_FILE) && ino == self.orphan_file_inum)
     }
 
     /// Blocks of the inode table of one group.

@@ -63,8 +63,8 @@ impl Attribute {
     /// The whole name.
     pub(super) fn full_name(&self) -> Result<Vec<u8>> {
         let prefix = PREFIXES.iter().find(|(known, _)| *known == self.index);
-        let (_, prefix) = prefix
-            .ok_or_else(|| Error::unsupported(format!("extended attributes of namespace {}", self.index)))?;
+        let (_, prefix) =
+            prefix.ok_or_else(|| Error::unsupported(format!("extended attributes of namespace {}", self.index)))?;
         Ok([prefix.as_bytes(), &self.name].concat())
     }
 }
@@ -285,7 +285,10 @@ mod tests {
         let all = vec![attribute(6, "capability", 40), attribute(1, "big", 300), attribute(7, "data", 12)];
         let (inside, outside) = divide(all.clone(), 96, 1024).unwrap();
         let names = |list: &[Attribute]| list.iter().map(|a| a.full_name().unwrap()).collect::<Vec<_>>();
-        assert_eq!((names(&inside), names(&outside)), (vec![b"system.data".to_vec()], vec![b"user.big".to_vec(), b"security.capability".to_vec()]));
+        assert_eq!(
+            (names(&inside), names(&outside)),
+            (vec![b"system.data".to_vec()], vec![b"user.big".to_vec(), b"security.capability".to_vec()])
+        );
         let mut area = vec![1; 96];
         write_area(&mut area, &inside).unwrap();
         let mut found = Vec::new();

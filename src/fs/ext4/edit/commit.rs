@@ -4,7 +4,7 @@ use super::super::extent::{self, Extent};
 use super::super::htree::Writer;
 use super::super::inode::{self, FLAG_INDEX, FLAG_INLINE_DATA, Inode};
 use super::super::space::{Goal, Run};
-use super::super::superblock::{SUPERBLOCK_OFFSET, S_FEATURE_COMPAT, S_FEATURE_RO_COMPAT};
+use super::super::superblock::{S_FEATURE_COMPAT, S_FEATURE_RO_COMPAT, SUPERBLOCK_OFFSET};
 use super::super::{Ext4, checksum, features, xattr};
 use super::{Directory, LINKS_MAX};
 use crate::block::BlockDeviceMut;
@@ -35,12 +35,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// Lays out a directory in the blocks it has, more or fewer.
     fn write_directory(&mut self, ino: u32, directory: &Directory) -> Result<()> {
         let inode = self.inode(ino)?;
-        let writer = Writer {
-            superblock: &self.superblock,
-            seed: inode.seed(&self.superblock),
-            ino,
-            parent: directory.parent,
-        };
+        let writer =
+            Writer { superblock: &self.superblock, seed: inode.seed(&self.superblock), ino, parent: directory.parent };
         let (bytes, indexed) = writer.write(&directory.names())?;
         let size = to_u64(self.superblock.block_bytes());
         let mapping = self.mapping(&inode)?;

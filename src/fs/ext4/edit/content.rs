@@ -128,8 +128,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 let run = self.space.take(&self.store, &self.superblock, *goal, to_u64(end - at))?;
                 let next = at + to_usize(run.len)?;
                 self.store.write_at(run.start * to_u64(size), &chunk[at * size..next * size])?;
-                let piece =
-                    Extent { logical: logical + to_u64(at), len: run.len, physical: run.start, written: true };
+                let piece = Extent { logical: logical + to_u64(at), len: run.len, physical: run.start, written: true };
                 extent::push(extents, piece);
                 *goal = Goal { block: run.start + run.len, total: goal.total.saturating_sub(run.len).max(1) };
                 at = next;

@@ -79,6 +79,12 @@ struct Place<'a> {
 }
 
 impl<D: BlockDeviceMut> Ext4<D> {
+    /// Notes whether something is half-written, so that nothing can be committed.
+    pub(super) fn set_failed(&mut self, failed: bool) -> Result<()> {
+        self.editor()?.failed = failed;
+        Ok(())
+    }
+
     fn editor(&mut self) -> Result<&mut Editor> {
         self.editor.as_mut().ok_or_else(|| Error::invalid("the filesystem was opened for reading only"))
     }
@@ -245,13 +251,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// Makes a new inode with a name; `blocks` are what it will need beyond.
-    fn create(
-        &mut self,
-        path: &FsPath,
-        file_type: FileType,
-        attributes: &Attributes,
-        blocks: u64,
-    ) -> Result<Created> {
+    fn create(&mut self, path: &FsPath, file_type: FileType, attributes: &Attributes, blocks: u64) -> Result<Created> {
         self.check_attributes(attributes)?;
         let place = self.new_place(path)?;
         let is_dir = file_type == FileType::Directory;

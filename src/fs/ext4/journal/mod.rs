@@ -72,11 +72,7 @@ pub(super) struct Journal<'a> {
 
 impl<'a> Journal<'a> {
     /// Reads the superblock of the journal that lies in `extents`.
-    pub(super) fn open(
-        device: &'a dyn BlockDevice,
-        superblock: &'a Superblock,
-        extents: &'a [Extent],
-    ) -> Result<Self> {
+    pub(super) fn open(device: &'a dyn BlockDevice, superblock: &'a Superblock, extents: &'a [Extent]) -> Result<Self> {
         let mut journal = Self {
             device,
             superblock,

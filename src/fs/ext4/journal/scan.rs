@@ -204,9 +204,12 @@ impl Scan<'_> {
 /// `crc` carried on over `data`: CRC-32 with the highest bit first, as version 1 checksums have it.
 fn crc32_be(crc: u32, data: &[u8]) -> u32 {
     data.iter().fold(crc, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| {
-            if crc & 0x8000_0000 == 0 { crc << 1 } else { crc << 1 ^ 0x04C1_1DB7 }
-        })
+        (0..8).fold(
+            crc ^ u32::from(byte) << 24,
+            |crc, _| {
+                if crc & 0x8000_0000 == 0 { crc << 1 } else { crc << 1 ^ 0x04C1_1DB7 }
+            },
+        )
     })
 }
 
