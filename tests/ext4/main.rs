@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod grow;
 mod hostile;
 mod images;
 mod journal;

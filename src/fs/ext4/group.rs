@@ -12,8 +12,6 @@ use crate::error::{Error, Result};
 pub(super) const INODE_UNINIT: u16 = 1;
 /// `EXT4_BG_BLOCK_UNINIT`: the block bitmap was never written; all but metadata is free.
 pub(super) const BLOCK_UNINIT: u16 = 2;
-/// `EXT4_BG_INODE_ZEROED`: the inode table is zeroed.
-pub(super) const INODE_ZEROED: u16 = 4;
 
 /// One descriptor, its places checked to lie in the filesystem.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -86,6 +86,16 @@ pub(super) fn descriptor_blocks_in(superblock: &Superblock, group: u32) -> u64 {
     }
 }
 
+/// Blocks of superblock and descriptors at the start of a group.
+pub(super) fn head_blocks(superblock: &Superblock, group: u32) -> u64 {
+    u64::from(has_superblock(superblock, group)) + descriptor_blocks_in(superblock, group)
+}
+
+/// Whether tables of several groups lie together.
+pub(super) fn is_flexible(superblock: &Superblock) -> bool {
+    superblock.has_incompat(features::INCOMPAT_FLEX_BG) && (1..32).contains(&superblock.log_groups_per_flex)
+}
+
 /// Runs of blocks (first, length), in order.
 pub(super) type Runs = Vec<(u64, u64)>;
 
@@ -93,7 +103,7 @@ pub(super) type Runs = Vec<(u64, u64)>;
 pub(super) fn zones(superblock: &Superblock, groups: &[Group]) -> Result<Runs> {
     let mut runs = Runs::new();
     for (number, group) in (0..).zip(groups) {
-        let head = u64::from(has_superblock(superblock, number)) + descriptor_blocks_in(superblock, number);
+        let head = head_blocks(superblock, number);
         let start = group_start(superblock, number);
         if head > 0 {
             runs.push((start, head.min(superblock.blocks_count - start)));

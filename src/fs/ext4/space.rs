@@ -44,10 +44,11 @@ pub(super) struct Space {
     pub groups: Vec<Group>,
     /// Fixed metadata (see [`layout::zones`]); empty where opened for reading.
     zones: layout::Runs,
-    block_maps: Vec<Option<Bitmap>>,
-    inode_maps: Vec<Option<Bitmap>>,
+    /// Bitmaps that were asked for.
+    pub block_maps: Vec<Option<Bitmap>>,
+    pub inode_maps: Vec<Option<Bitmap>>,
     /// No free run of the group is longer than this.
-    longest: Vec<u32>,
+    pub longest: Vec<u32>,
     /// Groups whose descriptor changed.
     pub dirty: std::collections::BTreeSet<u32>,
     free_blocks: u64,
@@ -75,6 +76,20 @@ impl Space {
     pub(super) fn protect(&mut self, superblock: &Superblock) -> Result<()> {
         self.zones = layout::zones(superblock, &self.groups)?;
         Ok(())
+    }
+
+    /// Counts blocks of a group as free.
+    pub(super) fn count_free(&mut self, group: u32, blocks: u32) {
+        let at = group as usize;
+        self.groups[at].free_blocks += blocks;
+        self.longest[at] = u32::MAX;
+        self.free_blocks += u64::from(blocks);
+        self.dirty.insert(group);
+    }
+
+    /// Counts inodes of a new group as free.
+    pub(super) fn add_free_inodes(&mut self, inodes: u32) {
+        self.free_inodes = self.free_inodes.saturating_add(inodes);
     }
 
     /// Free blocks, reserved ones too.
@@ -142,7 +157,7 @@ impl Space {
     }
 
     /// Marks free bits as used. The bitmap is loaded.
-    fn take_bits(&mut self, superblock: &Superblock, group: u32, bit: u32, len: u32) -> Run {
+    pub(super) fn take_bits(&mut self, superblock: &Superblock, group: u32, bit: u32, len: u32) -> Run {
         let at = group as usize;
         if let Some(map) = &mut self.block_maps[at] {
             map.put(bit, len, true);
@@ -168,11 +183,7 @@ impl Space {
             let map = self.block_map(device, superblock, group)?;
             ensure(map.all(bit, len, true), outside)?;
             map.put(bit, len, false);
-            let at = group as usize;
-            self.groups[at].free_blocks += len;
-            self.longest[at] = u32::MAX;
-            self.free_blocks += u64::from(len);
-            self.dirty.insert(group);
+            self.count_free(group, len);
             run = Run { start: run.start + u64::from(len), len: run.len - u64::from(len) };
         }
         Ok(())
@@ -265,7 +276,12 @@ impl Space {
     }
 
     /// The block bitmap of a group, read and checked when first asked for.
-    fn block_map(&mut self, device: &dyn BlockDevice, superblock: &Superblock, group: u32) -> Result<&mut Bitmap> {
+    pub(super) fn block_map(
+        &mut self,
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        group: u32,
+    ) -> Result<&mut Bitmap> {
         let at = group as usize;
         if self.block_maps[at].is_none() {
             self.block_maps[at] = Some(self.load_block_map(device, superblock, group)?);

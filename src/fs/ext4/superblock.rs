@@ -39,7 +39,7 @@ const LOG_CLUSTER_MAX: u32 = 16;
 /// Fewest blocks of a group (`mke2fs -g`); fewer would only make the descriptor table huge.
 const BLOCKS_PER_GROUP_MIN: u32 = 256;
 /// Blocks of the largest filesystem taken (16 TiB of 4 KiB blocks), so that block numbers and products stay small.
-const BLOCKS_COUNT_MAX: u64 = 1 << 32;
+pub(super) const BLOCKS_COUNT_MAX: u64 = 1 << 32;
 
 /// What the superblock says, checked.
 #[derive(Debug, Clone)]

@@ -79,6 +79,12 @@ struct Place<'a> {
 }
 
 impl<D: BlockDeviceMut> Ext4<D> {
+    /// Notes whether something is half-written, so that nothing can be committed.
+    pub(super) fn set_failed(&mut self, failed: bool) -> Result<()> {
+        self.editor()?.failed = failed;
+        Ok(())
+    }
+
     fn editor(&mut self) -> Result<&mut Editor> {
         self.editor.as_mut().ok_or_else(|| Error::invalid("the filesystem was opened for reading only"))
     }

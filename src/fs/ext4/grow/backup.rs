@@ -1,0 +1,64 @@
+//! Copies of the superblock and the descriptors, for `e2fsck -b`.
+
+use crate::block::{BlockDevice, BlockDeviceMut};
+use crate::error::Result;
+use crate::fs::ext4::superblock::{S_STATE, STATE_VALID};
+use crate::fs::ext4::{Ext4, checksum, features, layout};
+
+/// Offset of `s_block_group_nr`: the group that a copy lies in.
+const S_BLOCK_GROUP_NR: usize = 0x5A;
+
+impl<D: BlockDeviceMut> Ext4<D> {
+    /// Writes all copies.
+    pub(super) fn write_backups(&self) -> Result<()> {
+        let superblock = &self.superblock;
+        let size = u64::from(superblock.block_size);
+        let descriptors = layout::descriptor_blocks(superblock);
+        let meta = superblock.has_incompat(features::INCOMPAT_META_BG);
+        let in_row = if meta { descriptors.min(superblock.first_meta_bg) } else { descriptors };
+        let table = self.descriptor_bytes(0..in_row)?;
+        for group in (1..superblock.group_count).filter(|group| layout::has_superblock(superblock, *group)) {
+            let start = layout::group_start(superblock, group) * size;
+            self.store.write_at(start, &self.superblock_copy(group))?;
+            if layout::descriptor_blocks_in(superblock, group) >= u64::from(in_row) {
+                self.store.write_at(start + size, &table)?;
+            }
+        }
+        let per_block = layout::descriptors_per_block(superblock);
+        for index in in_row..descriptors {
+            let bytes = self.descriptor_bytes(index..index + 1)?;
+            for group in [index * per_block + 1, index * per_block + per_block - 1] {
+                if group < superblock.group_count {
+                    let at = u64::from(layout::has_superblock(superblock, group));
+                    self.store.write_at((layout::group_start(superblock, group) + at) * size, &bytes)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Descriptor blocks as just written.
+    fn descriptor_bytes(&self, blocks: std::ops::Range<u32>) -> Result<Vec<u8>> {
+        let size = u64::from(self.superblock.block_size);
+        let mut bytes = Vec::new();
+        let mut block = vec![0; self.superblock.block_bytes()];
+        for index in blocks {
+            self.store.read_at(layout::descriptor_block(&self.superblock, index, false) * size, &mut block)?;
+            bytes.extend_from_slice(&block);
+        }
+        Ok(bytes)
+    }
+
+    /// The superblock as a copy in `group` has it: not marked clean, as e2fsprogs writes them.
+    fn superblock_copy(&self, group: u32) -> [u8; 1024] {
+        let mut raw = *self.superblock.raw;
+        // The field has 16 bits; e2fsprogs too stores what fits.
+        raw[S_BLOCK_GROUP_NR..S_BLOCK_GROUP_NR + 2].copy_from_slice(&group.to_le_bytes()[..2]);
+        let state = u16::from_le_bytes([raw[S_STATE], raw[S_STATE + 1]]) & !STATE_VALID;
+        raw[S_STATE..S_STATE + 2].copy_from_slice(&state.to_le_bytes());
+        if self.superblock.has_checksums() {
+            checksum::seal_superblock(&mut raw);
+        }
+        raw
+    }
+}

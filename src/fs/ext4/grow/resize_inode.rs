@@ -1,0 +1,81 @@
+//! The resize inode: owner of the descriptor blocks kept for growing, the backups' too.
+//!
+//! ```text
+//!   i_block[13] ─▶ block of pointers, one for each reserved block of group 0
+//!                    └─▶ that block itself: pointers to its copies in the groups with backups
+//! ```
+
+use crate::block::BlockDeviceMut;
+use crate::bytes::to_usize;
+use crate::error::{Error, Result};
+use crate::fs::ext4::inode;
+use crate::fs::ext4::space::Run;
+use crate::fs::ext4::superblock::ensure;
+use crate::fs::ext4::{Ext4, layout};
+
+/// `EXT4_RESIZE_INO`
+const RESIZE_INO: u32 = 7;
+/// Offset of the pointer in `i_block` (`EXT4_DIND_BLOCK`).
+const DOUBLE_INDIRECT: usize = 13 * 4;
+
+impl<D: BlockDeviceMut> Ext4<D> {
+    /// Writes the pointers anew.
+    pub(super) fn rebuild_resize_inode(&mut self) -> Result<()> {
+        let superblock = &self.superblock;
+        let size = u64::from(superblock.block_size);
+        let inode = self.inode(RESIZE_INO)?;
+        let top = self.resize_block(inode.block())?;
+        let first = layout::descriptor_blocks(superblock);
+        let copies: Vec<u32> =
+            (1..superblock.group_count).filter(|group| layout::has_superblock(superblock, *group)).collect();
+        let start = u64::from(superblock.first_data_block) + 1;
+        let number = |block: u64| u32::try_from(block).map_err(|_| Error::unsupported("backups beyond 2^32 blocks"));
+        let mut pointers = vec![0; superblock.block_bytes()];
+        for index in first..first + u32::from(superblock.reserved_gdt_blocks) {
+            let block = start + u64::from(index);
+            put(&mut pointers, u64::from(index) % (size / 4), number(block)?)?;
+            let mut own = vec![0; superblock.block_bytes()];
+            for (&group, at) in copies.iter().zip(0..) {
+                let copy = block + u64::from(group) * u64::from(superblock.blocks_per_group);
+                put(&mut own, at, number(copy)?)?;
+            }
+            self.store.write_at(block * size, &own)?;
+        }
+        self.store.write_at(top * size, &pointers)?;
+        let count = crate::bytes::to_u64(copies.len());
+        let mut raw = inode.raw;
+        inode::set_blocks(superblock, &mut raw, 1 + u64::from(superblock.reserved_gdt_blocks) * (1 + count))?;
+        self.put_reserved_inode(raw)
+    }
+
+    /// Empties it, where growing has used up all that it had.
+    pub(super) fn drop_resize_inode(&mut self) -> Result<()> {
+        let inode = self.inode(RESIZE_INO)?;
+        let top = self.resize_block(inode.block())?;
+        self.space.release(&self.store, &self.superblock, Run { start: top, len: 1 })?;
+        self.put_reserved_inode(vec![0; inode.raw.len()])
+    }
+
+    fn resize_block(&self, block: &[u8]) -> Result<u64> {
+        let pointer = crate::bytes::Fields::new("resize inode", block).le32(DOUBLE_INDIRECT)?;
+        ensure(self.superblock.contains(u64::from(pointer), 1), || {
+            format!("the resize inode points to block {pointer}, outside the filesystem")
+        })?;
+        Ok(u64::from(pointer))
+    }
+
+    fn put_reserved_inode(&self, mut raw: Vec<u8>) -> Result<()> {
+        if raw.iter().any(|byte| *byte != 0) {
+            inode::seal(&self.superblock, RESIZE_INO, &mut raw);
+        }
+        self.store.write_at(self.inode_offset(RESIZE_INO)?, &raw)
+    }
+}
+
+/// Stores pointer number `index`.
+fn put(block: &mut [u8], index: u64, pointer: u32) -> Result<()> {
+    let at = to_usize(index * 4)?;
+    let slot = block.get_mut(at..at + 4).ok_or_else(|| Error::unsupported("more backups than pointers to them"))?;
+    slot.copy_from_slice(&pointer.to_le_bytes());
+    Ok(())
+}
