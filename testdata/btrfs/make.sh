@@ -24,9 +24,9 @@ fill() {
     fallocate -l 300000 "$d/etc/preallocated"
     seq 1 2000 | dd of="$d/etc/preallocated" conv=notrunc status=none
     seq 1 50000 > "$d/etc/patched"
-    sync
+    sync -f "$d"
     for at in 3 17 40; do echo "patch $at" | dd of="$d/etc/patched" bs=4096 seek=$at conv=notrunc status=none; done
-    sync
+    sync -f "$d"
     cp --reflink=always "$d/bin/numbers" "$d/etc/reflink"
     truncate -s 131200 "$d/etc/reflink"
     echo nocow > "$d/etc/nocow"
@@ -68,6 +68,42 @@ fill_small() {
     setfattr -n user.comment -v "some value" "$d/a/inline"
 }
 
+# Extents in every relation to files: shared many times, in part, overwritten, preallocated, cut off, of a deleted file.
+fill_shared() {
+    local d=$1
+    seq 1 30000 > "$d/packed"
+    mkdir "$d/plain"; setfattr -n btrfs.compression -v none "$d/plain"
+    seq 1 60000 > "$d/plain/original"
+    fallocate -l 400000 "$d/plain/cut-off"
+    seq 1 3000 | dd of="$d/plain/cut-off" conv=notrunc status=none
+    fallocate -l 500000 "$d/plain/islands"
+    sync -f "$d"
+    truncate -s 13000 "$d/plain/cut-off"
+    for at in 5 9 50; do echo "island $at" | dd of="$d/plain/islands" bs=4096 seek=$at conv=notrunc status=none; done
+    sync -f "$d"
+    fallocate -p -o 81920 -l 40960 "$d/plain/islands"
+    mkdir "$d/copies"
+    for i in $(seq 1 30); do
+        cp --reflink=always "$d/packed" "$d/copies/packed-$i"
+        cp --reflink=always "$d/plain/original" "$d/copies/plain-$i"
+    done
+    sync -f "$d"
+    for i in 3 11 17; do
+        echo "changed" | dd of="$d/copies/packed-$i" bs=4096 seek=$i conv=notrunc status=none
+        echo "changed" | dd of="$d/copies/plain-$i" bs=4096 seek=$((i * 3)) conv=notrunc status=none
+        fallocate -p -o $((i * 4096)) -l 8192 "$d/copies/plain-$((i + 1))"
+    done
+    # A file made of parts of another, some twice, in another order.
+    python3 - "$d/plain/original" "$d/plain/parts" <<'PY'
+import fcntl, struct, sys
+FICLONERANGE = 0x4020940D
+with open(sys.argv[1], "rb") as source, open(sys.argv[2], "wb") as target:
+    for at, start, length in [(0, 40960, 8192), (8192, 0, 4096), (12288, 40960, 8192), (65536, 200704, 131072)]:
+        fcntl.ioctl(target, FICLONERANGE, struct.pack("qQQQ", source.fileno(), start, length, at))
+PY
+    sync -f "$d"
+}
+
 # name, mkfs options, mount options, size
 make() {
     local name=$1 mkfs=$2 options=$3 size=$4
@@ -85,6 +121,18 @@ make() {
         echo top > "$work/mnt/only-at-the-top"
         umount "$work/mnt"
         btrfstune -f -m "$img"
+    elif [ "$name" = kernel-shared ]; then
+        fill_shared "$work/mnt"
+        # Deleted while it is open: the filesystem remembers it as an orphan.
+        seq 1 20000 > "$work/mnt/orphan"
+        sync -f "$work/mnt"
+        exec 9< "$work/mnt/orphan"
+        rm "$work/mnt/orphan"
+        sync -f "$work/mnt"
+        cp --sparse=always "$img" "$img.copy"
+        exec 9<&-
+        umount "$work/mnt"
+        mv "$img.copy" "$img"
     elif [ "$name" = kernel-small ]; then
         fill_small "$work/mnt"
         umount "$work/mnt"
@@ -93,13 +141,16 @@ make() {
         umount "$work/mnt"
     fi
     btrfs check --readonly --check-data-csum "$img" >/dev/null 2>&1
-    mount -o loop,ro "$img" "$work/mnt"
+    # Listed from a copy: even a read-only mount cleans up orphans.
+    cp --sparse=always "$img" "$img.copy"
+    mount -o loop,ro "$img.copy" "$work/mnt"
     python3 "$here/manifest.py" "$work/mnt" | zstd -q -19 -f -o "$out/$name.tree.zst"
     umount "$work/mnt"
     zstd -q -19 -f "$img" -o "$out/$name.img.zst"
 }
 
 make kernel-small "--mixed -n 4096" compress=zlib 16M
+make kernel-shared "--mixed -n 4096" compress=zlib 32M
 make kernel-zstd "--csum xxhash" compress-force=zstd 160M
 make kernel-lzo "--csum sha256 -n 65536" compress=lzo 128M
 make kernel-zlib "--csum blake2 --mixed -n 4096" compress=zlib 64M

@@ -73,3 +73,16 @@ pub fn changes(image: &Path) {
     drop(mount);
     assert_clean(image, "after changes by the kernel");
 }
+
+/// The kernel can write a little and take it back, after `first` is gone: a full filesystem lets files be removed.
+pub fn changes_without_harm(image: &Path, first: &str) {
+    let Some(mount) = Mount::new(image, "loop") else { return };
+    fs::remove_file(mount.folder.path().join(first)).unwrap();
+    run(Command::new("sync").arg("-f").arg(mount.folder.path()));
+    let file = mount.folder.path().join("by-the-kernel");
+    fs::write(&file, "content\n".repeat(20_000)).unwrap();
+    run(Command::new("sync").arg("-f").arg(&file));
+    fs::remove_file(&file).unwrap();
+    drop(mount);
+    assert_clean(image, "after changes by the kernel");
+}

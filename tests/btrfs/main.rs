@@ -4,6 +4,7 @@
 
 mod fixture;
 mod kernel;
+mod made;
 mod manifest;
 mod random;
 mod read;

@@ -35,6 +35,7 @@ fn fixtures_read_as_the_kernel_shows_them() {
         "kernel-zlib",
         "kernel-plain",
         "kernel-small",
+        "kernel-shared",
     ] {
         let image = image(name);
         let device = device(image.path());

@@ -15,8 +15,16 @@ use crate::manifest::manifest;
 use crate::read::{mkfs, path, same_tree};
 
 /// Fixtures without subvolumes.
-const EDITABLE: [&str; 7] =
-    ["oem-bgt", "oem-plain", "oem-v1cache", "kernel-lzo", "kernel-zlib", "kernel-plain", "kernel-small"];
+const EDITABLE: [&str; 8] = [
+    "oem-bgt",
+    "oem-plain",
+    "oem-v1cache",
+    "kernel-lzo",
+    "kernel-zlib",
+    "kernel-plain",
+    "kernel-small",
+    "kernel-shared",
+];
 
 /// Opens `source` for editing; `commit` writes to the new file returned.
 pub fn edit(source: &NamedTempFile) -> (BtrfsEditor, NamedTempFile) {

@@ -12,8 +12,8 @@ use super::checksum::CSUM_ROOM;
 use super::compress::decompress;
 use super::extent::Compression;
 use super::superblock::{SUPER_LEN, SUPER_OFFSETS};
-use crate::block::{BlockDevice, Extent, MemoryDevice};
-use crate::fs::{FileSystem, FileType, FsPath, walk};
+use crate::block::{BlockDevice, BlockDeviceMut, Extent, ExtentKind, MemoryDevice, check_range};
+use crate::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, walk};
 use crate::{ErrorKind, Result};
 
 /// A device with some blocks replaced, which remembers what was read.
@@ -148,6 +148,70 @@ fn mutated_blocks_never_panic_or_hang() {
         }
     }
     assert!(refused > ROUNDS / 10 && whole > ROUNDS / 10, "{refused} refused, {whole} read");
+}
+
+/// A target that takes everything and keeps nothing, but minds its bounds.
+#[derive(Debug)]
+struct Nowhere(u64);
+
+impl BlockDevice for Nowhere {
+    fn size(&self) -> u64 {
+        self.0
+    }
+    fn read_at(&self, _: u64, buf: &mut [u8]) -> Result<()> {
+        buf.fill(0);
+        Ok(())
+    }
+    fn extent_at(&self, offset: u64) -> Result<Extent> {
+        Ok(Extent { kind: ExtentKind::Zero, len: self.0 - offset })
+    }
+}
+
+impl BlockDeviceMut for Nowhere {
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        check_range(offset, buf.len() as u64, self.0).map(drop)
+    }
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        check_range(offset, len, self.0).map(drop)
+    }
+}
+
+/// Whatever is read is either refused or can be written, with an edit in between.
+#[test]
+fn mutated_filesystems_are_rebuilt_or_refused() {
+    const ROUNDS: u32 = 4000;
+    let base = fixture("kernel-small");
+    let folder = std::env::temp_dir();
+    let rebuild = |patches: Vec<(u64, Vec<u8>)>| {
+        let source = Arc::new(Patched { base: base.clone(), patches, reads: Mutex::default() });
+        let mut editor = Btrfs::edit(source.clone(), Arc::new(Nowhere(base.size())), &folder)?;
+        editor.capacity()?;
+        editor.create_dir(&FsPath::new("/added").unwrap(), &Attributes::default())?;
+        editor.commit().map(|()| source)
+    };
+    let source = rebuild(Vec::new()).unwrap();
+    let mut blocks: Vec<u64> =
+        source.reads.lock().unwrap().iter().filter(|(_, len)| *len == SUPER_LEN).map(|(at, _)| *at).collect();
+    blocks.sort_unstable();
+    blocks.dedup();
+    let mut random = Random(0x0123_4567_89ab_cdef);
+    let (mut refused, mut whole) = (0, 0);
+    for _ in 0..ROUNDS {
+        let at = blocks[random.below(blocks.len())];
+        let mut block = vec![0; SUPER_LEN];
+        base.read_at(at, &mut block).unwrap();
+        mutate(&mut random, &mut block);
+        repair(&mut block);
+        match rebuild(vec![(at, block)]) {
+            Ok(_) => whole += 1,
+            Err(error) => {
+                let full = error.kind() == ErrorKind::NoSpace;
+                tolerable(error).or_else(|error| if full { Ok(()) } else { Err(error) }).unwrap();
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > ROUNDS / 10 && whole > ROUNDS / 10, "{refused} refused, {whole} written");
 }
 
 #[test]

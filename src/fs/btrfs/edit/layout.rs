@@ -95,7 +95,7 @@ impl BtrfsEditor {
         let live = self.live_extents();
         let size = |number: &usize| self.store.extents.get(*number).map_or(0, |extent| extent.disk_bytes);
         let blocks: u64 = shapes.iter().map(|shape| to_u64(shape.blocks())).sum();
-        let needs = Needs { data: live.iter().map(size).sum(), metadata: blocks * nodesize };
+        let needs = Needs::new(live.iter().map(size).sum(), blocks * nodesize, superblock);
         let mut space = Space::plan(superblock, self.carried.profiles, needs, all)?;
         let mut extents = Vec::with_capacity(live.len());
         for number in live {

@@ -67,7 +67,7 @@ impl Carried {
             chunk_tree_uuid: volume.node(volume.superblock.chunk_root)?.chunk_tree_uuid,
             profiles: profiles(volume),
         };
-        carried.root_items(volume).at(|| "root tree".to_owned())?;
+        carried.root_items(volume).and_then(|()| carried.check_roots(volume)).at(|| "root tree".to_owned())?;
         if carried.has_root(object::UUID_TREE) {
             carried.uuid_tree = items(volume, object::UUID_TREE)?;
         }
@@ -81,6 +81,33 @@ impl Carried {
 
     pub(super) fn has_root(&self, id: u64) -> bool {
         self.roots.iter().any(|item| item.key.objectid == id)
+    }
+
+    /// Every tree that the features call for is there once, and no other.
+    fn check_roots(&mut self, volume: &Volume) -> Result<()> {
+        let has = |feature| volume.superblock.compat_ro_flags & feature != 0;
+        let (free_space, block_groups) = (has(compat_ro::FREE_SPACE_TREE), has(compat_ro::BLOCK_GROUP_TREE));
+        self.roots.retain(|item| match item.key.objectid {
+            object::FREE_SPACE_TREE => free_space,
+            object::BLOCK_GROUP_TREE => block_groups,
+            _ => true,
+        });
+        for (id, needed) in [
+            (object::EXTENT_TREE, true),
+            (object::DEV_TREE, true),
+            (object::FS_TREE, true),
+            (object::CSUM_TREE, true),
+            (object::UUID_TREE, false),
+            (object::DATA_RELOC_TREE, false),
+            (object::FREE_SPACE_TREE, free_space),
+            (object::BLOCK_GROUP_TREE, block_groups),
+        ] {
+            let count = self.roots.iter().filter(|item| item.key.objectid == id).count();
+            if count > 1 || (needed && count == 0) {
+                return Err(Error::corrupt(format!("{count} roots of tree {id}")));
+            }
+        }
+        Ok(())
     }
 
     fn root_items(&mut self, volume: &Volume) -> Result<()> {
