@@ -339,6 +339,54 @@ fn archives_are_unpacked_where_they_belong() {
 }
 
 #[test]
+fn root_grows_to_the_size_of_a_vendor_layout() {
+    let (Some(image), Some(ingredients)) = (flatcar_image(&Recipe::new()), Ingredients::new()) else { return };
+    let dir = scratch_dir();
+    let (raw, qcow2) = (dir.path().join("out.img"), dir.path().join("out.qcow2"));
+    run(ingredients.bake(&image, &raw).args(["--root-size", "6320M"]));
+    run(ingredients.bake(&image, &qcow2).args(["--root-size", "6320M"]));
+    clean(judges::gpt_clean(&raw));
+    clean(judges::qcow2_clean(&qcow2));
+    clean(judges::qemu_compare(&raw, &qcow2));
+    // The disk and the partition of Flatcar's own layout `vm`.
+    assert_eq!(fs::metadata(&raw).unwrap().len(), 13_212_057_600);
+    let root = Region::partition(&raw, 9).unwrap();
+    assert_eq!(root.len, 6320 << 20);
+    clean(judges::ext4_clean(&root));
+    let mut expected = partition_tree(&image, 9, "ext4").unwrap();
+    ingredients.expect_on_root(&mut expected);
+    let mut found = partition_tree(&raw, 9, "ext4").unwrap();
+    for tree in [&mut expected, &mut found] {
+        tree.entry(String::new()).and_modify(|top| top.mtime = None);
+    }
+    clean(compare(&expected, &found));
+    for number in [2, 3, 4, 6, 7] {
+        assert_eq!(partition_hash(&image, number), partition_hash(&raw, number), "partition {number} has changed");
+    }
+}
+
+#[test]
+fn root_grows_just_enough_by_itself() {
+    let Some(image) = flatcar_image(&Recipe::small()) else { return };
+    let dir = scratch_dir();
+    let (raw, big, same) = (dir.path().join("out.img"), dir.path().join("big"), dir.path().join("same.img"));
+    fs::write(&big, common::noise(1, 200 << 20)).unwrap();
+    let bake = |output: &Path, file: &Path| {
+        let mut command = flatbake();
+        command.arg("bake").arg("--image").arg(&image).arg("--output").arg(output).args(["--root-size", "auto"]);
+        run(command.arg("--root-file").arg(format!("{}:/big", file.display())));
+    };
+    bake(&raw, &big);
+    clean(judges::gpt_clean(&raw));
+    clean(judges::ext4_clean(&Region::partition(&raw, 9).unwrap()));
+    assert_eq!(partition_tree(&raw, 9, "ext4").unwrap()["big"].sha256, Some(hash(&big)));
+    let len = fs::metadata(&raw).unwrap().len();
+    assert!(len.is_multiple_of(126 << 20) && len < 800 << 20, "{len}");
+    bake(&same, Path::new(env!("CARGO_MANIFEST_PATH")));
+    assert_eq!(fs::metadata(&same).unwrap().len(), fs::metadata(&image).unwrap().len(), "what fits does not grow");
+}
+
+#[test]
 fn an_oem_that_is_too_small_is_refused() {
     let Some(image) = flatcar_image(&Recipe::small()) else { return };
     let dir = scratch_dir();

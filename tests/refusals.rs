@@ -117,7 +117,7 @@ fn a_root_that_is_too_small() {
     let big = case.path("big");
     File::create(&big).unwrap().set_len(1 << 30).unwrap();
     let file = format!("{}:/big", big.display());
-    case.refused(&image, &["--root-file", &file], 4, &["root", "1073745920", "free", "hint:"]);
+    case.refused(&image, &["--root-file", &file], 4, &["root", "1073745920", "free", "--root-size"]);
     case.refused(&image, &["--boot-file", &file], 4, &["boot", "free"]);
 }
 
@@ -165,6 +165,8 @@ fn requests_that_make_no_sense() {
     refused(&["hello:/no/such/sysext.raw"], 2, &["/no/such/sysext.raw"]);
     refused(&["--timestamp", "yesterday"], 2, &["yesterday"]);
     refused(&["--root-file", "/dev/null:/x"], 2, &["/dev/null"]);
+    refused(&["--root-size", "100M"], 2, &["not shrunk", "148897792"]);
+    refused(&["--root-size", "9999T"], 2, &["too large"]);
     let own = image.to_str().unwrap();
     refused(&["--root-file", &format!("{own}:/x")], 4, &["free"]);
 }

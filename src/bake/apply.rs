@@ -1,5 +1,6 @@
 //! Carries out a plan on a copy-on-write overlay over the image.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,11 +8,12 @@ use crate::archive;
 use crate::block::{BlockDevice, Overlay, OverlayOptions, Window};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::flatcar::{Designator, Disk};
-use crate::fs::{self, Attributes, FileSystemMut, FileType, FsPath};
+use crate::fs::{self, Attributes, EditOptions, FileSystemMut, FileType, FsPath};
 use crate::progress::Progress;
 
 use super::host;
 use super::plan::{Action, Change, Plan, Source};
+use super::root_size::Resize;
 
 /// Where an overlay keeps what is changed.
 #[derive(Debug, Clone)]
@@ -28,32 +30,45 @@ pub struct Scratch {
 pub fn apply(disk: &Disk, plan: &Plan, scratch: &Scratch, progress: &dyn Progress) -> Result<Arc<Overlay>> {
     let options = OverlayOptions { memory_budget: scratch.memory_budget, temp_dir: scratch.temp_dir.clone() };
     let overlay = Arc::new(Overlay::new(disk.device(), options)?);
-    let total = plan.changes.iter().map(|change| change.bytes).sum();
+    let total = plan.changes.iter().map(|change| change.bytes).fold(0, u64::saturating_add);
     progress.start("editing the partitions", total);
-    for space in &plan.space {
-        let changes = plan.changes.iter().filter(|change| change.partition == space.partition);
-        edit(disk, &overlay, space.partition, changes, plan, scratch, progress)
-            .at(|| disk.describe(space.partition.into()))?;
+    let mut partitions: BTreeSet<Designator> = plan.space.iter().map(|space| space.partition).collect();
+    if let Some(resize) = &plan.resize {
+        grow_disk(disk, &overlay, resize).at(|| disk.name().to_owned())?;
+        partitions.insert(Designator::Root);
+    }
+    for partition in partitions {
+        edit(disk, &overlay, partition, plan, scratch, progress).at(|| disk.describe(partition.into()))?;
     }
     progress.finish();
     Ok(overlay)
 }
 
-fn edit<'a>(
+/// Makes the disk and ROOT's entry in the partition table larger.
+fn grow_disk(disk: &Disk, overlay: &Overlay, resize: &Resize) -> Result<()> {
+    overlay.grow(resize.disk_bytes)?;
+    let mut table = disk.table().clone();
+    table.grow(resize.disk_bytes)?;
+    table.resize(disk.partition(Designator::Root.into())?.number, resize.root_bytes)?;
+    table.write(overlay)
+}
+
+fn edit(
     disk: &Disk,
     overlay: &Arc<Overlay>,
-    partition: Designator,
-    changes: impl Iterator<Item = &'a Change>,
+    designator: Designator,
     plan: &Plan,
     scratch: &Scratch,
     progress: &dyn Progress,
 ) -> Result<()> {
-    let partition = disk.partition(partition.into())?;
-    let (start, len) = (partition.offset(), partition.size());
-    let source: Arc<dyn BlockDevice> = Arc::new(Window::new(disk.device(), start, len)?);
-    let target = Arc::new(Window::new(Arc::clone(overlay), start, len)?);
-    let mut fs = fs::edit(source, target, &scratch.temp_dir)?;
-    for change in changes {
+    let partition = disk.partition(designator.into())?;
+    let resize = plan.resize.filter(|_| designator == Designator::Root);
+    let new_size = resize.map_or(partition.size(), |resize| resize.root_bytes);
+    let source: Arc<dyn BlockDevice> = Arc::new(Window::new(disk.device(), partition.offset(), partition.size())?);
+    let target = Arc::new(Window::new(Arc::clone(overlay), partition.offset(), new_size)?);
+    let options = EditOptions { temp_dir: scratch.temp_dir.clone(), no_replay: plan.no_replay, grow: resize.is_some() };
+    let mut fs = fs::edit(source, target, &options)?;
+    for change in plan.changes.iter().filter(|change| change.partition == designator) {
         carry_out(&mut *fs, change, plan, progress).at(|| change.path.to_string())?;
     }
     fs.commit()

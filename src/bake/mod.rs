@@ -13,6 +13,7 @@ mod host;
 mod options;
 mod plan;
 mod planner;
+mod root_size;
 mod tree;
 
 pub use apply::{Scratch, apply};
@@ -20,3 +21,4 @@ pub use emit::{Artifact, Output, OutputFormat, emit};
 pub use options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, Place, SysextSpec};
 pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;
+pub use root_size::{Resize, RootSize};

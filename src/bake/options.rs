@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::root_size::RootSize;
 use crate::archive::TarOptions;
 use crate::error::{Error, Result};
 use crate::flatcar::Designator;
@@ -27,6 +28,10 @@ pub struct BakeOptions {
     pub kernel_args: Vec<String>,
     /// Kernel arguments to remove from it.
     pub removed_kernel_args: Vec<String>,
+    /// The size that ROOT, and the disk with it, shall have; by default they stay as they are.
+    pub root_size: Option<RootSize>,
+    /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal.
+    pub no_replay: bool,
     /// Time of everything new; by default the newest time that the base image shows.
     pub timestamp: Option<Timestamp>,
     /// Turn findings into warnings.

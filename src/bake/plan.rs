@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
+use super::root_size::Resize;
 use crate::archive::TarOptions;
 use crate::bytes::ByteSize;
 use crate::error::{Error, Result};
@@ -24,6 +25,10 @@ pub struct Plan {
     pub timestamp: Timestamp,
     /// The changes in the order they are carried out.
     pub changes: Vec<Change>,
+    /// ROOT and the disk are made larger, before all changes.
+    pub resize: Option<Resize>,
+    /// A filesystem that was in use when it was copied is refused.
+    pub no_replay: bool,
     /// Room needed and free, for every partition that changes.
     pub space: Vec<Space>,
     /// What a person should know; with `force` also what would otherwise have stopped the bake.
@@ -126,7 +131,7 @@ impl Space {
         let lacks = |what: String| {
             Err(Error::no_space(what).at(self.partition.to_string()).with_hint(match self.partition {
                 Designator::Oem => "put sysexts and large files on ROOT instead of OEM",
-                _ => "bake less, remove something with --remove, or start from an image with a larger partition",
+                _ => "bake less, or remove something with --remove",
             }))
         };
         // btrfs compresses: what its content really takes is known only when it is laid out.

@@ -6,7 +6,8 @@ use std::time::UNIX_EPOCH;
 use clap::Args;
 use flatbake::archive::{Glob, TarOptions};
 use flatbake::bake::{
-    self, ArchiveSpec, BakeOptions, FileSpec, LinkSpec, Output, OutputFormat, Place, Plan, Scratch, SysextSpec,
+    self, ArchiveSpec, BakeOptions, FileSpec, LinkSpec, Output, OutputFormat, Place, Plan, RootSize, Scratch,
+    SysextSpec,
 };
 use flatbake::flatcar::{Designator, Disk};
 use flatbake::fs::Timestamp;
@@ -84,6 +85,12 @@ pub struct Bake {
     /// Remove a kernel argument from the OEM partition's grub.cfg
     #[arg(long, value_name = "ARG")]
     remove_kernel_arg: Vec<String>,
+    /// Make ROOT this large, and the disk with it: a size such as 6G, or auto for just enough
+    #[arg(long, value_name = "SIZE|auto")]
+    root_size: Option<RootSize>,
+    /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal
+    #[arg(long)]
+    no_replay: bool,
     /// Format of the output: raw or qcow2 [default: qcow2 for a name ending in .qcow2, else raw]
     #[arg(long, value_name = "FORMAT")]
     format: Option<OutputFormat>,
@@ -201,6 +208,8 @@ impl Bake {
             removals: self.remove.clone(),
             kernel_args: self.kernel_arg.clone(),
             removed_kernel_args: self.remove_kernel_arg.clone(),
+            root_size: self.root_size,
+            no_replay: self.no_replay,
             timestamp: self.timestamp()?,
             force: self.force,
             ..BakeOptions::new()
@@ -280,8 +289,17 @@ impl Bake {
 fn show(plan: &Plan) -> String {
     let release = plan.release.as_ref().map(|release| format!(", Flatcar {release}")).unwrap_or_default();
     let mut text = format!("Plan for {}{release}; time of everything new: @{}\n", plan.image, plan.timestamp.secs);
+    if let Some(resize) = &plan.resize {
+        let (before, after, disk) = (resize.root_bytes_before, resize.root_bytes, resize.disk_bytes);
+        text.push_str(&format!(
+            "\nROOT grows from {} to {}, the disk to {}.\n",
+            ByteSize(before),
+            ByteSize(after),
+            ByteSize(disk)
+        ));
+    }
     if plan.changes.is_empty() {
-        text.push_str("\nNothing changes.\n");
+        text.push_str("\nNo file changes.\n");
         return text;
     }
     let mut rows = vec![["partition", "change", "size", "flatcar-reset", "why"].map(str::to_owned).to_vec()];

@@ -1,6 +1,6 @@
 //! Which filesystem a device holds, told by its magic numbers.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{FileSystem, FileSystemMut, FsKind, btrfs, erofs, ext4, fat, squashfs};
@@ -15,11 +15,22 @@ struct Format {
     kind: FsKind,
     probe: fn(&dyn BlockDevice) -> Result<bool>,
     open: fn(Device) -> Result<Box<dyn FileSystem>>,
-    /// Opens it for editing: what it holds, where the result goes, the folder for temporary files.
+    /// Opens it for editing: what it holds, where the result goes, and how.
     edit: Option<Edit>,
 }
 
-type Edit = fn(Device, Target, &Path) -> Result<Box<dyn FileSystemMut>>;
+type Edit = fn(Device, Target, &EditOptions) -> Result<Box<dyn FileSystemMut>>;
+
+/// How a filesystem is opened for editing.
+#[derive(Debug, Clone)]
+pub struct EditOptions {
+    /// The folder for unlinked temporary files.
+    pub temp_dir: PathBuf,
+    /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal.
+    pub no_replay: bool,
+    /// Grow the filesystem to the size of its device first.
+    pub grow: bool,
+}
 
 /// All that are known, the longest magic numbers first: FAT's is the weakest. A new reader is one more row.
 const FORMATS: &[Format] = &[
@@ -27,7 +38,10 @@ const FORMATS: &[Format] = &[
         kind: FsKind::Btrfs,
         probe: btrfs::probe,
         open: |device| Ok(Box::new(btrfs::Btrfs::open(device)?)),
-        edit: Some(|source, target, temp_dir| Ok(Box::new(btrfs::Btrfs::edit(source, target, temp_dir)?))),
+        edit: Some(|source, target, options| {
+            refuse_to_grow(FsKind::Btrfs, options)?;
+            Ok(Box::new(btrfs::Btrfs::edit(source, target, &options.temp_dir)?))
+        }),
     },
     Format {
         kind: FsKind::Squashfs,
@@ -45,13 +59,16 @@ const FORMATS: &[Format] = &[
         kind: FsKind::Ext4,
         probe: |device| Ok(ext4::probe(device)),
         open: |device| Ok(Box::new(ext4::Ext4::open_read_only(device)?)),
-        edit: Some(|_, target, _| Ok(Box::new(ext4::Ext4::open(target)?))),
+        edit: Some(edit_ext4),
     },
     Format {
         kind: FsKind::Fat,
         probe: probe_fat,
         open: |device| Ok(Box::new(fat::Fat::open_read_only(device)?)),
-        edit: Some(|_, target, _| Ok(Box::new(fat::Fat::open(target)?))),
+        edit: Some(|_, target, options| {
+            refuse_to_grow(FsKind::Fat, options)?;
+            Ok(Box::new(fat::Fat::open(target)?))
+        }),
     },
 ];
 
@@ -72,11 +89,28 @@ pub fn open(device: Device) -> Result<Box<dyn FileSystem>> {
 /// Opens the filesystem on `target` for editing; see [`check_editable`] for those that cannot be.
 ///
 /// `source` shows the same bytes as `target` does now and never changes; filesystems that are built anew read from it
-/// while they write to `target`. `temp_dir` takes unlinked temporary files.
-pub fn edit(source: Device, target: Target, temp_dir: &Path) -> Result<Box<dyn FileSystemMut>> {
+/// while they write to `target`.
+pub fn edit(source: Device, target: Target, options: &EditOptions) -> Result<Box<dyn FileSystemMut>> {
     let format = find(&source)?.ok_or_else(unformatted)?;
     let edit = format.edit.ok_or_else(|| not_editable(format.kind))?;
-    edit(source, target, temp_dir)
+    edit(source, target, options)
+}
+
+fn edit_ext4(_source: Device, target: Target, options: &EditOptions) -> Result<Box<dyn FileSystemMut>> {
+    let size = target.size();
+    let recovery = if options.no_replay { ext4::Recovery::Refuse } else { ext4::Recovery::Replay };
+    let mut fs = ext4::Ext4::open_with(target, recovery)?;
+    if options.grow {
+        fs.grow(size)?;
+    }
+    Ok(Box::new(fs))
+}
+
+fn refuse_to_grow(kind: FsKind, options: &EditOptions) -> Result<()> {
+    match options.grow {
+        true => Err(Error::unsupported(format!("growing a {kind} filesystem is not supported"))),
+        false => Ok(()),
+    }
 }
 
 /// [`ErrorKind::Unsupported`] for a filesystem that can be read only.

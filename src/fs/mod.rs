@@ -16,7 +16,7 @@ pub mod squashfs;
 mod types;
 mod walk;
 
-pub use detect::{check_editable, edit, is_unformatted, open, probe};
+pub use detect::{EditOptions, check_editable, edit, is_unformatted, open, probe};
 pub use extract::{ExtractOptions, Extracted, extract};
 pub use path::FsPath;
 pub use types::{Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Timestamp, Xattr};

@@ -16,6 +16,7 @@ use crate::fs::{self, FileSystem, FileType, FsPath, Timestamp};
 use super::host::{self, HostEntry};
 use super::options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, Place};
 use super::plan::{Action, Change, Plan, Source};
+use super::root_size;
 use super::tree::Tree;
 
 /// Folders of ROOT that the running system mounts something over.
@@ -78,8 +79,19 @@ impl Planner<'_> {
                 Error::invalid(message).with_hint("mend what is named above, or bake it all the same with --force")
             );
         }
-        let space = self.trees.values().map(Tree::space).collect::<Result<Vec<_>>>()?;
-        space.iter().try_for_each(|space| space.check())?;
+        let mut space = self.trees.values().map(Tree::space).collect::<Result<Vec<_>>>()?;
+        let on_root = space.iter().find(|space| space.partition == Designator::Root);
+        let resize = root_size::resize(self.disk, options.root_size, on_root)?;
+        for space in &mut space {
+            if space.partition != Designator::Root {
+                space.check()?;
+                continue;
+            }
+            if let Some(resize) = &resize {
+                *space = space.grown(resize);
+            }
+            space.check_root(self.disk)?;
+        }
         let timestamp = match options.timestamp {
             Some(time) => time,
             None => newest_time(self.disk)?,
@@ -89,6 +101,8 @@ impl Planner<'_> {
             release: self.release.as_ref().and_then(|release| release.version().map(str::to_owned)),
             timestamp,
             changes: self.changes,
+            resize,
+            no_replay: options.no_replay,
             space,
             warnings: self.warnings,
         })
