@@ -92,8 +92,7 @@ fn every_layout_of_mkfs_takes_files() {
             assert_clean(target.path(), &what);
             expected
         } else {
-            let expected = commit(fs, &target, &what);
-            expected
+            commit(fs, &target, &what)
         };
         restores(target.path(), &expected);
         if let Some(used) = bytes_used(target.path()) {

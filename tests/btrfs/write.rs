@@ -1,7 +1,6 @@
 //! What we write is clean to btrfs-progs, and the kernel and GRUB read from it what was put in.
 
 use std::fs::{self};
-use std::io::Read;
 use std::path::Path;
 
 use flatbake::fs::btrfs::{Btrfs, BtrfsEditor};
