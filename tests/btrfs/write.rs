@@ -1,18 +1,16 @@
 //! What we write is clean to btrfs-progs, and the kernel and GRUB read from it what was put in.
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::{self};
 use std::path::Path;
 
-use flatbake::ErrorKind;
 use flatbake::fs::btrfs::{Btrfs, BtrfsEditor};
 use flatbake::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::NamedTempFile;
 
-use crate::fixture::{Target, assert_clean, blank, check, device, image, run, same_bytes, tool, tree};
+use crate::fixture::{Target, assert_clean, blank, device, image, run, same_bytes, tool, tree};
 use crate::kernel;
 use crate::manifest::manifest;
-use crate::read::{mkfs, path, same_tree};
+use crate::read::{path, same_tree};
 
 /// Fixtures without subvolumes.
 const EDITABLE: [&str; 8] = [
@@ -137,6 +135,20 @@ fn all_edits_on_all_fixtures() {
         grub_agrees(target.path(), "/new/text", &text(1_000_000));
         kernel::changes(target.path());
     }
+}
+
+/// Nothing of what was on the target before is left, wherever the new filesystem has nothing.
+#[test]
+fn unused_blocks_read_as_zeroes() {
+    let source = image("kernel-small");
+    let (mut fs, target) = edit(&source);
+    fs.commit().unwrap();
+    let full = NamedTempFile::new().unwrap();
+    fs::write(full.path(), vec![0xff; 16 << 20]).unwrap();
+    let target_device = Target::open(full.path());
+    let mut fs = Btrfs::edit(device(source.path()), target_device, &std::env::temp_dir()).unwrap();
+    fs.commit().unwrap();
+    same_bytes(target.path(), full.path());
 }
 
 fn remove_tree(fs: &mut BtrfsEditor, folder: &FsPath) {
