@@ -13,7 +13,7 @@ use flatbake::fs::ext4::Ext4;
 use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, walk};
 use flatbake::{Error, Result};
 
-use crate::images::{index_directories, mke2fs};
+use crate::images::{debugfs_write, index_directories, mke2fs};
 use crate::model::{attributes, path};
 use crate::seal::Seals;
 use crate::support::{Numbers, Scratch, debugfs, edit, file_in, have_judges};
@@ -22,6 +22,8 @@ const RUNS: u64 = 4000;
 /// A run takes about a millisecond; this allows for a busy machine.
 const RUN_TIME_MAX: Duration = Duration::from_secs(10);
 const PAGE: usize = 4096;
+/// Bytes of the device of 12 MiB filesystems, so that they can grow.
+const DEVICE: u64 = 20 << 20;
 
 /// Every structure there is, within 12 MiB.
 fn sample(image: &Path, features: &str, source: &Path) {
@@ -53,7 +55,7 @@ fn sample(image: &Path, features: &str, source: &Path) {
     fs.set_xattr(&path("/dir/scattered"), b"trusted.large", &[5; 1000]).unwrap();
     fs.commit().unwrap();
     let stat = debugfs(image, "stat /dir/scattered\n");
-    assert!(stat.contains("(ETB0)"), "an extent tree with a block: {stat}");
+    assert!(stat.contains("(ETB0)") || stat.contains("(IND)"), "a tree with a block: {stat}");
 }
 
 /// Reads everything there is.
@@ -85,7 +87,11 @@ fn read_all(fs: &Ext4<Arc<Scratch>>) -> Result<()> {
 fn edit_some(device: &Arc<Scratch>, which: usize) -> Result<()> {
     let good = attributes(0o644, 77);
     type Edit = fn(&mut Ext4<Arc<Scratch>>, &flatbake::fs::Attributes) -> Result<()>;
-    let edits: [Edit; 11] = [
+    let edits: [Edit; 13] = [
+        |fs, _| fs.grow(DEVICE),
+        |fs, a| {
+            fs.hard_link(&path("/dir/node"), &path("/indexed/another")).and_then(|()| fs.create_dir(&path("/new"), a))
+        },
         |fs, a| fs.write_file(&path("/dir/scattered"), a, 200_000, &mut std::io::repeat(6).take(200_000)),
         |fs, _| fs.remove(&path("/dir/scattered")),
         |fs, a| fs.write_file(&path("/indexed/new-name-that-is-quite-long-and-new"), a, 5, &mut &b"12345"[..]),
@@ -145,21 +151,15 @@ fn journal_blocks(image: &Path) -> Vec<usize> {
     debugfs(image, "blocks <8>\n").split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
-#[test]
-fn thousands_of_damaged_images() {
-    if !have_judges() {
-        return;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let file = file_in(&folder, "a.img");
-    sample(&file, "^metadata_csum", &file_in(&folder, "tree"));
-    let image = Arc::new(std::fs::read(&file).unwrap());
-    let blocks = metadata_blocks(&image, &journal_blocks(&file));
-    assert!(blocks.len() > 20);
+/// Damages an image in `runs` ways, whole pages at a time; counts what refuses to be read and to be edited.
+fn damage(file: &Path, blocks: &[usize], runs: u64) -> [u32; 2] {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes.resize(usize::try_from(DEVICE).unwrap(), 0);
+    let image = Arc::new(bytes);
     let (read, edited) = run(Scratch::new(image.clone()), 0);
     read.and(edited).unwrap();
     let mut refused = [0, 0];
-    for number in 0..RUNS {
+    for number in 0..runs {
         let mut numbers = Numbers::new(number + 1);
         let block = blocks[numbers.below(blocks.len())];
         let mut page = image[block * PAGE..(block + 1) * PAGE].to_vec();
@@ -168,8 +168,50 @@ fn thousands_of_damaged_images() {
         refused[0] += u32::from(read.is_err());
         refused[1] += u32::from(edited.is_err());
     }
-    eprintln!("{RUNS} runs on {} blocks: {} refused reading, {} editing", blocks.len(), refused[0], refused[1]);
-    assert!(refused.iter().all(|count| *count > 100));
+    eprintln!("{runs} runs on {} blocks: {} refused reading, {} editing", blocks.len(), refused[0], refused[1]);
+    refused
+}
+
+#[test]
+fn thousands_of_damaged_images() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_in(&folder, "a.img");
+    let ext3 = "^extent,^64bit,^flex_bg,^metadata_csum,^huge_file,^dir_nlink,^extra_isize";
+    for (number, features) in
+        ["^metadata_csum", ext3, "inline_data,ea_inode,^metadata_csum,meta_bg,^resize_inode"].iter().enumerate()
+    {
+        sample(&file, features, &file_in(&folder, &format!("tree{number}")));
+        let image = std::fs::read(&file).unwrap();
+        let blocks = metadata_blocks(&image, &journal_blocks(&file));
+        assert!(blocks.len() > 20);
+        let refused = damage(&file, &blocks, RUNS / 2);
+        assert!(refused.iter().all(|count| *count > 50), "{features}");
+    }
+}
+
+#[test]
+fn damaged_journals() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_in(&folder, "a.img");
+    sample(&file, "^metadata_csum", &file_in(&folder, "tree"));
+    let data = file_in(&folder, "data");
+    let image = std::fs::read(&file).unwrap();
+    let table = usize::from(u16::from_le_bytes(image[PAGE + 8..PAGE + 10].try_into().unwrap()));
+    std::fs::write(&data, &image[table * PAGE..(table + 3) * PAGE]).unwrap();
+    let at = data.display();
+    let log = format!("jw -b {table},{},{} {at}\njw -r 900,901\n", table + 1, table + 2);
+    debugfs_write(&file, &format!("jo\n{log}{log}jc\n"));
+    let image = std::fs::read(&file).unwrap();
+    let journal: Vec<usize> = journal_blocks(&file).into_iter().take(16).collect();
+    assert!(journal.len() == 16 && image[journal[1] * PAGE..].starts_with(&[0xC0, 0x3B, 0x39, 0x98]));
+    let refused = damage(&file, &journal, RUNS / 2);
+    assert!(refused.iter().all(|count| *count > 20), "{refused:?}");
 }
 
 #[test]

@@ -81,7 +81,8 @@ fn at_a_fixed_time(mut command: std::process::Command) -> std::process::Command 
     command
 }
 
-fn debugfs_write(image: &Path, commands: &str) {
+/// Has debugfs change an image.
+pub fn debugfs_write(image: &Path, commands: &str) {
     let script = image.with_extension("settings");
     std::fs::write(&script, commands).unwrap();
     let output =

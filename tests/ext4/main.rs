@@ -6,6 +6,7 @@ mod grow;
 mod hostile;
 mod images;
 mod journal;
+mod kernel;
 mod model;
 mod random;
 mod recipe;

@@ -85,7 +85,7 @@ impl Model {
         }
     }
 
-    fn links(&self, path: &FsPath) -> usize {
+    pub fn links(&self, path: &FsPath) -> usize {
         if self.is_dir(path) {
             let inside = |other: &&FsPath| other.parent().as_ref() == Some(path) && self.is_dir(other);
             return 2 + self.paths.keys().filter(inside).count();

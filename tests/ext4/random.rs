@@ -1,9 +1,12 @@
 //! Random edits against a model, over several commits.
 
-use flatbake::fs::ext4::Ext4;
-use flatbake::fs::{FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
+use std::io::Read;
 
-use crate::images::{SETS, tree};
+use flatbake::ErrorKind;
+use flatbake::fs::ext4::Ext4;
+use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
+
+use crate::images::{SETS, mke2fs, tree};
 use crate::model::{Body, Model, attributes};
 use crate::support::{ImageFile, Numbers, assert_clean, edit, file_in, have_judges, journal};
 
@@ -184,5 +187,87 @@ fn random_edits_match_a_model() {
         }
         model.compare_debugfs(&image, folder.path());
         assert!(journal(&image) == journal_before);
+    }
+}
+
+/// Writes, overwrites and removes until nothing fits; what does not fit changes nothing.
+fn crowd(fs: &mut Ext4<ImageFile>, model: &mut Model, numbers: &mut Numbers) -> usize {
+    let mut refused = 0;
+    for _ in 0..400 {
+        let name = format!("/dir{}/name-{}", numbers.below(3), numbers.below(60));
+        let at = FsPath::new(name).unwrap();
+        let attributes = attributes(0o600, 9);
+        if numbers.below(4) == 0 {
+            if model.paths.remove(&at).is_some() {
+                fs.remove(&at).unwrap();
+            }
+            continue;
+        }
+        let most = [3000, 70_000, 900_000][numbers.below(3)];
+        let len = numbers.below(most);
+        let mut content = numbers.bytes(len);
+        // Holes make trees of many pieces.
+        for piece in content.chunks_mut(2048).step_by(2).take(numbers.below(2) * 400) {
+            piece.fill(0);
+        }
+        match fs.write_file(&at, &attributes, content.len() as u64, &mut &content[..]) {
+            Ok(()) => {
+                model.paths.remove(&at);
+                model.add(&at, Body::File(content), &attributes);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NoSpace, "{error}");
+                refused += 1;
+            }
+        }
+    }
+    refused
+}
+
+#[test]
+fn nearly_full_filesystems_stay_right() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = file_in(&folder, "a.img");
+    let ext3 = "^extent,^64bit,^flex_bg,^metadata_csum,^huge_file,^dir_nlink,^extra_isize";
+    let kinds = [("", "1024", "512"), ("^metadata_csum,uninit_bg", "4096", "256"), (ext3, "1024", "256")];
+    for (seed, (features, block, group)) in (1..).zip(kinds) {
+        mke2fs(&image, 10, features, None, &["-b", block, "-g", group, "-i", "16384"]);
+        let mut numbers = Numbers::new(seed);
+        let mut fs = edit(&image);
+        let mut model = Model::of(&fs);
+        for number in 0..3 {
+            let at = FsPath::new(format!("/dir{number}")).unwrap();
+            fs.create_dir(&at, &attributes(0o755, 1)).unwrap();
+            model.add(&at, Body::Directory, &attributes(0o755, 1));
+        }
+        for round in 0..3 {
+            let refused = crowd(&mut fs, &mut model, &mut numbers);
+            fs.commit().unwrap();
+            assert_clean(&image);
+            model.compare(&fs);
+            let free = fs.capacity().unwrap().free_bytes;
+            eprintln!("{features:?} round {round}: {refused} refused, {free} bytes free");
+            assert!(refused > 10 || round == 0);
+        }
+        // Many files go from groups with very different bitmaps; every other one stays as it was.
+        let files: Vec<_> = model.paths.keys().filter(|at| !model.is_dir(at)).step_by(2).cloned().collect();
+        for at in files {
+            fs.remove(&at).unwrap();
+            model.paths.remove(&at);
+        }
+        fs.commit().unwrap();
+        assert_clean(&image);
+        model.compare(&fs);
+        let left: u64 = fs.capacity().unwrap().free_bytes;
+        let at = FsPath::new("/rest").unwrap();
+        let size = left - left / 50 - 65_536;
+        fs.write_file(&at, &attributes(0o600, 1), size, &mut std::io::repeat(8).take(size)).unwrap();
+        fs.commit().unwrap();
+        assert_clean(&image);
+        model.add(&at, Body::File(vec![8; usize::try_from(size).unwrap()]), &attributes(0o600, 1));
+        model.compare(&fs);
     }
 }

@@ -12,7 +12,7 @@ use crate::model::{Body, Model, attributes, path};
 use crate::support::{ImageFile, assert_clean, e2fsck, edit, file_in, have_judges, journal};
 
 /// Applies every operation to filesystem and model alike.
-fn recipe(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
+pub fn recipe(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
     let before_1970 = attributes(0o4755, -1_000_000);
     let far = attributes(0o640, 2_300_000_000);
     let put = |fs: &mut Ext4<ImageFile>, model: &mut Model, at: &FsPath, content: Vec<u8>| {
@@ -70,6 +70,9 @@ fn recipe(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
     (node.attributes.mode, node.attributes.uid, node.attributes.mtime) = (0o1777, u32::MAX - 1, mtime);
 }
 
+/// An access list as ext4 stores it: version, then tag and permissions, for a named user with a number.
+const ACL: &[u8] = &[1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 7, 0, 57, 5, 0, 0, 4, 0, 4, 0, 16, 0, 7, 0, 32, 0, 0, 0];
+
 fn xattrs(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
     let values = [
         ("/opt/one", "user.dropped", 30),
@@ -82,7 +85,7 @@ fn xattrs(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
         ("/opt/fast", "trusted.link", 10),
     ];
     for (at, name, len) in values {
-        let value = vec![b'v'; len];
+        let value = if name == "system.posix_acl_access" { ACL.to_vec() } else { vec![b'v'; len] };
         fs.set_xattr(&path(at), name.as_bytes(), &value).unwrap();
         model.node(&path(at)).xattrs.insert(name.into(), value);
     }

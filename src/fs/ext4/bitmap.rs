@@ -67,7 +67,7 @@ impl Bitmap {
         let whole = (len / 64) as usize;
         let mut clear: u32 = self.words.iter().take(whole).map(|word| word.count_zeros()).sum();
         if let Some(word) = self.words.get(whole)
-            && len % 64 != 0
+            && !len.is_multiple_of(64)
         {
             clear += (!word & (u64::MAX >> (64 - len % 64))).count_ones();
         }

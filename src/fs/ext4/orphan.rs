@@ -65,6 +65,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         for number in blocks {
             let offset = number * u64::from(self.superblock.block_size);
             let mut block = vec![0; self.superblock.block_bytes()];
+            self.space.check_held(&self.store, &self.superblock, Run { start: number, len: 1 })?;
             self.store.read_at(offset, &mut block)?;
             let (seed, tail) = (file.seed(&self.superblock), block.len() - TAIL);
             let f = Fields::new("block of the orphan file", &block);
@@ -135,6 +136,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         match last {
             Some(last) if within > 0 => {
                 let block = last.physical + last.len - 1;
+                self.space.check_held(&self.store, &self.superblock, Run { start: block, len: 1 })?;
                 self.store.write_at(block * size + within, &vec![0; to_usize(size - within)?])
             }
             _ => Ok(()),

@@ -170,21 +170,37 @@ impl Space {
         Run { start: layout::group_start(superblock, group) + u64::from(bit), len: u64::from(len) }
     }
 
+    /// Checks that blocks that an inode claims are in use and not fixed metadata, before they are written or freed.
+    pub(super) fn check_held(&mut self, device: &dyn BlockDevice, superblock: &Superblock, run: Run) -> Result<()> {
+        let wrong = || format!("blocks {}+{} are claimed by an inode but free or metadata", run.start, run.len);
+        ensure(superblock.contains(run.start, run.len), wrong)?;
+        ensure(layout::clip(&self.zones, run.start, run.len).next().is_none(), wrong)?;
+        self.for_each_part(device, superblock, run, |map, bit, len| ensure(map.all(bit, len, true), wrong))
+    }
+
     /// Frees blocks, which must be in use and not fixed metadata.
     pub(super) fn release(&mut self, device: &dyn BlockDevice, superblock: &Superblock, run: Run) -> Result<()> {
-        let outside = || format!("blocks {}+{} cannot be freed: they hold metadata or are free", run.start, run.len);
-        ensure(superblock.contains(run.start, run.len), outside)?;
-        ensure(layout::clip(&self.zones, run.start, run.len).next().is_none(), outside)?;
-        let mut run = run;
-        while run.len > 0 {
-            let (group, bit) = layout::group_of(superblock, run.start).ok_or_else(|| Error::corrupt(outside()))?;
-            let room = layout::group_len(superblock, group) - bit;
-            let len = u32::try_from(run.len).unwrap_or(u32::MAX).min(room);
-            let map = self.block_map(device, superblock, group)?;
-            ensure(map.all(bit, len, true), outside)?;
+        self.check_held(device, superblock, run)?;
+        self.for_each_part(device, superblock, run, |map, bit, len| {
             map.put(bit, len, false);
+            Ok(())
+        })?;
+        for (group, _, len) in parts(superblock, run) {
             self.count_free(group, len);
-            run = Run { start: run.start + u64::from(len), len: run.len - u64::from(len) };
+        }
+        Ok(())
+    }
+
+    /// Calls `act` with the bitmap, the first bit and the length of each group's part of a run.
+    fn for_each_part(
+        &mut self,
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        run: Run,
+        mut act: impl FnMut(&mut Bitmap, u32, u32) -> Result<()>,
+    ) -> Result<()> {
+        for (group, bit, len) in parts(superblock, run) {
+            act(self.block_map(device, superblock, group)?, bit, len)?;
         }
         Ok(())
     }
@@ -394,6 +410,19 @@ impl Space {
         }
         Ok(())
     }
+}
+
+/// A run, which lies in the filesystem, as (group, first bit, length) of each group it touches.
+pub(super) fn parts(superblock: &Superblock, run: Run) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
+    let mut at = run.start;
+    std::iter::from_fn(move || {
+        let left = (run.start + run.len).checked_sub(at).filter(|left| *left > 0)?;
+        let (group, bit) = layout::group_of(superblock, at)?;
+        let room = layout::group_len(superblock, group) - bit;
+        let len = u32::try_from(left).unwrap_or(u32::MAX).min(room);
+        at += u64::from(len);
+        Some((group, bit, len))
+    })
 }
 
 /// The checksum of a bitmap of `bits` bits; its high half is kept where descriptors have room for it.

@@ -3,10 +3,10 @@
 use super::bitmap::Bitmap;
 use super::group::{BLOCK_UNINIT, Group, has_checksum};
 use super::layout;
-use super::space::Space;
+use super::space::{Run, Space, parts};
 use super::superblock::{Superblock, ensure};
 use crate::block::BlockDevice;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 impl Space {
     /// Makes the last group longer: `len` blocks before and after. One that is empty and no longer the last needs no
@@ -110,15 +110,9 @@ impl Space {
         start: u64,
         len: u64,
     ) -> Result<()> {
-        let mut at = start;
-        while at < start + len {
-            let missing = || Error::internal("the blocks were found free");
-            let (group, bit) = layout::group_of(superblock, at).ok_or_else(missing)?;
-            let room = u64::from(layout::group_len(superblock, group) - bit);
-            let part = u32::try_from(room.min(start + len - at)).map_err(|_| missing())?;
+        for (group, bit, len) in parts(superblock, Run { start, len }) {
             self.block_map(device, superblock, group)?;
-            self.take_bits(superblock, group, bit, part);
-            at += u64::from(part);
+            self.take_bits(superblock, group, bit, len);
         }
         Ok(())
     }

@@ -26,7 +26,11 @@ impl<D: BlockDeviceMut> Ext4<D> {
         if !outside.is_empty() && inode.file_acl == 0 {
             self.check_space(1, 0, 0)?;
         }
-        let blocks = inode::blocks(&self.superblock, &inode.raw) - u64::from(inode.file_acl != 0);
+        let blocks = inode::blocks(&self.superblock, &inode.raw).saturating_sub(u64::from(inode.file_acl != 0));
+        if inode.file_acl != 0 {
+            let held = Run { start: inode.file_acl, len: 1 };
+            self.space.check_held(&self.store, &self.superblock, held)?;
+        }
         self.need_compat_feature(features::COMPAT_EXT_ATTR)?;
         let number = self.store_block(&inode, &outside)?;
         let start = inode.xattr_start();
@@ -69,6 +73,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let Some(mut block) = self.xattr_block(inode)? else { return Ok(()) };
         let number = inode.file_acl;
         let count = xattr::parse_block(&self.superblock, &block, number, &mut Vec::new())?;
+        self.space.check_held(&self.store, &self.superblock, Run { start: number, len: 1 })?;
         self.editor()?.changes += 1;
         if count == 1 {
             return self.space.release(&self.store, &self.superblock, Run { start: number, len: 1 });

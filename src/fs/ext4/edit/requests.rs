@@ -1,0 +1,188 @@
+//! The requests of [`FileSystemMut`], one by one.
+
+use std::io::Read;
+
+use super::super::directory::Directory;
+use super::super::inode::{self, Inode, Time};
+use super::super::{Ext4, xattr};
+use super::{Created, LINKS_MAX, check_mode};
+use crate::block::BlockDeviceMut;
+use crate::bytes::to_u64;
+use crate::error::{Error, Result};
+use crate::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
+
+/// Longest symlink target that lies in the inode.
+const FAST_SYMLINK_MAX: usize = 59;
+/// Longest symlink target at all (`PATH_MAX` of Linux, without its NUL).
+const SYMLINK_MAX: usize = 4095;
+/// Largest major number (`ext4`'s 12 bits) and minor number (20 bits).
+const DEVICE_MAX: (u32, u32) = (0xFFF, 0xF_FFFF);
+
+impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
+    fn as_read(&self) -> &dyn FileSystem {
+        self
+    }
+
+    fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {
+        self.edit(path, |fs| {
+            let Created { ino, raw, parent } = fs.create(path, FileType::Directory, attributes, 1)?;
+            fs.stage(ino, raw)?;
+            fs.editor()?.directories.insert(ino, Directory::new(parent, 0));
+            fs.change_directory(ino, |_| ())
+        })
+    }
+
+    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()> {
+        self.edit(path, |fs| fs.put_file(path, attributes, size, content))
+    }
+
+    fn symlink(&mut self, path: &FsPath, target: &[u8], attributes: &Attributes) -> Result<()> {
+        self.edit(path, |fs| {
+            let max = SYMLINK_MAX.min(fs.superblock.block_bytes() - 1);
+            if !(1..=max).contains(&target.len()) || target.contains(&0) {
+                return Err(Error::invalid(format!(
+                    "a symlink target has 1 to {max} bytes and no NUL byte, this one has {} bytes",
+                    target.len()
+                )));
+            }
+            let attributes = Attributes { mode: 0o777, ..attributes.clone() };
+            let slow = target.len() > FAST_SYMLINK_MAX;
+            let Created { ino, mut raw, .. } = fs.create(path, FileType::Symlink, &attributes, u64::from(slow))?;
+            if slow {
+                let size = to_u64(target.len());
+                return fs.fill(ino, raw, size, &mut &target[..]);
+            }
+            let mut block = [0; inode::I_BLOCK_SIZE];
+            block[..target.len()].copy_from_slice(target);
+            inode::set_block(&mut raw, &block);
+            inode::set_size(&mut raw, to_u64(target.len()));
+            fs.stage(ino, raw)
+        })
+    }
+
+    fn hard_link(&mut self, existing: &FsPath, path: &FsPath) -> Result<()> {
+        self.edit(path, |fs| {
+            let target = fs.lookup(existing)?;
+            if target.file_type == FileType::Directory {
+                return Err(Error::invalid(format!("{existing} is a directory, which cannot have a second name")));
+            }
+            if u32::from(target.links) >= LINKS_MAX {
+                return Err(Error::unsupported(format!("{existing} has {LINKS_MAX} names, the most there can be")));
+            }
+            let place = fs.new_place(path)?;
+            let growth = fs.growth(place.parent, place.name)?;
+            fs.check_space(growth, 0, 0)?;
+            let mut raw = target.raw;
+            inode::set_links(&mut raw, target.links + 1);
+            fs.stage(target.ino, raw)?;
+            fs.add_name(&place, target.ino, target.file_type)
+        })
+    }
+
+    fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()> {
+        self.edit(path, |fs| {
+            let node = device_words(file_type, device)?;
+            let Created { ino, mut raw, .. } = fs.create(path, file_type, attributes, 0)?;
+            inode::set_device(&mut raw, node);
+            fs.stage(ino, raw)
+        })
+    }
+
+    fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
+        self.edit(path, |fs| {
+            change.mode.map_or(Ok(()), check_mode)?;
+            change.mtime.map_or(Ok(()), |mtime| inode::check_time(fs.superblock.inode_size, mtime))?;
+            let Inode { ino, mut raw, .. } = fs.lookup(path)?;
+            if let Some(mode) = change.mode {
+                inode::set_mode(&mut raw, mode);
+            }
+            if let Some(uid) = change.uid {
+                inode::set_uid(&mut raw, uid);
+            }
+            if let Some(gid) = change.gid {
+                inode::set_gid(&mut raw, gid);
+            }
+            if let Some(mtime) = change.mtime {
+                inode::set_time(&mut raw, Time::Modification, mtime);
+                inode::set_time(&mut raw, Time::Change, mtime);
+            }
+            fs.stage(ino, raw)
+        })
+    }
+
+    fn set_xattr(&mut self, path: &FsPath, name: &[u8], value: &[u8]) -> Result<()> {
+        self.edit(path, |fs| {
+            let (index, rest) = xattr::split_name(name)?;
+            let max = fs.superblock.block_bytes();
+            if value.len() >= max {
+                return Err(Error::unsupported(format!(
+                    "an extended attribute of {} bytes, which must fit a block of {max}",
+                    value.len()
+                )));
+            }
+            let value = xattr::Value::Bytes(value.to_vec());
+            fs.change_attributes(path, |attributes| {
+                attributes.retain(|old| (old.index, &old.name[..]) != (index, rest));
+                attributes.push(xattr::Attribute { index, name: rest.to_vec(), value });
+                Ok(())
+            })
+        })
+    }
+
+    fn remove_xattr(&mut self, path: &FsPath, name: &[u8]) -> Result<()> {
+        self.edit(path, |fs| {
+            let (index, rest) = xattr::split_name(name)?;
+            fs.change_attributes(path, |attributes| {
+                let before = attributes.len();
+                attributes.retain(|old| (old.index, &old.name[..]) != (index, rest));
+                if attributes.len() < before {
+                    return Ok(());
+                }
+                Err(Error::not_found(format!("no extended attribute {}", String::from_utf8_lossy(name))))
+            })
+        })
+    }
+
+    fn rename(&mut self, from: &FsPath, to: &FsPath) -> Result<()> {
+        self.edit(from, |fs| if from == to { fs.lookup(from).map(drop) } else { fs.move_entry(from, to) })
+    }
+
+    fn remove(&mut self, path: &FsPath) -> Result<()> {
+        self.edit(path, |fs| {
+            let (place, old) = fs.old_place(path)?;
+            fs.remove_entry(&place, &old)
+        })
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if self.editor()?.failed {
+            return Err(Error::invalid("an earlier edit failed half-way: nothing can be committed")
+                .with_hint("start again from the base image"));
+        }
+        // A commit that breaks off leaves some of it written.
+        self.editor()?.failed = true;
+        self.write_everything()?;
+        self.editor()?.failed = false;
+        Ok(())
+    }
+}
+
+/// `i_block[0..2]` of a node: the old encoding where it fits, else the new one, as the kernel writes them.
+fn device_words(file_type: FileType, (major, minor): (u32, u32)) -> Result<[u32; 2]> {
+    let is_device = matches!(file_type, FileType::CharDevice | FileType::BlockDevice);
+    if !is_device && !matches!(file_type, FileType::Fifo | FileType::Socket) {
+        return Err(Error::invalid("only devices, fifos and sockets are made as nodes"));
+    }
+    let max = if is_device { DEVICE_MAX } else { (0, 0) };
+    if major > max.0 || minor > max.1 {
+        return Err(Error::invalid(format!(
+            "device number {major}:{minor} is out of range: major 0 to {}, minor 0 to {}",
+            max.0, max.1
+        )));
+    }
+    Ok(if major < 256 && minor < 256 {
+        [major << 8 | minor, 0]
+    } else {
+        [0, minor & 0xFF | major << 8 | (minor & !0xFF) << 12]
+    })
+}
