@@ -109,9 +109,9 @@ fn every_size_is_judged_clean() {
 fn every_cluster_size_is_judged_clean() {
     let content = mixed(5_000_000, 2);
     let disk = Disk::new(40_000_000, &[(0, &content[..1_000_000]), (33_333_333, &content)]);
-    for bits in 9..=21 {
+    for bits in 9..=21usize {
         let version = if bits % 2 == 0 { Qcow2Version::V2 } else { Qcow2Version::V3 };
-        let level = [None, Some(1), Some(9)][bits as usize % 3];
+        let level = [None, Some(1), Some(9)][bits % 3];
         disk.judge(&options(version, 1 << bits, level));
     }
 }

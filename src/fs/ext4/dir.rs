@@ -13,7 +13,6 @@ use super::checksum;
 use super::superblock::ensure;
 use crate::bytes::Fields;
 use crate::error::Result;
-use crate::fs::FileType;
 
 /// inode, rec_len, name_len and type.
 const RECORD_HEADER: usize = 8;
@@ -88,20 +87,6 @@ fn index_checksum(f: &Fields<'_>, seed: u32, at: usize) -> Result<(u32, u32)> {
     let crc = checksum::crc32c(seed, f.slice(0, at + count * 8)?);
     let crc = checksum::crc32c(crc, f.slice(tail, 4)?);
     Ok((f.le32(tail + 4)?, checksum::crc32c(crc, &[0; 4])))
-}
-
-/// The type in a record; `None` where it must be looked up in the inode.
-pub(super) fn file_type(code: u8) -> Option<FileType> {
-    Some(match code {
-        1 => FileType::File,
-        2 => FileType::Directory,
-        3 => FileType::CharDevice,
-        4 => FileType::BlockDevice,
-        5 => FileType::Fifo,
-        6 => FileType::Socket,
-        7 => FileType::Symlink,
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

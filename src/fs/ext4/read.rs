@@ -6,9 +6,9 @@ use super::names::{Answer, Index};
 use super::superblock::{Superblock, ensure};
 use super::{Ext4, dir, xattr};
 use crate::block::BlockDevice;
-use crate::bytes::{to_u64, to_usize};
+use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr};
+use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr, check_within};
 
 /// Largest directory in bytes; a million entries with names of 255 bytes take 272 MB.
 const DIRECTORY_BYTES_MAX: u64 = 512 << 20;
@@ -132,7 +132,7 @@ impl<D: BlockDevice> Ext4<D> {
 
     /// The type of a record's inode.
     fn record_type(&self, record: &dir::Record<'_>) -> Result<FileType> {
-        match dir::file_type(record.file_type) {
+        match FileType::from_entry_code(record.file_type) {
             Some(file_type) => Ok(file_type),
             None => Ok(self.inode(record.ino)?.file_type),
         }
@@ -262,9 +262,7 @@ impl<D: BlockDevice> FileRead for OpenFile<'_, D> {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        if offset.checked_add(to_u64(buf.len())).is_none_or(|end| end > self.size) {
-            return Err(Error::invalid(format!("{} bytes at {offset} of a file of {} bytes", buf.len(), self.size)));
-        }
+        check_within(self.size, offset, buf)?;
         extent::read_at(self.device, self.block_size, &self.extents, offset, buf)
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::block::{MemoryDevice, Window};
 use crate::bytes::random::Random;
+use crate::bytes::to_u64;
 use crate::fs::{Attributes, FileSystemMut, walk};
 
 /// Bytes before and behind the volume that nothing may change.
