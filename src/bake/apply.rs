@@ -72,11 +72,15 @@ fn carry_out(fs: &mut dyn FileSystemMut, change: &Change, plan: &Plan) -> Result
             fs.symlink(path, target.as_bytes(), &attributes)
         }
         Action::WriteFile { source } => {
-            if change.replaces && fs.metadata(path)?.file_type != FileType::File {
-                fs.remove(path)?;
+            if change.replaces {
+                let old = fs.metadata(path)?;
+                // Other names of the old file keep the old content.
+                if old.file_type != FileType::File || old.nlink > 1 {
+                    fs.remove(path)?;
+                }
             }
             let mut content = host::open(source)?;
-            fs.write_file(path, &attributes, change.bytes, &mut content).at(|| source.display().to_string())
+            fs.write_file(path, &attributes, change.bytes, &mut content).at(|| host::shown(source))
         }
     }
 }

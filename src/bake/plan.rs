@@ -2,7 +2,7 @@
 //!
 //! The same plan is what `--dry-run` prints, what `--json` gives as data and what [`apply`](super::apply) carries out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
@@ -72,6 +72,7 @@ pub enum Action {
     /// A regular file gets the content of a host file.
     WriteFile {
         /// The host file.
+        #[serde(serialize_with = "host_path")]
         source: PathBuf,
     },
     /// A symlink is made.
@@ -125,6 +126,11 @@ impl Space {
             _ => Ok(()),
         }
     }
+}
+
+/// A path as text: JSON has no other, and names of the host need not be UTF-8.
+pub(super) fn host_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 fn display<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

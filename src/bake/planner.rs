@@ -1,7 +1,7 @@
 //! Turns options into a plan: reads the image and the host's files, decides, checks, writes nothing.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,8 +38,15 @@ pub fn plan(disk: &Disk, options: &BakeOptions) -> Result<Plan> {
         warnings.push(format!("the release is not known: {error}"));
         None
     });
-    let mut planner =
-        Planner { disk, release, trees: BTreeMap::new(), changes: Vec::new(), faults: Vec::new(), warnings };
+    let mut planner = Planner {
+        disk,
+        release,
+        trees: BTreeMap::new(),
+        changes: Vec::new(),
+        hidden: BTreeSet::new(),
+        faults: Vec::new(),
+        warnings,
+    };
     for place in &options.removals {
         planner.remove(place)?;
     }
@@ -49,7 +56,6 @@ pub fn plan(disk: &Disk, options: &BakeOptions) -> Result<Plan> {
     }
     for link in &options.links {
         let why = format!("--root-link {}:{}", link.target, link.path);
-        planner.hidden(&link.path);
         planner.link(Designator::Root, link, why)?;
     }
     planner.finish(options)
@@ -60,6 +66,8 @@ struct Planner<'a> {
     release: Option<OsRelease>,
     trees: BTreeMap<Designator, Tree>,
     changes: Vec<Change>,
+    /// Folders of ROOT about which a finding speaks already.
+    hidden: BTreeSet<Vec<u8>>,
     /// Findings that stop the bake unless it is forced.
     faults: Vec<String>,
     warnings: Vec<String>,
@@ -80,7 +88,7 @@ impl Planner<'_> {
             );
         }
         let space = self.trees.values().map(Tree::space).collect::<Result<Vec<_>>>()?;
-        space.iter().try_for_each(|space| space.check())?;
+        space.iter().try_for_each(|space| space.check()).at(|| self.disk.name().to_owned())?;
         let timestamp = match options.timestamp {
             Some(time) => time,
             None => newest_time(self.disk)?,
@@ -141,6 +149,9 @@ impl Planner<'_> {
 
     /// Makes the missing folders above `path`, and tells whether an entry is replaced at `path` itself.
     fn prepare(&mut self, partition: Designator, path: &FsPath, new: FileType, why: &str) -> Result<bool> {
+        if partition == Designator::Root {
+            self.hidden(path, new);
+        }
         let mut missing = Vec::new();
         let tree = self.tree(partition)?;
         let mut above = path.parent();
@@ -166,10 +177,11 @@ impl Planner<'_> {
         }
     }
 
-    /// A folder of ROOT that the running system mounts something over.
-    fn hidden(&mut self, path: &FsPath) {
+    /// A new entry in a folder of ROOT that the running system mounts something over.
+    fn hidden(&mut self, path: &FsPath, new: FileType) {
         let Some(top) = path.components().next() else { return };
-        if HIDDEN_ON_ROOT.contains(&top) {
+        let mount_point = new == FileType::Directory && path.components().count() == 1;
+        if HIDDEN_ON_ROOT.contains(&top) && !mount_point && self.hidden.insert(top.to_owned()) {
             let top = String::from_utf8_lossy(top);
             let instead = match &*top {
                 "usr" => "ship files for /usr in a sysext",
@@ -189,19 +201,16 @@ impl Planner<'_> {
             FileRole::Ignition => {
                 format!("--{}", if spec.path.as_bytes() == b"/config.ign" { "config-ign" } else { "base-ign" })
             }
-            FileRole::Plain => format!("--{}-file {}", spec.partition, spec.source.display()),
+            FileRole::Plain => format!("--{}-file {}:{}", spec.partition, host::shown(&spec.source), spec.path),
         };
         if spec.role == FileRole::Ignition {
-            self.ignition(&spec.source)?;
-        }
-        if spec.partition == Designator::Root {
-            self.hidden(&spec.path);
+            self.ignition(&spec.source).at(|| why.clone())?;
         }
         let top = self.tree(spec.partition)?.locate(&spec.path)?;
         host::walk(&spec.source, &mut |entry| {
             let mut path = top.clone();
             for name in &entry.below {
-                path = path.join(name).at(|| entry.source.display().to_string())?;
+                path = path.join(name).at(|| host::shown(&entry.source))?;
             }
             self.host_entry(spec, path, entry, &why)
         })
@@ -221,9 +230,12 @@ impl Planner<'_> {
         if file_type == FileType::Directory && replaces {
             return match self.tree(partition)?.type_at(&path)? {
                 Some(FileType::Directory) => Ok(()),
-                _ => Err(Error::invalid(format!("{path} is no directory in the image")).at(partition.to_string())),
+                _ => Err(Error::invalid(format!("{path} is not a directory, so a folder cannot take its place"))
+                    .at(partition.to_string())
+                    .with_hint(format!("remove it with --remove {partition}:{path}, or give another path"))),
             };
         }
+        self.written_twice(partition, &path, why)?;
         self.tree(partition)?.add(&path, file_type, entry.bytes)?;
         let action = match file_type {
             FileType::Directory => Action::CreateDir,
@@ -242,9 +254,26 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// The later of two entries for one path stays, which is told; two names that FAT takes for one are an error.
+    fn written_twice(&mut self, partition: Designator, path: &FsPath, why: &str) -> Result<()> {
+        match self.tree(partition)?.planned_as(path) {
+            Some(other) if other != path => {
+                Err(Error::invalid(format!("{other} and {path} differ only in case, which FAT takes for one name"))
+                    .at(partition.to_string())
+                    .with_hint("rename one of them"))
+            }
+            Some(_) => {
+                self.warnings.push(format!("{partition}:{path} is written more than once: that of {why} stays"));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn link(&mut self, partition: Designator, link: &LinkSpec, why: String) -> Result<()> {
         let path = self.tree(partition)?.locate(&link.path)?;
         let replaces = self.prepare(partition, &path, FileType::Symlink, &why)?;
+        self.written_twice(partition, &path, &why)?;
         self.tree(partition)?.add(&path, FileType::Symlink, to_u64(link.target.len()))?;
         self.push(partition, path, Action::Symlink { target: link.target.clone() }, why).replaces = replaces;
         Ok(())
@@ -268,9 +297,6 @@ impl Planner<'_> {
             Some(place) => (place.partition, place.path.clone()),
             None => (Designator::Root, FsPath::new(EXTENSIONS_DIR)?.join(&spec.name)?),
         };
-        if partition == Designator::Root {
-            self.hidden(&folder);
-        }
         let file_name = spec.file.file_name().ok_or_else(|| Error::invalid("the sysext's path names no file"))?;
         let path = folder.join(file_name.as_encoded_bytes())?;
         let seen_as = match partition {
@@ -284,6 +310,10 @@ impl Planner<'_> {
         let link_path = FsPath::new("/etc/extensions")?.join(format!("{}.raw", spec.name))?;
         if self.tree(Designator::Root)?.type_at(&link_path)?.is_some() {
             self.warnings.push(format!("{link_path} is already in the image and is replaced"));
+        }
+        if self.tree(partition)?.planned_as(&path).is_some() {
+            return Err(Error::invalid(format!("{partition}:{path} is already taken by another sysext of this bake"))
+                .with_hint("give the files different names, or leave out --install-to"));
         }
         self.copy(&spec.file, partition, path, &why)?;
         self.link(Designator::Root, &LinkSpec { target: seen_as, path: link_path }, why.clone())?;
@@ -311,7 +341,7 @@ impl Planner<'_> {
     }
 
     fn check_sysext(&mut self, spec: &SysextSpec) -> Result<()> {
-        let file = spec.file.display();
+        let file = host::shown(&spec.file);
         let device = Arc::new(FileDevice::open(&spec.file)?);
         let fs = sysext::open_extension(device).at(|| file.to_string())?;
         let info = sysext::inspect(&*fs).at(|| file.to_string())?;
@@ -344,7 +374,7 @@ impl Planner<'_> {
         } else {
             ""
         };
-        self.faults.push(format!("{}: {fault}{hint}", source.display()));
+        self.faults.push(format!("{}: {fault}{hint}", host::shown(source)));
         Ok(())
     }
 }
