@@ -133,10 +133,14 @@ impl Error {
         self
     }
 
-    /// Adds where it happened, from the inside out: a path, a partition, an image.
+    /// Adds where it happened, from the inside out: a path, a partition, an image. A place that is named already is
+    /// not named again.
     #[must_use]
     pub fn at(mut self, place: impl Into<String>) -> Self {
-        self.0.location.push(place.into());
+        let place = place.into();
+        if !self.0.location.contains(&place) {
+            self.0.location.push(place);
+        }
         self
     }
 
@@ -231,6 +235,7 @@ mod tests {
     fn prints_from_the_outside_in_and_keeps_the_inner_hint() {
         let error = Error::corrupt("checksum mismatch")
             .with_hint("inner")
+            .at("/grub.cfg")
             .at("/grub.cfg")
             .at("OEM partition (6)")
             .with_hint("outer");

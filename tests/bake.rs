@@ -7,6 +7,7 @@ use common::flatcar::{Recipe, flatcar_image};
 use common::judges::{self, Verdict};
 use common::layout::OLD;
 use common::listing::partition_tree;
+use common::programs::success as run;
 use common::region::Region;
 use common::scratch_dir;
 use common::sysext::{Format, Sysext, sysext};
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 /// The time of everything new in these bakes.
 const TIME: i64 = 1_700_000_000;
@@ -24,12 +25,6 @@ fn flatbake() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
     command.env_remove("SOURCE_DATE_EPOCH").env("XDG_CACHE_HOME", common::scratch_root().join("cache"));
     command
-}
-
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
 }
 
 fn hash(path: &Path) -> String {
@@ -294,7 +289,8 @@ fn archives_are_unpacked_where_they_belong() {
     for number in 0..300 {
         let folder = source.join(format!("overlay2/layer{}/diff", number % 9));
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(format!("file{number}")), common::noise(number, number as usize * 50)).unwrap();
+        fs::write(folder.join(format!("file{number}")), common::noise(number, usize::try_from(number).unwrap() * 50))
+            .unwrap();
     }
     std::os::unix::fs::symlink("layer1", source.join("overlay2/link")).unwrap();
     fs::hard_link(source.join("overlay2/layer0/diff/file0"), source.join("overlay2/name")).unwrap();

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::programs::success;
 use common::scratch_dir;
 use common::tree::sha256;
 use std::fs::{self, File};
@@ -22,9 +23,7 @@ fn flatbake(arguments: &[&str]) -> Command {
 }
 
 fn stdout(command: &mut Command) -> Vec<u8> {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
+    success(command).stdout
 }
 
 fn text(arguments: &[&str]) -> String {

@@ -2,13 +2,20 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use common::judges::{Verdict, fat_clean, grub_cmp};
+use common::programs::{command, judge, judges, success};
+use common::random::Random;
+use common::region::Region;
+use common::scratch_dir;
 use flatbake::block::{BlockDevice, BlockDeviceMut, Extent, ExtentKind};
 use flatbake::fs::fat::{Editable, Fat, probe};
 use flatbake::fs::{
@@ -16,18 +23,6 @@ use flatbake::fs::{
 };
 use flatbake::{ErrorKind, Result};
 use tempfile::TempDir;
-
-/// The program, or `None` (said on stderr) where it is not installed and judges are not required.
-fn judge(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
-    if found.is_none() {
-        assert!(std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_none_or(|value| value != "1"), "{name} is missing");
-        eprintln!("skipped: {name} is not installed");
-    }
-    found
-}
 
 /// A sparse file on which the judges look while it is edited; counts what is written.
 #[derive(Debug)]
@@ -71,12 +66,12 @@ impl Image {
     /// A volume by mkfs.vfat; `None` where a program is missing.
     fn make(size: u64, arguments: &[&str]) -> Option<Self> {
         let mkfs = judge("mkfs.vfat")?;
-        for name in ["fsck.vfat", "mdir", "mtype", "mcopy", "mmd"] {
-            judge(name)?;
+        if !judges(&["fsck.vfat", "mdir", "mtype", "mcopy", "mmd"]) {
+            return None;
         }
-        let image = Self { folder: TempDir::new().unwrap() };
+        let image = Self { folder: scratch_dir() };
         File::create(image.path()).unwrap().set_len(size).unwrap();
-        run(Command::new(mkfs).args(["-i", "2E241F3A"]).args(arguments).arg(image.path()));
+        success(command(&mkfs).args(["-i", "2E241F3A"]).args(arguments).arg(image.path()));
         Some(image)
     }
 
@@ -91,20 +86,16 @@ impl Image {
     }
 
     fn mtool(&self, name: &str, arguments: &[&str]) -> Output {
-        run(Command::new(judge(name).unwrap()).env("MTOOLS_SKIP_CHECK", "0").arg("-i").arg(self.path()).args(arguments))
+        let mut mtool = command(&judge(name).unwrap());
+        success(mtool.env("MTOOLS_SKIP_CHECK", "0").arg("-i").arg(self.path()).args(arguments))
     }
 
     fn mtype(&self, path: &str) -> Vec<u8> {
         self.mtool("mtype", &[&format!("::{path}")]).stdout
     }
 
-    fn fsck(&self) -> Output {
-        Command::new(judge("fsck.vfat").unwrap()).arg("-n").arg(self.path()).output().unwrap()
-    }
-
-    fn assert_clean(&self) {
-        let output = self.fsck();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    fn fsck(&self) -> Verdict {
+        fat_clean(&Region::whole(&self.path()))
     }
 
     fn bytes_at(&self, offset: u64, len: usize) -> Vec<u8> {
@@ -112,12 +103,6 @@ impl Image {
         self.disk().read_at(offset, &mut bytes).unwrap();
         bytes
     }
-}
-
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    output
 }
 
 fn path(text: &str) -> FsPath {
@@ -168,7 +153,7 @@ fn an_esp_with_the_parameters_of_flatcar() {
         fat.commit().unwrap();
         drop(fat);
 
-        image.assert_clean();
+        image.fsck().unwrap();
         assert_eq!(image.bytes_at(67, 15), serial, "serial and label");
         assert_eq!(image.bytes_at(512 + 488, 4), u32::try_from(free).unwrap().to_le_bytes(), "free count");
         let listing = String::from_utf8(image.mtool("mdir", &["-b", "-/", "::/"]).stdout).unwrap();
@@ -183,7 +168,6 @@ fn an_esp_with_the_parameters_of_flatcar() {
 
 #[test]
 fn what_grub_reads() {
-    let Some(grub) = judge("grub-fstest") else { return };
     let Some(image) = Image::make(64 << 20, &["-F", "32", "-s", "1"]) else { return };
     let mut fat = Fat::open(image.disk()).unwrap();
     fat.create_dir(&path("/flatcar"), &at(0)).unwrap();
@@ -191,7 +175,7 @@ fn what_grub_reads() {
     fat.commit().unwrap();
     let host = image.folder.path().join("host");
     std::fs::write(&host, content(3, 70_000)).unwrap();
-    run(Command::new(grub).arg(image.path()).arg("cmp").arg("/flatcar/a long name for grub.cfg").arg(host));
+    grub_cmp(&Region::whole(&image.path()), "/flatcar/a long name for grub.cfg", &host).unwrap();
 }
 
 #[test]
@@ -200,11 +184,11 @@ fn the_judge_can_say_no() {
     let mut fat = Fat::open(image.disk()).unwrap();
     write(&mut fat, "/file", &content(0, 3000)).unwrap();
     fat.commit().unwrap();
-    image.assert_clean();
+    image.fsck().unwrap();
     let table = u64::from(u16::from_le_bytes(image.bytes_at(14, 2).try_into().unwrap())) * 512;
     let byte = image.bytes_at(table + 12, 1);
     image.disk().write_at(table + 12, &[byte[0] ^ 1]).unwrap();
-    assert!(!image.fsck().status.success());
+    image.fsck().unwrap_err();
 }
 
 #[test]
@@ -282,10 +266,10 @@ fn a_volume_filled_to_the_last_cluster() {
         assert_eq!(full.unwrap().kind(), ErrorKind::NoSpace);
         write(&mut fat, "/big", &vec![3; usize::try_from(big).unwrap()]).unwrap();
         fat.commit().unwrap();
-        image.assert_clean();
+        image.fsck().unwrap();
         fat.remove(&path("/big")).unwrap();
         fat.commit().unwrap();
-        image.assert_clean();
+        image.fsck().unwrap();
         assert_eq!(fat.capacity().unwrap().free_bytes, big);
     }
 }
@@ -299,7 +283,7 @@ fn removed_content_is_gone_and_a_dirty_mark_is_cleared() {
     for table in [word(14, 2), word(14, 2) + word(36, 4)] {
         image.disk().write_at(table * 512 + 7, &[0x07]).unwrap();
     }
-    assert!(!image.fsck().status.success());
+    image.fsck().unwrap_err();
     let secret = b"a very secret sentence".repeat(1000);
     let holds =
         |needle: &[u8]| std::fs::read(image.path()).unwrap().windows(needle.len()).any(|window| window == needle);
@@ -314,7 +298,7 @@ fn removed_content_is_gone_and_a_dirty_mark_is_cleared() {
     fat.rename(&path("/d"), &path("/c")).unwrap();
     fat.commit().unwrap();
     assert!(!holds(b"very secret"));
-    image.assert_clean();
+    image.fsck().unwrap();
     assert_eq!(word(word(14, 2) * 512 + 7, 1), 0x0F);
 }
 
@@ -358,22 +342,11 @@ fn large_files_take_large_writes() {
         assert!(previous == 0 || writes < 4 * previous, "more than linear");
         previous = writes;
     }
-    image.assert_clean();
+    image.fsck().unwrap();
 }
 
 /// A file or folder of the model: the name as stored, content (`None`: a folder), even seconds.
 type Model = BTreeMap<String, (String, Option<Vec<u8>>, i64)>;
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(limit).unwrap()).unwrap()
-    }
-}
 
 /// A name of one of a few shapes in any case; few enough that edits meet old entries.
 fn name(random: &mut Random) -> String {
@@ -490,7 +463,7 @@ fn hundreds_of_random_edits() {
     let shapes = [(36 << 20, &["-F", "32", "-s", "1"][..]), (20 << 20, &["-F", "16"]), (8 << 20, &["-F", "12"])];
     for (seed, (size, arguments)) in shapes.into_iter().enumerate() {
         let Some(image) = Image::make(size, arguments) else { return };
-        let mut random = Random(0x9E37_79B9 + u64::try_from(seed).unwrap());
+        let mut random = Random::new(u64::try_from(seed).unwrap());
         let mut model = Model::new();
         for _round in 0..5 {
             let mut fat = Fat::open(image.disk()).unwrap();
@@ -500,18 +473,13 @@ fn hundreds_of_random_edits() {
             compare(&fat, &model);
             fat.commit().unwrap();
             drop(fat);
-            image.assert_clean();
+            image.fsck().unwrap();
             compare(&Fat::open_read_only(image.disk()).unwrap(), &model);
         }
         assert!(model.len() > 30, "{}", model.len());
         let out = image.folder.path().join("out");
         std::fs::create_dir(&out).unwrap();
-        run(Command::new(judge("mcopy").unwrap())
-            .env("LC_ALL", "C.UTF-8")
-            .arg("-i")
-            .arg(image.path())
-            .args(["-s", "-Q", "::/"])
-            .arg(&out));
+        image.mtool("mcopy", &["-s", "-Q", "::/", out.to_str().unwrap()]);
         let mut found = BTreeMap::new();
         tree_of(&out, "", &mut found);
         let wanted: BTreeMap<_, _> = model.iter().map(|(key, entry)| (key.clone(), entry.1.clone())).collect();
@@ -540,7 +508,7 @@ fn many_files_in_one_folder() {
     fat.commit().unwrap();
     drop(fat);
     let written = start.elapsed();
-    image.assert_clean();
+    image.fsck().unwrap();
     let start = std::time::Instant::now();
     let mut met = 0;
     let fat = Fat::open_read_only(image.disk()).unwrap();

@@ -2,38 +2,26 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::programs::{ask, said, spawn_test, wait_until};
+use common::{noise, scratch_dir};
 use flatbake::block::{BlockDevice, ExtentKind};
 use flatbake::image::{CacheMode, Compression, Format, Image, OpenOptions, open};
 use flatbake::{ErrorKind, Progress, Result};
 
-/// Runs a program over `input`; `None`, with a line that names it, where it is not installed.
+/// Runs a program that must succeed over `input`; `None` where it is not installed.
 fn run(program: &str, args: &[&str], input: &[u8]) -> Option<Vec<u8>> {
-    let child = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) if std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_some() => panic!("{program}: {error}"),
-        Err(error) => {
-            eprintln!("skipped: {program}: {error}");
-            return None;
-        }
-    };
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let feeder = std::thread::spawn(move || {
-        let _ = stdin.write_all(&input);
-    });
-    let output = child.wait_with_output().unwrap();
-    feeder.join().unwrap();
-    assert!(output.status.success(), "{program} {args:?}");
+    let output = ask(program, args, input)?;
+    assert!(output.status.success(), "{program} {args:?}: {}", said(&output));
     Some(output.stdout)
 }
 
@@ -70,11 +58,7 @@ fn disk() -> Vec<u8> {
     for (at, byte) in disk[10_000..600_000].iter_mut().enumerate() {
         *byte = b"0123456789 flatbake\n"[at % 20];
     }
-    let mut state = 7u32;
-    for byte in &mut disk[5 << 20..(6 << 20) + 77] {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        *byte = state.to_be_bytes()[0];
-    }
+    disk[5 << 20..(6 << 20) + 77].copy_from_slice(&noise(7, (1 << 20) + 77));
     disk
 }
 
@@ -85,7 +69,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = scratch_dir();
         fs::create_dir(dir.path().join("temp")).unwrap();
         Self { dir }
     }
@@ -297,25 +281,14 @@ fn a_killed_run_leaves_the_lock_and_no_disk() {
     let Some(packed) = pack(&disk) else { return };
     let place = Place::new();
     let input = place.input(&packed);
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "killed_child", "--ignored"])
-        .env(KILLED, place.dir.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    while !place.path("half-way").exists() {
-        assert!(started.elapsed() < Duration::from_secs(30), "the child never got half-way");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut child = spawn_test("killed_child", KILLED, place.dir.path());
+    wait_until("the child gets half-way", || place.path("half-way").exists());
     let progress = Recorded::default();
     std::thread::scope(|scope| {
         let second = scope.spawn(|| open(&input, &place.cached(), &progress).unwrap());
-        while !progress.steps.lock().unwrap().iter().any(|step| step.starts_with("waiting")) {
-            assert!(started.elapsed() < Duration::from_secs(30), "the second run does not wait");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("the second run waits", || {
+            progress.steps.lock().unwrap().iter().any(|step| step.starts_with("waiting"))
+        });
         assert!(place.names("deep/cache").iter().all(|name| name.ends_with(".lock")));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -64,6 +64,11 @@ fn gpt() {
     if shown.is_some() {
         assert_ne!(cgpt_show(&image), shown, "cgpt shows the damage");
     }
+    Region::whole(&image).break_byte(2 * 512 + 56);
+    gpt_clean(&image).unwrap();
+    // The primary header: sgdisk takes the backup and says that there is no problem.
+    Region::whole(&image).break_byte(512 + 60);
+    says_no("sgdisk", || gpt_clean(&image));
 }
 
 #[test]

@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::programs::{spawn_test, wait_until};
+use common::scratch_dir;
 use flatbake::block::OutputFile;
 
 const FOLDER: &str = "FLATBAKE_TEST_OUTPUT_FOLDER";
@@ -27,20 +30,10 @@ fn child() {
 
 #[test]
 fn a_killed_writer_leaves_no_file() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch_dir();
     fs::write(dir.path().join("disk.img"), b"old").unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored"])
-        .env(FOLDER, dir.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let started = Instant::now();
-    while !dir.path().join("half-way").exists() {
-        assert!(started.elapsed() < Duration::from_secs(30), "the child never got half-way");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut child = spawn_test("child", FOLDER, dir.path());
+    wait_until("the child gets half-way", || dir.path().join("half-way").exists());
     child.kill().unwrap();
     assert!(!child.wait().unwrap().success());
     let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -2,21 +2,20 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod sysext_support;
+mod common;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::programs::{ask, command, feed, judge, must_run};
+use common::random::Random;
+use common::reading::{assert_same_tree, device, make_small_tree, make_tree, path, read_everything, succeed, text};
+use common::{noise, scratch_dir};
 use flatbake::ErrorKind;
 use flatbake::block::{BlockDevice, FileDevice};
 use flatbake::fs::squashfs::{self, Squashfs};
 use flatbake::fs::{FileSystem, FileType, FsPath, walk};
-use sysext_support::{
-    Random, assert_same_tree, device, make_tree, noise, path, read_everything, run, succeed, text, tool,
-};
 
 /// Makes `image` from the tree; `false` where mksquashfs is missing.
 fn mksquashfs(tree: &Path, image: &Path, options: &[&str]) -> bool {
@@ -106,7 +105,7 @@ fn judged_listing(image: &Path) -> Option<Vec<String>> {
 
 #[test]
 fn every_compressor_gives_the_tree_back() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch_dir();
     let tree = dir.path().join("tree");
     make_tree(&tree, 300);
     let image = dir.path().join("image.raw");
@@ -136,7 +135,7 @@ fn every_compressor_gives_the_tree_back() {
 
 #[test]
 fn extraction_by_unsquashfs_is_the_same() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch_dir();
     let (tree, image, out) = (dir.path().join("tree"), dir.path().join("image.raw"), dir.path().join("out"));
     make_tree(&tree, 50);
     if !mksquashfs(&tree, &image, &["-comp", "zstd"]) {
@@ -151,13 +150,13 @@ fn extraction_by_unsquashfs_is_the_same() {
     bytes[at] ^= 0x55;
     fs::write(&image, &bytes).unwrap();
     fs::remove_dir_all(&out).unwrap();
-    run("unsquashfs", &["-no-progress", "-d", text(&out), text(&image)]).unwrap();
+    ask("unsquashfs", ["-no-progress", "-d", text(&out), text(&image)], b"").unwrap();
     assert!(fs::read(out.join("usr/bin/tool")).unwrap() != tool, "unsquashfs does not see a broken byte");
 }
 
 #[test]
 fn five_thousand_files_with_and_without_an_index() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch_dir();
     let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
     fs::create_dir_all(tree.join("d")).unwrap();
     for number in 0..5000 {
@@ -185,10 +184,10 @@ fn five_thousand_files_with_and_without_an_index() {
 
 #[test]
 fn devices_owners_and_special_files() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch_dir();
     let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
     make_tree(&tree, 3);
-    assert!(Command::new("mkfifo").arg(tree.join("pipe")).status().unwrap().success());
+    must_run("mkfifo", [tree.join("pipe")]);
     let _socket = std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
     let pseudo = [
         "-p",
@@ -254,9 +253,9 @@ fn tar_member(name: &str, content: &[u8], xattrs: &[(&str, &[u8])]) -> Vec<u8> {
 
 #[test]
 fn xattrs_of_all_namespaces_in_and_out_of_line() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch_dir();
     let image = dir.path().join("image.raw");
-    let Some(sqfstar) = tool("sqfstar") else { return };
+    let Some(sqfstar) = judge("sqfstar") else { return };
     let long = noise(3, 5000);
     let strict: (&str, &[u8]) = ("user.extension-release.strict", b"false");
     let mut tar = Vec::new();
@@ -280,15 +279,8 @@ fn xattrs_of_all_namespaces_in_and_out_of_line() {
     tar.extend([0; 1024]);
     for options in [&[][..], &["-noX"]] {
         let _ = fs::remove_file(&image);
-        let mut child = Command::new(&sqfstar)
-            .args(["-quiet", "-no-progress"])
-            .args(options)
-            .arg(&image)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(&tar).unwrap();
-        assert!(child.wait().unwrap().success());
+        let output = feed(command(&sqfstar).args(["-quiet", "-no-progress"]).args(options).arg(&image), &tar);
+        assert!(output.status.success(), "{output:?}");
         let fs = open(&image);
         let named = |entry: &str| {
             let xattrs = fs.xattrs(&path(entry)).unwrap();
@@ -311,7 +303,7 @@ fn xattrs_of_all_namespaces_in_and_out_of_line() {
 
 #[test]
 fn small_reads_of_a_large_file_are_not_quadratic() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch_dir();
     let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
     fs::create_dir(&tree).unwrap();
     let content = b"0123456789abcdef".repeat(2 << 20);
@@ -335,7 +327,7 @@ fn small_reads_of_a_large_file_are_not_quadratic() {
 
 /// A small image and how often to change it.
 fn mutate(bytes: &[u8], rounds: usize, seed: u64, targets: &[std::ops::Range<usize>]) -> (usize, usize) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let (mut opened, mut longest) = (0, Duration::ZERO);
     for _ in 0..rounds {
         let mut changed = bytes.to_vec();
@@ -367,30 +359,11 @@ fn mutate(bytes: &[u8], rounds: usize, seed: u64, targets: &[std::ops::Range<usi
     (opened, rounds)
 }
 
-/// A little tree with every inode type.
-fn small_tree(tree: &Path) {
-    fs::create_dir_all(tree.join("usr/lib/x")).unwrap();
-    fs::write(tree.join("usr/lib/file"), noise(5, 9000)).unwrap();
-    fs::write(tree.join("usr/lib/text"), "text ".repeat(3000)).unwrap();
-    fs::write(tree.join("usr/lib/x/tail"), b"tail").unwrap();
-    fs::hard_link(tree.join("usr/lib/file"), tree.join("usr/again")).unwrap();
-    fs::File::create(tree.join("hole")).unwrap().set_len(50_000).unwrap();
-    std::os::unix::fs::symlink("usr/lib/file", tree.join("link")).unwrap();
-    for number in 0..20 {
-        fs::write(tree.join(format!("usr/{number}")), [number]).unwrap();
-    }
-    for (name, value) in [("user.a", "short".to_owned()), ("user.long", "v".repeat(3000))] {
-        for file in ["usr/lib/file", "usr/lib/text", "usr"] {
-            let _ = run("setfattr", &["-n", name, "-v", &value, text(&tree.join(file))]);
-        }
-    }
-}
-
 #[test]
 fn mutated_images_never_panic_hang_or_swell() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch_dir();
     let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
-    small_tree(&tree);
+    make_small_tree(&tree);
     let pseudo = ["-p", "null c 666 0 0 1 3", "-p", "disk b 660 7 6 8 1", "-b", "4096"];
     let plain = [&["-noI", "-noD", "-noF", "-noX"][..], &pseudo].concat();
     if !mksquashfs(&tree, &image, &plain) {
@@ -416,7 +389,7 @@ fn mutated_images_never_panic_hang_or_swell() {
 
 #[test]
 fn directories_that_do_not_form_a_tree_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch_dir();
     let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
     fs::create_dir_all(tree.join("aaaa/bbbb")).unwrap();
     fs::create_dir_all(tree.join("cccc")).unwrap();
@@ -451,7 +424,7 @@ fn a_device_longer_than_the_filesystem_and_no_filesystem_at_all() {
     assert!(!squashfs::probe(&*device(vec![])).unwrap());
     assert!(!squashfs::probe(&*device(vec![0; 4096])).unwrap());
     assert_eq!(Squashfs::open(device(vec![0; 4096])).unwrap_err().kind(), ErrorKind::Corrupt);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = scratch_dir();
     let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
     make_tree(&tree, 3);
     if !mksquashfs(&tree, &image, &["-nopad"]) {

@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod sysext_support;
+mod common;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use common::programs::ask;
+use common::reading::{device, path, read_everything, succeed, text};
+use common::scratch_dir;
 use flatbake::ErrorKind;
 use flatbake::block::{BlockDevice, FileDevice};
 use flatbake::flatcar::OsRelease;
@@ -16,7 +19,6 @@ use flatbake::flatcar::sysext::{
     Activation, FindingKind as Kind, HostRelease, Severity, SysextInfo, check, inspect, open_extension,
 };
 use flatbake::fs::{FileSystem, FsKind};
-use sysext_support::{device, path, read_everything, run, succeed, text};
 
 const GOOD: &str = "ID=flatcar\nSYSEXT_LEVEL=1.0\nARCHITECTURE=x86-64\nEXTENSION_RELOAD_MANAGER=1\n";
 
@@ -32,7 +34,7 @@ struct Tree {
 
 impl Tree {
     fn new() -> Self {
-        let tree = Self { dir: tempfile::tempdir().unwrap() };
+        let tree = Self { dir: scratch_dir() };
         fs::create_dir(tree.root()).unwrap();
         tree
     }
@@ -99,7 +101,7 @@ fn kinds(info: &SysextInfo, name: &str, host: &HostRelease) -> Vec<(Severity, Ki
 
 /// What systemd-dissect says of an image; `None` where it is missing or may not set up a loop device.
 fn judged_mergeable(image: &Path) -> Option<bool> {
-    let output = run("systemd-dissect", &["--no-pager", text(image)])?;
+    let output = ask("systemd-dissect", ["--no-pager", text(image)], b"")?;
     if !output.status.success() {
         eprintln!("skipped: systemd-dissect: {}", String::from_utf8_lossy(&output.stderr).trim());
         return None;

@@ -8,7 +8,7 @@ use crate::archive;
 use crate::block::{BlockDevice, Overlay, OverlayOptions, Window};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::flatcar::{Designator, Disk};
-use crate::fs::{self, Attributes, EditOptions, FileSystemMut, FileType, FsPath};
+use crate::fs::{self, Attributes, EditOptions, FileSystemMut, FileType, FsPath, Metadata};
 use crate::progress::Progress;
 
 use super::host;
@@ -82,26 +82,27 @@ fn carry_out(fs: &mut dyn FileSystemMut, change: &Change, plan: &Plan, progress:
         Action::Remove => remove_all(fs, path),
         Action::Unpack { source, options, .. } => {
             let archive = host::open(source)?;
-            let unpacked = archive::inject(fs, archive, path, options, progress).at(|| source.display().to_string())?;
-            unpacked.warnings.iter().for_each(|warning| progress.warn(&format!("{}: {warning}", source.display())));
+            let unpacked = archive::inject(fs, archive, path, options, progress).at(|| host::shown(source))?;
+            unpacked.warnings.iter().for_each(|warning| progress.warn(&format!("{}: {warning}", host::shown(source))));
             Ok(())
         }
-        Action::CreateDir if type_at(fs, path)? == Some(FileType::Directory) => Ok(()),
+        Action::CreateDir if old(fs, path)?.is_some_and(|old| old.file_type == FileType::Directory) => Ok(()),
         Action::CreateDir => fs.create_dir(path, &attributes),
         Action::Symlink { target } => {
-            if type_at(fs, path)?.is_some() {
+            if old(fs, path)?.is_some() {
                 fs.remove(path)?;
             }
             fs.symlink(path, target.as_bytes(), &attributes)
         }
         Action::WriteFile { source } => {
-            if type_at(fs, path)?.is_some_and(|file_type| file_type != FileType::File) {
+            // Other names of the old file keep the old content.
+            if old(fs, path)?.is_some_and(|old| old.file_type != FileType::File || old.nlink > 1) {
                 fs.remove(path)?;
             }
             match source {
                 Source::Host(file) => {
                     let mut content = host::open(file)?;
-                    fs.write_file(path, &attributes, change.bytes, &mut content).at(|| file.display().to_string())?;
+                    fs.write_file(path, &attributes, change.bytes, &mut content).at(|| host::shown(file))?;
                 }
                 Source::Text(text) => fs.write_file(path, &attributes, change.bytes, &mut text.as_bytes())?,
             }
@@ -111,9 +112,9 @@ fn carry_out(fs: &mut dyn FileSystemMut, change: &Change, plan: &Plan, progress:
     }
 }
 
-fn type_at(fs: &dyn FileSystemMut, path: &FsPath) -> Result<Option<FileType>> {
+fn old(fs: &dyn FileSystemMut, path: &FsPath) -> Result<Option<Metadata>> {
     match fs.metadata(path) {
-        Ok(metadata) => Ok(Some(metadata.file_type)),
+        Ok(metadata) => Ok(Some(metadata)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -7,10 +7,12 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::block::{BlockDevice, OutputFile};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::qcow2::{self, Qcow2Options};
 use crate::image::raw;
 use crate::progress::Progress;
+
+use super::plan::host_path;
 
 /// A disk image format that can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -68,6 +70,7 @@ pub struct Output {
 #[derive(Debug, Clone, Serialize)]
 pub struct Artifact {
     /// The file.
+    #[serde(serialize_with = "host_path")]
     pub path: PathBuf,
     /// Its format.
     pub format: OutputFormat,
@@ -79,7 +82,12 @@ pub struct Artifact {
 
 /// Writes `disk` to `output`. On failure nothing is left under its name but what was there before.
 pub fn emit(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Artifact> {
-    write(disk, output, progress).at(|| format!("writing {}", output.path.display()))
+    write(disk, output, progress).at(|| format!("writing {}", output.path.display())).map_err(|error| {
+        match error.kind() {
+            ErrorKind::Environment => error.with_hint("free space there, or choose another folder for the output"),
+            _ => error,
+        }
+    })
 }
 
 fn write(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Artifact> {

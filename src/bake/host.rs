@@ -28,6 +28,12 @@ pub(super) struct HostEntry {
     pub(super) target: String,
 }
 
+/// A host path for messages, control characters escaped.
+pub(super) fn shown(path: &Path) -> String {
+    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    path.display().to_string().chars().map(escaped).collect()
+}
+
 /// Opens a host file for reading, checked to be a regular file.
 pub(super) fn open(path: &Path) -> Result<File> {
     file(path)?;
@@ -37,10 +43,10 @@ pub(super) fn open(path: &Path) -> Result<File> {
 /// The whole of a host file of at most `limit` bytes.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut text = Vec::with_capacity(to_usize(file(path)?.bytes.min(limit))?);
-    let error = |error| Error::io(format!("reading {}", path.display()), error);
+    let error = |error| Error::io(format!("reading {}", shown(path)), error);
     open(path)?.take(limit.saturating_add(1)).read_to_end(&mut text).map_err(error)?;
     if to_usize(limit)? < text.len() {
-        return Err(Error::invalid(format!("{} is larger than {limit} bytes", path.display())));
+        return Err(Error::invalid(format!("{} is larger than {limit} bytes", shown(path))));
     }
     Ok(text)
 }
@@ -49,7 +55,7 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
 pub(super) fn file(path: &Path) -> Result<HostEntry> {
     let metadata = fs::metadata(path).map_err(|error| missing(path, error))?;
     if !metadata.is_file() {
-        return Err(Error::invalid(format!("{} is not a regular file", path.display())));
+        return Err(Error::invalid(format!("{} is not a regular file", shown(path))));
     }
     entry(path, Vec::new(), &metadata)
 }
@@ -75,7 +81,7 @@ pub(super) fn walk(top: &Path, visit: &mut dyn FnMut(&HostEntry) -> Result<()>) 
 }
 
 fn names(folder: &Path) -> Result<Vec<Vec<u8>>> {
-    let error = |error| Error::io(format!("listing {}", folder.display()), error);
+    let error = |error| Error::io(format!("listing {}", shown(folder)), error);
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(error)? {
         names.push(entry.map_err(error)?.file_name().as_bytes().to_vec());
@@ -86,13 +92,13 @@ fn names(folder: &Path) -> Result<Vec<Vec<u8>>> {
 
 fn entry(path: &Path, below: Vec<Vec<u8>>, metadata: &Metadata) -> Result<HostEntry> {
     let file_type = file_type(metadata.file_type()).ok_or_else(|| {
-        Error::invalid(format!("{} is neither a file nor a folder nor a symlink", path.display()))
+        Error::invalid(format!("{} is neither a file nor a folder nor a symlink", shown(path)))
             .with_hint("device nodes, pipes and sockets are not copied from the host")
     })?;
     let mut target = String::new();
     if file_type == FileType::Symlink {
         let link = fs::read_link(path).map_err(|error| missing(path, error))?;
-        let text = link.to_str().ok_or_else(|| Error::invalid(format!("{}: its target is not UTF-8", path.display())));
+        let text = link.to_str().ok_or_else(|| Error::invalid(format!("{}: its target is not UTF-8", shown(path))));
         target = text?.to_owned();
     }
     Ok(HostEntry {
@@ -115,5 +121,5 @@ fn file_type(host: HostType) -> Option<FileType> {
 }
 
 fn missing(path: &Path, error: std::io::Error) -> Error {
-    Error::io(format!("reading {}", path.display()), error)
+    Error::io(format!("reading {}", shown(path)), error)
 }

@@ -2,7 +2,7 @@
 //!
 //! The same plan is what `--dry-run` prints, what `--json` gives as data and what [`apply`](super::apply) carries out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
@@ -83,6 +83,7 @@ pub enum Action {
     /// An archive is unpacked into a folder.
     Unpack {
         /// The host's archive.
+        #[serde(serialize_with = "host_path")]
         source: PathBuf,
         /// Entries that it puts there.
         entries: u64,
@@ -102,6 +103,7 @@ pub enum Action {
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// That of a host file.
+    #[serde(serialize_with = "host_path")]
     Host(PathBuf),
     /// Text that the plan itself made.
     Text(String),
@@ -151,6 +153,11 @@ impl Space {
             _ => Ok(()),
         }
     }
+}
+
+/// A path as text: JSON has no other, and names of the host need not be UTF-8.
+pub(super) fn host_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 fn display<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

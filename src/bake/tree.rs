@@ -6,7 +6,7 @@ use crate::archive::TarPlan;
 use crate::bytes::{align_up, to_u64};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::flatcar::Designator;
-use crate::fs::{self, FileSystem, FileType, FsKind, FsPath};
+use crate::fs::{self, FileSystem, FileType, FsKind, FsPath, fat};
 
 use super::plan::Space;
 
@@ -17,12 +17,19 @@ const FAT_ENTRY_BYTES: u64 = 32;
 /// Content that one extent of ext4 covers at most; four extents lie in the inode, more take blocks of their own.
 const EXT4_EXTENT_BYTES: u64 = 128 << 20;
 
+/// What a path will be: an entry of a type, or nothing any more.
+struct Planned {
+    /// The path as it was asked for.
+    path: FsPath,
+    file_type: Option<FileType>,
+}
+
 /// A partition's filesystem with the changes planned so far.
 pub(super) struct Tree {
     pub(super) partition: Designator,
     pub(super) fs: Box<dyn FileSystem>,
-    /// What is planned at a path: an entry of a type, or nothing any more.
-    planned: BTreeMap<FsPath, Option<FileType>>,
+    /// What is planned, by [`Tree::key`].
+    planned: BTreeMap<FsPath, Planned>,
     block_bytes: u64,
     needed_bytes: u64,
     needed_inodes: u64,
@@ -48,13 +55,23 @@ impl Tree {
         })
     }
 
+    /// What tells entries apart: on FAT, names that differ only in case name the same entry.
+    fn key(&self, path: &FsPath) -> FsPath {
+        let folded = match std::str::from_utf8(path.as_bytes()) {
+            Ok(text) if self.fs.kind() == FsKind::Fat => FsPath::new(text.to_lowercase()).ok(),
+            _ => None,
+        };
+        folded.unwrap_or_else(|| path.clone())
+    }
+
     /// The type of what will be at `path` after the changes so far.
     pub(super) fn type_at(&self, path: &FsPath) -> Result<Option<FileType>> {
-        let mut ancestor = Some(path.clone());
+        let key = self.key(path);
+        let mut ancestor = Some(key.clone());
         while let Some(at) = ancestor {
             match self.planned.get(&at) {
-                Some(planned) if at == *path => return Ok(*planned),
-                Some(None) => return Ok(None),
+                Some(planned) if at == key => return Ok(planned.file_type),
+                Some(Planned { file_type: None, .. }) => return Ok(None),
                 _ => ancestor = at.parent(),
             }
         }
@@ -65,6 +82,11 @@ impl Tree {
         }
     }
 
+    /// The path of an entry that this bake already puts at `path`, as it was asked for.
+    pub(super) fn planned_as(&self, path: &FsPath) -> Option<&FsPath> {
+        self.planned.get(&self.key(path)).filter(|planned| planned.file_type.is_some()).map(|planned| &planned.path)
+    }
+
     /// Where `path` really lies: symlinks of the image on the way to it are followed, inside the image only.
     pub(super) fn locate(&self, path: &FsPath) -> Result<FsPath> {
         let Some(name) = path.name() else { return Ok(path.clone()) };
@@ -72,7 +94,7 @@ impl Tree {
         for component in path.parent().unwrap_or_else(FsPath::root).components() {
             at = at.join(component)?;
             match self.type_at(&at)? {
-                Some(FileType::Symlink) if self.planned.contains_key(&at) => {
+                Some(FileType::Symlink) if self.planned_as(&at).is_some() => {
                     return Err(Error::invalid(format!("{path} lies behind {at}, a symlink that this bake makes"))
                         .with_hint("give the path with the symlink's target in its place"));
                 }
@@ -93,7 +115,10 @@ impl Tree {
 
     /// Plans an entry of `bytes` content at `path`.
     pub(super) fn add(&mut self, path: &FsPath, file_type: FileType, bytes: u64) -> Result<()> {
-        self.planned.insert(path.clone(), Some(file_type));
+        if self.fs.kind() == FsKind::Fat {
+            fits_fat(path, file_type).at(|| self.partition.to_string())?;
+        }
+        self.planned.insert(self.key(path), Planned { path: path.clone(), file_type: Some(file_type) });
         self.needed_inodes += 1;
         let content = match file_type {
             FileType::Directory => self.block_bytes,
@@ -145,7 +170,8 @@ impl Tree {
     pub(super) fn remove(&mut self, path: &FsPath) -> Result<()> {
         let (block_bytes, mut bytes, mut inodes) = (self.block_bytes, 0u64, 0u64);
         fs::walk(&*self.fs, path, &mut |entry| {
-            if entry.metadata.file_type == FileType::Directory || entry.metadata.nlink <= 1 {
+            let there = self.type_at(&entry.path)?.is_some();
+            if there && (entry.metadata.file_type == FileType::Directory || entry.metadata.nlink <= 1) {
                 inodes += 1;
                 bytes = bytes.saturating_add(align_up(entry.metadata.size, block_bytes).unwrap_or(0));
             }
@@ -154,8 +180,9 @@ impl Tree {
         .at(|| self.partition.to_string())?;
         self.freed_bytes = self.freed_bytes.saturating_add(bytes);
         self.freed_inodes += inodes;
-        self.planned.retain(|planned, _| !planned.starts_with(path));
-        self.planned.insert(path.clone(), None);
+        let key = self.key(path);
+        self.planned.retain(|planned, _| !planned.starts_with(&key));
+        self.planned.insert(key, Planned { path: path.clone(), file_type: None });
         Ok(())
     }
 
@@ -174,4 +201,13 @@ impl Tree {
             free_inodes: capacity.inodes.map(|(_, free)| free.saturating_add(self.freed_inodes)),
         })
     }
+}
+
+/// What FAT cannot hold is refused by the plan already.
+fn fits_fat(path: &FsPath, file_type: FileType) -> Result<()> {
+    if file_type == FileType::Symlink {
+        return Err(Error::unsupported(format!("{path} is a symlink, which FAT cannot hold"))
+            .with_hint("put a copy of the file in its place"));
+    }
+    fat::check_name(path)
 }

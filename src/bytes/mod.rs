@@ -3,6 +3,8 @@
 //! On-disk numbers are read with [`Fields`], which never panics: a field beyond the end is an error.
 
 mod guid;
+#[cfg(test)]
+pub(crate) mod random;
 mod size;
 
 pub use guid::Guid;

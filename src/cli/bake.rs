@@ -15,7 +15,7 @@ use flatbake::image::qcow2::{Qcow2Options, Qcow2Version};
 use flatbake::{Error, Progress, Result};
 use serde::Serialize;
 
-use super::image::ReadArgs;
+use super::image::{ReadArgs, temp_dir};
 use super::progress::Reporter;
 use super::table::table;
 use flatbake::bytes::ByteSize;
@@ -42,7 +42,7 @@ pub struct Bake {
     #[arg(long, value_name = "IMG")]
     image: PathBuf,
     /// Folder for sysext files [default: root:/opt/extensions/NAME/]
-    #[arg(long, value_name = "PART:/DIR/")]
+    #[arg(long, value_name = "PART:/DIR/", value_parser = super::argument::<Place>)]
     install_to: Option<Place>,
     /// Copy a file or folder to the boot partition (ESP)
     #[arg(long, value_name = "SRC:/DEST[:MODE]")]
@@ -65,10 +65,10 @@ pub struct Bake {
     #[command(flatten)]
     tar: TarArgs,
     /// Make a symlink on the ROOT partition
-    #[arg(long, value_name = "TARGET:/PATH")]
+    #[arg(long, value_name = "TARGET:/PATH", value_parser = super::argument::<LinkSpec>)]
     root_link: Vec<LinkSpec>,
     /// Remove an entry, a folder with all it holds, before anything is added
-    #[arg(long, value_name = "PART:/PATH")]
+    #[arg(long, value_name = "PART:/PATH", value_parser = super::argument::<Place>)]
     remove: Vec<Place>,
     /// Use this grub.cfg on the OEM partition
     #[arg(long, value_name = "FILE")]
@@ -92,7 +92,7 @@ pub struct Bake {
     #[arg(long)]
     no_replay: bool,
     /// Format of the output: raw or qcow2 [default: qcow2 for a name ending in .qcow2, else raw]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT", value_parser = super::argument::<OutputFormat>)]
     format: Option<OutputFormat>,
     /// Version of qcow2: 2 is what Flatcar's own images have, 3 is QEMU's newer one
     #[arg(long, value_name = "2|3", default_value = "2", value_parser = clap::value_parser!(u8).range(2..=3))]
@@ -117,7 +117,7 @@ pub struct Bake {
     #[arg(long, short, value_name = "PATH")]
     output: PathBuf,
     /// Sysexts to install, each with the name that it is merged by
-    #[arg(value_name = "NAME:FILE")]
+    #[arg(value_name = "NAME:FILE", value_parser = super::argument::<SysextSpec>)]
     sysexts: Vec<SysextSpec>,
     #[command(flatten)]
     read: ReadArgs,
@@ -183,7 +183,7 @@ impl Bake {
                 false => super::print(show(&plan)),
             };
         }
-        let scratch = Scratch { temp_dir: std::env::temp_dir(), memory_budget: MEMORY_BUDGET };
+        let scratch = Scratch { temp_dir: temp_dir(), memory_budget: MEMORY_BUDGET };
         let overlay = bake::apply(&disk, &plan, &scratch, reporter)?;
         let artifact = bake::emit(&overlay, &self.output(), reporter)?;
         reporter.info(&format!(
@@ -254,7 +254,8 @@ impl Bake {
 
     /// `--timestamp`, else `SOURCE_DATE_EPOCH`.
     fn timestamp(&self) -> Result<Option<Timestamp>> {
-        let variable = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|value| !value.is_empty());
+        let variable = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty());
+        let variable = variable.map(|value| value.to_string_lossy().into_owned());
         let (text, from) = match (&self.timestamp, &variable) {
             (Some(text), _) => (text, "--timestamp"),
             (None, Some(text)) => (text, "SOURCE_DATE_EPOCH"),

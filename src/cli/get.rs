@@ -23,7 +23,7 @@ pub struct Get {
     #[command(flatten)]
     image: ImageArgs,
     /// What to copy: PART is boot, oem, root, usr, a partition number, or whole
-    #[arg(value_name = "PART:/PATH")]
+    #[arg(value_name = "PART:/PATH", value_parser = super::argument::<PartPath>)]
     place: PartPath,
     /// Where to: a new name, or an existing folder to put it into
     #[arg(value_name = "HOSTPATH")]
@@ -37,7 +37,7 @@ impl Get {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let fs = self.place.open(&self.image, reporter)?;
         let options = ExtractOptions { overwrite: self.force, ..ExtractOptions::default() };
-        let summary = fs::extract(&*fs, &self.place.path, &self.to, &options).at(|| self.image.name())?;
+        let summary = fs::extract(&*fs, &self.place.path, &self.to, &options).at(|| self.place.of(&self.image))?;
         for (path, _) in &summary.skipped {
             reporter.warn(&format!("skipped {path}: device nodes, pipes and sockets are not copied"));
         }

@@ -24,7 +24,7 @@ impl ReadArgs {
     /// Opens the image at `path`, which is only ever read.
     pub fn open(&self, path: &Path, reporter: &Reporter) -> Result<Image> {
         let threads = NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN);
-        let options = OpenOptions { cache: self.cache(), temp_dir: std::env::temp_dir(), threads };
+        let options = OpenOptions { cache: self.cache(), temp_dir: temp_dir(), threads };
         image::open(path, &options, reporter)
     }
 
@@ -32,12 +32,21 @@ impl ReadArgs {
         if self.no_cache {
             return CacheMode::None;
         }
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         // The XDG specification: a relative path there is invalid and ignored.
         let xdg = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
         let user = || xdg.or_else(|| Some(set("HOME")?.join(".cache"))).map(|path| path.join("flatbake"));
         self.cache_dir.clone().or_else(user).map_or(CacheMode::None, CacheMode::Dir)
     }
+}
+
+/// A variable of the environment that names a path; an empty one names none.
+fn set(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// Where unnamed temporary files go.
+pub fn temp_dir() -> PathBuf {
+    set("TMPDIR").unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
 /// An image to read.

@@ -26,7 +26,7 @@ pub struct Ls {
     #[command(flatten)]
     image: ImageArgs,
     /// Where: PART is boot, oem, root, usr, a partition number, or whole for an image without a partition table
-    #[arg(value_name = "PART[:/PATH]")]
+    #[arg(value_name = "PART[:/PATH]", value_parser = super::argument::<PartPath>)]
     place: PartPath,
     /// Show type, mode, links, owner, size and time
     #[arg(short)]
@@ -60,7 +60,7 @@ impl Ls {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let fs = self.place.open(&self.image, reporter)?;
         let mut items = Vec::new();
-        self.list(&*fs, &mut items).at(|| self.image.name())?;
+        self.list(&*fs, &mut items).at(|| self.place.of(&self.image))?;
         if self.json {
             return super::print_json(&items);
         }

@@ -36,6 +36,11 @@ pub struct Man {
 impl Man {
     pub fn run(&self) -> Result<()> {
         let error = |error| Error::io(format!("writing man pages to {}", self.dir.display()), error);
+        // What it would make of a missing folder is a folder of that name.
+        if !self.dir.is_dir() {
+            return Err(Error::not_found(format!("{} is not a folder", self.dir.display()))
+                .with_hint("name an existing folder for the man pages"));
+        }
         clap_mangen::generate_to(super::Cli::command(), &self.dir).map_err(error)
     }
 }

@@ -14,6 +14,7 @@ mod table;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use flatbake::{Error, ErrorKind, Result};
@@ -92,6 +93,14 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     }
+}
+
+/// Reads an argument; the hint of an error goes into clap's message, which has no place of its own for it.
+fn argument<T: FromStr<Err = Error>>(text: &str) -> std::result::Result<T, String> {
+    text.parse().map_err(|error: Error| match error.hint() {
+        Some(hint) => format!("{error}\n  hint: {hint}"),
+        None => error.to_string(),
+    })
 }
 
 /// Writes to standard output. A reader that went away (`flatbake ls … | head`) ends the program quietly.

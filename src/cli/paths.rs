@@ -41,6 +41,14 @@ impl FromStr for PartPath {
 }
 
 impl PartPath {
+    /// The image and the partition for messages.
+    pub fn of(&self, image: &ImageArgs) -> String {
+        match self.part {
+            Part::Partition(partition) => format!("{}: {partition}", image.name()),
+            Part::Whole => image.name(),
+        }
+    }
+
     /// Opens the filesystem of the partition in the image.
     pub fn open(&self, image: &ImageArgs, reporter: &Reporter) -> Result<Box<dyn FileSystem>> {
         let name = image.name();

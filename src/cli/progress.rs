@@ -1,6 +1,6 @@
 //! Progress, warnings and errors on standard error: bars on a terminal, lines elsewhere.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,8 +64,8 @@ impl Reporter {
     /// Prints a line above the bar, if there is one.
     fn line(&self, text: &str) {
         match self.step().as_ref().and_then(|step| step.bar.as_ref()) {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| print_line(text)),
+            None => print_line(text),
         }
     }
 
@@ -103,13 +103,19 @@ impl Reporter {
             (Mode::Lines, _) => {
                 step.printed = true;
                 match done.saturating_mul(100).checked_div(step.total) {
-                    Some(percent) => eprintln!("{}: {}%, {}", step.name, percent.min(100), ByteSize(done)),
-                    None => eprintln!("{}: {}", step.name, ByteSize(done)),
+                    Some(percent) => print_line(&format!("{}: {}%, {}", step.name, percent.min(100), ByteSize(done))),
+                    None => print_line(&format!("{}: {}", step.name, ByteSize(done))),
                 }
             }
             (Mode::Nothing, _) => {}
         }
     }
+}
+
+/// Prints a line on standard error. A full or closed one must not stop the work: whether that succeeded, the exit code
+/// says.
+fn print_line(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn bar(name: &str, total: u64, began: Instant) -> ProgressBar {
@@ -152,7 +158,7 @@ impl Progress for Reporter {
             bar.finish_and_clear();
         }
         if step.printed {
-            eprintln!("{}: done in {:.1} s", step.name, step.began.elapsed().as_secs_f64());
+            print_line(&format!("{}: done in {:.1} s", step.name, step.began.elapsed().as_secs_f64()));
         }
     }
 

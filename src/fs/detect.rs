@@ -32,6 +32,13 @@ pub struct EditOptions {
     pub grow: bool,
 }
 
+impl EditOptions {
+    /// Journals are replayed, nothing grows; `temp_dir` takes unlinked temporary files.
+    pub fn new(temp_dir: impl Into<PathBuf>) -> Self {
+        Self { temp_dir: temp_dir.into(), no_replay: false, grow: false }
+    }
+}
+
 /// All that are known, the longest magic numbers first: FAT's is the weakest. A new reader is one more row.
 const FORMATS: &[Format] = &[
     Format {

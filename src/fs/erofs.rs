@@ -22,7 +22,9 @@ use erofs_rs::types::{Inode, MAGIC_NUMBER, SUPER_BLOCK_OFFSET};
 
 use super::cache::Cache;
 use super::guard::TreeGuard;
-use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Timestamp, Xattr};
+use super::{
+    Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Timestamp, Xattr, check_within,
+};
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt, from_io};
@@ -329,10 +331,7 @@ impl<D: BlockDevice> FileRead for OpenFile<'_, D> {
     }
 
     fn read_at(&self, offset: u64, mut buf: &mut [u8]) -> Result<()> {
-        let size = self.file.size();
-        if offset.checked_add(to_u64(buf.len())).is_none_or(|end| end > size) {
-            return Err(Error::invalid(format!("{} bytes at {offset} of a file of {size}", buf.len())));
-        }
+        check_within(self.file.size(), offset, buf)?;
         let mut buffer = self.buffer.borrow_mut();
         let mut offset = offset;
         while !buf.is_empty() {

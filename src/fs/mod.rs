@@ -24,7 +24,8 @@ pub use walk::{Entry, exists, read_file, resolve, walk};
 
 use std::io::Read;
 
-use crate::error::Result;
+use crate::bytes::to_u64;
+use crate::error::{Error, Result};
 
 /// A filesystem that can be read. Times, modes and names come back exactly as stored.
 pub trait FileSystem: Send {
@@ -60,6 +61,15 @@ pub trait FileRead {
 
     /// Fills `buf` from `offset`; a range beyond the end is an error. Holes read as zeroes.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+}
+
+/// An error where `buf` does not lie within a file of `size` bytes.
+fn check_within(size: u64, offset: u64, buf: &[u8]) -> Result<()> {
+    let len = to_u64(buf.len());
+    match offset.checked_add(len) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(Error::invalid(format!("{len} bytes at {offset} of a file of {size} bytes"))),
+    }
 }
 
 /// A filesystem that can be edited. Changes may be held back until [`commit`](Self::commit).

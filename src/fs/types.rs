@@ -64,6 +64,20 @@ impl FileType {
         })
     }
 
+    /// The type in a directory entry (`FT_*` of Linux's `fs_types.h`); `None` where the code names no type.
+    pub fn from_entry_code(code: u8) -> Option<Self> {
+        Some(match code {
+            1 => Self::File,
+            2 => Self::Directory,
+            3 => Self::CharDevice,
+            4 => Self::BlockDevice,
+            5 => Self::Fifo,
+            6 => Self::Socket,
+            7 => Self::Symlink,
+            _ => return None,
+        })
+    }
+
     /// The `S_IFMT` bits of this type.
     pub fn mode_bits(self) -> u32 {
         match self {

@@ -4,6 +4,7 @@ use super::header::header_crc;
 use super::*;
 use crate::ErrorKind;
 use crate::block::{BlockDevice, MemoryDevice};
+use crate::bytes::random::Random;
 use crate::bytes::{Guid, is_zero};
 
 const TYPE: Guid = Guid::from_fields(0x0fc6_3daf, 0x8483, 0x4772, 0x8e79_3d69_d847_7de4);
@@ -124,17 +125,6 @@ fn written(table: &PartitionTable, disk: &[u8]) -> Vec<u8> {
 fn said(table: &PartitionTable) -> impl PartialEq + std::fmt::Debug + use<> {
     let partitions: Vec<Partition> = table.partitions().collect();
     (table.disk_guid(), table.usable_sectors(), table.size(), table.mbr().clone(), partitions)
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 11).unwrap() % bound
-    }
 }
 
 #[test]
@@ -392,7 +382,7 @@ fn exercise(table: &mut PartitionTable, disk: &[u8], random: &mut Random) {
 
 #[test]
 fn hostile_tables_give_a_result_or_an_error() {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
     let (mut accepted, mut defective, mut refused) = (0, 0, 0);
     for shape in SHAPES {
         let whole = shape.disk();

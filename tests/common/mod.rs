@@ -19,6 +19,9 @@ pub mod judges;
 pub mod layout;
 pub mod listing;
 pub mod programs;
+#[path = "../../src/bytes/random.rs"]
+pub mod random;
+pub mod reading;
 pub mod region;
 pub mod sound;
 pub mod sysext;
@@ -36,16 +39,7 @@ pub fn scratch_dir() -> tempfile::TempDir {
     tempfile::tempdir_in(scratch_root()).unwrap()
 }
 
-/// `len` pseudo-random bytes (xorshift64*): the same for the same `seed`, and incompressible.
+/// `len` pseudo-random bytes: the same for the same `seed`, and incompressible.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        bytes.extend_from_slice(&state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
+    random::Random::new(seed).bytes(len)
 }

@@ -2,8 +2,11 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Debian packages of the programs that tests call; a program that is not listed is in a package of its own name.
 const PACKAGES: &[(&str, &[&str])] = &[
@@ -12,9 +15,9 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("dosfstools", &["fsck.vfat", "mkfs.vfat"]),
     ("mtools", &["mcopy", "mdir", "mmd", "mtype"]),
     ("gdisk", &["sgdisk"]),
-    ("fdisk", &["sfdisk"]),
+    ("fdisk", &["fdisk", "sfdisk"]),
     ("qemu-utils", &["qemu-img"]),
-    ("squashfs-tools", &["mksquashfs", "unsquashfs"]),
+    ("squashfs-tools", &["mksquashfs", "sqfstar", "unsquashfs"]),
     ("erofs-utils", &["mkfs.erofs", "fsck.erofs"]),
     ("grub-common", &["grub-fstest"]),
     ("xz-utils", &["xz"]),
@@ -74,15 +77,52 @@ pub fn said(output: &Output) -> String {
     text
 }
 
-/// Runs a tool that must succeed, or panics with what it said.
-pub fn must_run<I, S>(program: &str, arguments: I) -> Output
-where
-    I: IntoIterator<Item = S>,
-    S: AsRef<OsStr>,
-{
-    let path = judge(program).unwrap_or_else(|| panic!("{program} is gone"));
-    let mut command = command(&path);
-    let output = command.args(arguments).output().unwrap_or_else(|error| panic!("starting {program}: {error}"));
+/// Runs `program` over `input`; `None` when it is not installed.
+pub fn ask<S: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>, input: &[u8]) -> Option<Output> {
+    Some(feed(command(&judge(program)?).args(arguments), input))
+}
+
+/// Runs a command over `input`.
+pub fn feed(command: &mut Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
+    let mut stdin = child.stdin.take().unwrap();
+    thread::scope(|scope| {
+        // Input and output at once: neither pipe may fill up. A program may also end without reading its input.
+        scope.spawn(move || stdin.write_all(input).ok());
+        child.wait_with_output().unwrap()
+    })
+}
+
+/// Runs the ignored test `name` of this test program in a process of its own, to be killed.
+pub fn spawn_test(name: &str, variable: &str, value: &Path) -> Child {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", name, "--ignored"]).env(variable, value);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Waits until `done`; after half a minute it panics with what did not happen.
+pub fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(30), "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs a program that must succeed if it is installed, or panics with what it said.
+pub fn run<S: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>) -> Option<Output> {
+    Some(success(command(&judge(program)?).args(arguments)))
+}
+
+/// Runs a tool that must be there and succeed, or panics with what it said.
+pub fn must_run<S: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>) -> Output {
+    run(program, arguments).unwrap_or_else(|| panic!("{program} is gone"))
+}
+
+/// Runs a command that must succeed, or panics with what it said.
+pub fn success(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
     assert!(output.status.success(), "{command:?} ended with {}:\n{}", output.status, said(&output));
     output
 }

@@ -3,8 +3,8 @@
 mod oem;
 mod sysext;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::archive;
@@ -34,8 +34,15 @@ pub fn plan(disk: &Disk, options: &BakeOptions) -> Result<Plan> {
         warnings.push(format!("the release is not known: {error}"));
         None
     });
-    let mut planner =
-        Planner { disk, release, trees: BTreeMap::new(), changes: Vec::new(), faults: Vec::new(), warnings };
+    let mut planner = Planner {
+        disk,
+        release,
+        trees: BTreeMap::new(),
+        changes: Vec::new(),
+        hidden: BTreeSet::new(),
+        faults: Vec::new(),
+        warnings,
+    };
     for place in &options.removals {
         planner.remove(place)?;
     }
@@ -49,7 +56,6 @@ pub fn plan(disk: &Disk, options: &BakeOptions) -> Result<Plan> {
     planner.kernel_args(&options.kernel_args, &options.removed_kernel_args)?;
     for link in &options.links {
         let why = format!("--root-link {}:{}", link.target, link.path);
-        planner.hidden(&link.path);
         planner.link(Designator::Root, link, why)?;
     }
     planner.finish(options)
@@ -60,6 +66,8 @@ struct Planner<'a> {
     release: Option<OsRelease>,
     trees: BTreeMap<Designator, Tree>,
     changes: Vec<Change>,
+    /// Folders of ROOT about which a finding speaks already.
+    hidden: BTreeSet<Vec<u8>>,
     /// Findings that stop the bake unless it is forced.
     faults: Vec<String>,
     warnings: Vec<String>,
@@ -84,13 +92,13 @@ impl Planner<'_> {
         let resize = root_size::resize(self.disk, options.root_size, on_root)?;
         for space in &mut space {
             if space.partition != Designator::Root {
-                space.check()?;
+                space.check().at(|| self.disk.name().to_owned())?;
                 continue;
             }
             if let Some(resize) = &resize {
                 *space = space.grown(resize);
             }
-            space.check_root(self.disk)?;
+            space.check_root(self.disk).at(|| self.disk.name().to_owned())?;
         }
         let timestamp = match options.timestamp {
             Some(time) => time,
@@ -155,6 +163,9 @@ impl Planner<'_> {
 
     /// Makes the missing folders above `path`, and tells whether an entry is replaced at `path` itself.
     fn prepare(&mut self, partition: Designator, path: &FsPath, new: FileType, why: &str) -> Result<bool> {
+        if partition == Designator::Root {
+            self.hidden(path, new);
+        }
         let mut missing = Vec::new();
         let tree = self.tree(partition)?;
         let mut above = path.parent();
@@ -180,10 +191,11 @@ impl Planner<'_> {
         }
     }
 
-    /// A folder of ROOT that the running system mounts something over.
-    fn hidden(&mut self, path: &FsPath) {
+    /// A new entry in a folder of ROOT that the running system mounts something over.
+    fn hidden(&mut self, path: &FsPath, new: FileType) {
         let Some(top) = path.components().next() else { return };
-        if HIDDEN_ON_ROOT.contains(&top) {
+        let mount_point = new == FileType::Directory && path.components().count() == 1;
+        if HIDDEN_ON_ROOT.contains(&top) && !mount_point && self.hidden.insert(top.to_owned()) {
             let top = String::from_utf8_lossy(top);
             let instead = match &*top {
                 "usr" => "ship files for /usr in a sysext",
@@ -198,14 +210,14 @@ impl Planner<'_> {
     }
 
     fn archive(&mut self, spec: &ArchiveSpec) -> Result<()> {
-        let why = format!("--{}-tar {}", spec.partition, spec.source.display());
+        let name = host::shown(&spec.source);
+        let why = format!("--{}-tar {name}", spec.partition);
         let scanned = archive::scan(host::open(&spec.source)?, &spec.dest, &spec.options);
-        let scanned = scanned.at(|| spec.source.display().to_string())?;
+        let scanned = scanned.at(|| name.clone())?;
         if spec.partition == Designator::Root {
             let below_root = if spec.dest.is_root() { &scanned.top_level } else { std::slice::from_ref(&spec.dest) };
-            below_root.iter().for_each(|path| self.hidden(path));
+            below_root.iter().for_each(|path| self.hidden(path, FileType::File));
         }
-        let name = spec.source.display();
         self.warnings.extend(scanned.warnings.iter().map(|warning| format!("{name}: {warning}")));
         self.tree(spec.partition)?.add_archive(&scanned)?;
         let entries = scanned.entries - scanned.skipped;
@@ -221,23 +233,21 @@ impl Planner<'_> {
             FileRole::Ignition => {
                 format!("--{}", if spec.path.as_bytes() == b"/config.ign" { "config-ign" } else { "base-ign" })
             }
-            FileRole::Plain => format!("--{}-file {}", spec.partition, spec.source.display()),
+            FileRole::Plain => format!("--{}-file {}:{}", spec.partition, host::shown(&spec.source), spec.path),
         };
         match spec.role {
-            FileRole::Ignition => self.ignition(&spec.source)?,
+            FileRole::Ignition => self.ignition(&spec.source).at(|| why.clone())?,
             FileRole::GrubCfg => self.grub_cfg(&spec.source)?,
             FileRole::Plain => {}
         }
-        match spec.partition {
-            Designator::Root => self.hidden(&spec.path),
-            Designator::Oem => self.dead_on_oem(&spec.path),
-            _ => {}
+        if spec.partition == Designator::Oem {
+            self.dead_on_oem(&spec.path);
         }
         let top = self.tree(spec.partition)?.locate(&spec.path)?;
         host::walk(&spec.source, &mut |entry| {
             let mut path = top.clone();
             for name in &entry.below {
-                path = path.join(name).at(|| entry.source.display().to_string())?;
+                path = path.join(name).at(|| host::shown(&entry.source))?;
             }
             self.host_entry(spec, path, entry, &why)
         })
@@ -257,9 +267,12 @@ impl Planner<'_> {
         if file_type == FileType::Directory && replaces {
             return match self.tree(partition)?.type_at(&path)? {
                 Some(FileType::Directory) => Ok(()),
-                _ => Err(Error::invalid(format!("{path} is no directory in the image")).at(partition.to_string())),
+                _ => Err(Error::invalid(format!("{path} is not a directory, so a folder cannot take its place"))
+                    .at(partition.to_string())
+                    .with_hint(format!("remove it with --remove {partition}:{path}, or give another path"))),
             };
         }
+        self.written_twice(partition, &path, why)?;
         self.tree(partition)?.add(&path, file_type, entry.bytes)?;
         let action = match file_type {
             FileType::Directory => Action::CreateDir,
@@ -278,9 +291,26 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// The later of two entries for one path stays, which is told; two names that FAT takes for one are an error.
+    fn written_twice(&mut self, partition: Designator, path: &FsPath, why: &str) -> Result<()> {
+        match self.tree(partition)?.planned_as(path) {
+            Some(other) if other != path => {
+                Err(Error::invalid(format!("{other} and {path} differ only in case, which FAT takes for one name"))
+                    .at(partition.to_string())
+                    .with_hint("rename one of them"))
+            }
+            Some(_) => {
+                self.warnings.push(format!("{partition}:{path} is written more than once: that of {why} stays"));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
     fn link(&mut self, partition: Designator, link: &LinkSpec, why: String) -> Result<()> {
         let path = self.tree(partition)?.locate(&link.path)?;
         let replaces = self.prepare(partition, &path, FileType::Symlink, &why)?;
+        self.written_twice(partition, &path, &why)?;
         self.tree(partition)?.add(&path, FileType::Symlink, to_u64(link.target.len()))?;
         self.push(partition, path, Action::Symlink { target: link.target.clone() }, why).replaces = replaces;
         Ok(())

@@ -33,7 +33,7 @@ impl Planner<'_> {
 
     /// What a person should know of a grub.cfg that is baked in.
     pub(super) fn grub_cfg(&mut self, source: &Path) -> Result<()> {
-        let name = source.display();
+        let name = host::shown(source);
         let text = text_of(&host::read(source, GRUB_CFG_MAX)?, &name)?;
         self.warnings.extend(grub::check(&text).into_iter().map(|finding| format!("{name}: {finding}")));
         Ok(())
@@ -97,7 +97,7 @@ impl Planner<'_> {
         } else {
             ""
         };
-        self.faults.push(format!("{}: {fault}{hint}", source.display()));
+        self.faults.push(format!("{}: {fault}{hint}", host::shown(source)));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::super::host;
 use super::super::options::{BakeOptions, LinkSpec, Place, SysextSpec};
 use super::Planner;
 use crate::block::FileDevice;
@@ -34,9 +35,6 @@ impl Planner<'_> {
             Some(place) => (place.partition, place.path.clone()),
             None => (Designator::Root, FsPath::new(EXTENSIONS_DIR)?.join(&spec.name)?),
         };
-        if partition == Designator::Root {
-            self.hidden(&folder);
-        }
         let file_name = spec.file.file_name().ok_or_else(|| Error::invalid("the sysext's path names no file"))?;
         let path = folder.join(file_name.as_encoded_bytes())?;
         let seen_as = match partition {
@@ -50,6 +48,10 @@ impl Planner<'_> {
         let link_path = FsPath::new("/etc/extensions")?.join(format!("{}.raw", spec.name))?;
         if self.tree(Designator::Root)?.type_at(&link_path)?.is_some() {
             self.warnings.push(format!("{link_path} is already in the image and is replaced"));
+        }
+        if self.tree(partition)?.planned_as(&path).is_some() {
+            return Err(Error::invalid(format!("{partition}:{path} is already taken by another sysext of this bake"))
+                .with_hint("give the files different names, or leave out --install-to"));
         }
         self.copy(&spec.file, partition, path, &why)?;
         self.link(Designator::Root, &LinkSpec { target: seen_as, path: link_path }, why.clone())?;
@@ -67,7 +69,7 @@ impl Planner<'_> {
     }
 
     fn check_sysext(&mut self, spec: &SysextSpec) -> Result<()> {
-        let file = spec.file.display();
+        let file = host::shown(&spec.file);
         let device = Arc::new(FileDevice::open(&spec.file)?);
         let fs = sysext::open_extension(device).at(|| file.to_string())?;
         let info = sysext::inspect(&*fs).at(|| file.to_string())?;

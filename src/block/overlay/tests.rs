@@ -4,18 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::MemoryDevice;
 use super::*;
-
-/// A small generator of repeatable numbers (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
+use crate::bytes::random::Random;
 
 /// A base with data and holes in turns of `turn` bytes, which counts what is read.
 #[derive(Debug)]
@@ -86,16 +75,16 @@ fn assert_same(overlay: &Overlay, model: &[u8], base: &Base) {
 
 fn change(overlay: &Overlay, model: &mut Vec<u8>, random: &mut Random) {
     let size = to_u64(model.len());
-    let offset = random.below(size + 1);
+    let offset = random.below_u64(size + 1);
     // One in three is aligned to a block, and one in nine to a chunk.
-    let unit = [1, 1, 1, 1, 1, 1, BLOCK, BLOCK, CHUNK][to_usize(random.below(9)).unwrap()];
+    let unit = [1, 1, 1, 1, 1, 1, BLOCK, BLOCK, CHUNK][to_usize(random.below_u64(9)).unwrap()];
     let offset = offset / unit * unit;
-    let most = [1, 700, 5000, 3 * CHUNK][to_usize(random.below(4)).unwrap()];
-    let len = random.below(most + 1).div_ceil(unit).saturating_mul(unit).min(size - offset);
+    let most = [1, 700, 5000, 3 * CHUNK][to_usize(random.below_u64(4)).unwrap()];
+    let len = random.below_u64(most + 1).div_ceil(unit).saturating_mul(unit).min(size - offset);
     let range = to_usize(offset).unwrap()..to_usize(offset + len).unwrap();
-    match random.below(20) {
+    match random.below_u64(20) {
         0 => {
-            let new_size = size + random.below(3 * BLOCK);
+            let new_size = size + random.below_u64(3 * BLOCK);
             overlay.grow(new_size).unwrap();
             model.resize(to_usize(new_size).unwrap(), 0);
         }
@@ -109,7 +98,7 @@ fn change(overlay: &Overlay, model: &mut Vec<u8>, random: &mut Random) {
             assert!(bytes == model[range], "{len} bytes at {offset} differ");
         }
         _ => {
-            let bytes: Vec<u8> = range.clone().map(|_| u8::try_from(random.below(256)).unwrap()).collect();
+            let bytes: Vec<u8> = range.clone().map(|_| u8::try_from(random.below_u64(256)).unwrap()).collect();
             overlay.write_at(offset, &bytes).unwrap();
             model[range].copy_from_slice(&bytes);
         }
@@ -121,15 +110,15 @@ fn random_changes_and_forks_match_a_vector() {
     for (seed, (size, turn, budget)) in
         (1..).zip([(1_000_000, 70_000, 1 << 30), (300_001, 4096, 0), (777_777, 10_001, 100_000), (13, 5, 4096)])
     {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed));
+        let mut random = Random::new(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed));
         let (overlay, base) = over(Base::new(size, turn), budget);
         let mut all = vec![(overlay, base.bytes.clone())];
         for step in 0..900 {
-            let which = to_usize(random.below(to_u64(all.len()))).unwrap();
-            if random.below(60) == 0 && all.len() < 4 {
+            let which = to_usize(random.below_u64(to_u64(all.len()))).unwrap();
+            if random.below_u64(60) == 0 && all.len() < 4 {
                 let (overlay, model) = &all[which];
                 all.push((overlay.fork(), model.clone()));
-            } else if random.below(120) == 0 && all.len() > 1 {
+            } else if random.below_u64(120) == 0 && all.len() > 1 {
                 all.swap_remove(which);
             } else {
                 let (overlay, model) = &mut all[which];
@@ -229,7 +218,7 @@ fn forks_and_readers_in_threads_do_not_disturb_each_other() {
             scope.spawn(move || {
                 let mut model = base.bytes.clone();
                 model[..SIZE / 2].fill(9);
-                let mut random = Random(u64::from(thread) << 40 | 1);
+                let mut random = Random::new(u64::from(thread) << 40 | 1);
                 for _ in 0..150 {
                     change(&fork, &mut model, &mut random);
                 }

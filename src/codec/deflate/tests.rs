@@ -26,12 +26,7 @@ fn inflate(compressed: &[u8], len: usize) -> Vec<u8> {
 }
 
 fn noise(len: usize) -> Vec<u8> {
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        state.to_be_bytes()[0]
-    };
-    (0..len).map(|_| next()).collect()
+    crate::bytes::random::Random::new(1).bytes(len)
 }
 
 #[test]

@@ -43,16 +43,8 @@ pub(super) struct DirItem<'a> {
 impl DirItem<'_> {
     /// The type that the entry claims for its inode.
     pub(super) fn file_type(&self) -> Result<FileType> {
-        Ok(match self.item_type {
-            1 => FileType::File,
-            2 => FileType::Directory,
-            3 => FileType::CharDevice,
-            4 => FileType::BlockDevice,
-            5 => FileType::Fifo,
-            6 => FileType::Socket,
-            7 => FileType::Symlink,
-            other => return Err(Error::corrupt(format!("directory entry of the unknown type {other}"))),
-        })
+        FileType::from_entry_code(self.item_type)
+            .ok_or_else(|| Error::corrupt(format!("directory entry of the unknown type {}", self.item_type)))
     }
 
     /// Its form on disk. Names and attributes are checked to fit a leaf, so their lengths fit 16 bits.

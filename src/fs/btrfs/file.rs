@@ -10,7 +10,7 @@ use super::tree::{Cursor, TreeRoot};
 use super::volume::Volume;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::FileRead;
+use crate::fs::{FileRead, check_within};
 
 /// Uncompressed data is read and verified in pieces of this size, and no compressed extent is larger.
 const PIECE: u64 = 128 << 10;
@@ -132,10 +132,7 @@ impl FileRead for File<'_> {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let len = to_u64(buf.len());
-        if offset.checked_add(len).is_none_or(|end| end > self.size) {
-            return Err(Error::invalid(format!("{len} bytes at {offset} of a file of {} bytes", self.size)));
-        }
+        check_within(self.size, offset, buf)?;
         self.fill(offset, buf)
     }
 }

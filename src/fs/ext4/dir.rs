@@ -108,20 +108,6 @@ pub(super) fn type_code(file_type: FileType) -> u8 {
     }
 }
 
-/// The type in a record; `None` where it must be looked up in the inode.
-pub(super) fn file_type(code: u8) -> Option<FileType> {
-    Some(match code {
-        1 => FileType::File,
-        2 => FileType::Directory,
-        3 => FileType::CharDevice,
-        4 => FileType::BlockDevice,
-        5 => FileType::Fifo,
-        6 => FileType::Socket,
-        7 => FileType::Symlink,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use super::{Ext4, dir, inline};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr};
+use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr, check_within};
 
 /// Largest directory in bytes; a million entries with names of 255 bytes take 272 MB.
 const DIRECTORY_BYTES_MAX: u64 = 512 << 20;
@@ -191,7 +191,7 @@ impl<D: BlockDevice> Ext4<D> {
 
     /// The type of a record's inode.
     fn record_type(&self, record: &dir::Record<'_>) -> Result<FileType> {
-        match dir::file_type(record.file_type) {
+        match FileType::from_entry_code(record.file_type) {
             Some(file_type) => Ok(file_type),
             None => Ok(self.inode(record.ino)?.file_type),
         }
@@ -360,7 +360,7 @@ impl<D: BlockDevice> FileRead for OpenFile<'_, D> {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        check_read(offset, buf.len(), self.size)?;
+        check_within(self.size, offset, buf)?;
         extent::read_at(self.store, self.block_size, &self.extents, offset, buf)
     }
 }
@@ -374,16 +374,9 @@ impl FileRead for InlineFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        check_read(offset, buf.len(), self.size())?;
+        check_within(self.size(), offset, buf)?;
         let at = to_usize(offset)?;
         buf.copy_from_slice(&self.0[at..at + buf.len()]);
         Ok(())
-    }
-}
-
-fn check_read(offset: u64, len: usize, size: u64) -> Result<()> {
-    match offset.checked_add(to_u64(len)) {
-        Some(end) if end <= size => Ok(()),
-        _ => Err(Error::invalid(format!("{len} bytes at {offset} of a file of {size} bytes"))),
     }
 }

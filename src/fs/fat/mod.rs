@@ -27,6 +27,7 @@ mod tests;
 
 pub use boot::probe;
 pub use device::{Editable, Medium, ReadOnly};
+pub use names::check_name;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -39,9 +40,8 @@ use hadris_fs::{DirCursor, MountOptions, Name, NodeId};
 use self::boot::BOOT_SECTOR;
 use self::check::Depth;
 use self::device::{Blocks, Cached, explain, read_vec};
-use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr};
+use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr, check_within};
 use crate::block::{BlockDevice, BlockDeviceMut};
-use crate::bytes::to_u64;
 use crate::error::{Error, Result, ResultExt};
 
 /// Entries of the directory last searched that are indexed when only reading.
@@ -233,14 +233,11 @@ impl<M: Medium> FileRead for OpenFile<'_, M> {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let len = to_u64(buf.len());
-        if offset.checked_add(len).is_none_or(|end| end > self.size) {
-            return Err(Error::invalid(format!("{len} bytes at {offset} of a file of {} bytes", self.size)));
-        }
+        check_within(self.size, offset, buf)?;
         // The driver reads all of what lies within the file.
         let read = self.fat.driver.borrow_mut().read(self.node, offset, buf).map_err(explain)?;
         if read != buf.len() {
-            return Err(Error::corrupt(format!("{read} of {len} bytes at {offset} could be read")));
+            return Err(Error::corrupt(format!("{read} of {} bytes at {offset} could be read", buf.len())));
         }
         Ok(())
     }

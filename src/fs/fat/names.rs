@@ -37,6 +37,11 @@ pub(super) fn storable(path: &FsPath) -> Result<&str> {
     Ok(name)
 }
 
+/// Checks the last name of `path` against the rules for names in FAT directories, without looking at a volume.
+pub fn check_name(path: &FsPath) -> Result<()> {
+    storable(path).map(|_| ())
+}
+
 /// Directory slots that a new entry may need: its long name and the entry itself.
 pub(super) fn slots(name: &str) -> usize {
     name.encode_utf16().count().div_ceil(UNITS_PER_SLOT) + 1

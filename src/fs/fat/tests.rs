@@ -2,24 +2,14 @@
 
 use super::*;
 use crate::block::{MemoryDevice, Window};
+use crate::bytes::random::Random;
+use crate::bytes::to_u64;
 use crate::fs::{Attributes, FileSystemMut, walk};
 
 /// Bytes before and behind the volume that nothing may change.
 const GUARD: usize = 4096;
 /// Largest file that is read; sizes in mutated entries reach 4 GiB.
 const READ_MAX: u64 = 1 << 20;
-
-/// xorshift64: numbers that look random and are the same each time.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % u64::try_from(limit).unwrap()).unwrap()
-    }
-}
 
 /// A FAT32 volume far below the official smallest size, as `mkfs.vfat -F 32` makes it too: 250 clusters of 512 bytes.
 fn small_fat32() -> Vec<u8> {
@@ -185,7 +175,7 @@ fn unharmed_volumes_can_be_used() {
 
 #[test]
 fn mutated_boot_sectors() {
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for (image, _, rounds) in images() {
         let (read, edited) = mutate(&image, rounds, &mut |volume| {
             for _ in 0..=random.below(2) {
@@ -205,7 +195,7 @@ fn table(image: &[u8]) -> (usize, usize) {
 
 #[test]
 fn mutated_tables_and_free_counts() {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     for (image, _, rounds) in images() {
         let (start, len) = table(&image);
         let (read, edited) = mutate(&image, rounds, &mut |volume| match random.below(8) {
@@ -223,7 +213,7 @@ fn mutated_tables_and_free_counts() {
 
 #[test]
 fn mutated_directories() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     for (image, end, rounds) in images() {
         // Directory slots in use: those that hold a name and a plausible attribute byte.
         let slots: Vec<usize> =

@@ -4,8 +4,8 @@ use super::inode::FilePart;
 use super::volume::{DataBlock, Volume};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, ErrorKind, Result};
-use crate::fs::FileRead;
+use crate::error::{Error, Result};
+use crate::fs::{FileRead, check_within};
 
 /// Most blocks of one file: 16 Mi, or 2 TiB of 128 KiB blocks. Bounds the list of sizes to 64 MiB.
 const BLOCKS_MAX: u64 = 1 << 24;
@@ -123,13 +123,7 @@ impl<D: BlockDevice> FileRead for File<'_, D> {
     }
 
     fn read_at(&self, offset: u64, mut buf: &mut [u8]) -> Result<()> {
-        let end = offset.checked_add(to_u64(buf.len())).filter(|&end| end <= self.size);
-        if end.is_none() {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("{} bytes at {offset} of a file of {}", buf.len(), self.size),
-            ));
-        }
+        check_within(self.size, offset, buf)?;
         let block_size = u64::from(self.volume.superblock.block_size);
         let mut offset = offset;
         while !buf.is_empty() {

@@ -13,9 +13,6 @@ mod header;
 mod refcount;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 pub use write::write;
 
 use crate::codec::Deflater;

@@ -165,7 +165,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 b".." => parent = Some(record.ino),
                 name => {
                     check_entry_count(directory.len())?;
-                    let is_dir = match (typed, dir::file_type(record.file_type)) {
+                    let is_dir = match (typed, FileType::from_entry_code(record.file_type)) {
                         (true, Some(file_type)) => file_type == FileType::Directory,
                         _ => self.inode(record.ino)?.file_type == FileType::Directory,
                     };

@@ -1,77 +1,27 @@
-//! Helpers of the tests around read-only filesystems: judge programs, source trees, comparison, mutation.
-
-#![allow(dead_code, clippy::unwrap_used)]
+//! Trees to pack into read-only filesystems, compared with what is read back.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 use std::sync::Arc;
 
 use flatbake::block::MemoryDevice;
 use flatbake::fs::{FileSystem, FileType, FsPath, read_file, walk};
 
-/// A judge or maker of images by name, or `None` (said on stderr) where it is not installed.
-/// With `FLATBAKE_REQUIRE_ORACLES=1` a missing one is a failure.
-pub fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let system = ["/usr/sbin", "/sbin"].map(PathBuf::from);
-    let found = std::env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|file| file.is_file());
-    if found.is_none() {
-        assert!(
-            std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_none_or(|value| value != "1"),
-            "{name} is not installed"
-        );
-        eprintln!("skipped: {name} is not installed");
-    }
-    found
-}
+use super::noise;
+use super::programs::{ask, command, judge, success};
+use super::random::Random;
 
-/// Runs a program found by [`tool`]; `None` where it is missing.
-pub fn run(name: &str, args: &[&str]) -> Option<Output> {
-    let output = Command::new(tool(name)?).args(args).env("TZ", "UTC").env("LC_ALL", "C.UTF-8").output().unwrap();
-    Some(output)
-}
-
-/// Runs a program that must succeed and returns its standard output; `None` where it is missing.
-pub fn succeed(name: &str, args: &[&str]) -> Option<String> {
-    let output = run(name, args)?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name} {args:?}: {}\n{error}", output.status);
+/// Runs a maker of images that must succeed and keep the times of files, and returns its standard output;
+/// `None` where it is missing.
+pub fn succeed(name: &str, arguments: &[&str]) -> Option<String> {
+    let output = success(command(&judge(name)?).args(arguments).env_remove("SOURCE_DATE_EPOCH"));
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-/// Bytes that do not compress, the same for the same seed.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut random = Random(seed);
-    let mut bytes = Vec::new();
-    while bytes.len() < len {
-        bytes.extend(random.next().to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
-
-/// xorshift64*.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15) | 1;
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    pub fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
-    }
 }
 
 /// A tree with what filesystems find hard: deep paths, many entries, long names, holes, links, odd sizes.
@@ -109,6 +59,26 @@ pub fn make_tree(root: &Path, many: usize) {
     hole.set_len(1 << 20).unwrap();
     for number in 0..many {
         file(&format!("many/file-{number:05}-with-a-name"), number.to_string().repeat(number % 50).as_bytes());
+    }
+}
+
+/// A little tree with every inode type that needs no privilege, so that mutations of its image hit something.
+pub fn make_small_tree(root: &Path) {
+    fs::create_dir_all(root.join("usr/lib/x")).unwrap();
+    fs::write(root.join("usr/lib/file"), noise(5, 9000)).unwrap();
+    fs::write(root.join("usr/lib/text"), "some text to pack ".repeat(1000)).unwrap();
+    fs::write(root.join("usr/lib/x/tail"), b"tail").unwrap();
+    fs::hard_link(root.join("usr/lib/file"), root.join("usr/again")).unwrap();
+    fs::File::create(root.join("hole")).unwrap().set_len(50_000).unwrap();
+    std::os::unix::fs::symlink("usr/lib/file", root.join("link")).unwrap();
+    for number in 0..20 {
+        fs::write(root.join(format!("usr/{number}")), [number]).unwrap();
+    }
+    for (name, value) in [("user.a", "short".to_owned()), ("user.long", "v".repeat(3000))] {
+        for file in ["usr/lib/file", "usr/lib/text", "usr"] {
+            // Not every filesystem of a host takes so much.
+            let _ = ask("setfattr", ["-n", name, "-v", &value, text(&root.join(file))], b"");
+        }
     }
 }
 
@@ -150,7 +120,7 @@ pub fn assert_same_tree(fs: &dyn FileSystem, root: &Path) {
 /// Reads in the middle, across blocks, at the end and beyond.
 fn check_pieces(fs: &dyn FileSystem, path: &FsPath, content: &[u8]) {
     let file = fs.open(path).unwrap();
-    let mut random = Random(content.len() as u64);
+    let mut random = Random::new(content.len() as u64);
     for _ in 0..if content.len() > 10_000 { 8 } else { 1 } {
         let start = random.below(content.len() + 1);
         let len = random.below(content.len() - start + 1);
