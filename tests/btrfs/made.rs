@@ -256,6 +256,48 @@ fn what_cannot_be_carried_over_is_refused_by_name() {
     }
 }
 
+/// Everything that names the filesystem or says what it is stays; only the generation goes on.
+#[test]
+fn identity_is_kept() {
+    let same = [
+        "fsid",
+        "metadata_uuid",
+        "label",
+        "total_bytes",
+        "sectorsize",
+        "nodesize",
+        "csum_type",
+        "compat_flags",
+        "compat_ro_flags",
+        "incompat_flags",
+        "dev_item.uuid",
+        "dev_item.fsid",
+        "dev_item.devid",
+        "num_devices",
+    ];
+    for options in [&["--mixed", "--csum", "xxhash"][..], &["-m", "dup", "-n", "32768"]] {
+        let Some(source) = made(256 * MIB, options) else { return };
+        let (ok, text) = run(tool("btrfstune").unwrap().args(["-f", "-m"]).arg(source.path()));
+        assert!(ok, "{text}");
+        let (mut fs, target) = edit(&source);
+        put(&mut fs, "/file", b"content");
+        fs.commit().unwrap();
+        assert_clean(target.path(), "with a metadata UUID");
+        let dump = |image: &Path| run(tool("btrfs").unwrap().args(["inspect-internal", "dump-super"]).arg(image)).1;
+        let (before, after) = (dump(source.path()), dump(target.path()));
+        let field = |dump: &str, name: &str| {
+            let line = dump.lines().find(|line| line.split_whitespace().next() == Some(name));
+            line.unwrap_or_else(|| panic!("{name} in {dump}")).split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+        };
+        for name in same {
+            assert_eq!(field(&before, name), field(&after, name), "{name}");
+        }
+        assert_ne!(field(&after, "fsid"), field(&after, "metadata_uuid"));
+        let generation = |dump: &str| field(dump, "generation").parse::<u64>().unwrap();
+        assert_eq!(generation(&after), generation(&before) + 1);
+    }
+}
+
 /// The judge can say no: one byte of a tree block, one of data.
 #[test]
 fn the_checker_sees_damage() {

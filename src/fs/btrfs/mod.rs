@@ -6,9 +6,11 @@
 //!                                     └──────▶ csum tree:  a checksum per sector of data (file)
 //! ```
 //!
-//! All trees have one form: blocks of sorted items ([`node`]), searched from the root down ([`tree`]). Every block and
+//! All trees have one form: blocks of sorted items (`node`), searched from the root down (`tree`). Every block and
 //! every sector of data is verified against its checksum when it is read. The format is that of the Linux header
 //! `btrfs_tree.h` and the btrfs documentation ("On-disk format").
+//!
+//! [`Btrfs::edit`] reads all of a filesystem but its contents into memory and writes a fresh one in its place (`edit`).
 //!
 //! Several devices, RAID profiles, seed devices, encryption and unknown incompatible features are refused by name.
 

@@ -16,17 +16,21 @@ use crate::fs::FileType;
 
 /// Items of one tree that are taken into memory, about eight for each inode.
 const ITEMS_MAX: usize = 8 * INODES_MAX;
+/// Bytes of these items: names, attributes and inline contents are held in memory, and once more while trees are built.
+const BYTES_MAX: usize = 256 << 20;
 
 /// Reads the subvolume `root`.
 pub(super) fn load(volume: &Volume, root: &TreeRoot) -> Result<(Tree, Vec<Extent>)> {
     let mut loader = Loader::default();
     let mut cursor = Cursor::seek(volume, root, Key::new(0, 0, 0))?;
-    let mut count = 0;
+    let (mut count, mut bytes) = (0, 0);
     while let Some((key, item)) = cursor.item() {
         loader.item(key, item, volume).at(|| format!("item {key}"))?;
-        count += 1;
-        if count > ITEMS_MAX {
-            return Err(Error::unsupported(format!("editing a btrfs tree of more than {ITEMS_MAX} items")));
+        (count, bytes) = (count + 1, bytes + item.len());
+        if count > ITEMS_MAX || bytes > BYTES_MAX {
+            return Err(Error::unsupported(format!(
+                "editing a btrfs tree of more than {ITEMS_MAX} items or {BYTES_MAX} bytes"
+            )));
         }
         cursor.advance()?;
     }

@@ -153,3 +153,35 @@ impl Header {
         block[..CSUM_ROOM].copy_from_slice(&csum);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::key::Key;
+    use super::*;
+
+    fn items(lens: impl Iterator<Item = usize>) -> Vec<Item> {
+        (0..).zip(lens).map(|(at, len)| Item { key: Key::new(at, 1, 0), data: vec![7; len] }).collect()
+    }
+
+    #[test]
+    fn every_item_is_in_one_leaf_and_every_block_under_one_node() {
+        let items = items((0..30_000).map(|i| i * 37 % 900));
+        let Shape(levels) = Shape::new(&items, 4096).unwrap();
+        assert!(levels.len() > 2 && levels.last().unwrap().len() == 1);
+        let mut below = items.len();
+        for blocks in levels {
+            assert_eq!((blocks[0].start, blocks.last().unwrap().end), (0, below));
+            assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start && !pair[0].is_empty()));
+            below = blocks.len();
+        }
+    }
+
+    #[test]
+    fn a_leaf_is_filled_to_the_last_byte() {
+        let room = 4096 - HEADER_LEN;
+        assert_eq!(Shape::new(&items([room - 2 * ITEM_LEN, 0].into_iter()), 4096).unwrap().blocks(), 1);
+        assert_eq!(Shape::new(&items([room - 2 * ITEM_LEN, 1].into_iter()), 4096).unwrap().blocks(), 3);
+        assert!(Shape::new(&items([room - ITEM_LEN + 1].into_iter()), 4096).is_err());
+        assert_eq!(Shape::new(&[], 4096).unwrap(), Shape::empty());
+    }
+}

@@ -252,3 +252,21 @@ fn no_space(needs: Needs, room: u64) -> Error {
     ))
     .with_hint("put system extensions on the ROOT partition instead of OEM, or remove files")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_copies_keep_off_superblock_mirrors() {
+        let chunk = Chunk { length: 40 << 20, flags: group::DATA | group::DUP, copies: vec![30 << 20, 70 << 20] };
+        let found: Vec<_> = regions(1 << 20, &chunk).iter().map(|region| (region.start, region.end)).collect();
+        let mirror = (1 << 20) + (34 << 20);
+        assert_eq!(found, [(1 << 20, mirror), (mirror + STRIPE, 41 << 20)]);
+        let second = Chunk { copies: vec![20 << 20, 60 << 20], ..chunk };
+        let found: Vec<_> = regions(0, &second).iter().map(|region| (region.start, region.end)).collect();
+        assert_eq!(found, [(0, 4 << 20), ((4 << 20) + STRIPE, 40 << 20)]);
+        let first = Chunk { length: STRIPE, flags: group::DATA, copies: vec![64 << 20] };
+        assert!(regions(0, &first).is_empty());
+    }
+}
