@@ -161,7 +161,7 @@ fn a_hard_link_is_replaced_and_its_other_name_keeps_the_content() {
     let overlay = Arc::new(Overlay::new(Arc::clone(&base), OverlayOptions::new(temp)).unwrap());
     let source: Arc<dyn BlockDevice> = Arc::new(Window::new(base, root.offset(), root.size()).unwrap());
     let target = Arc::new(Window::new(Arc::clone(&overlay), root.offset(), root.size()).unwrap());
-    let mut fs: Box<dyn FileSystemMut> = inner::edit(source, target, temp).unwrap();
+    let mut fs: Box<dyn FileSystemMut> = inner::edit(source, target, &inner::EditOptions::new(temp)).unwrap();
     fs.write_file(&path("/one"), &Attributes::default(), 3, &mut &b"old"[..]).unwrap();
     fs.hard_link(&path("/one"), &path("/two")).unwrap();
     fs.commit().unwrap();

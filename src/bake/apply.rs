@@ -66,7 +66,8 @@ fn edit(
     let new_size = resize.map_or(partition.size(), |resize| resize.root_bytes);
     let source: Arc<dyn BlockDevice> = Arc::new(Window::new(disk.device(), partition.offset(), partition.size())?);
     let target = Arc::new(Window::new(Arc::clone(overlay), partition.offset(), new_size)?);
-    let options = EditOptions { temp_dir: scratch.temp_dir.clone(), no_replay: plan.no_replay, grow: resize.is_some() };
+    let grow = resize.is_some();
+    let options = EditOptions { no_replay: plan.no_replay, grow, ..EditOptions::new(&scratch.temp_dir) };
     let mut fs = fs::edit(source, target, &options)?;
     for change in plan.changes.iter().filter(|change| change.partition == designator) {
         carry_out(&mut *fs, change, plan, progress).at(|| change.path.to_string())?;
