@@ -299,8 +299,8 @@ impl Superblock {
         ensure(self.inode_table_blocks() < u64::from(self.blocks_per_group), || {
             format!("the inode table of {per_group} inodes does not fit a group")
         })?;
-        ensure((11..self.inodes_count).contains(&self.first_ino) && self.first_ino <= per_group, || {
-            format!("s_first_ino {} is out of range 11 to {per_group}", self.first_ino)
+        ensure((11..self.inodes_count).contains(&self.first_ino), || {
+            format!("s_first_ino {} is out of range 11 to {}", self.first_ino, self.inodes_count)
         })?;
         let free = self.free;
         ensure(free.blocks <= self.blocks_count && free.inodes <= self.inodes_count, || {
