@@ -45,6 +45,7 @@ pub const SETS: &[Set] = &[
     tuned("^dir_index,^ext_attr", &[]),
     tuned("", &["def_hash_version legacy", "flags 2"]),
     tuned("^metadata_csum", &["flags 2"]),
+    tuned("", &["flags 0"]),
 ];
 
 impl Set {

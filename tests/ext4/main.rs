@@ -12,4 +12,5 @@ mod random;
 mod recipe;
 mod refused;
 mod seal;
+mod structures;
 mod support;

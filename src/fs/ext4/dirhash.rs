@@ -3,10 +3,8 @@
 //! Names are cut into pieces, packed into words (bytes signed or not, as the superblock says) and mixed by half of MD4,
 //! by TEA, or by the multiplication of the first ext3 with indexes.
 
-use super::superblock::Superblock;
+use super::superblock::{Superblock, UNSIGNED_HASH};
 
-/// `EXT2_FLAGS_UNSIGNED_HASH` of `s_flags`.
-const UNSIGNED: u32 = 2;
 /// `DX_HASH_LEGACY`
 const LEGACY: u8 = 0;
 /// `DX_HASH_HALF_MD4`
@@ -31,7 +29,7 @@ impl Hasher {
         let version = superblock.hash_version;
         Self {
             version: if version <= TEA { version } else { HALF_MD4 },
-            unsigned: superblock.flags & UNSIGNED != 0,
+            unsigned: superblock.flags & UNSIGNED_HASH != 0,
             seed: if superblock.hash_seed == [0; 4] { START } else { superblock.hash_seed },
         }
     }

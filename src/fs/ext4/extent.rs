@@ -23,8 +23,6 @@ pub(super) const ENTRY: usize = 12;
 const DEPTH_MAX: u16 = 5;
 /// `EXT_INIT_MAX_LEN`: greater lengths mean an unwritten extent of that much less.
 pub(super) const LEN_INIT_MAX: u16 = 32768;
-/// Blocks of one extent that we write: what both written and unwritten ones can be.
-const LEN_MAX: u64 = 32767;
 /// Extents of one file that are kept in memory (64 MiB); a file of 1 TiB in pieces of 1 MiB has 1,048,576.
 pub(super) const EXTENTS_MAX: usize = 1 << 21;
 
@@ -48,7 +46,7 @@ pub(super) fn push(extents: &mut Vec<Extent>, run: Extent) {
             if last.logical + last.len == run.logical
                 && last.physical + last.len == run.physical
                 && last.written == run.written
-                && last.len + run.len <= LEN_MAX =>
+                && last.len + run.len <= u64::from(LEN_INIT_MAX) - u64::from(!run.written) =>
         {
             last.len += run.len;
         }

@@ -96,6 +96,12 @@ pub(super) fn is_flexible(superblock: &Superblock) -> bool {
     superblock.has_incompat(features::INCOMPAT_FLEX_BG) && (1..32).contains(&superblock.log_groups_per_flex)
 }
 
+/// The group behind those that lie together with `group`.
+pub(super) fn flex_end(superblock: &Superblock, group: u32) -> u32 {
+    let size = if is_flexible(superblock) { 1 << superblock.log_groups_per_flex } else { 1 };
+    (group / size * size).saturating_add(size).min(superblock.group_count)
+}
+
 /// Runs of blocks (first, length), in order.
 pub(super) type Runs = Vec<(u64, u64)>;
 

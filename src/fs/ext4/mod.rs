@@ -61,8 +61,8 @@ pub fn probe(device: &dyn BlockDevice) -> bool {
         && u16::from_le_bytes(magic) == superblock::MAGIC
 }
 
-/// An ext4 filesystem on a device; implements [`FileSystem`](super::FileSystem) and
-/// [`FileSystemMut`](super::FileSystemMut).
+/// An ext2, ext3 or ext4 filesystem on a device; implements [`FileSystem`](super::FileSystem) and
+/// [`FileSystemMut`](super::FileSystemMut), and can [`grow`](Ext4::grow).
 ///
 /// What edits do beyond the traits' words:
 ///
@@ -72,8 +72,11 @@ pub fn probe(device: &dyn BlockDevice) -> bool {
 ///   times are replaced and extended attributes go.
 /// - Symlinks have mode 0777 whatever is asked for, as on Linux.
 /// - `system.posix_acl_access` and `…_default` are bytes as ext4 stores them, which differ from `getxattr`'s.
-/// - Blocks of zeroes in content become holes.
-/// - Free space leaves out the blocks reserved for root (5 % as released), so that the running system keeps them.
+/// - Blocks of zeroes in content become holes; a file must fit as if it had none, for its content is not known before.
+/// - Content is written at once, to blocks that were free; names, inodes and bitmaps are written at commit.
+/// - Free space leaves out the blocks reserved for root (5 % as released), so that the running system keeps them, and
+///   those that edited directories may need at commit. A file in many pieces needs a little more than its content.
+/// - Inodes whose extended attributes lie in other inodes (ea_inode) can be read and moved, not changed or removed.
 pub struct Ext4<D> {
     store: Store<D>,
     superblock: Superblock,

@@ -239,7 +239,7 @@ impl Space {
             // As Linux does: a group with inodes has a block bitmap.
             self.block_map(device, superblock, group)?;
             let per_group = superblock.inodes_per_group;
-            let first = if group == 0 { superblock.first_ino - 1 } else { 0 };
+            let first = (superblock.first_ino - 1).saturating_sub(group * per_group).min(per_group);
             let map = self.inode_map(device, superblock, group)?;
             let bit = map.next(first, per_group, false);
             if bit == per_group {

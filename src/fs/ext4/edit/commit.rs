@@ -4,7 +4,7 @@ use super::super::extent::{self, Extent};
 use super::super::htree::Writer;
 use super::super::inode::{self, FLAG_INDEX, FLAG_INLINE_DATA, Inode};
 use super::super::space::{Goal, Run};
-use super::super::superblock::{S_FEATURE_COMPAT, S_FEATURE_RO_COMPAT, SUPERBLOCK_OFFSET};
+use super::super::superblock::{S_FEATURE_COMPAT, S_FEATURE_RO_COMPAT, S_FLAGS, SUPERBLOCK_OFFSET};
 use super::super::{Ext4, checksum, features, xattr};
 use super::{Directory, LINKS_MAX};
 use crate::block::BlockDeviceMut;
@@ -38,6 +38,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let writer =
             Writer { superblock: &self.superblock, seed: inode.seed(&self.superblock), ino, parent: directory.parent };
         let (bytes, indexed) = writer.write(&directory.names())?;
+        if indexed {
+            self.superblock.settle_hash_sign();
+        }
         let size = to_u64(self.superblock.block_bytes());
         let mapping = self.mapping(&inode)?;
         for &node in &mapping.nodes {
@@ -139,6 +142,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         }
         let words = [
             (0x10, superblock.free.inodes),
+            (S_FLAGS, superblock.flags),
             (S_FEATURE_COMPAT, superblock.feature_compat),
             (S_FEATURE_RO_COMPAT, superblock.feature_ro_compat),
         ];

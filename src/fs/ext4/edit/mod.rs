@@ -196,9 +196,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         .with_hint("use a larger partition, or bake less into it"))
     }
 
-    /// Blocks that a directory needs for one more name, beyond those counted already.
+    /// Blocks that a directory needs for one more name, beyond those counted already; an error where it is full.
     fn growth(&mut self, parent: u32, name: &[u8]) -> Result<u64> {
-        self.directory(parent)?;
+        check_entry_count(self.directory(parent)?.len())?;
         let directory = self.editor.as_ref().and_then(|editor| editor.directories.get(&parent));
         Ok(directory.map_or(0, |directory| {
             directory.growth(&self.superblock, htree::record_len(name.len())).saturating_sub(directory.counted)

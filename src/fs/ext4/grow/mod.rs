@@ -71,26 +71,37 @@ impl<D: BlockDeviceMut> Ext4<D> {
         self.space.extend_group(&self.store, old, last, len, new.group_count == old.group_count)
     }
 
-    /// Adds the descriptors of new groups and finds places for their tables.
+    /// Adds the descriptors of new groups and finds places for their tables, for those that lie together at a time:
+    /// most of their bitmaps need not be kept.
     fn add_groups(&mut self, old: &Superblock, new: &Superblock) -> Result<()> {
         let checked = group::has_checksum(new);
-        for number in old.group_count..new.group_count {
+        for _ in old.group_count..new.group_count {
             self.space.push_group(Group {
                 free_inodes: new.inodes_per_group,
                 flags: if checked { INODE_UNINIT | BLOCK_UNINIT } else { 0 },
                 itable_unused: if checked { new.inodes_per_group } else { 0 },
                 ..Group::default()
             });
-            self.space.start_group(new, number)?;
         }
-        for number in old.group_count..new.group_count {
-            tables::place(&mut self.space, &self.store, new, number)?;
-        }
-        for number in old.group_count..new.group_count {
-            self.space.finish_group(new, number);
-            if !checked {
-                self.clear_group(new, number)?;
+        let (mut from, mut started) = (old.group_count, old.group_count);
+        while from < new.group_count {
+            let until = layout::flex_end(new, from);
+            // The next one too, for tables may reach into it.
+            let ahead = (until + 1).min(new.group_count);
+            for number in started..ahead {
+                self.space.start_group(new, number)?;
             }
+            started = ahead;
+            for number in from..until {
+                tables::place(&mut self.space, &self.store, new, number)?;
+            }
+            for number in from..until {
+                self.space.finish_group(new, number);
+                if !checked {
+                    self.clear_group(new, number)?;
+                }
+            }
+            from = until;
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ impl Flex {
         }
         let log = u32::from(superblock.log_groups_per_flex);
         let first = group >> log << log;
-        let last = first.saturating_add((1 << log) - 1).min(superblock.group_count - 1);
+        let last = layout::flex_end(superblock, group) - 1;
         Some(Self {
             first: layout::group_start(superblock, first),
             last: last_block(superblock, last),
