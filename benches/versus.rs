@@ -8,12 +8,19 @@
 //! The image has Flatcar's size of 8,064 MiB and ROOT holds real programs and documents of this machine. Both sides
 //! alternate (A B A B …); the table gives medians of CPU seconds (user + system) and wall seconds, the ratio of
 //! flatbake to the usual tool, the peak memory of the largest process, and the size of the output.
-//! Needs lbzip2, qemu-img, debugfs, mke2fs, sgdisk and GNU time (`/usr/bin/time`).
+//! Needs lbzip2, qemu-img, debugfs, mke2fs, mkfs.btrfs, sgdisk and GNU time (`/usr/bin/time`).
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+
+use flatbake::NoProgress;
+use flatbake::archive::{TarOptions, inject};
+use flatbake::block::{BlockDevice, FileDevice, Overlay, OverlayOptions};
+use flatbake::fs::{self as image_fs, Attributes, EditOptions, FileSystemMut, FsPath};
 
 /// Size of Flatcar's base disk and where ROOT lies on it, in MiB.
 const DISK_MIB: u64 = 8064;
@@ -30,16 +37,75 @@ struct Cost {
 
 struct Comparison {
     name: &'static str,
+    /// What is done before each run of the usual tool, and not measured.
+    prepare: String,
+    /// Commands, and the output whose size is told.
     usual: (String, PathBuf),
     flatbake: (String, PathBuf),
 }
 
+/// Steps of flatbake alone, without the writing of an output: this program runs itself for each of them.
+///
+/// ```text
+/// versus STEP IMAGE SOURCE      insert-file, insert-tar, rebuild-oem
+/// versus zlib - FOLDER          compresses all files below FOLDER, as a measure for rebuild-oem
+/// ```
+fn step(name: &str, image: &Path, source: &Path) {
+    if name == "zlib" {
+        return compress(source);
+    }
+    let temp = source.parent().unwrap();
+    let base: Arc<dyn BlockDevice> = Arc::new(FileDevice::open(image).unwrap());
+    let overlay = Arc::new(Overlay::new(Arc::clone(&base), OverlayOptions::new(temp)).unwrap());
+    let mut fs = image_fs::edit(base, Arc::clone(&overlay) as Arc<_>, &EditOptions::new(temp)).unwrap();
+    match name {
+        "insert-file" => put(&mut *fs, source, &FsPath::new("/sysext.raw").unwrap()),
+        "insert-tar" => {
+            inject(&mut *fs, File::open(source).unwrap(), &FsPath::root(), &TarOptions::default(), &NoProgress)
+                .unwrap();
+        }
+        "rebuild-oem" => {
+            for entry in fs::read_dir(source).unwrap() {
+                let path = entry.unwrap().path();
+                put(&mut *fs, &path, &FsPath::root().join(path.file_name().unwrap().as_encoded_bytes()).unwrap());
+            }
+        }
+        other => panic!("{other} is no step"),
+    }
+    fs.commit().unwrap();
+    let changed: u64 = overlay.changed_ranges().iter().map(|(_, len)| len).sum();
+    println!("    {name}: {} MiB changed", changed >> 20);
+}
+
+fn put(fs: &mut dyn FileSystemMut, source: &Path, path: &FsPath) {
+    let attributes = Attributes { mode: 0o644, ..Attributes::default() };
+    let size = source.metadata().unwrap().len();
+    fs.write_file(path, &attributes, size, &mut File::open(source).unwrap()).unwrap();
+}
+
+/// Compresses every 128 KiB of every file by itself, with the level that btrfs extents get.
+fn compress(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        for chunk in fs::read(entry.unwrap().path()).unwrap().chunks(128 << 10) {
+            let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(6));
+            encoder.write_all(chunk).unwrap();
+            std::hint::black_box(encoder.finish().unwrap());
+        }
+    }
+}
+
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, name, image, source] = arguments.as_slice()
+        && !name.starts_with('-')
+    {
+        return step(name, Path::new(image), Path::new(source));
+    }
     // `cargo test --benches` and the like only ask whether this builds and starts.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let missing: Vec<_> = ["lbzip2", "qemu-img", "debugfs", "mke2fs", "sgdisk", "/usr/bin/time"]
+    let missing: Vec<_> = ["lbzip2", "qemu-img", "debugfs", "mke2fs", "mkfs.btrfs", "sgdisk", "/usr/bin/time"]
         .into_iter()
         .filter(|tool| !shell_ok(&format!("PATH=$PATH:/usr/sbin:/sbin command -v {tool} >/dev/null")))
         .collect();
@@ -54,7 +120,7 @@ fn main() {
     let allocated = shell(&format!("du -m {} | cut -f1", image.display()));
     println!("disk of {DISK_MIB} MiB, {} MiB allocated, {rounds} rounds, medians", allocated.trim());
     println!(
-        "{:<34} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>9} {:>9} {:>9} {:>9}",
+        "{:<38} {:>8} {:>8} {:>6} {:>8} {:>8} {:>6} {:>9} {:>9} {:>9} {:>9}",
         "step",
         "cpu s",
         "flatbake",
@@ -67,9 +133,65 @@ fn main() {
         "out MB",
         "flatbake"
     );
-    for comparison in comparisons(dir.path(), &image) {
+    for comparison in comparisons(dir.path(), &image).into_iter().chain(edits(dir.path())) {
         compare(&comparison, rounds, dir.path());
     }
+}
+
+/// Edits alone: one file and an archive of 100,000 files into ROOT, 300 MB of files into OEM.
+fn edits(dir: &Path) -> Vec<Comparison> {
+    let at = |name: &str| dir.join(name).display().to_string();
+    let ours = |step: &str, image: &str, source: &str| {
+        let program = std::env::current_exe().unwrap();
+        (format!("{} {step} {} {}", program.display(), at(image), at(source)), dir.join(source))
+    };
+    shell(&format!(
+        "cd {}; truncate -s {ROOT_MIB}M root.raw; mke2fs -q -t ext4 -b 4096 -i 4096 -I 256 -L ROOT root.raw; \
+         truncate -s 1G oem.raw; mkfs.btrfs -q --mixed -m single -d single --label OEM oem.raw; mkdir mnt many files",
+        dir.display()
+    ));
+    for number in 0..100_000 {
+        let folder = dir.join(format!("many/layer{}/diff/{}", number % 40, number % 1000));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("file{number}")), vec![b'x'; number % 3000]).unwrap();
+    }
+    shell(&format!("cd {}; tar -C many -cf many.tar .; rm -r many", dir.display()));
+    shell(&format!(
+        "cd {}/files; find /usr/lib /usr/bin -xdev -type f -size +20k -size -4000k -print0 2>/dev/null | sort -z | \
+         tar -c --null -T - 2>/dev/null | head -c 300M | split -b 3M - part",
+        dir.display()
+    ));
+    let copy = |image: &str| format!("cp --sparse=always {} {}", at(image), at("copy.raw"));
+    let mut edits = vec![
+        Comparison {
+            name: "edit: 60 MB file into ROOT",
+            prepare: copy("root.raw"),
+            usual: (
+                format!("debugfs -w -R 'write {} x' {} 2>/dev/null >&2", at("sysext.raw"), at("copy.raw")),
+                dir.join("sysext.raw"),
+            ),
+            flatbake: ours("insert-file", "root.raw", "sysext.raw"),
+        },
+        Comparison {
+            name: "edit: 300 MB into OEM (zlib alone)",
+            prepare: String::new(),
+            usual: ours("zlib", "-", "files"),
+            flatbake: ours("rebuild-oem", "oem.raw", "files"),
+        },
+    ];
+    if rustix::process::geteuid().is_root() {
+        let (root, mnt, tar) = (at("copy.raw"), at("mnt"), at("many.tar"));
+        let kernel = format!("mount -o loop {root} {mnt}; tar -C {mnt} -xf {tar}; sync -f {mnt}; umount {mnt}");
+        edits.push(Comparison {
+            name: "edit: 100,000 files into ROOT (kernel)",
+            prepare: copy("root.raw"),
+            usual: (kernel, dir.join("many.tar")),
+            flatbake: ours("insert-tar", "root.raw", "many.tar"),
+        });
+    } else {
+        println!("skipped: the kernel's loop mount needs root");
+    }
+    edits
 }
 
 fn comparisons(dir: &Path, image: &Path) -> Vec<Comparison> {
@@ -91,6 +213,7 @@ fn comparisons(dir: &Path, image: &Path) -> Vec<Comparison> {
     vec![
         Comparison {
             name: "bz2 + 60 MB sysext -> qcow2",
+            prepare: String::new(),
             usual: (
                 format!("{decompress}; {cut}; {write}; {back}; {}", convert(scratch.to_string())),
                 usual_qcow2.clone(),
@@ -102,11 +225,13 @@ fn comparisons(dir: &Path, image: &Path) -> Vec<Comparison> {
         },
         Comparison {
             name: "raw -> qcow2",
+            prepare: String::new(),
             usual: (convert(raw.to_string()), usual_qcow2),
             flatbake: (format!("{bake} --image {raw}"), our_qcow2),
         },
         Comparison {
             name: "bz2 -> raw",
+            prepare: String::new(),
             usual: (decompress, at("scratch.raw")),
             flatbake: (
                 format!(
@@ -124,6 +249,9 @@ fn compare(comparison: &Comparison, rounds: u64, dir: &Path) {
     let mut costs = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
         for (side, (command, _)) in sides.iter().enumerate() {
+            if side == 0 {
+                shell(&comparison.prepare);
+            }
             costs[side].push(measure(command, dir));
         }
     }
@@ -134,7 +262,7 @@ fn compare(comparison: &Comparison, rounds: u64, dir: &Path) {
     });
     let megabytes = |path: &Path| fs::metadata(path).unwrap().len() / 1_000_000;
     println!(
-        "{:<34} {:>8.2} {:>8.2} {:>6.2} {:>8.2} {:>8.2} {:>6.2} {:>9} {:>9} {:>9} {:>9}",
+        "{:<38} {:>8.2} {:>8.2} {:>6.2} {:>8.2} {:>8.2} {:>6.2} {:>9} {:>9} {:>9} {:>9}",
         comparison.name,
         usual.cpu,
         ours.cpu,

@@ -5,7 +5,7 @@
 //!  .bin | .bin.bz2                ┌─────────────────┐
 //!        │                   ──▶  │ Overlay (CoW)   │ ──▶ one streaming pass ──▶ raw, qcow2
 //!        │                        │  P1 FAT   ESP   │
-//!        └─ one sparse scratch    │  P6 OEM         │     rayon-parallel compression is the hot path
+//!        └─ one sparse scratch    │  P6 btrfs OEM   │     rayon-parallel compression is the hot path
 //!           decode, cached by     │  P9 ext4  ROOT  │
 //!           sha256                └─────────────────┘
 //! ```
