@@ -78,6 +78,19 @@ impl FileType {
         })
     }
 
+    /// The code of this type in a directory entry (`FT_*` of Linux's `fs_types.h`).
+    pub fn entry_code(self) -> u8 {
+        match self {
+            Self::File => 1,
+            Self::Directory => 2,
+            Self::CharDevice => 3,
+            Self::BlockDevice => 4,
+            Self::Fifo => 5,
+            Self::Socket => 6,
+            Self::Symlink => 7,
+        }
+    }
+
     /// The `S_IFMT` bits of this type.
     pub fn mode_bits(self) -> u32 {
         match self {

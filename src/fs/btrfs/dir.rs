@@ -15,19 +15,6 @@ const NAME_MAX: usize = 255;
 /// The `BTRFS_FT_XATTR` of an attribute.
 pub(super) const XATTR_TYPE: u8 = 8;
 
-/// The `BTRFS_FT_*` of a file type.
-pub(super) fn item_type(file_type: FileType) -> u8 {
-    match file_type {
-        FileType::File => 1,
-        FileType::Directory => 2,
-        FileType::CharDevice => 3,
-        FileType::BlockDevice => 4,
-        FileType::Fifo => 5,
-        FileType::Socket => 6,
-        FileType::Symlink => 7,
-    }
-}
-
 /// An entry of a directory, or an attribute with its value in `data`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DirItem<'a> {

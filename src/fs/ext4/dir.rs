@@ -13,7 +13,6 @@ use super::checksum;
 use super::superblock::ensure;
 use crate::bytes::Fields;
 use crate::error::Result;
-use crate::fs::FileType;
 
 /// inode, rec_len, name_len and type.
 pub(super) const RECORD_HEADER: usize = 8;
@@ -93,19 +92,6 @@ fn index_checksum(f: &Fields<'_>, seed: u32, at: usize) -> Result<(u32, u32)> {
 /// `rec_len` of a record that fills a block of `len` bytes.
 pub(super) fn whole_block(len: usize) -> u16 {
     u16::try_from(len).unwrap_or(u16::MAX)
-}
-
-/// `EXT4_FT_*` of a type.
-pub(super) fn type_code(file_type: FileType) -> u8 {
-    match file_type {
-        FileType::File => 1,
-        FileType::Directory => 2,
-        FileType::CharDevice => 3,
-        FileType::BlockDevice => 4,
-        FileType::Fifo => 5,
-        FileType::Socket => 6,
-        FileType::Symlink => 7,
-    }
 }
 
 #[cfg(test)]

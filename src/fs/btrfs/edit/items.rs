@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::checksum::{name_hash, raw_crc32c};
-use super::super::dir::{DirItem, XATTR_TYPE, item_type};
+use super::super::dir::{DirItem, XATTR_TYPE};
 use super::super::extent::{Body, Compression, DiskExtent, FileExtent};
 use super::super::inode::{EXTREF_LEN, REF_LEN};
 use super::super::key::{Key, kind, object};
@@ -195,7 +195,7 @@ fn entries(number: u64, directory: &Directory, items: &mut Vec<Item>) -> Result<
     let entry = |name, child: &super::model::Child| DirItem {
         location: Key::new(child.inode, kind::INODE_ITEM, 0),
         transid: child.transid,
-        item_type: item_type(child.file_type),
+        item_type: child.file_type.entry_code(),
         name,
         data: &[],
     };

@@ -19,7 +19,7 @@ use super::map::Mapping;
 use super::read::check_entry_count;
 use super::space::Run;
 use super::superblock::ensure;
-use super::{Ext4, dir, features, htree, inline};
+use super::{Ext4, features, htree, inline};
 use crate::block::BlockDeviceMut;
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::{Attributes, FileType, FsPath, Timestamp};
@@ -239,7 +239,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     fn type_code(&self, file_type: FileType) -> u8 {
-        if self.superblock.has_incompat(features::INCOMPAT_FILETYPE) { dir::type_code(file_type) } else { 0 }
+        if self.superblock.has_incompat(features::INCOMPAT_FILETYPE) { file_type.entry_code() } else { 0 }
     }
 
     /// Refuses another directory in `parent` where its links cannot be counted.
