@@ -73,6 +73,9 @@ pub fn recipe(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
 /// An access list as ext4 stores it: version, then tag and permissions, for a named user with a number.
 const ACL: &[u8] = &[1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 7, 0, 57, 5, 0, 0, 4, 0, 4, 0, 16, 0, 7, 0, 32, 0, 0, 0];
 
+/// A file capability of version 2: cap_net_bind_service, permitted and effective.
+const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 fn xattrs(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
     let values = [
         ("/opt/one", "user.dropped", 30),
@@ -85,7 +88,11 @@ fn xattrs(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
         ("/opt/fast", "trusted.link", 10),
     ];
     for (at, name, len) in values {
-        let value = if name == "system.posix_acl_access" { ACL.to_vec() } else { vec![b'v'; len] };
+        let value = match name {
+            "system.posix_acl_access" => ACL.to_vec(),
+            "security.capability" => CAPABILITY.to_vec(),
+            _ => vec![b'v'; len],
+        };
         fs.set_xattr(&path(at), name.as_bytes(), &value).unwrap();
         model.node(&path(at)).xattrs.insert(name.into(), value);
     }

@@ -108,7 +108,7 @@ impl Writer<'_> {
         out
     }
 
-    /// Appends a block of records.
+    /// Appends a block of records, of which there is at least one.
     fn leaf(&self, out: &mut Vec<u8>, names: &[Name<'_>]) {
         let start = out.len();
         let end = room(self.superblock);
@@ -119,9 +119,6 @@ impl Writer<'_> {
             let len = if index + 1 == names.len() { end - at } else { record_len(name.name.len()) };
             record(&mut block[at..], len, name);
             at += len;
-        }
-        if names.is_empty() {
-            record(block, end, &Name { name: b"", ino: 0, file_type: 0 });
         }
         if self.superblock.has_checksums() {
             block[end + 4] = 12;

@@ -6,16 +6,14 @@
 //!   │ fields │ tree root, fast  │ xattr block│ nanoseconds,   │                           │
 //!   │        │ symlink, device  │ …          │ crtime         │                           │
 //! ```
-//!
-//! A time is 32 signed bits of seconds and, in an extra word, 30 bits of nanoseconds over 2 bits that carry the
-//! seconds on to the year 2446.
 
 use super::checksum;
 use super::features;
 use super::superblock::{Superblock, ensure};
+use super::time::{self, Time};
 use crate::bytes::{Fields, to_u64};
 use crate::error::{Error, Result};
-use crate::fs::{FileType, Metadata, Timestamp};
+use crate::fs::{FileType, Metadata};
 
 /// The root directory.
 pub(super) const ROOT_INO: u32 = 2;
@@ -32,7 +30,7 @@ const FLAG_EA_INODE: u32 = 0x20_0000;
 /// `EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL`: need features that are refused.
 const FLAGS_REFUSED: u32 = 0x800 | 0x4000_0000;
 /// `EXT4_GOOD_OLD_INODE_SIZE`: where the extra fields begin.
-const OLD_SIZE: usize = 128;
+pub(super) const OLD_SIZE: usize = 128;
 /// Bytes of `i_block`.
 pub(super) const I_BLOCK_SIZE: usize = 60;
 /// Where `i_block` begins.
@@ -165,7 +163,7 @@ impl Inode {
             gid: wide(0x18, 0x7A)?,
             size: if matches!(self.file_type, FileType::File | FileType::Symlink) { self.size } else { 0 },
             nlink: u32::from(self.links),
-            mtime: time(&self.raw, Time::Modification),
+            mtime: time::get(&self.raw, Time::Modification),
             device: self.device()?,
             inode: u64::from(self.ino),
         })
@@ -193,91 +191,22 @@ fn extra_size(raw: &[u8]) -> usize {
     }
 }
 
-/// Which of the four times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Time {
-    /// `i_atime`
-    Access,
-    /// `i_ctime`
-    Change,
-    /// `i_mtime`
-    Modification,
-    /// `i_crtime`
-    Creation,
-}
-
-impl Time {
-    /// All four.
-    pub(super) const ALL: [Self; 4] = [Self::Access, Self::Change, Self::Modification, Self::Creation];
-
-    /// Offsets of the seconds and of the extra word.
-    fn offsets(self) -> (usize, usize) {
-        match self {
-            Self::Access => (0x8, 0x8C),
-            Self::Change => (0xC, 0x84),
-            Self::Modification => (0x10, 0x88),
-            Self::Creation => (0x90, 0x94),
-        }
-    }
-}
-
 /// Whether the word at `offset` lies in the fixed part or within the extra fields.
 fn has_word(raw: &[u8], offset: usize) -> bool {
     offset + 4 <= OLD_SIZE || (offset + 4 <= OLD_SIZE + extra_size(raw) && offset + 4 <= raw.len())
 }
 
-fn word(raw: &[u8], offset: usize) -> Option<u32> {
+pub(super) fn word(raw: &[u8], offset: usize) -> Option<u32> {
     let bytes: [u8; 4] = raw.get(offset..offset + 4)?.try_into().ok()?;
     has_word(raw, offset).then(|| u32::from_le_bytes(bytes))
 }
 
-fn set_word(raw: &mut [u8], offset: usize, value: u32) {
+pub(super) fn set_word(raw: &mut [u8], offset: usize, value: u32) {
     if has_word(raw, offset)
         && let Some(bytes) = raw.get_mut(offset..offset + 4)
     {
         bytes.copy_from_slice(&value.to_le_bytes());
     }
-}
-
-/// One of the times of a raw inode; 1970 where the inode has no room for it.
-pub(super) fn time(raw: &[u8], which: Time) -> Timestamp {
-    let (seconds, extra) = which.offsets();
-    let Some(low) = word(raw, seconds) else {
-        return Timestamp::default();
-    };
-    let extra = word(raw, extra).unwrap_or(0);
-    Timestamp {
-        secs: i64::from(low.cast_signed()) + (i64::from(extra & 3) << 32),
-        nanos: (extra >> 2).min(999_999_999),
-    }
-}
-
-/// Stores a time in a raw inode; nothing where the inode has no room for it. See [`check_time`].
-pub(super) fn set_time(raw: &mut [u8], which: Time, value: Timestamp) {
-    let (seconds, extra) = which.offsets();
-    let [a, b, c, d, ..] = value.secs.to_le_bytes();
-    let low = i32::from_le_bytes([a, b, c, d]);
-    // check_time bounds the difference to 0 to 3.
-    let epoch = u32::try_from((value.secs - i64::from(low)) >> 32).unwrap_or(0) & 3;
-    set_word(raw, seconds, low.cast_unsigned());
-    set_word(raw, extra, value.nanos << 2 | epoch);
-}
-
-/// Refuses times that inodes of this filesystem cannot hold.
-pub(super) fn check_time(inode_size: u16, time: Timestamp) -> Result<()> {
-    let first = i64::from(i32::MIN);
-    let (last, until) = if usize::from(inode_size) > OLD_SIZE {
-        (i64::from(i32::MAX) + (3 << 32), "2446")
-    } else {
-        (i64::from(i32::MAX), "2038")
-    };
-    if (first..=last).contains(&time.secs) && time.nanos < 1_000_000_000 {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "the time {} s {} ns cannot be stored: seconds must be {first} (1901) to {last} ({until}), nanoseconds below 10^9",
-        time.secs, time.nanos
-    )))
 }
 
 /// Stores permission bits, keeping the type.
@@ -426,34 +355,5 @@ pub(super) fn seal(superblock: &Superblock, ino: u32, raw: &mut [u8]) {
     raw[I_CHECKSUM[0]..I_CHECKSUM[0] + 2].copy_from_slice(&[a, b]);
     if has_high_checksum(raw) {
         raw[I_CHECKSUM[1]..I_CHECKSUM[1] + 2].copy_from_slice(&[c, d]);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_from_1901_to_2446_come_back() {
-        let mut raw = vec![0; 256];
-        raw[OLD_SIZE] = 32;
-        for secs in [i64::from(i32::MIN), -1, 0, 1, 0x7FFF_FFFF, 0x8000_0000, 0x1_8000_0000, 0x3_7FFF_FFFF] {
-            let stamp = Timestamp { secs, nanos: 999_999_999 };
-            check_time(256, stamp).unwrap();
-            set_time(&mut raw, Time::Creation, stamp);
-            assert_eq!(time(&raw, Time::Creation), stamp, "{secs}");
-        }
-        assert!(check_time(256, Timestamp { secs: 0x3_8000_0000, nanos: 0 }).is_err());
-        assert!(check_time(128, Timestamp { secs: 0x8000_0000, nanos: 0 }).is_err());
-        assert!(check_time(256, Timestamp { secs: 0, nanos: 1_000_000_000 }).is_err());
-    }
-
-    #[test]
-    fn fields_without_room_are_left_alone() {
-        let mut raw = vec![0; 128];
-        set_time(&mut raw, Time::Creation, Timestamp { secs: 5, nanos: 5 });
-        assert_eq!(raw, vec![0; 128]);
-        set_time(&mut raw, Time::Access, Timestamp { secs: 5, nanos: 5 });
-        assert_eq!(time(&raw, Time::Access), Timestamp { secs: 5, nanos: 0 });
     }
 }

@@ -34,10 +34,10 @@ mod names;
 mod orphan;
 mod read;
 mod space;
-mod space_grow;
 mod state;
 mod store;
 mod superblock;
+mod time;
 mod xattr;
 
 use std::cell::RefCell;

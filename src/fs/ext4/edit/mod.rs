@@ -14,11 +14,12 @@ mod requests;
 use std::collections::BTreeMap;
 
 use super::directory::Directory;
-use super::inode::{self, Inode, Time};
+use super::inode::{self, Inode};
 use super::map::Mapping;
 use super::read::check_entry_count;
 use super::space::Run;
 use super::superblock::ensure;
+use super::time::{self, Time};
 use super::{Ext4, features, htree, inline};
 use crate::block::BlockDeviceMut;
 use crate::error::{Error, Result, ResultExt};
@@ -134,7 +135,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
 
     fn check_attributes(&self, attributes: &Attributes) -> Result<()> {
         check_mode(attributes.mode)?;
-        inode::check_time(self.superblock.inode_size, attributes.mtime)
+        time::check(self.superblock.inode_size, attributes.mtime)
     }
 
     /// A directory's names in memory, read when first asked for.
@@ -294,9 +295,9 @@ fn set_attributes(raw: &mut [u8], attributes: &Attributes) {
     set_all_times(raw, attributes.mtime);
 }
 
-fn set_all_times(raw: &mut [u8], time: Timestamp) {
+fn set_all_times(raw: &mut [u8], stamp: Timestamp) {
     for which in Time::ALL {
-        inode::set_time(raw, which, time);
+        time::set(raw, which, stamp);
     }
 }
 

@@ -3,7 +3,8 @@
 use std::io::Read;
 
 use super::super::directory::Directory;
-use super::super::inode::{self, Inode, Time};
+use super::super::inode::{self, Inode};
+use super::super::time::{self, Time};
 use super::super::{Ext4, xattr};
 use super::{Created, LINKS_MAX, check_mode};
 use crate::block::BlockDeviceMut;
@@ -91,7 +92,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
     fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
         self.edit(path, |fs| {
             change.mode.map_or(Ok(()), check_mode)?;
-            change.mtime.map_or(Ok(()), |mtime| inode::check_time(fs.superblock.inode_size, mtime))?;
+            change.mtime.map_or(Ok(()), |mtime| time::check(fs.superblock.inode_size, mtime))?;
             let Inode { ino, mut raw, .. } = fs.lookup(path)?;
             if let Some(mode) = change.mode {
                 inode::set_mode(&mut raw, mode);
@@ -103,8 +104,8 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
                 inode::set_gid(&mut raw, gid);
             }
             if let Some(mtime) = change.mtime {
-                inode::set_time(&mut raw, Time::Modification, mtime);
-                inode::set_time(&mut raw, Time::Change, mtime);
+                time::set(&mut raw, Time::Modification, mtime);
+                time::set(&mut raw, Time::Change, mtime);
             }
             fs.stage(ino, raw)
         })

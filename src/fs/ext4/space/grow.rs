@@ -1,17 +1,17 @@
 //! What growing does to the allocation state: groups become longer, others are added.
 
-use super::bitmap::Bitmap;
-use super::group::{BLOCK_UNINIT, Group, has_checksum};
-use super::layout;
-use super::space::{Run, Space, parts};
-use super::superblock::{Superblock, ensure};
+use super::{Run, Space, parts};
 use crate::block::BlockDevice;
 use crate::error::Result;
+use crate::fs::ext4::bitmap::Bitmap;
+use crate::fs::ext4::group::{BLOCK_UNINIT, Group, has_checksum};
+use crate::fs::ext4::layout;
+use crate::fs::ext4::superblock::{Superblock, ensure};
 
 impl Space {
     /// Makes the last group longer: `len` blocks before and after. One that is empty and no longer the last needs no
     /// bitmap.
-    pub(super) fn extend_group(
+    pub(in super::super) fn extend_group(
         &mut self,
         device: &dyn BlockDevice,
         old: &Superblock,
@@ -32,7 +32,7 @@ impl Space {
     }
 
     /// Adds a group without any blocks yet.
-    pub(super) fn push_group(&mut self, group: Group) {
+    pub(in super::super) fn push_group(&mut self, group: Group) {
         self.add_free_inodes(group.free_inodes);
         self.groups.push(group);
         self.block_maps.push(None);
@@ -41,7 +41,7 @@ impl Space {
     }
 
     /// Marks the first blocks of a new group as used, all others as free.
-    pub(super) fn start_group(&mut self, superblock: &Superblock, group: u32) -> Result<()> {
+    pub(in super::super) fn start_group(&mut self, superblock: &Superblock, group: u32) -> Result<()> {
         let len = layout::group_len(superblock, group);
         let head = u32::try_from(layout::head_blocks(superblock, group)).unwrap_or(u32::MAX);
         ensure(head <= len, || format!("group {group} has no room for {head} blocks of descriptors"))?;
@@ -57,7 +57,7 @@ impl Space {
 
     /// Settles a new group: the last has a bitmap in any case, and so have groups with tables of others or a backup;
     /// without checksums all have both bitmaps.
-    pub(super) fn finish_group(&mut self, superblock: &Superblock, group: u32) {
+    pub(in super::super) fn finish_group(&mut self, superblock: &Superblock, group: u32) {
         let at = group as usize;
         let apart = !layout::is_flexible(superblock);
         if apart && has_checksum(superblock) && layout::head_blocks(superblock, group) == 0 {
@@ -78,7 +78,7 @@ impl Space {
     }
 
     /// The first block of `from..until` that is used or free as `wanted`, or `until`.
-    pub(super) fn next_block(
+    pub(in super::super) fn next_block(
         &mut self,
         device: &dyn BlockDevice,
         superblock: &Superblock,
@@ -103,7 +103,7 @@ impl Space {
     }
 
     /// Takes these blocks, which are free.
-    pub(super) fn take_exactly(
+    pub(in super::super) fn take_exactly(
         &mut self,
         device: &dyn BlockDevice,
         superblock: &Superblock,
