@@ -334,6 +334,48 @@ fn archives_are_unpacked_where_they_belong() {
     assert!(partition_tree(&raw, 6, "btrfs").unwrap().contains_key("docker/overlay2/layer8/diff/file8"));
 }
 
+/// The small image with one of the dirty fixtures of `testdata/ext4` as its ROOT.
+fn image_that_was_in_use(dir: &Path) -> Option<PathBuf> {
+    let image = common::flatcar::flatcar_copy(&Recipe::small(), dir)?;
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/ext4/ext4-dirty-orphan-file.img.zst");
+    let mut decoder = ruzstd::decoding::StreamingDecoder::new(File::open(fixture).unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut decoder, &mut bytes).unwrap();
+    Region::partition(&image, 9)?.write(0, &bytes);
+    Some(image)
+}
+
+#[test]
+fn a_root_that_was_in_use_is_replayed_or_refused() {
+    let dir = scratch_dir();
+    let Some(image) = image_that_was_in_use(dir.path()) else { return };
+    let (raw, motd) = (dir.path().join("out.img"), dir.path().join("motd"));
+    fs::write(&motd, "after the journal").unwrap();
+    let bake = || {
+        let mut command = flatbake();
+        command.arg("bake").arg("--image").arg(&image).arg("--output").arg(&raw);
+        command.arg("--root-file").arg(format!("{}:/motd", motd.display()));
+        command
+    };
+    let refused = bake().arg("--no-replay").output().unwrap();
+    let message = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(3) && message.contains("hint:") && !raw.exists(), "{message}");
+    run(&mut bake());
+    clean(judges::ext4_clean(&Region::partition(&raw, 9).unwrap()));
+    let root = partition_tree(&raw, 9, "ext4").unwrap();
+    assert_eq!(root["motd"].sha256, Some(hash(&motd)));
+    let hashes =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/ext4/ext4-dirty-orphan-file.sha256"));
+    for line in hashes.unwrap().lines() {
+        let (expected, path) = line.split_once("  ").unwrap();
+        assert_eq!(
+            root[path.trim_start_matches("./").trim_start_matches('/')].sha256.as_deref(),
+            Some(expected),
+            "{path}"
+        );
+    }
+}
+
 #[test]
 fn root_grows_to_the_size_of_a_vendor_layout() {
     let (Some(image), Some(ingredients)) = (flatcar_image(&Recipe::new()), Ingredients::new()) else { return };

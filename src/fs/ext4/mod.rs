@@ -145,8 +145,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// Opens a filesystem for editing. Nothing is written before the first edit, unless the filesystem was in use when
     /// it was copied: then its journal is replayed and what was left undone is finished, as mounting it would.
     ///
-    /// One that has features that edits would not keep up, is not marked clean or holds errors is
-    /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// One that has features that edits would not keep up or is not marked clean is
+    /// [`Unsupported`](crate::ErrorKind::Unsupported), one that is marked as holding errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt).
     pub fn open(device: D) -> Result<Self> {
         Self::open_with(device, Recovery::Replay)
     }

@@ -43,9 +43,11 @@ pub(super) fn check_unused(superblock: &Superblock) -> Result<()> {
 
 /// Refuses to edit a filesystem that no journal can put right.
 pub(super) fn check_editable(superblock: &Superblock) -> Result<()> {
-    let reason = if superblock.state & STATE_ERROR != 0 {
-        "the kernel found errors in it (s_state)".to_owned()
-    } else if superblock.state & STATE_VALID == 0 {
+    if superblock.state & STATE_ERROR != 0 {
+        return Err(Error::corrupt("the filesystem cannot be edited: the kernel found errors in it (s_state)")
+            .with_hint("repair it with e2fsck -f, or start from the image as it was released"));
+    }
+    let reason = if superblock.state & STATE_VALID == 0 {
         format!("it is not marked clean (s_state is {:#x})", superblock.state)
     } else if superblock.has_compat(COMPAT_HAS_JOURNAL) && superblock.journal_inum == 0 {
         "its journal is on another device".to_owned()
