@@ -360,7 +360,6 @@ fn a_raw_disk_is_opened_in_place() {
 fn other_formats_are_refused_by_name() {
     let place = Place::new();
     for (format, options, name) in [
-        ("qcow2", "", "qcow2"),
         ("vmdk", "", "vmdk"),
         ("vmdk", "subformat=streamOptimized", "vmdk"),
         ("vmdk", "subformat=monolithicFlat", "vmdk"),

@@ -4,7 +4,9 @@ pub mod bzip2;
 mod deflate;
 mod lzo;
 mod pipeline;
+mod unpack;
 
 pub use deflate::Deflater;
 pub use lzo::decompress_lzo1x;
 pub use pipeline::{Spares, run_ordered};
+pub use unpack::{inflate, unpack_zstd};

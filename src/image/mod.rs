@@ -2,11 +2,16 @@
 
 mod cache;
 mod detect;
+#[cfg(test)]
+mod hostile;
+mod mapped;
 mod open;
 pub mod qcow2;
 mod ranges;
 pub mod raw;
+mod references;
 mod scratch;
+mod units;
 
 pub use detect::{Compression, Content, Format, detect, detect_start};
 pub use open::{CacheMode, Image, OpenOptions, open};

@@ -10,12 +10,15 @@
 //! Every cluster of the host file has a count of its users in a refcount block; compressed clusters share them.
 
 mod header;
+mod parse;
+mod read;
 mod refcount;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+pub(super) use read::open;
 pub use write::write;
 
 use crate::codec::Deflater;
