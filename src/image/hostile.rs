@@ -105,10 +105,13 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let qcow2 = |name, areas| Case { name, format: Format::Qcow2, areas, repair: |_| {} };
+    let vmdk = |name, areas| Case { name, format: Format::Vmdk, areas, repair: |_| {} };
     vec![
         qcow2("plain.qcow2", vec![0..80, 0..80, 0x1000..0x7000]),
         qcow2("zlib.qcow2", vec![0..512, 0..112, 0x1000..0x7000, 0x3000..0x20000]),
         qcow2("zstd.qcow2", vec![0..512, 0..112, 0x30000..0x30008, 0x40000..0x40100, 0x40000..0x60000]),
+        vmdk("sparse.vmdk", vec![0..80, 0..80, 0x200..0x400, 0x2a00..0x3600, 0x3400..0x3480]),
+        vmdk("stream.vmdk", vec![0..80, 0..80, 0x200..0x400, 0x2a00..0x3600, 0x3400..0x3480, 0x10000..0x18000]),
         qcow2("extended.qcow2", vec![0..512, 0..112, 0xc000..0xc010, 0x10000..0x10400]),
     ]
 }

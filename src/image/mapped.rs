@@ -80,6 +80,11 @@ impl Below {
         Self { device, start }
     }
 
+    /// The same image, for a disk that begins `offset` bytes further on.
+    pub fn from(&self, offset: u64) -> Self {
+        Self { device: Arc::clone(&self.device), start: self.start.saturating_add(offset) }
+    }
+
     /// Bytes that there are from `offset`, at most `len`.
     fn available(&self, offset: u64, len: u64) -> u64 {
         self.device.size().saturating_sub(self.start.saturating_add(offset)).min(len)

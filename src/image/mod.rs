@@ -12,6 +12,7 @@ pub mod raw;
 mod references;
 mod scratch;
 mod units;
+mod vmdk;
 
 pub use detect::{Compression, Content, Format, detect, detect_start};
 pub use open::{CacheMode, Image, OpenOptions, open};

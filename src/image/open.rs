@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::cache::{Claim, Entry};
 use super::detect::{Compression, Content, Format, SECTOR, detect, detect_start};
-use super::qcow2;
+use super::{qcow2, vmdk};
 use super::references::References;
 use super::scratch::Input;
 use crate::block::{BlockDevice, FileDevice, open_for_reading};
@@ -116,6 +116,7 @@ pub(super) fn open_disk(
     match format {
         Format::Raw => Ok(file),
         Format::Qcow2 => qcow2::open(file, references),
+        Format::Vmdk => vmdk::open(file, references),
         other => Err(Error::unsupported(format!("this is a {other} image, which cannot be opened"))
             .with_hint("use the raw image (.bin or .bin.bz2), or convert it: qemu-img convert -O raw")),
     }

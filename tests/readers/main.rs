@@ -8,3 +8,4 @@ mod common;
 mod fixtures;
 mod qcow2;
 mod support;
+mod vmdk;

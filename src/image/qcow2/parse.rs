@@ -3,6 +3,7 @@
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::error::{Error, Result};
+use crate::image::mapped::check_size;
 
 use super::header::MAGIC;
 use super::{MAX_CLUSTER_BITS, MIN_CLUSTER_BITS};
@@ -194,7 +195,7 @@ impl Parsed {
     }
 
     fn check_l1(&mut self, l1_size: u32, file_size: u64) -> Result<()> {
-        super::super::mapped::check_size(self.size)?;
+        check_size(self.size)?;
         let l2_bytes = self.l2_entries() << self.cluster_bits;
         self.l1_size = self.size.div_ceil(l2_bytes);
         let l1_bytes = self.l1_size * 8;
