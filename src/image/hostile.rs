@@ -105,6 +105,10 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let qcow2 = |name, areas| Case { name, format: Format::Qcow2, areas, repair: |_| {} };
+    let vhdx = |name, areas: &[(usize, usize)]| {
+        let areas = areas.iter().map(|&(start, len)| start..start + len).collect();
+        Case { name, format: Format::Vhdx, areas, repair: repair_vhdx }
+    };
     let vmdk = |name, areas| Case { name, format: Format::Vmdk, areas, repair: |_| {} };
     vec![
         qcow2("plain.qcow2", vec![0..80, 0..80, 0x1000..0x7000]),
@@ -112,8 +116,55 @@ fn cases() -> Vec<Case> {
         qcow2("zstd.qcow2", vec![0..512, 0..112, 0x30000..0x30008, 0x40000..0x40100, 0x40000..0x60000]),
         vmdk("sparse.vmdk", vec![0..80, 0..80, 0x200..0x400, 0x2a00..0x3600, 0x3400..0x3480]),
         vmdk("stream.vmdk", vec![0..80, 0..80, 0x200..0x400, 0x2a00..0x3600, 0x3400..0x3480, 0x10000..0x18000]),
+        Case {
+            name: "fixed.vhd",
+            format: Format::Vhd,
+            areas: vec![716_800..717_312, 716_800..716_900],
+            repair: repair_vhd,
+        },
+        Case {
+            name: "dynamic.vhd",
+            format: Format::Vhd,
+            areas: vec![0..100, 512..600, 1536..1540],
+            repair: repair_vhd,
+        },
+        vhdx("dynamic.vhdx", &[(0x10000, 80), (0x30000, 80), (0x20_0000, 16), (0x30_0000, 512)]),
+        vhdx("log.vhdx", &[(0x10000, 80), (0x10_0000, 4096 * 5), (0x10_0000, 128), (0x10_3000, 128)]),
+        Case { name: "disk.vdi", format: Format::Vdi, areas: vec![64..512, 340..400, 512..516], repair: |_| {} },
+        Case { name: "disk.parallels", format: Format::Parallels, areas: vec![0..64, 16..64, 64..112], repair: |_| {} },
         qcow2("extended.qcow2", vec![0..512, 0..112, 0xc000..0xc010, 0x10000..0x10400]),
     ]
+}
+
+/// Footer, its copy, and the header behind that.
+fn repair_vhd(changed: &mut Changed) {
+    let end = changed.image.len() - 512;
+    for (range, at) in [(0..512, 64), (end..end + 512, 64), (512..1536, 36)] {
+        let bytes = changed.bytes(range.clone());
+        let sum = super::vhd::checksum(&bytes, at).to_be_bytes();
+        if bytes.starts_with(b"c") {
+            changed.patch(range.start + at, &sum);
+        }
+    }
+}
+
+/// Headers, region tables and what looks like an entry of the log.
+fn repair_vhdx(changed: &mut Changed) {
+    let mut places: Vec<_> = [(1, 4096), (2, 4096), (3, 65_536), (4, 65_536)].map(|(at, len)| (at << 16, len)).into();
+    for at in (0x10_0000..0x10_8000).step_by(4096) {
+        let head = changed.bytes(at..at + 12);
+        let len = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
+        if head.starts_with(b"loge") && len <= 65_536 {
+            places.push((at, to_usize(len.into()).unwrap()));
+        }
+    }
+    for (at, len) in places {
+        let mut bytes = changed.bytes(at..at + len);
+        if let Some(field) = bytes.get_mut(4..8) {
+            field.fill(0);
+            changed.patch(at + 4, &crc32c::crc32c(&bytes).to_le_bytes());
+        }
+    }
 }
 
 /// A small generator: the same numbers on every run.

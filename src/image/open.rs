@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use super::cache::{Claim, Entry};
 use super::detect::{Compression, Content, Format, SECTOR, detect, detect_start};
-use super::{qcow2, vmdk};
 use super::references::References;
 use super::scratch::Input;
+use super::{parallels, qcow2, vdi, vhd, vhdx, vmdk};
 use crate::block::{BlockDevice, FileDevice, open_for_reading};
 use crate::error::{Error, Result, ResultExt};
 use crate::progress::Progress;
@@ -117,8 +117,10 @@ pub(super) fn open_disk(
         Format::Raw => Ok(file),
         Format::Qcow2 => qcow2::open(file, references),
         Format::Vmdk => vmdk::open(file, references),
-        other => Err(Error::unsupported(format!("this is a {other} image, which cannot be opened"))
-            .with_hint("use the raw image (.bin or .bin.bz2), or convert it: qemu-img convert -O raw")),
+        Format::Vhd => vhd::open(file, references),
+        Format::Vhdx => vhdx::open(file, references),
+        Format::Vdi => vdi::open(file),
+        Format::Parallels => parallels::open(file, references),
     }
 }
 

@@ -3,7 +3,8 @@ use std::path::Path;
 
 use crate::common::noise;
 use crate::common::programs::must_run;
-use crate::support::qemu_io;
+use crate::support::{Disk, qemu_io};
+use crate::vhdx::with_log;
 
 /// The images that the mutation tests of the readers begin with: one small disk in each format.
 #[test]
@@ -16,7 +17,7 @@ fn make_the_images() {
     disk[500_000..506_000].copy_from_slice(&noise(4, 6000));
     disk[716_000..].fill(0x77);
     let raw = dir.path().join("disk.raw");
-    fs::write(&raw, disk).unwrap();
+    fs::write(&raw, &disk).unwrap();
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/images");
     fs::create_dir_all(&target).unwrap();
     let keep = |file: &Path| {
@@ -50,4 +51,8 @@ fn make_the_images() {
         }
         keep(&image);
     }
+    let log = dir.path().join("log.vhdx");
+    let disk = Disk { dir, bytes: disk };
+    fs::write(&log, with_log(&disk, 0)).unwrap();
+    keep(&log);
 }

@@ -6,6 +6,9 @@
 mod common;
 
 mod fixtures;
+mod others;
 mod qcow2;
 mod support;
+mod vhd;
+mod vhdx;
 mod vmdk;

@@ -111,7 +111,8 @@ fn esx_extents_are_read() {
             image[at..at + 4].copy_from_slice(&u32::try_from(number).unwrap().to_le_bytes());
         };
         image[..4].copy_from_slice(b"COWD");
-        for (at, number) in [(4, 1), (8, 3), (12, disk.bytes.len() / 512), (16, grain_sectors), (20, directory_at), (24, tables)]
+        for (at, number) in
+            [(4, 1), (8, 3), (12, disk.bytes.len() / 512), (16, grain_sectors), (20, directory_at), (24, tables)]
         {
             put(&mut image, at, number);
         }

@@ -159,8 +159,15 @@ mod tests {
 
     #[test]
     fn nonsense_is_an_error() {
-        for line in ["CID=x", "parentCID=123456789", "RW", "RW x FLAT \"f\"", "RW 1 FLAT", "RW 1 FLAT \"f\" y", "RW 1 FLAT \"\" 0"]
-        {
+        for line in [
+            "CID=x",
+            "parentCID=123456789",
+            "RW",
+            "RW x FLAT \"f\"",
+            "RW 1 FLAT",
+            "RW 1 FLAT \"f\" y",
+            "RW 1 FLAT \"\" 0",
+        ] {
             let result = parse(&format!("{line} "));
             assert!(line == "RW" || result.is_err_and(|error| error.kind() == ErrorKind::Corrupt), "{line}");
         }

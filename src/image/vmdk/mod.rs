@@ -114,11 +114,7 @@ fn open_extents(descriptor: &Descriptor, references: &References) -> Result<(Arc
     Ok((Arc::new(Concat::new(devices)), Some(descriptor.cid)))
 }
 
-fn open_extent(
-    extent: &ExtentLine,
-    below: Option<Below>,
-    references: &References,
-) -> Result<Arc<dyn BlockDevice>> {
+fn open_extent(extent: &ExtentLine, below: Option<Below>, references: &References) -> Result<Arc<dyn BlockDevice>> {
     let too_long = || Error::corrupt(format!("{} sectors are more than any disk has", extent.sectors));
     let len = extent.sectors.checked_mul(SECTOR).ok_or_else(too_long)?;
     match extent.kind {

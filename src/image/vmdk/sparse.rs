@@ -103,7 +103,10 @@ impl Header {
         }
         let compressed = flags & FLAG_COMPRESSED != 0;
         if compressed && fields.le16(77)? != COMPRESSION_DEFLATE {
-            return Err(Error::unsupported(format!("VMDK compression {}: only deflate (1) is known", fields.le16(77)?)));
+            return Err(Error::unsupported(format!(
+                "VMDK compression {}: only deflate (1) is known",
+                fields.le16(77)?
+            )));
         }
         let descriptor = (fields.le64(28)?, fields.le64(36)?);
         let header = Self {
