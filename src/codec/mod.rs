@@ -2,9 +2,13 @@
 
 pub mod bzip2;
 mod deflate;
+pub mod gzip;
 mod lzo;
 mod pipeline;
+mod stream;
 mod unpack;
+pub mod xz;
+pub mod zstd;
 
 pub use deflate::Deflater;
 pub use lzo::decompress_lzo1x;

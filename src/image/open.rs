@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   disk.bin       raw ──────────────────────────────────────────────▶ FileDevice, holes known
-//!   disk.bin.bz2   sha256 ──▶ in the cache? ──yes──────────────────▶ FileDevice over DIR/<sha256>.raw
+//!   disk.bin.xz    sha256 ──▶ in the cache? ──yes──────────────────▶ FileDevice over DIR/<sha256>.raw
 //!                                 └─no─▶ parallel decode, one sparse file ─▶ the same
 //!                  without a cache, or where it cannot be used: a file without a name in the temporary folder
 //! ```
@@ -92,14 +92,10 @@ fn open_file(file: File, path: &Path, options: &OpenOptions, progress: &dyn Prog
     let file_size = device.size();
     let (device, format, compression) = match detect(&device)? {
         Content::Disk(format) => (device, format, None),
-        Content::Compressed(compression @ Compression::Bzip2) => {
-            let device = decompressed(&Input::new(again, path)?, options, progress)?;
+        Content::Compressed(compression) => {
+            let device = decompressed(&Input::new(again, compression, path)?, options, progress)?;
             let format = disk_within(compression, detect(&device)?)?;
             (device, format, Some(compression))
-        }
-        Content::Compressed(other) => {
-            return Err(Error::unsupported(format!("this is a {other}-compressed image"))
-                .with_hint(format!("decompress it with {other} first, or use the image that ends in .bz2")));
         }
     };
     let references = References::new(path, options.allow_external, progress);
@@ -161,7 +157,7 @@ fn decompressed(input: &Input, options: &OpenOptions, progress: &dyn Progress) -
 
 /// Looks at the first sector within, so that what cannot be opened anyway is not decompressed in full.
 fn check_start(input: &Input) -> Result<()> {
-    disk_within(Compression::Bzip2, detect_start(&input.decoded_start(SECTOR)?)).map(|_| ())
+    disk_within(input.compression(), detect_start(&input.decoded_start(SECTOR)?)).map(|_| ())
 }
 
 fn disk_within(outer: Compression, content: Content) -> Result<Format> {

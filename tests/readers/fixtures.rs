@@ -26,6 +26,10 @@ fn make_the_images() {
         must_run("zstd", ["-q", "-f", "-19", file.to_str().unwrap(), "-o", packed.to_str().unwrap()]);
     };
     keep(&raw);
+    for (program, arguments) in [("gzip", &["-9cn"][..]), ("xz", &["-1c", "-T2", "--block-size=256KiB"])] {
+        let packed = must_run(program, arguments.iter().copied().chain([raw.to_str().unwrap()])).stdout;
+        fs::write(target.join(format!("disk.raw.{}", if program == "xz" { "xz" } else { "gz" })), packed).unwrap();
+    }
     for (name, format, options, flag) in [
         ("plain.qcow2", "qcow2", "compat=0.10,cluster_size=4k", "-q"),
         ("zlib.qcow2", "qcow2", "cluster_size=4k", "-c"),

@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bake;
 mod fixtures;
 mod others;
 mod qcow2;
