@@ -65,6 +65,8 @@ fn step(name: &str, image: &Path, source: &Path) {
                 .unwrap();
         }
         "rebuild-oem" => {
+            // Flatcar's build sets this on the top folder; new files inherit it.
+            fs.set_xattr(&FsPath::root(), b"btrfs.compression", b"zlib").unwrap();
             for entry in fs::read_dir(source).unwrap() {
                 let path = entry.unwrap().path();
                 put(&mut *fs, &path, &FsPath::root().join(path.file_name().unwrap().as_encoded_bytes()).unwrap());

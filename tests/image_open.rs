@@ -1,4 +1,4 @@
-//! Opening images: compressed ones made by bzip2 and lbzip2, the cache, other formats by name.
+//! Opening images: compressed ones made by bzip2, lbzip2, gzip, pigz, xz and zstd, the cache, other formats within.
 
 #![allow(clippy::unwrap_used)]
 
@@ -329,52 +329,157 @@ fn a_raw_disk_is_opened_in_place() {
     assert!(!place.path("deep").exists());
 }
 
+/// Whatever format is within, it is decompressed once and read.
 #[test]
-fn other_formats_are_refused_by_name() {
+fn other_formats_are_read_compressed_or_not() {
     let place = Place::new();
-    for (format, options, name) in [
-        ("qcow2", "", "qcow2"),
-        ("vmdk", "", "vmdk"),
-        ("vmdk", "subformat=streamOptimized", "vmdk"),
-        ("vmdk", "subformat=monolithicFlat", "vmdk"),
-        ("vpc", "subformat=dynamic", "vhd"),
-        ("vpc", "subformat=fixed", "vhd"),
-        ("vhdx", "", "vhdx"),
-        ("vdi", "", "vdi"),
-        ("parallels", "", "parallels"),
+    let disk = disk();
+    fs::write(place.path("disk.raw"), &disk).unwrap();
+    for (name, options, format) in [
+        ("qcow2", "compat=1.1", Format::Qcow2),
+        ("vmdk", "subformat=streamOptimized", Format::Vmdk),
+        ("vpc", "subformat=dynamic,force_size=on", Format::Vhd),
+        ("vpc", "subformat=fixed,force_size=on", Format::Vhd),
+        ("vhdx", "subformat=dynamic", Format::Vhdx),
+        ("vdi", "static=off", Format::Vdi),
+        ("parallels", "cluster_size=1M", Format::Parallels),
     ] {
-        let path = place.path("image");
-        let args = ["create", "-q", "-f", format, "-o", options, path.to_str().unwrap(), "8M"];
-        let args: Vec<_> = if options.is_empty() {
-            args.iter().filter(|arg| !["-o", ""].contains(arg)).copied().collect()
-        } else {
-            args.to_vec()
-        };
+        let (raw, path) = (place.path("disk.raw"), place.path("image"));
+        let args = ["convert", "-f", "raw", "-O", name, "-o", options, raw.to_str().unwrap(), path.to_str().unwrap()];
         if run("qemu-img", &args, b"").is_none() {
             break;
         }
-        refused(&path, &place, name);
+        let image = open_quietly(&path, &place.uncached()).unwrap();
+        assert!(content(&image) == disk, "{name} {options}");
         if let Some(packed) = pack(&fs::read(&path).unwrap()) {
-            refused(&place.input(&packed), &place, &format!("{name} within bzip2"));
-        }
-        fs::remove_file(path).unwrap();
-    }
-    for (program, name) in [("gzip", "gzip"), ("xz", "xz"), ("zstd", "zstd")] {
-        let Some(packed) = run(program, &["-c"], &disk()) else { continue };
-        refused(&place.input(&packed), &place, name);
-        if let Some(twice) = pack(&packed) {
-            refused(&place.input(&twice), &place, &format!("{name} within bzip2"));
+            for options in [place.uncached(), place.cached(), place.cached()] {
+                let image = open_quietly(&place.input(&packed), &options).unwrap();
+                assert_eq!((image.format, image.compression), (format, Some(Compression::Bzip2)));
+                assert!(content(&image) == disk, "{name} {options:?}");
+            }
         }
     }
 }
 
-/// The image is refused, `name` is said, and (but for a footer) nothing was decompressed for it.
-fn refused(path: &Path, place: &Place, name: &str) {
-    let progress = Recorded::default();
-    let error = open(path, &place.uncached(), &progress).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
-    assert!(error.to_string().contains(name) && error.hint().is_some(), "{name}: {error:?}");
-    assert!(progress.decodes() == 0 || name.starts_with("vhd"), "{name} was decompressed");
+/// What the usual programs write, in their variants, alone and several in a row, and how it is named.
+fn packers() -> Vec<(&'static str, Vec<&'static str>, Compression)> {
+    use Compression::{Gzip, Xz, Zstd};
+    vec![
+        ("gzip", vec!["-1c"], Gzip),
+        ("gzip", vec!["-9cn"], Gzip),
+        ("pigz", vec!["-p2", "-c"], Gzip),
+        ("xz", vec!["-0c", "-T1"], Xz),
+        ("xz", vec!["-0c", "-T2", "--block-size=1MiB"], Xz),
+        ("xz", vec!["-0c", "-T1", "--block-size=3MiB", "--check=sha256"], Xz),
+        ("xz", vec!["-0c", "-T2", "--check=crc32"], Xz),
+        ("xz", vec!["-c", "-T2", "--block-size=2MiB", "--check=none", "--x86", "--lzma2=preset=0"], Xz),
+        ("xz", vec!["-c", "--delta=dist=4", "--lzma2=preset=0,dict=64MiB"], Xz),
+        ("zstd", vec!["-1c", "-T2", "--check"], Zstd),
+        ("zstd", vec!["-3c", "--no-check"], Zstd),
+        ("zstd", vec!["-1c", "--long=27"], Zstd),
+    ]
+}
+
+#[test]
+fn gzip_xz_and_zstd_decode_to_sparse_disks() {
+    let disk = disk();
+    for (program, args, compression) in packers() {
+        let Some(packed) = run(program, &args, &disk) else { continue };
+        let place = Place::new();
+        let input = place.input(&packed);
+        for options in [place.uncached(), place.cached(), place.cached()] {
+            let progress = Recorded::default();
+            let image = open(&input, &options, &progress).unwrap();
+            assert!(content(&image) == disk, "{program} {args:?}");
+            assert_eq!((image.format, image.compression), (Format::Raw, Some(compression)));
+            let data = data_bytes(&*image.device);
+            assert!((1_600_000..2_000_000).contains(&data), "{data} bytes of data");
+            let hashed = usize::from(options.cache != CacheMode::None);
+            let expected = packed.len() * (hashed + progress.decodes());
+            assert_eq!(*progress.bytes.lock().unwrap(), u64::try_from(expected).unwrap(), "every byte is reported");
+        }
+        let (first, second) = disk.split_at(5_500_001);
+        let halves = [first, second].map(|half| run(program, &args, half).unwrap());
+        let mut row = halves.concat();
+        assert!(content(&open_quietly(&place.input(&row), &place.uncached()).unwrap()) == disk, "{program} in a row");
+        if program == "xz" {
+            row = [&halves[0][..], &[0; 8], &halves[1], &[0; 400_000]].concat();
+        }
+        if program == "zstd" {
+            let skipped = [&[0x53, 0x2a, 0x4d, 0x18, 5, 0, 0, 0][..], b"notes"].concat();
+            row = [&halves[0][..], &skipped, &halves[1], &skipped].concat();
+        }
+        assert!(content(&open_quietly(&place.input(&row), &place.cached()).unwrap()) == disk, "{program} padded");
+    }
+}
+
+#[test]
+fn damaged_gzip_xz_and_zstd_files_are_errors() {
+    let disk = disk()[..8 << 20].to_vec();
+    for (program, args, _) in packers() {
+        let Some(packed) = run(program, &args, &disk) else { continue };
+        let place = Place::new();
+        let corrupt = |bytes: &[u8], word: &str| {
+            let error = open_quietly(&place.input(bytes), &place.uncached()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{program} {args:?}: {error:?}");
+            assert!(error.to_string().contains(word) && error.hint().is_some(), "{program} {args:?} {word}: {error:?}");
+            assert!(place.names("temp").is_empty());
+        };
+        for len in [14, packed.len() / 3, packed.len() - 5, packed.len() - 1] {
+            corrupt(&packed[..len], "cut short");
+        }
+        for junk in [&b"garbage"[..], &[1; 5000], b"\x1f"] {
+            let bytes = [&packed[..], junk].concat();
+            let word = if (program == "gzip" || program == "pigz") && junk == b"\x1f" { "cut short" } else { "follow" };
+            corrupt(&bytes, word);
+        }
+        if !["--check=none", "--no-check"].iter().any(|word| args.contains(word)) {
+            let mut sly = packed.clone();
+            for round in 1..30 {
+                let at = packed.len() * round / 30;
+                sly[at] ^= 0x20;
+                match open_quietly(&place.input(&sly), &place.uncached()) {
+                    Ok(image) => assert!(content(&image) == disk, "{program} {args:?}: byte {at} changed it silently"),
+                    Err(error) => assert_ne!(error.kind(), ErrorKind::Internal, "{error:?}"),
+                }
+                sly[at] ^= 0x20;
+            }
+        }
+    }
+}
+
+/// More memory or bytes than any disk image needs.
+#[test]
+fn windows_and_dictionaries_are_bounded() {
+    let place = Place::new();
+    for (program, args, word) in [
+        ("zstd", &["-1c", "--long=30", "--single-thread"][..], "window"),
+        ("xz", &["-c", "--lzma2=preset=0,dict=512MiB"], "dictionary"),
+    ] {
+        let Some(packed) = run(program, args, &disk()) else { continue };
+        let error = open_quietly(&place.input(&packed), &place.uncached()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains(word), "{error:?}");
+        assert!(error.hint().is_some());
+    }
+}
+
+#[test]
+fn what_is_compressed_twice_is_refused_at_once() {
+    let place = Place::new();
+    for (program, name) in [("gzip", "gzip"), ("xz", "xz"), ("zstd", "zstd")] {
+        let Some(packed) = run(program, &["-c"], &disk()) else { continue };
+        for outer in ["bzip2", "gzip", "xz", "zstd"] {
+            let Some(twice) = run(outer, &["-1c"], &packed) else { continue };
+            let progress = Recorded::default();
+            let error = open(&place.input(&twice), &place.uncached(), &progress).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+            assert!(
+                error.to_string().contains(&format!("{name} within {outer}")) && error.hint().is_some(),
+                "{error:?}"
+            );
+            assert_eq!(progress.decodes(), 0, "{name} was decompressed");
+        }
+    }
 }
 
 #[test]

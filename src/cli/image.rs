@@ -18,13 +18,17 @@ pub struct ReadArgs {
     /// Decompress the image to an unnamed temporary file and keep nothing
     #[arg(long, conflicts_with = "cache_dir")]
     pub no_cache: bool,
+    /// Open other files that the image refers to (backing files, extents), where they lie below its folder
+    #[arg(long)]
+    pub allow_external: bool,
 }
 
 impl ReadArgs {
     /// Opens the image at `path`, which is only ever read.
     pub fn open(&self, path: &Path, reporter: &Reporter) -> Result<Image> {
         let threads = NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN);
-        let options = OpenOptions { cache: self.cache(), temp_dir: temp_dir(), threads };
+        let options =
+            OpenOptions { cache: self.cache(), temp_dir: temp_dir(), threads, allow_external: self.allow_external };
         image::open(path, &options, reporter)
     }
 

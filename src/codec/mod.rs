@@ -3,10 +3,16 @@
 pub mod bzip2;
 mod decoder;
 mod deflate;
+pub mod gzip;
 mod lzo;
 mod pipeline;
+mod stream;
+mod unpack;
+pub mod xz;
+pub mod zstd;
 
 pub use decoder::{Format, decoder};
 pub use deflate::Deflater;
 pub use lzo::decompress_lzo1x;
 pub use pipeline::{Spares, run_ordered};
+pub use unpack::{inflate, unpack_zstd};

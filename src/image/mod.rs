@@ -1,12 +1,23 @@
 //! Disk image formats: what is detected, opened and written.
 
+mod blocks;
 mod cache;
 mod detect;
+#[cfg(test)]
+mod hostile;
+mod mapped;
 mod open;
+mod parallels;
 pub mod qcow2;
 mod ranges;
 pub mod raw;
+mod references;
 mod scratch;
+mod units;
+mod vdi;
+mod vhd;
+mod vhdx;
+mod vmdk;
 
 pub use detect::{Compression, Content, Format, detect, detect_start};
 pub use open::{CacheMode, Image, OpenOptions, open};

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   disk.bin       raw ──────────────────────────────────────────────▶ FileDevice, holes known
-//!   disk.bin.bz2   sha256 ──▶ in the cache? ──yes──────────────────▶ FileDevice over DIR/<sha256>.raw
+//!   disk.bin.xz    sha256 ──▶ in the cache? ──yes──────────────────▶ FileDevice over DIR/<sha256>.raw
 //!                                 └─no─▶ parallel decode, one sparse file ─▶ the same
 //!                  without a cache, or where it cannot be used: a file without a name in the temporary folder
 //! ```
+//!
+//! Either file may be an image in another format than raw: a reader of that format then stands above it.
 
-use std::fmt;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,9 @@ use std::sync::Arc;
 
 use super::cache::{Claim, Entry};
 use super::detect::{Compression, Content, Format, SECTOR, detect, detect_start};
+use super::references::References;
 use super::scratch::Input;
+use super::{parallels, qcow2, vdi, vhd, vhdx, vmdk};
 use crate::block::{BlockDevice, FileDevice, open_for_reading};
 use crate::error::{Error, Result, ResultExt};
 use crate::progress::Progress;
@@ -38,13 +41,16 @@ pub struct OpenOptions {
     pub temp_dir: PathBuf,
     /// Threads that decompress.
     pub threads: NonZeroUsize,
+    /// Open files that the image refers to, where they lie below its folder. Only for images from a trusted source:
+    /// whoever made the image chooses which of those files are read as a part of it.
+    pub allow_external: bool,
 }
 
 impl OpenOptions {
-    /// No cache, and as many threads as there are processors.
+    /// No cache, no other files, and as many threads as there are processors.
     pub fn new(temp_dir: impl Into<PathBuf>) -> Self {
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { cache: CacheMode::None, temp_dir: temp_dir.into(), threads }
+        Self { cache: CacheMode::None, temp_dir: temp_dir.into(), threads, allow_external: false }
     }
 }
 
@@ -64,11 +70,17 @@ pub struct Image {
     pub file_size: u64,
 }
 
-/// Opens the image at `path`: a raw disk, or one compressed with bzip2.
+/// Opens the image at `path`: a disk in any [`Format`], as it is or compressed.
 ///
-/// Other formats and compressions are [`crate::ErrorKind::Unsupported`] by name. What is not a disk at all is
-/// [`crate::ErrorKind::InvalidInput`], a damaged compressed file [`crate::ErrorKind::Corrupt`], and a full disk while
-/// decompressing [`crate::ErrorKind::Environment`]. A cache folder that cannot be used is a warning.
+/// Files that the image refers to (backing files, data files, extents, parents) are opened only with
+/// [`OpenOptions::allow_external`]. What should be known about the image goes to [`Progress::warn`].
+///
+/// # Errors
+///
+/// [`crate::ErrorKind::Unsupported`] for features of a format that cannot be read, among them encryption, and for
+/// references that are not allowed; [`crate::ErrorKind::InvalidInput`] for what is not a disk at all,
+/// [`crate::ErrorKind::Corrupt`] for a damaged image or compressed file, and [`crate::ErrorKind::Environment`] for a full
+/// disk while decompressing. A cache folder that cannot be used is a warning.
 pub fn open(path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Image> {
     let file = open_for_reading(path)?;
     open_file(file, path, options, progress).at(|| path.display().to_string())
@@ -80,18 +92,41 @@ fn open_file(file: File, path: &Path, options: &OpenOptions, progress: &dyn Prog
     let file_size = device.size();
     let (device, format, compression) = match detect(&device)? {
         Content::Disk(format) => (device, format, None),
-        Content::Compressed(compression @ Compression::Bzip2) => {
-            let device = decompressed(&Input::new(again, path)?, options, progress)?;
+        Content::Compressed(compression) => {
+            let device = decompressed(&Input::new(again, compression, path)?, options, progress)?;
             let format = disk_within(compression, detect(&device)?)?;
             (device, format, Some(compression))
         }
-        Content::Compressed(other) => {
-            return Err(cannot_open(&format!("{other}-compressed"))
-                .with_hint(format!("decompress it with {other} first, or use the image that ends in .bz2")));
-        }
     };
-    only_raw(format, compression)?;
-    Ok(Image { device: Arc::new(device), format, compression, path: path.to_owned(), file_size })
+    let references = References::new(path, options.allow_external, progress);
+    let device = open_disk(Arc::new(device), format, &references)?;
+    Ok(Image { device, format, compression, path: path.to_owned(), file_size })
+}
+
+/// The disk in `file`, an image of `format`.
+pub(super) fn open_disk(
+    file: Arc<dyn BlockDevice>,
+    format: Format,
+    references: &References,
+) -> Result<Arc<dyn BlockDevice>> {
+    match format {
+        Format::Raw => Ok(file),
+        Format::Qcow2 => qcow2::open(file, references),
+        Format::Vmdk => vmdk::open(file, references),
+        Format::Vhd => vhd::open(file, references),
+        Format::Vhdx => vhdx::open(file, references),
+        Format::Vdi => vdi::open(file),
+        Format::Parallels => parallels::open(file, references),
+    }
+}
+
+/// The disk in a file that an image refers to without naming its format.
+pub(super) fn open_reference(file: FileDevice, references: &References) -> Result<Arc<dyn BlockDevice>> {
+    match detect(&file)? {
+        Content::Disk(format) => open_disk(Arc::new(file), format, references),
+        Content::Compressed(compression) => Err(Error::unsupported(format!("it is compressed with {compression}"))
+            .with_hint("only the image itself may be compressed")),
+    }
 }
 
 /// The decompressed disk, from the cache where there is one.
@@ -122,28 +157,13 @@ fn decompressed(input: &Input, options: &OpenOptions, progress: &dyn Progress) -
 
 /// Looks at the first sector within, so that what cannot be opened anyway is not decompressed in full.
 fn check_start(input: &Input) -> Result<()> {
-    let format = disk_within(Compression::Bzip2, detect_start(&input.decoded_start(SECTOR)?))?;
-    only_raw(format, Some(Compression::Bzip2))
+    disk_within(input.compression(), detect_start(&input.decoded_start(SECTOR)?)).map(|_| ())
 }
 
 fn disk_within(outer: Compression, content: Content) -> Result<Format> {
     match content {
         Content::Disk(format) => Ok(format),
-        Content::Compressed(inner) => {
-            Err(cannot_open(&format!("{inner} within {outer}")).with_hint("decompress it once, then open the result"))
-        }
+        Content::Compressed(inner) => Err(Error::unsupported(format!("this is {inner} within {outer}"))
+            .with_hint("decompress it once, then open the result")),
     }
-}
-
-fn only_raw(format: Format, compression: Option<Compression>) -> Result<()> {
-    let name = match (format, compression) {
-        (Format::Raw, _) => return Ok(()),
-        (format, Some(outer)) => format!("{format} within {outer}"),
-        (format, None) => format.to_string(),
-    };
-    Err(cannot_open(&name).with_hint("use the raw image (.bin or .bin.bz2), or convert it: qemu-img convert -O raw"))
-}
-
-fn cannot_open(what: &impl fmt::Display) -> Error {
-    Error::unsupported(format!("this is a {what} image; only raw images, plain or bzip2-compressed, can be opened"))
 }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::detect::Compression;
 use crate::block::FileDevice;
 use crate::bytes::{ByteSize, is_zero, to_u64, to_usize};
-use crate::codec::bzip2;
+use crate::codec::{bzip2, gzip, xz, zstd};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -25,6 +26,7 @@ pub(super) const MAX_DISK: u64 = 1 << 40;
 #[derive(Debug)]
 pub(super) struct Input {
     file: File,
+    compression: Compression,
     path: PathBuf,
     stamp: Stamp,
 }
@@ -39,9 +41,13 @@ fn stamp(file: &File, path: &Path) -> Result<Stamp> {
 }
 
 impl Input {
-    pub(super) fn new(file: File, path: &Path) -> Result<Self> {
+    pub(super) fn new(file: File, compression: Compression, path: &Path) -> Result<Self> {
         let stamp = stamp(&file, path)?;
-        Ok(Self { file, path: path.to_owned(), stamp })
+        Ok(Self { file, compression, path: path.to_owned(), stamp })
+    }
+
+    pub(super) fn compression(&self) -> Compression {
+        self.compression
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -57,7 +63,13 @@ impl Input {
 
     /// The first `len` decoded bytes.
     pub(super) fn decoded_start(&self, len: u64) -> Result<Vec<u8>> {
-        bzip2::decode_start(self.reader()?, len)
+        let reader = self.reader()?;
+        match self.compression {
+            Compression::Bzip2 => bzip2::decode_start(reader, len),
+            Compression::Gzip => gzip::decode_start(reader, len),
+            Compression::Xz => xz::decode_start(reader, len),
+            Compression::Zstd => zstd::decode_start(reader, len),
+        }
     }
 
     /// The SHA-256 of the compressed bytes in hexadecimal digits.
@@ -96,11 +108,20 @@ impl Input {
         progress.start(&format!("decompressing {}", self.path.display()), self.size());
         let mut writer = SparseWriter { file: output, folder, offset: 0, limit: MAX_DISK };
         let mut reported = 0;
-        let result = bzip2::decode_to(self.reader()?, threads, |piece| {
+        let sink = |piece: bzip2::Decoded<'_>| {
             progress.advance(piece.compressed - reported);
             reported = piece.compressed;
             writer.write(piece.bytes)
-        });
+        };
+        let reader = self.reader()?;
+        let result = match self.compression {
+            Compression::Bzip2 => bzip2::decode_to(reader, threads, sink),
+            Compression::Gzip => gzip::decode_to(reader, threads, sink),
+            Compression::Xz => xz::decode_to(reader, threads, sink),
+            Compression::Zstd => zstd::decode_to(reader, threads, sink),
+        };
+        // The end of the file is read after the last piece.
+        progress.advance(if result.is_ok() { self.size().saturating_sub(reported) } else { 0 });
         progress.finish();
         result?;
         writer.finish()?;

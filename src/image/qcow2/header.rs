@@ -3,7 +3,7 @@
 use super::Qcow2Version;
 
 /// `magic`: "QFI" and 0xfb.
-const MAGIC: u32 = 0x5146_49fb;
+pub(super) const MAGIC: u32 = 0x5146_49fb;
 
 /// `refcount_order`: refcounts of 2^4 bits, the only width that version 2 has.
 pub(super) const REFCOUNT_ORDER: u32 = 4;

@@ -10,9 +10,12 @@
 //! Every cluster of the host file has a count of its users in a refcount block; compressed clusters share them.
 
 mod header;
+mod parse;
+mod read;
 mod refcount;
 mod write;
 
+pub(super) use read::open;
 pub use write::write;
 
 use crate::codec::Deflater;

@@ -34,13 +34,13 @@ const WINDOW_PER_THREAD: usize = 3;
 const MAX_L1_BYTES: u64 = 32 << 20;
 
 /// Bit 63 of L1 and L2 entries: the cluster has exactly one user.
-const OFLAG_COPIED: u64 = 1 << 63;
+pub(super) const OFLAG_COPIED: u64 = 1 << 63;
 
 /// Bit 62 of L2 entries: the cluster is compressed.
-const OFLAG_COMPRESSED: u64 = 1 << 62;
+pub(super) const OFLAG_COMPRESSED: u64 = 1 << 62;
 
 /// The unit in which a compressed cluster's length is told, and of the guest's disk size.
-const SECTOR: u64 = 512;
+pub(super) const SECTOR: u64 = 512;
 
 /// Writes `device` as a qcow2 image into `out`, an empty file.
 ///

@@ -1,0 +1,232 @@
+//! The header as it is read: every field checked before anything is done with it.
+
+use crate::block::BlockDevice;
+use crate::bytes::{Fields, to_u64, to_usize};
+use crate::error::{Error, Result};
+use crate::image::mapped::check_size;
+
+use super::header::MAGIC;
+use super::{MAX_CLUSTER_BITS, MIN_CLUSTER_BITS};
+
+/// `header_length` of version 2, which has no such field.
+const HEADER_LENGTH_V2: u32 = 72;
+/// The least `header_length` of version 3.
+const HEADER_LENGTH_V3: u32 = 104;
+/// As much of cluster 0 as is looked at: header, extensions and names are far below that.
+const HEAD_MAX: u64 = 64 << 10;
+/// `backing_file_size`: 1023 bytes are the most (specification); data file names have no limit of their own.
+const NAME_MAX: u32 = 1023;
+/// QEMU refuses L1 tables above 32 MiB (`QCOW_MAX_L1_SIZE`).
+const MAX_L1_BYTES: u64 = 32 << 20;
+/// The least cluster with extended L2 entries: subclusters, 32 of them, have at least 512 bytes.
+const MIN_EXTENDED_BITS: u32 = 14;
+
+const INCOMPATIBLE_DIRTY: u64 = 1;
+const INCOMPATIBLE_CORRUPT: u64 = 1 << 1;
+const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
+const INCOMPATIBLE_COMPRESSION: u64 = 1 << 3;
+const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
+const INCOMPATIBLE_KNOWN: u64 = (1 << 5) - 1;
+
+const EXTENSION_END: u32 = 0;
+const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
+const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
+
+/// What compressed clusters are compressed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClusterCompression {
+    /// Raw deflate.
+    Deflate,
+    Zstd,
+}
+
+/// A header that was checked by itself: sizes are possible, and nothing in it is unknown.
+#[derive(Debug)]
+pub(super) struct Parsed {
+    /// 2 or 3.
+    pub version: u32,
+    pub cluster_bits: u32,
+    /// The guest's disk in bytes.
+    pub size: u64,
+    /// Entries of the L1 table that the disk needs.
+    pub l1_size: u64,
+    pub l1_table_offset: u64,
+    pub backing_file: Option<Vec<u8>>,
+    pub backing_format: Option<Vec<u8>>,
+    /// The name of the external data file; empty where the header has none.
+    pub data_file: Option<Vec<u8>>,
+    pub compression: ClusterCompression,
+    pub extended_l2: bool,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+impl Parsed {
+    /// Entries of one L2 table.
+    pub fn l2_entries(&self) -> u64 {
+        1 << (self.cluster_bits - if self.extended_l2 { 4 } else { 3 })
+    }
+
+    /// Reads and checks the header of `file`.
+    pub fn read(file: &dyn BlockDevice) -> Result<Self> {
+        let mut head = vec![0; to_usize(file.size().min(HEAD_MAX))?];
+        file.read_at(0, &mut head)?;
+        let fields = Fields::new("qcow2 header", &head);
+        if fields.be32(0)? != MAGIC {
+            return Err(Error::corrupt("not a qcow2 image: it does not begin with 'QFI'"));
+        }
+        let version = fields.be32(4)?;
+        if !matches!(version, 2 | 3) {
+            return Err(Error::unsupported(format!("qcow2 version {version}: 2 and 3 can be read"))
+                .with_hint("convert it: qemu-img convert -O qcow2"));
+        }
+        match fields.be32(32)? {
+            0 => {}
+            method => return Err(encrypted(method)),
+        }
+        let cluster_bits = fields.be32(20)?;
+        if !(MIN_CLUSTER_BITS..=MAX_CLUSTER_BITS).contains(&cluster_bits) {
+            return Err(Error::corrupt(format!(
+                "qcow2 cluster_bits {cluster_bits}: must be {MIN_CLUSTER_BITS} to {MAX_CLUSTER_BITS}"
+            )));
+        }
+        let mut parsed = Self {
+            version,
+            cluster_bits,
+            size: fields.be64(24)?,
+            l1_size: 0,
+            l1_table_offset: fields.be64(40)?,
+            backing_file: None,
+            backing_format: None,
+            data_file: None,
+            compression: ClusterCompression::Deflate,
+            extended_l2: false,
+            notes: Vec::new(),
+        };
+        if fields.be32(60)? > 0 {
+            parsed.notes.push(format!("the image holds {} internal snapshots, which are ignored", fields.be32(60)?));
+        }
+        let header_length = parsed.features(&fields)?;
+        parsed.backing_name(&fields)?;
+        parsed.extensions(&fields, header_length)?;
+        parsed.check_l1(fields.be32(36)?, file.size())?;
+        Ok(parsed)
+    }
+
+    /// Checks the feature bits of version 3 and returns the header's length.
+    fn features(&mut self, fields: &Fields) -> Result<u32> {
+        if self.version == 2 {
+            return Ok(HEADER_LENGTH_V2);
+        }
+        let incompatible = fields.be64(72)?;
+        let header_length = fields.be32(100)?;
+        if !(HEADER_LENGTH_V3..=1 << self.cluster_bits).contains(&header_length) {
+            return Err(Error::corrupt(format!(
+                "qcow2 header_length {header_length}: must be {HEADER_LENGTH_V3} to the cluster size"
+            )));
+        }
+        let unknown = incompatible & !INCOMPATIBLE_KNOWN;
+        if unknown != 0 {
+            return Err(Error::unsupported(format!("qcow2 incompatible features {unknown:#x} are not known"))
+                .with_hint("convert it with a QEMU that knows them: qemu-img convert -O qcow2"));
+        }
+        let has = |bit| incompatible & bit != 0;
+        if has(INCOMPATIBLE_DIRTY) {
+            // Only reference counts may be wrong, and reading does not need them.
+            self.notes
+                .push("the image was not closed properly (dirty bit); what was written last may be missing".into());
+        }
+        if has(INCOMPATIBLE_CORRUPT) {
+            // Reading is allowed, writing is not (specification).
+            self.notes.push("the image is marked as damaged (corrupt bit): check the result".into());
+        }
+        if has(INCOMPATIBLE_DATA_FILE) {
+            self.data_file = Some(Vec::new());
+        }
+        self.extended_l2 = has(INCOMPATIBLE_EXTENDED_L2);
+        if self.extended_l2 && self.cluster_bits < MIN_EXTENDED_BITS {
+            return Err(Error::corrupt("qcow2 with extended L2 entries has clusters below 16 KiB"));
+        }
+        let kind = if header_length > HEADER_LENGTH_V3 { fields.u8(104)? } else { 0 };
+        self.compression = match (kind, has(INCOMPATIBLE_COMPRESSION)) {
+            (0, _) => ClusterCompression::Deflate,
+            (1, true) => ClusterCompression::Zstd,
+            (1, false) => return Err(Error::corrupt("qcow2 compression type 1 without its feature bit")),
+            _ => return Err(Error::unsupported(format!("qcow2 compression type {kind}: 0 and 1 can be read"))),
+        };
+        Ok(header_length)
+    }
+
+    fn backing_name(&mut self, fields: &Fields) -> Result<()> {
+        let (offset, len) = (fields.be64(8)?, fields.be32(16)?);
+        if offset == 0 || len == 0 {
+            return Ok(());
+        }
+        if len > NAME_MAX {
+            return Err(Error::corrupt(format!("qcow2 backing_file_size {len}: at most {NAME_MAX} bytes are allowed")));
+        }
+        self.backing_file = Some(fields.slice(to_usize(offset)?, to_usize(len.into())?)?.to_vec());
+        Ok(())
+    }
+
+    /// Each extension is a type, a length and that many bytes, padded to 8.
+    fn extensions(&mut self, fields: &Fields, header_length: u32) -> Result<()> {
+        let mut at = to_usize(header_length.into())?;
+        // The first cluster ends them, as does the name of the backing file.
+        let end = match fields.be64(8)? {
+            0 => 1 << self.cluster_bits,
+            backing => backing.min(1 << self.cluster_bits),
+        };
+        while to_u64(at + 8) <= end {
+            let (kind, len) = (fields.be32(at)?, to_usize(fields.be32(at + 4)?.into())?);
+            if kind == EXTENSION_END {
+                break;
+            }
+            let data = fields.slice(at + 8, len)?;
+            match kind {
+                EXTENSION_BACKING_FORMAT => self.backing_format = Some(data.to_vec()),
+                EXTENSION_DATA_FILE if self.data_file.is_some() => self.data_file = Some(data.to_vec()),
+                // Names, bitmaps and whatever is not known: nothing that reading depends on.
+                _ => {}
+            }
+            at += 8 + len.next_multiple_of(8);
+        }
+        Ok(())
+    }
+
+    fn check_l1(&mut self, l1_size: u32, file_size: u64) -> Result<()> {
+        check_size(self.size)?;
+        let l2_bytes = self.l2_entries() << self.cluster_bits;
+        self.l1_size = self.size.div_ceil(l2_bytes);
+        let l1_bytes = self.l1_size * 8;
+        if self.l1_size > l1_size.into() {
+            return Err(Error::corrupt(format!(
+                "qcow2 l1_size {l1_size} is too small: a disk of {} bytes needs {}",
+                self.size, self.l1_size
+            )));
+        }
+        if l1_bytes > MAX_L1_BYTES {
+            return Err(Error::unsupported(format!(
+                "a qcow2 L1 table of {l1_bytes} bytes: {MAX_L1_BYTES} are allowed"
+            )));
+        }
+        if self.l1_table_offset.checked_add(l1_bytes).is_none_or(|end| end > file_size) {
+            return Err(Error::corrupt(format!(
+                "the qcow2 L1 table, {l1_bytes} bytes at {}, lies beyond the end of the file ({file_size} bytes)",
+                self.l1_table_offset
+            ))
+            .with_hint("the file is cut short: compare its size and checksum with the original's"));
+        }
+        Ok(())
+    }
+}
+
+fn encrypted(method: u32) -> Error {
+    let name = match method {
+        1 => "AES".to_owned(),
+        2 => "LUKS".to_owned(),
+        other => format!("method {other}"),
+    };
+    Error::unsupported(format!("the qcow2 image is encrypted ({name})"))
+        .with_hint("decrypt it first: qemu-img convert --object secret,… -O qcow2")
+}

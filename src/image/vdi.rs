@@ -1,0 +1,75 @@
+//! VDI, VirtualBox's disk image format.
+//!
+//! ```text
+//!   header (512 bytes) │ block table: one 32-bit number for each block │ block │ block │ …
+//! ```
+//!
+//! Field offsets are those of `VDIHEADER1PLUS` in VirtualBox and of QEMU's `block/vdi.c`.
+
+use std::sync::Arc;
+
+use super::blocks::{self, ABSENT};
+use super::mapped::check_size;
+use crate::block::BlockDevice;
+use crate::bytes::{Fields, Guid};
+use crate::error::{Error, Result, ResultExt};
+
+const HEADER_BYTES: usize = 512;
+const SIGNATURE: u32 = 0xbeda_107f;
+/// 1.1, since 2006.
+const VERSION: u32 = 0x0001_0001;
+const SECTOR: u32 = 512;
+const MIN_BLOCK: u32 = 4096;
+const MAX_BLOCK: u32 = 256 << 20;
+/// A block that was never written, and one that was discarded.
+const FREE: u32 = u32::MAX;
+const DISCARDED: u32 = u32::MAX - 1;
+
+/// Opens the image in `file`.
+pub(super) fn open(file: Arc<dyn BlockDevice>) -> Result<Arc<dyn BlockDevice>> {
+    let mut bytes = [0; HEADER_BYTES];
+    file.read_at(0, &mut bytes).at(|| "the VDI header")?;
+    let fields = Fields::new("VDI header", &bytes);
+    if fields.le32(64)? != SIGNATURE {
+        return Err(Error::corrupt("this is no VDI image: its signature is missing"));
+    }
+    if fields.le32(68)? != VERSION {
+        return Err(Error::unsupported(format!("VDI version {:#x}: 1.1 can be read", fields.le32(68)?)));
+    }
+    check_type(&fields)?;
+    let (block_bytes, extra, disk_size) = (fields.le32(376)?, fields.le32(380)?, fields.le64(368)?);
+    check_size(disk_size)?;
+    if !block_bytes.is_power_of_two() || !(MIN_BLOCK..=MAX_BLOCK).contains(&block_bytes) || extra > MAX_BLOCK {
+        return Err(Error::corrupt(format!(
+            "VDI blocks of {block_bytes} bytes and {extra} more: must be a power of two of {MIN_BLOCK} to {MAX_BLOCK}"
+        )));
+    }
+    if fields.le32(360)? != SECTOR {
+        return Err(Error::unsupported(format!("VDI sectors of {} bytes: must be {SECTOR}", fields.le32(360)?)));
+    }
+    let entries = disk_size.div_ceil(block_bytes.into());
+    if entries > fields.le32(384)?.into() {
+        return Err(Error::corrupt(format!(
+            "the VDI block table has {} entries: a disk of {disk_size} bytes needs {entries}",
+            fields.le32(384)?
+        )));
+    }
+    let data = u64::from(fields.le32(344)?);
+    let table = blocks::read_table(&*file, fields.le32(340)?.into(), entries, 4)?;
+    let place = |entry: &[u8; 4]| match u32::from_le_bytes(*entry) {
+        FREE | DISCARDED => ABSENT,
+        index => data + u64::from(index) * (u64::from(block_bytes) + u64::from(extra)) + u64::from(extra),
+    };
+    blocks::open(file, disk_size, block_bytes.into(), table.as_chunks().0.iter().map(place).collect())
+}
+
+/// Only disks that stand alone: dynamic ones and such of fixed size.
+fn check_type(fields: &Fields) -> Result<()> {
+    let parents = [fields.array(424)?, fields.array(440)?].map(Guid::from_disk);
+    match fields.le32(76)? {
+        1 | 2 if parents == [Guid::ZERO; 2] => Ok(()),
+        1..=4 => Err(Error::unsupported("this is a differencing VDI, which holds only changes to another disk")
+            .with_hint("make a copy that stands alone: VBoxManage clonemedium")),
+        other => Err(Error::corrupt(format!("VDI image type {other}: must be 1 to 4"))),
+    }
+}

@@ -1,0 +1,155 @@
+//! The headers and the region tables.
+
+use super::MIB;
+use crate::block::BlockDevice;
+use crate::bytes::{Fields, Guid, to_usize};
+use crate::error::{Error, Result};
+
+const HEADER_OFFSETS: [u64; 2] = [64 << 10, 128 << 10];
+const HEADER_BYTES: usize = 4096;
+const VERSION: u16 = 1;
+const REGION_OFFSETS: [u64; 2] = [192 << 10, 256 << 10];
+const REGION_TABLE_BYTES: usize = 64 << 10;
+/// `Entry Count` of a region table.
+const MAX_REGIONS: u32 = 2047;
+
+const BAT: Guid = Guid::from_fields(0x2dc2_7766, 0xf623, 0x4200, 0x9d64_115e_9bfd_4a08);
+const METADATA: Guid = Guid::from_fields(0x8b7c_a206, 0x4790, 0x4b9a, 0xb8fe_575f_050f_886e);
+
+/// The header in force.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub log_guid: Guid,
+    pub log_offset: u64,
+    pub log_length: u64,
+}
+
+impl Header {
+    /// The valid header with the higher sequence number.
+    pub fn read(file: &dyn BlockDevice) -> Result<Self> {
+        let mut magic = [0; 8];
+        file.read_at(0, &mut magic)?;
+        if magic != *b"vhdxfile" {
+            return Err(Error::corrupt("this is no VHDX image: it does not begin with 'vhdxfile'"));
+        }
+        let mut best: Option<(u64, Vec<u8>)> = None;
+        for offset in HEADER_OFFSETS {
+            let Some(bytes) = checked(file, offset, HEADER_BYTES, b"head") else { continue };
+            let number = Fields::new("VHDX header", &bytes).le64(8)?;
+            if best.as_ref().is_none_or(|(other, _)| number > *other) {
+                best = Some((number, bytes));
+            }
+        }
+        let (_, bytes) = best.ok_or_else(|| {
+            Error::corrupt("neither VHDX header matches its checksum")
+                .with_hint("the file is damaged or cut short: compare its size and checksum with the original's")
+        })?;
+        let fields = Fields::new("VHDX header", &bytes);
+        let header = Self {
+            log_guid: Guid::from_disk(fields.array(48)?),
+            log_length: fields.le32(68)?.into(),
+            log_offset: fields.le64(72)?,
+        };
+        let (log_version, version) = (fields.le16(64)?, fields.le16(66)?);
+        if version != VERSION || (header.has_log() && log_version != 0) {
+            return Err(Error::unsupported(format!(
+                "VHDX version {version} with log version {log_version}: {VERSION} with 0 can be read"
+            )));
+        }
+        Ok(header)
+    }
+
+    /// Whether there may be changes in the log.
+    pub fn has_log(&self) -> bool {
+        self.log_guid != Guid::ZERO
+    }
+}
+
+/// A structure with a signature and, behind it, the CRC-32C of all of it; `None` where it is not valid.
+fn checked(file: &dyn BlockDevice, offset: u64, len: usize, signature: &[u8; 4]) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    file.read_at(offset, &mut bytes).ok()?;
+    (bytes.starts_with(signature) && checksum_fits(&mut bytes)).then_some(bytes)
+}
+
+/// Whether bytes 4 to 8 are the CRC-32C of all bytes, counted as zeroes themselves (and left so).
+pub(super) fn checksum_fits(bytes: &mut [u8]) -> bool {
+    let Some(field) = bytes.get_mut(4..8) else { return false };
+    let mut stored = [0; 4];
+    stored.copy_from_slice(field);
+    field.fill(0);
+    crc32c::crc32c(bytes) == u32::from_le_bytes(stored)
+}
+
+/// A part of the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Region {
+    pub offset: u64,
+    pub length: u64,
+}
+
+/// The regions that every image has.
+#[derive(Debug)]
+pub(super) struct Regions {
+    pub bat: Region,
+    pub metadata: Region,
+}
+
+impl Regions {
+    pub fn read(file: &dyn BlockDevice) -> Result<Self> {
+        let mut tables = REGION_OFFSETS.iter().filter_map(|&at| checked(file, at, REGION_TABLE_BYTES, b"regi"));
+        let bytes = tables.next().ok_or_else(|| Error::corrupt("neither VHDX region table matches its checksum"))?;
+        let fields = Fields::new("VHDX region table", &bytes);
+        let count = fields.le32(8)?;
+        if count > MAX_REGIONS {
+            return Err(Error::corrupt(format!("a VHDX region table of {count} entries: at most {MAX_REGIONS}")));
+        }
+        let (mut bat, mut metadata) = (None, None);
+        for index in 0..to_usize(count.into())? {
+            let at = 16 + index * 32;
+            let guid = Guid::from_disk(fields.array(at)?);
+            let region = Region { offset: fields.le64(at + 16)?, length: fields.le32(at + 24)?.into() };
+            let target = match guid {
+                BAT => &mut bat,
+                METADATA => &mut metadata,
+                _ if fields.le32(at + 28)? & 1 == 0 => continue,
+                _ => {
+                    return Err(Error::unsupported(format!(
+                        "the VHDX image needs a region {guid}, which is not known"
+                    )));
+                }
+            };
+            check_region(region, file.size())?;
+            if target.replace(region).is_some() {
+                return Err(Error::corrupt(format!("the VHDX region {guid} is there twice")));
+            }
+        }
+        match (bat, metadata) {
+            (Some(bat), Some(metadata)) => Ok(Self { bat, metadata }),
+            _ => Err(Error::corrupt("the VHDX image has no block table or no metadata")),
+        }
+    }
+}
+
+fn check_region(region: Region, size: u64) -> Result<()> {
+    let Region { offset, length } = region;
+    let placed = offset >= MIB && offset.is_multiple_of(MIB) && length > 0;
+    if !placed || offset.checked_add(length).is_none_or(|end| end > size) {
+        return Err(Error::corrupt(format!(
+            "a VHDX region of {length} bytes at {offset}: must begin at a multiple of 1 MiB and end within {size} bytes"
+        )));
+    }
+    Ok(())
+}
+
+/// Where a log may lie, checked before it is read.
+pub(super) fn check_log(header: &Header, size: u64, max: u64) -> Result<usize> {
+    check_region(Region { offset: header.log_offset, length: header.log_length }, size)?;
+    if !header.log_length.is_multiple_of(MIB) || header.log_length > max {
+        return Err(Error::unsupported(format!(
+            "{} bytes of log: must be a multiple of 1 MiB up to {max}",
+            header.log_length
+        )));
+    }
+    to_usize(header.log_length)
+}

@@ -1,0 +1,15 @@
+//! Reading disk images of all formats, made by `qemu-img` in its variants and compared with the raw disk they hold.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bake;
+mod fixtures;
+mod others;
+mod qcow2;
+mod support;
+mod vhd;
+mod vhdx;
+mod vmdk;
