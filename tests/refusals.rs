@@ -62,10 +62,14 @@ fn files_that_are_no_images() {
     case.refused(&empty, &[], 2, &["empty"]);
     case.refused(&case.path("missing"), &[], 2, &["missing", "No such file"]);
     case.refused(case.dir.path(), &[], 2, &["not a regular file"]);
-    for (name, magic) in [("a.gz", &b"\x1f\x8b\x08"[..]), ("a.xz", b"\xfd7zXZ\0"), ("a.qcow2", b"QFI\xfb\0\0\0\x03")] {
+    for (name, magic, says) in [
+        ("a.gz", &b"\x1f\x8b\x08"[..], "gzip"),
+        ("a.xz", b"\xfd7zXZ\0", "xz"),
+        ("a.qcow2", b"QFI\xfb\0\0\0\x03", "qcow2"),
+    ] {
         let file = case.path(name);
         fs::write(&file, [magic, &[0; 4096]].concat()).unwrap();
-        case.refused(&file, &[], 3, &[name.rsplit('.').next().unwrap().trim_start_matches("gz")]);
+        case.refused(&file, &[], 8, &[name, says]);
     }
 }
 
