@@ -8,7 +8,7 @@
 //! The image has Flatcar's size of 8,064 MiB and ROOT holds real programs and documents of this machine. Both sides
 //! alternate (A B A B …); the table gives medians of CPU seconds (user + system) and wall seconds, the ratio of
 //! flatbake to the usual tool, the peak memory of the largest process, and the size of the output.
-//! Needs lbzip2, qemu-img, debugfs, mke2fs, mkfs.btrfs, sgdisk and GNU time (`/usr/bin/time`).
+//! Needs lbzip2, qemu-img, debugfs, mke2fs, mkfs.btrfs, sgdisk, openssl and GNU time (`/usr/bin/time`).
 #![allow(clippy::unwrap_used)]
 
 use std::fs::{self, File};
@@ -107,10 +107,11 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let missing: Vec<_> = ["lbzip2", "qemu-img", "debugfs", "mke2fs", "mkfs.btrfs", "sgdisk", "/usr/bin/time"]
-        .into_iter()
-        .filter(|tool| !shell_ok(&format!("PATH=$PATH:/usr/sbin:/sbin command -v {tool} >/dev/null")))
-        .collect();
+    let missing: Vec<_> =
+        ["lbzip2", "qemu-img", "debugfs", "mke2fs", "mkfs.btrfs", "sgdisk", "openssl", "/usr/bin/time"]
+            .into_iter()
+            .filter(|tool| !shell_ok(&format!("PATH=$PATH:/usr/sbin:/sbin command -v {tool} >/dev/null")))
+            .collect();
     if !missing.is_empty() {
         println!("skipped: {} not installed", missing.join(", "));
         return;
@@ -152,12 +153,21 @@ fn edits(dir: &Path) -> Vec<Comparison> {
          truncate -s 1G oem.raw; mkfs.btrfs -q --mixed -m single -d single --label OEM oem.raw; mkdir mnt many files",
         dir.display()
     ));
+    fs::create_dir(dir.join("flat")).unwrap();
     for number in 0..100_000 {
         let folder = dir.join(format!("many/layer{}/diff/{}", number % 40, number % 1000));
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(format!("file{number}")), vec![b'x'; number % 3000]).unwrap();
+        fs::write(dir.join(format!("flat/file{number}")), b"x").unwrap();
     }
-    shell(&format!("cd {}; tar -C many -cf many.tar .; rm -r many", dir.display()));
+    // Keystream: a large file without a byte of redundancy, the same in every run.
+    shell(&format!(
+        "cd {}; tar -C many -cf many.tar .; tar -C flat -cf flat.tar .; rm -r many flat; \
+         truncate -s 6320M large.raw; mke2fs -q -t ext4 -b 4096 -i 4096 -I 256 -L ROOT large.raw; \
+         openssl enc -aes-128-ctr -pass pass:flatbake -nosalt -in /dev/zero 2>/dev/null | head -c 2560M > big; \
+         tar -cf big.tar big; rm big",
+        dir.display()
+    ));
     shell(&format!(
         "cd {}/files; find /usr/lib /usr/bin -xdev -type f -size +20k -size -4000k -print0 2>/dev/null | sort -z | \
          tar -c --null -T - 2>/dev/null | head -c 300M | split -b 3M - part",
@@ -181,17 +191,23 @@ fn edits(dir: &Path) -> Vec<Comparison> {
             flatbake: ours("rebuild-oem", "oem.raw", "files"),
         },
     ];
-    if rustix::process::geteuid().is_root() {
-        let (root, mnt, tar) = (at("copy.raw"), at("mnt"), at("many.tar"));
-        let kernel = format!("mount -o loop {root} {mnt}; tar -C {mnt} -xf {tar}; sync -f {mnt}; umount {mnt}");
-        edits.push(Comparison {
-            name: "edit: 100,000 files into ROOT (kernel)",
-            prepare: copy("root.raw"),
-            usual: (kernel, dir.join("many.tar")),
-            flatbake: ours("insert-tar", "root.raw", "many.tar"),
-        });
-    } else {
+    if !rustix::process::geteuid().is_root() {
         println!("skipped: the kernel's loop mount needs root");
+        return edits;
+    }
+    for (name, tar, root) in [
+        ("edit: 100,000 files into ROOT (kernel)", "many.tar", "root.raw"),
+        ("edit: 100,000 in one folder (kernel)", "flat.tar", "root.raw"),
+        ("edit: one 2.5 GiB file (kernel)", "big.tar", "large.raw"),
+    ] {
+        let (copied, mnt) = (at("copy.raw"), at("mnt"));
+        let kernel = format!("mount -o loop {copied} {mnt}; tar -C {mnt} -xf {}; sync -f {mnt}; umount {mnt}", at(tar));
+        edits.push(Comparison {
+            name,
+            prepare: copy(root),
+            usual: (kernel, dir.join(tar)),
+            flatbake: ours("insert-tar", root, tar),
+        });
     }
     edits
 }
