@@ -7,7 +7,7 @@ mod common;
 use common::flatcar::{Recipe, flatcar_copy, flatcar_image};
 use common::judges::*;
 use common::listing::{btrfs_tree, ext4_tree, partition_tree};
-use common::programs::{judge, judges, missing, must_run};
+use common::programs::{ask, judge, judges, missing, must_run};
 use common::region::Region;
 use common::sound::assert_sound;
 use common::sysext::{Format, Sysext, set_times, sysext};
@@ -89,6 +89,25 @@ fn ext4() {
     // The first letter of a directory entry: length 3, type directory.
     root.break_byte(root.find(b"\x03\x02oem").unwrap() + 2);
     says_no("e2fsck", || ext4_clean(&root));
+}
+
+#[test]
+fn ext4_with_a_dirty_journal_is_not_clean() {
+    if !judges(&["e2fsck"]) {
+        return;
+    }
+    let dir = scratch_dir();
+    for (name, status) in [("ext4-dirty", 0), ("ext4-dirty-orphan-file", 4)] {
+        let packed = File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/ext4/{name}.img.zst")));
+        let image = dir.path().join(name);
+        let mut unpacked = ruzstd::decoding::StreamingDecoder::new(packed.unwrap()).unwrap();
+        std::io::copy(&mut unpacked, &mut File::create(&image).unwrap()).unwrap();
+        // Wrong counts alone do not change the exit status as long as the journal is to be replayed.
+        let words = ext4_clean(&Region::whole(&image)).unwrap_err();
+        assert!(words.contains(&format!("exit status: {status}")) && words.contains("count wrong"), "{name}: {words}");
+        assert_eq!(ask("e2fsck", [OsStr::new("-fy"), image.as_os_str()], b"").unwrap().status.code(), Some(1));
+        ext4_clean(&Region::whole(&image)).unwrap();
+    }
 }
 
 #[test]

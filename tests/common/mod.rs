@@ -39,6 +39,18 @@ pub fn scratch_dir() -> tempfile::TempDir {
     tempfile::tempdir_in(scratch_root()).unwrap()
 }
 
+/// So many times `FLATBAKE_LONG`, for tests that repeat something with other numbers each time; unset means 1.
+pub fn longer(count: u64) -> u64 {
+    let factor = std::env::var("FLATBAKE_LONG").map_or(1, |value| {
+        let factor = value.parse().ok().filter(|factor| (1..=LONGEST).contains(factor));
+        factor.unwrap_or_else(|| panic!("FLATBAKE_LONG is '{value}', not a number from 1 to {LONGEST}"))
+    });
+    count * factor
+}
+
+/// Far more than anyone waits for, and no count that tests multiply overflows.
+const LONGEST: u64 = 1_000_000;
+
 /// `len` pseudo-random bytes: the same for the same `seed`, and incompressible.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     random::Random::new(seed).bytes(len)

@@ -13,6 +13,7 @@ use flatbake::fs::ext4::Ext4;
 use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, walk};
 use flatbake::{Error, Result};
 
+use crate::common::longer;
 use crate::images::{debugfs_write, index_directories, mke2fs};
 use crate::model::{attributes, path};
 use crate::seal::Seals;
@@ -156,6 +157,7 @@ fn damage(file: &Path, blocks: &[usize], runs: u64) -> [u32; 2] {
     let mut bytes = std::fs::read(file).unwrap();
     bytes.resize(usize::try_from(DEVICE).unwrap(), 0);
     let image = Arc::new(bytes);
+    let runs = longer(runs);
     let (read, edited) = run(Scratch::new(image.clone()), 0);
     read.and(edited).unwrap();
     let mut refused = [0, 0];
@@ -233,7 +235,8 @@ fn damage_with_repaired_checksums() {
         assert!(used.into_iter().all(|(page, sealed)| page == sealed), "the repair differs: {:?}", seals.roles[block]);
     }
     let (mut unsealed, mut refused) = (0, 0);
-    for number in 0..RUNS {
+    let runs = longer(RUNS);
+    for number in 0..runs {
         let mut numbers = Numbers::new(number + 1);
         let block = blocks[numbers.below(blocks.len())];
         let mut page = image[block * PAGE..(block + 1) * PAGE].to_vec();
@@ -247,7 +250,7 @@ fn damage_with_repaired_checksums() {
         unsealed += u32::from(errors.iter().any(|error| error.contains("checksum")));
         refused += u32::from(!errors.is_empty());
     }
-    eprintln!("{RUNS} runs on {} blocks: {refused} refused, {unsealed} for a checksum", blocks.len());
+    eprintln!("{runs} runs on {} blocks: {refused} refused, {unsealed} for a checksum", blocks.len());
     assert!(refused > 500 && unsealed > 100 && unsealed < refused / 2);
 }
 

@@ -11,7 +11,7 @@ use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsPath};
 
 use crate::images::{SETS, tree};
 use crate::model::{Body, Model, attributes, path};
-use crate::recipe::recipe;
+use crate::recipe::{TIMES, recipe};
 use crate::support::{ImageFile, assert_clean, edit, file_in, have_judges};
 
 /// Unmounts when it goes.
@@ -116,7 +116,7 @@ fn mounts_and_goes_on() {
         set.make(&image, 48, Some(&source));
         let mut fs = edit(&image);
         let mut model = Model::of(&fs);
-        recipe(&mut fs, &mut model, set.block());
+        recipe(&mut fs, &mut model, set.block(), TIMES);
         fs.create_dir(&path("/large"), &attributes(0o755, 1)).unwrap();
         model.add(&path("/large"), Body::Directory, &attributes(0o755, 1));
         for number in 0..400 {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod grow;
 mod hostile;
 mod images;
@@ -12,5 +14,6 @@ mod random;
 mod recipe;
 mod refused;
 mod seal;
+mod second_reader;
 mod structures;
 mod support;

@@ -11,17 +11,20 @@ use crate::images::{SETS, Set, index_directories, mke2fs, tree};
 use crate::model::{Body, Model, attributes, path};
 use crate::support::{ImageFile, assert_clean, e2fsck, edit, file_in, have_judges, journal};
 
-/// Applies every operation to filesystem and model alike.
-pub fn recipe(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
-    let before_1970 = attributes(0o4755, -1_000_000);
-    let far = attributes(0o640, 2_300_000_000);
+/// Before 1970, and after 2038.
+pub const TIMES: [i64; 2] = [-1_000_000, 2_300_000_000];
+
+/// Applies every operation to filesystem and model alike; `early` and `late` are the times of new entries.
+pub fn recipe(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize, [early, late]: [i64; 2]) {
+    let early = attributes(0o4755, early);
+    let late = attributes(0o640, late);
     let put = |fs: &mut Ext4<ImageFile>, model: &mut Model, at: &FsPath, content: Vec<u8>| {
-        fs.write_file(at, &far, content.len() as u64, &mut &content[..]).unwrap();
-        model.add(at, Body::File(content), &far);
+        fs.write_file(at, &late, content.len() as u64, &mut &content[..]).unwrap();
+        model.add(at, Body::File(content), &late);
     };
     for name in ["/opt", "/opt/a", "/opt/b", "/opt/a/inner"] {
-        fs.create_dir(&path(name), &before_1970).unwrap();
-        model.add(&path(name), Body::Directory, &before_1970);
+        fs.create_dir(&path(name), &early).unwrap();
+        model.add(&path(name), Body::Directory, &early);
     }
     put(fs, model, &path("/opt/empty"), Vec::new());
     put(fs, model, &path("/opt/one"), vec![1]);
@@ -30,10 +33,11 @@ pub fn recipe(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
     put(fs, model, &FsPath::new(b"/opt/not-utf8-\xff").unwrap(), b"bytes".to_vec());
     put(fs, model, &path(&format!("/opt/{}", "n".repeat(255))), b"long name".to_vec());
     for (name, len) in [("fast", 5), ("fast59", 59), ("slow60", 60), ("slow", 4000.min(block - 1))] {
-        let target = vec![b't'; len];
+        // Names that could exist, of less than 255 bytes each.
+        let target: Vec<u8> = (0..len).map(|at| if at % 100 == 99 { b'/' } else { b't' }).collect();
         let at = path(&format!("/opt/{name}"));
-        fs.symlink(&at, &target, &far).unwrap();
-        model.add(&at, Body::Symlink(target), &flatbake::fs::Attributes { mode: 0o777, ..far.clone() });
+        fs.symlink(&at, &target, &late).unwrap();
+        model.add(&at, Body::Symlink(target), &flatbake::fs::Attributes { mode: 0o777, ..late.clone() });
     }
     let nodes = [
         ("null", FileType::CharDevice, (1, 3)),
@@ -43,17 +47,17 @@ pub fn recipe(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize) {
     ];
     for (name, file_type, device) in nodes {
         let at = path(&format!("/opt/{name}"));
-        fs.mknod(&at, file_type, device, &before_1970).unwrap();
-        model.add(&at, Body::Node(file_type, device), &before_1970);
+        fs.mknod(&at, file_type, device, &early).unwrap();
+        model.add(&at, Body::Node(file_type, device), &early);
     }
     fs.hard_link(&path("/opt/one"), &path("/opt/a/uno")).unwrap();
     model.paths.insert(path("/opt/a/uno"), model.paths[&path("/opt/one")]);
     xattrs(fs, model, block);
     // Overwriting keeps the other name, drops attributes.
     let content = vec![9; 10_000];
-    fs.write_file(&path("/opt/a/uno"), &before_1970, 10_000, &mut &content[..]).unwrap();
+    fs.write_file(&path("/opt/a/uno"), &early, 10_000, &mut &content[..]).unwrap();
     let node = model.node(&path("/opt/one"));
-    (node.body, node.attributes) = (Body::File(content), before_1970);
+    (node.body, node.attributes) = (Body::File(content), early);
     node.xattrs.clear();
     for (from, to) in [("/opt/block", "/opt/a/inner/moved"), ("/opt/a/inner", "/inner"), ("/opt/empty", "/opt/fast")] {
         fs.rename(&path(from), &path(to)).unwrap();
@@ -107,7 +111,7 @@ fn bake(image: &Path, set: &Set, source: &Path) -> Model {
     set.make(image, 48, Some(source));
     let mut fs = edit(image);
     let mut model = Model::of(&fs);
-    recipe(&mut fs, &mut model, set.block());
+    recipe(&mut fs, &mut model, set.block(), TIMES);
     fs.commit().unwrap();
     model
 }
@@ -175,7 +179,7 @@ fn edits_go_on_after_a_commit_and_nothing_else_changes() {
     assert_ne!(read_file(&fs, &path("/one"), 5000).unwrap(), vec![7; 4096]);
     bytes[1024 + 0xC] ^= 1;
     std::fs::write(&image, &bytes).unwrap();
-    assert!(!e2fsck(&image).0);
+    e2fsck(&image).unwrap_err();
 }
 
 #[test]

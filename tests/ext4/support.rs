@@ -11,6 +11,10 @@ use flatbake::Result;
 use flatbake::block::{BlockDevice, BlockDeviceMut, Extent, ExtentKind};
 use flatbake::fs::ext4::Ext4;
 
+use crate::common::judges::{Verdict, ext4_clean};
+use crate::common::programs;
+use crate::common::region::Region;
+
 /// An image file that is edited in place, so that the judges see each step.
 #[derive(Debug)]
 pub struct ImageFile {
@@ -136,35 +140,23 @@ impl BlockDeviceMut for Scratch {
     }
 }
 
-/// The program, wherever it is; without it the test is skipped, or fails where judges are required.
+/// A command for the program; without it the test is skipped, or fails where judges are required.
 pub fn judge(name: &str) -> Option<Command> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let folders = path.split(':').chain(["/usr/sbin", "/sbin", "/usr/local/sbin"]);
-    let found = folders.map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
-    if found.is_none() {
-        assert!(std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_none_or(|v| v != "1"), "{name} is required");
-        eprintln!("skipped: {name} is not installed");
-    }
-    found.map(Command::new)
+    programs::judge(name).map(|program| programs::command(&program))
 }
 
 /// Whether all programs for these tests are there.
 pub fn have_judges() -> bool {
-    ["mke2fs", "e2fsck", "debugfs"].iter().all(|name| judge(name).is_some())
+    programs::judges(&["mke2fs", "e2fsck", "debugfs"])
 }
 
-/// What `e2fsck -fn` says, and whether it is content.
-pub fn e2fsck(image: &Path) -> (bool, String) {
-    let output = judge("e2fsck").unwrap().arg("-fn").arg(image).output().unwrap();
-    let words = String::from_utf8_lossy(&output.stdout).into_owned();
-    // Of a filesystem with a dirty journal it is content whatever it finds. Of times after 2310 it only wonders.
-    let found = words.replace("likely pre-1970.\nFix? no", "");
-    (output.status.success() && !found.contains("? no"), words)
+/// Whether `e2fsck -fn` is content, or else what it says.
+pub fn e2fsck(image: &Path) -> Verdict {
+    ext4_clean(&Region::whole(image))
 }
 
 pub fn assert_clean(image: &Path) {
-    let (clean, words) = e2fsck(image);
-    assert!(clean, "e2fsck: {words}");
+    e2fsck(image).unwrap_or_else(|words| panic!("{words}"));
 }
 
 /// The output of one debugfs run of several commands.
