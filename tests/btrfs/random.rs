@@ -303,7 +303,7 @@ fn emptied(fs: &mut BtrfsEditor, model: &mut Model) {
 fn random_edits_agree_with_a_model() {
     let kinds = [("oem-plain", 0x5eed_0001, 2400), ("kernel-lzo", 0x5eed_0002, 800)];
     for (run, (name, seed, edits)) in (0..longer(2)).zip(kinds.into_iter().cycle()) {
-        let mut random = Random(run / 2 << 32 | seed);
+        let mut random = Random((run / 2) << 32 | seed);
         let mut model = Model { names: BTreeMap::new(), nodes: HashMap::new(), made: 0 };
         let mut source = image(name);
         let (mut fs, mut target) = edit(&source);
