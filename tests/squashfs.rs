@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::programs::{ask, command, feed, judge, must_run};
 use common::random::Random;
 use common::reading::{assert_same_tree, device, make_small_tree, make_tree, path, read_everything, succeed, text};
-use common::{noise, scratch_dir};
+use common::{longer, noise, scratch_dir};
 use flatbake::ErrorKind;
 use flatbake::block::{BlockDevice, FileDevice};
 use flatbake::fs::squashfs::{self, Squashfs};
@@ -326,7 +326,8 @@ fn small_reads_of_a_large_file_are_not_quadratic() {
 }
 
 /// A small image and how often to change it.
-fn mutate(bytes: &[u8], rounds: usize, seed: u64, targets: &[std::ops::Range<usize>]) -> (usize, usize) {
+fn mutate(bytes: &[u8], rounds: u64, seed: u64, targets: &[std::ops::Range<usize>]) -> (u64, u64) {
+    let rounds = longer(rounds);
     let mut random = Random::new(seed);
     let (mut opened, mut longest) = (0, Duration::ZERO);
     for _ in 0..rounds {

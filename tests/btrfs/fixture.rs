@@ -12,6 +12,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use ruzstd::decoding::StreamingDecoder;
 use tempfile::NamedTempFile;
 
+use crate::common::programs;
+
 fn unpack(name: &str) -> impl Read + use<> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/btrfs").join(name);
     StreamingDecoder::new(File::open(path).unwrap()).unwrap()
@@ -57,17 +59,7 @@ pub fn device(path: &Path) -> Arc<dyn BlockDevice> {
 
 /// A program of the judges, `None` (with a line on stderr) where it is not installed.
 pub fn tool(name: &str) -> Option<Command> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let found = path
-        .split(':')
-        .chain(["/usr/sbin", "/sbin", "/usr/bin"])
-        .map(|folder| Path::new(folder).join(name))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        assert!(std::env::var("FLATBAKE_REQUIRE_ORACLES").is_err_and(|_| true), "{name} is not installed");
-        eprintln!("skipped: {name} is not installed");
-    }
-    found.map(Command::new)
+    programs::judge(name).map(|program| programs::command(&program))
 }
 
 /// Runs a judge and returns whether it was satisfied, with all it printed.

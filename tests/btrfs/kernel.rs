@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
-use crate::fixture::{assert_clean, run};
+use crate::fixture::{assert_clean, run, tool};
 use crate::read::same_tree;
 
 /// The kernel refuses to mount two filesystems with one UUID, and most here are rebuilds of the same few.
@@ -36,7 +36,7 @@ impl Drop for Mount {
     fn drop(&mut self) {
         let (ok, text) = run(Command::new("umount").arg(self.folder.path()));
         assert!(ok || std::thread::panicking(), "{text}");
-        run(Command::new("btrfs").args(["device", "scan", "--forget"]));
+        tool("btrfs").map(|mut btrfs| run(btrfs.args(["device", "scan", "--forget"])));
     }
 }
 

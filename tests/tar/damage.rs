@@ -4,6 +4,7 @@ use flatbake::archive::tar::{TarEnd, TarKind, TarReader};
 use flatbake::archive::{TarOptions, inject};
 use flatbake::{ErrorKind, NoProgress, Result};
 
+use super::common::longer;
 use super::maker::{BLOCK, Maker, header, record, repair};
 use super::model::Model;
 use super::{listing, path, unpack, unpack_to};
@@ -131,7 +132,7 @@ fn thousands_of_changes() {
         (0..archive.len()).step_by(BLOCK).filter(|&at| archive[at + 257..at + 262] == *b"ustar").collect();
     let mut random = Random(0x5eed);
     let (mut read, mut refused) = (0, 0);
-    for round in 0..4_000 {
+    for round in 0..usize::try_from(longer(4000)).unwrap() {
         let mut damaged = archive.clone();
         for _ in 0..=random.below(3) {
             let at = match random.below(4) {
@@ -216,7 +217,7 @@ fn thousands_of_records() {
     ];
     let mut random = Random(0xfeed);
     let (mut read, mut refused) = (0, 0);
-    for _ in 0..4_000 {
+    for _ in 0..longer(4000) {
         let mut body = Vec::new();
         for _ in 0..=random.below(6) {
             body.extend(record(keys[random.below(keys.len())], values[random.below(values.len())].as_bytes()));

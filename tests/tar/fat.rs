@@ -11,20 +11,9 @@ use flatbake::fs::fat::{Editable, Fat};
 use flatbake::{ErrorKind, NoProgress};
 use tempfile::TempDir;
 
+use super::common::programs::judge;
 use super::maker::Maker;
 use super::path;
-
-/// The program, or `None` (said on stderr) where it is not installed and judges are not required.
-fn judge(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
-    if found.is_none() {
-        assert!(std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_none_or(|value| value != "1"), "{name} is missing");
-        eprintln!("skipped: {name} is not installed");
-    }
-    found
-}
 
 fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap();

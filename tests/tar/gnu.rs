@@ -12,22 +12,13 @@ use flatbake::fs::{FileType, Timestamp};
 use rustix::fs::{AtFlags, CWD, Timestamps, XattrFlags};
 use tempfile::TempDir;
 
+use super::common::programs::judges;
 use super::model::Model;
 use super::{path, unpack_to};
 
-/// Whether a program is there; a missing one is said on stderr, or an error where judges are required.
-fn judge(name: &str) -> bool {
-    let found = Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success());
-    if !found {
-        assert!(std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_none_or(|value| value != "1"), "{name} is missing");
-        eprintln!("skipped: {name} is not installed");
-    }
-    found
-}
-
 fn gnu_tar() -> bool {
     let is_gnu = |output: std::process::Output| String::from_utf8_lossy(&output.stdout).contains("GNU tar");
-    judge("tar") && Command::new("tar").arg("--version").output().is_ok_and(is_gnu)
+    judges(&["tar"]) && Command::new("tar").arg("--version").output().is_ok_and(is_gnu)
 }
 
 fn run(command: &mut Command) {
@@ -314,7 +305,7 @@ fn packed_archives_are_unpacked_on_the_way() {
     let tree = TempDir::new().unwrap();
     simple_tree(tree.path());
     for (option, program) in [("-z", "gzip"), ("-j", "bzip2"), ("-J", "xz"), ("--zstd", "zstd")] {
-        if judge(program) {
+        if judges(&[program]) {
             compare(tree.path(), &[option], &[], &TarOptions::default());
         }
     }
