@@ -38,7 +38,7 @@ Examples:
   flatbake bake --image flatcar_sample.bin.bz2 --output node.img --boot-file motd.txt:/notes/ --remove boot:/flatcar/grub \
 --dry-run")]
 pub struct Bake {
-    /// The image to start from: raw, or raw compressed with bzip2
+    /// The image to start from: raw, qcow2, vmdk, vhd, vhdx, vdi or parallels, as it is or compressed (bz2, gz, xz, zst)
     #[arg(long, value_name = "IMG")]
     image: PathBuf,
     /// Folder for sysext files [default: root:/opt/extensions/NAME/]

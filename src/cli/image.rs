@@ -56,7 +56,7 @@ pub fn temp_dir() -> PathBuf {
 /// An image to read.
 #[derive(Debug, Args)]
 pub struct ImageArgs {
-    /// The image: raw, or raw compressed with bzip2
+    /// The image: raw, qcow2, vmdk, vhd, vhdx, vdi or parallels, as it is or compressed (bz2, gz, xz, zst)
     #[arg(value_name = "IMG")]
     pub image: PathBuf,
     #[command(flatten)]

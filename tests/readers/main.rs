@@ -6,6 +6,7 @@
 mod common;
 
 mod bake;
+mod crates;
 mod fixtures;
 mod others;
 mod qcow2;
