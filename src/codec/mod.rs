@@ -2,9 +2,11 @@
 
 pub mod bzip2;
 mod deflate;
+mod encode;
 mod lzo;
 mod pipeline;
 
-pub use deflate::Deflater;
+pub use deflate::{Deflater, WideDeflater, Windowed};
+pub use encode::{Sink, Source, ZstdCompressor, compress_zlib, encode_bzip2, encode_gzip, encode_xz, encode_zstd};
 pub use lzo::decompress_lzo1x;
 pub use pipeline::{Spares, run_ordered};
