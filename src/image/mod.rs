@@ -1,14 +1,27 @@
 //! Disk image formats: what is detected, opened and written.
 
+mod blocks;
 mod cache;
+mod compress;
+mod copy;
 mod detect;
+mod identity;
 mod open;
+pub mod parallels;
 pub mod qcow2;
 mod ranges;
 pub mod raw;
 mod scratch;
+pub mod vdi;
+pub mod vhd;
+pub mod vhdx;
+pub mod vmdk;
+#[cfg(test)]
+mod write_tests;
 
+pub use compress::{CompressOptions, compress};
 pub use detect::{Compression, Content, Format, detect, detect_start};
+pub use identity::Identity;
 pub use open::{CacheMode, Image, OpenOptions, open};
 
 use std::fs::File;

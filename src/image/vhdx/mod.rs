@@ -1,0 +1,14 @@
+//! VHDX, Hyper-V's disk image format (specification: MS-VHDX).
+//!
+//! ```text
+//!   0        64 KiB    128 KiB   192 KiB   256 KiB  … 1 MiB   2 MiB      3 MiB       …
+//!   file ID │ header 1 │ header 2 │ regions │ regions │ log    │ metadata │ BAT │ payload block │ …
+//! ```
+//!
+//! Numbers are little-endian; structures carry a CRC-32C. The log is empty: the image is written in one go.
+
+mod header;
+mod metadata;
+mod write;
+
+pub use write::write;
