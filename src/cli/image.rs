@@ -56,7 +56,7 @@ pub fn temp_dir() -> PathBuf {
 /// An image to read.
 #[derive(Debug, Args)]
 pub struct ImageArgs {
-    /// The image: raw, or raw compressed with bzip2
+    /// The image, in any format that `flatbake info` knows, as it is or compressed
     #[arg(value_name = "IMG")]
     pub image: PathBuf,
     #[command(flatten)]
