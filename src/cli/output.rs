@@ -29,7 +29,8 @@ pub struct OutputArgs {
     /// qcow2: bytes in a cluster, a power of two from 512 to 2M
     #[arg(long, value_name = "SIZE", default_value = "64K")]
     cluster_size: ByteSize,
-    /// qcow2 and vmdk_stream: compression level, from 1 (fast) to 9 (small), or 19 for zstd [default: 6, and 3 for zstd]
+    /// qcow2 and vmdk_stream: compression level, from 1 (fast) to 9 (small), or 19 for zstd
+    /// [default: 6, and 2 for zstd, which takes half the time of 3 and under 2 % more room]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=19))]
     level: Option<u8>,
     /// qcow2: compress nothing
@@ -56,7 +57,7 @@ impl OutputArgs {
         let compression = match (self.uncompressed, self.compression_type) {
             (true, _) => Qcow2Compression::None,
             (false, CompressionType::Zlib) => Qcow2Compression::Deflate(self.level.unwrap_or(6)),
-            (false, CompressionType::Zstd) => Qcow2Compression::Zstd(self.level.unwrap_or(3)),
+            (false, CompressionType::Zstd) => Qcow2Compression::Zstd(self.level.unwrap_or(2)),
         };
         let version = match self.qcow2_version {
             Some(3) => Qcow2Version::V3,

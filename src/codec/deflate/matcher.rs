@@ -5,8 +5,7 @@
 //!   head3[hash of 3 bytes] ──▶ newest position
 //! ```
 //!
-//! Positions are kept as their low 16 bits, so all tables of a 4 KiB window fit into a first-level cache and nothing
-//! has to be moved as the window slides. What an entry says is only a hint: a wrong one is either out of reach or the
+//! Positions are kept as their low 16 bits, so tables are small and nothing has to be moved as the window slides. What an entry says is only a hint: a wrong one is either out of reach or the
 //! bytes do not compare equal.
 
 /// The longest match of deflate.

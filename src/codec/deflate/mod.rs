@@ -1,8 +1,9 @@
-//! Raw deflate (RFC 1951) of one block after another, made for the 4 KiB window of qcow2.
+//! Raw deflate (RFC 1951) of pieces that are independent of each other: clusters of qcow2, grains of vmdk, stretches of
+//! a gzip file.
 //!
-//! General compressors keep tables for 32 KiB and slide them along; with a window of 4 KiB that costs more than the
-//! search itself. Here all tables fit into a first-level cache, nothing slides, and a block that does not shrink is
-//! given up before it is written.
+//! General compressors take a stream and slide their tables along it. Pieces need none of that: the tables of qcow2's
+//! 4 KiB window fit into a first-level cache, those of 32 KiB into a second-level one, nothing is ever moved, and a
+//! piece that does not shrink is given up before it is written.
 //!
 //! ```text
 //!   bytes ──▶ matcher ──▶ literals and matches ──▶ block: counts ──▶ huffman: codes ──▶ bits
