@@ -5,8 +5,8 @@
 //!   head3[hash of 3 bytes] ──▶ newest position
 //! ```
 //!
-//! Positions are kept as their low 16 bits, so tables are small and nothing has to be moved as the window slides. What an entry says is only a hint: a wrong one is either out of reach or the
-//! bytes do not compare equal.
+//! Positions are kept as their low 16 bits, so tables are small and nothing has to be moved as the window slides. What
+//! an entry says is only a hint: a wrong one is either out of reach or the bytes do not compare equal.
 
 /// The longest match of deflate.
 pub(super) const MAX_MATCH: usize = 258;
