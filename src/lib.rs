@@ -3,8 +3,8 @@
 //! ```text
 //!  base image (never written)          edits                        outputs (each appears only when whole)
 //!  .bin | .bin.bz2                ┌─────────────────┐
-//!        │                   ──▶  │ Overlay (CoW)   │ ──▶ one streaming pass ──▶ raw, qcow2
-//!        │                        │  P1 FAT   ESP   │
+//!        │                   ──▶  │ Overlay (CoW)   │ ──▶ one streaming pass ──▶ raw, qcow2,
+//!        │                        │  P1 FAT   ESP   │                             vmdk, vhd, vhdx, vdi, hdd
 //!        └─ one sparse scratch    │  P6 btrfs OEM   │     rayon-parallel compression is the hot path
 //!           decode, cached by     │  P9 ext4  ROOT  │
 //!           sha256                └─────────────────┘

@@ -218,7 +218,10 @@ fn messages_name_the_partition_and_keep_their_hint() {
     for (arguments, says) in [
         (&["cat", sample, "root:/none"][..], &[sample, "root: /none: no such file"][..]),
         (&["ls", sample, "nine:/"], &["'nine'", "hint:", "boot, oem, root"]),
-        (&["bake", "--image", sample, "-o", "x", "--format", "vmdk"], &["'vmdk'", "hint: write raw or qcow2"]),
+        (
+            &["bake", "--image", sample, "-o", "x", "--format", "floppy"],
+            &["'floppy'", "hint: write one of raw, qcow2, vmdk_ide"],
+        ),
         (&["man", "no/such/folder"], &["no/such/folder", "hint:"]),
     ] {
         let output = place.command(arguments).output().unwrap();

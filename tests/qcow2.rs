@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::judges::{Verdict, qcow2_clean, qemu_compare};
 use common::noise;
-use common::programs::{judge, run};
+use common::programs::{judge, run, said};
 use common::tree::sha256;
 use flatbake::block::{BlockDevice, Extent, ExtentKind, FileDevice, MemoryDevice};
-use flatbake::image::qcow2::{Qcow2Options, Qcow2Summary, Qcow2Version, write};
+use flatbake::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Summary, Qcow2Version, write};
 use flatbake::{Error, ErrorKind, NoProgress, Progress, Result};
 
 const CLUSTER: usize = 65_536;
@@ -90,7 +90,12 @@ fn mixed(len: usize, seed: u64) -> Vec<u8> {
 }
 
 fn options(version: Qcow2Version, cluster_size: u32, level: Option<u8>) -> Qcow2Options {
-    Qcow2Options { version, cluster_size, level }
+    let compression = level.map_or(Qcow2Compression::None, Qcow2Compression::Deflate);
+    Qcow2Options { version, cluster_size, compression }
+}
+
+fn zstd(cluster_size: u32, level: u8) -> Qcow2Options {
+    Qcow2Options { version: Qcow2Version::V3, cluster_size, compression: Qcow2Compression::Zstd(level) }
 }
 
 #[test]
@@ -113,6 +118,32 @@ fn every_cluster_size_is_judged_clean() {
         let version = if bits % 2 == 0 { Qcow2Version::V2 } else { Qcow2Version::V3 };
         let level = [None, Some(1), Some(9)][bits % 3];
         disk.judge(&options(version, 1 << bits, level));
+    }
+}
+
+#[test]
+fn zstd_clusters_are_judged_clean() {
+    let content = mixed(3_000_001, 9);
+    let disk = Disk::new(20_000_000, &[(0, &content[..1_000_000]), (16_666_666, &content)]);
+    for (cluster_size, level) in [(512, 1), (4096, 3), (65_536, 3), (65_536, 9), (2 << 20, 3)] {
+        let summary = disk.judge(&zstd(cluster_size, level));
+        assert!(summary.compressed_clusters > 0, "{summary:?}");
+    }
+    let image = disk.path("disk.qcow2");
+    let bytes = std::fs::read(&image).unwrap();
+    assert_eq!(bytes[104], 1, "compression_type");
+    if let Some(info) = run("qemu-img", ["info".as_ref(), image.as_os_str()]) {
+        let text = said(&info);
+        assert!(text.contains("compression type: zstd"), "{text}");
+    }
+    // The number of threads does not change a byte here either: compressors go from cluster to cluster.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    pool.install(|| disk.write("again", &zstd(2 << 20, 3)));
+    assert!(std::fs::read(disk.path("again")).unwrap() == bytes);
+    let device = MemoryDevice::new(text(CLUSTER));
+    for wrong in [zstd(65_536, 0), zstd(65_536, 20), Qcow2Options { version: Qcow2Version::V2, ..zstd(65_536, 3) }] {
+        let error = write(&device, &tempfile::tempfile().unwrap(), &wrong, &NoProgress).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{wrong:?}");
     }
 }
 

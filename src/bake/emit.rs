@@ -1,59 +1,24 @@
-//! Writes a baked disk to its output, which appears under its name only when it is whole.
+//! Writes a disk to its output, which appears under its name only when it is whole.
+//!
+//! ```text
+//!   disk ──raw, compressed──────────────────────────────▶ OUT.gz
+//!   disk ──any format───▶ OUT
+//!   disk ──any format───▶ a file without a name ──compressed──▶ OUT.gz
+//! ```
 
-use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use serde::Serialize;
 
-use crate::block::{BlockDevice, OutputFile};
+use super::format::{OutputFormat, compression_of_path, plain_name};
+use super::plan::host_path;
+use crate::block::{BlockDevice, FileDevice, OutputFile, OutputFolder};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::qcow2::{self, Qcow2Options};
-use crate::image::raw;
+use crate::image::vmdk::{self, Adapter};
+use crate::image::{CompressOptions, Identity, compress, parallels, raw, vdi, vhd, vhdx};
 use crate::progress::Progress;
-
-use super::plan::host_path;
-
-/// A disk image format that can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutputFormat {
-    /// The disk byte by byte, zeroes as holes.
-    Raw,
-    /// QEMU's qcow2, compressed.
-    Qcow2,
-}
-
-impl OutputFormat {
-    /// The format that a file name asks for: qcow2 for `.qcow2`, else raw.
-    pub fn of_path(path: &Path) -> Self {
-        match path.extension() {
-            Some(extension) if extension.eq_ignore_ascii_case("qcow2") => Self::Qcow2,
-            _ => Self::Raw,
-        }
-    }
-}
-
-impl fmt::Display for OutputFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-        })
-    }
-}
-
-impl FromStr for OutputFormat {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "raw" => Ok(Self::Raw),
-            "qcow2" => Ok(Self::Qcow2),
-            _ => Err(Error::invalid(format!("'{text}' is not an output format")).with_hint("write raw or qcow2")),
-        }
-    }
-}
 
 /// An output to write.
 #[derive(Debug, Clone)]
@@ -62,8 +27,43 @@ pub struct Output {
     pub path: PathBuf,
     /// Its format.
     pub format: OutputFormat,
+    /// What the whole file is compressed with.
+    pub compress: Option<CompressOptions>,
     /// Details of qcow2.
     pub qcow2: Qcow2Options,
+    /// The deflate level of vmdk_stream, 1 to 9.
+    pub stream_level: u8,
+    /// What identifiers and times are made from, besides the content.
+    pub identity: Identity,
+}
+
+impl Output {
+    /// An output at `path` with format and compression as its name asks for, and usual details.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self {
+            format: OutputFormat::of_path(&path),
+            compress: compression_of_path(&path),
+            qcow2: Qcow2Options::default(),
+            stream_level: 6,
+            identity: Identity::default(),
+            path,
+        }
+    }
+
+    /// All files that would be replaced.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self.format {
+            OutputFormat::VmdkFlat => vec![self.path.clone(), self.flat_path()],
+            _ => vec![self.path.clone()],
+        }
+    }
+
+    /// The second file of vmdk_flat.
+    fn flat_path(&self) -> PathBuf {
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        self.path.with_file_name(format!("{stem}-flat.vmdk"))
+    }
 }
 
 /// A written output.
@@ -74,38 +74,122 @@ pub struct Artifact {
     pub path: PathBuf,
     /// Its format.
     pub format: OutputFormat,
-    /// Length of the file in bytes.
+    /// What it is compressed with and how hard, such as `gz:6`.
+    pub compression: Option<String>,
+    /// Length of the file (of all files, where there are several) in bytes.
     pub file_bytes: u64,
     /// Size of the disk it holds in bytes.
     pub disk_bytes: u64,
 }
 
 /// Writes `disk` to `output`. On failure nothing is left under its name but what was there before.
+///
+/// # Errors
+///
+/// The disk's read errors, those of the host's filesystem, and [`crate::ErrorKind::InvalidInput`] for details that do
+/// not go together, such as compressing a folder.
 pub fn emit(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Artifact> {
-    write(disk, output, progress).at(|| format!("writing {}", output.path.display())).map_err(|error| {
-        match error.kind() {
+    let file_bytes = write(disk, output, progress).at(|| format!("writing {}", output.path.display())).map_err(
+        |error| match error.kind() {
             ErrorKind::Environment => error.with_hint("free space there, or choose another folder for the output"),
             _ => error,
-        }
-    })
-}
-
-fn write(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Artifact> {
-    let file = OutputFile::create(&output.path)?;
-    match output.format {
-        OutputFormat::Raw => {
-            raw::write(disk, file.file(), progress)?;
-        }
-        OutputFormat::Qcow2 => {
-            qcow2::write(disk, file.file(), &output.qcow2, progress)?;
-        }
-    }
-    let metadata = file.file().metadata().map_err(|error| Error::io("reading its size", error))?;
-    file.commit()?;
+        },
+    )?;
     Ok(Artifact {
         path: output.path.clone(),
         format: output.format,
-        file_bytes: metadata.len(),
+        compression: output.compress.map(|options| options.to_string()),
+        file_bytes,
         disk_bytes: disk.size(),
     })
+}
+
+fn write(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<u64> {
+    match output.format {
+        OutputFormat::Hdd => write_folder(disk, output, progress),
+        OutputFormat::VmdkFlat => write_flat(disk, output, progress),
+        _ => write_file(disk, output, progress),
+    }
+}
+
+fn write_file(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<u64> {
+    let file = OutputFile::create(&output.path)?;
+    match (&output.compress, output.format) {
+        (None, _) => write_image(disk, file.file(), output, progress)?,
+        (Some(options), OutputFormat::Raw) => compress(disk, file.file(), options, progress)?,
+        (Some(options), _) => {
+            let folder = file.target().parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+            let unnamed = tempfile::tempfile_in(folder).map_err(|error| {
+                Error::io(format!("creating a temporary file in {}", folder.display()), error)
+                    .with_hint("the image is written there before it is compressed")
+            })?;
+            write_image(disk, &unnamed, output, progress)?;
+            compress(&FileDevice::from_file(unnamed, &output.path)?, file.file(), options, progress)?;
+        }
+    }
+    let bytes = len(file.file())?;
+    file.commit()?;
+    Ok(bytes)
+}
+
+/// Writes an image that is one file.
+fn write_image(disk: &dyn BlockDevice, out: &File, output: &Output, progress: &dyn Progress) -> Result<()> {
+    let (name, identity) = (&plain_name(&output.path), &output.identity);
+    match output.format {
+        OutputFormat::Raw => raw::write(disk, out, progress).map(drop),
+        OutputFormat::Qcow2 => qcow2::write(disk, out, &output.qcow2, progress).map(drop),
+        OutputFormat::VmdkIde => vmdk::write_sparse(disk, out, name, Adapter::Ide, identity, progress),
+        OutputFormat::VmdkScsi => vmdk::write_sparse(disk, out, name, Adapter::Lsilogic, identity, progress),
+        OutputFormat::VmdkStream => vmdk::write_stream(disk, out, name, output.stream_level, identity, progress),
+        OutputFormat::Vhd => vhd::write_dynamic(disk, out, identity, progress),
+        OutputFormat::VhdFixed => vhd::write_fixed(disk, out, identity, progress),
+        OutputFormat::Vhdx => vhdx::write(disk, out, identity, progress),
+        OutputFormat::Vdi => vdi::write(disk, out, identity, progress),
+        OutputFormat::VmdkFlat | OutputFormat::Hdd => {
+            Err(Error::internal(format!("{} is more than one file", output.format)))
+        }
+    }
+}
+
+fn write_flat(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<u64> {
+    refuse_compression(output)?;
+    let (descriptor, extent) = (OutputFile::create(&output.path)?, OutputFile::create(&output.flat_path())?);
+    let extent_name = plain_name(&output.flat_path());
+    let text = vmdk::write_flat(disk, extent.file(), &extent_name, Adapter::Ide, &output.identity, progress)?;
+    put(descriptor.file(), &text)?;
+    let bytes = len(descriptor.file())? + len(extent.file())?;
+    // The descriptor last: by it the disk is opened.
+    extent.commit()?;
+    descriptor.commit()?;
+    Ok(bytes)
+}
+
+fn write_folder(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<u64> {
+    refuse_compression(output)?;
+    let name = plain_name(&output.path);
+    let mut folder = OutputFolder::create(&output.path)?;
+    let image = folder.file(&parallels::Descriptor::image_name(&name))?;
+    let descriptor = parallels::write(disk, &image, &name, &output.identity, progress)?;
+    let text = folder.file(parallels::Descriptor::FILE_NAME)?;
+    put(&text, &descriptor.to_xml()?)?;
+    folder.file(&name)?;
+    let bytes = len(&image)? + len(&text)?;
+    folder.commit()?;
+    Ok(bytes)
+}
+
+fn refuse_compression(output: &Output) -> Result<()> {
+    match output.compress {
+        None => Ok(()),
+        Some(_) => Err(Error::invalid(format!("{} is more than one file, which cannot be compressed", output.format))
+            .with_hint("leave --compress out, or choose a format that is one file")),
+    }
+}
+
+fn put(mut file: &File, text: &str) -> Result<()> {
+    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(|error| Error::io("writing the descriptor", error))
+}
+
+fn len(file: &File) -> Result<u64> {
+    Ok(file.metadata().map_err(|error| Error::io("reading its size", error))?.len())
 }

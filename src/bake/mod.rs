@@ -4,11 +4,12 @@
 //!  BakeOptions ──plan──▶ Plan (data: every change, its reason, room needed and free)
 //!                          │apply                       nothing was written up to here
 //!                          ▼
-//!                        Overlay over the image ──emit──▶ raw, qcow2
+//!                        Overlay over the image ──emit──▶ raw, qcow2, vmdk, vhd, …
 //! ```
 
 mod apply;
 mod emit;
+mod format;
 mod host;
 mod options;
 mod plan;
@@ -17,7 +18,8 @@ mod root_size;
 mod tree;
 
 pub use apply::{Scratch, apply};
-pub use emit::{Artifact, Output, OutputFormat, emit};
+pub use emit::{Artifact, Output, emit};
+pub use format::OutputFormat;
 pub use options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, Place, SysextSpec};
 pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;

@@ -15,12 +15,14 @@
 mod file;
 mod memory;
 mod output;
+mod output_folder;
 mod overlay;
 mod window;
 
 pub use file::{FileDevice, open_for_reading};
 pub use memory::MemoryDevice;
 pub use output::OutputFile;
+pub use output_folder::OutputFolder;
 pub use overlay::{Overlay, OverlayOptions};
 pub use window::Window;
 

@@ -145,7 +145,7 @@ fn open_named(folder: &Path) -> io::Result<(File, TempPath)> {
 }
 
 /// Random hidden names that say where they come from.
-fn temporary_name() -> tempfile::Builder<'static, 'static> {
+pub(super) fn temporary_name() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".flatbake-").suffix(".part");
     builder

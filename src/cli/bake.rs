@@ -1,21 +1,17 @@
 //! `flatbake bake`
 
 use std::path::PathBuf;
-use std::time::UNIX_EPOCH;
 
 use clap::Args;
 use flatbake::archive::{Glob, TarOptions};
-use flatbake::bake::{
-    self, ArchiveSpec, BakeOptions, FileSpec, LinkSpec, Output, OutputFormat, Place, Plan, RootSize, Scratch,
-    SysextSpec,
-};
+use flatbake::bake::{self, ArchiveSpec, BakeOptions, FileSpec, LinkSpec, Place, Plan, RootSize, Scratch, SysextSpec};
 use flatbake::flatcar::{Designator, Disk};
 use flatbake::fs::Timestamp;
-use flatbake::image::qcow2::{Qcow2Options, Qcow2Version};
 use flatbake::{Error, Progress, Result};
 use serde::Serialize;
 
 use super::image::{ReadArgs, temp_dir};
+use super::output::{OutputArgs, describe, refuse_output_over_input, timestamp};
 use super::progress::Reporter;
 use super::table::table;
 use flatbake::bytes::ByteSize;
@@ -91,15 +87,8 @@ pub struct Bake {
     /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal
     #[arg(long)]
     no_replay: bool,
-    /// Format of the output: raw or qcow2 [default: qcow2 for a name ending in .qcow2, else raw]
-    #[arg(long, value_name = "FORMAT", value_parser = super::argument::<OutputFormat>)]
-    format: Option<OutputFormat>,
-    /// Version of qcow2: 2 is what Flatcar's own images have, 3 is QEMU's newer one
-    #[arg(long, value_name = "2|3", default_value = "2", value_parser = clap::value_parser!(u8).range(2..=3))]
-    qcow2_version: u8,
-    /// Compression level of qcow2, from 1 (fast) to 9 (small)
-    #[arg(long, value_name = "N", default_value = "6", value_parser = clap::value_parser!(u8).range(1..=9))]
-    level: u8,
+    #[command(flatten)]
+    output_args: OutputArgs,
     /// Time of everything new: seconds since 1970, or 2026-01-31T12:00:00Z
     /// [default: SOURCE_DATE_EPOCH, else the newest time in the image]
     #[arg(long, value_name = "TIME")]
@@ -171,7 +160,7 @@ struct Report<'a> {
 impl Bake {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let options = self.options()?;
-        self.refuse_output_over_input()?;
+        refuse_output_over_input(&self.image, &self.output_args.output(&self.output, 0)?)?;
         let disk = Disk::open(self.image.display().to_string(), self.read.open(&self.image, reporter)?.device)?;
         let plan = bake::plan(&disk, &options)?;
         for warning in &plan.warnings {
@@ -185,15 +174,9 @@ impl Bake {
         }
         let scratch = Scratch { temp_dir: temp_dir(), memory_budget: MEMORY_BUDGET };
         let overlay = bake::apply(&disk, &plan, &scratch, reporter)?;
-        let artifact = bake::emit(&overlay, &self.output(), reporter)?;
-        reporter.info(&format!(
-            "wrote {} ({}, {}, disk of {}), {} changes",
-            artifact.path.display(),
-            artifact.format,
-            ByteSize(artifact.file_bytes),
-            ByteSize(artifact.disk_bytes),
-            plan.changes.len()
-        ));
+        let output = self.output_args.output(&self.output, plan.timestamp.secs)?;
+        let artifact = bake::emit(&overlay, &output, reporter)?;
+        reporter.info(&format!("{}, {} changes", describe(&artifact), plan.changes.len()));
         if self.json {
             super::print_json(&Report { plan: &plan, dry_run: false, outputs: vec![artifact] })?;
         }
@@ -210,7 +193,7 @@ impl Bake {
             removed_kernel_args: self.remove_kernel_arg.clone(),
             root_size: self.root_size,
             no_replay: self.no_replay,
-            timestamp: self.timestamp()?,
+            timestamp: timestamp(self.timestamp.as_deref())?.map(|secs| Timestamp { secs, nanos: 0 }),
             force: self.force,
             ..BakeOptions::new()
         };
@@ -241,48 +224,6 @@ impl Bake {
             options = options.config_ign(file);
         }
         Ok(options)
-    }
-
-    fn output(&self) -> Output {
-        let version = if self.qcow2_version == 2 { Qcow2Version::V2 } else { Qcow2Version::V3 };
-        Output {
-            path: self.output.clone(),
-            format: self.format.unwrap_or_else(|| OutputFormat::of_path(&self.output)),
-            qcow2: Qcow2Options { version, level: Some(self.level), ..Qcow2Options::default() },
-        }
-    }
-
-    /// `--timestamp`, else `SOURCE_DATE_EPOCH`.
-    fn timestamp(&self) -> Result<Option<Timestamp>> {
-        let variable = std::env::var_os("SOURCE_DATE_EPOCH").filter(|value| !value.is_empty());
-        let variable = variable.map(|value| value.to_string_lossy().into_owned());
-        let (text, from) = match (&self.timestamp, &variable) {
-            (Some(text), _) => (text, "--timestamp"),
-            (None, Some(text)) => (text, "SOURCE_DATE_EPOCH"),
-            (None, None) => return Ok(None),
-        };
-        let calendar = || {
-            let time = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-            i64::try_from(time.as_secs()).ok()
-        };
-        let secs = text.parse::<i64>().ok().filter(|&secs| secs >= 0).or_else(calendar).ok_or_else(|| {
-            Error::invalid(format!("{from}: '{text}' is not a time"))
-                .with_hint("write seconds since 1970, or 2026-01-31T12:00:00Z")
-        })?;
-        Ok(Some(Timestamp { secs, nanos: 0 }))
-    }
-
-    /// The input must stay as it is, also where the output is another name of it.
-    fn refuse_output_over_input(&self) -> Result<()> {
-        use std::os::unix::fs::MetadataExt;
-        let inode = |path| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        match (inode(&self.image), inode(&self.output)) {
-            (Some(input), Some(output)) if input == output => {
-                Err(Error::invalid(format!("{} is the input itself", self.output.display()))
-                    .with_hint("an input is never changed: give another name to --output"))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

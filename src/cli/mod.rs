@@ -2,12 +2,15 @@
 
 mod bake;
 mod cat;
+mod convert;
 mod get;
 mod image;
+mod info;
 mod inspect;
 mod ls;
 mod map;
 mod meta;
+mod output;
 mod paths;
 mod progress;
 mod table;
@@ -58,6 +61,8 @@ enum ProgressMode {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bake(Box<bake::Bake>),
+    Convert(Box<convert::Convert>),
+    Info(info::Info),
     Inspect(inspect::Inspect),
     Ls(ls::Ls),
     Cat(cat::Cat),
@@ -86,6 +91,8 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
     }
     match &cli.command {
         Command::Bake(command) => command.run(reporter),
+        Command::Convert(command) => command.run(reporter),
+        Command::Info(command) => command.run(reporter),
         Command::Inspect(command) => command.run(reporter),
         Command::Ls(command) => command.run(reporter),
         Command::Cat(command) => command.run(reporter),

@@ -3,6 +3,7 @@
 pub mod bzip2;
 mod decoder;
 mod deflate;
+mod encode;
 pub mod gzip;
 mod lzo;
 mod pipeline;
@@ -12,7 +13,8 @@ pub mod xz;
 pub mod zstd;
 
 pub use decoder::{Format, decoder};
-pub use deflate::Deflater;
+pub use deflate::{Deflater, WideDeflater, Windowed};
+pub use encode::{Sink, Source, ZstdCompressor, compress_zlib, encode_bzip2, encode_gzip, encode_xz, encode_zstd};
 pub use lzo::decompress_lzo1x;
 pub use pipeline::{Spares, run_ordered};
 pub use unpack::{inflate, unpack_zstd};

@@ -1,25 +1,33 @@
 //! Disk image formats: what is detected, opened and written.
 
+mod block_writer;
 mod blocks;
 mod cache;
+mod compress;
+mod copy;
 mod detect;
 #[cfg(test)]
 mod hostile;
+mod identity;
 mod mapped;
 mod open;
-mod parallels;
+pub mod parallels;
 pub mod qcow2;
 mod ranges;
 pub mod raw;
 mod references;
 mod scratch;
 mod units;
-mod vdi;
-mod vhd;
-mod vhdx;
-mod vmdk;
+pub mod vdi;
+pub mod vhd;
+pub mod vhdx;
+pub mod vmdk;
+#[cfg(test)]
+mod write_tests;
 
+pub use compress::{CompressOptions, compress};
 pub use detect::{Compression, Content, Format, detect, detect_start};
+pub use identity::Identity;
 pub use open::{CacheMode, Image, OpenOptions, open};
 
 use std::fs::File;

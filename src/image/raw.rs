@@ -2,22 +2,12 @@
 
 use std::fs::File;
 
-use super::ranges::{DataRange, data_ranges};
+use super::copy::copy_data;
 use super::{check_empty, set_size, write_out};
 use crate::block::BlockDevice;
-use crate::bytes::{is_zero, to_u64};
-use crate::codec::{Spares, run_ordered};
+use crate::bytes::to_u64;
 use crate::error::Result;
 use crate::progress::Progress;
-
-/// Zeroes become holes in units of one filesystem block; smaller holes do not exist on common filesystems.
-const HOLE_BYTES: usize = 4096;
-
-/// Read at once: large enough that system calls do not count, small enough for many in memory.
-const CHUNK_BYTES: usize = 512 << 10;
-
-/// More chunks in flight than this gain nothing: copying is bound by memory, not by the number of threads.
-const MAX_WINDOW: usize = 16;
 
 /// Writes `device` into `out`, an empty file, and returns how many bytes of data that took (the rest are holes).
 ///
@@ -38,51 +28,12 @@ pub fn write(device: &dyn BlockDevice, out: &File, progress: &dyn Progress) -> R
 fn copy(device: &dyn BlockDevice, out: &File, progress: &dyn Progress) -> Result<u64> {
     check_empty(out)?;
     set_size(out, device.size())?;
-    let granules = to_u64(CHUNK_BYTES / HOLE_BYTES);
-    let ranges = data_ranges(device, to_u64(HOLE_BYTES), granules);
-    let window = (2 * rayon::current_num_threads()).min(MAX_WINDOW);
-    let spares = Spares::default();
-    let (mut written, mut done) = (0, 0);
-    run_ordered(
-        ranges,
-        window,
-        |range: DataRange| {
-            let mut buffer: Vec<u8> = spares.take().unwrap_or_default();
-            buffer.resize(range.len, 0);
-            device.read_at(range.offset, &mut buffer)?;
-            let runs = data_runs(&buffer);
-            Ok((range, buffer, runs))
-        },
-        |(range, buffer, runs)| {
-            for (start, end) in runs {
-                write_out(out, range.offset + to_u64(start), &buffer[start..end])?;
-                written += to_u64(end - start);
-            }
-            spares.give(buffer);
-            progress.advance(range.end() - done);
-            done = range.end();
-            Ok(())
-        },
-    )?;
-    progress.advance(device.size() - done);
+    let mut written = 0;
+    copy_data(device, false, progress, |offset, run| {
+        written += to_u64(run.len());
+        write_out(out, offset, run)
+    })?;
     Ok(written)
-}
-
-/// Start and end of every run of blocks that are not all zero.
-fn data_runs(bytes: &[u8]) -> Vec<(usize, usize)> {
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    let mut start = 0;
-    for block in bytes.chunks(HOLE_BYTES) {
-        let end = start + block.len();
-        if !is_zero(block) {
-            match runs.last_mut() {
-                Some(run) if run.1 == start => run.1 = end,
-                _ => runs.push((start, end)),
-            }
-        }
-        start = end;
-    }
-    runs
 }
 
 #[cfg(test)]
@@ -94,6 +45,7 @@ mod tests {
     use super::*;
     use crate::block::{FileDevice, MemoryDevice};
     use crate::error::ErrorKind;
+    use crate::image::copy::{CHUNK_BYTES, HOLE_BYTES};
     use crate::progress::NoProgress;
 
     fn written(bytes: &[u8]) -> (Vec<u8>, u64) {
@@ -122,7 +74,6 @@ mod tests {
         let (copy, data) = written(&bytes);
         assert!(copy == bytes);
         assert_eq!(data, 2 * 4096 + 100);
-        assert_eq!(data_runs(&bytes), [(5 * HOLE_BYTES, 7 * HOLE_BYTES), (40 * HOLE_BYTES, bytes.len())]);
     }
 
     #[test]

@@ -17,6 +17,7 @@
 mod attributes;
 mod entry;
 mod header;
+mod kind;
 mod mbr;
 mod read;
 mod table;
@@ -26,6 +27,7 @@ mod write;
 
 pub use attributes::PartitionAttributes;
 pub use entry::{MAX_NAME_UNITS, Partition, PartitionName};
+pub use kind::TableKind;
 pub use mbr::{Mbr, MbrKind, MbrRecord};
 pub use table::PartitionTable;
 

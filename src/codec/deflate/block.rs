@@ -102,7 +102,7 @@ impl Block {
         let (fixed_bits, dynamic_bits) = (self.bits(&fixed), header.bits() + self.bits(&dynamic));
         let stored_bits = data.len() * 8 + data.len().div_ceil(MAX_STORED) * (3 + 7 + 32);
         if stored_bits <= fixed_bits.min(dynamic_bits) {
-            write_stored(data, last, out);
+            out.store(data, last);
         } else if fixed_bits <= dynamic_bits {
             out.put(u64::from(last) | 1 << 1, 3);
             self.write_symbols(&fixed, out);
@@ -143,17 +143,6 @@ impl Block {
             }
         }
         out.put_code(literals[END_OF_BLOCK]);
-    }
-}
-
-fn write_stored(data: &[u8], last: bool, out: &mut BitWriter<'_>) {
-    let mut pieces = data.chunks(MAX_STORED).peekable();
-    while let Some(piece) = pieces.next() {
-        out.put(u64::from(last && pieces.peek().is_none()), 3);
-        out.align();
-        let len = piece.len() as u64;
-        out.put(len | (len ^ 0xffff) << 16, 32);
-        out.out.extend_from_slice(piece);
     }
 }
 
@@ -280,6 +269,23 @@ impl<'a> BitWriter<'a> {
     #[inline(always)]
     fn put_code(&mut self, code: Code) {
         self.put(u64::from(code.code), code.bits);
+    }
+
+    /// Appends `data` as stored blocks, at least one; they end at a whole byte.
+    pub fn store(&mut self, data: &[u8], last: bool) {
+        let mut rest = data;
+        loop {
+            let (piece, more) = rest.split_at(rest.len().min(MAX_STORED));
+            self.put(u64::from(last && more.is_empty()), 3);
+            self.align();
+            let len = piece.len() as u64;
+            self.put(len | (len ^ 0xffff) << 16, 32);
+            self.out.extend_from_slice(piece);
+            if more.is_empty() {
+                break;
+            }
+            rest = more;
+        }
     }
 
     /// Fills up the last byte with zeroes and empties the buffer.

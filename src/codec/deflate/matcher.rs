@@ -5,12 +5,8 @@
 //!   head3[hash of 3 bytes] ──▶ newest position
 //! ```
 //!
-//! Positions are kept as their low 16 bits, so all tables of a 4 KiB window fit into a first-level cache and nothing
-//! has to be moved as the window slides. What an entry says is only a hint: a wrong one is either out of reach or the
-//! bytes do not compare equal.
-
-/// The window: matches reach back this far, in bytes. A power of two.
-pub(super) const WINDOW: usize = 1 << super::WINDOW_BITS_QCOW2;
+//! Positions are kept as their low 16 bits, so tables are small and nothing has to be moved as the window slides. What
+//! an entry says is only a hint: a wrong one is either out of reach or the bytes do not compare equal.
 
 /// The longest match of deflate.
 pub(super) const MAX_MATCH: usize = 258;
@@ -18,9 +14,7 @@ pub(super) const MAX_MATCH: usize = 258;
 /// Bytes that are hashed, and must follow a position, to look for a match there.
 pub(super) const HASHED: usize = 4;
 
-/// Twice as many chains as positions in the window: a chain rarely mixes different strings.
-const HEAD4_BITS: u32 = 13;
-
+/// Chains of strings of 3 bytes, which are worth something nearby only.
 const HEAD3_BITS: u32 = 12;
 
 /// An earlier occurrence: `len` equal bytes, `dist` bytes back.
@@ -30,19 +24,17 @@ pub(super) struct Match {
     pub dist: usize,
 }
 
-pub(super) struct Matcher {
-    head4: Box<[u16; 1 << HEAD4_BITS]>,
+/// Matches reach back `WINDOW` bytes (a power of two, up to 32 KiB); `HEADS` is the number of chains, a power of two,
+/// too.
+pub(super) struct Matcher<const WINDOW: usize, const HEADS: usize> {
+    head4: Box<[u16; HEADS]>,
     head3: Box<[u16; 1 << HEAD3_BITS]>,
     prev: Box<[u16; WINDOW]>,
 }
 
-impl Matcher {
+impl<const WINDOW: usize, const HEADS: usize> Matcher<WINDOW, HEADS> {
     pub fn new() -> Self {
-        Self {
-            head4: Box::new([0; 1 << HEAD4_BITS]),
-            head3: Box::new([0; 1 << HEAD3_BITS]),
-            prev: Box::new([0; WINDOW]),
-        }
+        Self { head4: Box::new([0; HEADS]), head3: Box::new([0; 1 << HEAD3_BITS]), prev: Box::new([0; WINDOW]) }
     }
 
     /// Forgets the block before, so that the result does not depend on it.
@@ -56,7 +48,7 @@ impl Matcher {
     fn chain(&mut self, data: &[u8], pos: usize) -> (u16, u16) {
         let bytes = load32(data, pos);
         let short = low16(pos);
-        let hash4 = (bytes.wrapping_mul(0x9e37_79b1) >> (32 - HEAD4_BITS)) as usize;
+        let hash4 = (bytes.wrapping_mul(0x9e37_79b1) >> (32 - HEADS.ilog2())) as usize;
         let hash3 = ((bytes << 8).wrapping_mul(0x9e37_79b1) >> (32 - HEAD3_BITS)) as usize;
         let newest4 = std::mem::replace(&mut self.head4[hash4], short);
         let newest3 = std::mem::replace(&mut self.head3[hash3], short);

@@ -1,8 +1,9 @@
-//! Raw deflate (RFC 1951) of one block after another, made for the 4 KiB window of qcow2.
+//! Raw deflate (RFC 1951) of pieces that are independent of each other: clusters of qcow2, grains of vmdk, stretches of
+//! a gzip file.
 //!
-//! General compressors keep tables for 32 KiB and slide them along; with a window of 4 KiB that costs more than the
-//! search itself. Here all tables fit into a first-level cache, nothing slides, and a block that does not shrink is
-//! given up before it is written.
+//! General compressors take a stream and slide their tables along it. Pieces need none of that: the tables of qcow2's
+//! 4 KiB window fit into a first-level cache, those of 32 KiB into a second-level one, nothing is ever moved, and a
+//! piece that does not shrink is given up before it is written.
 //!
 //! ```text
 //!   bytes ──▶ matcher ──▶ literals and matches ──▶ block: counts ──▶ huffman: codes ──▶ bits
@@ -52,16 +53,22 @@ const EFFORTS: [Effort; 9] = [
     Effort { depth: 4096, nice: 258, lazy: true },
 ];
 
-/// Compresses blocks that are independent of each other.
-pub struct Deflater {
+/// Compresses blocks that are independent of each other; see [`Deflater`] and [`WideDeflater`].
+pub struct Windowed<const WINDOW: usize, const HEADS: usize> {
     level: u8,
     effort: Effort,
-    matcher: Matcher,
+    matcher: Matcher<WINDOW, HEADS>,
     block: Block,
 }
 
-impl Deflater {
-    /// A compressor of `level` 1 (fast) to 9 (small) with a window of 4 KiB.
+/// Compresses with a window of 4 KiB. Twice as many chains as positions in it: a chain rarely mixes different strings.
+pub type Deflater = Windowed<{ 1 << WINDOW_BITS_QCOW2 }, { 2 << WINDOW_BITS_QCOW2 }>;
+
+/// Compresses with deflate's largest window, 32 KiB.
+pub type WideDeflater = Windowed<{ 1 << 15 }, { 1 << 15 }>;
+
+impl<const WINDOW: usize, const HEADS: usize> Windowed<WINDOW, HEADS> {
+    /// A compressor of `level` 1 (fast) to 9 (small).
     ///
     /// # Errors
     ///
@@ -77,16 +84,32 @@ impl Deflater {
     /// Appends `data`, compressed, to `out` and returns `true`, or leaves `out` as it was and returns `false` where
     /// that would not make it smaller. The result depends on `data` and the level alone.
     pub fn compress_block(&mut self, data: &[u8], out: &mut Vec<u8>) -> bool {
+        self.shrink(data, true, out)
+    }
+
+    /// Appends `data` to `out` as a piece of a deflate stream, which ends with the `last` piece; bytes that do not
+    /// shrink are stored. Pieces do not refer to each other, begin and end at whole bytes, and can be made in any order.
+    pub fn compress_piece(&mut self, data: &[u8], last: bool, out: &mut Vec<u8>) {
+        if !self.shrink(data, last, out) {
+            BitWriter::new(out).store(data, last);
+        }
+    }
+
+    fn shrink(&mut self, data: &[u8], last: bool, out: &mut Vec<u8>) -> bool {
         let start = out.len();
         self.matcher.reset();
         let mut bits = BitWriter::new(out);
         let (mut pos, mut block_start) = (0, 0);
         while block_start < data.len() && bits.out.len() - start < data.len() {
             pos = self.parse(data, pos);
-            self.block.write(&data[block_start..pos], pos == data.len(), &mut bits);
+            self.block.write(&data[block_start..pos], last && pos == data.len(), &mut bits);
             block_start = pos;
         }
-        bits.align();
+        if last {
+            bits.align();
+        } else {
+            bits.store(&[], false); // an empty stored block ends at a whole byte
+        }
         let shrinks = pos == data.len() && out.len() - start < data.len();
         if !shrinks {
             out.truncate(start);
@@ -138,7 +161,7 @@ fn is_better(next: Match, found: Match) -> bool {
     4 * (next.len - found.len) + found.dist.ilog2() as usize > next.dist.ilog2() as usize + 2
 }
 
-impl fmt::Debug for Deflater {
+impl<const WINDOW: usize, const HEADS: usize> fmt::Debug for Windowed<WINDOW, HEADS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deflater").field("level", &self.level).finish_non_exhaustive()
     }

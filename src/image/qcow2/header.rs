@@ -11,6 +11,12 @@ pub(super) const REFCOUNT_ORDER: u32 = 4;
 /// `header_length` of version 3, with `compression_type` and its padding.
 const HEADER_LENGTH_V3: u32 = 112;
 
+/// The incompatible feature bit "compression type": `compression_type` is not deflate.
+const INCOMPATIBLE_COMPRESSION_TYPE: u64 = 1 << 3;
+
+/// `compression_type` zstd.
+const COMPRESSION_TYPE_ZSTD: u8 = 1;
+
 /// The header extension that names feature bits.
 const EXTENSION_FEATURE_NAME_TABLE: u32 = 0x6803_f857;
 
@@ -30,10 +36,13 @@ const FEATURE_NAMES: [(u8, u8, &str); 8] = [
 /// A feature name's entry: type, bit and a name padded with zeroes.
 const FEATURE_NAME_BYTES: usize = 48;
 
-/// The fields that differ from image to image. No backing file, encryption, snapshots or feature bits.
+/// The fields that differ from image to image. No backing file, encryption, snapshots, nor other
+/// feature bits than that of zstd.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
     pub version: Qcow2Version,
+    /// Compressed clusters are zstd (version 3 only), not deflate.
+    pub zstd: bool,
     /// Base-2 logarithm of the cluster size.
     pub cluster_bits: u32,
     /// The guest's disk in bytes, a multiple of 512.
@@ -64,9 +73,11 @@ impl Header {
         put32(&mut bytes, &[self.refcount_table_clusters, 0]); // .., nb_snapshots
         put64(&mut bytes, &[0]); // snapshots_offset
         if self.version == Qcow2Version::V3 {
-            put64(&mut bytes, &[0, 0, 0]); // incompatible_features, compatible_features, autoclear_features
+            let (incompatible, compression_type) =
+                if self.zstd { (INCOMPATIBLE_COMPRESSION_TYPE, COMPRESSION_TYPE_ZSTD) } else { (0, 0) };
+            put64(&mut bytes, &[incompatible, 0, 0]); // .., compatible_features, autoclear_features
             put32(&mut bytes, &[REFCOUNT_ORDER, HEADER_LENGTH_V3]);
-            put64(&mut bytes, &[0]); // compression_type deflate, padding
+            bytes.extend_from_slice(&[compression_type, 0, 0, 0, 0, 0, 0, 0]); // .., padding
             put_feature_names(&mut bytes);
         }
         put64(&mut bytes, &[0]); // end of the header extensions
@@ -101,6 +112,7 @@ mod tests {
     fn both_versions_have_the_lengths_of_the_specification() {
         let header = Header {
             version: Qcow2Version::V2,
+            zstd: false,
             cluster_bits: 16,
             size: 1 << 30,
             l1_size: 2,
@@ -115,5 +127,7 @@ mod tests {
         assert_eq!(bytes.len(), 512);
         assert_eq!(bytes[96..104], [0, 0, 0, 4, 0, 0, 0, 112]);
         assert_eq!(bytes[120..132], *b"\0\0dirty bit\0");
+        let zstd = Header { version: Qcow2Version::V3, zstd: true, ..header }.to_bytes();
+        assert_eq!((zstd[79], zstd[104]), (8, 1));
     }
 }

@@ -18,7 +18,7 @@ mod write;
 pub(super) use read::open;
 pub use write::write;
 
-use crate::codec::Deflater;
+use crate::codec::{Deflater, ZstdCompressor};
 use crate::error::{Error, Result};
 
 /// Smallest cluster that the format allows: 512 bytes.
@@ -36,6 +36,17 @@ pub enum Qcow2Version {
     V3,
 }
 
+/// How clusters are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Qcow2Compression {
+    /// Not at all.
+    None,
+    /// Deflate with a level of 1 (fast) to 9 (small), which every reader knows.
+    Deflate(u8),
+    /// Zstandard with a level of 1 (fast) to 19 (small): version 3 only, QEMU 5.1 and later.
+    Zstd(u8),
+}
+
 /// How to write a qcow2 image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Qcow2Options {
@@ -43,21 +54,23 @@ pub struct Qcow2Options {
     pub version: Qcow2Version,
     /// Bytes in a cluster, a power of two from 512 to 2,097,152; default: 65,536.
     pub cluster_size: u32,
-    /// The deflate level of compressed clusters, 1 (fast) to 9 (small), or `None` to compress nothing; default: 6.
-    pub level: Option<u8>,
+    /// How clusters are compressed; default: deflate, level 6.
+    pub compression: Qcow2Compression,
 }
 
 impl Default for Qcow2Options {
     fn default() -> Self {
-        Self { version: Qcow2Version::V2, cluster_size: 65_536, level: Some(6) }
+        Self { version: Qcow2Version::V2, cluster_size: 65_536, compression: Qcow2Compression::Deflate(6) }
     }
 }
 
 impl Qcow2Options {
-    /// The base-2 logarithm of the cluster size, which is checked, as is the level.
+    /// The base-2 logarithm of the cluster size, which is checked, as are level and version.
     fn cluster_bits(&self) -> Result<u32> {
-        if let Some(level) = self.level {
-            Deflater::new(level)?;
+        Compressor::new(self.compression)?;
+        if let (Qcow2Compression::Zstd(_), Qcow2Version::V2) = (self.compression, self.version) {
+            return Err(Error::invalid("qcow2 of version 2 cannot be compressed with zstd")
+                .with_hint("use version 3, or deflate"));
         }
         let bits = self.cluster_size.trailing_zeros();
         if !self.cluster_size.is_power_of_two() || !(MIN_CLUSTER_BITS..=MAX_CLUSTER_BITS).contains(&bits) {
@@ -67,6 +80,33 @@ impl Qcow2Options {
             )));
         }
         Ok(bits)
+    }
+}
+
+/// What compresses clusters, if anything does.
+#[derive(Debug)]
+enum Compressor {
+    None,
+    Deflate(Box<Deflater>),
+    Zstd(ZstdCompressor),
+}
+
+impl Compressor {
+    fn new(compression: Qcow2Compression) -> Result<Self> {
+        Ok(match compression {
+            Qcow2Compression::None => Self::None,
+            Qcow2Compression::Deflate(level) => Self::Deflate(Box::new(Deflater::new(level)?)),
+            Qcow2Compression::Zstd(level) => Self::Zstd(ZstdCompressor::new(level)?),
+        })
+    }
+
+    /// Appends `cluster`, compressed, to `bytes` and returns `true` where that makes it smaller.
+    fn compress(&mut self, cluster: &[u8], bytes: &mut Vec<u8>) -> bool {
+        match self {
+            Self::None => false,
+            Self::Deflate(deflater) => deflater.compress_block(cluster, bytes),
+            Self::Zstd(compressor) => compressor.compress_block(cluster, bytes),
+        }
     }
 }
 

@@ -14,10 +14,10 @@ use std::fs::File;
 
 use super::header::Header;
 use super::refcount::HostClusters;
-use super::{Qcow2Options, Qcow2Summary};
+use super::{Compressor, Qcow2Compression, Qcow2Options, Qcow2Summary};
 use crate::block::BlockDevice;
 use crate::bytes::{is_zero, to_u64, to_usize};
-use crate::codec::{Deflater, Spares, run_ordered};
+use crate::codec::{Spares, run_ordered};
 use crate::error::{Error, Result};
 use crate::image::ranges::{DataRange, data_ranges};
 use crate::image::{check_empty, set_size, write_out};
@@ -84,13 +84,12 @@ struct Chunk {
 #[derive(Debug)]
 struct Worker {
     input: Vec<u8>,
-    deflater: Option<Deflater>,
+    compressor: Compressor,
 }
 
 impl Worker {
-    fn new(level: Option<u8>) -> Result<Self> {
-        let deflater = level.map(Deflater::new).transpose()?;
-        Ok(Self { input: Vec::new(), deflater })
+    fn new(compression: Qcow2Compression) -> Result<Self> {
+        Ok(Self { input: Vec::new(), compressor: Compressor::new(compression)? })
     }
 
     /// Reads `range` and fills `chunk` with its clusters; the last one is padded with zeroes.
@@ -107,7 +106,7 @@ impl Worker {
         chunk.clusters.clear();
         chunk.bytes.clear();
         for cluster in self.input.chunks_exact(cluster_size) {
-            let stored = store(cluster, self.deflater.as_mut(), &mut chunk.bytes);
+            let stored = store(cluster, &mut self.compressor, &mut chunk.bytes);
             chunk.clusters.push(stored);
         }
         Ok(())
@@ -115,14 +114,12 @@ impl Worker {
 }
 
 /// Appends what a cluster is stored as to `bytes`.
-fn store(cluster: &[u8], deflater: Option<&mut Deflater>, bytes: &mut Vec<u8>) -> Stored {
+fn store(cluster: &[u8], compressor: &mut Compressor, bytes: &mut Vec<u8>) -> Stored {
     if is_zero(cluster) {
         return Stored::Unallocated;
     }
     let start = bytes.len();
-    if let Some(deflater) = deflater
-        && deflater.compress_block(cluster, bytes)
-    {
+    if compressor.compress(cluster, bytes) {
         return Stored::Compressed(bytes.len() - start);
     }
     bytes.extend_from_slice(cluster);
@@ -156,6 +153,7 @@ impl<'a> Writer<'a> {
         }
         let header = Header {
             version: options.version,
+            zstd: matches!(options.compression, Qcow2Compression::Zstd(_)),
             cluster_bits,
             size,
             l1_size: u32::try_from(l1_size).map_err(|_| too_large(device))?,
@@ -190,7 +188,7 @@ impl<'a> Writer<'a> {
             ranges,
             WINDOW_PER_THREAD * rayon::current_num_threads(),
             |range: DataRange| {
-                let mut worker = workers.take().map_or_else(|| Worker::new(options.level), Ok)?;
+                let mut worker = workers.take().map_or_else(|| Worker::new(options.compression), Ok)?;
                 let mut chunk: Chunk = chunks.take().unwrap_or_default();
                 worker.pack(device, range, cluster_size, &mut chunk)?;
                 workers.give(worker);

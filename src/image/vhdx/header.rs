@@ -1,6 +1,6 @@
 //! The headers and the region tables.
 
-use super::MIB;
+use super::read::MIB;
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, Guid, to_usize};
 use crate::error::{Error, Result};

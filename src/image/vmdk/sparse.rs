@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::SECTOR;
+use super::read::SECTOR;
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::codec::inflate;

@@ -8,11 +8,11 @@
 
 use std::sync::Arc;
 
-use super::blocks::{self, ABSENT};
-use super::mapped::check_size;
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, Guid};
 use crate::error::{Error, Result, ResultExt};
+use crate::image::blocks::{self, ABSENT};
+use crate::image::mapped::check_size;
 
 const HEADER_BYTES: usize = 512;
 const SIGNATURE: u32 = 0xbeda_107f;
@@ -26,7 +26,7 @@ const FREE: u32 = u32::MAX;
 const DISCARDED: u32 = u32::MAX - 1;
 
 /// Opens the image in `file`.
-pub(super) fn open(file: Arc<dyn BlockDevice>) -> Result<Arc<dyn BlockDevice>> {
+pub(in crate::image) fn open(file: Arc<dyn BlockDevice>) -> Result<Arc<dyn BlockDevice>> {
     let mut bytes = [0; HEADER_BYTES];
     file.read_at(0, &mut bytes).at(|| "the VDI header")?;
     let fields = Fields::new("VDI header", &bytes);

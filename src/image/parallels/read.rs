@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use super::blocks::{self, ABSENT};
-use super::mapped::check_size;
-use super::references::References;
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64};
 use crate::error::{Error, Result, ResultExt};
+use crate::image::blocks::{self, ABSENT};
+use crate::image::mapped::check_size;
+use crate::image::references::References;
 
 const HEADER_BYTES: usize = 64;
 const SECTOR: u64 = 512;
@@ -22,7 +22,7 @@ const IN_USE: u32 = 0x746f_6e59;
 const MAX_CLUSTER: u64 = 256 << 20;
 
 /// Opens the image in `file`.
-pub(super) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
+pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
     let mut bytes = [0; HEADER_BYTES];
     file.read_at(0, &mut bytes).at(|| "the Parallels header")?;
     let fields = Fields::new("Parallels header", &bytes);

@@ -1,0 +1,141 @@
+//! The formats of outputs, by the words that Flatcar's own table of vendors uses.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::image::{CompressOptions, Compression};
+
+/// A disk image format that can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputFormat {
+    /// The disk byte by byte, zeroes as holes.
+    Raw,
+    /// QEMU's qcow2.
+    Qcow2,
+    /// VMware's monolithicSparse with an IDE adapter: VirtualBox, Vagrant.
+    VmdkIde,
+    /// VMware's monolithicSparse with an LSI Logic adapter.
+    VmdkScsi,
+    /// VMware's streamOptimized, compressed: for OVA files and imports.
+    VmdkStream,
+    /// VMware's monolithicFlat: a descriptor, and the raw disk in a second file `NAME-flat.vmdk`.
+    VmdkFlat,
+    /// Dynamic VHD.
+    Vhd,
+    /// Fixed VHD: Azure.
+    VhdFixed,
+    /// Dynamic VHDX: Hyper-V.
+    Vhdx,
+    /// VirtualBox.
+    Vdi,
+    /// Parallels: a folder.
+    Hdd,
+}
+
+/// All formats with their words.
+const WORDS: [(OutputFormat, &str); 11] = [
+    (OutputFormat::Raw, "raw"),
+    (OutputFormat::Qcow2, "qcow2"),
+    (OutputFormat::VmdkIde, "vmdk_ide"),
+    (OutputFormat::VmdkScsi, "vmdk_scsi"),
+    (OutputFormat::VmdkStream, "vmdk_stream"),
+    (OutputFormat::VmdkFlat, "vmdk_flat"),
+    (OutputFormat::Vhd, "vhd"),
+    (OutputFormat::VhdFixed, "vhd_fixed"),
+    (OutputFormat::Vhdx, "vhdx"),
+    (OutputFormat::Vdi, "vdi"),
+    (OutputFormat::Hdd, "hdd"),
+];
+
+impl OutputFormat {
+    /// The format that a file name asks for, with the extension of a compression taken off: that of `.qcow2`, `.vmdk`
+    /// (with IDE), `.vhd`, `.vhdx`, `.vdi` or `.hdd`, else raw.
+    pub fn of_path(path: &Path) -> Self {
+        let name = plain_name(path);
+        let extension = Path::new(&name).extension().unwrap_or_default();
+        match extension.to_ascii_lowercase().to_str() {
+            Some("qcow2") => Self::Qcow2,
+            Some("vmdk") => Self::VmdkIde,
+            Some("vhd") => Self::Vhd,
+            Some("vhdx") => Self::Vhdx,
+            Some("vdi") => Self::Vdi,
+            Some("hdd") => Self::Hdd,
+            _ => Self::Raw,
+        }
+    }
+}
+
+impl fmt::Display for OutputFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = WORDS.iter().find(|(format, _)| format == self);
+        f.pad(word.map_or("unknown", |(_, word)| word))
+    }
+}
+
+impl FromStr for OutputFormat {
+    type Err = Error;
+
+    /// Its word, with `_` or `-`; `vmdk` is `vmdk_ide` and `parallels` is `hdd`.
+    fn from_str(text: &str) -> Result<Self> {
+        let word = match text.replace('-', "_") {
+            word if word == "vmdk" => "vmdk_ide".to_owned(),
+            word if word == "parallels" => "hdd".to_owned(),
+            word => word,
+        };
+        let found = WORDS.iter().find(|(_, known)| *known == word);
+        found.map(|(format, _)| *format).ok_or_else(|| {
+            let words = WORDS.map(|(_, word)| word).join(", ");
+            Error::invalid(format!("'{text}' is not an output format")).with_hint(format!("write one of {words}"))
+        })
+    }
+}
+
+/// The compression that a file name asks for by its last extension.
+pub(super) fn compression_of_path(path: &Path) -> Option<CompressOptions> {
+    let compression = Compression::of_extension(path.extension()?.to_str()?)?;
+    Some(CompressOptions::new(compression))
+}
+
+/// The file name without the extension of a compression: what the image within is called.
+pub(super) fn plain_name(path: &Path) -> String {
+    let name = match compression_of_path(path) {
+        Some(_) => path.file_stem(),
+        None => path.file_name(),
+    };
+    name.unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_names_give_formats() {
+        for (format, word) in WORDS {
+            assert_eq!(word.parse::<OutputFormat>().unwrap(), format);
+            assert_eq!(format.to_string(), word);
+            assert_eq!(serde_json::to_value(format).unwrap(), word);
+        }
+        assert_eq!("vmdk-stream".parse::<OutputFormat>().unwrap(), OutputFormat::VmdkStream);
+        assert!("iso".parse::<OutputFormat>().unwrap_err().hint().unwrap().contains("vhd_fixed"));
+        for (name, format) in [
+            ("a.img", OutputFormat::Raw),
+            ("a.QCOW2", OutputFormat::Qcow2),
+            ("b/a.vhd.bz2", OutputFormat::Vhd),
+            ("a.bin.zst", OutputFormat::Raw),
+            ("a.vmdk", OutputFormat::VmdkIde),
+            ("a.hdd", OutputFormat::Hdd),
+            ("qcow2", OutputFormat::Raw),
+        ] {
+            assert_eq!(OutputFormat::of_path(Path::new(name)), format, "{name}");
+        }
+        assert_eq!(compression_of_path(Path::new("a.vhd.bz2")).unwrap().to_string(), "bz2:9");
+        assert_eq!(compression_of_path(Path::new("a.vhd")), None);
+        assert_eq!(plain_name(Path::new("x/a.vmdk.gz")), "a.vmdk");
+    }
+}

@@ -1,0 +1,121 @@
+//! The arguments that say how an image is written, and when.
+
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use clap::{Args, ValueEnum};
+use flatbake::bake::{Artifact, Output, OutputFormat};
+use flatbake::bytes::ByteSize;
+use flatbake::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Version};
+use flatbake::image::{CompressOptions, Identity};
+use flatbake::{Error, Result};
+
+/// How an image is written.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Format of the output: raw, qcow2, vmdk_ide, vmdk_scsi, vmdk_stream, vmdk_flat, vhd, vhd_fixed, vhdx, vdi, hdd
+    /// [default: by the name's extension, else raw]
+    #[arg(long, value_name = "FORMAT", value_parser = super::argument::<OutputFormat>)]
+    format: Option<OutputFormat>,
+    /// Compress the whole file: gz, bz2, xz or zst [default: by the name's extension, else not]
+    #[arg(long, value_name = "gz|bz2|xz|zst[:LEVEL]", value_parser = super::argument::<CompressOptions>)]
+    compress: Option<CompressOptions>,
+    /// qcow2: version, where 2 is what Flatcar's own images have [default: 2, and 3 with zstd]
+    #[arg(long, value_name = "2|3", value_parser = clap::value_parser!(u8).range(2..=3))]
+    qcow2_version: Option<u8>,
+    /// qcow2: how clusters are compressed
+    #[arg(long, value_name = "TYPE", value_enum, default_value = "zlib")]
+    compression_type: CompressionType,
+    /// qcow2: bytes in a cluster, a power of two from 512 to 2M
+    #[arg(long, value_name = "SIZE", default_value = "64K")]
+    cluster_size: ByteSize,
+    /// qcow2 and vmdk_stream: compression level, from 1 (fast) to 9 (small), or 19 for zstd
+    /// [default: 6, and 2 for zstd, which takes half the time of 3 and under 2 % more room]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=19))]
+    level: Option<u8>,
+    /// qcow2: compress nothing
+    #[arg(long, conflicts_with_all = ["level", "compression_type"])]
+    uncompressed: bool,
+    /// Make identifiers in the image (of disk and content) that differ from those of the same disk with another TEXT
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    seed: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CompressionType {
+    /// Deflate, which everything reads
+    Zlib,
+    /// Zstandard: QEMU 5.1 and later
+    Zstd,
+}
+
+impl OutputArgs {
+    /// The output at `path`; `time` is what formats that tell one say.
+    pub fn output(&self, path: &Path, time: i64) -> Result<Output> {
+        let usual = Output::new(path);
+        let zstd = self.compression_type == CompressionType::Zstd;
+        let compression = match (self.uncompressed, self.compression_type) {
+            (true, _) => Qcow2Compression::None,
+            (false, CompressionType::Zlib) => Qcow2Compression::Deflate(self.level.unwrap_or(6)),
+            (false, CompressionType::Zstd) => Qcow2Compression::Zstd(self.level.unwrap_or(2)),
+        };
+        let version = match self.qcow2_version {
+            Some(3) => Qcow2Version::V3,
+            None if zstd => Qcow2Version::V3,
+            _ => Qcow2Version::V2,
+        };
+        let cluster_size = u32::try_from(self.cluster_size.0)
+            .map_err(|_| Error::invalid(format!("clusters of {} are too large for qcow2", self.cluster_size)))?;
+        Ok(Output {
+            format: self.format.unwrap_or(usual.format),
+            compress: self.compress.or(usual.compress),
+            qcow2: Qcow2Options { version, cluster_size, compression },
+            stream_level: self.level.unwrap_or(usual.stream_level),
+            identity: Identity { seed: self.seed.clone(), time },
+            ..usual
+        })
+    }
+}
+
+/// The input must stay as it is, also where an output is another name of it.
+pub fn refuse_output_over_input(input: &Path, output: &Output) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let inode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let same = |path: &PathBuf| inode(input).is_some() && inode(input) == inode(path);
+    match output.files().into_iter().find(same) {
+        None => Ok(()),
+        Some(path) => Err(Error::invalid(format!("{} is the input itself", path.display()))
+            .with_hint("an input is never changed: give the output another name")),
+    }
+}
+
+/// What was written, for people.
+pub fn describe(artifact: &Artifact) -> String {
+    let compression = artifact.compression.as_ref().map(|text| format!(" in {text}")).unwrap_or_default();
+    format!(
+        "wrote {} ({}{compression}, {}, disk of {})",
+        artifact.path.display(),
+        artifact.format,
+        ByteSize(artifact.file_bytes),
+        ByteSize(artifact.disk_bytes)
+    )
+}
+
+/// Seconds since 1970: the value of `--timestamp`, else `SOURCE_DATE_EPOCH`.
+pub fn timestamp(argument: Option<&str>) -> Result<Option<i64>> {
+    let variable = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|value| !value.is_empty());
+    let (text, from) = match (argument, variable.as_deref()) {
+        (Some(text), _) => (text, "--timestamp"),
+        (None, Some(text)) => (text, "SOURCE_DATE_EPOCH"),
+        (None, None) => return Ok(None),
+    };
+    let calendar = || {
+        let time = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        i64::try_from(time.as_secs()).ok()
+    };
+    let secs = text.parse::<i64>().ok().filter(|&secs| secs >= 0).or_else(calendar).ok_or_else(|| {
+        Error::invalid(format!("{from}: '{text}' is not a time"))
+            .with_hint("write seconds since 1970, or 2026-01-31T12:00:00Z")
+    })?;
+    Ok(Some(secs))
+}

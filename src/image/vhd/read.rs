@@ -1,0 +1,82 @@
+//! VHD of Virtual PC and Azure (specification: "Virtual Hard Disk Image Format", Microsoft 2006). Numbers are big-endian.
+//!
+//! ```text
+//!   fixed      the disk … │ footer
+//!   dynamic    copy of the footer │ header │ block table │ [ bitmap │ block ] [ bitmap │ block ] … │ footer
+//! ```
+
+use std::sync::Arc;
+
+use super::footer::{DiskType, Footer, checksum};
+use crate::block::{BlockDevice, Window};
+use crate::bytes::Fields;
+use crate::error::{Error, Result, ResultExt};
+use crate::image::blocks::{self, ABSENT};
+use crate::image::references::References;
+
+const SECTOR: u64 = 512;
+const HEADER_BYTES: usize = 1024;
+/// `Header Version`
+const HEADER_VERSION: u32 = 0x0001_0000;
+/// Blocks have 2 MiB or 512 KiB; more than this no writer makes.
+const MAX_BLOCK: u64 = 256 << 20;
+/// A table entry of a block that is not there.
+const UNUSED: u32 = u32::MAX;
+
+/// Opens the image in `file`. The size of the disk is the footer's `Current Size`, not its rounded geometry.
+pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
+    let end = file.size().saturating_sub(SECTOR);
+    let footer = match Footer::read(&*file, end) {
+        Ok(footer) => footer,
+        // The copy at the start is there for this case.
+        Err(error) => match Footer::read(&*file, 0) {
+            Ok(copy) if copy.disk_type == DiskType::Dynamic => {
+                references.progress.warn(&format!("the VHD footer is lost ({error}); its copy at the start is used"));
+                copy
+            }
+            _ => return Err(error),
+        },
+    };
+    match footer.disk_type {
+        DiskType::Fixed if footer.current_size > end => Err(Error::corrupt(format!(
+            "the VHD footer claims a disk of {} bytes, but only {end} lie before it",
+            footer.current_size
+        ))),
+        DiskType::Fixed => Ok(Arc::new(Window::new(file, 0, footer.current_size)?)),
+        DiskType::Dynamic => open_dynamic(file, &footer),
+    }
+}
+
+fn open_dynamic(file: Arc<dyn BlockDevice>, footer: &Footer) -> Result<Arc<dyn BlockDevice>> {
+    let mut bytes = [0; HEADER_BYTES];
+    file.read_at(footer.data_offset, &mut bytes).at(|| "the VHD dynamic disk header")?;
+    let fields = Fields::new("VHD dynamic disk header", &bytes);
+    if fields.array(0)? != *b"cxsparse" || fields.be32(36)? != checksum(&bytes, 36) {
+        return Err(Error::corrupt(format!("the VHD dynamic disk header at {} is damaged", footer.data_offset)));
+    }
+    if fields.be32(24)? != HEADER_VERSION {
+        return Err(Error::unsupported(format!("VHD dynamic disk header version {:#x}", fields.be32(24)?)));
+    }
+    let block_bytes = u64::from(fields.be32(32)?);
+    if !block_bytes.is_power_of_two() || !(SECTOR..=MAX_BLOCK).contains(&block_bytes) {
+        return Err(Error::corrupt(format!(
+            "VHD blocks of {block_bytes} bytes: must be a power of two of {SECTOR} to {MAX_BLOCK}"
+        )));
+    }
+    // One bit for each sector, in whole sectors. It marks what was ever written: the rest of a block is zero anyway.
+    let bitmap_bytes = block_bytes.div_ceil(SECTOR * 8).next_multiple_of(SECTOR);
+    let entries = footer.current_size.div_ceil(block_bytes);
+    if entries > fields.be32(28)?.into() {
+        return Err(Error::corrupt(format!(
+            "the VHD block table has {} entries: a disk of {} bytes needs {entries}",
+            fields.be32(28)?,
+            footer.current_size
+        )));
+    }
+    let table = blocks::read_table(&*file, fields.be64(16)?, entries, 4)?;
+    let place = |entry: &[u8; 4]| match u32::from_be_bytes(*entry) {
+        UNUSED => ABSENT,
+        sector => u64::from(sector) * SECTOR + bitmap_bytes,
+    };
+    blocks::open(file, footer.current_size, block_bytes, table.as_chunks().0.iter().map(place).collect())
+}

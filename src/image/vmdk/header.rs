@@ -1,0 +1,84 @@
+//! The header of a sparse extent, `SparseExtentHeader`: one sector.
+
+use crate::error::{Error, Result};
+use crate::image::block_writer::SECTOR;
+
+/// `magicNumber`
+const MAGIC: &[u8; 4] = b"KDMV";
+
+/// `flags`: the characters that show whether a text transfer has damaged line ends are there.
+pub(super) const FLAG_NEWLINE_TEST: u32 = 1;
+
+/// `flags`: there is a second directory.
+pub(super) const FLAG_REDUNDANT_TABLE: u32 = 2;
+
+/// `flags`: grains are compressed, and told by markers.
+pub(super) const FLAG_COMPRESSED: u32 = 1 << 16;
+pub(super) const FLAG_MARKERS: u32 = 1 << 17;
+
+/// `gdOffset` of a header whose footer knows the place.
+pub(super) const AT_END: u64 = u64::MAX;
+
+/// Line ends in all forms.
+const NEWLINE_TEST: [u8; 4] = *b"\n \r\n";
+
+/// `grainSize`: sectors in a grain.
+pub(super) const GRAIN_SECTORS: u64 = 128;
+
+/// Bytes in a grain.
+pub(super) const GRAIN_BYTES: u64 = GRAIN_SECTORS * SECTOR;
+
+/// `numGTEsPerGT`: grains in a table.
+pub(super) const TABLE_ENTRIES: u32 = 512;
+
+/// Sectors of a table.
+pub(super) const TABLE_SECTORS: u64 = 4 * TABLE_ENTRIES as u64 / SECTOR;
+
+/// Where the descriptor is, and the room it has, in sectors.
+pub(super) const DESCRIPTOR_OFFSET: u64 = 1;
+pub(super) const DESCRIPTOR_SECTORS: u64 = 20;
+
+/// Fields that differ between extents.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    pub version: u32,
+    pub flags: u32,
+    /// Size of the disk in sectors.
+    pub capacity: u64,
+    /// Where the redundant directory is, in sectors; 0 where there is none.
+    pub rgd_offset: u64,
+    /// Where the directory is, in sectors.
+    pub gd_offset: u64,
+    /// Where the first grain may begin, in sectors.
+    pub overhead: u64,
+    /// `compressAlgorithm`: 0 for none, 1 for deflate.
+    pub compression: u16,
+}
+
+impl Header {
+    pub fn to_bytes(self) -> [u8; 512] {
+        let mut bytes = [0; 512];
+        bytes[..4].copy_from_slice(MAGIC);
+        bytes[4..8].copy_from_slice(&self.version.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.flags.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.capacity.to_le_bytes());
+        bytes[20..28].copy_from_slice(&GRAIN_SECTORS.to_le_bytes());
+        bytes[28..36].copy_from_slice(&DESCRIPTOR_OFFSET.to_le_bytes());
+        bytes[36..44].copy_from_slice(&DESCRIPTOR_SECTORS.to_le_bytes());
+        bytes[44..48].copy_from_slice(&TABLE_ENTRIES.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.rgd_offset.to_le_bytes());
+        bytes[56..64].copy_from_slice(&self.gd_offset.to_le_bytes());
+        bytes[64..72].copy_from_slice(&self.overhead.to_le_bytes());
+        bytes[73..77].copy_from_slice(&NEWLINE_TEST); // after uncleanShutdown, 0
+        bytes[77..79].copy_from_slice(&self.compression.to_le_bytes());
+        bytes
+    }
+}
+
+/// A place in sectors as tables hold it.
+pub(super) fn table_entry(sector: u64) -> Result<u32> {
+    u32::try_from(sector).map_err(|_| {
+        Error::unsupported("the image would be larger than 2 TiB, which vmdk cannot address")
+            .with_hint("choose raw, qcow2 or vhdx")
+    })
+}

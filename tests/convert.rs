@@ -1,0 +1,152 @@
+//! `flatbake convert` and `flatbake info` on the bundled sample image, judged by `qemu-img` and the decompressors.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::programs::{command, judge, said};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const FORMATS: [(&str, &str); 11] = [
+    ("raw", "raw"),
+    ("qcow2", "qcow2"),
+    ("vmdk_ide", "vmdk"),
+    ("vmdk_scsi", "vmdk"),
+    ("vmdk_stream", "vmdk"),
+    ("vmdk_flat", "vmdk"),
+    ("vhd", "vpc"),
+    ("vhd-fixed", "vpc"),
+    ("vhdx", "vhdx"),
+    ("vdi", "vdi"),
+    ("hdd", "parallels"),
+];
+
+const COMPRESSIONS: [(&str, &str); 4] = [("gz", "gzip"), ("bz2", "bzip2"), ("xz", "xz"), ("zst", "zstd")];
+
+fn sample() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sample/flatcar_sample.bin.bz2")
+}
+
+fn flatbake(dir: &Path, arguments: &[&str]) -> Output {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_flatbake"));
+    program.current_dir(dir).env("XDG_CACHE_HOME", common::scratch_root().join("cache")).env("NO_COLOR", "1");
+    program.env_remove("SOURCE_DATE_EPOCH").args(arguments).output().unwrap()
+}
+
+fn convert(dir: &Path, arguments: &[&str]) -> serde_json::Value {
+    let output = flatbake(dir, &[&["convert", "--quiet", "--json"], arguments].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The sample as a raw disk `disk.raw`, small enough to be compressed often.
+fn raw_disk(dir: &Path) {
+    convert(dir, &[sample().to_str().unwrap(), "disk.raw"]);
+}
+
+#[test]
+fn every_format_holds_the_same_disk() {
+    let Some(qemu_img) = judge("qemu-img") else { return };
+    let dir = common::scratch_dir();
+    raw_disk(dir.path());
+    for (format, qemu) in FORMATS {
+        let name = format!("out.{format}");
+        let artifact = convert(dir.path(), &["disk.raw", &name, "--format", format]);
+        assert_eq!(artifact["format"], format.replace('-', "_"));
+        let image = match format {
+            "hdd" => format!("{name}/{name}.0.{{5fbaabe3-6958-40ff-92a7-860e329aab41}}.hds"),
+            _ => name,
+        };
+        let arguments = ["compare", "-f", "raw", "-F", qemu, "disk.raw", &image];
+        let compared = command(&qemu_img).current_dir(dir.path()).args(arguments).output().unwrap();
+        assert!(compared.status.success(), "{format}: {}", said(&compared));
+    }
+    let descriptor = fs::read_to_string(dir.path().join("out.hdd/DiskDescriptor.xml")).unwrap();
+    assert!(descriptor.contains("<Name>out.hdd</Name>"), "{descriptor}");
+    assert_eq!(fs::metadata(dir.path().join("out.hdd/out.hdd")).unwrap().len(), 0);
+    assert!(dir.path().join("out-flat.vmdk").exists());
+}
+
+#[test]
+fn names_ask_for_compression_and_programs_decompress_it() {
+    let dir = common::scratch_dir();
+    raw_disk(dir.path());
+    convert(dir.path(), &["disk.raw", "disk.vhd", "--timestamp", "1700000000"]);
+    for (extension, program) in COMPRESSIONS {
+        let Some(program) = judge(program) else { continue };
+        let level = format!("{extension}:1");
+        // One of them through a file in between.
+        let (plain, format) = if extension == "bz2" { ("disk.vhd", "vhd") } else { ("disk.raw", "raw") };
+        let name = format!("{plain}.{extension}");
+        let arguments = ["disk.raw", &name, "--compress", &level, "--timestamp", "1700000000"];
+        let artifact = convert(dir.path(), &arguments);
+        assert_eq!((&artifact["format"], &artifact["compression"]), (&format.into(), &level.clone().into()));
+        let back = command(&program).current_dir(dir.path()).args(["-dc", &name]).output().unwrap();
+        assert!(back.status.success(), "{name}: {}", String::from_utf8_lossy(&back.stderr));
+        assert!(back.stdout == fs::read(dir.path().join(plain)).unwrap(), "{name}");
+    }
+    assert_eq!(convert(dir.path(), &["disk.raw", "small.img.zst"])["compression"], "zst:3");
+}
+
+#[test]
+fn details_of_qcow2_are_heeded() {
+    let Some(qemu_img) = judge("qemu-img") else { return };
+    let dir = common::scratch_dir();
+    raw_disk(dir.path());
+    for (arguments, wanted) in [
+        (&["--uncompressed", "--cluster-size", "4K"][..], "cluster_size: 4096"),
+        (&["--compression-type", "zstd", "--level", "1"], "compression type: zstd"),
+        (&["--qcow2-version", "3"], "compat: 1.1"),
+        (&[], "compat: 0.10"),
+    ] {
+        convert(dir.path(), &[&["disk.raw", "disk.qcow2"], arguments].concat());
+        let info = command(&qemu_img).current_dir(dir.path()).args(["info", "disk.qcow2"]).output().unwrap();
+        assert!(said(&info).contains(wanted), "{arguments:?}: {}", said(&info));
+        let compare = ["compare", "disk.raw", "disk.qcow2"];
+        assert!(command(&qemu_img).current_dir(dir.path()).args(compare).output().unwrap().status.success());
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_and_writes_nothing() {
+    let dir = common::scratch_dir();
+    raw_disk(dir.path());
+    let disk = dir.path().join("disk-flat.vmdk");
+    fs::rename(dir.path().join("disk.raw"), &disk).unwrap();
+    fs::create_dir(dir.path().join("taken.hdd")).unwrap();
+    fs::write(dir.path().join("taken.hdd/file"), "mine").unwrap();
+    let before = fs::read_dir(dir.path()).unwrap().count();
+    for (arguments, says) in [
+        (&["disk-flat.vmdk"][..], "the input itself"),
+        (&["disk.vmdk", "--format", "vmdk_flat"], "the input itself"),
+        (&["new.hdd", "--compress", "gz"], "cannot be compressed"),
+        (&["new.vmdk.gz", "--format", "vmdk_flat"], "cannot be compressed"),
+        (&["taken.hdd"], "exists already"),
+        (&["new.qcow2", "--compression-type", "zstd", "--qcow2-version", "2"], "version 2"),
+        (&["new.qcow2", "--cluster-size", "5000"], "5000"),
+        (&["new.qcow2", "--level", "12"], "12"),
+        (&["new.img", "--compress", "lz4"], "lz4"),
+        (&["new.img", "--format", "iso"], "iso"),
+        (&["no/new.img"], "does not exist"),
+    ] {
+        let output = flatbake(dir.path(), &[&["convert", "disk-flat.vmdk"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
+        assert!(said(&output).contains(says), "{arguments:?}: {}", said(&output));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn info_tells_what_an_image_is() {
+    let dir = common::scratch_dir();
+    raw_disk(dir.path());
+    let output = flatbake(dir.path(), &["info", "disk.raw", "--json"]);
+    let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let size = fs::metadata(dir.path().join("disk.raw")).unwrap().len();
+    assert_eq!((&info["format"], &info["partition_table"]), (&"raw".into(), &"gpt".into()));
+    assert_eq!((&info["virtual_bytes"], &info["file_bytes"]), (&size.into(), &size.into()));
+    assert!((1..size).contains(&info["allocated_bytes"].as_u64().unwrap()), "{info}");
+    let text = flatbake(dir.path(), &["info", sample().to_str().unwrap()]);
+    assert!(said(&text).contains("compression:      bzip2"), "{}", said(&text));
+}
