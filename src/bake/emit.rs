@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::format::{OutputFormat, compression_of_path, plain_name};
 use super::plan::host_path;
 use crate::block::{BlockDevice, FileDevice, OutputFile, OutputFolder};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::qcow2::{self, Qcow2Options};
 use crate::image::vmdk::{self, Adapter};
-use crate::image::{CompressOptions, Identity, compress, parallels, raw, vdi, vhd, vhdx};
+use crate::image::{
+    CompressOptions, Identity, OutputFormat, compress, compression_of_path, parallels, plain_name, raw, vdi, vhd, vhdx,
+};
 use crate::progress::Progress;
 
 /// An output to write.

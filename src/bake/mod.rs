@@ -9,7 +9,7 @@
 
 mod apply;
 mod emit;
-mod format;
+
 mod host;
 mod options;
 mod plan;
@@ -17,9 +17,9 @@ mod planner;
 mod root_size;
 mod tree;
 
+pub use crate::image::OutputFormat;
 pub use apply::{Scratch, apply};
 pub use emit::{Artifact, Output, emit};
-pub use format::OutputFormat;
 pub use options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, Place, SysextSpec};
 pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;

@@ -11,6 +11,7 @@ mod hostile;
 mod identity;
 mod mapped;
 mod open;
+mod output_format;
 pub mod parallels;
 pub mod qcow2;
 mod ranges;
@@ -29,6 +30,7 @@ pub use compress::{CompressOptions, compress};
 pub use detect::{Compression, Content, Format, detect, detect_start};
 pub use identity::Identity;
 pub use open::{CacheMode, Image, OpenOptions, open};
+pub use output_format::{OutputFormat, compression_of_path, plain_name};
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::{CompressOptions, Compression};
 use crate::error::{Error, Result};
-use crate::image::{CompressOptions, Compression};
 
 /// A disk image format that can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -96,13 +96,13 @@ impl FromStr for OutputFormat {
 }
 
 /// The compression that a file name asks for by its last extension.
-pub(super) fn compression_of_path(path: &Path) -> Option<CompressOptions> {
+pub fn compression_of_path(path: &Path) -> Option<CompressOptions> {
     let compression = Compression::of_extension(path.extension()?.to_str()?)?;
     Some(CompressOptions::new(compression))
 }
 
 /// The file name without the extension of a compression: what the image within is called.
-pub(super) fn plain_name(path: &Path) -> String {
+pub fn plain_name(path: &Path) -> String {
     let name = match compression_of_path(path) {
         Some(_) => path.file_stem(),
         None => path.file_name(),
