@@ -30,18 +30,33 @@ pub struct Scratch {
 pub fn apply(disk: &Disk, plan: &Plan, scratch: &Scratch, progress: &dyn Progress) -> Result<Arc<Overlay>> {
     let options = OverlayOptions { memory_budget: scratch.memory_budget, temp_dir: scratch.temp_dir.clone() };
     let overlay = Arc::new(Overlay::new(disk.device(), options)?);
+    apply_to(&overlay, disk, plan, scratch, progress)?;
+    Ok(overlay)
+}
+
+/// Carries out `plan` on `overlay`, which must hold what `disk` holds and not be the device that `disk` reads: some
+/// filesystems are built anew from the old one. So several forks of one overlay can be changed each in its own way.
+pub fn apply_to(
+    overlay: &Arc<Overlay>,
+    disk: &Disk,
+    plan: &Plan,
+    scratch: &Scratch,
+    progress: &dyn Progress,
+) -> Result<()> {
     let total = plan.changes.iter().map(|change| change.bytes).fold(0, u64::saturating_add);
     progress.start("editing the partitions", total);
     let mut partitions: BTreeSet<Designator> = plan.space.iter().map(|space| space.partition).collect();
     if let Some(resize) = &plan.resize {
-        grow_disk(disk, &overlay, resize).at(|| disk.name().to_owned())?;
-        partitions.insert(Designator::Root);
+        grow_disk(disk, overlay, resize).at(|| disk.name().to_owned())?;
+        if resize.root_bytes > resize.root_bytes_before {
+            partitions.insert(Designator::Root);
+        }
     }
     for partition in partitions {
-        edit(disk, &overlay, partition, plan, scratch, progress).at(|| disk.describe(partition.into()))?;
+        edit(disk, overlay, partition, plan, scratch, progress).at(|| disk.describe(partition.into()))?;
     }
     progress.finish();
-    Ok(overlay)
+    Ok(())
 }
 
 /// Makes the disk and ROOT's entry in the partition table larger.
@@ -66,7 +81,7 @@ fn edit(
     let new_size = resize.map_or(partition.size(), |resize| resize.root_bytes);
     let source: Arc<dyn BlockDevice> = Arc::new(Window::new(disk.device(), partition.offset(), partition.size())?);
     let target = Arc::new(Window::new(Arc::clone(overlay), partition.offset(), new_size)?);
-    let grow = resize.is_some();
+    let grow = new_size != partition.size();
     let options = EditOptions { no_replay: plan.no_replay, grow, ..EditOptions::new(&scratch.temp_dir) };
     let mut fs = fs::edit(source, target, &options)?;
     for change in plan.changes.iter().filter(|change| change.partition == designator) {

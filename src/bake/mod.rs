@@ -18,9 +18,9 @@ mod root_size;
 mod tree;
 
 pub use crate::image::OutputFormat;
-pub use apply::{Scratch, apply};
+pub use apply::{Scratch, apply, apply_to};
 pub use emit::{Artifact, Output, emit};
-pub use options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, Place, SysextSpec};
+pub use options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, OemChange, OemPayload, Place, SysextSpec};
 pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;
 pub use root_size::{Resize, RootSize};

@@ -28,8 +28,14 @@ pub struct BakeOptions {
     pub kernel_args: Vec<String>,
     /// Kernel arguments to remove from it.
     pub removed_kernel_args: Vec<String>,
+    /// What becomes of the vendor's files on the OEM partition.
+    pub oem: OemChange,
     /// The size that ROOT, and the disk with it, shall have; by default they stay as they are.
     pub root_size: Option<RootSize>,
+    /// ROOT grows to this many bytes where it would be smaller otherwise: that of a vendor's layout.
+    pub root_floor: Option<u64>,
+    /// The disk grows to this many bytes where it would be smaller otherwise, with free space behind ROOT.
+    pub disk_floor: Option<u64>,
     /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal.
     pub no_replay: bool,
     /// Time of everything new; by default the newest time that the base image shows.
@@ -75,6 +81,32 @@ impl BakeOptions {
     pub fn config_ign(self, file: impl Into<PathBuf>) -> Self {
         self.file(FileSpec::fixed(file, Designator::Oem, "/config.ign", FileRole::Ignition))
     }
+}
+
+/// What becomes of the files that make an image a vendor's: its sysext with the marker that activates it, `oem-release`
+/// and `grub.cfg` on the OEM partition. All other files there stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum OemChange {
+    /// They stay.
+    #[default]
+    Keep,
+    /// They go: the image becomes the generic one.
+    Clear,
+    /// They are replaced.
+    Install(OemPayload),
+}
+
+/// The files of a vendor on the OEM partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OemPayload {
+    /// `ID` of oem-release: `azure`; the sysext is `oem-azure`.
+    pub id: String,
+    /// `NAME` of oem-release, for people.
+    pub name: String,
+    /// The host's file of the sysext; none for vendors that have none.
+    pub sysext: Option<PathBuf>,
+    /// The text of `grub.cfg`; none for vendors that have none.
+    pub grub_cfg: Option<String>,
 }
 
 /// A path on one of the partitions: `root:/etc/motd`.

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::options::BakeOptions;
 use super::plan::Space;
 use crate::bytes::{ByteSize, align_up};
 use crate::error::{Error, Result};
@@ -26,14 +27,15 @@ impl FromStr for RootSize {
     }
 }
 
-/// ROOT and the disk are made larger.
+/// ROOT and the disk are made larger, or the disk alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Resize {
     /// ROOT's size now.
     pub root_bytes_before: u64,
     /// ROOT's size then.
     pub root_bytes: u64,
-    /// The disk's size then: a multiple of 126 MiB, as all of Flatcar's disks, unless it is large enough as it is.
+    /// The disk's size then: a multiple of 126 MiB, as all of Flatcar's disks, unless it is large enough as it is or a
+    /// vendor wants another.
     pub disk_bytes: u64,
 }
 
@@ -69,15 +71,19 @@ fn enough(now: u64, space: &Space) -> Result<u64> {
     })
 }
 
-/// Decides on ROOT's new size; `None` where it stays. `space` is what the bake needs of ROOT now.
-pub(super) fn resize(disk: &Disk, wanted: Option<RootSize>, space: Option<&Space>) -> Result<Option<Resize>> {
-    let Some(wanted) = wanted else { return Ok(None) };
+/// Decides on the new sizes of ROOT and the disk; `None` where they stay. `space` is what the bake needs of ROOT now.
+pub(super) fn resize(disk: &Disk, options: &BakeOptions, space: Option<&Space>) -> Result<Option<Resize>> {
+    if options.root_size.is_none() && options.root_floor.is_none() && options.disk_floor.is_none() {
+        return Ok(None);
+    }
     let root = disk.partition(Designator::Root.into())?;
     let now = root.size();
-    let size = match wanted {
-        RootSize::Auto => space.map_or(Ok(now), |space| enough(now, space))?,
-        RootSize::Bytes(bytes) => align_up(bytes, PARTITION_ALIGNMENT).unwrap_or(u64::MAX),
+    let wanted = match options.root_size {
+        None => now,
+        Some(RootSize::Auto) => space.map_or(Ok(now), |space| enough(now, space))?,
+        Some(RootSize::Bytes(bytes)) => align_up(bytes, PARTITION_ALIGNMENT).unwrap_or(u64::MAX),
     };
+    let size = wanted.max(options.root_floor.unwrap_or(0));
     let place = || disk.describe(Designator::Root.into());
     if size < now {
         return Err(Error::invalid(format!("--root-size {size} is below ROOT's {now} bytes: ROOT is not shrunk"))
@@ -88,15 +94,17 @@ pub(super) fn resize(disk: &Disk, wanted: Option<RootSize>, space: Option<&Space
         return Err(Error::invalid(format!("--root-size {size} is too large: at most {ROOT_MAX} bytes are possible"))
             .at(place()));
     }
-    if size == now {
+    let disk_now = disk.device().size();
+    if size == now && options.disk_floor.is_none_or(|floor| floor <= disk_now) {
         return Ok(None);
     }
     let behind = disk.table().partitions().find(|other| other.offset() > root.offset());
-    if let Some(other) = behind {
+    if let Some(other) = behind.filter(|_| size > now) {
         return Err(Error::unsupported(format!("ROOT cannot grow: {other} lies behind it")).at(place()));
     }
     let end = root.offset().saturating_add(size).saturating_add(BACKUP_TABLE);
-    let disk_bytes = align_up(end, DISK_ALIGNMENT).unwrap_or(u64::MAX).max(disk.device().size());
+    let aligned = if size > now { align_up(end, DISK_ALIGNMENT).unwrap_or(u64::MAX) } else { 0 };
+    let disk_bytes = aligned.max(disk_now).max(options.disk_floor.unwrap_or(0));
     Ok(Some(Resize { root_bytes_before: now, root_bytes: size, disk_bytes }))
 }
 

@@ -68,6 +68,11 @@ fn arguments(line: &str) -> Option<impl Iterator<Item = &str>> {
     (!value.contains('"')).then(|| value.split_ascii_whitespace())
 }
 
+/// The kernel arguments that a `grub.cfg` adds in lines that Ignition's editor understands.
+pub fn kernel_args(config: &str) -> impl Iterator<Item = &str> {
+    config.lines().filter_map(arguments).flatten().filter(|argument| !is_before(argument))
+}
+
 /// `config` with kernel arguments added (unless they are there) and removed (wherever they are), in one last line
 /// `set linux_append="…"`. All other lines stay as they are.
 ///

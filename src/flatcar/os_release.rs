@@ -148,6 +148,14 @@ impl OsRelease {
         }
     }
 
+    /// Where Flatcar publishes `file` of this very release; `None` for releases that are not Flatcar's own.
+    pub fn published_at(&self, file: &str) -> Option<String> {
+        let (channel, board, version) = (self.channel()?, self.board()?, self.version()?);
+        // Nightly builds are kept elsewhere, and not for long.
+        let released = !version.contains('+');
+        released.then(|| format!("https://{channel}.release.flatcar-linux.net/{board}/{version}/{file}"))
+    }
+
     /// The release channel, told from the version.
     pub fn channel(&self) -> Option<Channel> {
         Channel::of_version(self.version_id().or(self.version())?)

@@ -1,6 +1,7 @@
 //! Turns options into a plan: reads the image and the host's files, decides, checks, writes nothing.
 
 mod oem;
+mod payload;
 mod sysext;
 
 use std::collections::btree_map::Entry;
@@ -46,6 +47,7 @@ pub fn plan(disk: &Disk, options: &BakeOptions) -> Result<Plan> {
     for place in &options.removals {
         planner.remove(place)?;
     }
+    planner.oem_change(options)?;
     for archive in &options.archives {
         planner.archive(archive)?;
     }
@@ -89,7 +91,7 @@ impl Planner<'_> {
         }
         let mut space = self.trees.values().map(Tree::space).collect::<Result<Vec<_>>>()?;
         let on_root = space.iter().find(|space| space.partition == Designator::Root);
-        let resize = root_size::resize(self.disk, options.root_size, on_root)?;
+        let resize = root_size::resize(self.disk, options, on_root)?;
         for space in &mut space {
             if space.partition != Designator::Root {
                 space.check().at(|| self.disk.name().to_owned())?;

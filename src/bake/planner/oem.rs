@@ -12,7 +12,7 @@ use crate::flatcar::{Designator, grub};
 use crate::fs::{self, FileType, FsPath};
 
 /// OEM's hook into GRUB, and its largest size: GRUB reads it into memory at every boot.
-const GRUB_CFG: &str = "/grub.cfg";
+pub(super) const GRUB_CFG: &str = "/grub.cfg";
 const GRUB_CFG_MAX: u64 = 1 << 20;
 /// An Ignition config that Flatcar has not read since a release.
 const DEFAULT_IGN: &[u8] = b"/base/default.ign";
@@ -49,6 +49,7 @@ impl Planner<'_> {
         let planned = self.changes.iter().rposition(|change| is_grub_cfg(change) && change.action != Action::Remove);
         let current = match planned.map(|at| &self.changes[at].action) {
             Some(Action::WriteFile { source: Source::Host(file) }) => host::read(file, GRUB_CFG_MAX)?,
+            Some(Action::WriteFile { source: Source::Text(text) }) => text.clone().into_bytes(),
             Some(_) => return Err(Error::invalid(format!("{path} is no regular file, so it has no kernel arguments"))),
             None => self.grub_cfg_of_image(&path)?,
         };
@@ -73,7 +74,7 @@ impl Planner<'_> {
     }
 
     /// The image's own grub.cfg, empty where there is none or this bake removes it.
-    fn grub_cfg_of_image(&mut self, path: &FsPath) -> Result<Vec<u8>> {
+    pub(super) fn grub_cfg_of_image(&mut self, path: &FsPath) -> Result<Vec<u8>> {
         let tree = self.tree(Designator::Oem)?;
         match tree.type_at(path)? {
             Some(FileType::File) => fs::read_file(&*tree.fs, path, GRUB_CFG_MAX).at(|| Designator::Oem.to_string()),

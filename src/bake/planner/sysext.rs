@@ -1,5 +1,6 @@
 //! Sysexts: checked against the image's own release, then placed and linked.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::super::host;
@@ -8,7 +9,7 @@ use super::Planner;
 use crate::block::FileDevice;
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::Designator;
-use crate::flatcar::sysext::{self, HostRelease, Severity};
+use crate::flatcar::sysext::{self, HostRelease, Severity, SysextInfo};
 use crate::fs::FsPath;
 
 /// Where sysexts go unless told otherwise, each into a folder of its name.
@@ -29,7 +30,7 @@ impl Planner<'_> {
     }
 
     fn sysext(&mut self, spec: &SysextSpec, install_to: Option<&Place>) -> Result<()> {
-        self.check_sysext(spec)?;
+        self.check_sysext(&spec.name, &spec.file)?;
         let why = format!("sysext {}", spec.name);
         let (partition, folder) = match install_to {
             Some(place) => (place.partition, place.path.clone()),
@@ -68,22 +69,23 @@ impl Planner<'_> {
         if self.major().is_some_and(|major| major < OEM_MOUNT_CHANGED) { "/usr/share/oem" } else { "/oem" }
     }
 
-    fn check_sysext(&mut self, spec: &SysextSpec) -> Result<()> {
-        let file = host::shown(&spec.file);
-        let device = Arc::new(FileDevice::open(&spec.file)?);
+    /// Checks an extension that will be merged as `name` against the image's release.
+    pub(super) fn check_sysext(&mut self, name: &str, path: &Path) -> Result<SysextInfo> {
+        let file = host::shown(path);
+        let device = Arc::new(FileDevice::open(path)?);
         let fs = sysext::open_extension(device).at(|| file.to_string())?;
         let info = sysext::inspect(&*fs).at(|| file.to_string())?;
         let Some(release) = &self.release else {
             self.faults.push(format!("{file}: cannot be checked, as no os-release could be read from the image's USR"));
-            return Ok(());
+            return Ok(info);
         };
-        for finding in sysext::check(&info, &spec.name, &HostRelease::from(release)) {
+        for finding in sysext::check(&info, name, &HostRelease::from(release)) {
             let text = format!("{file}: {} ({})", finding.message, finding.hint);
             match finding.severity {
                 Severity::Error => self.faults.push(text),
                 Severity::Warning => self.warnings.push(text),
             }
         }
-        Ok(())
+        Ok(info)
     }
 }
