@@ -16,6 +16,7 @@ mod plan;
 mod planner;
 mod root_size;
 mod tree;
+mod vendors;
 
 pub use crate::image::OutputFormat;
 pub use apply::{Scratch, apply, apply_to};
@@ -24,3 +25,4 @@ pub use options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, OemCha
 pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;
 pub use root_size::{Resize, RootSize};
+pub use vendors::OemSysexts;
