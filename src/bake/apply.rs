@@ -121,6 +121,7 @@ fn carry_out(fs: &mut dyn FileSystemMut, change: &Change, plan: &Plan, progress:
                     fs.write_file(path, &attributes, change.bytes, &mut content).at(|| host::shown(file))?;
                 }
                 Source::Text(text) => fs.write_file(path, &attributes, change.bytes, &mut text.as_bytes())?,
+                Source::Base64(bytes) => fs.write_file(path, &attributes, change.bytes, &mut bytes.as_slice())?,
             }
             progress.advance(change.bytes);
             Ok(())

@@ -28,6 +28,14 @@ pub(super) struct HostEntry {
     pub(super) target: String,
 }
 
+impl HostEntry {
+    /// Stands for a file of `bytes` that the host has not.
+    pub(super) fn inline(bytes: u64) -> Self {
+        let (file_type, executable) = (FileType::File, false);
+        Self { source: PathBuf::new(), below: Vec::new(), file_type, bytes, executable, target: String::new() }
+    }
+}
+
 /// A host path for messages, control characters escaped.
 pub(super) fn shown(path: &Path) -> String {
     let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };

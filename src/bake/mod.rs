@@ -21,7 +21,9 @@ mod vendors;
 pub use crate::image::OutputFormat;
 pub use apply::{Scratch, apply, apply_to};
 pub use emit::{Artifact, Output, emit};
-pub use options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, OemChange, OemPayload, Place, SysextSpec};
+pub use options::{
+    ArchiveSpec, BakeOptions, FileRole, FileSource, FileSpec, LinkSpec, OemChange, OemPayload, Place, SysextSpec,
+};
 pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;
 pub use root_size::{Resize, RootSize};

@@ -172,11 +172,20 @@ pub enum FileRole {
     Ignition,
 }
 
-/// A host file or folder to copy into a partition.
+/// Where the content of a new file comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileSource {
+    /// A host file, or a host folder with all it holds.
+    Host(PathBuf),
+    /// These bytes.
+    Inline(Vec<u8>),
+}
+
+/// A file, or a host folder, to put into a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSpec {
-    /// The host file; a folder is copied with all it holds.
-    pub source: PathBuf,
+    /// Its content.
+    pub source: FileSource,
     /// The partition it goes to.
     pub partition: Designator,
     /// The path it gets there.
@@ -187,12 +196,23 @@ pub struct FileSpec {
     pub owner: (u32, u32),
     /// What it is for.
     pub role: FileRole,
+    /// What asked for it, for plans and messages; by default the command line's flag for it.
+    pub origin: Option<String>,
 }
 
 impl FileSpec {
     /// A copy of `source` at `path`, owned by root.
     pub fn new(source: impl Into<PathBuf>, partition: Designator, path: FsPath) -> Self {
-        Self { source: source.into(), partition, path, mode: None, owner: (0, 0), role: FileRole::Plain }
+        Self::with_source(FileSource::Host(source.into()), partition, path)
+    }
+
+    /// A file of `content` at `path`, owned by root.
+    pub fn inline(content: impl Into<Vec<u8>>, partition: Designator, path: FsPath) -> Self {
+        Self::with_source(FileSource::Inline(content.into()), partition, path)
+    }
+
+    fn with_source(source: FileSource, partition: Designator, path: FsPath) -> Self {
+        Self { source, partition, path, mode: None, owner: (0, 0), role: FileRole::Plain, origin: None }
     }
 
     fn fixed(source: impl Into<PathBuf>, partition: Designator, path: &'static str, role: FileRole) -> Self {
@@ -265,6 +285,8 @@ pub struct LinkSpec {
     pub target: String,
     /// Where it is made, on ROOT.
     pub path: FsPath,
+    /// What asked for it, for plans and messages; by default the command line's flag for it.
+    pub origin: Option<String>,
 }
 
 impl FromStr for LinkSpec {
@@ -278,7 +300,7 @@ impl FromStr for LinkSpec {
         };
         // Sought from the end, as a target may hold a colon but a path seldom does.
         let at = text.rfind(":/").filter(|&at| at > 0).ok_or_else(bad)?;
-        Ok(Self { target: text[..at].to_owned(), path: FsPath::new(&text[at + 1..])? })
+        Ok(Self { target: text[..at].to_owned(), path: FsPath::new(&text[at + 1..])?, origin: None })
     }
 }
 
@@ -290,7 +312,7 @@ mod tests {
     fn file_specs_of_every_length() {
         let parse = |text| FileSpec::parse(text, Designator::Root);
         let file = parse("a/b.txt:/etc/motd:0600:500:501").unwrap();
-        assert_eq!((file.source.to_str(), file.path.as_bytes()), (Some("a/b.txt"), &b"/etc/motd"[..]));
+        assert_eq!((&file.source, file.path.as_bytes()), (&FileSource::Host("a/b.txt".into()), &b"/etc/motd"[..]));
         assert_eq!((file.mode, file.owner), (Some(0o600), (500, 501)));
         let file = parse("a/b.txt:/etc/").unwrap();
         assert_eq!((file.path.as_bytes(), file.mode, file.owner), (&b"/etc/b.txt"[..], None, (0, 0)));

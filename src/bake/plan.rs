@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
 use super::root_size::Resize;
@@ -105,8 +107,21 @@ pub enum Source {
     /// That of a host file.
     #[serde(serialize_with = "host_path")]
     Host(PathBuf),
-    /// Text that the plan itself made.
+    /// This text.
     Text(String),
+    /// These bytes, which are no text.
+    #[serde(serialize_with = "base64")]
+    Base64(Vec<u8>),
+}
+
+impl Source {
+    /// Content that comes from no file.
+    pub fn inline(content: &[u8]) -> Self {
+        match std::str::from_utf8(content) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Base64(content.to_owned()),
+        }
+    }
 }
 
 /// Room on one partition.
@@ -158,6 +173,10 @@ impl Space {
 /// A path as text: JSON has no other, and names of the host need not be UTF-8.
 pub(super) fn host_path<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
+}
+
+fn base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Base64Display::new(bytes, &STANDARD))
 }
 
 fn display<T: std::fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {

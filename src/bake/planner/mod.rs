@@ -15,7 +15,7 @@ use crate::flatcar::{Designator, Disk, OsRelease};
 use crate::fs::{self, FileSystem, FileType, FsPath, Timestamp};
 
 use super::host::{self, HostEntry};
-use super::options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, Place};
+use super::options::{ArchiveSpec, BakeOptions, FileRole, FileSource, FileSpec, LinkSpec, Place};
 use super::plan::{Action, Change, Plan, Source};
 use super::root_size;
 use super::tree::Tree;
@@ -57,7 +57,8 @@ pub fn plan(disk: &Disk, options: &BakeOptions) -> Result<Plan> {
     }
     planner.kernel_args(&options.kernel_args, &options.removed_kernel_args)?;
     for link in &options.links {
-        let why = format!("--root-link {}:{}", link.target, link.path);
+        let why = || format!("--root-link {}:{}", link.target, link.path);
+        let why = link.origin.clone().unwrap_or_else(why);
         planner.link(Designator::Root, link, why)?;
     }
     planner.finish(options)
@@ -230,30 +231,27 @@ impl Planner<'_> {
     }
 
     fn file(&mut self, spec: &FileSpec) -> Result<()> {
-        let why = match spec.role {
-            FileRole::GrubCfg => "--grub-cfg".to_owned(),
-            FileRole::Ignition => {
-                format!("--{}", if spec.path.as_bytes() == b"/config.ign" { "config-ign" } else { "base-ign" })
-            }
-            FileRole::Plain => format!("--{}-file {}:{}", spec.partition, host::shown(&spec.source), spec.path),
-        };
+        let why = spec.origin.clone().unwrap_or_else(|| flag(spec));
         match spec.role {
-            FileRole::Ignition => self.ignition(&spec.source).at(|| why.clone())?,
-            FileRole::GrubCfg => self.grub_cfg(&spec.source)?,
+            FileRole::Ignition => self.ignition(spec, &why).at(|| why.clone())?,
+            FileRole::GrubCfg => self.grub_cfg(spec, &why)?,
             FileRole::Plain => {}
         }
         if spec.partition == Designator::Oem {
             self.dead_on_oem(&spec.path);
         }
         let top = self.tree(spec.partition)?.locate(&spec.path)?;
-        host::walk(&spec.source, &mut |entry| {
-            let mut path = top.clone();
-            for name in &entry.below {
-                path = path.join(name).at(|| host::shown(&entry.source))?;
-            }
-            self.host_entry(spec, path, entry, &why)
-        })
-        .at(|| why.clone())
+        let added = match &spec.source {
+            FileSource::Inline(content) => self.host_entry(spec, top, &HostEntry::inline(to_u64(content.len())), &why),
+            FileSource::Host(source) => host::walk(source, &mut |entry| {
+                let mut path = top.clone();
+                for name in &entry.below {
+                    path = path.join(name).at(|| host::shown(&entry.source))?;
+                }
+                self.host_entry(spec, path, entry, &why)
+            }),
+        };
+        added.at(|| why.clone())
     }
 
     fn host_entry(&mut self, spec: &FileSpec, path: FsPath, entry: &HostEntry, why: &str) -> Result<()> {
@@ -279,7 +277,12 @@ impl Planner<'_> {
         let action = match file_type {
             FileType::Directory => Action::CreateDir,
             FileType::Symlink => Action::Symlink { target: entry.target.clone() },
-            _ => Action::WriteFile { source: Source::Host(entry.source.clone()) },
+            _ => Action::WriteFile {
+                source: match &spec.source {
+                    FileSource::Host(_) => Source::Host(entry.source.clone()),
+                    FileSource::Inline(content) => Source::inline(content),
+                },
+            },
         };
         let change = self.push(partition, path, action, why.to_owned());
         change.replaces = replaces;
@@ -329,6 +332,19 @@ impl Planner<'_> {
     /// The first number of the image's release.
     fn major(&self) -> Option<u64> {
         self.release.as_ref()?.version_id()?.split('.').next()?.parse().ok()
+    }
+}
+
+/// The flag of the command line that asks for a file.
+fn flag(spec: &FileSpec) -> String {
+    match (spec.role, &spec.source) {
+        (FileRole::GrubCfg, _) => "--grub-cfg".to_owned(),
+        (FileRole::Ignition, _) if spec.path.as_bytes() == b"/config.ign" => "--config-ign".to_owned(),
+        (FileRole::Ignition, _) => "--base-ign".to_owned(),
+        (FileRole::Plain, FileSource::Host(source)) => {
+            format!("--{}-file {}:{}", spec.partition, host::shown(source), spec.path)
+        }
+        (FileRole::Plain, FileSource::Inline(_)) => format!("content of {}:{}", spec.partition, spec.path),
     }
 }
 

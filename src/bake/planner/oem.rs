@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use super::super::host;
+use super::super::options::{FileSource, FileSpec};
 use super::super::plan::{Action, Change, Source};
 use super::Planner;
 use crate::bytes::to_u64;
@@ -32,9 +33,9 @@ impl Planner<'_> {
     }
 
     /// What a person should know of a grub.cfg that is baked in.
-    pub(super) fn grub_cfg(&mut self, source: &Path) -> Result<()> {
-        let name = host::shown(source);
-        let text = text_of(&host::read(source, GRUB_CFG_MAX)?, &name)?;
+    pub(super) fn grub_cfg(&mut self, spec: &FileSpec, why: &str) -> Result<()> {
+        let name = name_of(spec, why);
+        let text = text_of(&content_of(spec, GRUB_CFG_MAX).at(|| why)?, &name)?;
         self.warnings.extend(grub::check(&text).into_iter().map(|finding| format!("{name}: {finding}")));
         Ok(())
     }
@@ -84,8 +85,8 @@ impl Planner<'_> {
     }
 
     /// What Ignition would refuse at first sight: no JSON, no `ignition.version`.
-    pub(super) fn ignition(&mut self, source: &Path) -> Result<()> {
-        let text = host::read(source, IGNITION_MAX)?;
+    pub(super) fn ignition(&mut self, spec: &FileSpec, why: &str) -> Result<()> {
+        let text = content_of(spec, IGNITION_MAX)?;
         let fault = match serde_json::from_slice::<serde_json::Value>(&text) {
             Err(error) => format!("is not JSON: {error}"),
             Ok(config) if config.pointer("/ignition/version").is_none_or(|version| !version.is_string()) => {
@@ -93,13 +94,32 @@ impl Planner<'_> {
             }
             Ok(_) => return Ok(()),
         };
-        let hint = if source.extension().is_some_and(|extension| extension == "yaml" || extension == "bu") {
-            " (a Butane file must be translated to Ignition first)"
-        } else {
-            ""
+        let is_butane = |source: &Path| source.extension().is_some_and(|name| name == "yaml" || name == "bu");
+        let hint = match &spec.source {
+            FileSource::Host(source) if is_butane(source) => " (a Butane file must be translated to Ignition first)",
+            _ => "",
         };
-        self.faults.push(format!("{}: {fault}{hint}", host::shown(source)));
+        self.faults.push(format!("{}: {fault}{hint}", name_of(spec, why)));
         Ok(())
+    }
+}
+
+/// What messages call the content of a file to put into the image.
+fn name_of(spec: &FileSpec, why: &str) -> String {
+    match &spec.source {
+        FileSource::Host(source) => host::shown(source),
+        FileSource::Inline(_) => why.to_owned(),
+    }
+}
+
+/// The content of a file to put into the image, of at most `limit` bytes.
+fn content_of(spec: &FileSpec, limit: u64) -> Result<Vec<u8>> {
+    match &spec.source {
+        FileSource::Host(source) => host::read(source, limit),
+        FileSource::Inline(content) if to_u64(content.len()) > limit => {
+            Err(Error::invalid(format!("the content of {} is larger than {limit} bytes", spec.path)))
+        }
+        FileSource::Inline(content) => Ok(content.clone()),
     }
 }
 

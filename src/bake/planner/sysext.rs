@@ -55,7 +55,7 @@ impl Planner<'_> {
                 .with_hint("give the files different names, or leave out --install-to"));
         }
         self.copy(&spec.file, partition, path, &why)?;
-        self.link(Designator::Root, &LinkSpec { target: seen_as, path: link_path }, why.clone())?;
+        self.link(Designator::Root, &LinkSpec { target: seen_as, path: link_path, origin: None }, why.clone())?;
         let conf_name = format!("{}.conf", spec.name);
         let conf = spec.file.with_file_name(&conf_name);
         if conf.is_file() {
