@@ -6,6 +6,7 @@ mod inspect;
 mod layout;
 mod os_release;
 pub mod sysext;
+pub mod vendor;
 
 pub use disk::Disk;
 pub use inspect::{Attributes, FilesystemInfo, Inspection, PartitionInfo, Release, Sysext, inspect};

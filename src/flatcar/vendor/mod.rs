@@ -1,0 +1,163 @@
+//! Vendors: the clouds and hypervisors that images are made for, each a row of data in `vendors/ID.toml`.
+//!
+//! ```text
+//!  vendors/azure.toml ──parse──▶ Vendor ──for_release(4593)──▶ Settings ──▶ disk format and layout, OEM files,
+//!  vendors/qemu.toml  ─ alias ─▶ Vendor                                     names of files, config files, bundle
+//!  --vendor-file X    ─────────▶ adds or replaces one
+//! ```
+//!
+//! The words are those of Flatcar's own table (flatcar/scripts `build_library/vm_image_util.sh`). A vendor takes one
+//! file and no code, unless its disk, config or bundle format is new. What was different in older releases is data too
+//! (`[[until]]`); the generation of the disk layout is not, it is read from the image.
+
+mod file;
+mod grub;
+mod settings;
+mod table;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use serde::Serialize;
+
+pub use file::{Grub, GrubWhen, Oem, Until, VendorFile, Without};
+pub use settings::Settings;
+pub use table::Vendors;
+pub use words::{
+    Arch, BundleFormat, CiCompression, ConfFormat, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue,
+    Id, Status, Text,
+};
+
+use crate::error::{Error, Result};
+
+/// A vendor of disk images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Vendor {
+    /// The name that `--vendor` takes.
+    pub id: Id,
+    /// The name for people.
+    pub name: Text,
+    /// Whether Flatcar still makes images for it.
+    pub status: Status,
+    /// The vendor that an alias stands for.
+    pub alias_of: Option<Id>,
+    /// The major number of the first Flatcar release with images for it, where it matters.
+    pub since: Option<u64>,
+    /// The major number from which on Flatcar makes no images for it.
+    pub removed: Option<u64>,
+    /// The day on which Flatcar gave it up.
+    pub removed_on: Option<Text>,
+    /// Why it is refused.
+    pub why: Option<Text>,
+    /// Other words by which people look for it.
+    pub keywords: Vec<Id>,
+    /// What must be given for a whole set of files.
+    pub needs: Vec<Text>,
+    /// What those who use the image should know.
+    pub notes: Vec<Text>,
+    /// The architectures that Flatcar makes images of; a bake of another is possible.
+    pub arch: Vec<Arch>,
+    /// The settings for the newest release; `None` for a vendor that is refused.
+    settings: Option<Settings>,
+    /// What was different in older releases, the newest change first.
+    until: Vec<Until>,
+}
+
+impl Vendor {
+    /// Reads a vendor file; `name` is what errors call it. An alias may stand for a built-in vendor.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file, with its line and column where it has one.
+    pub fn from_toml(text: &str, name: &str) -> Result<Self> {
+        Vendors::builtin().parse(text, name)
+    }
+
+    /// The vendor of a file, whose settings an alias completes with those of `target`.
+    fn of_file(mut file: VendorFile, target: Option<&VendorFile>) -> Result<Self> {
+        if (file.status == Status::Alias) != file.alias_of.is_some() {
+            return Err(Error::invalid("status = \"alias\" and alias_of go together: one of them is missing"));
+        }
+        match (file.status, file.removed) {
+            (Status::Removed, None) => return Err(Error::invalid("a removed vendor needs the key removed")),
+            (Status::Current, Some(_)) => return Err(Error::invalid("a current vendor has no key removed")),
+            _ => {}
+        }
+        if (file.status == Status::Refused) != file.why.is_some() {
+            return Err(Error::invalid("status = \"refused\" and why go together: one of them is missing"));
+        }
+        if let Some(target) = target {
+            file.inherit(target);
+        }
+        file.until.sort_by_key(|until| std::cmp::Reverse(until.release));
+        if let Some(twice) = file.until.windows(2).find(|pair| pair[0].release == pair[1].release) {
+            return Err(Error::invalid(format!("there are two [[until]] of release {}", twice[0].release)));
+        }
+        let settings = match file.status {
+            Status::Refused => None,
+            _ => Some(Settings::of_file(&file)?),
+        };
+        let VendorFile { id, name, status, alias_of, since, removed, removed_on, why, keywords, needs, notes, .. } =
+            file;
+        let (arch, until) = (file.arch.unwrap_or_else(|| vec![Arch::Amd64, Arch::Arm64]), file.until);
+        let vendor = Self {
+            id,
+            name,
+            status,
+            alias_of,
+            since,
+            removed,
+            removed_on,
+            why,
+            keywords,
+            needs,
+            notes,
+            arch,
+            settings,
+            until,
+        };
+        if vendor.settings.is_some() {
+            vendor.for_release(Some(0))?;
+        }
+        Ok(vendor)
+    }
+
+    /// The settings for the release with this major number (4593 of `4593.2.5`), or for the newest.
+    ///
+    /// # Errors
+    /// A vendor that is refused ([`crate::ErrorKind::Unsupported`]).
+    pub fn for_release(&self, major: Option<u64>) -> Result<Settings> {
+        let Some(newest) = &self.settings else {
+            let why = self.why.as_ref().map_or("no reason is given", Text::as_str);
+            return Err(Error::unsupported(format!("no images are baked for {}: {why}", self.id)));
+        };
+        let mut settings = newest.clone();
+        for until in self.until.iter().filter(|until| major.is_some_and(|major| major < until.release)) {
+            settings.change(until)?;
+        }
+        Ok(settings)
+    }
+
+    /// What was different in older releases, the newest change first.
+    pub fn until(&self) -> &[Until] {
+        &self.until
+    }
+
+    /// What someone who bakes this release for this vendor should know: that Flatcar itself makes no such images.
+    pub fn warnings(&self, major: Option<u64>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let Some(major) = major else { return warnings };
+        if let Some(since) = self.since.filter(|&since| major < since) {
+            warnings
+                .push(format!("Flatcar makes images for {} since release {since}: {major} may lack support", self.id));
+        }
+        if let Some(removed) = self.removed.filter(|&removed| major >= removed) {
+            warnings.push(format!("Flatcar makes no images for {} any more since release {removed}", self.id));
+        }
+        warnings
+    }
+}
+
+/// The major number of a Flatcar version: 4593 of `4593.2.5`, `None` for what is no version.
+pub fn major_of(version: &str) -> Option<u64> {
+    version.split('.').next()?.parse().ok()
+}
