@@ -18,6 +18,7 @@ mod ranges;
 pub mod raw;
 mod references;
 mod scratch;
+mod stretches;
 mod units;
 pub mod vdi;
 pub mod vhd;
@@ -31,6 +32,7 @@ pub use detect::{Compression, Content, Format, detect, detect_start};
 pub use identity::Identity;
 pub use open::{CacheMode, Image, OpenOptions, open};
 pub use output_format::{OutputFormat, compression_of_path, plain_name};
+pub use stretches::data_stretches;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -1,4 +1,4 @@
-//! tar archives, read as a stream.
+//! tar archives, read as a stream and laid out to be written.
 //!
 //! ```text
 //!   [x header][records][L header][name] … [header][data, filled up to 512] … [zeroes 512][zeroes 512] padding
@@ -20,12 +20,14 @@ mod input;
 mod pax;
 mod read;
 mod sparse;
+mod write;
 
 pub use content::Content;
 pub use input::TarEnd;
 pub use read::TarReader;
 pub(super) use read::shown;
 pub use sparse::{Segment, SparseMap};
+pub use write::TarLayout;
 
 use crate::fs::{Timestamp, Xattr};
 

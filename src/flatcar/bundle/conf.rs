@@ -1,0 +1,76 @@
+//! Config files, by format.
+
+use super::format::ConfFormat;
+use super::machine::{Arch, Machine};
+use super::{ovf, pvs, vagrant, vmx};
+use crate::error::{Error, Result};
+
+/// Where a config file belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the folder of the disk, as a file of its own.
+    Beside,
+    /// Only inside the bundle.
+    Inside,
+    /// Both.
+    Both,
+}
+
+/// A config file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfFile {
+    /// Its name; inside of a bundle, its path there.
+    pub name: String,
+    /// Permission bits: 0o755 for scripts, else 0o644.
+    pub mode: u32,
+    /// What it holds: UTF-8 with a line feed at the end of each line.
+    pub content: String,
+    /// Where it belongs.
+    pub place: Place,
+}
+
+impl ConfFile {
+    pub(super) fn beside(name: String, content: String) -> Self {
+        Self { name, mode: 0o644, content, place: Place::Beside }
+    }
+
+    pub(super) fn inside(name: &str, content: String) -> Self {
+        Self { name: name.to_owned(), mode: 0o644, content, place: Place::Inside }
+    }
+}
+
+/// The config files that `format` asks for, README included.
+///
+/// What depends on the finished bundle is made later: the manifest of an OVA by [`super::write_bundle`], the catalog of
+/// a Vagrant box by [`super::vagrant_catalog`].
+///
+/// # Errors
+///
+/// [`crate::ErrorKind::InvalidInput`] where [`Machine::check`] finds something;
+/// [`crate::ErrorKind::Unsupported`] for a format that knows no arm64 machines.
+pub fn conf_files(format: ConfFormat, machine: &Machine) -> Result<Vec<ConfFile>> {
+    machine.check()?;
+    check_arch(format, machine.arch)?;
+    let named = |extension: &str| format!("{}.{extension}", machine.stem);
+    Ok(match format {
+        ConfFormat::Vmx => vec![ConfFile::beside(named("vmx"), vmx::text(machine))],
+        ConfFormat::OvfVmware => {
+            vec![ConfFile { place: Place::Both, ..ConfFile::beside(named("ovf"), ovf::vmware(machine)) }]
+        }
+        ConfFormat::OvfVirtualbox => vec![ConfFile::beside(named("ovf"), ovf::virtualbox(machine))],
+        ConfFormat::Vagrant | ConfFormat::VagrantParallels | ConfFormat::VagrantVmwareFusion => {
+            vagrant::files(format, machine)?
+        }
+        ConfFormat::Pvs => vec![ConfFile::inside("config.pvs", pvs::text(machine, false))],
+        _ => Vec::new(),
+    })
+}
+
+fn check_arch(format: ConfFormat, arch: Arch) -> Result<()> {
+    use ConfFormat::{Gce, Iso, Pxe, Qemu, QemuUefi, QemuUefiSecure};
+    match (format, arch) {
+        (Qemu | QemuUefi | QemuUefiSecure | Pxe | Iso | Gce, _) | (_, Arch::Amd64) => Ok(()),
+        _ => Err(Error::unsupported(format!("config files of the format {format} for {arch}: only amd64 has them"))
+            .with_hint("choose qemu_uefi, which serves both architectures")),
+    }
+}

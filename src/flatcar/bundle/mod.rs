@@ -1,0 +1,31 @@
+//! Config files of virtual machines, and bundles of them with a disk: OVA, Vagrant boxes, Parallels machines, Google's tar.
+//!
+//! ```text
+//!   Machine ── conf_files ──▶ ConfFile … ──┬─▶ beside the disk: .vmx, .sh, .README …
+//!                                          └─▶ Member … ── write_bundle ──▶ .ova .box .tgz .tar.gz
+//!                      disk, as written ─────▶ Member …        │
+//!                                                              └──▶ the OVA's manifest
+//!                      the finished box ───── vagrant_catalog ──▶ .json
+//! ```
+//!
+//! Formats have Flatcar's own words (`vm_image_util.sh`); the contents say what Flatcar's say. Identifiers and MAC
+//! addresses are made from the machine's names and seed, times from its identity: the same machine gives the same bytes.
+//! Everything that comes from outside is checked ([`Machine::check`]) and escaped for where it stands.
+
+mod conf;
+mod format;
+mod machine;
+mod ovf;
+mod pvs;
+mod quote;
+mod time;
+mod vagrant;
+mod vmx;
+mod write;
+mod xml;
+
+pub use conf::{ConfFile, Place, conf_files};
+pub use format::{BundleFormat, ConfFormat};
+pub use machine::{Arch, Firmware, Machine};
+pub use vagrant::{CatalogBox, vagrant_catalog};
+pub use write::{Content, Member, WriteOptions, write_bundle};

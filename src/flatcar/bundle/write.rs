@@ -1,0 +1,222 @@
+//! Bundles: a disk and its config files in one archive, laid out as a device and then copied or compressed.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+
+use sha2::digest::Output;
+use sha2::{Digest, Sha256};
+
+use super::conf::{ConfFile, Place};
+use super::format::BundleFormat;
+use crate::archive::tar::TarLayout;
+use crate::block::{BlockDevice, ExtentKind};
+use crate::bytes::{to_u64, to_usize};
+use crate::error::{Error, Result, ResultExt};
+use crate::image::{CompressOptions, Compression, compress, data_stretches, raw};
+use crate::progress::Progress;
+
+/// The name by which Google Compute Engine finds the disk.
+const GCE_DISK: &str = "disk.raw";
+
+/// Read at once while a digest is made.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// What a member of a bundle holds.
+#[derive(Debug, Clone)]
+pub enum Content<'a> {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// All bytes of a device: a disk image that has been written to a file, or for Google a disk itself.
+    Device(&'a dyn BlockDevice),
+}
+
+/// A file of a bundle.
+#[derive(Debug, Clone)]
+pub struct Member<'a> {
+    /// Its path in the archive.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// What it holds.
+    pub content: Content<'a>,
+}
+
+impl<'a> Member<'a> {
+    /// A disk image, or a part of one, with the usual permissions.
+    pub fn device(path: impl Into<String>, device: &'a dyn BlockDevice) -> Self {
+        Self { path: path.into(), mode: 0o644, content: Content::Device(device) }
+    }
+}
+
+impl From<&ConfFile> for Member<'_> {
+    fn from(file: &ConfFile) -> Self {
+        Self { path: file.name.clone(), mode: file.mode, content: Content::Bytes(file.content.clone().into_bytes()) }
+    }
+}
+
+/// How to write a bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// When all members were last changed, in seconds since 1970; earlier times are taken as that.
+    pub time: i64,
+    /// How hard gzip packs, 1 to 9. An OVA is not packed.
+    pub level: u8,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { time: 0, level: CompressOptions::new(Compression::Gzip).level }
+    }
+}
+
+/// Packs `members` into `out`, an empty file.
+///
+/// - OVA: one `.ovf` and its disks, in any order. A manifest with their SHA-256 is made, put behind the `.ovf`, and
+///   returned for those who want it beside the bundle, too.
+/// - Box and Parallels machine: any members, in their order.
+/// - Google: the disk alone, a device called `disk.raw`, as a sparse file.
+///
+/// The bytes depend on the members and options alone. `out` is neither synced nor renamed, and left unfinished on
+/// failure.
+///
+/// # Errors
+///
+/// Read errors of the devices; [`crate::ErrorKind::Io`] and [`crate::ErrorKind::Environment`] (disk full) for `out`;
+/// [`crate::ErrorKind::InvalidInput`] for members that are not what the format wants, for a level out of range and
+/// where `out` is not empty.
+pub fn write_bundle(
+    format: BundleFormat,
+    members: &[Member<'_>],
+    out: &File,
+    options: WriteOptions,
+    progress: &dyn Progress,
+) -> Result<Option<ConfFile>> {
+    check_unique(members)?;
+    let mut layout = TarLayout::new(u64::try_from(options.time).unwrap_or(0));
+    let mut made = None;
+    match format {
+        BundleFormat::Ova => {
+            let (ovf, disks) = open_virtualization(members)?;
+            let manifest = manifest(ovf, &disks, progress)?;
+            add(&mut layout, ovf)?;
+            layout.file(&manifest.name, manifest.mode, manifest.content.clone().into_bytes())?;
+            for disk in disks {
+                add(&mut layout, disk)?;
+            }
+            made = Some(manifest);
+        }
+        BundleFormat::Box | BundleFormat::PvmTgz => add_tree(&mut layout, members)?,
+        BundleFormat::Gce => {
+            let disk = google_disk(members)?;
+            layout.sparse(GCE_DISK, 0o644, disk, &data_stretches(disk, progress)?)?;
+        }
+    }
+    let archive = layout.finish()?;
+    if format == BundleFormat::Ova {
+        raw::write(&archive, out, progress)?;
+    } else {
+        let gzip = CompressOptions { level: options.level, ..CompressOptions::new(Compression::Gzip) };
+        compress(&archive, out, &gzip, progress)?;
+    }
+    Ok(made)
+}
+
+fn check_unique(members: &[Member<'_>]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    match members.iter().find(|member| !seen.insert(&member.path)) {
+        Some(twice) => Err(Error::invalid(format!("'{}' is in the bundle twice", twice.path.escape_debug()))),
+        None => Ok(()),
+    }
+}
+
+fn add<'a>(layout: &mut TarLayout<'a>, member: &Member<'a>) -> Result<()> {
+    match &member.content {
+        Content::Bytes(bytes) => layout.file(&member.path, member.mode, bytes.clone()),
+        Content::Device(device) => layout.device(&member.path, member.mode, *device),
+    }
+}
+
+/// Adds members, and each folder in front of what is first in it.
+fn add_tree<'a>(layout: &mut TarLayout<'a>, members: &[Member<'a>]) -> Result<()> {
+    let mut folders = BTreeSet::new();
+    for member in members {
+        for (at, _) in member.path.match_indices('/') {
+            if folders.insert(&member.path[..at]) {
+                layout.directory(&member.path[..at], 0o755)?;
+            }
+        }
+        add(layout, member)?;
+    }
+    Ok(())
+}
+
+/// The `.ovf` and everything else.
+fn open_virtualization<'m, 'a>(members: &'m [Member<'a>]) -> Result<(&'m Member<'a>, Vec<&'m Member<'a>>)> {
+    let (ovfs, disks): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.path.ends_with(".ovf"));
+    match (&ovfs[..], disks.iter().any(|disk| disk.path.ends_with(".mf"))) {
+        ([ovf], false) => Ok((ovf, disks)),
+        _ => Err(Error::invalid(format!(
+            "an OVA of {} .ovf files: it needs one, its disks and nothing else",
+            ovfs.len()
+        ))
+        .with_hint("the manifest is made while the OVA is written")),
+    }
+}
+
+/// The one device that Google wants.
+fn google_disk<'a>(members: &[Member<'a>]) -> Result<&'a dyn BlockDevice> {
+    match members {
+        [Member { path, content: Content::Device(disk), .. }] if path == GCE_DISK => Ok(*disk),
+        _ => {
+            let names: Vec<_> = members.iter().map(|member| member.path.as_str()).collect();
+            Err(Error::invalid(format!("an image for Google of '{}'", names.join("', '").escape_debug()))
+                .with_hint(format!("it holds a disk called {GCE_DISK} and nothing else")))
+        }
+    }
+}
+
+/// The manifest, called as the `.ovf` is.
+fn manifest(ovf: &Member<'_>, disks: &[&Member<'_>], progress: &dyn Progress) -> Result<ConfFile> {
+    let members: Vec<&Member<'_>> = std::iter::once(ovf).chain(disks.iter().copied()).collect();
+    let size = |member: &&Member<'_>| match &member.content {
+        Content::Bytes(bytes) => to_u64(bytes.len()),
+        Content::Device(device) => device.size(),
+    };
+    progress.start("hashing for the manifest", members.iter().map(size).sum());
+    let lines: Result<String> = members.iter().map(|member| manifest_line(member, progress)).collect();
+    progress.finish();
+    let stem = ovf.path.strip_suffix(".ovf").unwrap_or(&ovf.path);
+    Ok(ConfFile { place: Place::Both, ..ConfFile::beside(format!("{stem}.mf"), lines?) })
+}
+
+/// The line of a manifest that tells the SHA-256 of a member (DSP0243, clause 6.2).
+fn manifest_line(member: &Member<'_>, progress: &dyn Progress) -> Result<String> {
+    let digest = match &member.content {
+        Content::Bytes(bytes) => {
+            progress.advance(to_u64(bytes.len()));
+            Sha256::digest(bytes)
+        }
+        Content::Device(device) => hash(*device, progress).at(|| member.path.clone())?,
+    };
+    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("SHA256({})= {hex}\n", member.path))
+}
+
+/// The SHA-256 of all bytes of a device. Holes are not read.
+fn hash(device: &dyn BlockDevice, progress: &dyn Progress) -> Result<Output<Sha256>> {
+    let mut hasher = Sha256::new();
+    let (mut buffer, mut offset) = (Vec::new(), 0);
+    while offset < device.size() {
+        let extent = device.extent_at(offset)?;
+        let len = extent.len.min(CHUNK_BYTES);
+        buffer.clear();
+        buffer.resize(to_usize(len)?, 0);
+        if extent.kind == ExtentKind::Data {
+            device.read_at(offset, &mut buffer)?;
+        }
+        hasher.update(&buffer);
+        progress.advance(len);
+        offset += len;
+    }
+    Ok(hasher.finalize())
+}
