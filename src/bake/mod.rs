@@ -27,4 +27,4 @@ pub use options::{
 pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;
 pub use root_size::{Resize, RootSize};
-pub use vendors::OemSysexts;
+pub use vendors::{Fanout, Key, OemSysexts, Prepared, PreparedImage, VariantOptions, VendorChoice, prepare};

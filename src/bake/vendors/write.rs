@@ -1,0 +1,270 @@
+//! Writes prepared images: the disks, config files and bundles of all vendors side by side, each file whole or not at
+//! all.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::super::emit::{ArtifactFile, Output, emit, seal, side_by_side, stage};
+use super::prepare::{Key, Prepared, PreparedImage};
+use crate::block::{FileDevice, OutputFile};
+use crate::error::{Error, Result, ResultExt};
+use crate::flatcar::OsRelease;
+use crate::flatcar::bundle::{self, Arch, BundleFormat, CatalogBox, ConfFile, ConfFormat, Machine, Member, Place};
+use crate::flatcar::vendor::Settings;
+use crate::image::{CompressOptions, Identity, OutputFormat};
+use crate::progress::Progress;
+
+/// What config files call a release or channel that is not known.
+const UNKNOWN: &str = "unknown";
+/// The folder of the disk in Google's archives.
+const GCE_MEMBER: &str = "disk.raw";
+
+/// Where results go and how.
+#[derive(Debug, Clone)]
+pub struct WriteOptions {
+    /// The folder for all files, which is made where it is missing; variants get folders of their names in it.
+    pub folder: PathBuf,
+    /// What is written of images that are no vendor's.
+    pub outputs: Vec<PlainOutput>,
+    /// What disks are compressed with that are no part of a bundle.
+    pub compress: Option<CompressOptions>,
+    /// What identifiers are made from, besides the content.
+    pub seed: String,
+}
+
+/// An output of an image that is no vendor's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainOutput {
+    /// Its file name.
+    pub file: String,
+    /// Its format.
+    pub format: OutputFormat,
+    /// What it is compressed with.
+    pub compress: Option<CompressOptions>,
+}
+
+/// What became of one result.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Which one it is.
+    pub key: Key,
+    /// The image, where it could be prepared.
+    pub image: Option<PreparedImage>,
+    /// The files that were written.
+    pub files: Vec<ArtifactFile>,
+    /// What stopped it.
+    pub error: Option<Error>,
+}
+
+/// Writes all images of `prepared`, several at a time. A failure spoils no other image; what came in order of
+/// [`Prepared::results`] goes in that order.
+pub fn write_all(
+    prepared: Prepared,
+    release: Option<&OsRelease>,
+    options: &WriteOptions,
+    progress: &dyn Progress,
+) -> Vec<Outcome> {
+    let time = prepared.plan.timestamp.secs;
+    let images: Vec<_> = prepared.results.iter().filter_map(|(key, image)| Some((key, image.as_ref().ok()?))).collect();
+    let total = images.iter().map(|(_, image)| image.disk_bytes()).fold(0, u64::saturating_add);
+    progress.start(&format!("writing {} images", images.len()), total);
+    let mut written = side_by_side(images.len(), progress, |at, progress| {
+        let (key, image) = images[at];
+        let mut files = Vec::new();
+        let writer = Writer { key, image, release, options, time, progress };
+        let error = writer.write(&mut files).at(|| key.to_string()).err();
+        (files, error)
+    })
+    .into_iter();
+    progress.finish();
+    let outcome = |(key, image): (Key, Result<PreparedImage>)| match image {
+        Err(error) => Outcome { key, image: None, files: Vec::new(), error: Some(error) },
+        Ok(image) => {
+            let (files, error) = written.next().unwrap_or_default();
+            Outcome { key, image: Some(image), files, error }
+        }
+    };
+    prepared.results.into_iter().map(outcome).collect()
+}
+
+/// Writes one image.
+struct Writer<'a> {
+    key: &'a Key,
+    image: &'a PreparedImage,
+    release: Option<&'a OsRelease>,
+    options: &'a WriteOptions,
+    time: i64,
+    progress: &'a dyn Progress,
+}
+
+impl Writer<'_> {
+    fn write(&self, files: &mut Vec<ArtifactFile>) -> Result<()> {
+        let folder = match &self.key.variant {
+            Some(name) => self.options.folder.join(name),
+            None => self.options.folder.clone(),
+        };
+        fs::create_dir_all(&folder)
+            .map_err(|error| Error::io(format!("making the folder {}", folder.display()), error))?;
+        match &self.image.settings {
+            Some(settings) => self.vendor(settings, &folder, files),
+            None => self.plain(&folder, files),
+        }
+    }
+
+    /// Identifiers of variants differ, also where only their content does not.
+    fn identity(&self) -> Identity {
+        let variant = self.key.variant.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+        Identity { seed: format!("{}{variant}", self.options.seed), time: self.time }
+    }
+
+    fn output(&self, path: PathBuf, format: OutputFormat, compress: Option<CompressOptions>) -> Output {
+        Output { format, compress, identity: self.identity(), digest: true, ..Output::new(path) }
+    }
+
+    fn plain(&self, folder: &Path, files: &mut Vec<ArtifactFile>) -> Result<()> {
+        for plain in &self.options.outputs {
+            let output = self.output(folder.join(&plain.file), plain.format, plain.compress);
+            files.extend(emit(&self.image.disk, &output, self.progress)?.files);
+        }
+        Ok(())
+    }
+
+    fn vendor(&self, settings: &Settings, folder: &Path, files: &mut Vec<ArtifactFile>) -> Result<()> {
+        let Some(format) = settings.disk_format.output() else { return self.live(settings, folder, files) };
+        let mut machine = self.machine(settings)?;
+        let compress = self.options.compress.filter(|_| settings.loose_files);
+        let name = match compress {
+            Some(options) => format!("{}.{}", machine.disk_name, options.compression.extension()),
+            None => machine.disk_name.clone(),
+        };
+        let output = self.output(folder.join(name), format, compress);
+        match settings.bundle_format {
+            None => {
+                let artifact = emit(&self.image.disk, &output, self.progress)?;
+                machine.disk_file_bytes = Some(artifact.file_bytes).filter(|_| compress.is_none());
+                files.extend(artifact.files);
+                let confs = conf_files(settings, &machine)?;
+                confs.iter().try_for_each(|conf| self.put(folder, conf, files))
+            }
+            Some(BundleFormat::Gce) => {
+                let disk = Member::device(GCE_MEMBER, &self.image.disk);
+                self.bundle(settings, BundleFormat::Gce, &[disk], folder, files).map(drop)
+            }
+            Some(bundle) => self.bundled(settings, bundle, machine, &output, folder, files),
+        }
+    }
+
+    /// A disk whose file is part of a bundle.
+    fn bundled(
+        &self,
+        settings: &Settings,
+        bundle: BundleFormat,
+        mut machine: Machine,
+        output: &Output,
+        folder: &Path,
+        files: &mut Vec<ArtifactFile>,
+    ) -> Result<()> {
+        // In the bundle the disk is as it is, whatever the loose file is compressed with.
+        let plain = Output { path: folder.join(&machine.disk_name), compress: None, ..output.clone() };
+        let staged = stage(&self.image.disk, &plain, self.progress)?;
+        machine.disk_file_bytes = Some(staged.len()?);
+        let confs = conf_files(settings, &machine)?;
+        let conf_format = settings.conf_format;
+        let disk_folder = conf_format.map_or("", ConfFormat::disk_folder);
+        let mut disks = Vec::new();
+        for (path, file) in staged.files() {
+            let below = path.strip_prefix(folder).unwrap_or(path);
+            disks.push((format!("{disk_folder}{}", below.display()), FileDevice::from_file(file.try_clone().map_err(
+                |error| Error::io("opening the disk once more", error))?, path)?));
+        }
+        let inside = confs.iter().filter(|conf| conf.place != Place::Beside);
+        let mut members: Vec<Member<'_>> = inside.map(Member::from).collect();
+        members.extend(disks.iter().map(|(path, device)| Member::device(path.clone(), device)));
+        let manifest = self.bundle(settings, bundle, &members, folder, files)?;
+        drop(members);
+        drop(disks);
+        let mut beside: Vec<ConfFile> = confs.into_iter().filter(|conf| conf.place != Place::Inside).collect();
+        if settings.loose_files {
+            beside.extend(manifest);
+            match output.compress {
+                None => files.extend(staged.commit(output.digest, self.progress)?),
+                Some(_) => files.extend(emit(&self.image.disk, output, self.progress)?.files),
+            }
+        }
+        beside.iter().try_for_each(|conf| self.put(folder, conf, files))?;
+        match (bundle, conf_format) {
+            (BundleFormat::Box, Some(format)) => self.catalog(format, settings, &machine, folder, files),
+            _ => Ok(()),
+        }
+    }
+
+    fn bundle(
+        &self,
+        settings: &Settings,
+        format: BundleFormat,
+        members: &[Member<'_>],
+        folder: &Path,
+        files: &mut Vec<ArtifactFile>,
+    ) -> Result<Option<ConfFile>> {
+        let name = settings.bundle_file_name().ok_or_else(|| Error::internal("a bundle without a name"))?;
+        let path = folder.join(name);
+        let file = OutputFile::create(&path)?;
+        let options = bundle::WriteOptions { time: self.time, ..bundle::WriteOptions::default() };
+        let manifest = bundle::write_bundle(format, members, file.file(), options, self.progress)
+            .at(|| format!("writing {}", path.display()))?;
+        files.push(seal(file.file(), &path, true, None, self.progress)?);
+        file.commit()?;
+        Ok(manifest)
+    }
+
+    /// The catalog by which Vagrant finds a box, with the box that was written last.
+    fn catalog(
+        &self,
+        format: ConfFormat,
+        settings: &Settings,
+        machine: &Machine,
+        folder: &Path,
+        files: &mut Vec<ArtifactFile>,
+    ) -> Result<()> {
+        let name = settings.bundle_file_name().unwrap_or_default();
+        let made = files.iter().find(|file| file.path.ends_with(&name)).and_then(|file| file.sha256.clone());
+        let sha256 = made.ok_or_else(|| Error::internal("the box has no digest"))?;
+        let catalog = bundle::vagrant_catalog(machine, &[CatalogBox { format, arch: machine.arch, url: name, sha256 }])?;
+        self.put(folder, &catalog, files)
+    }
+
+    /// Writes a config file.
+    fn put(&self, folder: &Path, conf: &ConfFile, files: &mut Vec<ArtifactFile>) -> Result<()> {
+        let path = folder.join(&conf.name);
+        let mut file = OutputFile::create(&path)?;
+        file.set_mode(conf.mode)?;
+        let write = file.file().write_all(conf.content.as_bytes());
+        write.map_err(|error| Error::io(format!("writing {}", path.display()), error))?;
+        files.push(seal(file.file(), &path, true, None, self.progress)?);
+        file.commit()
+    }
+
+    fn live(&self, settings: &Settings, folder: &Path, files: &mut Vec<ArtifactFile>) -> Result<()> {
+        todo!()
+    }
+
+    /// What config files say of the machine.
+    fn machine(&self, settings: &Settings) -> Result<Machine> {
+        let release = self.release;
+        let version = release.and_then(OsRelease::version).unwrap_or(UNKNOWN);
+        let group = release.and_then(OsRelease::channel).map_or(UNKNOWN.to_owned(), |channel| channel.to_string());
+        let arch: Arch = release.and_then(OsRelease::architecture).unwrap_or("amd64").parse()?;
+        let (stem, disk) = (settings.stem(), settings.disk_file_name());
+        Ok(Machine {
+            memory_mib: settings.memory_mib,
+            identity: self.identity(),
+            vm_name: settings.vm_name(version),
+            ..Machine::new(&stem, &disk, version, &group, arch, self.image.disk_bytes())
+        })
+    }
+}
+
+fn conf_files(settings: &Settings, machine: &Machine) -> Result<Vec<ConfFile>> {
+    settings.conf_format.map_or(Ok(Vec::new()), |format| bundle::conf_files(format, machine))
+}
