@@ -11,6 +11,7 @@ mod apply;
 mod emit;
 
 mod host;
+pub mod manifest;
 mod options;
 mod plan;
 mod planner;
