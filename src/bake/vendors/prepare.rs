@@ -6,6 +6,7 @@
 //!                                    └─fork──▶ variant "node2" ──fork──▶ azure …
 //! ```
 
+use std::fmt;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use super::super::planner::plan;
 use super::OemSysexts;
 use crate::block::{BlockDevice, Overlay, OverlayOptions};
 use crate::error::{Error, Result, ResultExt};
+use crate::flatcar::bundle::Arch;
 use crate::flatcar::vendor::{self, Settings, Vendor};
 use crate::flatcar::{Disk, Generation, Layout, LayoutName, OsRelease};
 use crate::progress::Progress;
@@ -63,6 +65,17 @@ pub struct Key {
     pub vendor: Option<String>,
 }
 
+/// `node1/azure`; `image` for a result that has neither.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.variant, &self.vendor) {
+            (Some(variant), Some(vendor)) => write!(f, "{variant}/{vendor}"),
+            (Some(word), None) | (None, Some(word)) => f.pad(word),
+            (None, None) => f.pad("image"),
+        }
+    }
+}
+
 /// The shared bake, carried out in memory.
 #[derive(Debug)]
 pub struct Prepared {
@@ -86,6 +99,11 @@ pub struct PreparedImage {
 }
 
 impl PreparedImage {
+    /// Size of the disk in bytes.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk.size()
+    }
+
     /// The changes of variant and vendor.
     pub fn plans(&self) -> impl Iterator<Item = &Plan> {
         self.variant_plan.as_deref().into_iter().chain(&self.vendor_plan)
@@ -238,10 +256,21 @@ impl Context<'_> {
             .at(label.to_owned()));
         }
         plan.warnings.extend(choice.vendor.warnings(self.major()));
+        plan.warnings.extend(self.foreign_arch(&choice.vendor));
+        if let Some(package) = settings.oem_package.as_ref().filter(|_| !self.fanout.no_oem) {
+            plan.warnings.push(format!("Flatcar's own image also has the files of its package {package} on OEM"));
+        }
         if self.generation.is_none() && settings.disk_layout.is_some_and(|layout| layout.name() != LayoutName::Base) {
             plan.warnings.push("the disk has not the sizes of a Flatcar release: ROOT keeps its size".to_owned());
         }
         Ok(PreparedImage { variant_plan: None, vendor_plan: Some(plan), disk, settings: Some(settings) })
+    }
+
+    /// Told where Flatcar makes no images of this architecture for the vendor.
+    fn foreign_arch(&self, vendor: &Vendor) -> Option<String> {
+        let arch: Arch = self.release.as_ref()?.architecture()?.parse().ok()?;
+        let known = vendor.arch.iter().any(|known| known.to_string() == arch.to_string());
+        (!known).then(|| format!("Flatcar makes no {arch} images for {}", vendor.id))
     }
 
     /// What becomes of the vendor's files on OEM.
