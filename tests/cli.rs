@@ -34,7 +34,8 @@ fn image() -> String {
     sample("flatcar_sample.bin.bz2").to_str().unwrap().to_owned()
 }
 
-const COMMANDS: [&str; 9] = ["bake", "convert", "info", "inspect", "ls", "cat", "get", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["bake", "convert", "info", "inspect", "ls", "cat", "get", "vendors", "completions", "man"];
 
 #[test]
 fn examples_of_the_help_work() {

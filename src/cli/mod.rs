@@ -14,6 +14,7 @@ mod output;
 mod paths;
 mod progress;
 mod table;
+mod vendors;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ enum Command {
     Ls(ls::Ls),
     Cat(cat::Cat),
     Get(get::Get),
+    Vendors(vendors::VendorsCommand),
     Completions(meta::Completions),
     Man(meta::Man),
 }
@@ -97,6 +99,7 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Ls(command) => command.run(reporter),
         Command::Cat(command) => command.run(reporter),
         Command::Get(command) => command.run(reporter),
+        Command::Vendors(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     }

@@ -19,7 +19,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("qemu-utils", &["qemu-img"]),
     ("squashfs-tools", &["mksquashfs", "sqfstar", "unsquashfs"]),
     ("erofs-utils", &["mkfs.erofs", "fsck.erofs"]),
-    ("grub-common", &["grub-fstest"]),
+    ("grub-common", &["grub-fstest", "grub-script-check"]),
     ("xz-utils", &["xz"]),
     ("attr", &["setfattr", "getfattr"]),
 ];

@@ -10,7 +10,7 @@ use super::words::{
 use crate::error::{Error, Result};
 
 /// Real files are below 4 KiB; a larger one than this is not what it says.
-const MAX_LEN: usize = 64 << 10;
+pub(super) const MAX_LEN: usize = 64 << 10;
 
 /// A vendor of disk images. Only `id`, `name` and `status` must be given, and `disk_format` unless it is an alias.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -12,6 +12,7 @@
 
 mod file;
 mod grub;
+mod schema;
 mod settings;
 mod table;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod words;
 use serde::Serialize;
 
 pub use file::{Grub, GrubWhen, Oem, Until, VendorFile, Without};
+pub use schema::schema;
 pub use settings::Settings;
 pub use table::Vendors;
 pub use words::{
@@ -58,6 +60,7 @@ pub struct Vendor {
     /// The architectures that Flatcar makes images of; a bake of another is possible.
     pub arch: Vec<Arch>,
     /// The settings for the newest release; `None` for a vendor that is refused.
+    #[serde(skip)]
     settings: Option<Settings>,
     /// What was different in older releases, the newest change first.
     until: Vec<Until>,

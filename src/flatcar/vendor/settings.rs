@@ -7,6 +7,7 @@ use super::words::{
     BundleFormat, CiCompression, ConfFormat, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id,
 };
 use crate::error::{Error, Result};
+use crate::flatcar::{Generation, Layout};
 
 /// How the names of all of Flatcar's vendor files begin.
 const PREFIX: &str = "flatcar_production_";
@@ -142,6 +143,14 @@ impl Settings {
             }
         }
         self.check().map_err(|error| error.at(format!("until release {}", until.release)))
+    }
+
+    /// The size of the disk that a released image of this vendor shows, in bytes, in the given generation of layouts;
+    /// `None` where there is no disk.
+    pub fn released_size(&self, generation: Generation) -> Option<u64> {
+        let name = self.disk_layout?.name();
+        let layout = Layout::ALL.into_iter().find(|layout| layout.name == name && layout.generation == generation);
+        self.disk_size.map(DiskSize::bytes).or(layout.map(|layout| layout.disk_size))
     }
 
     /// How the names of this vendor's files begin: `flatcar_production_azure`.

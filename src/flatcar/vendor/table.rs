@@ -1,10 +1,14 @@
 //! All vendors: those built in, and those of files that add to them.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use super::Vendor;
-use super::file::VendorFile;
+use super::file::{MAX_LEN, VendorFile};
 use super::words::Status;
+use crate::bytes::to_u64;
 use crate::error::{Error, Result, ResultExt};
 
 /// How similar an id must be to be suggested, from 0 to 1.
@@ -73,6 +77,27 @@ impl Vendors {
             }
         };
         Ok(&self.rows[at].1)
+    }
+
+    /// Adds the vendor of the file at `path`, as [`Self::add`] does.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no text, or whatever is wrong with it.
+    pub fn add_file(&mut self, path: &Path) -> Result<&Vendor> {
+        let name = path.display().to_string();
+        let reading = |error| Error::io(format!("reading {name}"), error);
+        let mut bytes = Vec::new();
+        // One byte more than allowed is enough to see that a file is too long.
+        let limit = to_u64(MAX_LEN) + 1;
+        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(reading)?;
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| Error::invalid("a vendor file must be UTF-8 text").at(name.as_str()))?;
+        self.add(&text, &name)
+    }
+
+    /// The file of a built-in vendor as it is written, to start a file of one's own from.
+    pub fn builtin_file(id: &str) -> Option<&'static str> {
+        FILES.iter().find(|(name, _)| *name == id).map(|(_, text)| *text)
     }
 
     /// Reads a vendor file without adding it.

@@ -203,7 +203,7 @@ macro_rules! print_as_spelt {
     ($($word:ty),*) => { $(
         impl fmt::Display for $word {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.serialize(f)
+                serde::Serialize::serialize(self, f)
             }
         }
     )* };

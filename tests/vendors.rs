@@ -1,0 +1,92 @@
+//! Vendors on the command line, in the README, and before GRUB's own judge.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::programs::{ask, success};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use flatbake::flatcar::vendor::{Status, Vendors};
+
+fn flatbake(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
+    command.arg("vendors").args(arguments);
+    command
+}
+
+fn text(arguments: &[&str]) -> String {
+    String::from_utf8(success(&mut flatbake(arguments)).stdout).unwrap()
+}
+
+fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+#[test]
+fn the_readme_has_the_table() {
+    let readme = std::fs::read_to_string(project("README.md")).unwrap();
+    let (_, rest) = readme.split_once("<!-- vendors:begin -->\n").expect("README.md has a place for the table");
+    let (table, _) = rest.split_once("<!-- vendors:end -->").expect("the place for the table ends");
+    assert_eq!(table, text(&["--markdown"]), "put the output of `flatbake vendors --markdown` into README.md");
+}
+
+#[test]
+fn json_is_as_it_was() {
+    for (golden, arguments) in [
+        ("azure.json", &["azure", "--json"][..]),
+        ("ami-4459.json", &["ami", "--json", "--release", "4459.2.0"][..]),
+        ("vmware_ova.json", &["vmware_ova", "--json"][..]),
+        ("qemu.json", &["qemu", "--json"][..]),
+        ("iso.json", &["iso", "--json"][..]),
+        ("vmware_insecure.json", &["vmware_insecure", "--json"][..]),
+    ] {
+        let expected = std::fs::read_to_string(project("testdata/vendors").join(golden)).unwrap();
+        assert_eq!(text(arguments), expected, "testdata/vendors/{golden} is flatbake vendors {}", arguments.join(" "));
+    }
+}
+
+#[test]
+fn people_see_all_vendors_and_all_of_one() {
+    let list = text(&[]);
+    assert_eq!(list.lines().count(), 45);
+    let azure = list.lines().find(|line| line.starts_with("azure ")).unwrap();
+    for word in ["Microsoft Azure", "vhd_fixed", "31122 MiB", "current"] {
+        assert!(azure.contains(word), "{azure}");
+    }
+    let exoscale = text(&["exoscale", "--release", "4593"]);
+    for words in ["flatcar_production_exoscale_image.img", "oem-exoscale", "before 4722:", "set oem_id=\"exoscale\""] {
+        assert!(exoscale.contains(words), "{words} is missing in:\n{exoscale}");
+    }
+    assert!(text(&["vmware_insecure"]).contains("private SSH key"));
+}
+
+#[test]
+fn vendor_files_are_read() {
+    let dir = common::scratch_dir();
+    let path = dir.path().join("mine.toml");
+    std::fs::write(&path, text(&["azure", "--toml"]).replace("id = \"azure\"\nname", "id = \"mine\"\nname")).unwrap();
+    let file = path.to_str().unwrap();
+    assert!(text(&["mine", "--vendor-file", file]).contains("flatcar_production_mine_image.vhd"));
+    std::fs::write(&path, "id = \"mine\"\nnmae = \"Mine\"\n").unwrap();
+    let output = flatbake(&["--vendor-file", file]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("mine.toml: line 2, column 1: unknown field `nmae`"), "{said}");
+    std::fs::write(&path, [0xff]).unwrap();
+    assert_eq!(flatbake(&["--vendor-file", file]).output().unwrap().status.code(), Some(2));
+    let output = flatbake(&["azrue"]).output().unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("did you mean azure"));
+}
+
+#[test]
+fn grub_understands_all_configs() {
+    for vendor in Vendors::builtin().iter().filter(|vendor| vendor.status != Status::Refused) {
+        let Some(grub) = vendor.for_release(None).unwrap().grub else { continue };
+        let Some(output) = ask("grub-script-check", [] as [&str; 0], grub.render().as_bytes()) else { return };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}\n{}", vendor.id, grub.render());
+    }
+    let broken = ask("grub-script-check", [] as [&str; 0], b"if [ x = y ]; then\n").unwrap();
+    assert!(!broken.status.success(), "the judge finds nothing wrong with an open condition");
+}
