@@ -2,7 +2,8 @@
 
 use super::format::ConfFormat;
 use super::machine::{Arch, Machine};
-use super::{ovf, pvs, vagrant, vmx};
+use super::quote::typed;
+use super::{ovf, pvs, qemu, vagrant, vmx, xl};
 use crate::error::{Error, Result};
 
 /// Where a config file belongs.
@@ -57,19 +58,31 @@ pub fn conf_files(format: ConfFormat, machine: &Machine) -> Result<Vec<ConfFile>
         ConfFormat::OvfVmware => {
             vec![ConfFile { place: Place::Both, ..ConfFile::beside(named("ovf"), ovf::vmware(machine)) }]
         }
-        ConfFormat::OvfVirtualbox => vec![ConfFile::beside(named("ovf"), ovf::virtualbox(machine))],
+        ConfFormat::OvfVirtualbox => vec![
+            ConfFile::beside(named("ovf"), ovf::virtualbox(machine)),
+            ConfFile::beside(named("README"), virtualbox_readme(machine, &named("ovf"))),
+        ],
         ConfFormat::Vagrant | ConfFormat::VagrantParallels | ConfFormat::VagrantVmwareFusion => {
             vagrant::files(format, machine)?
         }
         ConfFormat::Pvs => vec![ConfFile::inside("config.pvs", pvs::text(machine, false))],
-        _ => Vec::new(),
+        ConfFormat::Xl => xl::files(machine),
+        ConfFormat::Qemu | ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure | ConfFormat::Pxe | ConfFormat::Iso => {
+            qemu::files(format, machine)
+        }
+        ConfFormat::Gce => Vec::new(),
     })
 }
 
+fn virtualbox_readme(machine: &Machine, ovf: &str) -> String {
+    let (disk, ovf) = (typed(&machine.disk_name), typed(ovf));
+    format!("Put {disk} and {ovf} into one folder on the host, then:\n\n  VBoxManage import {ovf}\n")
+}
+
 fn check_arch(format: ConfFormat, arch: Arch) -> Result<()> {
-    use ConfFormat::{Gce, Iso, Pxe, Qemu, QemuUefi, QemuUefiSecure};
+    use ConfFormat::{Gce, Pxe, QemuUefi, QemuUefiSecure};
     match (format, arch) {
-        (Qemu | QemuUefi | QemuUefiSecure | Pxe | Iso | Gce, _) | (_, Arch::Amd64) => Ok(()),
+        (QemuUefi | QemuUefiSecure | Pxe | Gce, _) | (_, Arch::Amd64) => Ok(()),
         _ => Err(Error::unsupported(format!("config files of the format {format} for {arch}: only amd64 has them"))
             .with_hint("choose qemu_uefi, which serves both architectures")),
     }

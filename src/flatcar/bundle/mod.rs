@@ -17,11 +17,13 @@ mod format;
 mod machine;
 mod ovf;
 mod pvs;
+mod qemu;
 mod quote;
 mod time;
 mod vagrant;
 mod vmx;
 mod write;
+mod xl;
 mod xml;
 
 pub use conf::{ConfFile, Place, conf_files};
