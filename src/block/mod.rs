@@ -17,6 +17,7 @@ mod memory;
 mod output;
 mod output_folder;
 mod overlay;
+mod temporary;
 mod window;
 
 pub use file::{FileDevice, open_for_reading};
