@@ -160,8 +160,7 @@ fn write_flat(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) 
     put(descriptor.file(), &text)?;
     let bytes = len(descriptor.file())? + len(extent.file())?;
     // The descriptor last: by it the disk is opened.
-    extent.commit()?;
-    descriptor.commit()?;
+    OutputFile::commit_all(vec![extent, descriptor])?;
     Ok(bytes)
 }
 

@@ -18,6 +18,7 @@ mod output;
 mod output_folder;
 mod overlay;
 mod sections;
+mod temporary;
 mod window;
 
 pub use file::{FileDevice, open_for_reading};

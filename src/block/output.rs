@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Where the filesystem knows no files without a name, or `/proc` is missing, the file is written under a temporary name
-//! beside the target, which is removed when it is dropped (but stays when the process is killed).
+//! beside the target, which is removed when it is dropped. When the process is killed it stays, until the next output is
+//! made in that folder.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -23,6 +24,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::TempPath;
 
+use super::temporary::{lock, make_locked, sweep, temporary_name};
 use crate::error::{Error, Result};
 
 /// A new file that replaces its target on [`commit`](Self::commit) and vanishes when dropped before.
@@ -51,6 +53,7 @@ impl OutputFile {
             let message = format!("cannot create {}: the folder {} does not exist", target.display(), folder.display());
             return Err(Error::not_found(message).with_hint("create the folder first, or choose another place"));
         }
+        sweep(&folder);
         let created = match open_unnamed(&folder) {
             Ok(Some(file)) => Ok((file, None)),
             Ok(None) => open_named(&folder).map(|(file, path)| (file, Some(path))),
@@ -75,23 +78,40 @@ impl OutputFile {
 
     /// Makes all bytes durable, then gives the file its name, replacing a file of that name in one step.
     pub fn commit(self) -> Result<()> {
-        let Self { file, target, folder, temporary } = self;
-        let fails = |error| {
-            Error::io(format!("finishing {}", target.display()), error)
-                .with_hint("check free space and quota of its filesystem")
-        };
-        file.sync_all().map_err(fails)?;
-        refuse_special(&target)?;
-        match temporary {
-            Some(path) => path.persist(&target).map_err(|error| fails(error.error))?,
-            None => link(&file, &folder, &target).map_err(fails)?,
+        Self::commit_all(vec![self])
+    }
+
+    /// Makes the bytes of all files durable before any of them gets its name; then they get them in order, one right
+    /// after the other.
+    pub fn commit_all(outputs: Vec<Self>) -> Result<()> {
+        for output in &outputs {
+            output.file.sync_all().map_err(|error| finishing(&output.target, error))?;
+            refuse_special(&output.target)?;
         }
-        let synced = File::open(&folder).and_then(|folder| folder.sync_all());
-        // Some filesystems cannot sync a folder; the file itself is safe and in place.
-        match synced {
-            Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(fails(error)),
-            _ => Ok(()),
+        let mut folders = Vec::new();
+        for Self { file, target, folder, temporary } in outputs {
+            let named = match temporary {
+                Some(path) => path.persist(&target).map_err(|error| error.error),
+                None => link(&file, &folder, &target),
+            };
+            named.map_err(|error| finishing(&target, error))?;
+            folders.push((folder, target));
         }
+        folders.iter().try_for_each(|(folder, target)| sync_folder(folder).map_err(|error| finishing(target, error)))
+    }
+}
+
+/// What failed when the bytes were all written.
+pub(super) fn finishing(target: &Path, error: io::Error) -> Error {
+    Error::io(format!("finishing {}", target.display()), error)
+        .with_hint("check free space and quota of its filesystem")
+}
+
+/// Makes the names in a folder durable. Some filesystems cannot; the files themselves are safe and in place.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -125,11 +145,12 @@ fn refuse_special(target: &Path) -> Result<()> {
 }
 
 /// A file without a name, or `None` where there is no such thing or it could not be named later.
-fn open_unnamed(folder: &Path) -> io::Result<Option<File>> {
+pub(super) fn open_unnamed(folder: &Path) -> io::Result<Option<File>> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match rustix::fs::openat(CWD, folder, flags, Mode::from_raw_mode(0o666)) {
         Ok(fd) => {
             let file = File::from(fd);
+            lock(&file);
             Ok(proc_path(&file).exists().then_some(file))
         }
         // Kernels and filesystems without O_TMPFILE say one of these.
@@ -141,28 +162,25 @@ fn open_unnamed(folder: &Path) -> io::Result<Option<File>> {
 /// A file with a temporary name in `folder`.
 fn open_named(folder: &Path) -> io::Result<(File, TempPath)> {
     let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
-    Ok(temporary_name().make_in(folder, open)?.into_parts())
-}
-
-/// Random hidden names that say where they come from.
-pub(super) fn temporary_name() -> tempfile::Builder<'static, 'static> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".flatbake-").suffix(".part");
-    builder
+    let make = || temporary_name().make_in(folder, open);
+    let (named, file) = make_locked(make, |named| named.as_file().try_clone())?;
+    Ok((file, named.into_temp_path()))
 }
 
 /// Gives an unnamed file its name.
 fn link(file: &File, folder: &Path, target: &Path) -> io::Result<()> {
-    let link_to = |path: &Path| -> io::Result<()> {
-        Ok(rustix::fs::linkat(CWD, proc_path(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
-    };
-    match link_to(target) {
+    match link_to(file, target) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let named = temporary_name().make_in(folder, link_to)?;
+            let named = temporary_name().make_in(folder, |path| link_to(file, path))?;
             named.into_temp_path().persist(target).map_err(|error| error.error)
         }
         result => result,
     }
+}
+
+/// Gives an unnamed file a name that is free.
+pub(super) fn link_to(file: &File, path: &Path) -> io::Result<()> {
+    Ok(rustix::fs::linkat(CWD, proc_path(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 /// The path that stands for an open file.

@@ -1,29 +1,54 @@
 //! A folder that appears under its name only when all its files are whole.
 //!
-//! The files are written in a folder with a temporary name beside the target, which is removed when it is dropped; then
-//! it gets its name in one step.
+//! ```text
+//!   file          parent/                        (files without names)                ── killed here: nothing is left
+//!   write         parent/                        ………………………………
+//!   commit        parent/                        fsync of each file
+//!                 parent/.flatbake-x1y2z3.part/  linkat of each file, fsync of the folder
+//!                 parent/node.hdd/               rename: one step for every reader
+//! ```
+//!
+//! A kill during the commit leaves the hidden folder, which the next output in that place removes. Where the filesystem
+//! knows no files without a name, the hidden folder is there from the first file on.
 
 use std::fs::{self, File, OpenOptions, Permissions};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::output::temporary_name;
+use super::output::{finishing, link_to, open_unnamed, sync_folder};
+use super::temporary::{make_locked, sweep, temporary_name};
 use crate::error::{Error, Result};
 
 /// A new folder that gets its name on [`commit`](Self::commit) and vanishes when dropped before.
 #[derive(Debug)]
 pub struct OutputFolder {
-    temporary: TempDir,
-    files: Vec<File>,
+    files: Vec<Entry>,
+    hidden: Option<Hidden>,
     parent: PathBuf,
     target: PathBuf,
 }
 
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    file: File,
+    /// It has no name yet.
+    unnamed: bool,
+}
+
+/// The folder with a temporary name, and its lock.
+#[derive(Debug)]
+struct Hidden {
+    folder: TempDir,
+    _lock: File,
+}
+
 impl OutputFolder {
-    /// Makes a new empty folder that is to become `target`, which must be missing or an empty folder: a folder that
-    /// holds anything cannot be replaced in one step.
+    /// A new empty folder that is to become `target`, which must be missing or an empty folder: a folder that holds
+    /// anything cannot be replaced in one step.
     pub fn create(target: &Path) -> Result<Self> {
         let Some(name) = target.file_name() else {
             return Err(Error::invalid(format!("the output '{}' has no name of its own", target.display()))
@@ -38,47 +63,63 @@ impl OutputFolder {
             let message = format!("cannot create {}: the folder {} does not exist", target.display(), parent.display());
             return Err(Error::not_found(message).with_hint("create the folder first, or choose another place"));
         }
-        // As for any new folder: what the umask leaves of it.
-        let made = temporary_name().permissions(Permissions::from_mode(0o777)).tempdir_in(&parent);
-        let temporary = made.map_err(|error| {
-            Error::io(format!("creating {} in the folder {}", target.display(), parent.display()), error)
-                .with_hint("choose a folder that you may write to, on a filesystem that is not mounted read-only")
-        })?;
+        sweep(&parent);
         let target = parent.join(name);
-        Ok(Self { temporary, files: Vec::new(), parent, target })
+        Ok(Self { files: Vec::new(), hidden: None, parent, target })
     }
 
     /// A new empty file called `name` in it, for reading and writing.
     pub fn file(&mut self, name: &str) -> Result<File> {
-        let path = self.temporary.path().join(name);
-        let made = OpenOptions::new().read(true).write(true).create_new(true).open(path);
-        let fails = |error| Error::io(format!("creating {}", self.target.join(name).display()), error);
-        let file = made.map_err(fails)?;
-        self.files.push(file.try_clone().map_err(fails)?);
-        Ok(file)
+        let made = self.make(name).and_then(|(file, unnamed)| {
+            self.files.push(Entry { name: name.to_owned(), file: file.try_clone()?, unnamed });
+            Ok(file)
+        });
+        made.map_err(|error| {
+            Error::io(format!("creating {}", self.target.join(name).display()), error)
+                .with_hint("choose a folder that you may write to, on a filesystem that is not mounted read-only")
+        })
+    }
+
+    /// A file, and whether it has no name yet.
+    fn make(&mut self, name: &str) -> io::Result<(File, bool)> {
+        if let Some(file) = open_unnamed(&self.parent)? {
+            return Ok((file, true));
+        }
+        let path = self.hidden()?.join(name);
+        Ok((OpenOptions::new().read(true).write(true).create_new(true).open(path)?, false))
+    }
+
+    /// The folder with a temporary name.
+    fn hidden(&mut self) -> io::Result<PathBuf> {
+        if let Some(hidden) = &self.hidden {
+            return Ok(hidden.folder.path().to_owned());
+        }
+        // As for any new folder: what the umask leaves of it.
+        let make = || temporary_name().permissions(Permissions::from_mode(0o777)).tempdir_in(&self.parent);
+        let (folder, lock) = make_locked(make, |folder| File::open(folder.path()))?;
+        let path = folder.path().to_owned();
+        self.hidden = Some(Hidden { folder, _lock: lock });
+        Ok(path)
     }
 
     /// Makes all bytes durable, then gives the folder its name.
-    pub fn commit(self) -> Result<()> {
-        let Self { temporary, files, parent, target } = self;
-        let fails = |error| {
-            Error::io(format!("finishing {}", target.display()), error)
-                .with_hint("check free space and quota of its filesystem")
-        };
-        for file in files {
-            file.sync_all().map_err(fails)?;
+    pub fn commit(mut self) -> Result<()> {
+        let target = self.target.clone();
+        let fails = |error| finishing(&target, error);
+        for entry in &self.files {
+            entry.file.sync_all().map_err(fails)?;
         }
         refuse_taken(&target)?;
-        fs::rename(temporary.path(), &target).map_err(fails)?;
-        let _renamed = temporary.keep();
-        for folder in [&target, &parent] {
-            match File::open(folder).and_then(|folder| folder.sync_all()) {
-                // Some filesystems cannot sync a folder; the files themselves are safe and in place.
-                Err(error) if error.kind() != std::io::ErrorKind::InvalidInput => return Err(fails(error)),
-                _ => {}
-            }
+        let hidden = self.hidden().map_err(fails)?;
+        for entry in self.files.iter().filter(|entry| entry.unnamed) {
+            link_to(&entry.file, &hidden.join(&entry.name)).map_err(fails)?;
         }
-        Ok(())
+        sync_folder(&hidden).map_err(fails)?;
+        fs::rename(&hidden, &target).map_err(fails)?;
+        if let Some(hidden) = self.hidden {
+            let _renamed = hidden.folder.keep();
+        }
+        sync_folder(&self.parent).map_err(fails)
     }
 }
 
@@ -111,6 +152,9 @@ mod tests {
             folder.file("a").unwrap().write_all(b"bytes").unwrap();
             Ok::<_, Error>(folder)
         };
+        let unfinished = make().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "files without a name");
+        drop(unfinished);
         drop(make().unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         fs::create_dir(&target).unwrap();
@@ -120,9 +164,44 @@ mod tests {
         fs::create_dir(&plain).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&target), mode(&plain));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(make().unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(OutputFolder::create(Path::new("/")).unwrap_err().kind(), ErrorKind::InvalidInput);
         let missing = OutputFolder::create(&dir.path().join("no/node.hdd")).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::NotFound);
+    }
+
+    /// As on filesystems that know no files without a name.
+    #[test]
+    fn named_files_do_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("node.hdd");
+        let make = || {
+            let mut folder = OutputFolder::create(&target).unwrap();
+            let path = folder.hidden().unwrap().join("named");
+            let file = File::create_new(path).unwrap();
+            folder.files.push(Entry { name: "named".to_owned(), file, unnamed: false });
+            folder.file("unnamed").unwrap();
+            folder
+        };
+        drop(make());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        make().commit().unwrap();
+        assert!(target.join("named").exists() && target.join("unnamed").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn leftovers_of_a_killed_run_are_removed_by_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("node.hdd");
+        let mut running = OutputFolder::create(&target).unwrap();
+        running.hidden().unwrap();
+        let left = dir.path().join(".flatbake-killed.part");
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("half"), b"half").unwrap();
+        OutputFolder::create(&target).unwrap().commit().unwrap();
+        assert!(!left.exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the folder, and the one of the other run");
     }
 }

@@ -1,0 +1,164 @@
+//! Variants of every format that can be read, made by the programs that people have.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flatbake::image::{Compression, Format};
+
+use crate::common::programs::must_run;
+use crate::disks::Kind;
+
+/// How an image is made from `disk.raw`.
+#[derive(Clone, Copy, Debug)]
+enum Make {
+    /// The disk itself.
+    Itself,
+    /// `qemu-img convert -O FORMAT -o OPTIONS`, and `-c` where they are to be compressed.
+    Qemu { format: &'static str, options: &'static str, packed: bool },
+    /// A qcow2 of what differs from another image.
+    Chain,
+    /// `PROGRAM -c` over the disk.
+    Pack { program: &'static str },
+    /// `gzip -c` over a compressed qcow2.
+    PackedQcow2,
+}
+
+/// A variant of a format.
+#[derive(Clone, Copy, Debug)]
+pub struct Variant {
+    pub name: &'static str,
+    pub format: Format,
+    pub compression: Option<Compression>,
+    make: Make,
+}
+
+impl Variant {
+    /// Whether all zeroes of the disk are in the file, or go through a decompressor.
+    pub fn packed(&self) -> bool {
+        self.compression.is_some()
+    }
+
+    /// The size of the disk in it, made from a raw one of `size` bytes: QEMU's disks are whole sectors.
+    pub fn size(&self, size: u64) -> u64 {
+        match self.make {
+            Make::Itself | Make::Pack { .. } => size,
+            _ => size.next_multiple_of(512),
+        }
+    }
+
+    /// The raw size that its disk is made from.
+    pub fn raw_size(&self, kind: Kind) -> u64 {
+        if self.packed() { kind.packed_size() } else { kind.size() }
+    }
+
+    /// Makes the image in `folder`, where `disk.raw` lies.
+    pub fn image(&self, folder: &Path) -> PathBuf {
+        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        let image = path("image");
+        let pack = |program: &str, file: &str| {
+            let script = format!("{program} -c < {file} > {image}");
+            must_run("sh", ["-c", &script]);
+        };
+        match self.make {
+            Make::Itself => fs::hard_link(folder.join("disk.raw"), &image).unwrap(),
+            Make::Qemu { format, options, packed } => {
+                convert(format, options, packed, &["-f", "raw", &path("disk.raw"), &image]);
+            }
+            Make::Chain => {
+                let half = fs::metadata(folder.join("disk.raw")).unwrap().len() / 2 / 512 * 512;
+                fs::hard_link(folder.join("disk.raw"), folder.join("base.raw")).unwrap();
+                let size = fs::metadata(folder.join("disk.raw")).unwrap().len().next_multiple_of(512);
+                // The base ends in the middle of the disk; what follows is in the image between the two.
+                let view = format!("driver=raw,size={half},file.driver=file,file.filename={}", path("base.raw"));
+                must_run("qemu-img", ["convert", "-O", "qcow2", "--image-opts", &view, &path("base")]);
+                fs::remove_file(folder.join("base.raw")).unwrap();
+                let size = size.to_string();
+                must_run(
+                    "qemu-img",
+                    ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", "base", &path("middle"), &size],
+                );
+                let over = ["-f", "raw", "-B", "middle", "-F", "qcow2", &path("disk.raw"), &image];
+                convert("qcow2", "cluster_size=4k", false, &over);
+            }
+            Make::Pack { program } => pack(program, &path("disk.raw")),
+            Make::PackedQcow2 => {
+                convert("qcow2", "", true, &["-f", "raw", &path("disk.raw"), &path("inner")]);
+                pack("gzip -1", &path("inner"));
+                fs::remove_file(folder.join("inner")).unwrap();
+            }
+        }
+        image.into()
+    }
+}
+
+fn convert(format: &str, options: &str, packed: bool, rest: &[&str]) {
+    let mut arguments = vec!["convert", "-O", format];
+    arguments.extend(packed.then_some("-c"));
+    if !options.is_empty() {
+        arguments.extend(["-o", options]);
+    }
+    must_run("qemu-img", arguments.iter().chain(rest));
+}
+
+const fn qemu(name: &'static str, format: Format, qemu: &'static str, options: &'static str) -> Variant {
+    Variant { name, format, compression: None, make: Make::Qemu { format: qemu, options, packed: false } }
+}
+
+const fn qcow2(name: &'static str, options: &'static str) -> Variant {
+    qemu(name, Format::Qcow2, "qcow2", options)
+}
+
+const fn packed_qcow2(name: &'static str, options: &'static str) -> Variant {
+    let make = Make::Qemu { format: "qcow2", options, packed: true };
+    Variant { name, format: Format::Qcow2, compression: None, make }
+}
+
+const fn vmdk(name: &'static str, options: &'static str) -> Variant {
+    qemu(name, Format::Vmdk, "vmdk", options)
+}
+
+const fn packed(name: &'static str, compression: Compression, program: &'static str) -> Variant {
+    Variant { name, format: Format::Raw, compression: Some(compression), make: Make::Pack { program } }
+}
+
+/// All of them; the first one is a plain raw disk.
+pub const VARIANTS: [Variant; 34] = [
+    Variant { name: "raw", format: Format::Raw, compression: None, make: Make::Itself },
+    qcow2("qcow2 v2", "compat=0.10"),
+    qcow2("qcow2 v3", "compat=1.1"),
+    packed_qcow2("qcow2 v2 zlib", "compat=0.10"),
+    packed_qcow2("qcow2 v3 zlib", "compat=1.1"),
+    packed_qcow2("qcow2 zstd", "compression_type=zstd"),
+    packed_qcow2("qcow2 zlib 512", "cluster_size=512"),
+    qcow2("qcow2 4K", "cluster_size=4k"),
+    packed_qcow2("qcow2 zlib 4K", "cluster_size=4k"),
+    packed_qcow2("qcow2 zstd 4K", "cluster_size=4k,compression_type=zstd"),
+    qcow2("qcow2 2M", "cluster_size=2M"),
+    packed_qcow2("qcow2 zlib 2M", "cluster_size=2M"),
+    packed_qcow2("qcow2 zstd 2M", "cluster_size=2M,compression_type=zstd"),
+    qcow2("qcow2 extended", "extended_l2=on"),
+    packed_qcow2("qcow2 extended zstd 16K", "extended_l2=on,cluster_size=16k,compression_type=zstd"),
+    qcow2("qcow2 data file", "data_file=data"),
+    qcow2("qcow2 raw data file", "data_file=data,data_file_raw=on"),
+    Variant { name: "qcow2 chain", format: Format::Qcow2, compression: None, make: Make::Chain },
+    vmdk("vmdk sparse", "subformat=monolithicSparse"),
+    vmdk("vmdk stream", "subformat=streamOptimized"),
+    vmdk("vmdk flat", "subformat=monolithicFlat"),
+    vmdk("vmdk 2 GB sparse", "subformat=twoGbMaxExtentSparse"),
+    vmdk("vmdk 2 GB flat", "subformat=twoGbMaxExtentFlat"),
+    qemu("vhd dynamic", Format::Vhd, "vpc", "subformat=dynamic,force_size=on"),
+    qemu("vhd fixed", Format::Vhd, "vpc", "subformat=fixed,force_size=on"),
+    qemu("vhdx dynamic", Format::Vhdx, "vhdx", "subformat=dynamic"),
+    qemu("vhdx fixed", Format::Vhdx, "vhdx", "subformat=fixed"),
+    qemu("vdi", Format::Vdi, "vdi", ""),
+    qemu("vdi static", Format::Vdi, "vdi", "static=on"),
+    qemu("parallels", Format::Parallels, "parallels", ""),
+    packed("raw.bz2", Compression::Bzip2, "bzip2"),
+    packed("raw.gz", Compression::Gzip, "gzip"),
+    packed("raw.zst", Compression::Zstd, "zstd"),
+    packed("raw.xz", Compression::Xz, "xz -1"),
+];
+
+/// A qcow2 within gzip.
+pub const PACKED_QCOW2: Variant =
+    Variant { name: "qcow2.gz", format: Format::Qcow2, compression: Some(Compression::Gzip), make: Make::PackedQcow2 };
