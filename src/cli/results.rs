@@ -1,0 +1,190 @@
+//! The part of `flatbake bake` that makes a folder of results: images for vendors, variants of a manifest.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use flatbake::bake::manifest::Resolved;
+use flatbake::bake::{
+    self, Fanout, Key, OemSysexts, Outcome, PlainOutput, Prepared, Report, Scratch, VariantOptions, VendorChoice,
+    WriteOptions,
+};
+use flatbake::bytes::ByteSize;
+use flatbake::flatcar::Disk;
+use flatbake::flatcar::vendor::{Status, Vendors};
+use flatbake::image::CompressOptions;
+use flatbake::{Error, Progress, Result};
+
+use super::bake::show;
+use super::progress::Reporter;
+
+/// Largest vendor file that is read.
+const VENDOR_FILE_MAX: u64 = 1 << 20;
+
+/// Which vendors images are made for, and with what.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Vendors")]
+pub struct VendorArgs {
+    /// Make images for these vendors (see flatbake vendors), or for all that Flatcar makes images for
+    #[arg(long, value_name = "ID,…|all", value_delimiter = ',', requires = "output_dir")]
+    vendor: Vec<String>,
+    /// Know the vendor that this file describes, in addition or in place of the one with its id
+    #[arg(long, value_name = "FILE")]
+    vendor_file: Vec<PathBuf>,
+    /// OEM sysexts of the image's release: files, or folders that hold oem-ID.raw
+    #[arg(long, value_name = "PATH")]
+    oem_sysext: Vec<PathBuf>,
+    /// Make sizes and formats only, and leave the vendor's files on the OEM partition as they are
+    #[arg(long, conflicts_with = "oem_sysext")]
+    no_oem: bool,
+    /// The folder for images of vendors and variants, config files, SHA256SUMS and a report
+    #[arg(long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+}
+
+impl VendorArgs {
+    /// All vendors that are known: built in, and of files.
+    pub fn known(&self) -> Result<Vendors> {
+        super::vendors::known(&self.vendor_file)
+    }
+
+    /// The vendors asked for, none twice.
+    fn chosen(&self, known: &Vendors) -> Result<Vec<VendorChoice>> {
+        let mut chosen: Vec<VendorChoice> = Vec::new();
+        for id in &self.vendor {
+            let vendors: Vec<_> = match id.as_str() {
+                "all" => known.iter().filter(|vendor| vendor.status == Status::Current).collect(),
+                id => vec![known.find(id)?],
+            };
+            for vendor in vendors {
+                if chosen.iter().all(|other| other.vendor.id != vendor.id) {
+                    chosen.push(VendorChoice { vendor: vendor.clone(), oem_sysext: None });
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// What the command line asks for.
+    pub fn fanout(&self, shared: bake::BakeOptions) -> Result<Fanout> {
+        let (vendors, oem_sysexts) = (self.chosen(&self.known()?)?, OemSysexts::new(&self.oem_sysext)?);
+        Ok(Fanout { shared, vendors, oem_sysexts, no_oem: self.no_oem, ..Fanout::default() })
+    }
+
+    /// What a manifest asks for, with the sysexts that the command line gives.
+    pub fn fanout_of(&self, manifest: &Resolved) -> Result<Fanout> {
+        let known = self.known()?;
+        let mut vendors = Vec::new();
+        for request in &manifest.vendors {
+            let vendor = known.find(&request.id).map_err(|error| error.at(request.position.clone()))?.clone();
+            vendors.push(VendorChoice { vendor, oem_sysext: request.oem_sysext.clone() });
+        }
+        let variant = |variant: &flatbake::bake::manifest::Variant| VariantOptions {
+            name: variant.name.clone(),
+            options: variant.options.clone(),
+        };
+        Ok(Fanout {
+            shared: manifest.options.clone(),
+            variants: manifest.variants.iter().map(variant).collect(),
+            vendors,
+            oem_sysexts: OemSysexts::new(&self.oem_sysext)?,
+            no_oem: self.no_oem,
+        })
+    }
+}
+
+/// What is made of an image, and where it goes.
+pub struct Job<'a> {
+    /// The image.
+    pub disk: &'a Disk,
+    /// What is made of it.
+    pub fanout: Fanout,
+    /// Where it goes.
+    pub options: WriteOptions,
+    /// Host files and folders that are read, the image first.
+    pub inputs: Vec<PathBuf>,
+    /// Only show what would be done.
+    pub dry_run: bool,
+    /// Print the report as JSON.
+    pub json: bool,
+}
+
+impl Job<'_> {
+    /// Prepares everything, then writes it and tells what became of it.
+    pub fn run(self, scratch: &Scratch, reporter: &Reporter) -> Result<()> {
+        let prepared = bake::prepare(self.disk, &self.fanout, scratch, reporter)?;
+        warn(&prepared, reporter);
+        if self.dry_run {
+            return self.show(&prepared);
+        }
+        let release = self.disk.os_release().ok().flatten();
+        let plan = prepared.plan.clone();
+        let outcomes = bake::write_all(prepared, release.as_ref(), &self.options, reporter);
+        let inputs = bake::digests(&self.inputs, reporter)?;
+        let folder = &self.options.folder;
+        let report = Report::new(folder, &inputs, &plan, &outcomes);
+        if outcomes.iter().any(|outcome| !outcome.files.is_empty()) {
+            report.write(folder)?;
+        }
+        for outcome in &outcomes {
+            tell(outcome, folder, reporter);
+        }
+        if self.json {
+            super::print_json(&report)?;
+        }
+        failure(outcomes)
+    }
+
+    fn show(&self, prepared: &Prepared) -> Result<()> {
+        if self.json {
+            let outcomes: Vec<Outcome> = Vec::new();
+            return super::print_json(&Report::new(&self.options.folder, &[], &prepared.plan, &outcomes));
+        }
+        let mut text = show(&prepared.plan);
+        for (key, image) in &prepared.results {
+            match image {
+                Err(error) => text.push_str(&format!("\n== {key}: {error}\n")),
+                Ok(image) => {
+                    text.push_str(&format!("\n== {key}: disk of {}\n", ByteSize(image.disk_bytes())));
+                    image.plans().for_each(|plan| text.push_str(&show(plan)));
+                }
+            }
+        }
+        super::print(text)
+    }
+}
+
+fn warn(prepared: &Prepared, reporter: &Reporter) {
+    prepared.plan.warnings.iter().for_each(|warning| reporter.warn(warning));
+    for (key, image) in &prepared.results {
+        let plans = image.iter().flat_map(|image| image.plans());
+        plans.flat_map(|plan| &plan.warnings).for_each(|warning| reporter.warn(&format!("{key}: {warning}")));
+    }
+}
+
+/// What became of one result, for people.
+fn tell(outcome: &Outcome, folder: &Path, reporter: &Reporter) {
+    for file in &outcome.files {
+        let name = file.path.strip_prefix(folder).unwrap_or(&file.path);
+        reporter.info(&format!("{}: wrote {} ({})", outcome.key, name.display(), ByteSize(file.bytes)));
+    }
+}
+
+/// The error of a run of which some results failed: that of the first, with the others told.
+fn failure(outcomes: Vec<Outcome>) -> Result<()> {
+    let total = outcomes.len();
+    let failed: Vec<(Key, Error)> =
+        outcomes.into_iter().filter_map(|outcome| Some((outcome.key, outcome.error?))).collect();
+    let Some((_, first)) = failed.first() else { return Ok(()) };
+    if let [(_, _)] = failed.as_slice()
+        && total == 1
+    {
+        return failed.into_iter().next().map_or(Ok(()), |(_, error)| Err(error));
+    }
+    let kind = first.kind();
+    let each = failed.iter().map(|(key, error)| {
+        let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("\n  - {key}: {error}{hint}")
+    });
+    let message = format!("{} of {total} images failed:{}", failed.len(), each.collect::<String>());
+    Err(Error::new(kind, message).with_hint("the other images are whole"))
+}
