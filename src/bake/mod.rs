@@ -19,7 +19,7 @@ mod tree;
 
 pub use crate::image::OutputFormat;
 pub use apply::{Scratch, apply};
-pub use emit::{Artifact, Output, emit};
+pub use emit::{Artifact, ArtifactFile, Output, emit, emit_all};
 pub use options::{ArchiveSpec, BakeOptions, FileRole, FileSpec, LinkSpec, Place, SysextSpec};
 pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;
