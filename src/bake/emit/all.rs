@@ -7,13 +7,13 @@
 //! ```
 //!
 //! Every output has a thread of its own that hands pieces of work to rayon's threads and waits for them, so no piece
-//! ever waits for another one and a pool of one thread is enough. The queue takes from all outputs in turn, so they
-//! go through the disk side by side.
+//! ever waits for another one and a pool of one thread is enough. They go through the disk side by side: see [`Pace`].
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use super::pace::Pace;
 use super::room::Room;
 use super::{Artifact, Output, emit};
 use crate::block::BlockDevice;
@@ -38,12 +38,12 @@ const MEMORY: u64 = 384 << 20;
 pub fn emit_all(jobs: &[(&dyn BlockDevice, Output)], progress: &dyn Progress) -> Vec<Result<Artifact>> {
     let total = jobs.iter().map(|(disk, output)| disk.size().saturating_mul(passes(output)));
     progress.start(&format!("writing {} outputs", jobs.len()), total.fold(0, u64::saturating_add));
-    let room = Room::new(MEMORY);
+    let (room, pace) = (Room::new(MEMORY), Pace::new(jobs.len()));
     let one = |index: usize| {
         let (disk, output) = &jobs[index];
         refuse_twice(&jobs[..index], output)?;
         let _taken = room.take(memory(output));
-        emit(*disk, output, &Share { all: progress, bytes: disk.size(), step: Mutex::default() })
+        emit(&pace.follow(*disk, index), output, &Share { all: progress, bytes: disk.size(), step: Mutex::default() })
     };
     let results = if rayon::current_thread_index().is_some() {
         (0..jobs.len()).map(one).collect()

@@ -10,6 +10,7 @@
 
 mod all;
 mod digest;
+mod pace;
 mod room;
 
 pub use all::emit_all;
