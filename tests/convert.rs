@@ -90,6 +90,36 @@ fn names_ask_for_compression_and_programs_decompress_it() {
 }
 
 #[test]
+fn several_outputs_at_once_are_those_of_single_runs_and_digests_are_right() {
+    let Some(sha256sum) = judge("sha256sum") else { return };
+    let dir = common::scratch_dir();
+    raw_disk(dir.path());
+    let folder = dir.path().join("all");
+    fs::create_dir(&folder).unwrap();
+    let names = ["a.qcow2", "a.vmdk", "a.vhdx", "a.img", "a.bin.gz", "a.vdi.zst"];
+    let all = names.map(|name| format!("all/{name}"));
+    let also = all[1..].iter().flat_map(|name| ["--also", name]);
+    let artifacts = convert(dir.path(), &["disk.raw", &all[0], "--sha256"].into_iter().chain(also).collect::<Vec<_>>());
+    for ((name, path), artifact) in names.iter().zip(&all).zip(artifacts.as_array().unwrap()) {
+        assert_eq!((&artifact["path"], artifact["files"].as_array().unwrap().len()), (&path.as_str().into(), 1));
+        let single = convert(dir.path(), &["disk.raw", name]);
+        assert!(single["files"][0]["sha256"].is_null());
+        for file in [path, *name] {
+            let told = command(&sha256sum).current_dir(dir.path()).arg(file).output().unwrap();
+            assert!(said(&told).starts_with(artifact["files"][0]["sha256"].as_str().unwrap()), "{file}");
+        }
+    }
+    let parts = convert(dir.path(), &["disk.raw", "flat.vmdk", "--format", "vmdk_flat", "--sha256"]);
+    let told = command(&sha256sum).current_dir(dir.path()).args(["flat.vmdk", "flat-flat.vmdk"]).output().unwrap();
+    let sums = [0, 1].map(|n| parts["files"][n]["sha256"].as_str().unwrap().to_owned());
+    let lines: Vec<_> = said(&told).lines().map(|line| line[..64].to_owned()).collect();
+    assert_eq!(lines[..2], sums);
+    let failed = flatbake(dir.path(), &["convert", "disk.raw", "x.qcow2", "--also", "no/x.img", "--also", "x.vdi"]);
+    assert_eq!(failed.status.code(), Some(2), "{}", said(&failed));
+    assert!(dir.path().join("x.qcow2").exists() && dir.path().join("x.vdi").exists());
+}
+
+#[test]
 fn details_of_qcow2_are_heeded() {
     let Some(qemu_img) = judge("qemu-img") else { return };
     let dir = common::scratch_dir();

@@ -21,7 +21,7 @@ mod vendors;
 
 pub use crate::image::OutputFormat;
 pub use apply::{Scratch, apply, apply_to};
-pub use emit::{Artifact, Output, emit};
+pub use emit::{Artifact, ArtifactFile, Output, emit, emit_all};
 pub use options::{
     ArchiveSpec, BakeOptions, FileRole, FileSource, FileSpec, LinkSpec, OemChange, OemPayload, Place, SysextSpec,
 };

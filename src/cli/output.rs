@@ -39,6 +39,9 @@ pub struct OutputArgs {
     /// Make identifiers in the image (of disk and content) that differ from those of the same disk with another TEXT
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     seed: String,
+    /// Tell the SHA-256 of what was written, with --json as well
+    #[arg(long)]
+    sha256: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,6 +55,16 @@ enum CompressionType {
 impl OutputArgs {
     /// The output at `path`; `time` is what formats that tell one say.
     pub fn output(&self, path: &Path, time: i64) -> Result<Output> {
+        let by_name = self.output_by_name(path, time)?;
+        Ok(Output {
+            format: self.format.unwrap_or(by_name.format),
+            compress: self.compress.or(by_name.compress),
+            ..by_name
+        })
+    }
+
+    /// An output beside the one that is meant by `--format` and `--compress`, which says what it is by its name.
+    pub fn output_by_name(&self, path: &Path, time: i64) -> Result<Output> {
         let usual = Output::new(path);
         let zstd = self.compression_type == CompressionType::Zstd;
         let compression = match (self.uncompressed, self.compression_type) {
@@ -67,11 +80,10 @@ impl OutputArgs {
         let cluster_size = u32::try_from(self.cluster_size.0)
             .map_err(|_| Error::invalid(format!("clusters of {} are too large for qcow2", self.cluster_size)))?;
         Ok(Output {
-            format: self.format.unwrap_or(usual.format),
-            compress: self.compress.or(usual.compress),
             qcow2: Qcow2Options { version, cluster_size, compression },
             stream_level: self.level.unwrap_or(usual.stream_level),
             identity: Identity { seed: self.seed.clone(), time },
+            digest: self.sha256,
             ..usual
         })
     }
@@ -89,16 +101,22 @@ pub fn refuse_output_over_input(input: &Path, output: &Output) -> Result<()> {
     }
 }
 
-/// What was written, for people.
+/// What was written, for people, with the digests as `sha256sum` prints them.
 pub fn describe(artifact: &Artifact) -> String {
     let compression = artifact.compression.as_ref().map(|text| format!(" in {text}")).unwrap_or_default();
-    format!(
+    let mut text = format!(
         "wrote {} ({}{compression}, {}, disk of {})",
         artifact.path.display(),
         artifact.format,
         ByteSize(artifact.file_bytes),
         ByteSize(artifact.disk_bytes)
-    )
+    );
+    for file in &artifact.files {
+        if let Some(sha256) = &file.sha256 {
+            text.push_str(&format!("\n{sha256}  {}", file.path.display()));
+        }
+    }
+    text
 }
 
 /// Seconds since 1970: the value of `--timestamp`, else `SOURCE_DATE_EPOCH`.

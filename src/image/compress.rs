@@ -97,9 +97,26 @@ pub fn compress(
 ) -> Result<()> {
     check_empty(out)?;
     let mut offset = 0;
-    let mut sink = |bytes: &[u8], done: u64| {
+    compress_with(device, options, progress, &mut |bytes| {
         write_out(out, offset, bytes)?;
         offset += to_u64(bytes.len());
+        Ok(())
+    })
+}
+
+/// As [`compress`], with the compressed bytes given to `sink`, in order.
+///
+/// # Errors
+///
+/// The device's read errors; those of `sink`; [`crate::ErrorKind::InvalidInput`] for a level out of range.
+pub fn compress_with(
+    device: &dyn BlockDevice,
+    options: &CompressOptions,
+    progress: &dyn Progress,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut sink = |bytes: &[u8], done: u64| {
+        sink(bytes)?;
         progress.advance(done);
         Ok(())
     };

@@ -27,7 +27,7 @@ pub mod vmdk;
 #[cfg(test)]
 mod write_tests;
 
-pub use compress::{CompressOptions, compress};
+pub use compress::{CompressOptions, compress, compress_with};
 pub use detect::{Compression, Content, Format, detect, detect_start};
 pub use identity::Identity;
 pub use open::{CacheMode, Image, OpenOptions, open};

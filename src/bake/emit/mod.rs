@@ -4,20 +4,33 @@
 //!   disk ──raw, compressed──────────────────────────────▶ OUT.gz
 //!   disk ──any format───▶ OUT
 //!   disk ──any format───▶ a file without a name ──compressed──▶ OUT.gz
+//!
+//!   then, for every file:  synced │ and hashed beside that, where a digest is wanted ──▶ gets its name
 //! ```
 
+mod all;
+mod digest;
+mod pace;
+mod room;
+
+pub use all::emit_all;
+
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use self::digest::{Sha256Sum, seal};
 use super::plan::host_path;
 use crate::block::{BlockDevice, FileDevice, OutputFile, OutputFolder};
+use crate::bytes::to_u64;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::qcow2::{self, Qcow2Options};
 use crate::image::vmdk::{self, Adapter};
 use crate::image::{
-    CompressOptions, Identity, OutputFormat, compress, compression_of_path, parallels, plain_name, raw, vdi, vhd, vhdx,
+    CompressOptions, Identity, OutputFormat, compress_with, compression_of_path, parallels, plain_name, raw, vdi, vhd,
+    vhdx,
 };
 use crate::progress::Progress;
 
@@ -36,6 +49,9 @@ pub struct Output {
     pub stream_level: u8,
     /// What identifiers and times are made from, besides the content.
     pub identity: Identity,
+    /// Whether the SHA-256 of what is written is wanted. Holes of a sparse file count as the zeroes they read as, which
+    /// takes about half a second for each GiB.
+    pub digest: bool,
 }
 
 impl Output {
@@ -48,6 +64,7 @@ impl Output {
             qcow2: Qcow2Options::default(),
             stream_level: 6,
             identity: Identity::default(),
+            digest: false,
             path,
         }
     }
@@ -81,6 +98,20 @@ pub struct Artifact {
     pub file_bytes: u64,
     /// Size of the disk it holds in bytes.
     pub disk_bytes: u64,
+    /// All files: one, except for vmdk_flat (the descriptor first) and hdd.
+    pub files: Vec<ArtifactFile>,
+}
+
+/// A file of an [`Artifact`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ArtifactFile {
+    /// Where it is.
+    #[serde(serialize_with = "host_path")]
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of its bytes in hexadecimal digits, where [`Output::digest`] asked for it.
+    pub sha256: Option<String>,
 }
 
 /// Writes `disk` to `output`. On failure nothing is left under its name but what was there before.
@@ -90,34 +121,36 @@ pub struct Artifact {
 /// The disk's read errors, those of the host's filesystem, and [`crate::ErrorKind::InvalidInput`] for details that do
 /// not go together, such as compressing a folder.
 pub fn emit(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Artifact> {
-    let file_bytes = write(disk, output, progress).at(|| format!("writing {}", output.path.display())).map_err(
-        |error| match error.kind() {
-            ErrorKind::Environment => error.with_hint("free space there, or choose another folder for the output"),
-            _ => error,
-        },
-    )?;
+    let files =
+        write(disk, output, progress).at(|| format!("writing {}", output.path.display())).map_err(
+            |error| match error.kind() {
+                ErrorKind::Environment => error.with_hint("free space there, or choose another folder for the output"),
+                _ => error,
+            },
+        )?;
     Ok(Artifact {
         path: output.path.clone(),
         format: output.format,
         compression: output.compress.map(|options| options.to_string()),
-        file_bytes,
+        file_bytes: files.iter().map(|file| file.bytes).sum(),
         disk_bytes: disk.size(),
+        files,
     })
 }
 
-fn write(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<u64> {
+fn write(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Vec<ArtifactFile>> {
     match output.format {
         OutputFormat::Hdd => write_folder(disk, output, progress),
         OutputFormat::VmdkFlat => write_flat(disk, output, progress),
-        _ => write_file(disk, output, progress),
+        _ => Ok(vec![write_file(disk, output, progress)?]),
     }
 }
 
-fn write_file(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<u64> {
+fn write_file(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<ArtifactFile> {
     let file = OutputFile::create(&output.path)?;
-    match (&output.compress, output.format) {
-        (None, _) => write_image(disk, file.file(), output, progress)?,
-        (Some(options), OutputFormat::Raw) => compress(disk, file.file(), options, progress)?,
+    let known = match (&output.compress, output.format) {
+        (None, _) => write_image(disk, file.file(), output, progress).map(|()| None)?,
+        (Some(options), OutputFormat::Raw) => write_compressed(disk, file.file(), options, output.digest, progress)?,
         (Some(options), _) => {
             let folder = file.target().parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
             let unnamed = tempfile::tempfile_in(folder).map_err(|error| {
@@ -125,12 +158,31 @@ fn write_file(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) 
                     .with_hint("the image is written there before it is compressed")
             })?;
             write_image(disk, &unnamed, output, progress)?;
-            compress(&FileDevice::from_file(unnamed, &output.path)?, file.file(), options, progress)?;
+            let image = FileDevice::from_file(unnamed, &output.path)?;
+            write_compressed(&image, file.file(), options, output.digest, progress)?
         }
-    }
-    let bytes = len(file.file())?;
+    };
+    let sealed = seal(file.file(), &output.path, output.digest, known, progress)?;
     file.commit()?;
-    Ok(bytes)
+    Ok(sealed)
+}
+
+/// Writes `image` compressed, and returns the digest of that where it is wanted.
+fn write_compressed(
+    image: &dyn BlockDevice,
+    out: &File,
+    options: &CompressOptions,
+    digest: bool,
+    progress: &dyn Progress,
+) -> Result<Option<String>> {
+    let (mut offset, mut sum) = (0, digest.then(Sha256Sum::default));
+    compress_with(image, options, progress, &mut |bytes| {
+        out.write_all_at(bytes, offset).map_err(|error| Error::io(format!("writing at {offset}"), error))?;
+        offset += to_u64(bytes.len());
+        sum.iter_mut().for_each(|sum| sum.update(bytes));
+        Ok(())
+    })?;
+    Ok(sum.map(Sha256Sum::finish))
 }
 
 /// Writes an image that is one file.
@@ -152,30 +204,37 @@ fn write_image(disk: &dyn BlockDevice, out: &File, output: &Output, progress: &d
     }
 }
 
-fn write_flat(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<u64> {
+fn write_flat(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Vec<ArtifactFile>> {
     refuse_compression(output)?;
     let (descriptor, extent) = (OutputFile::create(&output.path)?, OutputFile::create(&output.flat_path())?);
     let extent_name = plain_name(&output.flat_path());
     let text = vmdk::write_flat(disk, extent.file(), &extent_name, Adapter::Ide, &output.identity, progress)?;
     put(descriptor.file(), &text)?;
-    let bytes = len(descriptor.file())? + len(extent.file())?;
+    let files = vec![
+        seal(descriptor.file(), &output.path, output.digest, None, progress)?,
+        seal(extent.file(), &output.flat_path(), output.digest, None, progress)?,
+    ];
     // The descriptor last: by it the disk is opened.
     OutputFile::commit_all(vec![extent, descriptor])?;
-    Ok(bytes)
+    Ok(files)
 }
 
-fn write_folder(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<u64> {
+fn write_folder(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Vec<ArtifactFile>> {
     refuse_compression(output)?;
     let name = plain_name(&output.path);
     let mut folder = OutputFolder::create(&output.path)?;
-    let image = folder.file(&parallels::Descriptor::image_name(&name))?;
+    let image_name = parallels::Descriptor::image_name(&name);
+    let image = folder.file(&image_name)?;
     let descriptor = parallels::write(disk, &image, &name, &output.identity, progress)?;
     let text = folder.file(parallels::Descriptor::FILE_NAME)?;
     put(&text, &descriptor.to_xml()?)?;
-    folder.file(&name)?;
-    let bytes = len(&image)? + len(&text)?;
+    let mark = folder.file(&name)?;
+    let mut files = Vec::new();
+    for (file, name) in [(&image, &*image_name), (&text, parallels::Descriptor::FILE_NAME), (&mark, &*name)] {
+        files.push(seal(file, &output.path.join(name), output.digest, None, progress)?);
+    }
     folder.commit()?;
-    Ok(bytes)
+    Ok(files)
 }
 
 fn refuse_compression(output: &Output) -> Result<()> {
@@ -188,8 +247,4 @@ fn refuse_compression(output: &Output) -> Result<()> {
 
 fn put(mut file: &File, text: &str) -> Result<()> {
     std::io::Write::write_all(&mut file, text.as_bytes()).map_err(|error| Error::io("writing the descriptor", error))
-}
-
-fn len(file: &File) -> Result<u64> {
-    Ok(file.metadata().map_err(|error| Error::io("reading its size", error))?.len())
 }

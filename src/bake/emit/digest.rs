@@ -1,0 +1,112 @@
+//! The SHA-256 of what was written, computed while the file is synced.
+
+use std::fs::File;
+use std::path::Path;
+use std::thread;
+
+use sha2::{Digest, Sha256};
+
+use super::ArtifactFile;
+use crate::block::{BlockDevice, ExtentKind, FileDevice};
+use crate::bytes::{to_u64, to_usize};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+/// Read and hashed at once.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// A SHA-256 of the bytes passed to it so far.
+#[derive(Debug, Default)]
+pub(super) struct Sha256Sum(Sha256);
+
+impl Sha256Sum {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// In hexadecimal digits.
+    pub(super) fn finish(self) -> String {
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Makes all bytes of `file` durable, which will be `path`, and says what it is.
+///
+/// Where `digest` asks for a digest that is not `known`, the file is read meanwhile, which is still in the host's
+/// memory: formats whose header is written last cannot be hashed as they are written.
+pub(super) fn seal(
+    file: &File,
+    path: &Path,
+    digest: bool,
+    known: Option<String>,
+    progress: &dyn Progress,
+) -> Result<ArtifactFile> {
+    let bytes = file.metadata().map_err(|error| Error::io("reading its size", error))?.len();
+    let sha256 = match known {
+        None if digest => Some(thread::scope(|scope| {
+            let synced = scope.spawn(|| file.sync_all());
+            let sum = hash(file, path, progress);
+            let synced = synced.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            synced.map_err(|error| Error::io("making its bytes durable", error))?;
+            sum
+        })?),
+        known => known,
+    };
+    Ok(ArtifactFile { path: path.to_owned(), bytes, sha256 })
+}
+
+fn hash(file: &File, path: &Path, progress: &dyn Progress) -> Result<String> {
+    let file = file.try_clone().map_err(|error| Error::io("opening it once more", error))?;
+    let device = FileDevice::from_file(file, path)?;
+    progress.start(&format!("hashing {}", path.display()), device.size());
+    let sum = hash_device(&device, progress);
+    progress.finish();
+    sum
+}
+
+/// Holes are not read: the zeroes come from memory.
+fn hash_device(device: &dyn BlockDevice, progress: &dyn Progress) -> Result<String> {
+    let (zeroes, mut buffer) = (vec![0; PIECE_BYTES], vec![0; PIECE_BYTES]);
+    let (mut sum, mut offset) = (Sha256Sum::default(), 0);
+    while offset < device.size() {
+        let extent = device.extent_at(offset)?;
+        let end = offset + extent.len.min(device.size() - offset);
+        while offset < end {
+            let len = to_usize((end - offset).min(to_u64(PIECE_BYTES)))?;
+            if extent.kind == ExtentKind::Zero {
+                sum.update(&zeroes[..len]);
+            } else {
+                device.read_at(offset, &mut buffer[..len])?;
+                sum.update(&buffer[..len]);
+            }
+            offset += to_u64(len);
+            progress.advance(to_u64(len));
+        }
+    }
+    Ok(sum.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::progress::NoProgress;
+
+    #[test]
+    fn holes_count_as_zeroes() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(3_000_001).unwrap();
+        file.write_all_at(&[7; 70_000], 1_234_567).unwrap();
+        let mut bytes = vec![0; 3_000_001];
+        bytes[1_234_567..1_304_567].fill(7);
+        let mut whole = Sha256Sum::default();
+        whole.update(&bytes);
+        let sealed = seal(&file, Path::new("out"), true, None, &NoProgress).unwrap();
+        assert_eq!((sealed.bytes, sealed.sha256), (3_000_001, Some(whole.finish())));
+        assert_eq!(seal(&file, Path::new("out"), false, None, &NoProgress).unwrap().sha256, None);
+        let empty = seal(&tempfile::tempfile().unwrap(), Path::new("out"), true, None, &NoProgress).unwrap();
+        let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(empty.sha256.as_deref(), Some(of_nothing));
+    }
+}
