@@ -192,6 +192,18 @@ fn bytes_depend_on_the_members_alone() {
 }
 
 #[test]
+fn a_changed_header_is_seen() {
+    let dir = scratch_dir();
+    let path = dir.path().join("machine.ova");
+    let files = conf_files(ConfFormat::OvfVmware, &machine()).unwrap();
+    write(BundleFormat::Ova, &members(&files, &[(DISK.to_owned(), &MemoryDevice::new(vec![1; 512]))]), &path);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    let output = ask("tar", ["-tf", "-"], &bytes);
+    assert!(output.is_none_or(|output| !output.status.success()), "a header with a wrong checksum");
+}
+
+#[test]
 fn members_that_do_not_belong_are_refused() {
     let disk = MemoryDevice::new(vec![0; 512]);
     let member = |path: &str| Member::device(path, &disk);

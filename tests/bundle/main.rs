@@ -14,7 +14,7 @@ use flatbake::ErrorKind;
 use flatbake::flatcar::bundle::{Arch, ConfFile, ConfFormat, Machine, conf_files};
 
 /// What every language that config files are written in could trip over.
-const HOSTILE: &str = r#"a'b"c<d>&e\f|g#{h}`touch p`$(touch p),%i;j é"#;
+const HOSTILE: &str = r#"a'b"c<d>&e\f|g#{h}`touch p`$(touch p),%i;j=k é"#;
 
 const STEM: &str = "flatcar_production_test";
 

@@ -129,7 +129,7 @@ fn options_reach_qemu() {
     for wanted in [
         "-fw_cfg name=opt/org.flatcar-linux/config,file=a,,b.ign",
         "-m 512",
-        "-name flatcar_production_test-4593-2-5",
+        "-name guest=flatcar_production_test-4593-2-5",
         "-netdev user,id=eth0,hostname=flatcar_production_test-4593-2-5,hostfwd=tcp:127.0.0.1:2223-:22,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=tcp:127.0.0.1:9-:10",
         "-device virtio-blk-pci,drive=disk,bootindex=1",
         &disk,
@@ -151,7 +151,7 @@ fn names_are_nothing_but_names() {
         return;
     }
     let stage = Stage::new(ConfFormat::Qemu, &hostile());
-    has(&stage.asked(&[]), &format!("-name {}", HOSTILE.replace(',', ",,")));
+    has(&stage.asked(&[]), &format!("-name guest={}", HOSTILE.replace(',', ",,")));
     assert!(!stage.dir.path().join("p").exists(), "a command within the name was run");
     let help = stage.run(&["-h"]);
     assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().contains(HOSTILE));
@@ -224,4 +224,6 @@ fn mistakes_are_named() {
         assert!(said(&output).contains(said_so), "{arguments:?}: {}", said(&output));
         assert!(!stage.dir.path().join("arguments").exists(), "{arguments:?} reached QEMU");
     }
+    let output = Stage::new(ConfFormat::Qemu, &machine()).run(&["-R", "code.fd"]);
+    assert!(output.status.code() == Some(1) && said(&output).contains("belong together"), "{}", said(&output));
 }
