@@ -22,6 +22,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("grub-common", &["grub-fstest", "grub-script-check"]),
     ("xz-utils", &["xz"]),
     ("attr", &["setfattr", "getfattr"]),
+    ("libxml2-utils", &["xmllint"]),
+    ("coreutils", &["sha256sum"]),
 ];
 
 fn package_of(program: &str) -> &str {

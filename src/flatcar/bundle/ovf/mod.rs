@@ -30,6 +30,7 @@ const NAMESPACES: [(&str, &str); 5] = [
     ("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance"),
 ];
 
+/// The format of the disk. VirtualBox finds out by itself which kind of vmdk it is, and knows no name for the others.
 const STREAM_OPTIMIZED: &str = "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
 
 /// Names by which parts of an envelope refer to each other.

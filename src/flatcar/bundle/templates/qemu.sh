@@ -143,15 +143,16 @@ host_firmware() {
     die "$VM_PFLASH_RO is missing: install OVMF (amd64) or AAVMF (arm64), or name firmware with -R and -W"
 }
 
-if [ -n "$VM_PFLASH_RO" ] && [ ! -e "$VM_PFLASH_RO" ]; then
-    host_firmware
-fi
+case "${VM_PFLASH_RO:+R}${VM_PFLASH_RW:+W}" in
+    R | W) die "-R and -W belong together" ;;
+    RW) [ -e "$VM_PFLASH_RO" ] || host_firmware ;;
+esac
 for given in "$VM_PFLASH_RO" "$VM_PFLASH_RW" "$VM_IMAGE" "$VM_CDROM" "$VM_KERNEL" "$VM_INITRD" \
     "$IGNITION_CONFIG_FILE" "$CLOUD_CONFIG_FILE" "$CONFIG_IMAGE" "$SSH_KEYS"; do
     [ -z "$given" ] || [ -r "$given" ] || die "cannot read $given"
 done
 
-if [ -n "$VM_PFLASH_RO" ] && [ -n "$VM_PFLASH_RW" ]; then
+if [ -n "$VM_PFLASH_RO" ]; then
     set -- -drive "if=pflash,unit=0,readonly=on,$(image "$VM_PFLASH_RO")" \
         -drive "if=pflash,unit=1,$(image "$VM_PFLASH_RW")" "$@"
 fi
@@ -230,6 +231,6 @@ for forward in $FORWARDS; do
     NETWORK="$NETWORK,hostfwd=tcp:127.0.0.1:${forward%%:*}-:${forward#*:}"
 done
 
-"$QEMU" -name "$(value "$VM_NAME")" -machine "$MACHINE,accel=$ACCEL" -cpu "$CPU" -smp "$VM_NCPUS" -m "$VM_MEMORY" \
+"$QEMU" -name "guest=$(value "$VM_NAME")" -machine "$MACHINE,accel=$ACCEL" -cpu "$CPU" -smp "$VM_NCPUS" -m "$VM_MEMORY" \
     -netdev "$NETWORK" -device virtio-net-pci,netdev=eth0 \
     -object rng-random,filename=/dev/urandom,id=rng0 -device virtio-rng-pci,rng=rng0 "$@"
