@@ -28,4 +28,7 @@ pub use options::{
 pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;
 pub use root_size::{Resize, RootSize};
-pub use vendors::{Fanout, Key, OemSysexts, Prepared, PreparedImage, VariantOptions, VendorChoice, prepare};
+pub use vendors::{
+    Fanout, FileReport, InputDigest, Key, OemSysexts, Outcome, PlainOutput, Prepared, PreparedImage, Report,
+    ResultReport, VariantOptions, VendorChoice, WriteOptions, prepare, write_all,
+};

@@ -14,10 +14,11 @@
 //! beside the target, which is removed when it is dropped. When the process is killed it stays, until the next output is
 //! made in that folder.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -69,6 +70,15 @@ impl OutputFile {
     /// The file, empty at first.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Lets those execute the file who may read it.
+    pub fn make_executable(&self) -> Result<()> {
+        let change = || {
+            let mode = self.file.metadata()?.permissions().mode();
+            self.file.set_permissions(Permissions::from_mode(mode | (mode & 0o444) >> 2))
+        };
+        change().map_err(|error| Error::io(format!("making {} executable", self.target.display()), error))
     }
 
     /// Where it will appear: the target given, after symlinks.

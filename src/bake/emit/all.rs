@@ -35,22 +35,57 @@ const MEMORY: u64 = 384 << 20;
 /// # Errors
 ///
 /// Those of [`emit`], for each output; [`crate::ErrorKind::InvalidInput`] for one that would replace another's file.
-pub fn emit_all(jobs: &[(&dyn BlockDevice, Output)], progress: &dyn Progress) -> Vec<Result<Artifact>> {
-    let total = jobs.iter().map(|(disk, output)| disk.size().saturating_mul(passes(output)));
-    progress.start(&format!("writing {} outputs", jobs.len()), total.fold(0, u64::saturating_add));
-    let (room, pace) = (Room::new(MEMORY), Pace::new(jobs.len()));
-    let one = |index: usize| {
-        let (disk, output) = &jobs[index];
+pub fn emit_all<'a>(jobs: &[(&'a dyn BlockDevice, Output)], progress: &dyn Progress) -> Vec<Result<Artifact>> {
+    let load = |(disk, output): &(&'a dyn BlockDevice, Output)| Load::new(*disk, output);
+    let loads: Vec<Load<'_>> = jobs.iter().map(load).collect();
+    side_by_side("outputs", &loads, progress, |index, disk, progress| {
+        let output = &jobs[index].1;
         refuse_twice(&jobs[..index], output)?;
-        let _taken = room.take(memory(output));
-        emit(&pace.follow(*disk, index), output, &Share { all: progress, bytes: disk.size(), step: Mutex::default() })
+        emit(disk, output, progress)
+    })
+}
+
+/// What it takes to write something.
+pub(in crate::bake) struct Load<'a> {
+    /// The disk that is gone through.
+    pub disk: &'a dyn BlockDevice,
+    /// How often.
+    pub passes: u64,
+    /// Memory for the pieces in flight, in bytes.
+    pub memory: u64,
+}
+
+impl<'a> Load<'a> {
+    /// That of writing `disk` to `output`.
+    pub fn new(disk: &'a dyn BlockDevice, output: &Output) -> Self {
+        Self { disk, passes: passes(output), memory: memory(output) }
+    }
+}
+
+/// Runs `one` for every load, each in a thread of its own, and returns what they give in the order of `loads`. They must
+/// read their disk through the device that they are given, which keeps them near each other.
+pub(in crate::bake) fn side_by_side<T: Send>(
+    what: &str,
+    loads: &[Load<'_>],
+    progress: &dyn Progress,
+    one: impl Fn(usize, &dyn BlockDevice, &dyn Progress) -> Result<T> + Sync,
+) -> Vec<Result<T>> {
+    let total = loads.iter().map(|load| load.disk.size().saturating_mul(load.passes));
+    progress.start(&format!("writing {} {what}", loads.len()), total.fold(0, u64::saturating_add));
+    let (room, pace) = (Room::new(MEMORY), Pace::new(loads.len()));
+    let one = |index: usize| {
+        let load = &loads[index];
+        let _taken = room.take(load.memory);
+        let share = Share { all: progress, bytes: load.disk.size(), step: Mutex::default() };
+        one(index, &pace.follow(load.disk, index), &share)
     };
     let results = if rayon::current_thread_index().is_some() {
-        (0..jobs.len()).map(one).collect()
+        (0..loads.len()).map(one).collect()
     } else {
         thread::scope(|scope| {
+            let one = &one;
             let start = |index| thread::Builder::new().spawn_scoped(scope, move || one(index));
-            let threads: Vec<_> = (0..jobs.len()).map(start).collect();
+            let threads: Vec<_> = (0..loads.len()).map(start).collect();
             threads.into_iter().map(end).collect()
         })
     };
@@ -59,7 +94,7 @@ pub fn emit_all(jobs: &[(&dyn BlockDevice, Output)], progress: &dyn Progress) ->
 }
 
 /// The result of an output's thread. A panic goes on in this one, once all outputs are done.
-fn end(thread: std::io::Result<thread::ScopedJoinHandle<'_, Result<Artifact>>>) -> Result<Artifact> {
+fn end<T>(thread: std::io::Result<thread::ScopedJoinHandle<'_, Result<T>>>) -> Result<T> {
     let thread = thread.map_err(|error| Error::io("starting a thread", error))?;
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

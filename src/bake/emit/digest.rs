@@ -34,7 +34,7 @@ impl Sha256Sum {
 ///
 /// Where `digest` asks for a digest that is not `known`, the file is read meanwhile, which is still in the host's
 /// memory: formats whose header is written last cannot be hashed as they are written.
-pub(super) fn seal(
+pub(in crate::bake) fn seal(
     file: &File,
     path: &Path,
     digest: bool,

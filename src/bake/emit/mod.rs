@@ -12,8 +12,12 @@ mod all;
 mod digest;
 mod pace;
 mod room;
+mod staged;
 
 pub use all::emit_all;
+pub(super) use all::{Load, side_by_side};
+pub(super) use digest::seal;
+use staged::{Names, Staged};
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -21,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use self::digest::{Sha256Sum, seal};
+use self::digest::Sha256Sum;
 use super::plan::host_path;
 use crate::block::{BlockDevice, FileDevice, OutputFile, OutputFolder};
 use crate::bytes::to_u64;
@@ -139,14 +143,19 @@ pub fn emit(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) ->
 }
 
 fn write(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Vec<ArtifactFile>> {
+    stage(disk, output, progress)?.commit(output.digest, progress)
+}
+
+/// Writes `disk` to files that have no names yet.
+pub(super) fn stage(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Staged> {
     match output.format {
-        OutputFormat::Hdd => write_folder(disk, output, progress),
-        OutputFormat::VmdkFlat => write_flat(disk, output, progress),
-        _ => Ok(vec![write_file(disk, output, progress)?]),
+        OutputFormat::Hdd => stage_folder(disk, output, progress),
+        OutputFormat::VmdkFlat => stage_flat(disk, output, progress),
+        _ => stage_file(disk, output, progress),
     }
 }
 
-fn write_file(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<ArtifactFile> {
+fn stage_file(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Staged> {
     let file = OutputFile::create(&output.path)?;
     let known = match (&output.compress, output.format) {
         (None, _) => write_image(disk, file.file(), output, progress).map(|()| None)?,
@@ -162,9 +171,31 @@ fn write_file(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) 
             write_compressed(&image, file.file(), options, output.digest, progress)?
         }
     };
-    let sealed = seal(file.file(), &output.path, output.digest, known, progress)?;
-    file.commit()?;
-    Ok(sealed)
+    Staged::of_files(vec![(output.path.clone(), file)], known)
+}
+
+fn stage_flat(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Staged> {
+    refuse_compression(output)?;
+    let (descriptor, extent) = (OutputFile::create(&output.path)?, OutputFile::create(&output.flat_path())?);
+    let extent_name = plain_name(&output.flat_path());
+    let text = vmdk::write_flat(disk, extent.file(), &extent_name, Adapter::Ide, &output.identity, progress)?;
+    put(descriptor.file(), &text)?;
+    Staged::of_files(vec![(output.path.clone(), descriptor), (output.flat_path(), extent)], None)
+}
+
+fn stage_folder(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Staged> {
+    refuse_compression(output)?;
+    let name = plain_name(&output.path);
+    let mut folder = OutputFolder::create(&output.path)?;
+    let image_name = parallels::Descriptor::image_name(&name);
+    let image = folder.file(&image_name)?;
+    let descriptor = parallels::write(disk, &image, &name, &output.identity, progress)?;
+    let text = folder.file(parallels::Descriptor::FILE_NAME)?;
+    put(&text, &descriptor.to_xml()?)?;
+    let mark = folder.file(&name)?;
+    let files = [(image, &*image_name), (text, parallels::Descriptor::FILE_NAME), (mark, &*name)];
+    let files = files.into_iter().map(|(file, name)| (output.path.join(name), file)).collect();
+    Ok(Staged { files, known: None, names: Names::Folder(folder) })
 }
 
 /// Writes `image` compressed, and returns the digest of that where it is wanted.
@@ -202,39 +233,6 @@ fn write_image(disk: &dyn BlockDevice, out: &File, output: &Output, progress: &d
             Err(Error::internal(format!("{} is more than one file", output.format)))
         }
     }
-}
-
-fn write_flat(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Vec<ArtifactFile>> {
-    refuse_compression(output)?;
-    let (descriptor, extent) = (OutputFile::create(&output.path)?, OutputFile::create(&output.flat_path())?);
-    let extent_name = plain_name(&output.flat_path());
-    let text = vmdk::write_flat(disk, extent.file(), &extent_name, Adapter::Ide, &output.identity, progress)?;
-    put(descriptor.file(), &text)?;
-    let files = vec![
-        seal(descriptor.file(), &output.path, output.digest, None, progress)?,
-        seal(extent.file(), &output.flat_path(), output.digest, None, progress)?,
-    ];
-    // The descriptor last: by it the disk is opened.
-    OutputFile::commit_all(vec![extent, descriptor])?;
-    Ok(files)
-}
-
-fn write_folder(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) -> Result<Vec<ArtifactFile>> {
-    refuse_compression(output)?;
-    let name = plain_name(&output.path);
-    let mut folder = OutputFolder::create(&output.path)?;
-    let image_name = parallels::Descriptor::image_name(&name);
-    let image = folder.file(&image_name)?;
-    let descriptor = parallels::write(disk, &image, &name, &output.identity, progress)?;
-    let text = folder.file(parallels::Descriptor::FILE_NAME)?;
-    put(&text, &descriptor.to_xml()?)?;
-    let mark = folder.file(&name)?;
-    let mut files = Vec::new();
-    for (file, name) in [(&image, &*image_name), (&text, parallels::Descriptor::FILE_NAME), (&mark, &*name)] {
-        files.push(seal(file, &output.path.join(name), output.digest, None, progress)?);
-    }
-    folder.commit()?;
-    Ok(files)
 }
 
 fn refuse_compression(output: &Output) -> Result<()> {

@@ -1,7 +1,17 @@
 //! From one bake to the images of many vendors.
+//!
+//! ```text
+//!   prepare: one overlay, and a fork of it for every variant and vendor      nothing is written up to here
+//!   write:   all forks side by side: disks, config files, bundles
+//!   report:  SHA256SUMS and flatbake-report.json
+//! ```
 
 mod prepare;
+mod report;
 mod sysexts;
+mod write;
 
 pub use prepare::{Fanout, Key, Prepared, PreparedImage, VariantOptions, VendorChoice, prepare};
+pub use report::{FileReport, InputDigest, Report, ResultReport};
 pub use sysexts::OemSysexts;
+pub use write::{Outcome, PlainOutput, WriteOptions, write_all};

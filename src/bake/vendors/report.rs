@@ -75,11 +75,15 @@ impl<'a> Report<'a> {
             vendor: outcome.key.vendor.as_deref(),
             disk_bytes: outcome.image.as_ref().map(|image| image.disk_bytes()),
             plans: outcome.image.iter().flat_map(|image| image.plans()).collect(),
-            files: outcome.files.iter().map(|file| FileReport {
-                name: below(folder, &file.path),
-                bytes: file.bytes,
-                sha256: file.sha256.clone(),
-            }).collect(),
+            files: outcome
+                .files
+                .iter()
+                .map(|file| FileReport {
+                    name: below(folder, &file.path),
+                    bytes: file.bytes,
+                    sha256: file.sha256.clone(),
+                })
+                .collect(),
             error: outcome.error.as_ref().map(|error| error.to_string()),
         };
         let version = env!("CARGO_PKG_VERSION");

@@ -5,9 +5,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::super::emit::{ArtifactFile, Output, emit, seal, side_by_side, stage};
+use super::super::emit::{ArtifactFile, Load, Output, emit, seal, side_by_side, stage};
 use super::prepare::{Key, Prepared, PreparedImage};
-use crate::block::{FileDevice, OutputFile};
+use crate::block::{BlockDevice, FileDevice, OutputFile};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::OsRelease;
 use crate::flatcar::bundle::{self, Arch, BundleFormat, CatalogBox, ConfFile, ConfFormat, Machine, Member, Place};
@@ -67,31 +67,50 @@ pub fn write_all(
 ) -> Vec<Outcome> {
     let time = prepared.plan.timestamp.secs;
     let images: Vec<_> = prepared.results.iter().filter_map(|(key, image)| Some((key, image.as_ref().ok()?))).collect();
-    let total = images.iter().map(|(_, image)| image.disk_bytes()).fold(0, u64::saturating_add);
-    progress.start(&format!("writing {} images", images.len()), total);
-    let mut written = side_by_side(images.len(), progress, |at, progress| {
+    let loads: Vec<Load<'_>> = images.iter().map(|(_, image)| load(image, options)).collect();
+    let mut written = side_by_side("images", &loads, progress, |at, disk, progress| {
         let (key, image) = images[at];
         let mut files = Vec::new();
-        let writer = Writer { key, image, release, options, time, progress };
-        let error = writer.write(&mut files).at(|| key.to_string()).err();
-        (files, error)
+        let error = Writer { key, image, disk, release, options, time, progress }.write(&mut files).err();
+        Ok((files, error))
     })
     .into_iter();
-    progress.finish();
     let outcome = |(key, image): (Key, Result<PreparedImage>)| match image {
         Err(error) => Outcome { key, image: None, files: Vec::new(), error: Some(error) },
         Ok(image) => {
-            let (files, error) = written.next().unwrap_or_default();
+            let (files, error) = match written.next() {
+                Some(Ok(written)) => written,
+                Some(Err(error)) => (Vec::new(), Some(error)),
+                None => (Vec::new(), Some(Error::internal("an image was not written"))),
+            };
             Outcome { key, image: Some(image), files, error }
         }
     };
     prepared.results.into_iter().map(outcome).collect()
 }
 
+/// What it takes to write an image: the most of its outputs.
+fn load<'a>(image: &'a PreparedImage, options: &WriteOptions) -> Load<'a> {
+    let disk: &dyn BlockDevice = &image.disk;
+    let formats: Vec<(OutputFormat, Option<CompressOptions>)> = match &image.settings {
+        Some(settings) => settings.disk_format.output().map(|format| (format, options.compress)).into_iter().collect(),
+        None => options.outputs.iter().map(|plain| (plain.format, plain.compress)).collect(),
+    };
+    let output = |(format, compress)| Output { format, compress, digest: true, ..Output::new("") };
+    let loads: Vec<Load<'_>> = formats.into_iter().map(|details| Load::new(disk, &output(details))).collect();
+    Load {
+        disk,
+        passes: loads.iter().map(|load| load.passes).sum::<u64>().max(1),
+        memory: loads.iter().map(|load| load.memory).max().unwrap_or(0),
+    }
+}
+
 /// Writes one image.
 struct Writer<'a> {
     key: &'a Key,
     image: &'a PreparedImage,
+    /// The image's disk, read at the pace of all.
+    disk: &'a dyn BlockDevice,
     release: Option<&'a OsRelease>,
     options: &'a WriteOptions,
     time: i64,
@@ -125,7 +144,7 @@ impl Writer<'_> {
     fn plain(&self, folder: &Path, files: &mut Vec<ArtifactFile>) -> Result<()> {
         for plain in &self.options.outputs {
             let output = self.output(folder.join(&plain.file), plain.format, plain.compress);
-            files.extend(emit(&self.image.disk, &output, self.progress)?.files);
+            files.extend(emit(self.disk, &output, self.progress)?.files);
         }
         Ok(())
     }
@@ -141,14 +160,14 @@ impl Writer<'_> {
         let output = self.output(folder.join(name), format, compress);
         match settings.bundle_format {
             None => {
-                let artifact = emit(&self.image.disk, &output, self.progress)?;
+                let artifact = emit(self.disk, &output, self.progress)?;
                 machine.disk_file_bytes = Some(artifact.file_bytes).filter(|_| compress.is_none());
                 files.extend(artifact.files);
                 let confs = conf_files(settings, &machine)?;
                 confs.iter().try_for_each(|conf| self.put(folder, conf, files))
             }
             Some(BundleFormat::Gce) => {
-                let disk = Member::device(GCE_MEMBER, &self.image.disk);
+                let disk = Member::device(GCE_MEMBER, self.disk);
                 self.bundle(settings, BundleFormat::Gce, &[disk], folder, files).map(drop)
             }
             Some(bundle) => self.bundled(settings, bundle, machine, &output, folder, files),
@@ -167,29 +186,27 @@ impl Writer<'_> {
     ) -> Result<()> {
         // In the bundle the disk is as it is, whatever the loose file is compressed with.
         let plain = Output { path: folder.join(&machine.disk_name), compress: None, ..output.clone() };
-        let staged = stage(&self.image.disk, &plain, self.progress)?;
+        let staged = stage(self.disk, &plain, self.progress)?;
         machine.disk_file_bytes = Some(staged.len()?);
         let confs = conf_files(settings, &machine)?;
         let conf_format = settings.conf_format;
         let disk_folder = conf_format.map_or("", ConfFormat::disk_folder);
         let mut disks = Vec::new();
         for (path, file) in staged.files() {
-            let below = path.strip_prefix(folder).unwrap_or(path);
-            disks.push((format!("{disk_folder}{}", below.display()), FileDevice::from_file(file.try_clone().map_err(
-                |error| Error::io("opening the disk once more", error))?, path)?));
+            let below = path.strip_prefix(folder).unwrap_or(path).display();
+            let file = file.try_clone().map_err(|error| Error::io("opening the disk once more", error))?;
+            disks.push((format!("{disk_folder}{below}"), FileDevice::from_file(file, path)?));
         }
         let inside = confs.iter().filter(|conf| conf.place != Place::Beside);
         let mut members: Vec<Member<'_>> = inside.map(Member::from).collect();
         members.extend(disks.iter().map(|(path, device)| Member::device(path.clone(), device)));
         let manifest = self.bundle(settings, bundle, &members, folder, files)?;
-        drop(members);
-        drop(disks);
         let mut beside: Vec<ConfFile> = confs.into_iter().filter(|conf| conf.place != Place::Inside).collect();
         if settings.loose_files {
             beside.extend(manifest);
             match output.compress {
                 None => files.extend(staged.commit(output.digest, self.progress)?),
-                Some(_) => files.extend(emit(&self.image.disk, output, self.progress)?.files),
+                Some(_) => files.extend(emit(self.disk, output, self.progress)?.files),
             }
         }
         beside.iter().try_for_each(|conf| self.put(folder, conf, files))?;
@@ -230,15 +247,18 @@ impl Writer<'_> {
         let name = settings.bundle_file_name().unwrap_or_default();
         let made = files.iter().find(|file| file.path.ends_with(&name)).and_then(|file| file.sha256.clone());
         let sha256 = made.ok_or_else(|| Error::internal("the box has no digest"))?;
-        let catalog = bundle::vagrant_catalog(machine, &[CatalogBox { format, arch: machine.arch, url: name, sha256 }])?;
+        let catalog =
+            bundle::vagrant_catalog(machine, &[CatalogBox { format, arch: machine.arch, url: name, sha256 }])?;
         self.put(folder, &catalog, files)
     }
 
     /// Writes a config file.
     fn put(&self, folder: &Path, conf: &ConfFile, files: &mut Vec<ArtifactFile>) -> Result<()> {
         let path = folder.join(&conf.name);
-        let mut file = OutputFile::create(&path)?;
-        file.set_mode(conf.mode)?;
+        let file = OutputFile::create(&path)?;
+        if conf.mode & 0o100 != 0 {
+            file.make_executable()?;
+        }
         let write = file.file().write_all(conf.content.as_bytes());
         write.map_err(|error| Error::io(format!("writing {}", path.display()), error))?;
         files.push(seal(file.file(), &path, true, None, self.progress)?);
@@ -246,7 +266,7 @@ impl Writer<'_> {
     }
 
     fn live(&self, settings: &Settings, folder: &Path, files: &mut Vec<ArtifactFile>) -> Result<()> {
-        todo!()
+        Err(Error::unsupported(format!("{} {} {}", settings.id, folder.display(), files.len())))
     }
 
     /// What config files say of the machine.
@@ -254,7 +274,7 @@ impl Writer<'_> {
         let release = self.release;
         let version = release.and_then(OsRelease::version).unwrap_or(UNKNOWN);
         let group = release.and_then(OsRelease::channel).map_or(UNKNOWN.to_owned(), |channel| channel.to_string());
-        let arch: Arch = release.and_then(OsRelease::architecture).unwrap_or("amd64").parse()?;
+        let arch: Arch = release.and_then(OsRelease::architecture).unwrap_or("x86-64").parse()?;
         let (stem, disk) = (settings.stem(), settings.disk_file_name());
         Ok(Machine {
             memory_mib: settings.memory_mib,
