@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::words::{
     Arch, BundleFormat, CiCompression, ConfFormat, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue,
-    Id, Status, Text,
+    Id, MemberPath, Status, Text,
 };
 use crate::error::{Error, Result};
 
@@ -71,7 +71,7 @@ pub struct VendorFile {
     /// The file name of the bundle.
     pub bundle: Option<FileName>,
     /// What is in the bundle, in its order.
-    pub bundle_files: Option<Vec<FileName>>,
+    pub bundle_files: Option<Vec<MemberPath>>,
     /// Whether the disk and its config files are published beside the bundle too.
     pub loose_files: Option<bool>,
     /// How Flatcar compresses the disk for download, the usual way first.

@@ -27,7 +27,7 @@ pub use settings::Settings;
 pub use table::Vendors;
 pub use words::{
     Arch, BundleFormat, CiCompression, ConfFormat, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue,
-    Id, Status, Text,
+    Id, MemberPath, Status, Text,
 };
 
 use crate::error::{Error, Result};

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::file::{Grub, Oem, Until, VendorFile, Without};
 use super::words::{
-    BundleFormat, CiCompression, ConfFormat, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id,
+    BundleFormat, CiCompression, ConfFormat, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id, MemberPath,
 };
 use crate::error::{Error, Result};
 use crate::flatcar::{Generation, Layout};
@@ -48,7 +48,7 @@ pub struct Settings {
     #[serde(skip)]
     bundle: Option<FileName>,
     #[serde(skip)]
-    bundle_files: Vec<FileName>,
+    bundle_files: Vec<MemberPath>,
     /// Whether disk and config files are published beside the bundle too.
     pub loose_files: bool,
     /// How Flatcar compresses the disk for download, the usual way first; empty where it does not say.
@@ -165,21 +165,21 @@ impl Settings {
 
     /// The file name of the bundle: `flatcar_production_vmware_ova.ova`.
     pub fn bundle_file_name(&self) -> Option<String> {
-        self.bundle.as_ref().map(|name| self.file_name(name))
+        self.bundle.as_ref().map(|name| self.expand(name.as_str()))
     }
 
     /// The names of the config files that are published beside the disk, or the bundle.
     pub fn conf_file_names(&self) -> Vec<String> {
-        self.conf_files.iter().map(|name| self.file_name(name)).collect()
+        self.conf_files.iter().map(|name| self.expand(name.as_str())).collect()
     }
 
     /// The names of what is in the bundle, in its order.
     pub fn bundle_member_names(&self) -> Vec<String> {
-        self.bundle_files.iter().map(|name| self.file_name(name)).collect()
+        self.bundle_files.iter().map(|path| self.expand(path.as_str())).collect()
     }
 
-    fn file_name(&self, name: &FileName) -> String {
-        name.as_str().replace("{stem}", &self.stem()).replace("{disk}", &self.disk_file_name())
+    fn expand(&self, name: &str) -> String {
+        name.replace("{stem}", &self.stem()).replace("{disk}", &self.disk_file_name())
     }
 
     /// What config files call the machine: the stem and the version, with dots and plus signs as dashes.

@@ -294,6 +294,15 @@ checked_text! {
     }
 }
 
+checked_text! {
+    /// The path of a file in a bundle, of file names as above with `/` between them.
+    MemberPath, |text| {
+        let good = |name: &str| FileName::try_from(name.to_owned()).is_ok();
+        if text.len() <= MAX_NAME && text.split('/').all(good) { return Ok(()) }
+        Err(format!("is no path in a bundle: up to {MAX_NAME} bytes, file names with / between them"))
+    }
+}
+
 /// A size of a disk: a whole number of MiB, written as `10G` or `10 GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "u64")]
