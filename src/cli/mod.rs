@@ -8,10 +8,12 @@ mod image;
 mod info;
 mod inspect;
 mod ls;
+mod manifest;
 mod map;
 mod meta;
 mod output;
 mod paths;
+mod plan;
 mod progress;
 mod table;
 
@@ -61,12 +63,14 @@ enum ProgressMode {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bake(Box<bake::Bake>),
+    Plan(plan::Plan),
     Convert(Box<convert::Convert>),
     Info(info::Info),
     Inspect(inspect::Inspect),
     Ls(ls::Ls),
     Cat(cat::Cat),
     Get(get::Get),
+    Schema(meta::Schema),
     Completions(meta::Completions),
     Man(meta::Man),
 }
@@ -91,12 +95,14 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
     }
     match &cli.command {
         Command::Bake(command) => command.run(reporter),
+        Command::Plan(command) => command.run(reporter),
         Command::Convert(command) => command.run(reporter),
         Command::Info(command) => command.run(reporter),
         Command::Inspect(command) => command.run(reporter),
         Command::Ls(command) => command.run(reporter),
         Command::Cat(command) => command.run(reporter),
         Command::Get(command) => command.run(reporter),
+        Command::Schema(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     }
