@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use flatbake::{Progress, Result};
 use flatbake::bake::manifest::{LockMode, Resolved};
 use flatbake::bake::{self, Change};
 use flatbake::flatcar::{Designator, Disk};
 use flatbake::fs::FsPath;
+use flatbake::{Progress, Result};
 use serde::Serialize;
 
 use super::bake::show;

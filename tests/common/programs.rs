@@ -21,6 +21,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("erofs-utils", &["mkfs.erofs", "fsck.erofs"]),
     ("grub-common", &["grub-fstest"]),
     ("xz-utils", &["xz"]),
+    ("python3-jsonschema", &["jsonschema"]),
     ("attr", &["setfattr", "getfattr"]),
 ];
 
