@@ -34,8 +34,8 @@ fn image() -> String {
     sample("flatcar_sample.bin.bz2").to_str().unwrap().to_owned()
 }
 
-const COMMANDS: [&str; 10] =
-    ["bake", "convert", "info", "inspect", "ls", "cat", "get", "vendors", "completions", "man"];
+const COMMANDS: [&str; 12] =
+    ["bake", "plan", "schema", "convert", "info", "inspect", "ls", "cat", "get", "vendors", "completions", "man"];
 
 #[test]
 fn examples_of_the_help_work() {
@@ -44,6 +44,8 @@ fn examples_of_the_help_work() {
         fs::copy(sample(name), dir.path().join(name)).unwrap();
     }
     fs::write(dir.path().join("motd.txt"), "welcome\n").unwrap();
+    let manifest = "variables: {HOSTNAME: node1}\nimage: flatcar_sample.bin.bz2\nhostname: ${HOSTNAME}\n";
+    fs::write(dir.path().join("flatbake.yaml"), manifest).unwrap();
     for command in COMMANDS {
         // Wide enough that no example is folded.
         let help = stdout(flatbake(&[command, "--help"]).env("COLUMNS", "400"));

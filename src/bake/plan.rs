@@ -38,7 +38,7 @@ pub struct Plan {
 }
 
 /// One change of one entry.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The partition.
     pub partition: Designator,

@@ -228,7 +228,7 @@ impl Bake {
 }
 
 /// A plan for people.
-fn show(plan: &Plan) -> String {
+pub(super) fn show(plan: &Plan) -> String {
     let release = plan.release.as_ref().map(|release| format!(", Flatcar {release}")).unwrap_or_default();
     let mut text = format!("Plan for {}{release}; time of everything new: @{}\n", plan.image, plan.timestamp.secs);
     if let Some(resize) = &plan.resize {

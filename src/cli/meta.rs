@@ -1,9 +1,22 @@
-//! `flatbake completions` and `flatbake man`
+//! `flatbake schema`, `flatbake completions` and `flatbake man`
 
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
 use flatbake::{Error, Result};
+
+/// Print the JSON schema of manifests, for editors
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flatbake schema")]
+pub struct Schema {}
+
+impl Schema {
+    pub fn run(&self) -> Result<()> {
+        super::print_json(&flatbake::bake::manifest::schema())
+    }
+}
 
 /// Print the completions of a shell
 #[derive(Debug, Args)]

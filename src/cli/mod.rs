@@ -8,10 +8,12 @@ mod image;
 mod info;
 mod inspect;
 mod ls;
+mod manifest;
 mod map;
 mod meta;
 mod output;
 mod paths;
+mod plan;
 mod progress;
 mod table;
 mod vendors;
@@ -62,6 +64,7 @@ enum ProgressMode {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bake(Box<bake::Bake>),
+    Plan(plan::Plan),
     Convert(Box<convert::Convert>),
     Info(info::Info),
     Inspect(inspect::Inspect),
@@ -69,6 +72,7 @@ enum Command {
     Cat(cat::Cat),
     Get(get::Get),
     Vendors(vendors::VendorsCommand),
+    Schema(meta::Schema),
     Completions(meta::Completions),
     Man(meta::Man),
 }
@@ -93,6 +97,7 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
     }
     match &cli.command {
         Command::Bake(command) => command.run(reporter),
+        Command::Plan(command) => command.run(reporter),
         Command::Convert(command) => command.run(reporter),
         Command::Info(command) => command.run(reporter),
         Command::Inspect(command) => command.run(reporter),
@@ -100,6 +105,7 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Cat(command) => command.run(reporter),
         Command::Get(command) => command.run(reporter),
         Command::Vendors(command) => command.run(),
+        Command::Schema(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     }

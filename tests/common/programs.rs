@@ -21,6 +21,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("erofs-utils", &["mkfs.erofs", "fsck.erofs"]),
     ("grub-common", &["grub-fstest", "grub-script-check"]),
     ("xz-utils", &["xz"]),
+    ("python3-jsonschema", &["jsonschema"]),
     ("attr", &["setfattr", "getfattr"]),
     ("libxml2-utils", &["xmllint"]),
     ("coreutils", &["sha256sum"]),

@@ -57,7 +57,7 @@ pub struct Resolved {
     pub options: BakeOptions,
     /// Vendors to write images for, no id twice.
     pub vendors: Vec<VendorRequest>,
-    /// The folder for all that is written, which need not exist.
+    /// The folder for all that is written, which need not exist; by default the manifest's own.
     pub folder: Option<PathBuf>,
     /// Plain images to write, no file name twice.
     pub outputs: Vec<OutputRequest>,

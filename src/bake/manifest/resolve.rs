@@ -28,7 +28,8 @@ pub(super) fn resolve(path: &Path, options: &LoadOptions, document: Document) ->
     let outputs = outputs::outputs(&document.outputs, document.compress.as_ref(), &inputs)?;
     let folder = document.output.as_ref().map(|text| inputs.output_folder(text)).transpose()?;
     if variants.is_empty() {
-        outputs::refuse_over_inputs(folder.as_deref().unwrap_or(Path::new("")), &outputs, &inputs)?;
+        let folder = folder.as_deref().or(path.parent()).unwrap_or(Path::new(""));
+        outputs::refuse_over_inputs(folder, &outputs, &inputs)?;
     }
     let inputs = inputs.into_found();
     let image_sha256 = inputs.iter().find(|input| input.path == image).and_then(|input| input.sha256.clone());

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 
 use super::node::{Fault, Key, Kind, Node, Position, Scalar, Value};
 use super::parse::{DEPTH_MAX, WEIGHT_MAX};
@@ -58,18 +58,18 @@ fn start(span: &Span) -> Position {
 impl Builder {
     fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Fault> {
         let position = start(span);
+        refuse_tag(&event, span)?;
         match event {
             Event::DocumentStart(..) if self.root.is_some() => {
                 Err(Fault::new(position, "a second document begins here, a manifest is one"))
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.scalar(position, text.into_owned(), style, anchor, tag.as_deref())
+                let is_plain = style == ScalarStyle::Plain && tag.is_none();
+                self.scalar(position, text.into_owned(), is_plain, anchor)
             }
-            Event::SequenceStart(_, anchor, tag) => {
-                self.begin(position, anchor, tag.as_deref(), Items::List(Vec::new()))
-            }
-            Event::MappingStart(_, anchor, tag) => {
-                self.begin(position, anchor, tag.as_deref(), Items::Table(Vec::new(), HashSet::new(), None))
+            Event::SequenceStart(_, anchor, _) => self.begin(position, anchor, Items::List(Vec::new())),
+            Event::MappingStart(_, anchor, _) => {
+                self.begin(position, anchor, Items::Table(Vec::new(), HashSet::new(), None))
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => self.alias(position, anchor),
@@ -77,16 +77,8 @@ impl Builder {
         }
     }
 
-    fn scalar(
-        &mut self,
-        position: Position,
-        text: String,
-        style: ScalarStyle,
-        anchor: usize,
-        tag: Option<&Tag>,
-    ) -> Result<(), Fault> {
+    fn scalar(&mut self, position: Position, text: String, is_plain: bool, anchor: usize) -> Result<(), Fault> {
         self.weigh(position, NODE_WEIGHT + text.len())?;
-        let is_plain = style == ScalarStyle::Plain;
         if let Some(Open { items: Items::Table(_, names, key @ None), .. }) = self.open.last_mut() {
             if is_plain && text == "<<" {
                 let error = Fault::new(position, "merge keys (<<) are not part of YAML 1.2");
@@ -98,20 +90,12 @@ impl Builder {
             *key = Some(Key { position, name: text });
             return Ok(());
         }
-        let kind = match tag {
-            None if is_plain => kind(&text),
-            None => Kind::Text,
-            Some(tag) if tag.is_yaml_core_schema() && tag.suffix() == "str" => Kind::Text,
-            Some(_) => return Err(tagged(position)),
-        };
+        let kind = if is_plain { kind(&text) } else { Kind::Text };
         self.add(Node { position, value: Value::Scalar(Scalar { text, kind }) }, anchor)
     }
 
-    fn begin(&mut self, position: Position, anchor: usize, tag: Option<&Tag>, items: Items) -> Result<(), Fault> {
+    fn begin(&mut self, position: Position, anchor: usize, items: Items) -> Result<(), Fault> {
         self.weigh(position, NODE_WEIGHT)?;
-        if tag.is_some() {
-            return Err(tagged(position));
-        }
         self.value_expected(position)?;
         if self.open.len() >= DEPTH_MAX {
             return Err(too_deep(position));
@@ -178,8 +162,19 @@ impl Builder {
     }
 }
 
-fn tagged(position: Position) -> Fault {
-    Fault::new(position, "tags have no meaning in a manifest").with_hint("leave out the word that begins with '!'")
+/// Tags are refused, but for `!!str` at a scalar, which makes it text.
+fn refuse_tag(event: &Event<'_>, span: &Span) -> Result<(), Fault> {
+    let tag = match event {
+        Event::Scalar(_, _, _, Some(tag)) if tag.is_yaml_core_schema() && tag.suffix() == "str" => None,
+        Event::Scalar(.., tag) | Event::SequenceStart(.., tag) | Event::MappingStart(.., tag) => tag.as_ref(),
+        _ => None,
+    };
+    if tag.is_none() {
+        return Ok(());
+    }
+    let marker = span.tag_start().unwrap_or(span.start);
+    let position = Position { line: marker.line().max(1), column: marker.col() + 1 };
+    Err(Fault::new(position, "tags have no meaning in a manifest").with_hint("leave out the word that begins with '!'"))
 }
 
 fn too_deep(position: Position) -> Fault {

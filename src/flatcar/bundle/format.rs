@@ -3,10 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// Which config files an image comes with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ConfFormat {
     /// VMware Workstation and Fusion.
     Vmx,
@@ -113,7 +117,8 @@ impl FromStr for ConfFormat {
 }
 
 /// How disk and config files are packed together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum BundleFormat {
     /// A tar with the `.ovf` first, then the manifest, then the disk.
     Ova,
@@ -122,6 +127,7 @@ pub enum BundleFormat {
     /// A Parallels machine: a gzip tar.
     PvmTgz,
     /// A gzip tar of one sparse file called `disk.raw`: Google Compute Engine.
+    #[serde(rename = "tar.gz")]
     Gce,
 }
 

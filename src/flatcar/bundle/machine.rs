@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::bytes::{Guid, to_u64};
@@ -33,7 +35,8 @@ pub(super) const VIRTUALBOX_MAC: &str = "080027";
 pub(super) const PARALLELS_MAC: &str = "001C42";
 
 /// The architecture of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Arch {
     /// x86-64.
     Amd64,

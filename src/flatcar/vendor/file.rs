@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::words::{
-    Arch, BundleFormat, CiCompression, ConfFormat, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue,
-    Id, MemberPath, Status, Text,
+    CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue, Id, MemberPath, Status, Text,
 };
 use crate::error::{Error, Result};
+use crate::flatcar::bundle::{Arch, BundleFormat, ConfFormat};
 
 /// Real files are below 4 KiB; a larger one than this is not what it says.
 pub(super) const MAX_LEN: usize = 64 << 10;

@@ -26,11 +26,11 @@ pub use schema::schema;
 pub use settings::Settings;
 pub use table::Vendors;
 pub use words::{
-    Arch, BundleFormat, CiCompression, ConfFormat, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue,
-    Id, MemberPath, Status, Text,
+    CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue, Id, MemberPath, Status, Text,
 };
 
 use crate::error::{Error, Result};
+use crate::flatcar::bundle::Arch;
 
 /// A vendor of disk images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

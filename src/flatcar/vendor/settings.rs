@@ -3,10 +3,9 @@
 use serde::Serialize;
 
 use super::file::{Grub, Oem, Until, VendorFile, Without};
-use super::words::{
-    BundleFormat, CiCompression, ConfFormat, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id, MemberPath,
-};
+use super::words::{CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id, MemberPath};
 use crate::error::{Error, Result};
+use crate::flatcar::bundle::{BundleFormat, ConfFormat};
 use crate::flatcar::{Generation, Layout};
 
 /// How the names of all of Flatcar's vendor files begin.

@@ -109,57 +109,6 @@ impl DiskLayout {
     }
 }
 
-/// What kind of config files go with a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ConfFormat {
-    /// None but the bundle itself: Google's archive with `disk.raw`.
-    Gce,
-    /// A script that starts QEMU from the CD image.
-    Iso,
-    /// VirtualBox's OVF and a README.
-    OvfVirtualbox,
-    /// VMware's OVF and its manifest.
-    OvfVmware,
-    /// Parallels' `config.pvs`.
-    Pvs,
-    /// A script that starts QEMU with kernel and initrd.
-    Pxe,
-    /// A script that starts QEMU with BIOS.
-    Qemu,
-    /// A script that starts QEMU with UEFI, and its firmware.
-    QemuUefi,
-    /// The same with Secure Boot.
-    QemuUefiSecure,
-    /// Vagrant with VirtualBox.
-    Vagrant,
-    /// Vagrant with Parallels.
-    VagrantParallels,
-    /// Vagrant with VMware Fusion.
-    VagrantVmwareFusion,
-    /// VMware's `.vmx`.
-    Vmx,
-    /// Xen's `xl` configs.
-    Xl,
-}
-
-/// What archive disk and config files are put into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum BundleFormat {
-    /// A gzipped tar with the one member `disk.raw`: Google.
-    #[serde(rename = "tar.gz")]
-    TarGz,
-    /// A Vagrant box: a gzipped tar.
-    #[serde(rename = "box")]
-    Box,
-    /// A VMware OVA: a tar with the OVF first.
-    #[serde(rename = "ova")]
-    Ova,
-    /// A gzipped tar of a Parallels disk and its `config.pvs`.
-    #[serde(rename = "pvm_tgz")]
-    PvmTgz,
-}
-
 /// How Flatcar's own builds compress the disk for download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -172,16 +121,6 @@ pub enum CiCompression {
     Zip,
     /// As it is.
     None,
-}
-
-/// An architecture in Flatcar's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Arch {
-    /// 64-bit x86.
-    Amd64,
-    /// 64-bit Arm.
-    Arm64,
 }
 
 /// Whether Flatcar still makes images for a vendor.
@@ -208,7 +147,7 @@ macro_rules! print_as_spelt {
         }
     )* };
 }
-print_as_spelt!(DiskFormat, DiskLayout, ConfFormat, BundleFormat, CiCompression, Arch, Status);
+print_as_spelt!(DiskFormat, DiskLayout, CiCompression, Status);
 
 /// A text that was checked when it was read; `$check` returns what is wrong.
 macro_rules! checked_text {

@@ -1,0 +1,147 @@
+//! What is wrong with a manifest has file, line and column, and the exit code for bad input.
+
+use std::fs;
+use std::path::Path;
+
+use flatbake::ErrorKind;
+use flatbake::bake::manifest::{self, LoadOptions};
+
+use crate::folder;
+
+/// Each: text behind `image:` (line 1), line, column, words of the message.
+const YAML: &[(&str, usize, usize, &str)] = &[
+    ("imgae: x", 2, 1, "unknown key 'imgae'"),
+    ("files: x", 2, 8, "expected a list, found the text 'x'"),
+    ("files:", 2, 7, "found nothing"),
+    ("files:\n  - path: root:/x\n    content: 5", 4, 14, "expected a string, found the number 5"),
+    ("files:\n  - path: root:/x\n    contents: a", 4, 5, "unknown key 'contents'"),
+    ("files:\n  - content: a", 3, 5, "the key 'path' is missing"),
+    ("files:\n  - path: root:/x", 3, 5, "needs one of source"),
+    ("files: [{path: root:/x, content: a, source: note.txt}]", 2, 9, "needs one of source"),
+    ("files: [{path: root:/x, source: gone.txt}]", 2, 33, "gone.txt"),
+    ("files: [{path: root:/x, source: /etc/hostname}]", 2, 33, "outside the manifest's folder"),
+    ("files: [{path: root:/x, source: ../}]", 2, 33, "outside the manifest's folder"),
+    ("files: [{path: root:/x, source: outside}]", 2, 33, "outside the manifest's folder"),
+    ("files: [{path: root:/x/, content: a}]", 2, 16, "names no file"),
+    ("files: [{path: usr:/x, content: a}]", 2, 16, "USR"),
+    ("files: [{path: root:/../x, content: a}]", 2, 16, "'..'"),
+    ("files: [{path: /x, content: a}]", 2, 16, "names no partition"),
+    ("files: [{path: root:/x, partition: root, content: a}]", 2, 16, "does not begin with /"),
+    ("files: [{path: root:/x, content: a, mode: 999}]", 2, 43, "'999' is not a mode"),
+    ("files: [{path: root:/x, content: a, uid: -1}]", 2, 42, "0 to 4294967295"),
+    ("files: [{path: root:/x, content_base64: '*'}]", 2, 41, "not base64"),
+    ("links: [{path: oem:/x, target: y}]", 2, 16, "only on root"),
+    ("links: [{path: /x, target: ''}]", 2, 28, "1 to 4095"),
+    ("sysexts: [{name: hello, file: hello.raw}, {name: hello, file: hello.raw}]", 2, 50, "given twice"),
+    ("sysexts: [{name: a/b, file: hello.raw}]", 2, 18, "slash"),
+    ("sysexts: [{name: a, file: hello.raw, sha256: abc}]", 2, 46, "not a SHA-256"),
+    ("sysexts: [{name: a, file: tree}]", 2, 27, "not a regular file"),
+    ("tarballs: [{file: tree.tar, owner: root}]", 2, 36, "UID:GID"),
+    ("tarballs: [{file: tree.tar, exclude: ['']}]", 2, 39, "pattern"),
+    ("tarballs: [{file: tree.tar, dest: x}]", 2, 35, "names no partition"),
+    ("remove: [boot]", 2, 10, "names no partition"),
+    ("units: [{name: a.sh, enabled: true}]", 2, 16, "not the name of a unit"),
+    ("units: [{name: a.service}]", 2, 9, "nothing is done"),
+    ("units: [{name: a.service, enabled: yes}]", 2, 36, "expected true or false"),
+    ("kernel_args: {add: ['a b']}", 2, 21, "kernel argument"),
+    ("config_ign: {a: 1}", 2, 13, "ignition.version"),
+    ("config_ign: '{'", 2, 13, "not JSON"),
+    ("config_ign: {ignition: {version: 3.3.0}, x: 0644}", 2, 45, "0o644"),
+    ("hostname: -a", 2, 11, "not a host name"),
+    ("root_size: big", 2, 12, "not a size"),
+    ("timestamp: yesterday", 2, 12, "not a time"),
+    ("compress: rar", 2, 11, "rar"),
+    ("install_to: here", 2, 13, "names no partition"),
+    ("vendors: [qemu, {id: qemu}]", 2, 22, "written twice"),
+    ("vendors: [toaster]", 2, 11, "no vendor 'toaster'"),
+    ("outputs: [a.img, {file: a.img, format: qcow2}]", 2, 25, "written twice"),
+    ("outputs: [a-flat.vmdk, {file: a.vmdk, format: vmdk_flat}]", 2, 31, "written twice"),
+    ("outputs: [a/b.img]", 2, 11, "slash"),
+    ("outputs: [note.txt]", 2, 11, "is an input"),
+    ("outputs: [{file: a, format: iso}]", 2, 29, "iso"),
+    ("output: note.txt", 2, 9, "not a folder"),
+    ("output: ../elsewhere", 2, 9, "outside the manifest's folder"),
+    ("output: gone/../../x", 2, 9, "outside the manifest's folder"),
+    ("variants: [{name: a}, {name: A}]", 2, 30, "written over"),
+    ("variants: [{name: ../a}]", 2, 19, "name of a variant"),
+    ("variants: [{hostname: a}]", 2, 12, "'name' is missing"),
+    ("variants: [{name: a, image: b}]", 2, 22, "unknown key 'image'"),
+    ("kernel_args: {add: [x]}\nvariants: [{name: a, kernel_args: {remove: [x]}}]", 3, 45, "shared bake adds"),
+    ("hostname: ${NAME}", 2, 11, "'NAME' is not known"),
+    ("variables:\n  A: ${B}\n  B: ${A}", 3, 6, "A → B → A"),
+    ("image: note.txt", 2, 1, "given twice"),
+    ("force: [", 3, 1, ""),
+];
+
+const TOML: &[(&str, usize, usize, &str)] = &[
+    ("imgae = 1", 2, 1, "unknown key 'imgae'"),
+    ("files = [{ path = 'root:/x', content = 5 }]", 2, 40, "expected a string, found the number 5"),
+    ("[[files]]\npath = 'root:/x'\nsource = 'gone'", 4, 10, "gone"),
+    ("[[files]]\ncontent = ''", 2, 1, "'path' is missing"),
+    ("force = maybe", 2, 9, ""),
+    ("hostname = 'é${X}'", 2, 12, "'X' is not known"),
+    ("image = 'a'", 2, 1, "duplicate"),
+    ("a = ", 2, 5, ""),
+];
+
+fn check(dir: &Path, name: &str, text: &str, at: (usize, usize), says: &str) {
+    let path = dir.join(name);
+    fs::write(&path, text).unwrap();
+    let vendors = vec!["qemu".to_owned(), "azure".to_owned()];
+    let error = manifest::load(&path, &LoadOptions { vendors, ..LoadOptions::default() }).unwrap_err();
+    let place = format!("{}:{}:{}: ", path.display(), at.0, at.1);
+    assert!(error.to_string().starts_with(&place), "{text}\n{error:?}");
+    assert!(
+        error.to_string().contains(says) || error.hint().is_some_and(|hint| hint.contains(says)),
+        "{text}\n{error:?}"
+    );
+    assert_eq!(error.kind().exit_code(), 2, "{text}\n{error:?}");
+}
+
+#[test]
+fn every_fault_has_its_place() {
+    let dir = folder();
+    std::os::unix::fs::symlink("/etc", dir.path().join("outside")).unwrap();
+    for (text, line, column, says) in YAML {
+        let mut image = "image: flatcar_sample.bin.bz2";
+        if says.contains("is an input") {
+            image = "image: note.txt";
+        }
+        check(dir.path(), "bad.yaml", &format!("{image}\n{text}\n"), (*line, *column), says);
+    }
+    for (text, line, column, says) in TOML {
+        let text = format!("image = 'flatcar_sample.bin.bz2'\n{text}\n");
+        check(dir.path(), "bad.toml", &text, (*line, *column), says);
+    }
+    check(dir.path(), "bad.yaml", "force: true\n", (1, 1), "'image' is missing");
+    check(dir.path(), "bad.yaml", "[]", (1, 1), "expected a table");
+    check(dir.path(), "bad.yaml", "image: {file: gone}", (1, 15), "gone");
+}
+
+#[test]
+fn what_is_not_built_yet_says_so() {
+    let dir = folder();
+    let path = dir.path().join("later.yaml");
+    for (text, place) in [
+        ("release: {version: 4459.2.0, channel: stable, arch: amd64}", "1:10"),
+        ("image: flatcar_sample.bin.bz2\nconfig_ign: config.bu", "2:13"),
+        ("image: flatcar_sample.bin.bz2\nconfig_ign: {variant: flatcar, version: 1.1.0}", "2:13"),
+    ] {
+        fs::write(&path, text).unwrap();
+        let error = manifest::load(&path, &LoadOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+        assert!(error.to_string().contains(&format!("later.yaml:{place}")) && error.hint().is_some(), "{error:?}");
+    }
+}
+
+#[test]
+fn paths_may_lead_outside_when_they_are_allowed_to() {
+    let dir = folder();
+    fs::create_dir(dir.path().join("inner")).unwrap();
+    let path = dir.path().join("inner/m.yaml");
+    fs::write(&path, "image: ../flatcar_sample.bin.bz2\noutput: ../out\n").unwrap();
+    assert!(manifest::load(&path, &LoadOptions::default()).is_err());
+    let options = LoadOptions { allow_outside: true, ..LoadOptions::default() };
+    let resolved = manifest::load(&path, &options).unwrap();
+    assert_eq!(resolved.folder.unwrap(), dir.path().join("inner/../out"));
+}
