@@ -8,6 +8,7 @@
 //! ```
 
 mod apply;
+mod digests;
 mod emit;
 
 mod host;
@@ -21,6 +22,7 @@ mod vendors;
 
 pub use crate::image::OutputFormat;
 pub use apply::{Scratch, apply, apply_to};
+pub use digests::{InputDigest, digests};
 pub use emit::{Artifact, ArtifactFile, Output, emit, emit_all};
 pub use options::{
     ArchiveSpec, BakeOptions, FileRole, FileSource, FileSpec, LinkSpec, OemChange, OemPayload, Place, SysextSpec,
@@ -29,6 +31,6 @@ pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;
 pub use root_size::{Resize, RootSize};
 pub use vendors::{
-    Fanout, FileReport, InputDigest, Key, OemSysexts, Outcome, PlainOutput, Prepared, PreparedImage, Report,
-    ResultReport, VariantOptions, VendorChoice, WriteOptions, prepare, write_all,
+    Fanout, FileReport, Key, OemSysexts, Outcome, PlainOutput, Prepared, PreparedImage, Report, ResultReport,
+    VariantOptions, VendorChoice, WriteOptions, prepare, write_all,
 };

@@ -1,23 +1,55 @@
 //! `flatbake bake`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use flatbake::archive::{Glob, TarOptions};
-use flatbake::bake::{self, ArchiveSpec, BakeOptions, FileSpec, LinkSpec, Place, Plan, RootSize, Scratch, SysextSpec};
+use flatbake::bake::manifest::LockMode;
+use flatbake::bake::{
+    self, ArchiveSpec, BakeOptions, FileSpec, LinkSpec, Place, Plan, RootSize, Scratch, SysextSpec, WriteOptions,
+};
 use flatbake::flatcar::{Designator, Disk};
 use flatbake::fs::Timestamp;
 use flatbake::{Error, Progress, Result};
 use serde::Serialize;
 
 use super::image::{ReadArgs, temp_dir};
+use super::manifest::{LockArgs, ReadingArgs};
 use super::output::{OutputArgs, describe, refuse_output_over_input, timestamp};
 use super::progress::Reporter;
+use super::results::{self, Job, VendorArgs};
 use super::table::table;
 use flatbake::bytes::ByteSize;
 
 /// Changes kept in memory before they go to a temporary file.
 const MEMORY_BUDGET: u64 = 32 << 20;
+
+/// What a manifest says itself.
+const MANIFEST_SAYS: [&str; 23] = [
+    "image",
+    "output",
+    "sysexts",
+    "install_to",
+    "boot_file",
+    "oem_file",
+    "root_file",
+    "root_tar",
+    "oem_tar",
+    "boot_tar",
+    "root_link",
+    "remove",
+    "grub_cfg",
+    "base_ign",
+    "config_ign",
+    "kernel_arg",
+    "remove_kernel_arg",
+    "root_size",
+    "timestamp",
+    "vendor",
+    "format",
+    "compress",
+    "seed",
+];
 
 /// Bake sysexts and files into an image and write it out anew
 ///
@@ -35,8 +67,15 @@ Examples:
 --dry-run")]
 pub struct Bake {
     /// The image to start from: raw, qcow2, vmdk, vhd, vhdx, vdi or parallels, as it is or compressed (bz2, gz, xz, zst)
-    #[arg(long, value_name = "IMG")]
-    image: PathBuf,
+    #[arg(long, value_name = "IMG", required_unless_present = "file")]
+    image: Option<PathBuf>,
+    /// Bake what this manifest says, in YAML or TOML (see flatbake schema), in place of what the flags below say
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = MANIFEST_SAYS)]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    reading: ReadingArgs,
+    #[command(flatten)]
+    locked: LockArgs,
     /// Folder for sysext files [default: root:/opt/extensions/NAME/]
     #[arg(long, value_name = "PART:/DIR/", value_parser = super::argument::<Place>)]
     install_to: Option<Place>,
@@ -103,8 +142,11 @@ pub struct Bake {
     #[arg(long)]
     force: bool,
     /// The image to write
-    #[arg(long, short, value_name = "PATH")]
-    output: PathBuf,
+    #[arg(long, short, value_name = "PATH", required_unless_present_any = ["file", "output_dir"])]
+    #[arg(conflicts_with_all = ["vendor", "output_dir"])]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    vendors: VendorArgs,
     /// Sysexts to install, each with the name that it is merged by
     #[arg(value_name = "NAME:FILE", value_parser = super::argument::<SysextSpec>)]
     sysexts: Vec<SysextSpec>,
@@ -159,9 +201,71 @@ struct Report<'a> {
 
 impl Bake {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
+        match (&self.file, &self.image, &self.output) {
+            (Some(manifest), ..) => self.manifest(manifest, reporter),
+            (None, Some(image), Some(output)) => self.one(image, output, reporter),
+            (None, Some(image), None) => self.vendors(image, reporter),
+            (None, None, _) => Err(Error::invalid("no image to start from").with_hint("give --image or --file")),
+        }
+    }
+
+    /// What a manifest says.
+    fn manifest(&self, manifest: &Path, reporter: &Reporter) -> Result<()> {
+        let known = self.vendors.known()?.iter().map(|vendor| vendor.id.to_string()).collect();
+        let mut resolved = self.reading.load(manifest, known)?;
+        let mode = self.locked.mode(if self.dry_run { LockMode::Ignore } else { LockMode::Write });
+        resolved.check_inputs(mode, reporter)?;
+        if self.force {
+            resolved.options.force = true;
+        }
+        let folder = self.vendors.output_dir.clone().or(resolved.folder.clone()).ok_or_else(|| {
+            Error::invalid("no folder for what is written is named")
+                .with_hint("give --output-dir DIR, or output: DIR in the manifest")
+                .at(manifest.display().to_string())
+        })?;
+        let disk = self.disk(&resolved.image, reporter)?;
+        let mut inputs: Vec<PathBuf> = resolved.inputs.iter().map(|input| input.path.clone()).collect();
+        inputs.push(manifest.to_owned());
+        let job = Job {
+            disk: &disk,
+            fanout: self.vendors.fanout_of(&resolved)?,
+            options: WriteOptions { folder, outputs: results::outputs(&resolved), compress: None, seed: resolved.seed },
+            inputs,
+            dry_run: self.dry_run,
+            json: self.json,
+        };
+        job.run(&scratch(), reporter)
+    }
+
+    /// Images for vendors.
+    fn vendors(&self, image: &Path, reporter: &Reporter) -> Result<()> {
+        let fanout = self.vendors.fanout(self.options()?)?;
+        let disk = self.disk(image, reporter)?;
+        let job = Job {
+            disk: &disk,
+            inputs: results::inputs(image, &fanout),
+            fanout,
+            options: WriteOptions {
+                folder: self.vendors.output_dir.clone().unwrap_or_default(),
+                outputs: Vec::new(),
+                compress: self.output_args.compress,
+                seed: self.output_args.seed.clone(),
+            },
+            dry_run: self.dry_run,
+            json: self.json,
+        };
+        job.run(&scratch(), reporter)
+    }
+
+    fn disk(&self, image: &Path, reporter: &Reporter) -> Result<Disk> {
+        Disk::open(image.display().to_string(), self.read.open(image, reporter)?.device)
+    }
+
+    /// One image.
+    fn one(&self, image: &Path, output: &Path, reporter: &Reporter) -> Result<()> {
         let options = self.options()?;
-        refuse_output_over_input(&self.image, &self.output_args.output(&self.output, 0)?)?;
-        let disk = Disk::open(self.image.display().to_string(), self.read.open(&self.image, reporter)?.device)?;
+        refuse_output_over_input(image, &self.output_args.output(output, 0)?)?;
+        let disk = self.disk(image, reporter)?;
         let plan = bake::plan(&disk, &options)?;
         for warning in &plan.warnings {
             reporter.warn(warning);
@@ -172,9 +276,8 @@ impl Bake {
                 false => super::print(show(&plan)),
             };
         }
-        let scratch = Scratch { temp_dir: temp_dir(), memory_budget: MEMORY_BUDGET };
-        let overlay = bake::apply(&disk, &plan, &scratch, reporter)?;
-        let output = self.output_args.output(&self.output, plan.timestamp.secs)?;
+        let overlay = bake::apply(&disk, &plan, &scratch(), reporter)?;
+        let output = self.output_args.output(output, plan.timestamp.secs)?;
         let artifact = bake::emit(&overlay, &output, reporter)?;
         reporter.info(&format!("{}, {} changes", describe(&artifact), plan.changes.len()));
         if self.json {
@@ -225,6 +328,10 @@ impl Bake {
         }
         Ok(options)
     }
+}
+
+fn scratch() -> Scratch {
+    Scratch { temp_dir: temp_dir(), memory_budget: MEMORY_BUDGET }
 }
 
 /// A plan for people.

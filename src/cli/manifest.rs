@@ -1,6 +1,6 @@
 //! The arguments that say which manifest is used, and how.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use flatbake::Result;
@@ -15,6 +15,13 @@ pub struct ManifestArgs {
     /// The manifest, in YAML or TOML by its name's extension
     #[arg(long, short, value_name = "FILE")]
     pub file: PathBuf,
+    #[command(flatten)]
+    read: ReadingArgs,
+}
+
+/// How a manifest is read.
+#[derive(Debug, Args)]
+pub struct ReadingArgs {
     /// Give a variable of the manifest a value
     #[arg(long, value_name = "NAME=VALUE", value_parser = set)]
     set: Vec<(String, String)>,
@@ -29,11 +36,18 @@ fn set(text: &str) -> std::result::Result<(String, String), String> {
 
 impl ManifestArgs {
     /// Reads the manifest; `vendors` are those that there are, or none for any.
+    pub fn load(&self, vendors: Vec<String>) -> Result<Resolved> {
+        self.read.load(&self.file, vendors)
+    }
+}
+
+impl ReadingArgs {
+    /// Reads the manifest `file`; `vendors` are those that there are, or none for any.
     ///
     /// `SOURCE_DATE_EPOCH` is the time of everything new where the manifest gives none.
-    pub fn load(&self, vendors: Vec<String>) -> Result<Resolved> {
+    pub fn load(&self, file: &Path, vendors: Vec<String>) -> Result<Resolved> {
         let options = LoadOptions { set: self.set.clone(), allow_outside: self.allow_outside, vendors };
-        let mut resolved = manifest::load(&self.file, &options)?;
+        let mut resolved = manifest::load(file, &options)?;
         if resolved.options.timestamp.is_none() {
             let time = timestamp(None)?.map(|secs| Timestamp { secs, nanos: 0 });
             resolved.options.timestamp = time;

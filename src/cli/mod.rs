@@ -15,6 +15,7 @@ mod output;
 mod paths;
 mod plan;
 mod progress;
+mod results;
 mod table;
 mod vendors;
 

@@ -19,7 +19,7 @@ pub struct OutputArgs {
     format: Option<OutputFormat>,
     /// Compress the whole file: gz, bz2, xz or zst [default: by the name's extension, else not]
     #[arg(long, value_name = "gz|bz2|xz|zst[:LEVEL]", value_parser = super::argument::<CompressOptions>)]
-    compress: Option<CompressOptions>,
+    pub compress: Option<CompressOptions>,
     /// qcow2: version, where 2 is what Flatcar's own images have [default: 2, and 3 with zstd]
     #[arg(long, value_name = "2|3", value_parser = clap::value_parser!(u8).range(2..=3))]
     qcow2_version: Option<u8>,
@@ -38,7 +38,7 @@ pub struct OutputArgs {
     uncompressed: bool,
     /// Make identifiers in the image (of disk and content) that differ from those of the same disk with another TEXT
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
-    seed: String,
+    pub seed: String,
     /// Tell the SHA-256 of what was written, with --json as well
     #[arg(long)]
     sha256: bool,

@@ -3,22 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use flatbake::bake::manifest::Resolved;
+use flatbake::bake::manifest::{OutputRequest, Resolved, Variant};
 use flatbake::bake::{
-    self, Fanout, Key, OemSysexts, Outcome, PlainOutput, Prepared, Report, Scratch, VariantOptions, VendorChoice,
-    WriteOptions,
+    self, Fanout, FileSource, Key, OemSysexts, Outcome, PlainOutput, Prepared, Report, Scratch, VariantOptions,
+    VendorChoice, WriteOptions,
 };
 use flatbake::bytes::ByteSize;
 use flatbake::flatcar::Disk;
 use flatbake::flatcar::vendor::{Status, Vendors};
-use flatbake::image::CompressOptions;
 use flatbake::{Error, Progress, Result};
 
 use super::bake::show;
 use super::progress::Reporter;
-
-/// Largest vendor file that is read.
-const VENDOR_FILE_MAX: u64 = 1 << 20;
 
 /// Which vendors images are made for, and with what.
 #[derive(Debug, Args)]
@@ -78,18 +74,39 @@ impl VendorArgs {
             let vendor = known.find(&request.id).map_err(|error| error.at(request.position.clone()))?.clone();
             vendors.push(VendorChoice { vendor, oem_sysext: request.oem_sysext.clone() });
         }
-        let variant = |variant: &flatbake::bake::manifest::Variant| VariantOptions {
-            name: variant.name.clone(),
-            options: variant.options.clone(),
-        };
+        let variant =
+            |variant: &Variant| VariantOptions { name: variant.name.clone(), options: variant.options.clone() };
         Ok(Fanout {
             shared: manifest.options.clone(),
             variants: manifest.variants.iter().map(variant).collect(),
             vendors,
             oem_sysexts: OemSysexts::new(&self.oem_sysext)?,
             no_oem: self.no_oem,
+            plain: !manifest.outputs.is_empty(),
         })
     }
+}
+
+/// The plain outputs that a manifest asks for.
+pub fn outputs(manifest: &Resolved) -> Vec<PlainOutput> {
+    let output = |request: &OutputRequest| PlainOutput {
+        file: request.file.clone(),
+        format: request.format,
+        compress: request.compress,
+    };
+    manifest.outputs.iter().map(output).collect()
+}
+
+/// All host files and folders that a bake reads.
+pub fn inputs(image: &Path, fanout: &Fanout) -> Vec<PathBuf> {
+    let shared = &fanout.shared;
+    let files = shared.files.iter().filter_map(|file| match &file.source {
+        FileSource::Host(path) => Some(path.clone()),
+        FileSource::Inline(_) => None,
+    });
+    let sysexts = shared.sysexts.iter().map(|sysext| sysext.file.clone());
+    let archives = shared.archives.iter().map(|archive| archive.source.clone());
+    std::iter::once(image.to_owned()).chain(sysexts).chain(archives).chain(files).collect()
 }
 
 /// What is made of an image, and where it goes.

@@ -8,27 +8,23 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{Input, Resolved};
-use crate::bake::host::{self, HostEntry};
+use crate::bake::digests::{self, InputDigest};
+use crate::bake::host;
 use crate::block::OutputFile;
 use crate::bytes::to_u64;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::fs::FileType;
 use crate::progress::Progress;
 
 /// Largest lock that is read.
 const LOCK_MAX: u64 = 256 << 20;
 /// The version of what is written.
 const VERSION: u32 = 1;
-/// Bytes hashed at a time.
-const CHUNK: usize = 256 << 10;
 /// Most differences that one message lists.
 const SHOWN_MAX: usize = 20;
 
@@ -94,55 +90,11 @@ fn check_given(input: &Input, lock: &Lock) -> Result<()> {
 
 /// Reads all inputs, folders with all they hold.
 fn hash<'a>(inputs: impl Iterator<Item = &'a Input>, progress: &dyn Progress) -> Result<Lock> {
-    let mut files: Vec<(String, HostEntry)> = Vec::new();
-    for input in inputs {
-        host::walk(&input.path, &mut |entry| {
-            let below = entry.below.iter().map(|name| format!("/{}", shown_name(name))).collect::<String>();
-            if entry.file_type != FileType::Directory {
-                files.push((format!("{}{below}", input.name.trim_end_matches('/')), entry.clone()));
-            }
-            Ok(())
-        })
-        .at(|| input.position.clone())?;
-    }
-    let total = files.iter().map(|(_, entry)| entry.bytes).fold(0, u64::saturating_add);
-    progress.start("checking the inputs", total);
-    let inputs = files.into_par_iter().map(|(name, entry)| Ok((name, digest(&entry, progress)?)));
-    let inputs = inputs.collect::<Result<BTreeMap<_, _>>>()?;
-    progress.finish();
+    let files = inputs.map(|input| digests::files_of(&input.name, &input.path).at(|| input.position.clone()));
+    let files: Vec<_> = files.collect::<Result<Vec<_>>>()?.concat();
+    let entry = |file: InputDigest| (file.name, Entry { sha256: file.sha256, bytes: file.bytes });
+    let inputs = digests::hash(files, progress)?.into_iter().map(entry).collect();
     Ok(Lock { version: VERSION, inputs })
-}
-
-/// A name of the host as text: what is no UTF-8 is escaped.
-fn shown_name(name: &[u8]) -> String {
-    match std::str::from_utf8(name) {
-        Ok(name) => name.to_owned(),
-        Err(_) => name.escape_ascii().to_string(),
-    }
-}
-
-/// The digest of a file's content or of a symlink's target.
-fn digest(entry: &HostEntry, progress: &dyn Progress) -> Result<Entry> {
-    let (mut hasher, mut bytes) = (Sha256::new(), 0);
-    if entry.file_type == FileType::Symlink {
-        hasher.update(entry.target.as_bytes());
-        bytes = to_u64(entry.target.len());
-    } else {
-        let mut file = host::open(&entry.source)?;
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            let read = file.read(&mut chunk);
-            let read = read.map_err(|error| Error::io(format!("reading {}", host::shown(&entry.source)), error))?;
-            if read == 0 {
-                break;
-            }
-            hasher.update(&chunk[..read]);
-            bytes += to_u64(read);
-            progress.advance(to_u64(read));
-        }
-    }
-    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Entry { sha256, bytes })
 }
 
 impl Lock {

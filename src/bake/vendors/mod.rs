@@ -12,6 +12,6 @@ mod sysexts;
 mod write;
 
 pub use prepare::{Fanout, Key, Prepared, PreparedImage, VariantOptions, VendorChoice, prepare};
-pub use report::{FileReport, InputDigest, Report, ResultReport};
+pub use report::{FileReport, Report, ResultReport};
 pub use sysexts::OemSysexts;
 pub use write::{Outcome, PlainOutput, WriteOptions, write_all};

@@ -32,6 +32,8 @@ pub struct Fanout {
     pub variants: Vec<VariantOptions>,
     /// The vendors that every variant is made for; where there are none, the disk stays what it is.
     pub vendors: Vec<VendorChoice>,
+    /// Make the disk that is no vendor's, too.
+    pub plain: bool,
     /// The sysexts that vendors take theirs from.
     pub oem_sysexts: OemSysexts,
     /// Make sizes and formats only: the vendor's files on the OEM partition stay as they are.
@@ -215,11 +217,10 @@ impl Context<'_> {
         common: &BakeOptions,
         results: &mut Vec<(Key, Result<PreparedImage>)>,
     ) {
-        if self.fanout.vendors.is_empty() {
-            let image =
-                PreparedImage { variant_plan: plan, vendor_plan: None, disk: Arc::clone(overlay), settings: None };
-            results.push((Key { variant, vendor: None }, Ok(image)));
-            return;
+        if self.fanout.vendors.is_empty() || self.fanout.plain {
+            let made = self.plain(label, overlay, common);
+            let image = made.map(|image| PreparedImage { variant_plan: plan.clone(), ..image });
+            results.push((Key { variant: variant.clone(), vendor: None }, image));
         }
         for choice in &self.fanout.vendors {
             let id = choice.vendor.id.as_str();
@@ -227,6 +228,15 @@ impl Context<'_> {
             let image = made.map(|image| PreparedImage { variant_plan: plan.clone(), ..image });
             results.push((Key { variant: variant.clone(), vendor: Some(id.to_owned()) }, image));
         }
+    }
+
+    /// The disk that is no vendor's.
+    fn plain(&self, label: &str, overlay: &Arc<Overlay>, common: &BakeOptions) -> Result<PreparedImage> {
+        let (disk, plan) = match self.fanout.vendors.is_empty() {
+            true => (Arc::clone(overlay), None),
+            false => self.fork(label, overlay, common).map(|(disk, plan)| (disk, Some(plan)))?,
+        };
+        Ok(PreparedImage { variant_plan: None, vendor_plan: plan, disk, settings: None })
     }
 
     fn vendor(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::super::digests::InputDigest;
 use super::super::plan::Plan;
 use super::write::Outcome;
 use crate::block::OutputFile;
@@ -14,17 +15,6 @@ use crate::error::{Error, Result};
 const SUMS: &str = "SHA256SUMS";
 /// All that is known of the run.
 const REPORT: &str = "flatbake-report.json";
-
-/// A file that was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct InputDigest {
-    /// Its path as it was given.
-    pub name: String,
-    /// Its length in bytes.
-    pub bytes: u64,
-    /// The SHA-256 of its bytes in hexadecimal digits.
-    pub sha256: String,
-}
 
 /// What a run read, changed and wrote. The same inputs give the same report.
 #[derive(Debug, Serialize)]

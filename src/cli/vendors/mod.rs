@@ -112,10 +112,7 @@ impl VendorsCommand {
             let text = Vendors::builtin_file(vendor.id.as_str());
             return super::print(text.ok_or_else(|| Error::internal(format!("{name} has no file")))?);
         }
-        let mut vendors = Vendors::builtin().clone();
-        for path in &self.vendor_file {
-            vendors.add_file(path)?;
-        }
+        let vendors = known(&self.vendor_file)?;
         if let Some(name) = &self.name {
             let row = Row::new(vendors.find(name)?, self.release)?;
             return if self.json { super::print_json(&row) } else { super::print(describe::one(&row)) };
@@ -127,6 +124,15 @@ impl VendorsCommand {
             (false, false) => super::print(list(&rows)),
         }
     }
+}
+
+/// The built-in vendors and those of files.
+pub fn known(files: &[PathBuf]) -> Result<Vendors> {
+    let mut vendors = Vendors::builtin().clone();
+    for path in files {
+        vendors.add_file(path)?;
+    }
+    Ok(vendors)
 }
 
 /// The table for people.
