@@ -111,9 +111,12 @@ impl Error {
         use std::io::ErrorKind as K;
         let kind = match source.kind() {
             K::NotFound | K::IsADirectory | K::NotADirectory => ErrorKind::NotFound,
-            K::PermissionDenied | K::ReadOnlyFilesystem | K::StorageFull | K::QuotaExceeded | K::OutOfMemory => {
-                ErrorKind::Environment
-            }
+            K::PermissionDenied
+            | K::ReadOnlyFilesystem
+            | K::StorageFull
+            | K::QuotaExceeded
+            | K::FileTooLarge
+            | K::OutOfMemory => ErrorKind::Environment,
             _ => ErrorKind::Io,
         };
         Self::new(kind, what).with_source(source)

@@ -164,7 +164,7 @@ mod tests {
         fs::create_dir(&plain).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&target), mode(&plain));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the folder, and the plain one");
         assert_eq!(make().unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(OutputFolder::create(Path::new("/")).unwrap_err().kind(), ErrorKind::InvalidInput);
         let missing = OutputFolder::create(&dir.path().join("no/node.hdd")).unwrap_err();

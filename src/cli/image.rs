@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use flatbake::Result;
-use flatbake::image::{self, CacheMode, Image, OpenOptions};
+use flatbake::image::{self, CacheMode, Examined, Image, OpenOptions};
 
 use super::progress::Reporter;
 
@@ -26,10 +26,12 @@ pub struct ReadArgs {
 impl ReadArgs {
     /// Opens the image at `path`, which is only ever read.
     pub fn open(&self, path: &Path, reporter: &Reporter) -> Result<Image> {
+        image::open(path, &self.options(), reporter)
+    }
+
+    fn options(&self) -> OpenOptions {
         let threads = NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN);
-        let options =
-            OpenOptions { cache: self.cache(), temp_dir: temp_dir(), threads, allow_external: self.allow_external };
-        image::open(path, &options, reporter)
+        OpenOptions { cache: self.cache(), temp_dir: temp_dir(), threads, allow_external: self.allow_external }
     }
 
     fn cache(&self) -> CacheMode {
@@ -67,6 +69,11 @@ impl ImageArgs {
     /// Opens it.
     pub fn open(&self, reporter: &Reporter) -> Result<Image> {
         self.read.open(&self.image, reporter)
+    }
+
+    /// Looks at it, also where it refers to files that may not be opened.
+    pub fn examine(&self, reporter: &Reporter) -> Result<Examined> {
+        image::examine(&self.image, &self.read.options(), reporter)
     }
 
     /// What messages call it.

@@ -23,12 +23,12 @@ pub struct OutputArgs {
     /// qcow2: version, where 2 is what Flatcar's own images have [default: 2, and 3 with zstd]
     #[arg(long, value_name = "2|3", value_parser = clap::value_parser!(u8).range(2..=3))]
     qcow2_version: Option<u8>,
-    /// qcow2: how clusters are compressed
-    #[arg(long, value_name = "TYPE", value_enum, default_value = "zlib")]
-    compression_type: CompressionType,
-    /// qcow2: bytes in a cluster, a power of two from 512 to 2M
-    #[arg(long, value_name = "SIZE", default_value = "64K")]
-    cluster_size: ByteSize,
+    /// qcow2: how clusters are compressed [default: zlib]
+    #[arg(long, value_name = "TYPE", value_enum)]
+    compression_type: Option<CompressionType>,
+    /// qcow2: bytes in a cluster, a power of two from 512 to 2M [default: 64K]
+    #[arg(long, value_name = "SIZE")]
+    cluster_size: Option<ByteSize>,
     /// qcow2 and vmdk_stream: compression level, from 1 (fast) to 9 (small), or 19 for zstd
     /// [default: 6, and 2 for zstd, which takes half the time of 3 and under 2 % more room]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=19))]
@@ -56,29 +56,30 @@ impl OutputArgs {
     /// The output at `path`; `time` is what formats that tell one say.
     pub fn output(&self, path: &Path, time: i64) -> Result<Output> {
         let by_name = self.output_by_name(path, time)?;
-        Ok(Output {
-            format: self.format.unwrap_or(by_name.format),
-            compress: self.compress.or(by_name.compress),
-            ..by_name
-        })
+        let format = self.format.unwrap_or(by_name.format);
+        self.refuse_what_is_for_others(format)?;
+        Ok(Output { format, compress: self.compress.or(by_name.compress), ..by_name })
     }
 
     /// An output beside the one that is meant by `--format` and `--compress`, which says what it is by its name.
     pub fn output_by_name(&self, path: &Path, time: i64) -> Result<Output> {
         let usual = Output::new(path);
-        let zstd = self.compression_type == CompressionType::Zstd;
-        let compression = match (self.uncompressed, self.compression_type) {
+        let zstd = self.compression_type == Some(CompressionType::Zstd);
+        let compression = match (self.uncompressed, zstd) {
             (true, _) => Qcow2Compression::None,
-            (false, CompressionType::Zlib) => Qcow2Compression::Deflate(self.level.unwrap_or(6)),
-            (false, CompressionType::Zstd) => Qcow2Compression::Zstd(self.level.unwrap_or(2)),
+            (false, false) => Qcow2Compression::Deflate(self.level.unwrap_or(6)),
+            (false, true) => Qcow2Compression::Zstd(self.level.unwrap_or(2)),
         };
         let version = match self.qcow2_version {
             Some(3) => Qcow2Version::V3,
             None if zstd => Qcow2Version::V3,
             _ => Qcow2Version::V2,
         };
-        let cluster_size = u32::try_from(self.cluster_size.0)
-            .map_err(|_| Error::invalid(format!("clusters of {} are too large for qcow2", self.cluster_size)))?;
+        let cluster_size = match self.cluster_size {
+            None => usual.qcow2.cluster_size,
+            Some(size) => u32::try_from(size.0)
+                .map_err(|_| Error::invalid(format!("clusters of {size} are too large for qcow2")))?,
+        };
         Ok(Output {
             qcow2: Qcow2Options { version, cluster_size, compression },
             stream_level: self.level.unwrap_or(usual.stream_level),
@@ -86,6 +87,27 @@ impl OutputArgs {
             digest: self.sha256,
             ..usual
         })
+    }
+
+    /// An argument that would change nothing is a mistake.
+    fn refuse_what_is_for_others(&self, format: OutputFormat) -> Result<()> {
+        let qcow2 = format == OutputFormat::Qcow2;
+        let with_level = qcow2 || format == OutputFormat::VmdkStream;
+        for (given, argument, allowed, formats) in [
+            (self.qcow2_version.is_some(), "--qcow2-version", qcow2, "qcow2"),
+            (self.compression_type.is_some(), "--compression-type", qcow2, "qcow2"),
+            (self.cluster_size.is_some(), "--cluster-size", qcow2, "qcow2"),
+            (self.uncompressed, "--uncompressed", qcow2, "qcow2"),
+            (self.level.is_some(), "--level", with_level, "qcow2 and vmdk_stream"),
+        ] {
+            if given && !allowed {
+                return Err(Error::invalid(format!("{argument} is for {formats}, but the output is {format}"))
+                    .with_hint(
+                        "leave it out, or choose the format with --format; a whole file takes --compress gz:9",
+                    ));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@
 //!   last 512      "conectix" vhd of fixed size: a raw disk with a footer
 //! ```
 //!
-//! Anything else is a raw disk. The bytes are those that QEMU's block drivers and the formats' own specifications name.
+//! Anything else is a raw disk, but for "LUKS" ba be, which is none that anyone could use. The bytes are those that QEMU's block drivers and the formats' own specifications name.
 
 use std::fmt;
 
@@ -88,11 +88,15 @@ pub enum Content {
 }
 
 /// Names the content of a device by its first and last sector. Something that is no disk, being shorter than a sector
-/// and not compressed, is [`crate::ErrorKind::InvalidInput`].
+/// and not compressed, is [`crate::ErrorKind::InvalidInput`], an encrypted disk [`crate::ErrorKind::Unsupported`].
 pub fn detect(device: &dyn BlockDevice) -> Result<Content> {
     let mut head = vec![0; to_usize(device.size().min(SECTOR))?];
     device.read_at(0, &mut head)?;
     let content = detect_start(&head);
+    if content == Content::Disk(Format::Raw) && head.starts_with(LUKS) {
+        return Err(Error::unsupported("the disk is encrypted as a whole (LUKS)")
+            .with_hint("decrypt it first: cryptsetup, or qemu-img convert --object secret,…"));
+    }
     if content != Content::Disk(Format::Raw) {
         return Ok(content);
     }
@@ -105,6 +109,7 @@ pub fn detect(device: &dyn BlockDevice) -> Result<Content> {
     Ok(if tail == *VHD { Content::Disk(Format::Vhd) } else { content })
 }
 
+const LUKS: &[u8] = b"LUKS\xba\xbe";
 const VHD: &[u8; 8] = b"conectix";
 const BZIP2_BLOCK: &[u8] = &[0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
 const BZIP2_END: &[u8] = &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
@@ -177,6 +182,14 @@ mod tests {
         ] {
             assert_eq!(disk_with(offset, magic), content, "{magic:?} at {offset}");
         }
+    }
+
+    #[test]
+    fn encrypted_disks_are_refused() {
+        let mut bytes = vec![0; 2048];
+        bytes[..6].copy_from_slice(LUKS);
+        let error = detect(&MemoryDevice::new(bytes)).unwrap_err();
+        assert!(error.kind() == crate::ErrorKind::Unsupported && error.to_string().contains("LUKS"), "{error:?}");
     }
 
     #[test]

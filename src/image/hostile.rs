@@ -12,7 +12,7 @@ use super::detect::Format;
 use super::open::open_disk;
 use super::references::References;
 use crate::block::{BlockDevice, Extent, ExtentKind, check_range};
-use crate::bytes::{to_u64, to_usize};
+use crate::bytes::{is_zero, to_u64, to_usize};
 use crate::error::Result;
 use crate::progress::NoProgress;
 
@@ -244,6 +244,121 @@ fn changed_images_give_a_result_or_an_error() {
         }
         eprintln!("{}: {refused} refused, {failed} failed to read, {read_well} read", case.name);
         assert!(refused > ROUNDS / 100 && read_well > ROUNDS / 100, "{}: changes reach both", case.name);
+    }
+}
+
+/// Numbers in a row that are all the same: tables whose entries overlap, lie on the header, beyond the end, or nowhere.
+#[test]
+fn tables_filled_with_one_number_give_a_result_or_an_error() {
+    for case in cases() {
+        let image = Arc::new(fixture(case.name));
+        let size = to_u64(image.len());
+        for area in &case.areas {
+            // The areas of headers begin with a signature; what is behind it is worth a look.
+            for start in [area.start, area.start + 8, area.start + 16] {
+                let number = |bytes: &[u8]| {
+                    let mut changed = Changed { image: Arc::clone(&image), patches: Vec::new() };
+                    let len = area.end.saturating_sub(start).min(4096);
+                    let filling: Vec<u8> = bytes.iter().copied().cycle().take(len).collect();
+                    changed.patch(start, &filling);
+                    (case.repair)(&mut changed);
+                    let result = open(changed, case.format).and_then(|device| read(&*device));
+                    assert!(allowed(&result), "{}: {start}", case.name);
+                };
+                for value in
+                    [0, 1, 2, 512, size / 512, size / 1024, size / 2, size - 512, size, u64::MAX >> 9, u64::MAX]
+                {
+                    number(&value.to_be_bytes());
+                    number(&value.to_le_bytes());
+                    number(&value.to_be_bytes()[4..]);
+                    number(&value.to_le_bytes()[..4]);
+                }
+                number(&image[start..start + 4]);
+                number(&image[start..start + 8]);
+            }
+        }
+    }
+}
+
+/// Whether this may come of damage: a result, or an error that blames the image.
+fn allowed(result: &Result<()>) -> bool {
+    result.as_ref().err().is_none_or(|error| error.kind() != crate::ErrorKind::Internal)
+}
+
+/// An image with one compressed unit, or a file, that would unpack to far more than there is room for.
+#[test]
+fn bombs_unpack_to_one_unit_only() {
+    let bomb = |len: usize| {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, &vec![0; len]).unwrap();
+        encoder.finish().unwrap()
+    };
+    // The first compressed grain of the stream is where its marker says; its data become 32 MiB of zeroes.
+    let stream = fixture("stream.vmdk");
+    let at = 0x10000;
+    let packed = bomb(32 << 20);
+    assert!(packed.len() < 128 << 10 && stream[at..at + 8] == [0; 8], "the grain at the start of the disk");
+    let mut changed = Changed { image: Arc::new(stream), patches: Vec::new() };
+    changed.patch(at + 8, &u32::try_from(packed.len()).unwrap().to_le_bytes());
+    changed.patch(at + 12, &packed);
+    let device = open(changed, Format::Vmdk).unwrap();
+    let mut grain = vec![1; 64 << 10];
+    match device.read_at(0, &mut grain) {
+        Ok(()) => assert!(is_zero(&grain), "cut to a grain"),
+        Err(error) => assert_eq!(error.kind(), crate::ErrorKind::Corrupt),
+    }
+
+    // A cluster of 4 KiB, of which the table says how many sectors it may touch: the whole file.
+    let image = fixture("zlib.qcow2");
+    let mut changed = Changed { image: Arc::new(image), patches: Vec::new() };
+    let raw = &bomb(8 << 20)[2..];
+    let table = |changed: &Changed, at: u64| {
+        let at = to_usize(at).unwrap();
+        u64::from_be_bytes(changed.bytes(at..at + 8).try_into().unwrap())
+    };
+    let l1 = table(&changed, 40);
+    let l2 = table(&changed, l1) & 0x00ff_ffff_ffff_fe00;
+    let (entry, place) = (to_usize(l2).unwrap(), 0x4000);
+    let compressed = 1 << 62 | 15 << 58 | to_u64(place);
+    changed.patch(entry, &u64::to_be_bytes(compressed));
+    changed.patch(place, &raw[..8192.min(raw.len())]);
+    let device = open(changed, Format::Qcow2).unwrap();
+    let mut cluster = vec![1; 4096];
+    match device.read_at(0, &mut cluster) {
+        Ok(()) => assert!(is_zero(&cluster), "cut to a cluster"),
+        Err(error) => assert_eq!(error.kind(), crate::ErrorKind::Corrupt),
+    }
+}
+
+/// Kinds that no program here makes: extents of ESX, and older Parallels disks.
+#[test]
+fn changed_images_of_old_kinds_give_a_result_or_an_error() {
+    let mut esx = vec![0; 64 << 10];
+    esx[..4].copy_from_slice(b"COWD");
+    for (at, value) in [(4, 1u32), (8, 3), (12, 1400), (16, 8), (20, 4), (24, 1), (2048, 8), (4096, 100), (4100, 40)] {
+        esx[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    let mut parallels = fixture("disk.parallels");
+    parallels[..16].copy_from_slice(b"WithoutFreeSpace");
+    for (image, format, areas) in [
+        (esx, Format::Vmdk, vec![0..64, 4..28, 2048..2056, 4096..4200]),
+        (parallels, Format::Parallels, vec![16..64, 28..48, 64..112]),
+    ] {
+        let image = Arc::new(image);
+        let plain = Changed { image: Arc::clone(&image), patches: Vec::new() };
+        read(&*open(plain, format).unwrap()).unwrap();
+        let mut dice = Dice(3);
+        for _ in 0..1500 {
+            let mut changed = Changed { image: Arc::clone(&image), patches: Vec::new() };
+            for _ in 0..=dice.roll(3) {
+                let area = areas[dice.roll(areas.len())].clone();
+                let at = area.start + dice.roll(area.len() / 4) * 4;
+                let number = dice.number(to_u64(image.len())).to_le_bytes();
+                changed.patch(at, &number[..4]);
+            }
+            let result = open(changed, format).and_then(|device| read(&*device));
+            assert!(allowed(&result));
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod blocks;
 mod cache;
 mod compress;
 mod copy;
+mod details;
 mod detect;
 #[cfg(test)]
 mod hostile;
@@ -28,9 +29,10 @@ pub mod vmdk;
 mod write_tests;
 
 pub use compress::{CompressOptions, compress, compress_with};
+pub use details::{Details, ExternalReference};
 pub use detect::{Compression, Content, Format, detect, detect_start};
 pub use identity::Identity;
-pub use open::{CacheMode, Image, OpenOptions, open};
+pub use open::{CacheMode, Examined, Image, OpenOptions, examine, open};
 pub use output_format::{OutputFormat, compression_of_path, plain_name};
 pub use stretches::data_stretches;
 

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cache::{Claim, Entry};
+use super::details::Details;
 use super::detect::{Compression, Content, Format, SECTOR, detect, detect_start};
 use super::references::References;
 use super::scratch::Input;
@@ -68,9 +69,27 @@ pub struct Image {
     pub path: PathBuf,
     /// The size of that file in bytes, compressed as it is; `device.size()` is the size of the disk.
     pub file_size: u64,
+    /// What it says of itself.
+    pub details: Details,
 }
 
-/// Opens the image at `path`: a disk in any [`Format`], as it is or compressed.
+/// What [`examine`] finds.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Examined {
+    /// The bytes of the disk; `None` where they are in other files too, which may not be opened.
+    pub device: Option<Arc<dyn BlockDevice>>,
+    /// The format of the file, after decompression.
+    pub format: Format,
+    /// What the file is compressed with.
+    pub compression: Option<Compression>,
+    /// The size of the file in bytes, compressed as it is.
+    pub file_size: u64,
+    /// What it says of itself.
+    pub details: Details,
+}
+
+/// Opens the image at `path`: a disk in any [`Format`], as it is or compressed, or the folder of a Parallels disk.
 ///
 /// Files that the image refers to (backing files, data files, extents, parents) are opened only with
 /// [`OpenOptions::allow_external`]. What should be known about the image goes to [`Progress::warn`].
@@ -82,14 +101,53 @@ pub struct Image {
 /// [`crate::ErrorKind::Corrupt`] for a damaged image or compressed file, and [`crate::ErrorKind::Environment`] for a full
 /// disk while decompressing. A cache folder that cannot be used is a warning.
 pub fn open(path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Image> {
+    let path = &parallels::image_file(path)?;
     let file = open_for_reading(path)?;
-    open_file(file, path, options, progress).at(|| path.display().to_string())
+    let opened = || {
+        let Unpacked { device, format, compression, size } = unpacked(file, path, options, progress)?;
+        let references = References::new(path, options.allow_external, progress);
+        let device = open_disk(device, format, &references)?;
+        let (path, details) = (path.to_owned(), references.details());
+        Ok(Image { device, format, compression, path, file_size: size, details })
+    };
+    opened().at(|| path.display().to_string())
 }
 
-fn open_file(file: File, path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Image> {
+/// Looks at the image at `path` as [`open`] does, but has something to tell as well of an image that refers to files
+/// which may not be opened.
+///
+/// # Errors
+///
+/// Those of [`open`], but for references that are not allowed.
+pub fn examine(path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Examined> {
+    let path = &parallels::image_file(path)?;
+    let file = open_for_reading(path)?;
+    let examined = || {
+        let Unpacked { device, format, compression, size } = unpacked(file, path, options, progress)?;
+        let references = References::new(path, options.allow_external, progress);
+        let device = match open_disk(device, format, &references) {
+            Ok(device) => Some(device),
+            Err(_) if references.refused() => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Examined { device, format, compression, file_size: size, details: references.details() })
+    };
+    examined().at(|| path.display().to_string())
+}
+
+/// The file of an image, without its compression.
+struct Unpacked {
+    device: Arc<dyn BlockDevice>,
+    format: Format,
+    compression: Option<Compression>,
+    /// Of the file as it is, in bytes.
+    size: u64,
+}
+
+fn unpacked(file: File, path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Unpacked> {
     let again = file.try_clone().map_err(|error| Error::io("opening it again", error))?;
     let device = FileDevice::from_file(file, path)?;
-    let file_size = device.size();
+    let size = device.size();
     let (device, format, compression) = match detect(&device)? {
         Content::Disk(format) => (device, format, None),
         Content::Compressed(compression) => {
@@ -98,9 +156,7 @@ fn open_file(file: File, path: &Path, options: &OpenOptions, progress: &dyn Prog
             (device, format, Some(compression))
         }
     };
-    let references = References::new(path, options.allow_external, progress);
-    let device = open_disk(Arc::new(device), format, &references)?;
-    Ok(Image { device, format, compression, path: path.to_owned(), file_size })
+    Ok(Unpacked { device: Arc::new(device), format, compression, size })
 }
 
 /// The disk in `file`, an image of `format`.
@@ -115,7 +171,7 @@ pub(super) fn open_disk(
         Format::Vmdk => vmdk::open(file, references),
         Format::Vhd => vhd::open(file, references),
         Format::Vhdx => vhdx::open(file, references),
-        Format::Vdi => vdi::open(file),
+        Format::Vdi => vdi::open(file, references),
         Format::Parallels => parallels::open(file, references),
     }
 }

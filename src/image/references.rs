@@ -4,7 +4,7 @@
 //! caller allows it, and then only regular files below the folder of the image that was asked for: names are resolved
 //! with all their symlinks first, and the result is opened folder by folder without following any.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use rustix::fs::{Mode, OFlags, openat};
 
+use super::details::Details;
 use crate::block::FileDevice;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -36,6 +37,10 @@ pub(super) struct References<'a> {
     /// Images above this one.
     depth: usize,
     opened: Rc<Cell<usize>>,
+    /// What the image says of itself.
+    details: RefCell<Details>,
+    /// Something was not opened since nothing may be.
+    refused: Cell<bool>,
 }
 
 impl<'a> References<'a> {
@@ -43,7 +48,23 @@ impl<'a> References<'a> {
     pub fn new(path: &Path, allowed: bool, progress: &'a dyn Progress) -> Self {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = parent.unwrap_or(Path::new(".")).to_owned();
-        Self { progress, root: folder.clone(), folder, allowed, depth: 0, opened: Rc::default() }
+        let (details, refused) = (RefCell::default(), Cell::default());
+        Self { progress, root: folder.clone(), folder, allowed, depth: 0, opened: Rc::default(), details, refused }
+    }
+
+    /// Notes what the image says of itself.
+    pub fn note(&self, note: impl FnOnce(&mut Details)) {
+        note(&mut self.details.borrow_mut());
+    }
+
+    /// What has been noted.
+    pub fn details(&self) -> Details {
+        self.details.borrow().clone()
+    }
+
+    /// Whether a file was not opened since none may be.
+    pub fn refused(&self) -> bool {
+        self.refused.get()
     }
 
     /// Opens the file that the image calls `name` and that is its `role` ("backing file"), for reading. Returned with
@@ -51,6 +72,7 @@ impl<'a> References<'a> {
     pub fn open(&self, role: &str, name: &[u8]) -> Result<(FileDevice, Self)> {
         let shown = String::from_utf8_lossy(name).into_owned();
         if !self.allowed {
+            self.refused.set(true);
             return Err(Error::unsupported(format!("the image refers to another file, its {role} '{shown}'"))
                 .with_hint("other files are opened only with --allow-external, and only below the image's folder"));
         }
@@ -73,6 +95,8 @@ impl<'a> References<'a> {
             allowed: true,
             depth: self.depth + 1,
             opened: Rc::clone(&self.opened),
+            details: RefCell::default(),
+            refused: Cell::default(),
         };
         Ok((device, below))
     }

@@ -11,6 +11,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod broken_off;
+mod crates;
+mod details;
 mod digest;
 mod disks;
 mod outputs;

@@ -115,7 +115,7 @@ impl Wanted {
         assert_eq!(back.size, wanted.size, "{what}: size");
         assert!(back == wanted, "{what}: other bytes");
         if wanted.size < 64 << 20 {
-            ask(&["compare", "-q", "-s", "-f", format, "-F", "raw", image, "back"]);
+            ask(&["compare", "-q", "-f", format, "-F", "raw", image, "back"]);
         }
         fs::remove_file(folder.join("back")).unwrap();
     }

@@ -18,7 +18,7 @@ fn programs() -> bool {
 /// Whether a variant is converted to an output: another one for every variant and kind, and some by lot.
 fn chosen(kind: Kind, variant: usize, output: usize) -> bool {
     let kind = kind as usize;
-    let lot = (variant * 31 + output * 17 + kind * 7) % SAMPLE == 0;
+    let lot = (variant * 31 + output * 17 + kind * 7).is_multiple_of(SAMPLE);
     (variant * 5 + kind * 3) % OUTPUTS.len() == output || lot || longer(1) > 1
 }
 

@@ -12,8 +12,8 @@ use crate::common::programs::said;
 use crate::common::{scratch_dir, scratch_root};
 use crate::digest::Content;
 use crate::disks::Kind;
-use crate::outputs::Wanted;
-use crate::variants::Variant;
+use crate::outputs::{OUTPUTS, Wanted};
+use crate::variants::{VARIANTS, Variant};
 
 /// An image of a disk in a folder of its own.
 pub struct Source {
@@ -104,4 +104,16 @@ impl Source {
 fn contents(wanted: &Wanted, folder: &Path) -> Vec<(String, Content)> {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     wanted.files(folder).iter().map(|path| (name(path), Content::of_file(path))).collect()
+}
+
+/// What `flatbake` writes for Parallels it reads again, by the name of the folder.
+#[test]
+fn a_parallels_folder_is_read() {
+    let source = Source::new(Kind::Odd, &VARIANTS[0]);
+    let folder = source.folder("to");
+    let wanted = OUTPUTS.iter().find(|output| output.name == "hdd").unwrap();
+    source.write(wanted, &folder);
+    let image = open(&folder.join("out"), &OpenOptions::new(scratch_root()), &NoProgress).unwrap();
+    assert!(Content::of(&*image.device) == source.content.padded(wanted.size(source.content.size)));
+    assert!(open(&folder, &OpenOptions::new(scratch_root()), &NoProgress).is_err());
 }

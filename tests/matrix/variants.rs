@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flatbake::image::{Compression, Format};
 
-use crate::common::programs::must_run;
+use crate::common::programs::{command, judge, success};
 use crate::disks::Kind;
 
 /// How an image is made from `disk.raw`.
@@ -51,53 +51,44 @@ impl Variant {
         if self.packed() { kind.packed_size() } else { kind.size() }
     }
 
-    /// Makes the image in `folder`, where `disk.raw` lies.
+    /// Makes the image in `folder`, where `disk.raw` lies. Names in images are relative to it.
     pub fn image(&self, folder: &Path) -> PathBuf {
-        let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-        let image = path("image");
-        let pack = |program: &str, file: &str| {
-            let script = format!("{program} -c < {file} > {image}");
-            must_run("sh", ["-c", &script]);
+        let run = |program: &str, arguments: &[&str]| {
+            success(command(&judge(program).unwrap()).current_dir(folder).args(arguments));
         };
+        let convert = |format: &str, options: &str, packed: bool, rest: &[&str]| {
+            let mut arguments = vec!["convert", "-O", format];
+            arguments.extend(packed.then_some("-c"));
+            if !options.is_empty() {
+                arguments.extend(["-o", options]);
+            }
+            run("qemu-img", &[&arguments, rest].concat());
+        };
+        let disk = folder.join("disk.raw");
         match self.make {
-            Make::Itself => fs::hard_link(folder.join("disk.raw"), &image).unwrap(),
+            Make::Itself => fs::hard_link(&disk, folder.join("image")).unwrap(),
             Make::Qemu { format, options, packed } => {
-                convert(format, options, packed, &["-f", "raw", &path("disk.raw"), &image]);
+                convert(format, options, packed, &["-f", "raw", "disk.raw", "image"]);
             }
             Make::Chain => {
-                let half = fs::metadata(folder.join("disk.raw")).unwrap().len() / 2 / 512 * 512;
-                fs::hard_link(folder.join("disk.raw"), folder.join("base.raw")).unwrap();
-                let size = fs::metadata(folder.join("disk.raw")).unwrap().len().next_multiple_of(512);
-                // The base ends in the middle of the disk; what follows is in the image between the two.
-                let view = format!("driver=raw,size={half},file.driver=file,file.filename={}", path("base.raw"));
-                must_run("qemu-img", ["convert", "-O", "qcow2", "--image-opts", &view, &path("base")]);
-                fs::remove_file(folder.join("base.raw")).unwrap();
-                let size = size.to_string();
-                must_run(
-                    "qemu-img",
-                    ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", "base", &path("middle"), &size],
-                );
-                let over = ["-f", "raw", "-B", "middle", "-F", "qcow2", &path("disk.raw"), &image];
+                let size = fs::metadata(&disk).unwrap().len();
+                // The base has the first half of the disk; what follows is in the image over the two.
+                let half = size / 2 / 512 * 512;
+                let view = format!("driver=raw,size={half},file.driver=file,file.filename=disk.raw");
+                run("qemu-img", &["convert", "-O", "qcow2", "--image-opts", &view, "base"]);
+                let size = size.next_multiple_of(512).to_string();
+                run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", "base", "middle", &size]);
+                let over = ["-f", "raw", "-B", "middle", "-F", "qcow2", "disk.raw", "image"];
                 convert("qcow2", "cluster_size=4k", false, &over);
             }
-            Make::Pack { program } => pack(program, &path("disk.raw")),
+            Make::Pack { program } => run("sh", &["-c", &format!("{program} -c < disk.raw > image")]),
             Make::PackedQcow2 => {
-                convert("qcow2", "", true, &["-f", "raw", &path("disk.raw"), &path("inner")]);
-                pack("gzip -1", &path("inner"));
-                fs::remove_file(folder.join("inner")).unwrap();
+                convert("qcow2", "", true, &["-f", "raw", "disk.raw", "inner"]);
+                run("sh", &["-c", "gzip -1 < inner > image && rm inner"]);
             }
         }
-        image.into()
+        folder.join("image")
     }
-}
-
-fn convert(format: &str, options: &str, packed: bool, rest: &[&str]) {
-    let mut arguments = vec!["convert", "-O", format];
-    arguments.extend(packed.then_some("-c"));
-    if !options.is_empty() {
-        arguments.extend(["-o", options]);
-    }
-    must_run("qemu-img", arguments.iter().chain(rest));
 }
 
 const fn qemu(name: &'static str, format: Format, qemu: &'static str, options: &'static str) -> Variant {

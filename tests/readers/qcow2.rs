@@ -146,7 +146,9 @@ fn what_is_named_raw_is_raw() {
     let bytes = fs::read(disk.path("evil.raw")).unwrap();
     assert_holds(&*try_open(&disk.path("top")).unwrap().device, &bytes);
 
-    must_run("qemu-img", ["create", "-q", "-f", "qcow2", "-o", "data_file=data,data_file_raw=on", &top, &size]);
+    // QEMU makes the data file as well, where the name says.
+    let options = format!("data_file={},data_file_raw=on", disk.text("data"));
+    must_run("qemu-img", ["create", "-q", "-f", "qcow2", "-o", &options, &top, &size]);
     fs::copy(disk.path("evil.raw"), disk.path("data")).unwrap();
     // Without an allocated cluster there is nothing to see; QEMU allocates them all on request.
     must_run("qemu-img", ["convert", "-f", "raw", "-n", "-O", "qcow2", &disk.text("evil.raw"), &top]);

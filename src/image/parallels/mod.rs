@@ -8,10 +8,12 @@
 //! ```
 
 mod descriptor;
+mod folder;
 mod header;
 mod read;
 mod write;
 
 pub use descriptor::Descriptor;
+pub(super) use folder::image_file;
 pub(super) use read::open;
 pub use write::write;

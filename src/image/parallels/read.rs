@@ -52,7 +52,15 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
             fields.le32(32)?
         )));
     }
-    if fields.le32(44)? == IN_USE {
+    let dirty = fields.le32(44)? == IN_USE;
+    references.note(|details| {
+        let older = if bytes.starts_with(b"WithoutFreeSpace") { ", older kind" } else { "" };
+        details.variant = Some(format!("expanding{older}"));
+        details.virtual_bytes = Some(size);
+        details.cluster_bytes = Some(cluster_bytes);
+        details.dirty = dirty;
+    });
+    if dirty {
         references.progress.warn("the Parallels image was not closed properly; what was written last may be missing");
     }
     let table = blocks::read_table(&*file, to_u64(HEADER_BYTES), entries, 4)?;

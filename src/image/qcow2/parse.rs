@@ -3,6 +3,7 @@
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::error::{Error, Result};
+use crate::image::details::{Details, ExternalReference};
 use crate::image::mapped::check_size;
 
 use super::header::MAGIC;
@@ -57,6 +58,10 @@ pub(super) struct Parsed {
     pub data_file: Option<Vec<u8>>,
     pub compression: ClusterCompression,
     pub extended_l2: bool,
+    /// Snapshots, which are not read.
+    pub snapshots: u32,
+    pub dirty: bool,
+    pub corrupt: bool,
     /// What a person should know.
     pub notes: Vec<String>,
 }
@@ -65,6 +70,22 @@ impl Parsed {
     /// Entries of one L2 table.
     pub fn l2_entries(&self) -> u64 {
         1 << (self.cluster_bits - if self.extended_l2 { 4 } else { 3 })
+    }
+
+    /// What it tells of the image.
+    pub fn note(&self, details: &mut Details) {
+        let extended = if self.extended_l2 { ", extended L2 entries" } else { "" };
+        details.variant = Some(format!("version {}{extended}", self.version));
+        details.virtual_bytes = Some(self.size);
+        details.cluster_bytes = Some(1 << self.cluster_bits);
+        details.cluster_compression = Some(match self.compression {
+            ClusterCompression::Deflate => "zlib",
+            ClusterCompression::Zstd => "zstd",
+        });
+        (details.snapshots, details.dirty, details.damaged) = (self.snapshots, self.dirty, self.corrupt);
+        let named = [("data file", &self.data_file), ("backing file", &self.backing_file)];
+        details.external_references =
+            named.into_iter().filter_map(|(role, name)| Some(ExternalReference::new(role, name.as_ref()?))).collect();
     }
 
     /// Reads and checks the header of `file`.
@@ -101,10 +122,13 @@ impl Parsed {
             data_file: None,
             compression: ClusterCompression::Deflate,
             extended_l2: false,
+            snapshots: fields.be32(60)?,
+            dirty: false,
+            corrupt: false,
             notes: Vec::new(),
         };
-        if fields.be32(60)? > 0 {
-            parsed.notes.push(format!("the image holds {} internal snapshots, which are ignored", fields.be32(60)?));
+        if parsed.snapshots > 0 {
+            parsed.notes.push(format!("the image holds {} internal snapshots, which are ignored", parsed.snapshots));
         }
         let header_length = parsed.features(&fields)?;
         parsed.backing_name(&fields)?;
@@ -131,12 +155,13 @@ impl Parsed {
                 .with_hint("convert it with a QEMU that knows them: qemu-img convert -O qcow2"));
         }
         let has = |bit| incompatible & bit != 0;
-        if has(INCOMPATIBLE_DIRTY) {
+        (self.dirty, self.corrupt) = (has(INCOMPATIBLE_DIRTY), has(INCOMPATIBLE_CORRUPT));
+        if self.dirty {
             // Only reference counts may be wrong, and reading does not need them.
             self.notes
                 .push("the image was not closed properly (dirty bit); what was written last may be missing".into());
         }
-        if has(INCOMPATIBLE_CORRUPT) {
+        if self.corrupt {
             // Reading is allowed, writing is not (specification).
             self.notes.push("the image is marked as damaged (corrupt bit): check the result".into());
         }

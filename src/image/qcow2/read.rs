@@ -26,6 +26,7 @@ const SUBCLUSTERS: u64 = 32;
 /// Opens the image in `file`.
 pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
     let header = Parsed::read(&*file)?;
+    references.note(|details| header.note(details));
     for note in &header.notes {
         references.progress.warn(note);
     }

@@ -13,11 +13,14 @@ use crate::bytes::{Fields, Guid};
 use crate::error::{Error, Result, ResultExt};
 use crate::image::blocks::{self, ABSENT};
 use crate::image::mapped::check_size;
+use crate::image::references::References;
 
 const HEADER_BYTES: usize = 512;
 const SIGNATURE: u32 = 0xbeda_107f;
 /// 1.1, since 2006.
 const VERSION: u32 = 0x0001_0001;
+/// The image type of disks whose blocks are all there.
+const TYPE_FIXED: u32 = 2;
 const SECTOR: u32 = 512;
 const MIN_BLOCK: u32 = 4096;
 const MAX_BLOCK: u32 = 256 << 20;
@@ -26,7 +29,7 @@ const FREE: u32 = u32::MAX;
 const DISCARDED: u32 = u32::MAX - 1;
 
 /// Opens the image in `file`.
-pub(in crate::image) fn open(file: Arc<dyn BlockDevice>) -> Result<Arc<dyn BlockDevice>> {
+pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
     let mut bytes = [0; HEADER_BYTES];
     file.read_at(0, &mut bytes).at(|| "the VDI header")?;
     let fields = Fields::new("VDI header", &bytes);
@@ -47,6 +50,12 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>) -> Result<Arc<dyn Block
     if fields.le32(360)? != SECTOR {
         return Err(Error::unsupported(format!("VDI sectors of {} bytes: must be {SECTOR}", fields.le32(360)?)));
     }
+    let fixed = fields.le32(76)? == TYPE_FIXED;
+    references.note(|details| {
+        details.variant = Some(if fixed { "fixed" } else { "dynamic" }.to_owned());
+        details.virtual_bytes = Some(disk_size);
+        details.cluster_bytes = Some(block_bytes.into());
+    });
     let entries = disk_size.div_ceil(block_bytes.into());
     if entries > fields.le32(384)?.into() {
         return Err(Error::corrupt(format!(

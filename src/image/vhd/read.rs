@@ -32,22 +32,28 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
         Err(error) => match Footer::read(&*file, 0) {
             Ok(copy) if copy.disk_type == DiskType::Dynamic => {
                 references.progress.warn(&format!("the VHD footer is lost ({error}); its copy at the start is used"));
+                references.note(|details| details.damaged = true);
                 copy
             }
             _ => return Err(error),
         },
     };
+    references.note(|details| {
+        let fixed = footer.disk_type == DiskType::Fixed;
+        details.variant = Some(if fixed { "fixed" } else { "dynamic" }.to_owned());
+        details.virtual_bytes = Some(footer.current_size);
+    });
     match footer.disk_type {
         DiskType::Fixed if footer.current_size > end => Err(Error::corrupt(format!(
             "the VHD footer claims a disk of {} bytes, but only {end} lie before it",
             footer.current_size
         ))),
         DiskType::Fixed => Ok(Arc::new(Window::new(file, 0, footer.current_size)?)),
-        DiskType::Dynamic => open_dynamic(file, &footer),
+        DiskType::Dynamic => open_dynamic(file, &footer, references),
     }
 }
 
-fn open_dynamic(file: Arc<dyn BlockDevice>, footer: &Footer) -> Result<Arc<dyn BlockDevice>> {
+fn open_dynamic(file: Arc<dyn BlockDevice>, footer: &Footer, references: &References) -> Result<Arc<dyn BlockDevice>> {
     let mut bytes = [0; HEADER_BYTES];
     file.read_at(footer.data_offset, &mut bytes).at(|| "the VHD dynamic disk header")?;
     let fields = Fields::new("VHD dynamic disk header", &bytes);
@@ -63,6 +69,7 @@ fn open_dynamic(file: Arc<dyn BlockDevice>, footer: &Footer) -> Result<Arc<dyn B
             "VHD blocks of {block_bytes} bytes: must be a power of two of {SECTOR} to {MAX_BLOCK}"
         )));
     }
+    references.note(|details| details.cluster_bytes = Some(block_bytes));
     // One bit for each sector, in whole sectors. It marks what was ever written: the rest of a block is zero anyway.
     let bitmap_bytes = block_bytes.div_ceil(SECTOR * 8).next_multiple_of(SECTOR);
     let entries = footer.current_size.div_ceil(block_bytes);

@@ -10,6 +10,8 @@ const TABLE_BYTES: usize = 64 << 10;
 const MAX_ENTRIES: u16 = 2047;
 /// `IsRequired` of a table entry.
 const REQUIRED: u32 = 4;
+/// `LeaveBlocksAllocated` of the file parameters.
+const LEAVE_ALLOCATED: u32 = 1;
 /// `HasParent` of the file parameters.
 const HAS_PARENT: u32 = 2;
 /// Items that are looked at are at most this long.
@@ -27,6 +29,8 @@ const PARENT_LOCATOR: Guid = Guid::from_fields(0xa8d3_5f2d, 0xb30b, 0x454d, 0xab
 pub(super) struct Metadata {
     /// Bytes in a block: a power of two from 1 to 256 MiB.
     pub block_size: u64,
+    /// Blocks stay allocated: what Hyper-V calls a fixed disk.
+    pub fixed: bool,
     /// Bytes of the disk.
     pub virtual_disk_size: u64,
     /// 512 or 4096.
@@ -42,7 +46,7 @@ impl Metadata {
         if fields.array(0)? != *b"metadata" || count > MAX_ENTRIES {
             return Err(Error::corrupt("the VHDX metadata table is damaged"));
         }
-        let (mut block_size, mut size, mut sector_size) = (None, None, None);
+        let (mut block_size, mut size, mut sector_size, mut fixed) = (None, None, None, false);
         for index in 0..usize::from(count) {
             let at = 32 + index * 32;
             let id = Guid::from_disk(fields.array(at)?);
@@ -56,6 +60,7 @@ impl Metadata {
                         return Err(differencing());
                     }
                     block_size = Some(u64::from(fields.le32(0)?));
+                    fixed = fields.le32(4)? & LEAVE_ALLOCATED != 0;
                 }
                 VIRTUAL_DISK_SIZE => size = Some(Fields::new("VHDX virtual disk size", &item()?).le64(0)?),
                 LOGICAL_SECTOR_SIZE => sector_size = Some(Fields::new("VHDX sector size", &item()?).le32(0)?),
@@ -73,7 +78,7 @@ impl Metadata {
         else {
             return Err(Error::corrupt("the VHDX metadata lack the block size, disk size or sector size"));
         };
-        Self { block_size, virtual_disk_size, logical_sector_size }.check()
+        Self { block_size, fixed, virtual_disk_size, logical_sector_size }.check()
     }
 
     fn check(self) -> Result<Self> {

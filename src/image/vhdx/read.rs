@@ -26,6 +26,7 @@ pub(super) const MIB: u64 = 1 << 20;
 pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
     let header = Header::read(&*file)?;
     let file = if header.has_log() {
+        references.note(|details| details.dirty = true);
         references.progress.warn("the VHDX image was not closed properly; the changes in its log are applied");
         log::replay(file, &header).at(|| "the VHDX log")?
     } else {
@@ -33,6 +34,11 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
     };
     let regions = Regions::read(&*file)?;
     let metadata = Metadata::read(&*file, &regions.metadata)?;
+    references.note(|details| {
+        details.variant = Some(if metadata.fixed { "fixed" } else { "dynamic" }.to_owned());
+        details.virtual_bytes = Some(metadata.virtual_disk_size);
+        details.cluster_bytes = Some(metadata.block_size);
+    });
     let blocks = metadata.virtual_disk_size.div_ceil(metadata.block_size);
     // After the blocks of a chunk, whose sectors take a bitmap of 1 MiB in differencing disks, comes its entry.
     let chunk_ratio = (u64::from(metadata.logical_sector_size) << 23) / metadata.block_size;

@@ -8,7 +8,9 @@
 //!   RW 10240 FLAT "disk-f002.vmdk" 0
 //! ```
 
+use super::read::SECTOR;
 use crate::error::{Error, Result};
+use crate::image::details::{Details, ExternalReference};
 
 /// `parentCID` of a disk that has no parent.
 const NO_PARENT: u32 = 0xffff_ffff;
@@ -42,19 +44,38 @@ pub(super) struct Descriptor {
     pub cid: u32,
     /// The content ID that the parent must have.
     pub parent_cid: Option<u32>,
+    /// `createType`
+    pub create_type: Option<Vec<u8>>,
     /// `parentFileNameHint`
     pub parent: Option<Vec<u8>>,
     pub extents: Vec<ExtentLine>,
 }
 
 impl Descriptor {
+    /// What it tells of the image.
+    pub fn note(&self, details: &mut Details) {
+        details.variant = self.create_type.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
+        let sectors = self.extents.iter().try_fold(0, |sum: u64, extent| sum.checked_add(extent.sectors));
+        details.virtual_bytes = sectors.and_then(|sectors| sectors.checked_mul(SECTOR));
+        let parent = self.parent_cid.and(self.parent.as_ref()).map(|name| ExternalReference::new("parent", name));
+        // An extent that is the file itself has a descriptor inside of it.
+        details.external_references = parent.into_iter().collect();
+    }
+
+    /// The files of the extents, for [`Details::external_references`].
+    pub fn files(&self) -> impl Iterator<Item = ExternalReference> {
+        let stored = self.extents.iter().filter(|extent| extent.kind != ExtentType::Zero);
+        stored.map(|extent| ExternalReference::new("extent", &extent.name))
+    }
+
     pub fn parse(text: &[u8]) -> Result<Self> {
         // Room is reserved behind an embedded descriptor, as zeroes.
         let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
         if !text.starts_with(b"# Disk DescriptorFile") {
             return Err(Error::corrupt("this is no VMDK descriptor: it does not begin with '# Disk DescriptorFile'"));
         }
-        let mut parsed = Self { cid: NO_PARENT, parent_cid: None, parent: None, extents: Vec::new() };
+        let mut parsed =
+            Self { cid: NO_PARENT, parent_cid: None, create_type: None, parent: None, extents: Vec::new() };
         for line in text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii) {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
@@ -70,6 +91,11 @@ impl Descriptor {
                 b"parentCID" => {
                     let cid = content_id(value).ok_or_else(|| odd(line))?;
                     parsed.parent_cid = (cid != NO_PARENT).then_some(cid);
+                }
+                b"createType" => parsed.create_type = Some(value.to_vec()),
+                _ if key.starts_with(b"encryption.") => {
+                    return Err(Error::unsupported("the VMDK image is encrypted")
+                        .with_hint("remove the encryption in VMware first"));
                 }
                 b"parentFileNameHint" => parsed.parent = Some(value.to_vec()),
                 _ => {}
@@ -174,6 +200,41 @@ mod tests {
         for line in ["RW 1 SESPARSE \"f\"", "RW 1 VMFSRDM \"f\"", "NOACCESS 1 FLAT \"f\""] {
             assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::Unsupported, "{line}");
         }
+        for line in ["encryption.keySafe = \"vmware:key/list/...\"", "encryption.data=\"x\""] {
+            assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::Unsupported, "{line}");
+        }
         assert!(Descriptor::parse(b"# Disk").is_err() && Descriptor::parse(b"").is_err());
+    }
+
+    #[test]
+    fn changed_descriptors_give_a_result_or_an_error() {
+        let text = b"# Disk DescriptorFile\nCID=10cffacf\nparentCID=00000001\ncreateType=\"vmfs\"\n\
+            parentFileNameHint=\"a.vmdk\"\nRW 4192256 SPARSE \"disk-s001.vmdk\"\nRDONLY 7 FLAT \"f\" 0\nRW 5 ZERO\n";
+        let mut state = 9u32;
+        let mut roll = |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            usize::try_from(state >> 8).unwrap() % below
+        };
+        let (mut good, mut bad) = (0, 0);
+        for _ in 0..5000 {
+            let mut changed = text.to_vec();
+            for _ in 0..=roll(4) {
+                let at = 22 + roll(text.len() - 22);
+                let at = at.min(changed.len() - 1);
+                match roll(3) {
+                    0 => changed[at] = b"\0\" =\n\xff9"[roll(7)],
+                    1 => drop(changed.drain(at..(at + roll(9)).min(changed.len()))),
+                    _ => changed.insert(at, b"\" =\n\x80R9"[roll(7)]),
+                }
+            }
+            match Descriptor::parse(&changed) {
+                Ok(descriptor) => {
+                    descriptor.note(&mut Details::default());
+                    good += 1;
+                }
+                Err(_) => bad += 1,
+            }
+        }
+        assert!(good > 100 && bad > 100, "changes reach both: {good} and {bad}");
     }
 }

@@ -37,6 +37,7 @@ fn open_disk(file: Arc<dyn BlockDevice>, references: &References) -> Result<(Arc
         return open_extents(&descriptor, references);
     }
     let header = Header::read(&*file)?;
+    references.note(|details| header.note(details));
     let descriptor = match header.descriptor {
         Some((offset, len)) => Some(Descriptor::parse(&text(&*file, offset, len)?)?),
         None => None,
@@ -45,6 +46,10 @@ fn open_disk(file: Arc<dyn BlockDevice>, references: &References) -> Result<(Arc
         // The header of an extent that holds nothing but a descriptor of others.
         Some(descriptor) if header.size == 0 => open_extents(&descriptor, references),
         Some(descriptor) => {
+            references.note(|details| {
+                descriptor.note(details);
+                details.virtual_bytes = Some(header.size);
+            });
             let below = open_parent(&descriptor, references)?;
             let disk = sparse_extent(file, &header, below, references)?;
             Ok((disk, Some(descriptor.cid)))
@@ -97,6 +102,10 @@ fn open_extents(descriptor: &Descriptor, references: &References) -> Result<(Arc
         return Err(Error::corrupt("the VMDK descriptor names no extents")
             .with_hint("check that the file is complete and the right one"));
     }
+    references.note(|details| {
+        descriptor.note(details);
+        details.external_references.extend(descriptor.files());
+    });
     let below = open_parent(descriptor, references)?;
     let (mut start, mut devices) = (0, Vec::with_capacity(descriptor.extents.len()));
     for extent in &descriptor.extents {

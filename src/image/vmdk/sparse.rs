@@ -15,6 +15,7 @@ use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::codec::inflate;
 use crate::error::{Error, Result, ResultExt};
+use crate::image::details::Details;
 use crate::image::mapped::{Below, Map, Piece, check_size};
 use crate::image::units::Units;
 
@@ -158,6 +159,16 @@ impl Header {
             return Err(Error::corrupt("the VMDK header names no grain directory"));
         }
         Ok(self)
+    }
+
+    /// What it tells of the image.
+    pub fn note(&self, details: &mut Details) {
+        let kind = if self.table_entries == ESX_TABLE_ENTRIES { "ESX sparse extent" } else { "sparse extent" };
+        details.variant = Some(kind.to_owned());
+        details.virtual_bytes = Some(self.size);
+        details.cluster_bytes = Some(self.grain_bytes);
+        details.cluster_compression = self.compressed.then_some("zlib");
+        details.dirty = self.unclean;
     }
 
     /// Bytes of the disk that one grain table maps.
