@@ -43,8 +43,12 @@ pub(super) fn encode(
         inodes: MetaWriter::new(inode_packer),
         directories: MetaWriter::new(directory_packer),
     };
-    // Backwards: a directory comes behind everything in it, whose places it names.
-    for id in (0..nodes.len()).rev().filter(|&id| nodes[id].nlink > 0) {
+    // Directories last and backwards: one comes behind everything in it, whose places it names. Files with several names
+    // may lie in directories before and behind their own.
+    let is_dir = |id: &usize| nodes[*id].file_type == FileType::Directory;
+    let (directories, others): (Vec<usize>, Vec<usize>) =
+        (0..nodes.len()).filter(|&id| nodes[id].nlink > 0).partition(is_dir);
+    for id in others.into_iter().chain(directories.into_iter().rev()) {
         encoder.node(id, &data.laid[id]).at(|| format!("inode {}", encoder.numbers[id]))?;
     }
     let Encoder { places, numbers, ids, inodes, directories, .. } = encoder;

@@ -1,7 +1,6 @@
 //! The tree to write, read from its source before anything is written: names, attributes, links; no content.
 //!
-//! Nodes are numbered as they are met, directories before what lies in them. So whoever goes through them backwards meets
-//! everything in a directory before the directory itself.
+//! Nodes are numbered as they are met, directories before the directories in them.
 
 use std::collections::{BTreeMap, HashMap};
 
