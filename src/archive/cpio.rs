@@ -204,7 +204,9 @@ mod tests {
         );
         assert!(text.starts_with(&(etc.clone() + "\0\0")), "{text}");
         let file = |size: &str, name: &str| {
-            format!("07070100000002000081a4{zero}{zero}00000002{zero}{size}{zero}{zero}{zero}{zero}00000002{zero}{name}\0")
+            format!(
+                "07070100000002000081a4{zero}{zero}00000002{zero}{size}{zero}{zero}{zero}{zero}00000002{zero}{name}\0"
+            )
         };
         let rest = &text[etc.len() + 2..];
         assert_eq!(&rest[..112], file(zero, "a"));

@@ -76,6 +76,8 @@ pub struct InitrdReport {
     pub oem_files: Vec<String>,
     /// The update group.
     pub group: String,
+    /// The time of what has none of its own, in seconds since 1970: that of USR's update.conf, held back as asked.
+    pub time: i64,
     /// Length of the archive before compression, in bytes: so much memory it takes at boot.
     pub archive_bytes: u64,
 }
@@ -90,12 +92,7 @@ pub struct InitrdReport {
 ///
 /// The image's read errors; [`ErrorKind::NotFound`] where USR has no update.conf; [`ErrorKind::Unsupported`] for what
 /// squashfs or cpio cannot hold, such as a usr.squashfs of 4 GiB; those of writing `out` and the temporary file.
-pub fn write_initrd(
-    disk: &Disk,
-    out: &File,
-    options: &LiveOptions,
-    progress: &dyn Progress,
-) -> Result<InitrdReport> {
+pub fn write_initrd(disk: &Disk, out: &File, options: &LiveOptions, progress: &dyn Progress) -> Result<InitrdReport> {
     let folder = options.temp_dir.display();
     let spool = tempfile::tempfile_in(&options.temp_dir)
         .map_err(|error| Error::io(format!("creating a temporary file in {folder}"), error))?;
@@ -115,15 +112,20 @@ pub fn write_initrd(
 
     let clamp = |secs: i64| options.latest_time.map_or(secs, |latest| secs.min(latest));
     let mut layout = CpioLayout::new();
-    layout.directory(".", 0o755, clamp(time))?;
-    layout.directory("etc", 0o755, clamp(time))?;
+    layout.directory(".", 0o755, time)?;
+    layout.directory("etc", 0o755, time)?;
     let content = CpioContent::Device { device: &device, start: 0, len: squashfs.image_bytes };
-    layout.file(&["usr.squashfs"], 0o644, clamp(time), content)?;
+    layout.file(&["usr.squashfs"], 0o644, time, content)?;
     lay_oem(&mut layout, &oem, &device, oem_folders(disk)?, &clamp)?;
     let archive = layout.finish()?;
-    compress(&archive, out, &CompressOptions { level: options.level, ..CompressOptions::new(Compression::Gzip) }, progress)?;
+    compress(
+        &archive,
+        out,
+        &CompressOptions { level: options.level, ..CompressOptions::new(Compression::Gzip) },
+        progress,
+    )?;
     let oem_files = oem.iter().filter(|entry| !entry.is_dir()).map(|entry| entry.path.to_string()).collect();
-    Ok(InitrdReport { squashfs, oem_files, group, archive_bytes: archive.size() })
+    Ok(InitrdReport { squashfs, oem_files, group, time, archive_bytes: archive.size() })
 }
 
 /// The files that differ from USR's, and the update group.

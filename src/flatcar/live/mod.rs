@@ -12,6 +12,7 @@
 //! and nor is OEM's `grub.cfg`, as no GRUB of the disk runs, nor its sysexts, as nothing of OEM outlives the initrd.
 
 mod initrd;
+pub mod iso;
 pub mod pxe;
 
 pub use initrd::{InitrdReport, LiveOptions, write_initrd};

@@ -105,9 +105,8 @@ struct Space {
 impl Space {
     fn take(&mut self, bytes: u64) -> Result<Place> {
         let block = u32::try_from(self.next).map_err(|_| Error::unsupported("a CD image of more than 8 TiB"))?;
-        let bytes32 = u32::try_from(bytes).map_err(|_| {
-            Error::unsupported(format!("a file of {bytes} bytes: a CD image holds files below 4 GiB"))
-        })?;
+        let bytes32 = u32::try_from(bytes)
+            .map_err(|_| Error::unsupported(format!("a file of {bytes} bytes: a CD image holds files below 4 GiB")))?;
         self.next += bytes.div_ceil(BLOCK);
         Ok(Place { block, bytes: bytes32 })
     }

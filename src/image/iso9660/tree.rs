@@ -97,9 +97,8 @@ impl Tree {
         let folders = folders.map(|(number, it)| (number, it.name.as_str(), true));
         let files = (0..).zip(&self.files).filter(|(_, (parent, _))| *parent == directory);
         let files = files.map(|(number, (_, name))| (number, name.as_str(), false));
-        let child = |(number, name, is_dir)| {
-            Ok(Child { identifier: identifier(name, is_dir, names)?, name, number, is_dir })
-        };
+        let child =
+            |(number, name, is_dir)| Ok(Child { identifier: identifier(name, is_dir, names)?, name, number, is_dir });
         let mut children: Vec<Child<'_>> = folders.chain(files).map(child).collect::<Result<_>>()?;
         children.sort_by(|a, b| a.identifier.cmp(&b.identifier));
         Ok(children)

@@ -27,8 +27,8 @@ use crate::error::{Error, Result};
 use crate::fs::{Attributes, FileSystem, FsPath};
 use crate::progress::Progress;
 use metadata::lookup_table;
-pub use pack::SquashfsCompression;
 use pack::Packer;
+pub use pack::SquashfsCompression;
 
 /// The image's length is a multiple of this, as `mksquashfs` pads it for loop devices.
 const PADDING: u64 = 4096;
@@ -132,16 +132,16 @@ pub fn write(
         None => NO_TABLE,
     };
 
-    let count = |what: &str, len: usize| {
-        u32::try_from(len).map_err(|_| Error::unsupported(format!("more than 2^32 {what}")))
-    };
+    let count =
+        |what: &str, len: usize| u32::try_from(len).map_err(|_| Error::unsupported(format!("more than 2^32 {what}")));
     let inodes = count("inodes", tables.export.len())?;
     let newest = tree.nodes.iter().filter(|node| node.nlink > 0).map(|node| node.mtime).max().unwrap_or(0);
     let mut superblock = Vec::with_capacity(SUPERBLOCK_BYTES);
     for word in [MAGIC, inodes, newest, options.block_bytes, count("fragments", data.fragments.len())?] {
         superblock.extend_from_slice(&word.to_le_bytes());
     }
-    let no_ids = u16::try_from(tables.ids.len()).map_err(|_| Error::unsupported("more than 65535 owners and groups"))?;
+    let no_ids =
+        u16::try_from(tables.ids.len()).map_err(|_| Error::unsupported("more than 65535 owners and groups"))?;
     for half in [options.compression.id(), block_log, FLAG_EXPORTABLE, no_ids, 4, 0] {
         superblock.extend_from_slice(&half.to_le_bytes());
     }
@@ -186,9 +186,9 @@ impl Out<'_> {
     /// Writes `bytes` behind what there is and returns where they begin.
     fn put(&mut self, bytes: &[u8]) -> Result<u64> {
         let start = self.position;
-        self.file.write_all_at(bytes, start).map_err(|error| {
-            Error::io(format!("writing {} bytes at {start} of the squashfs", bytes.len()), error)
-        })?;
+        self.file
+            .write_all_at(bytes, start)
+            .map_err(|error| Error::io(format!("writing {} bytes at {start} of the squashfs", bytes.len()), error))?;
         self.position += to_u64(bytes.len());
         Ok(start)
     }
