@@ -229,7 +229,13 @@ impl Bake {
         let job = Job {
             disk: &disk,
             fanout: self.vendors.fanout_of(&resolved)?,
-            options: WriteOptions { folder, outputs: results::outputs(&resolved), compress: None, seed: resolved.seed },
+            options: WriteOptions {
+                folder,
+                outputs: results::outputs(&resolved),
+                compress: None,
+                isolinux: self.vendors.isolinux()?,
+                seed: resolved.seed,
+            },
             inputs,
             dry_run: self.dry_run,
             json: self.json,
@@ -250,6 +256,7 @@ impl Bake {
                 outputs: Vec::new(),
                 compress: self.output_args.compress,
                 seed: self.output_args.seed.clone(),
+                isolinux: self.vendors.isolinux()?,
             },
             dry_run: self.dry_run,
             json: self.json,

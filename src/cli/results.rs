@@ -1,5 +1,7 @@
 //! The part of `flatbake bake` that makes a folder of results: images for vendors, variants of a manifest.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -10,6 +12,7 @@ use flatbake::bake::{
 };
 use flatbake::bytes::ByteSize;
 use flatbake::flatcar::Disk;
+use flatbake::flatcar::live::iso::Isolinux;
 use flatbake::flatcar::vendor::{Status, Vendors};
 use flatbake::{Error, Progress, Result};
 
@@ -32,6 +35,9 @@ pub struct VendorArgs {
     /// Make sizes and formats only, and leave the vendor's files on the OEM partition as they are
     #[arg(long, conflicts_with = "oem_sysext")]
     no_oem: bool,
+    /// The folder with isolinux.bin and ldlinux.c32 (and isohdpfx.bin) of syslinux, by which CD images start on a BIOS
+    #[arg(long, value_name = "DIR")]
+    isolinux: Option<PathBuf>,
     /// The folder for images of vendors and variants, config files, SHA256SUMS and a report
     #[arg(long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
@@ -41,6 +47,19 @@ impl VendorArgs {
     /// All vendors that are known: built in, and of files.
     pub fn known(&self) -> Result<Vendors> {
         super::vendors::known(&self.vendor_file)
+    }
+
+    /// The files of syslinux for CD images.
+    pub fn isolinux(&self) -> Result<Option<Isolinux>> {
+        let Some(folder) = &self.isolinux else { return Ok(None) };
+        Ok(Some(Isolinux {
+            isolinux_bin: read(&folder.join("isolinux.bin"))?,
+            ldlinux_c32: read(&folder.join("ldlinux.c32"))?,
+            isohdpfx_bin: match folder.join("isohdpfx.bin") {
+                path if path.exists() => Some(read(&path)?),
+                _ => None,
+            },
+        }))
     }
 
     /// The vendors asked for, none twice.
@@ -84,6 +103,18 @@ impl VendorArgs {
             no_oem: self.no_oem,
             plain: !manifest.outputs.is_empty(),
         })
+    }
+}
+
+/// A file of syslinux: real ones have below 200 KiB.
+fn read(path: &Path) -> Result<Vec<u8>> {
+    const MAX: u64 = 4 << 20;
+    let error = |error| Error::io(format!("reading {}", path.display()), error);
+    let mut content = Vec::new();
+    File::open(path).map_err(error)?.take(MAX + 1).read_to_end(&mut content).map_err(error)?;
+    match u64::try_from(content.len()) {
+        Ok(0..=MAX) => Ok(content),
+        _ => Err(Error::invalid(format!("{} is larger than {MAX} bytes", path.display()))),
     }
 }
 

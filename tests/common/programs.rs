@@ -20,6 +20,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("squashfs-tools", &["mksquashfs", "sqfstar", "unsquashfs"]),
     ("erofs-utils", &["mkfs.erofs", "fsck.erofs"]),
     ("grub-common", &["grub-fstest", "grub-script-check"]),
+    ("genisoimage", &["isoinfo"]),
     ("xz-utils", &["xz"]),
     ("python3-jsonschema", &["jsonschema"]),
     ("attr", &["setfattr", "getfattr"]),

@@ -11,6 +11,7 @@ use crate::block::{BlockDevice, FileDevice, OutputFile};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::OsRelease;
 use crate::flatcar::bundle::{self, Arch, BundleFormat, CatalogBox, ConfFile, ConfFormat, Machine, Member, Place};
+use crate::flatcar::live::iso::Isolinux;
 use crate::flatcar::vendor::Settings;
 use crate::image::{CompressOptions, Identity, OutputFormat};
 use crate::progress::Progress;
@@ -31,6 +32,8 @@ pub struct WriteOptions {
     pub compress: Option<CompressOptions>,
     /// What identifiers are made from, besides the content.
     pub seed: String,
+    /// What makes a CD image start on a BIOS.
+    pub isolinux: Option<Isolinux>,
 }
 
 /// An output of an image that is no vendor's.
@@ -106,15 +109,15 @@ fn load<'a>(image: &'a PreparedImage, options: &WriteOptions) -> Load<'a> {
 }
 
 /// Writes one image.
-struct Writer<'a> {
+pub(super) struct Writer<'a> {
     key: &'a Key,
-    image: &'a PreparedImage,
+    pub(super) image: &'a PreparedImage,
     /// The image's disk, read at the pace of all.
     disk: &'a dyn BlockDevice,
     release: Option<&'a OsRelease>,
-    options: &'a WriteOptions,
-    time: i64,
-    progress: &'a dyn Progress,
+    pub(super) options: &'a WriteOptions,
+    pub(super) time: i64,
+    pub(super) progress: &'a dyn Progress,
 }
 
 impl Writer<'_> {
@@ -253,7 +256,7 @@ impl Writer<'_> {
     }
 
     /// Writes a config file.
-    fn put(&self, folder: &Path, conf: &ConfFile, files: &mut Vec<ArtifactFile>) -> Result<()> {
+    pub(super) fn put(&self, folder: &Path, conf: &ConfFile, files: &mut Vec<ArtifactFile>) -> Result<()> {
         let path = folder.join(&conf.name);
         let file = OutputFile::create(&path)?;
         if conf.mode & 0o100 != 0 {
@@ -265,12 +268,8 @@ impl Writer<'_> {
         file.commit()
     }
 
-    fn live(&self, settings: &Settings, folder: &Path, files: &mut Vec<ArtifactFile>) -> Result<()> {
-        Err(Error::unsupported(format!("{} {} {}", settings.id, folder.display(), files.len())))
-    }
-
     /// What config files say of the machine.
-    fn machine(&self, settings: &Settings) -> Result<Machine> {
+    pub(super) fn machine(&self, settings: &Settings) -> Result<Machine> {
         let release = self.release;
         let version = release.and_then(OsRelease::version).unwrap_or(UNKNOWN);
         let group = release.and_then(OsRelease::channel).map_or(UNKNOWN.to_owned(), |channel| channel.to_string());
@@ -285,6 +284,6 @@ impl Writer<'_> {
     }
 }
 
-fn conf_files(settings: &Settings, machine: &Machine) -> Result<Vec<ConfFile>> {
+pub(super) fn conf_files(settings: &Settings, machine: &Machine) -> Result<Vec<ConfFile>> {
     settings.conf_format.map_or(Ok(Vec::new()), |format| bundle::conf_files(format, machine))
 }

@@ -15,8 +15,11 @@ mod file;
 mod inode;
 mod superblock;
 mod volume;
+mod write;
 mod xattr;
 mod xz;
+
+pub use write::{AddedFile, SquashfsCompression, SquashfsOptions, SquashfsReport, write};
 
 use std::cell::RefCell;
 use std::sync::Arc;
