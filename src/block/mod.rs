@@ -17,6 +17,7 @@ mod memory;
 mod output;
 mod output_folder;
 mod overlay;
+mod sections;
 mod window;
 
 pub use file::{FileDevice, open_for_reading};
@@ -24,6 +25,7 @@ pub use memory::MemoryDevice;
 pub use output::OutputFile;
 pub use output_folder::OutputFolder;
 pub use overlay::{Overlay, OverlayOptions};
+pub use sections::Sections;
 pub use window::Window;
 
 use std::fmt::Debug;
