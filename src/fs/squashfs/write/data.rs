@@ -1,0 +1,279 @@
+//! The content of files: read in order, compressed in parallel, written in order.
+//!
+//! ```text
+//!   file a: [ block ][ block ][ short ]     file b (below one block) ──┐   file c ──┐
+//!   image:  │ packed │ packed │ packed │ …                 fragment: [ b │ c │ … ] packed when full
+//! ```
+//!
+//! A fragment is written between files, never within one: the blocks of a file lie one behind the other.
+
+use super::Out;
+use super::pack::Packer;
+use super::tree::{Content, Node, Part};
+use crate::bytes::{is_zero, to_u64, to_usize};
+use crate::codec::{Spares, run_ordered};
+use crate::error::{Error, Result, ResultExt};
+use crate::fs::{FileRead, FileSystem};
+
+/// Set in the size of a block that is stored as it is (`SQUASHFS_COMPRESSED_BIT_BLOCK`).
+const DATA_STORED: u32 = 1 << 24;
+/// Blocks in flight for each thread: one is worked on, the others wait for their turn or for the sink.
+const WINDOW_PER_THREAD: usize = 4;
+
+/// Where the content of one node lies in the image.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Laid {
+    /// The first block's offset.
+    pub start: u64,
+    /// Sizes as stored; 0 is a hole.
+    pub sizes: Vec<u32>,
+    /// Bytes in holes.
+    pub sparse: u64,
+    /// Fragment and offset in it.
+    pub fragment: Option<(u32, u32)>,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub(super) struct Data {
+    /// For every node; files only have something there.
+    pub laid: Vec<Laid>,
+    /// Offset and stored size of every fragment.
+    pub fragments: Vec<(u64, u32)>,
+}
+
+/// What becomes of a packed block.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    Block(usize),
+    Fragment,
+}
+
+#[derive(Debug)]
+struct Job {
+    role: Role,
+    data: Vec<u8>,
+    /// Bytes of files it brings to an end, for the progress.
+    done: usize,
+}
+
+#[derive(Debug)]
+struct Packed {
+    role: Role,
+    /// `None` for a hole.
+    bytes: Option<Vec<u8>>,
+    stored: bool,
+    len: usize,
+    done: usize,
+}
+
+/// Writes the content of all files of `nodes` to `out`.
+pub(super) fn write(
+    source: &dyn FileSystem,
+    nodes: &[Node],
+    new_packer: impl Fn() -> Result<Packer> + Sync,
+    block_bytes: usize,
+    out: &mut Out<'_>,
+    advance: impl Fn(u64),
+) -> Result<Data> {
+    let mut reader = Reader {
+        source,
+        nodes,
+        block_bytes,
+        next: 0,
+        open: None,
+        fragment: Vec::new(),
+        fragments: 0,
+        tails: vec![None; nodes.len()],
+        over: false,
+    };
+    let mut data = Data { laid: vec![Laid::default(); nodes.len()], fragments: Vec::new() };
+    let packers: Spares<Packer> = Spares::default();
+    let buffers: Spares<Vec<u8>> = Spares::default();
+    let pack = |job: Job| {
+        let Job { role, data, done } = job;
+        let len = data.len();
+        if matches!(role, Role::Block(_)) && is_zero(&data) {
+            return Ok(Packed { role, bytes: None, stored: false, len, done });
+        }
+        let mut packer = packers.take().map_or_else(&new_packer, Ok)?;
+        let mut bytes = buffers.take().unwrap_or_default();
+        let shrinks = packer.pack(&data, &mut bytes)?;
+        packers.give(packer);
+        Ok(Packed { role, bytes: Some(bytes), stored: !shrinks, len, done })
+    };
+    let window = WINDOW_PER_THREAD * rayon::current_num_threads();
+    run_ordered(&mut reader, window, pack, |packed: Packed| {
+        advance(to_u64(packed.done));
+        place(packed, &mut data, out, &buffers)
+    })?;
+    for (laid, tail) in data.laid.iter_mut().zip(reader.tails) {
+        laid.fragment = tail;
+    }
+    Ok(data)
+}
+
+fn place(packed: Packed, data: &mut Data, out: &mut Out<'_>, buffers: &Spares<Vec<u8>>) -> Result<()> {
+    let start = out.position;
+    let size = match &packed.bytes {
+        None => 0,
+        Some(bytes) => {
+            out.put(bytes)?;
+            let len = u32::try_from(bytes.len()).map_err(|_| Error::internal("a block is too long"))?;
+            if packed.stored { len | DATA_STORED } else { len }
+        }
+    };
+    match packed.role {
+        Role::Fragment => data.fragments.push((start, size)),
+        Role::Block(node) => {
+            let laid = &mut data.laid[node];
+            if laid.sizes.is_empty() {
+                laid.start = start;
+            }
+            laid.sizes.push(size);
+            if packed.bytes.is_none() {
+                laid.sparse += to_u64(packed.len);
+            }
+        }
+    }
+    if let Some(bytes) = packed.bytes {
+        buffers.give(bytes);
+    }
+    Ok(())
+}
+
+/// Cuts all files into jobs, on the thread that writes.
+struct Reader<'a> {
+    source: &'a dyn FileSystem,
+    nodes: &'a [Node],
+    block_bytes: usize,
+    /// The node to look at next.
+    next: usize,
+    open: Option<Open<'a>>,
+    fragment: Vec<u8>,
+    /// Fragments that are full.
+    fragments: u32,
+    tails: Vec<Option<(u32, u32)>>,
+    /// Nothing more comes: all is read, or reading failed.
+    over: bool,
+}
+
+/// A file whose blocks are read.
+struct Open<'a> {
+    node: usize,
+    content: Reading<'a>,
+    offset: u64,
+    size: u64,
+}
+
+enum Reading<'a> {
+    Source(Box<dyn FileRead + 'a>),
+    Memory(&'a [u8]),
+}
+
+impl Reading<'_> {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Source(file) => file.read_at(offset, buf),
+            Self::Memory(bytes) => {
+                let start = to_usize(offset)?;
+                buf.copy_from_slice(&bytes[start..start + buf.len()]);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Iterator for &mut Reader<'_> {
+    type Item = Result<Job>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let job = self.job();
+        self.over = !matches!(job, Ok(Some(_)));
+        job.transpose()
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// The next job; small files go into the fragment until it is full.
+    fn job(&mut self) -> Result<Option<Job>> {
+        loop {
+            if let Some(open) = &mut self.open {
+                let job = open.block(self.block_bytes).at(|| name(self.nodes, open.node))?;
+                if open.offset == open.size {
+                    self.open = None;
+                }
+                return Ok(Some(job));
+            }
+            let Some(node) = self.nodes.get(self.next) else { return Ok(self.flush()) };
+            let id = self.next;
+            if let (Part::File(_, 1..), 1..) = (&node.part, node.nlink) {
+                let open = open(self.source, node, id).at(|| name(self.nodes, id))?;
+                if open.size >= to_u64(self.block_bytes) {
+                    self.open = Some(open);
+                } else if self.fragment.len() + to_usize(open.size)? > self.block_bytes {
+                    // This file begins the next fragment.
+                    return Ok(self.flush());
+                } else {
+                    self.append(&open).at(|| name(self.nodes, id))?;
+                }
+            }
+            self.next += 1;
+        }
+    }
+
+    /// Puts a whole small file behind what the fragment holds.
+    fn append(&mut self, open: &Open<'_>) -> Result<()> {
+        let at = self.fragment.len();
+        let offset = u32::try_from(at).map_err(|_| Error::internal("a fragment is too long"))?;
+        self.fragment.resize(at + to_usize(open.size)?, 0);
+        open.content.read(0, &mut self.fragment[at..])?;
+        self.tails[open.node] = Some((self.fragments, offset));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Option<Job> {
+        if self.fragment.is_empty() {
+            return None;
+        }
+        self.fragments += 1;
+        let data = std::mem::take(&mut self.fragment);
+        Some(Job { role: Role::Fragment, done: data.len(), data })
+    }
+}
+
+fn open<'a>(source: &'a dyn FileSystem, node: &'a Node, id: usize) -> Result<Open<'a>> {
+    let Part::File(content, size) = &node.part else { return Err(Error::internal("not a file")) };
+    let content = match content {
+        Content::Memory(bytes) => Reading::Memory(bytes),
+        Content::Source(path) => {
+            let file = source.open(path)?;
+            if file.size() != *size {
+                return Err(Error::corrupt(format!("{} bytes to read of a file of {size} bytes", file.size())));
+            }
+            Reading::Source(file)
+        }
+    };
+    Ok(Open { node: id, content, offset: 0, size: *size })
+}
+
+impl Open<'_> {
+    fn block(&mut self, block_bytes: usize) -> Result<Job> {
+        let len = to_u64(block_bytes).min(self.size - self.offset);
+        let mut data = vec![0; to_usize(len)?];
+        self.content.read(self.offset, &mut data)?;
+        self.offset += len;
+        Ok(Job { role: Role::Block(self.node), done: data.len(), data })
+    }
+}
+
+/// What errors call a node.
+fn name(nodes: &[Node], id: usize) -> String {
+    match &nodes[id].part {
+        Part::File(Content::Source(path), _) => path.to_string(),
+        _ => "an added file".to_owned(),
+    }
+}

@@ -1,0 +1,223 @@
+//! Writes a squashfs 4.0 from the tree of any filesystem.
+//!
+//! ```text
+//!   FileSystem ──▶ tree (names, owners, xattrs; in memory) ──▶ inode, directory, export, id and xattr tables
+//!        └───────▶ content, block by block ──▶ compressed on all cores ──▶ written in order
+//! ```
+//!
+//! Names, attributes and tables are held in memory, content never is. The bytes depend on the tree and the options
+//! alone. Files shorter than a block share fragments; blocks of zeroes become holes; every owner and every set of
+//! extended attributes is stored once; names of one file stay names of one file.
+//!
+//! Not done: files of equal content are not found (`mksquashfs` would store them once), and directories have no index.
+
+mod data;
+mod inodes;
+mod metadata;
+mod pack;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod xattrs;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::superblock::{MAGIC, SUPERBLOCK_BYTES};
+use crate::bytes::to_u64;
+use crate::error::{Error, Result};
+use crate::fs::{Attributes, FileSystem, FsPath};
+use crate::progress::Progress;
+use data::Data;
+use inodes::Tables;
+use metadata::lookup_table;
+use pack::Packer;
+pub use pack::SquashfsCompression;
+use tree::Tree;
+
+/// The image's length is a multiple of this, as `mksquashfs` pads it for loop devices.
+const PADDING: u64 = 4096;
+/// Inodes can be found by their number, for NFS (`SQUASHFS_EXPORT`).
+const FLAG_EXPORTABLE: u16 = 0x80;
+/// A table that is not there.
+const NO_TABLE: u64 = u64::MAX;
+
+/// How to write a squashfs.
+#[derive(Debug, Clone)]
+pub struct SquashfsOptions {
+    /// With what blocks are compressed; zlib of level 6 by default.
+    pub compression: SquashfsCompression,
+    /// Unpacked bytes of a data block, a power of two from 4096 to 1048576; 131072 by default.
+    pub block_bytes: u32,
+    /// Later times (seconds since 1970) become this one.
+    pub latest_time: Option<i64>,
+    /// Most bytes of all files together, so that a hostile tree with huge holes does not keep the machine busy for
+    /// hours; 1 TiB by default.
+    pub content_max: u64,
+}
+
+impl Default for SquashfsOptions {
+    fn default() -> Self {
+        Self {
+            compression: SquashfsCompression::Gzip(6),
+            block_bytes: 128 << 10,
+            latest_time: None,
+            content_max: 1 << 40,
+        }
+    }
+}
+
+/// A file to add to the tree, or to put in the place of one that is there (whose extended attributes it keeps).
+#[derive(Debug, Clone)]
+pub struct AddedFile {
+    /// Where; the folder must be in the tree.
+    pub path: FsPath,
+    /// Mode, owner and time.
+    pub attributes: Attributes,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SquashfsReport {
+    /// Length of the image in bytes, padding included.
+    pub image_bytes: u64,
+    /// Bytes of all files, unpacked.
+    pub content_bytes: u64,
+    /// Inodes.
+    pub inodes: u32,
+}
+
+/// Writes the tree of `source` with the `added` files into `out`, an empty file.
+///
+/// Modes, owners, links, devices and the extended attributes of the namespaces `user`, `trusted` and `security` come as
+/// they are in the source; attributes of other namespaces are left out, with a warning unless they are btrfs's own
+/// properties. Times are whole seconds from 1970 to 2106, others become the nearest. The time of the filesystem itself is
+/// the newest in it. `out` is neither synced nor renamed, and left unfinished on failure.
+///
+/// # Errors
+///
+/// The source's read errors; [`crate::ErrorKind::InvalidInput`] for options out of range, for an added file without its
+/// folder and for an `out` that holds something; [`crate::ErrorKind::Unsupported`] for what squashfs or Linux cannot have:
+/// device numbers, targets, attributes and files that are too large; [`crate::ErrorKind::Io`] and
+/// [`crate::ErrorKind::Environment`] for `out`.
+pub fn write(
+    source: &dyn FileSystem,
+    added: &[AddedFile],
+    out: &File,
+    options: &SquashfsOptions,
+    progress: &dyn Progress,
+) -> Result<SquashfsReport> {
+    let block_log = check(out, options)?;
+    let mut packer = Packer::new(options.compression)?;
+    let tree = tree::read(source, added, options, progress)?;
+    let mut out = Out { file: out, position: to_u64(SUPERBLOCK_BYTES) };
+    progress.start("packing files into a squashfs", tree.content_bytes);
+    let block_bytes = 1 << block_log;
+    let new_packer = || Packer::new(options.compression);
+    let data = data::write(source, &tree.nodes, new_packer, block_bytes, &mut out, |bytes| progress.advance(bytes));
+    progress.finish();
+    let data = data?;
+    let tables = inodes::encode(&tree, &data, &mut packer, &mut new_packer()?)?;
+
+    let superblock = finish(&tree, &data, &tables, &mut packer, &mut out, (options, block_log))?;
+    let image_bytes = out.pad()?;
+    Out { position: 0, ..out }.put(&superblock)?;
+    let inodes = count("inodes", tables.export.len())?;
+    Ok(SquashfsReport { image_bytes, content_bytes: tree.content_bytes, inodes })
+}
+
+fn count(what: &str, len: usize) -> Result<u32> {
+    u32::try_from(len).map_err(|_| Error::unsupported(format!("more than 2^32 {what}")))
+}
+
+/// Writes all tables behind the content and returns the superblock (`struct squashfs_super_block` of the kernel).
+fn finish(
+    tree: &Tree,
+    data: &Data,
+    tables: &Tables,
+    packer: &mut Packer,
+    out: &mut Out<'_>,
+    (options, block_log): (&SquashfsOptions, u16),
+) -> Result<Vec<u8>> {
+    let inode_table = out.put(&tables.inodes)?;
+    let directory_table = out.put(&tables.directories)?;
+    let fragments: Vec<u8> = data.fragments.iter().flat_map(|&(start, size)| fragment_entry(start, size)).collect();
+    let fragment_table = out.table(packer, &fragments)?;
+    let export: Vec<u8> = tables.export.iter().flat_map(|reference| reference.to_le_bytes()).collect();
+    let export_table = out.table(packer, &export)?;
+    let ids: Vec<u8> = tables.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    let id_table = out.table(packer, &ids)?;
+    let mut xattr_table = NO_TABLE;
+    if let Some((bytes, place)) = tree.xattrs.encode(packer, out.position)? {
+        out.put(&bytes)?;
+        xattr_table = place;
+    }
+
+    let newest = tree.nodes.iter().filter(|node| node.nlink > 0).map(|node| node.mtime).max().unwrap_or(0);
+    let (inodes, fragments) = (count("inodes", tables.export.len())?, count("fragments", data.fragments.len())?);
+    let no_ids =
+        u16::try_from(tables.ids.len()).map_err(|_| Error::unsupported("more than 65535 owners and groups"))?;
+    let words = [MAGIC, inodes, newest, options.block_bytes, fragments];
+    let halves = [options.compression.id(), block_log, FLAG_EXPORTABLE, no_ids, 4, 0];
+    let bytes_used = out.position;
+    let longs = [tables.root, bytes_used, id_table, xattr_table, inode_table, directory_table];
+    let tail = [fragment_table, export_table];
+    let words = words.into_iter().flat_map(u32::to_le_bytes);
+    let halves = halves.into_iter().flat_map(u16::to_le_bytes);
+    Ok(words.chain(halves).chain(longs.into_iter().chain(tail).flat_map(u64::to_le_bytes)).collect())
+}
+
+/// Checks what the caller gives and returns the base-2 logarithm of the block size.
+fn check(out: &File, options: &SquashfsOptions) -> Result<u16> {
+    let len = out.metadata().map_err(|error| Error::io("looking at the squashfs's file", error))?.len();
+    if len > 0 {
+        return Err(Error::invalid(format!("the file for the squashfs already holds {len} bytes: it must be empty")));
+    }
+    let bytes = options.block_bytes;
+    if !bytes.is_power_of_two() || !(4096..=1 << 20).contains(&bytes) {
+        return Err(Error::invalid(format!(
+            "squashfs block size {bytes} is invalid: must be a power of two from 4096 to 1048576"
+        )));
+    }
+    u16::try_from(bytes.ilog2()).map_err(|_| Error::internal("a logarithm of 32 bits"))
+}
+
+fn fragment_entry(start: u64, size: u32) -> impl Iterator<Item = u8> {
+    start.to_le_bytes().into_iter().chain(size.to_le_bytes()).chain([0; 4])
+}
+
+/// The file that is written, front to back.
+struct Out<'a> {
+    file: &'a File,
+    position: u64,
+}
+
+impl Out<'_> {
+    /// Writes `bytes` behind what there is and returns where they begin.
+    fn put(&mut self, bytes: &[u8]) -> Result<u64> {
+        let start = self.position;
+        self.file
+            .write_all_at(bytes, start)
+            .map_err(|error| Error::io(format!("writing {} bytes at {start} of the squashfs", bytes.len()), error))?;
+        self.position += to_u64(bytes.len());
+        Ok(start)
+    }
+
+    /// Writes a table and returns what the superblock says of it.
+    fn table(&mut self, packer: &mut Packer, entries: &[u8]) -> Result<u64> {
+        let (bytes, place) = lookup_table(packer, entries, self.position)?;
+        self.put(&bytes)?;
+        Ok(place)
+    }
+
+    /// Fills up to the padding and returns the length.
+    fn pad(&mut self) -> Result<u64> {
+        let end = self.position.next_multiple_of(PADDING);
+        self.file
+            .set_len(end)
+            .map_err(|error| Error::io(format!("setting the size of the squashfs to {end} bytes"), error))?;
+        Ok(end)
+    }
+}

@@ -1,0 +1,291 @@
+//! The tree to write, read from its source before anything is written: names, attributes, links; no content.
+//!
+//! Nodes are numbered as they are met, directories before the directories in them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{AddedFile, SquashfsOptions, xattrs};
+use crate::bytes::to_u64;
+use crate::error::{Error, Result, ResultExt};
+use crate::fs::{FileSystem, FileType, FsPath, Metadata, Xattr, walk};
+use crate::progress::Progress;
+
+/// Memory for names, paths, targets and attributes: about two million entries of a usual tree.
+const TREE_BYTES_MAX: usize = 512 << 20;
+/// What a node takes besides its path.
+const NODE_BYTES: usize = 256;
+/// Most blocks of one file, as the reader has it: 2 TiB of 128 KiB blocks.
+const BLOCKS_MAX: u64 = 1 << 24;
+/// Longest target of a symlink (`PATH_MAX` of Linux).
+const TARGET_MAX: u64 = 4096;
+
+/// Where a file's content is.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// In the source, under this path.
+    Source(FsPath),
+    Memory(Vec<u8>),
+}
+
+#[derive(Debug)]
+pub(super) enum Part {
+    /// Entries by name.
+    Directory(BTreeMap<Vec<u8>, usize>),
+    File(Content, u64),
+    Symlink(Vec<u8>),
+    /// The encoded device number.
+    Device(u32),
+    Ipc,
+}
+
+/// An inode to be.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub file_type: FileType,
+    pub mode: u16,
+    pub uid: u32,
+    pub gid: u32,
+    pub mtime: u32,
+    pub nlink: u32,
+    pub xattrs: Option<u32>,
+    /// The directory it was first met in; the root's is itself.
+    pub parent: usize,
+    pub part: Part,
+}
+
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub nodes: Vec<Node>,
+    pub xattrs: xattrs::XattrSets,
+    /// Bytes of all files.
+    pub content_bytes: u64,
+}
+
+/// Reads the tree below the root of `source` and puts `added` into it.
+pub(super) fn read(
+    source: &dyn FileSystem,
+    added: &[AddedFile],
+    options: &SquashfsOptions,
+    progress: &dyn Progress,
+) -> Result<Tree> {
+    let mut reader = Reader {
+        source,
+        options,
+        tree: Tree { nodes: Vec::new(), xattrs: xattrs::XattrSets::default(), content_bytes: 0 },
+        linked: HashMap::new(),
+        above: Vec::new(),
+        memory: 0,
+        left_out: None,
+    };
+    walk(source, &FsPath::root(), &mut |entry| {
+        reader.visit(&entry.path, &entry.metadata).at(|| entry.path.to_string())
+    })?;
+    for file in added {
+        reader.add(file).at(|| file.path.to_string())?;
+    }
+    if let Some((name, path)) = reader.left_out {
+        progress.warn(&format!("squashfs cannot store extended attributes such as {name} of {path}: left out"));
+    }
+    reader.tree.count_content(options.content_max)?;
+    Ok(reader.tree)
+}
+
+struct Reader<'a> {
+    source: &'a dyn FileSystem,
+    options: &'a SquashfsOptions,
+    tree: Tree,
+    /// Nodes of files with several names, by the source's inode number.
+    linked: HashMap<u64, usize>,
+    /// The directories on the way to the entry that is visited.
+    above: Vec<usize>,
+    memory: usize,
+    /// An attribute that could not be stored, and where.
+    left_out: Option<(String, String)>,
+}
+
+impl Reader<'_> {
+    fn visit(&mut self, path: &FsPath, metadata: &Metadata) -> Result<()> {
+        self.take_memory(NODE_BYTES + path.as_bytes().len())?;
+        let depth = path.components().count();
+        self.above.truncate(depth);
+        let parent = self.above.last().copied().unwrap_or(0);
+        let is_dir = metadata.file_type == FileType::Directory;
+        let known = self.linked.get(&metadata.inode).copied().filter(|_| !is_dir && metadata.nlink > 1);
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let node = self.node(path, metadata, parent)?;
+                self.tree.nodes.push(node);
+                self.tree.nodes.len() - 1
+            }
+        };
+        if is_dir {
+            self.above.push(id);
+        } else if metadata.nlink > 1 {
+            self.linked.insert(metadata.inode, id);
+        }
+        match path.name() {
+            Some(name) => self.enter(parent, name, id),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes `id` the entry `name` of a directory and counts links.
+    fn enter(&mut self, parent: usize, name: &[u8], id: usize) -> Result<()> {
+        let is_dir = self.tree.nodes[id].file_type == FileType::Directory;
+        let node = &mut self.tree.nodes[parent];
+        let Part::Directory(entries) = &mut node.part else {
+            return Err(Error::invalid("lies in something that is not a directory"));
+        };
+        if entries.insert(name.to_vec(), id).is_some() {
+            return Err(Error::corrupt("two entries of this name in one directory"));
+        }
+        if is_dir {
+            node.nlink += 1;
+        } else {
+            self.tree.nodes[id].nlink += 1;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, path: &FsPath, metadata: &Metadata, parent: usize) -> Result<Node> {
+        let part = match metadata.file_type {
+            FileType::Directory => Part::Directory(BTreeMap::new()),
+            FileType::File => Part::File(Content::Source(path.clone()), self.check_size(metadata.size)?),
+            FileType::Symlink => Part::Symlink(self.target(path, metadata.size)?),
+            FileType::CharDevice | FileType::BlockDevice => Part::Device(device_number(metadata.device)?),
+            FileType::Fifo | FileType::Socket => Part::Ipc,
+        };
+        Ok(Node {
+            file_type: metadata.file_type,
+            mode: u16::try_from(metadata.mode & 0o7777).map_err(|_| Error::internal("masked"))?,
+            uid: metadata.uid,
+            gid: metadata.gid,
+            mtime: self.time(metadata.mtime.secs),
+            nlink: if metadata.file_type == FileType::Directory { 2 } else { 0 },
+            xattrs: self.xattrs(path)?,
+            parent,
+            part,
+        })
+    }
+
+    fn add(&mut self, file: &AddedFile) -> Result<()> {
+        let name = file.path.name().ok_or_else(|| Error::invalid("the root cannot be replaced with a file"))?;
+        let mut parent = 0;
+        for step in file.path.parent().iter().flat_map(|path| path.components()) {
+            parent = self.entry(parent, step).ok_or_else(|| {
+                Error::not_found(format!("the folder '{}' on the way to it does not exist", step.escape_ascii()))
+            })?;
+        }
+        let xattrs = match self.entry(parent, name) {
+            Some(old) if self.tree.nodes[old].file_type == FileType::Directory => {
+                return Err(Error::invalid("a directory cannot be replaced with a file"));
+            }
+            Some(old) => {
+                self.tree.nodes[old].nlink -= 1;
+                if let Part::Directory(entries) = &mut self.tree.nodes[parent].part {
+                    entries.remove(name);
+                }
+                self.tree.nodes[old].xattrs
+            }
+            None => None,
+        };
+        let mtime = self.time(file.attributes.mtime.secs);
+        let size = self.check_size(to_u64(file.content.len()))?;
+        self.tree.nodes.push(Node {
+            file_type: FileType::File,
+            mode: u16::try_from(file.attributes.mode & 0o7777).map_err(|_| Error::internal("masked"))?,
+            uid: file.attributes.uid,
+            gid: file.attributes.gid,
+            mtime,
+            nlink: 0,
+            xattrs,
+            parent,
+            part: Part::File(Content::Memory(file.content.clone()), size),
+        });
+        self.enter(parent, name, self.tree.nodes.len() - 1)
+    }
+
+    fn entry(&self, directory: usize, name: &[u8]) -> Option<usize> {
+        match &self.tree.nodes[directory].part {
+            Part::Directory(entries) => entries.get(name).copied(),
+            _ => None,
+        }
+    }
+
+    fn check_size(&self, size: u64) -> Result<u64> {
+        let max = BLOCKS_MAX * u64::from(self.options.block_bytes);
+        if size > max {
+            return Err(Error::unsupported(format!("a file of {size} bytes: at most {max} are possible")));
+        }
+        Ok(size)
+    }
+
+    fn target(&mut self, path: &FsPath, len: u64) -> Result<Vec<u8>> {
+        let range = 1..=TARGET_MAX;
+        let fault = |len| Error::unsupported(format!("a symlink of {len} bytes: 1 to {TARGET_MAX} are possible"));
+        if !range.contains(&len) {
+            return Err(fault(len));
+        }
+        let target = self.source.read_link(path)?;
+        if !range.contains(&to_u64(target.len())) {
+            return Err(fault(to_u64(target.len())));
+        }
+        self.take_memory(target.len())?;
+        Ok(target)
+    }
+
+    fn xattrs(&mut self, path: &FsPath) -> Result<Option<u32>> {
+        let (stored, other): (Vec<Xattr>, Vec<Xattr>) =
+            self.source.xattrs(path)?.into_iter().partition(|xattr| xattrs::is_storable(&xattr.name));
+        // btrfs has its properties as attributes; they mean nothing elsewhere.
+        let lost = other.into_iter().find(|xattr| !xattr.name.starts_with(b"btrfs."));
+        if let (Some(xattr), None) = (lost, &self.left_out) {
+            self.left_out = Some((xattr.name.escape_ascii().to_string(), path.to_string()));
+        }
+        self.take_memory(stored.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum())?;
+        self.tree.xattrs.number(stored)
+    }
+
+    /// Seconds as squashfs stores them, from 1970 to 2106, clamped.
+    fn time(&self, secs: i64) -> u32 {
+        let secs = self.options.latest_time.map_or(secs, |latest| secs.min(latest));
+        u32::try_from(secs.clamp(0, u32::MAX.into())).unwrap_or(u32::MAX)
+    }
+
+    fn take_memory(&mut self, bytes: usize) -> Result<()> {
+        self.memory = self.memory.saturating_add(bytes);
+        if self.memory > TREE_BYTES_MAX {
+            return Err(Error::unsupported(format!(
+                "the names and attributes of the tree take more than {} MiB of memory",
+                TREE_BYTES_MAX >> 20
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Tree {
+    fn count_content(&mut self, max: u64) -> Result<()> {
+        for node in &self.nodes {
+            if let Node { part: Part::File(_, size), nlink: 1.., .. } = node {
+                self.content_bytes = self.content_bytes.saturating_add(*size);
+            }
+        }
+        if self.content_bytes > max {
+            return Err(Error::unsupported(format!(
+                "files of {} bytes in all: at most {max} are packed",
+                self.content_bytes
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A device number as Linux's `new_encode_dev` has it: 12 bits of major, 20 of minor.
+fn device_number((major, minor): (u32, u32)) -> Result<u32> {
+    if major > 0xfff || minor > 0xf_ffff {
+        return Err(Error::unsupported(format!("device {major}:{minor}: at most 4095:1048575 is possible")));
+    }
+    Ok(minor & 0xff | major << 8 | (minor & !0xff) << 12)
+}

@@ -1,0 +1,110 @@
+//! Extended attributes: every different set is stored once.
+
+use std::collections::BTreeMap;
+
+use super::metadata::{MetaWriter, lookup_table};
+use super::pack::Packer;
+use crate::bytes::to_u64;
+use crate::error::{Error, Result};
+use crate::fs::Xattr;
+
+/// Longest value (`XATTR_SIZE_MAX` of Linux).
+const VALUE_MAX: usize = 65_536;
+/// Longest name behind its namespace (`XATTR_NAME_MAX` of Linux).
+const NAME_MAX: usize = 255;
+/// The namespaces that squashfs knows, in the order of their numbers.
+const NAMESPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+
+/// All sets of attributes.
+#[derive(Debug, Default)]
+pub(super) struct XattrSets {
+    numbers: BTreeMap<Vec<Xattr>, u32>,
+}
+
+/// Whether squashfs can store an attribute of this name.
+pub(super) fn is_storable(name: &[u8]) -> bool {
+    NAMESPACES.iter().any(|namespace| name.starts_with(namespace))
+}
+
+impl XattrSets {
+    /// The number of a set of storable attributes; `None` for the empty one.
+    pub fn number(&mut self, mut set: Vec<Xattr>) -> Result<Option<u32>> {
+        if set.is_empty() {
+            return Ok(None);
+        }
+        set.iter().try_for_each(check)?;
+        set.sort();
+        let next = u32::try_from(self.numbers.len())
+            .map_err(|_| Error::unsupported("more than 2^32 different sets of extended attributes"))?;
+        Ok(Some(*self.numbers.entry(set).or_insert(next)))
+    }
+
+    /// The tables at byte `start` of the image, and the offset that the superblock names; `None` where there are no sets.
+    pub fn encode(&self, packer: &mut Packer, start: u64) -> Result<Option<(Vec<u8>, u64)>> {
+        if self.numbers.is_empty() {
+            return Ok(None);
+        }
+        let mut sets: Vec<(&u32, &Vec<Xattr>)> = self.numbers.iter().map(|(set, number)| (number, set)).collect();
+        sets.sort();
+        let mut stream = MetaWriter::new(packer);
+        let mut ids = Vec::new();
+        for (_, set) in sets {
+            let place = stream.place()?;
+            let bytes = encode_set(set)?;
+            stream.put(&bytes)?;
+            ids.extend_from_slice(&place.reference().to_le_bytes());
+            for number in [set.len(), bytes.len()] {
+                ids.extend_from_slice(&short(number)?.to_le_bytes());
+            }
+        }
+        let (mut bytes, _) = stream.finish()?;
+        let (table, place) = lookup_table(packer, &ids, start + to_u64(bytes.len()))?;
+        // The offsets of the table's blocks come behind a header of their own: where the sets begin, and how many.
+        let blocks = table.len() - ids.len().div_ceil(8192) * 8;
+        bytes.extend_from_slice(&table[..blocks]);
+        bytes.extend_from_slice(&start.to_le_bytes());
+        bytes.extend_from_slice(&short(self.numbers.len())?.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&table[blocks..]);
+        Ok(Some((bytes, place)))
+    }
+}
+
+fn short(number: usize) -> Result<u32> {
+    u32::try_from(number).map_err(|_| Error::unsupported("extended attributes of more than 4 GiB"))
+}
+
+fn check(xattr: &Xattr) -> Result<()> {
+    let (_, name) = split(&xattr.name)?;
+    let fault = match () {
+        () if name.is_empty() || name.len() > NAME_MAX => format!("a name of {} bytes, 1 to {NAME_MAX}", name.len()),
+        () if name.contains(&0) => "a NUL byte in its name, none".to_owned(),
+        () if xattr.value.len() > VALUE_MAX => {
+            format!("a value of {} bytes, at most {VALUE_MAX}", xattr.value.len())
+        }
+        () => return Ok(()),
+    };
+    Err(Error::unsupported(format!("extended attribute '{}' has {fault} are possible", xattr.name.escape_ascii())))
+}
+
+/// The number of the namespace, and the name behind it.
+fn split(name: &[u8]) -> Result<(u16, &[u8])> {
+    (0..)
+        .zip(NAMESPACES)
+        .find_map(|(number, namespace)| Some((number, name.strip_prefix(namespace)?)))
+        .ok_or_else(|| Error::internal(format!("squashfs cannot store '{}'", name.escape_ascii())))
+}
+
+/// Keys and values of a set, one behind the other.
+fn encode_set(set: &[Xattr]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for xattr in set {
+        let (namespace, name) = split(&xattr.name)?;
+        bytes.extend_from_slice(&namespace.to_le_bytes());
+        bytes.extend_from_slice(&u16::try_from(name.len()).map_err(|_| Error::internal("checked"))?.to_le_bytes());
+        bytes.extend_from_slice(name);
+        bytes.extend_from_slice(&short(xattr.value.len())?.to_le_bytes());
+        bytes.extend_from_slice(&xattr.value);
+    }
+    Ok(bytes)
+}
