@@ -8,6 +8,7 @@
 //! An archive is read as a stream, packed or not, and never held in memory. [`scan`] reads it once and writes nothing, for
 //! plans and to see that there is room; [`inject`] writes. Both select entries with the same code.
 
+pub mod cpio;
 mod docker;
 mod glob;
 mod inject;
