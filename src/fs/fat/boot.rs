@@ -38,6 +38,12 @@ fn looks_like_fat(sector: &Fields<'_>) -> Result<bool> {
     Ok(jumps && sizes && copies && media && total && tables && sector.array(510)? == [0x55, 0xAA])
 }
 
+/// The serial number (`BS_VolID`) that the first 512 bytes of a volume name.
+pub fn serial(sector: &[u8]) -> Result<u32> {
+    let sector = Fields::new("FAT boot sector", sector);
+    sector.le32(if is_fat32(&sector)? { 67 } else { 39 })
+}
+
 /// FAT32 has neither a fixed root directory (`BPB_RootEntCnt`) nor a 16-bit table size (`BPB_FATSz16`).
 fn is_fat32(sector: &Fields<'_>) -> Result<bool> {
     Ok(sector.le16(17)? == 0 && sector.le16(22)? == 0)

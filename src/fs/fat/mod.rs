@@ -18,6 +18,7 @@
 //! their short alias (`LONGNA~1.TXT`): writing `/EFI/BOOT/X` where `/efi/boot` exists uses that folder.
 
 mod boot;
+mod build;
 mod check;
 mod device;
 mod edit;
@@ -25,7 +26,8 @@ mod names;
 #[cfg(test)]
 mod tests;
 
-pub use boot::probe;
+pub use boot::{probe, serial};
+pub use build::{FatContent, FatFile, FatIdentity, FatVolume, build};
 pub use device::{Editable, Medium, ReadOnly};
 pub use names::check_name;
 
