@@ -9,6 +9,7 @@ mod detect;
 #[cfg(test)]
 mod hostile;
 mod identity;
+pub mod iso9660;
 mod mapped;
 mod open;
 mod output_format;
