@@ -4,6 +4,7 @@ mod disk;
 pub mod grub;
 mod inspect;
 mod layout;
+pub mod live;
 mod os_release;
 pub mod sysext;
 

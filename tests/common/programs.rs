@@ -20,6 +20,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("squashfs-tools", &["mksquashfs", "sqfstar", "unsquashfs"]),
     ("erofs-utils", &["mkfs.erofs", "fsck.erofs"]),
     ("grub-common", &["grub-fstest"]),
+    ("genisoimage", &["isoinfo"]),
     ("xz-utils", &["xz"]),
     ("attr", &["setfattr", "getfattr"]),
 ];

@@ -1,0 +1,329 @@
+//! The initrd of live systems: a compressed cpio archive with the operating system and OEM's files.
+//!
+//! ```text
+//!   .  etc/  usr.squashfs                                   as Flatcar's own
+//!   usr/share/oem/config.ign, base/base.ign, …              OEM's files, where the initrd looks for configurations
+//!   oem/…                                                   the same files (hard links), where Ignition resolves oem://
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::PathBuf;
+
+use super::{OEM, ROOT, USR, copy_out};
+use crate::archive::cpio::{CpioContent, CpioLayout};
+use crate::block::{BlockDevice, FileDevice};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::flatcar::Disk;
+use crate::fs::squashfs::{self, AddedFile, SquashfsCompression, SquashfsOptions, SquashfsReport};
+use crate::fs::{self, Attributes, FileSystem, FileType, FsPath, Timestamp, is_unformatted, read_file, walk};
+use crate::image::{CompressOptions, Compression, compress};
+use crate::progress::Progress;
+
+/// The file whose `GROUP=` names the channel.
+const UPDATE_CONF: &str = "/share/flatcar/update.conf";
+/// The same of a machine, which Flatcar's build asks first.
+const ETC_UPDATE_CONF: &str = "/etc/flatcar/update.conf";
+/// Its presence in /usr keeps update_engine from running.
+const NO_UPDATE: &str = "/.noupdate";
+/// Longest update.conf that is read; real ones have about 100 bytes.
+const UPDATE_CONF_MAX: u64 = 64 << 10;
+/// Largest USR: twice the present partition.
+const USR_MAX: u64 = 16 << 30;
+/// Most bytes of OEM's files, the size of its partition.
+const OEM_BYTES_MAX: u64 = 1 << 30;
+/// Most of OEM's files.
+const OEM_FILES_MAX: usize = 10_000;
+/// The first major version with Ignition's OEM folder at /oem; before, and for the initrd's scripts, it is
+/// /usr/share/oem.
+const OEM_MOVED: u32 = 3637;
+/// OEM's entries that a live system has no use for: GRUB's menu, and sysexts, which the initrd takes from a disk.
+const OEM_LEFT_OUT: [&str; 3] = ["/grub.cfg", "/sysext", "/lost+found"];
+/// What ROOT has when it is fresh.
+const ROOT_FRESH: [&[u8]; 4] = [b"boot", b"usr", b"oem", b"lost+found"];
+
+/// How to make the initrd.
+#[derive(Debug, Clone)]
+pub struct LiveOptions {
+    /// With what usr.squashfs is compressed. Kernels of all releases read gzip.
+    pub squashfs: SquashfsCompression,
+    /// The gzip level of the initrd, 1 (fast) to 9 (small). Nearly all of it is compressed already.
+    pub level: u8,
+    /// Later times (seconds since 1970) become this one.
+    pub latest_time: Option<i64>,
+    /// The update group to write into update.conf; the image's own otherwise.
+    pub group: Option<String>,
+    /// Whether OEM's files come into the initrd.
+    pub oem: bool,
+    /// Where the squashfs is kept while it is not yet in the initrd.
+    pub temp_dir: PathBuf,
+}
+
+impl LiveOptions {
+    /// The usual options: gzip, OEM's files, times and group as they are.
+    pub fn new(temp_dir: impl Into<PathBuf>) -> Self {
+        let squashfs = SquashfsCompression::Gzip(6);
+        Self { squashfs, level: 1, latest_time: None, group: None, oem: true, temp_dir: temp_dir.into() }
+    }
+}
+
+/// What an initrd holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitrdReport {
+    /// usr.squashfs.
+    pub squashfs: SquashfsReport,
+    /// Paths of OEM's files that are in it, from OEM's root.
+    pub oem_files: Vec<String>,
+    /// The update group.
+    pub group: String,
+    /// The time of what has none of its own, in seconds since 1970: that of USR's update.conf, held back as asked.
+    pub time: i64,
+    /// Length of the archive before compression, in bytes: so much memory it takes at boot.
+    pub archive_bytes: u64,
+}
+
+/// Writes the compressed initrd of `disk` into `out`, an empty file.
+///
+/// It holds USR as a squashfs with two changes that Flatcar's build makes as well: an empty `/.noupdate`, and the update
+/// group in `share/flatcar/update.conf`. OEM's files lie in `usr/share/oem`, from release 3637 on also in `oem`, except
+/// `grub.cfg` and sysexts. The bytes depend on the image and the options alone.
+///
+/// # Errors
+///
+/// The image's read errors; [`ErrorKind::NotFound`] where USR has no update.conf; [`ErrorKind::Unsupported`] for what
+/// squashfs or cpio cannot hold, such as a usr.squashfs of 4 GiB; those of writing `out` and the temporary file.
+pub fn write_initrd(disk: &Disk, out: &File, options: &LiveOptions, progress: &dyn Progress) -> Result<InitrdReport> {
+    let folder = options.temp_dir.display();
+    let spool = tempfile::tempfile_in(&options.temp_dir)
+        .map_err(|error| Error::io(format!("creating a temporary file in {folder}"), error))?;
+    warn_of_root(disk, progress)?;
+    let usr = disk.filesystem(USR)?;
+    let (added, group) = changes(disk, &*usr, options)?;
+    let time = added.first().map_or(0, |file| file.attributes.mtime.secs);
+    let pack = SquashfsOptions {
+        compression: options.squashfs,
+        latest_time: options.latest_time,
+        content_max: USR_MAX,
+        ..SquashfsOptions::default()
+    };
+    let squashfs = squashfs::write(&*usr, &added, &spool, &pack, progress).at(|| disk.describe(USR))?;
+    let oem = if options.oem { spool_oem(disk, &spool, squashfs.image_bytes, progress)? } else { Vec::new() };
+    let device = FileDevice::from_file(spool, &options.temp_dir.join("usr.squashfs"))?;
+
+    let clamp = |secs: i64| options.latest_time.map_or(secs, |latest| secs.min(latest));
+    let mut layout = CpioLayout::new();
+    layout.directory(".", 0o755, time)?;
+    layout.directory("etc", 0o755, time)?;
+    let content = CpioContent::Device { device: &device, start: 0, len: squashfs.image_bytes };
+    layout.file(&["usr.squashfs"], 0o644, time, content)?;
+    lay_oem(&mut layout, &oem, &device, oem_folders(disk)?, &clamp)?;
+    let archive = layout.finish()?;
+    compress(
+        &archive,
+        out,
+        &CompressOptions { level: options.level, ..CompressOptions::new(Compression::Gzip) },
+        progress,
+    )?;
+    let oem_files = oem.iter().filter(|entry| !entry.is_dir()).map(|entry| entry.path.to_string()).collect();
+    Ok(InitrdReport { squashfs, oem_files, group, time, archive_bytes: archive.size() })
+}
+
+/// The files that differ from USR's, and the update group.
+fn changes(disk: &Disk, usr: &dyn FileSystem, options: &LiveOptions) -> Result<(Vec<AddedFile>, String)> {
+    let path = fs::resolve(usr, &FsPath::new(UPDATE_CONF)?).at(|| disk.describe(USR))?;
+    let read = || Ok((read_file(usr, &path, UPDATE_CONF_MAX)?, usr.metadata(&path)?.mtime));
+    let (conf, mtime) = read().at(|| disk.describe(USR))?;
+    let group = match &options.group {
+        Some(group) => Some(group.clone()),
+        None => root_group(disk)?.or_else(|| group_of(&conf)),
+    };
+    let group = group.filter(|group| is_word(group)).ok_or_else(|| {
+        Error::invalid(format!("{UPDATE_CONF} names no update group of letters, digits, '-', '_' and '.'"))
+            .with_hint("give the group as an option: alpha, beta, stable or lts")
+            .at(disk.describe(USR))
+    })?;
+    let mtime = Timestamp { secs: options.latest_time.map_or(mtime.secs, |latest| mtime.secs.min(latest)), nanos: 0 };
+    let file = |path: FsPath, mode, content| AddedFile {
+        path,
+        attributes: Attributes { mode, uid: 0, gid: 0, mtime },
+        content,
+    };
+    let added = vec![file(FsPath::new(NO_UPDATE)?, 0o444, Vec::new()), file(path, 0o644, with_group(&conf, &group))];
+    Ok((added, group))
+}
+
+/// The group that the image's /etc names, on ROOT.
+fn root_group(disk: &Disk) -> Result<Option<String>> {
+    let read = || {
+        let root = disk.filesystem(ROOT)?;
+        let path = fs::resolve(&*root, &FsPath::new(ETC_UPDATE_CONF)?)?;
+        read_file(&*root, &path, UPDATE_CONF_MAX).at(|| disk.describe(ROOT))
+    };
+    match read() {
+        Ok(conf) => Ok(group_of(&conf)),
+        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The value of the last line that begins with `GROUP=`.
+fn group_of(conf: &[u8]) -> Option<String> {
+    let lines = conf.split(|&byte| byte == b'\n');
+    let value = lines.filter_map(|line| line.strip_prefix(b"GROUP=")).next_back()?;
+    Some(String::from_utf8_lossy(value).trim().to_owned())
+}
+
+fn is_word(group: &str) -> bool {
+    !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// The configuration with `group` in every line that sets it.
+fn with_group(conf: &[u8], group: &str) -> Vec<u8> {
+    let line = |line: &[u8]| match line.starts_with(b"GROUP=") {
+        true => [b"GROUP=", group.as_bytes()].concat(),
+        false => line.to_vec(),
+    };
+    conf.split(|&byte| byte == b'\n').map(line).collect::<Vec<_>>().join(&b'\n')
+}
+
+/// Says what of ROOT is lost.
+fn warn_of_root(disk: &Disk, progress: &dyn Progress) -> Result<()> {
+    let entries = match disk.filesystem(ROOT).and_then(|root| root.read_dir(&FsPath::root())) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let lost: Vec<String> = entries
+        .iter()
+        .filter(|entry| !ROOT_FRESH.contains(&&*entry.name))
+        .map(|entry| entry.name.escape_ascii().to_string())
+        .collect();
+    if !lost.is_empty() {
+        progress.warn(&format!("a live system has no ROOT partition, so this is left out of it: {}", lost.join(", ")));
+    }
+    Ok(())
+}
+
+/// An entry of OEM; a file's content lies in the spool.
+struct OemEntry {
+    path: FsPath,
+    mode: u32,
+    mtime: i64,
+    part: OemPart,
+}
+
+enum OemPart {
+    Directory,
+    Symlink(Vec<u8>),
+    File { start: u64, len: u64 },
+}
+
+impl OemEntry {
+    fn is_dir(&self) -> bool {
+        matches!(self.part, OemPart::Directory)
+    }
+}
+
+/// Copies the content of OEM's files to the spool, from `end` on.
+fn spool_oem(disk: &Disk, spool: &File, end: u64, progress: &dyn Progress) -> Result<Vec<OemEntry>> {
+    let oem = match disk.filesystem(OEM) {
+        Ok(oem) => oem,
+        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let (mut entries, mut position) = (Vec::new(), end);
+    let mut visit = |entry: fs::Entry| {
+        if entry.path.is_root() || is_left_out(&entry.path)? {
+            return Ok(());
+        }
+        if entries.len() == OEM_FILES_MAX {
+            return Err(Error::unsupported(format!("more than {OEM_FILES_MAX} files on OEM")));
+        }
+        let part = match entry.metadata.file_type {
+            FileType::Directory => OemPart::Directory,
+            FileType::Symlink => OemPart::Symlink(oem.read_link(&entry.path)?),
+            FileType::File => {
+                if position - end + entry.metadata.size > OEM_BYTES_MAX {
+                    return Err(Error::unsupported(format!("more than {OEM_BYTES_MAX} bytes of files on OEM")));
+                }
+                let len = copy_out(&*oem, &entry.path, spool, position)?;
+                position += len;
+                OemPart::File { start: position - len, len }
+            }
+            _ => {
+                progress.warn(&format!("{} of OEM is no file, folder or symlink: left out", entry.path));
+                return Ok(());
+            }
+        };
+        let (mode, mtime) = (entry.metadata.mode, entry.metadata.mtime.secs);
+        entries.push(OemEntry { path: entry.path, mode, mtime, part });
+        Ok(())
+    };
+    walk(&*oem, &FsPath::root(), &mut visit).at(|| disk.describe(OEM))?;
+    Ok(entries)
+}
+
+fn is_left_out(path: &FsPath) -> Result<bool> {
+    for top in OEM_LEFT_OUT {
+        if path.starts_with(&FsPath::new(top)?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Where OEM's files go.
+fn oem_folders(disk: &Disk) -> Result<&'static [&'static str]> {
+    let release = disk.os_release()?;
+    let version = release.as_ref().and_then(|release| release.version_id()).unwrap_or_default();
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    Ok(if major.is_some_and(|major| major < OEM_MOVED) { &["usr/share/oem"] } else { &["usr/share/oem", "oem"] })
+}
+
+fn lay_oem<'a>(
+    layout: &mut CpioLayout<'a>,
+    entries: &[OemEntry],
+    spool: &'a dyn BlockDevice,
+    folders: &[&str],
+    clamp: &dyn Fn(i64) -> i64,
+) -> Result<()> {
+    let Some(newest) = entries.iter().map(|entry| entry.mtime).max() else { return Ok(()) };
+    let mut made = BTreeSet::new();
+    for folder in folders {
+        // The folders on the way: usr, usr/share, usr/share/oem.
+        let ends = folder.match_indices('/').map(|(at, _)| at).chain([folder.len()]);
+        for end in ends.filter(|&end| made.insert(&folder[..end])).collect::<Vec<_>>() {
+            layout.directory(&folder[..end], 0o755, clamp(newest))?;
+        }
+    }
+    for entry in entries {
+        let name = std::str::from_utf8(entry.path.as_bytes())
+            .map_err(|_| Error::unsupported("the name is not UTF-8").at(entry.path.to_string()))?;
+        let names: Vec<String> = folders.iter().map(|folder| format!("{folder}{name}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mtime = clamp(entry.mtime);
+        match &entry.part {
+            OemPart::Directory => names.iter().try_for_each(|name| layout.directory(name, entry.mode, mtime))?,
+            OemPart::Symlink(target) => names.iter().try_for_each(|name| layout.symlink(name, target, mtime))?,
+            OemPart::File { start, len } => {
+                let content = CpioContent::Device { device: spool, start: *start, len: *len };
+                layout.file(&names, entry.mode, mtime, content)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_is_found_and_replaced() {
+        let conf = b"SERVER=https://x/\nGROUP=stable\n#GROUP=no\nGROUP=lts \n";
+        assert_eq!(group_of(conf).as_deref(), Some("lts"));
+        assert_eq!(with_group(conf, "beta"), b"SERVER=https://x/\nGROUP=beta\n#GROUP=no\nGROUP=beta\n");
+        assert_eq!((group_of(b"SERVER=\n"), group_of(b"")), (None, None));
+        assert!(is_word("lts-2024.x") && !is_word("") && !is_word("a b") && !is_word("a/b") && !is_word("$(x)"));
+    }
+}

@@ -1,0 +1,76 @@
+//! Flatcar that runs from memory: files for network boot ([`pxe`]) and a CD image ([`iso`]), made from a disk image.
+//!
+//! ```text
+//!   disk.bin  USR  ──▶ usr.squashfs ─┐
+//!             OEM  ──▶ oem/…         ├─▶ initrd (cpio, gzip) ──▶ *_pxe_image.cpio.gz      ──▶ flatcar/cpio.gz ─┐
+//!             ESP  ──▶ vmlinuz-a ────┼──────────────────────────▶ *_pxe.vmlinuz           ──▶ flatcar/vmlinuz ─┼─▶ *.iso
+//!                  ──▶ grub*.efi ────┴──────────────────────────▶ *_pxe_grub.efi                               │
+//!                                                       isolinux.bin, EFI binaries, menus (options) ───────────┘
+//! ```
+//!
+//! Such a system has no disk of its own: what lies on the image's ROOT partition is not part of it (a warning says so),
+//! and nor is OEM's `grub.cfg`, as no GRUB of the disk runs, nor its sysexts, as nothing of OEM outlives the initrd.
+
+mod initrd;
+pub mod iso;
+pub mod pxe;
+
+pub use initrd::{InitrdReport, LiveOptions, write_initrd};
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use super::disk::Disk;
+use super::layout::{Designator, PartitionRef};
+use crate::bytes::to_usize;
+use crate::error::{Error, Result, ResultExt};
+use crate::fs::{FileRead, FileSystem, FsPath, exists};
+
+const BOOT: PartitionRef = PartitionRef::Designator(Designator::Boot);
+const USR: PartitionRef = PartitionRef::Designator(Designator::Usr);
+const OEM: PartitionRef = PartitionRef::Designator(Designator::Oem);
+const ROOT: PartitionRef = PartitionRef::Designator(Designator::Root);
+
+/// Bytes that are copied at once.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// The partition of USR that GRUB starts with `vmlinuz-b`; the other one has `vmlinuz-a`.
+const USR_B: &str = "USR-B";
+
+/// Where the ESP has the kernel of the active USR partition.
+fn kernel_path(disk: &Disk) -> Result<FsPath> {
+    let is_b = disk.partition(USR)?.name.to_string() == USR_B;
+    FsPath::new(if is_b { "/flatcar/vmlinuz-b" } else { "/flatcar/vmlinuz-a" })
+}
+
+/// The first of some files that a filesystem has.
+fn first_of(fs: &dyn FileSystem, paths: &[&str]) -> Result<Option<FsPath>> {
+    for path in paths {
+        let path = FsPath::new(path)?;
+        if exists(fs, &path)? {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+/// Copies a file of the image to `offset` of a file of the host and returns how many bytes it has.
+fn copy_out(fs: &dyn FileSystem, path: &FsPath, out: &File, offset: u64) -> Result<u64> {
+    let file = fs.open(path)?;
+    copy_content(&*file, out, offset).at(|| path.to_string())?;
+    Ok(file.size())
+}
+
+fn copy_content(file: &dyn FileRead, out: &File, offset: u64) -> Result<()> {
+    let mut buffer = vec![0; to_usize(CHUNK_BYTES.min(file.size()))?];
+    let mut done = 0;
+    while done < file.size() {
+        let len = CHUNK_BYTES.min(file.size() - done);
+        let piece = &mut buffer[..to_usize(len)?];
+        file.read_at(done, piece)?;
+        out.write_all_at(piece, offset + done)
+            .map_err(|error| Error::io(format!("writing {len} bytes of a copy of it"), error))?;
+        done += len;
+    }
+    Ok(())
+}
