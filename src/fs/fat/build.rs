@@ -285,7 +285,8 @@ fn date_and_time(time: i64) -> (u16, u16) {
     // 2024-01-31T23:59:59Z
     let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse::<u16>().unwrap_or(0));
     let [year, month, day, hour, minute, second] = std::array::from_fn(|_| numbers.next().unwrap_or(0));
-    (year.saturating_sub(1980) << 9 | month << 5 | day, hour << 11 | minute << 5 | second / 2)
+    let two_seconds = second / 2;
+    (year.saturating_sub(1980) << 9 | month << 5 | day, hour << 11 | minute << 5 | two_seconds)
 }
 
 fn directory(

@@ -1,4 +1,5 @@
-//! squashfs 4.0, read in-process: every compressor, extended attributes, sparse files, fragments.
+//! squashfs 4.0, read in-process: every compressor, extended attributes, sparse files, fragments; and [`write`](fn@write),
+//! with gzip or zstd.
 //!
 //! ```text
 //!  │superblock│options│ data blocks, fragments │ inode table │ directory table │ fragment │ export │ id │ xattr table│

@@ -164,20 +164,7 @@ impl<'a> IsoLayout<'a> {
 
         let blocks = u32::try_from(total / BLOCK).map_err(|_| Error::unsupported("a CD image of more than 8 TiB"))?;
         let about = Volume { id: &self.volume_id, time: self.time, blocks };
-        let mut body = Vec::new();
-        let mut sets_written = sets.iter();
-        let primary = sets_written.next().ok_or_else(|| Error::internal("there is a primary set"))?;
-        body.extend(volume(&about, &primary.directories)?);
-        if let Some(place) = catalog_place {
-            body.extend(boot_record(place.block)?);
-        }
-        for set in sets_written {
-            body.extend(volume(&about, &set.directories)?);
-        }
-        body.extend(terminator()?);
-        for set in &sets {
-            body.extend(self.set_bytes(&tree, set, &files)?);
-        }
+        let mut body = self.head(&tree, &about, &sets, &files, catalog_place)?;
         let efi_place = self.efi.as_ref().map(|_| Place { block: efi_block, bytes: 0 });
         if boots {
             body.extend(catalog(isolinux.map(|number| files[number]), efi_place));
@@ -203,6 +190,30 @@ impl<'a> IsoLayout<'a> {
         image.push_zeroes(total - to_u64(backup.len()) - image.size())?;
         image.push_bytes(backup)?;
         Ok(image)
+    }
+
+    /// Descriptors, path tables and directories.
+    fn head(
+        &self,
+        tree: &Tree,
+        about: &Volume<'_>,
+        sets: &[Set],
+        files: &[Place],
+        catalog: Option<Place>,
+    ) -> Result<Vec<u8>> {
+        let (primary, others) = sets.split_first().ok_or_else(|| Error::internal("there is a primary set"))?;
+        let mut bytes = volume(about, &primary.directories)?;
+        if let Some(place) = catalog {
+            bytes.extend(boot_record(place.block)?);
+        }
+        for set in others {
+            bytes.extend(volume(about, &set.directories)?);
+        }
+        bytes.extend(terminator()?);
+        for set in sets {
+            bytes.extend(self.set_bytes(tree, set, files)?);
+        }
+        Ok(bytes)
     }
 
     /// The bytes of a file in memory.

@@ -15,6 +15,8 @@ mod data;
 mod inodes;
 mod metadata;
 mod pack;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod xattrs;
 
@@ -26,9 +28,12 @@ use crate::bytes::to_u64;
 use crate::error::{Error, Result};
 use crate::fs::{Attributes, FileSystem, FsPath};
 use crate::progress::Progress;
+use data::Data;
+use inodes::Tables;
 use metadata::lookup_table;
 use pack::Packer;
 pub use pack::SquashfsCompression;
+use tree::Tree;
 
 /// The image's length is a multiple of this, as `mksquashfs` pads it for loop devices.
 const PADDING: u64 = 4096;
@@ -116,45 +121,52 @@ pub fn write(
     let data = data?;
     let tables = inodes::encode(&tree, &data, &mut packer, &mut new_packer()?)?;
 
+    let superblock = finish(&tree, &data, &tables, &mut packer, &mut out, (options, block_log))?;
+    let image_bytes = out.pad()?;
+    Out { position: 0, ..out }.put(&superblock)?;
+    let inodes = count("inodes", tables.export.len())?;
+    Ok(SquashfsReport { image_bytes, content_bytes: tree.content_bytes, inodes })
+}
+
+fn count(what: &str, len: usize) -> Result<u32> {
+    u32::try_from(len).map_err(|_| Error::unsupported(format!("more than 2^32 {what}")))
+}
+
+/// Writes all tables behind the content and returns the superblock (`struct squashfs_super_block` of the kernel).
+fn finish(
+    tree: &Tree,
+    data: &Data,
+    tables: &Tables,
+    packer: &mut Packer,
+    out: &mut Out<'_>,
+    (options, block_log): (&SquashfsOptions, u16),
+) -> Result<Vec<u8>> {
     let inode_table = out.put(&tables.inodes)?;
     let directory_table = out.put(&tables.directories)?;
     let fragments: Vec<u8> = data.fragments.iter().flat_map(|&(start, size)| fragment_entry(start, size)).collect();
-    let fragment_table = out.table(&mut packer, &fragments)?;
+    let fragment_table = out.table(packer, &fragments)?;
     let export: Vec<u8> = tables.export.iter().flat_map(|reference| reference.to_le_bytes()).collect();
-    let export_table = out.table(&mut packer, &export)?;
+    let export_table = out.table(packer, &export)?;
     let ids: Vec<u8> = tables.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-    let id_table = out.table(&mut packer, &ids)?;
-    let xattr_table = match tree.xattrs.encode(&mut packer, out.position)? {
-        Some((bytes, place)) => {
-            out.put(&bytes)?;
-            place
-        }
-        None => NO_TABLE,
-    };
-
-    let count =
-        |what: &str, len: usize| u32::try_from(len).map_err(|_| Error::unsupported(format!("more than 2^32 {what}")));
-    let inodes = count("inodes", tables.export.len())?;
-    let newest = tree.nodes.iter().filter(|node| node.nlink > 0).map(|node| node.mtime).max().unwrap_or(0);
-    let mut superblock = Vec::with_capacity(SUPERBLOCK_BYTES);
-    for word in [MAGIC, inodes, newest, options.block_bytes, count("fragments", data.fragments.len())?] {
-        superblock.extend_from_slice(&word.to_le_bytes());
+    let id_table = out.table(packer, &ids)?;
+    let mut xattr_table = NO_TABLE;
+    if let Some((bytes, place)) = tree.xattrs.encode(packer, out.position)? {
+        out.put(&bytes)?;
+        xattr_table = place;
     }
+
+    let newest = tree.nodes.iter().filter(|node| node.nlink > 0).map(|node| node.mtime).max().unwrap_or(0);
+    let (inodes, fragments) = (count("inodes", tables.export.len())?, count("fragments", data.fragments.len())?);
     let no_ids =
         u16::try_from(tables.ids.len()).map_err(|_| Error::unsupported("more than 65535 owners and groups"))?;
-    for half in [options.compression.id(), block_log, FLAG_EXPORTABLE, no_ids, 4, 0] {
-        superblock.extend_from_slice(&half.to_le_bytes());
-    }
+    let words = [MAGIC, inodes, newest, options.block_bytes, fragments];
+    let halves = [options.compression.id(), block_log, FLAG_EXPORTABLE, no_ids, 4, 0];
     let bytes_used = out.position;
-    for long in [tables.root, bytes_used, id_table, xattr_table] {
-        superblock.extend_from_slice(&long.to_le_bytes());
-    }
-    for long in [inode_table, directory_table, fragment_table, export_table] {
-        superblock.extend_from_slice(&long.to_le_bytes());
-    }
-    let image_bytes = out.pad()?;
-    Out { position: 0, ..out }.put(&superblock)?;
-    Ok(SquashfsReport { image_bytes, content_bytes: tree.content_bytes, inodes })
+    let longs = [tables.root, bytes_used, id_table, xattr_table, inode_table, directory_table];
+    let tail = [fragment_table, export_table];
+    let words = words.into_iter().flat_map(u32::to_le_bytes);
+    let halves = halves.into_iter().flat_map(u16::to_le_bytes);
+    Ok(words.chain(halves).chain(longs.into_iter().chain(tail).flat_map(u64::to_le_bytes)).collect())
 }
 
 /// Checks what the caller gives and returns the base-2 logarithm of the block size.
