@@ -105,7 +105,7 @@ fn a_digest_in_the_manifest_must_hold() {
     write(&"1".repeat(64));
     let output = plan(dir.path(), &["-f", "m.yaml"]);
     assert_eq!(output.status.code(), Some(7));
-    assert!(stderr(&output).contains("m.yaml:3:26") && stderr(&output).contains(&hash), "{}", stderr(&output));
+    assert!(stderr(&output).contains("m.yaml:3:25") && stderr(&output).contains(&hash), "{}", stderr(&output));
 }
 
 /// JSON is YAML, so that one text is judged by the schema and by the reader.

@@ -12,7 +12,7 @@ use crate::folder;
 const YAML: &[(&str, usize, usize, &str)] = &[
     ("imgae: x", 2, 1, "unknown key 'imgae'"),
     ("files: x", 2, 8, "expected a list, found the text 'x'"),
-    ("files:", 2, 7, "found nothing"),
+    ("files:", 2, 6, "found nothing"),
     ("files:\n  - path: root:/x\n    content: 5", 4, 14, "expected a string, found the number 5"),
     ("files:\n  - path: root:/x\n    contents: a", 4, 5, "unknown key 'contents'"),
     ("files:\n  - content: a", 3, 5, "the key 'path' is missing"),
@@ -70,7 +70,7 @@ const YAML: &[(&str, usize, usize, &str)] = &[
     ("hostname: ${NAME}", 2, 11, "'NAME' is not known"),
     ("variables:\n  A: ${B}\n  B: ${A}", 3, 6, "A → B → A"),
     ("image: note.txt", 2, 1, "given twice"),
-    ("force: [", 3, 1, ""),
+    ("force: [", 2, 8, ""),
 ];
 
 const TOML: &[(&str, usize, usize, &str)] = &[
@@ -115,6 +115,7 @@ fn every_fault_has_its_place() {
     }
     check(dir.path(), "bad.yaml", "force: true\n", (1, 1), "'image' is missing");
     check(dir.path(), "bad.yaml", "[]", (1, 1), "expected a table");
+    check(dir.path(), "bad.yaml", "links: [[/x, y]]", (1, 9), "expected a table");
     check(dir.path(), "bad.yaml", "image: {file: gone}", (1, 15), "gone");
 }
 

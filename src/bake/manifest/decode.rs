@@ -161,12 +161,25 @@ impl<'a> Deserializer<'a> for &'a Node {
         placed(result, self.position)
     }
 
+    /// A list is no struct, though serde would take its items for the fields.
+    fn deserialize_struct<V: Visitor<'a>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match self.value {
+            Value::List(_) => placed(Err(de::Error::invalid_type(Unexpected::Seq, &visitor)), self.position),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     substituted! { deserialize_bool deserialize_i64 deserialize_u32 deserialize_u64 }
 
     forward_to_deserialize_any! {
         <V: Visitor<'a>>
         i8 i16 i32 i128 u8 u16 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple tuple_struct
-        map struct enum identifier ignored_any
+        map enum identifier ignored_any
     }
 }
 
