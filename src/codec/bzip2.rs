@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pbz2::{DecoderReader, ParallelDecoder, pbz2_core};
 
+use super::stream::{cut_short, trailing};
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, from_io};
 
@@ -50,10 +51,7 @@ pub fn decode_to(
         decoder.consume(len);
     }
     if decoder.has_trailing_bytes() {
-        return Err(Error::corrupt(format!(
-            "bytes that are not bzip2 follow the end of the bzip2 data ({total} bytes decoded)"
-        ))
-        .with_hint("the file was changed after it was made: compare its size and checksum with the original's"));
+        return Err(trailing("bzip2").at(format!("after {total} decoded bytes")));
     }
     Ok(total)
 }
@@ -76,9 +74,7 @@ fn explain(error: io::Error, decoded: u64, compressed: u64) -> Error {
         _ => format!("after {decoded} decoded bytes, within the first {compressed} compressed ones"),
     };
     let (message, hint) = match problem {
-        pbz2_core::Error::Truncated => {
-            ("the bzip2 data is cut short", "the download is incomplete: fetch the file again")
-        }
+        pbz2_core::Error::Truncated => return cut_short("bzip2").at(place).with_source(problem),
         pbz2_core::Error::NotBzip2 => ("the data is not bzip2", "check that it is the right file"),
         _ => ("the bzip2 data is damaged", "fetch the file again and compare its checksum with the published one"),
     };

@@ -6,12 +6,10 @@ use std::num::NonZeroUsize;
 use flate2::bufread::GzDecoder;
 
 use super::bzip2::Decoded;
-use super::stream::{self, Sink, at_end, cut_short, explain, trailing};
+use super::stream::{self, Sink, at_end, cut_short, damage, pump, trailing};
 use crate::error::Result;
 
 const FORMAT: &str = "gzip";
-/// Decoded at once.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// Decodes all of `reader`, passes the bytes to `sink` piece by piece and returns how many there were.
 ///
@@ -28,23 +26,15 @@ pub fn decode_start(reader: impl Read, len: u64) -> Result<Vec<u8>> {
 
 /// A deflate stream can only be decoded from its start, so one thread it is.
 fn decode(source: &mut dyn BufRead, _threads: NonZeroUsize, sink: &mut Sink) -> Result<()> {
-    let mut buf = vec![0; PIECE_BYTES];
     if at_end(FORMAT, source)? {
         return Err(cut_short(FORMAT));
     }
     loop {
-        let mut member = GzDecoder::new(&mut *source);
-        loop {
-            let len = member.read(&mut buf).map_err(|error| explain(FORMAT, error))?;
-            if len == 0 {
-                break;
-            }
-            sink(&buf[..len])?;
-        }
+        pump(FORMAT, &mut GzDecoder::new(&mut *source), sink)?;
         if at_end(FORMAT, source)? {
             return Ok(());
         }
-        let next = source.fill_buf().map_err(|error| explain(FORMAT, error))?;
+        let next = source.fill_buf().map_err(|error| damage(FORMAT, error))?;
         if !next.starts_with(&[0x1f]) || next.get(1).is_some_and(|&byte| byte != 0x8b) {
             return Err(trailing(FORMAT));
         }

@@ -18,3 +18,6 @@ pub use encode::{Sink, Source, ZstdCompressor, compress_zlib, encode_bzip2, enco
 pub use lzo::decompress_lzo1x;
 pub use pipeline::{Spares, run_ordered};
 pub use unpack::{inflate, unpack_zstd};
+
+/// A window or dictionary that a compressed file may ask for: what `zstd -d` accepts, twice what `xz -9` needs.
+const WINDOW_MAX: u64 = 128 << 20;

@@ -11,6 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// Read from the file at once.
 const BUFFER_BYTES: usize = 256 << 10;
 
+/// Decoded at once.
+const PIECE_BYTES: usize = 256 << 10;
+
 /// Receives decoded bytes in order.
 pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
 
@@ -84,8 +87,24 @@ impl<R: Read> Read for Source<'_, R> {
     }
 }
 
+/// Passes all that `reader` unpacks to `sink`.
+pub(super) fn pump(format: &str, reader: &mut dyn Read, sink: &mut Sink) -> Result<()> {
+    let mut buf = vec![0; PIECE_BYTES];
+    loop {
+        match reader.read(&mut buf).map_err(|error| damage(format, error))? {
+            0 => return Ok(()),
+            len => sink(&buf[..len])?,
+        }
+    }
+}
+
+/// What an error of a decoder means that may carry one of ours.
+pub(super) fn damage(format: &str, error: io::Error) -> Error {
+    error.downcast::<Error>().unwrap_or_else(|error| explain(format, error))
+}
+
 /// What a decoder's error means: an end of the data where there should be more, or damage.
-pub(super) fn explain(format: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+fn explain(format: &str, error: io::Error) -> Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     let mut cut = false;
     while let Some(error) = cause {
@@ -109,7 +128,7 @@ pub(super) fn trailing(format: &str) -> Error {
 
 /// Whether all of the input was read.
 pub(super) fn at_end(format: &str, source: &mut dyn BufRead) -> Result<bool> {
-    Ok(source.fill_buf().map_err(|error| explain(format, error))?.is_empty())
+    Ok(source.fill_buf().map_err(|error| damage(format, error))?.is_empty())
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! zstd files (RFC 8878): frames in a row, among them such to be skipped. Checksums and sizes of frames are verified.
+//! zstd files (RFC 8878): frames in a row, among them such to be skipped. The crate reads one frame; what lies around it
+//! is read here, and checksums and sizes of frames are verified.
 
 use std::io::{self, BufRead, Read};
 use std::num::NonZeroUsize;
@@ -6,16 +7,13 @@ use std::num::NonZeroUsize;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+use super::WINDOW_MAX;
 use super::bzip2::Decoded;
-use super::stream::{self, Sink, at_end, cut_short, explain, trailing};
+use super::stream::{self, Sink, at_end, cut_short, pump, trailing};
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "zstd";
-/// The largest window: what the `zstd` program accepts without `--long`, 128 MiB.
-const WINDOW_MAX: u64 = 1 << 27;
-/// Decoded at once.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// Decodes all of `reader`, passes the bytes to `sink` piece by piece and returns how many there were.
 ///
@@ -32,72 +30,117 @@ pub fn decode_start(reader: impl Read, len: u64) -> Result<Vec<u8>> {
 }
 
 fn decode(source: &mut dyn BufRead, _threads: NonZeroUsize, sink: &mut Sink) -> Result<()> {
-    let mut decoder = FrameDecoder::new();
-    decoder.set_max_window_size(WINDOW_MAX);
-    let mut buf = vec![0; PIECE_BYTES];
     if at_end(FORMAT, source)? {
         return Err(cut_short(FORMAT));
     }
-    let mut first = true;
-    while !at_end(FORMAT, source)? {
-        let next = source.fill_buf().map_err(|error| explain(FORMAT, error))?;
-        if !first && !matches!(next, [0x28 | 0x50..=0x5f, ..]) {
-            return Err(trailing(FORMAT));
+    pump(FORMAT, &mut Decoder::new(source), sink)
+}
+
+/// The content of all frames of an input. After an error it is in no defined state.
+pub(super) struct Decoder<R> {
+    source: R,
+    frame: FrameDecoder,
+    /// Bytes given out of the current frame; `None` between frames.
+    given: Option<u64>,
+    /// Whether a frame was read: before the first, nothing that follows is meant.
+    started: bool,
+}
+
+impl<R: BufRead> Decoder<R> {
+    pub(super) fn new(source: R) -> Self {
+        let mut frame = FrameDecoder::new();
+        frame.set_max_window_size(WINDOW_MAX);
+        Self { source, frame, given: None, started: false }
+    }
+
+    /// Begins the next frame; `false` at the end of the input.
+    fn next_frame(&mut self) -> io::Result<bool> {
+        if self.source.fill_buf()?.is_empty() {
+            return Ok(false);
         }
-        match decoder.init(&mut *source) {
-            Ok(()) => frame(&mut decoder, source, &mut buf, sink)?,
+        match self.frame.init(&mut self.source) {
+            Ok(()) => self.given = Some(0),
             Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
-                let skipped = io::copy(&mut (&mut *source).take(length.into()), &mut io::sink());
-                if skipped.map_err(|error| explain(FORMAT, error))? != u64::from(length) {
-                    return Err(cut_short(FORMAT));
+                let length = u64::from(length);
+                if io::copy(&mut (&mut self.source).take(length), &mut io::sink())? != length {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
-            Err(error) => return Err(refused(error, first)),
+            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::BadMagicNumber(_))) if self.started => {
+                return Err(trailing(FORMAT).into());
+            }
+            Err(error) => return Err(self.explain(error)),
         }
-        first = false;
+        self.started = true;
+        Ok(true)
     }
-    Ok(())
+
+    /// Compares what the end of a frame says with what was given out.
+    fn end_frame(&mut self, given: u64) -> io::Result<()> {
+        let announced = self.frame.content_size();
+        if announced != 0 && announced != given {
+            return Err(Error::corrupt(format!("a frame of {announced} bytes holds {given}")).into());
+        }
+        if let Some(stored) = self.frame.get_checksum_from_data()
+            && Some(stored) != self.frame.get_calculated_checksum()
+        {
+            return Err(
+                Error::corrupt(format!("the content of a frame does not match its checksum {stored:08x}")).into()
+            );
+        }
+        self.given = None;
+        Ok(())
+    }
+
+    /// Gives an error of the crate a kind: an early end and a window too large mean other things than damage.
+    fn explain(&mut self, error: FrameDecoderError) -> io::Error {
+        match error {
+            FrameDecoderError::WindowSizeTooBig { requested, .. } => too_large(requested),
+            FrameDecoderError::DictNotProvided { dict_id } => {
+                Error::unsupported(format!("needs the dictionary {dict_id}, which is not part of the file"))
+                    .with_hint("pack the file without a dictionary")
+                    .into()
+            }
+            // The crate reads all it needs at once, so after a failure at the end of the input something was missing.
+            error => match self.source.fill_buf() {
+                Ok([]) => io::ErrorKind::UnexpectedEof.into(),
+                _ => io::Error::other(error),
+            },
+        }
+    }
 }
 
-/// What it means that a frame does not begin.
-fn refused(error: FrameDecoderError, first: bool) -> Error {
-    match error {
-        FrameDecoderError::WindowSizeTooBig { requested, max } => {
-            Error::unsupported(format!("the zstd data needs a window of {requested} bytes, at most {max} are allowed"))
-                .with_hint("decompress it first: zstd -d --long=31")
-        }
-        FrameDecoderError::DictNotProvided { dict_id } => {
-            Error::unsupported(format!("the zstd data was made with a dictionary ({dict_id}), which is not at hand"))
-        }
-        FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::BadMagicNumber { .. }) if !first => {
-            trailing(FORMAT)
-        }
-        error => explain(FORMAT, error),
-    }
+fn too_large(requested: u64) -> io::Error {
+    Error::unsupported(format!("needs a window of {requested} bytes, at most {WINDOW_MAX} are allowed"))
+        .with_hint("pack the file again with --long=27 or less")
+        .into()
 }
 
-fn frame(decoder: &mut FrameDecoder, source: &mut dyn BufRead, buf: &mut [u8], sink: &mut Sink) -> Result<()> {
-    let mut total = 0;
-    loop {
-        while decoder.can_collect() == 0 && !decoder.is_finished() {
-            let blocks = decoder.decode_blocks(&mut *source, BlockDecodingStrategy::UptoBlocks(1));
-            blocks.map_err(|error| explain(FORMAT, error))?;
+impl<R: BufRead> Read for Decoder<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
         }
-        let len = decoder.read(buf).map_err(|error| explain(FORMAT, error))?;
-        if len == 0 {
-            break;
+        loop {
+            let Some(given) = self.given else {
+                if !self.next_frame()? {
+                    return Ok(0);
+                }
+                continue;
+            };
+            let len = self.frame.read(buf)?;
+            if len > 0 {
+                self.given = Some(given.saturating_add(to_u64(len)));
+                return Ok(len);
+            }
+            if self.frame.is_finished() {
+                self.end_frame(given)?;
+                continue;
+            }
+            let decoded = self.frame.decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1));
+            if let Err(error) = decoded {
+                return Err(self.explain(error));
+            }
         }
-        total += to_u64(len);
-        sink(&buf[..len])?;
-    }
-    let declared = decoder.content_size();
-    if declared != 0 && declared != total {
-        return Err(Error::corrupt(format!("a zstd frame holds {total} bytes, its header says {declared}")));
-    }
-    match (decoder.get_checksum_from_data(), decoder.get_calculated_checksum()) {
-        (Some(stored), Some(actual)) if stored != actual => {
-            Err(Error::corrupt(format!("a zstd frame has checksum {actual:08x}, {stored:08x} is stored")))
-        }
-        _ => Ok(()),
     }
 }

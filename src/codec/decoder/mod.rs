@@ -11,17 +11,16 @@
 //!
 //! [`ErrorKind::Corrupt`]: crate::ErrorKind::Corrupt
 
-mod crc64;
 #[cfg(test)]
 mod tests;
-mod xz;
-mod zstd;
 
 use std::cell::RefCell;
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufReader, Cursor, Read};
 use std::rc::Rc;
 
+use super::stream::trailing;
+use super::{xz, zstd};
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, from_io};
 
@@ -29,8 +28,6 @@ use crate::error::{Error, Result, from_io};
 const BUFFER: usize = 1 << 16;
 /// Bytes looked at to tell formats apart: as many as the longest start, that of bzip2.
 const START: usize = 10;
-/// A window or dictionary that a stream may ask for: what `zstd -d` accepts, twice what `xz -9` needs.
-const WINDOW_MAX: u64 = 128 << 20;
 
 /// How a stream is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -146,20 +143,10 @@ impl<R: Read> Read for Bzip2<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let len = self.0.read(buf)?;
         if len == 0 && !buf.is_empty() && self.0.has_trailing_bytes() {
-            return Err(trailing().into());
+            return Err(trailing("bzip2").into());
         }
         Ok(len)
     }
-}
-
-/// What an unpacked stream ends with instead of its end.
-fn trailing() -> Error {
-    Error::corrupt("something else follows the end of the packed data")
-}
-
-/// Whether nothing is left in `reader`.
-fn is_at_end(reader: &mut impl BufRead) -> io::Result<bool> {
-    Ok(reader.fill_buf()?.is_empty())
 }
 
 /// Says of every failure what it means and where it was.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 
 /// `Check` of the stream flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CheckType {
+pub(crate) enum CheckType {
     None,
     Crc32,
     Crc64,
@@ -51,7 +51,7 @@ impl CheckType {
 }
 
 /// A check that is being computed.
-pub(super) enum Check {
+pub(crate) enum Check {
     None,
     Crc32(crc32fast::Hasher),
     Crc64(u64),

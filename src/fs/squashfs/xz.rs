@@ -7,13 +7,9 @@
 //! The container is read here and not by the crate's own reader because the dictionary size must be bounded
 //! before the decoder allocates it. Index and footer repeat what is known and are not looked at.
 
-use std::io::Read;
-
-use lzma_rust2::Lzma2Reader;
-use lzma_rust2::filter::bcj::BcjReader;
-
 use super::decode::{WINDOW_MAX, read_to_end};
-use crate::bytes::{Fields, to_usize};
+use crate::bytes::Fields;
+use crate::codec::xz::BlockHeader;
 use crate::error::{Error, Result};
 
 const MAGIC: &[u8] = b"\xfd7zXZ\0";
@@ -21,15 +17,6 @@ const STREAM_HEADER_BYTES: usize = 12;
 /// Check types of the stream flags: none, or CRC32 of the unpacked content.
 const CHECK_NONE: u8 = 0;
 const CHECK_CRC32: u8 = 1;
-const FILTER_LZMA2: u64 = 0x21;
-
-/// What a block header says.
-struct Block {
-    /// BCJ filter id and its start offset.
-    bcj: Option<(u64, usize)>,
-    dictionary: u32,
-    header_bytes: usize,
-}
 
 /// Unpacks a stream into `output` and returns how many bytes it holds.
 pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize> {
@@ -41,10 +28,15 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize> {
     if fields.u8(6)? != 0 || !matches!(check, CHECK_NONE | CHECK_CRC32) {
         return Err(Error::unsupported(format!("xz check type {check}, only none (0) and CRC32 (1) are known")));
     }
-    let block = block_header(&fields)?;
-    let start = STREAM_HEADER_BYTES + block.header_bytes;
+    let size = fields.u8(STREAM_HEADER_BYTES)?;
+    if size == 0 {
+        return Err(Error::corrupt("xz stream without a block"));
+    }
+    let header_bytes = BlockHeader::len(size);
+    let header = BlockHeader::parse(fields.slice(STREAM_HEADER_BYTES, header_bytes)?, WINDOW_MAX.into())?;
+    let start = STREAM_HEADER_BYTES + header_bytes;
     let mut rest = fields.slice(start, input.len() - start)?;
-    let len = unpack(&block, &mut rest, output)?;
+    let len = read_to_end(&mut header.reader(&mut rest)?, output)?;
     if check == CHECK_CRC32 {
         let stored = fields.le32((input.len() - rest.len()).next_multiple_of(4))?;
         let actual = crc32fast::hash(&output[..len]);
@@ -53,82 +45,6 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize> {
         }
     }
     Ok(len)
-}
-
-fn unpack(block: &Block, rest: &mut &[u8], output: &mut [u8]) -> Result<usize> {
-    let mut lzma2 = Lzma2Reader::new(rest, block.dictionary, None);
-    let Some((filter, start)) = block.bcj else {
-        return read_to_end(&mut lzma2, output);
-    };
-    let mut filtered: BcjReader<&mut dyn Read> = match filter {
-        4 => BcjReader::new_x86(&mut lzma2, start),
-        5 => BcjReader::new_ppc(&mut lzma2, start),
-        6 => BcjReader::new_ia64(&mut lzma2, start),
-        7 => BcjReader::new_arm(&mut lzma2, start),
-        8 => BcjReader::new_arm_thumb(&mut lzma2, start),
-        9 => BcjReader::new_sparc(&mut lzma2, start),
-        10 => BcjReader::new_arm64(&mut lzma2, start),
-        11 => BcjReader::new_riscv(&mut lzma2, start),
-        _ => return Err(Error::unsupported(format!("xz filter {filter:#x} is not known"))),
-    };
-    read_to_end(&mut filtered, output)
-}
-
-fn block_header(stream: &Fields) -> Result<Block> {
-    let size_byte = stream.u8(STREAM_HEADER_BYTES)?;
-    if size_byte == 0 {
-        return Err(Error::corrupt("xz stream without a block"));
-    }
-    let header_bytes = (usize::from(size_byte) + 1) * 4;
-    let header = stream.slice(STREAM_HEADER_BYTES, header_bytes)?;
-    let fields = Fields::new("xz block header", &header[..header_bytes - 4]);
-    if crc32fast::hash(&header[..header_bytes - 4]) != Fields::new("xz block header", header).le32(header_bytes - 4)? {
-        return Err(Error::corrupt("xz block header does not match its CRC32"));
-    }
-    let flags = fields.u8(1)?;
-    let mut at = 2;
-    for sizes in [0x40, 0x80] {
-        if flags & sizes != 0 {
-            number(&fields, &mut at)?;
-        }
-    }
-    let mut bcj = None;
-    for _ in 0..=flags & 3 {
-        let id = number(&fields, &mut at)?;
-        let property_bytes = to_usize(number(&fields, &mut at)?)?;
-        let properties = fields.slice(at, property_bytes)?;
-        at += property_bytes;
-        match (id, properties, bcj) {
-            (FILTER_LZMA2, &[bits], _) => return Ok(Block { bcj, dictionary: dictionary(bits)?, header_bytes }),
-            (_, [], None) => bcj = Some((id, 0)),
-            (_, &[a, b, c, d], None) => bcj = Some((id, to_usize(u32::from_le_bytes([a, b, c, d]).into())?)),
-            _ => return Err(Error::unsupported("an xz filter chain other than LZMA2 with at most one BCJ filter")),
-        }
-    }
-    Err(Error::corrupt("xz block without LZMA2"))
-}
-
-/// The dictionary size of the one-byte LZMA2 property (section 5.3.1).
-fn dictionary(bits: u8) -> Result<u32> {
-    let mantissa = 2 | u64::from(bits & 1);
-    let size = mantissa << (u32::from(bits & 63) / 2 + 11);
-    u32::try_from(size).ok().filter(|&size| bits <= 40 && size <= WINDOW_MAX).ok_or_else(|| {
-        Error::unsupported(format!("xz dictionary of {size} bytes, a squashfs block needs at most {WINDOW_MAX}"))
-    })
-}
-
-/// A variable-length number: seven bits a byte, least significant first, at most nine bytes (section 1.2).
-fn number(fields: &Fields, at: &mut usize) -> Result<u64> {
-    let mut value = 0;
-    for shift in (0..63).step_by(7) {
-        let byte = fields.u8(*at)?;
-        *at += 1;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    Err(Error::corrupt("a number in the xz block header is longer than nine bytes"))
 }
 
 #[cfg(test)]
@@ -182,9 +98,7 @@ mod tests {
         for dictionary in [19, 40, 41, 63, 255] {
             assert_eq!(kind(&[0, 0x21, 1, dictionary]), ErrorKind::Unsupported, "{dictionary}");
         }
-        for chain in
-            [&[1, 4, 0, 4, 0][..], &[1, 4, 1, 0, 0x21, 1, 2], &[1, 99, 0, 0x21, 1, 2], &[1, 3, 1, 0, 0x21, 1, 2]]
-        {
+        for chain in [&[1, 4, 0, 4, 0][..], &[1, 4, 1, 0, 0x21, 1, 2], &[1, 99, 0, 0x21, 1, 2]] {
             assert_eq!(kind(chain), ErrorKind::Unsupported, "{chain:?}");
         }
         for cut in [&[][..], &[0], &[0, 0x21], &[0, 0x21, 9, 2], &[0x40, 255, 255, 255, 255, 255, 255, 255, 255, 255]] {

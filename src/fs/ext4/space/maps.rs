@@ -3,7 +3,7 @@
 use super::Space;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fs::ext4::bitmap::Bitmap;
 use crate::fs::ext4::group::{BLOCK_UNINIT, INODE_UNINIT};
 use crate::fs::ext4::superblock::{Superblock, ensure};
@@ -17,11 +17,11 @@ impl Space {
         superblock: &Superblock,
         group: u32,
     ) -> Result<&mut Bitmap> {
-        let at = group as usize;
-        if self.block_maps[at].is_none() {
-            self.block_maps[at] = Some(self.load_block_map(device, superblock, group)?);
-        }
-        self.block_maps[at].as_mut().ok_or_else(|| Error::internal("the bitmap was just loaded"))
+        let map = match self.block_maps[group as usize].take() {
+            Some(map) => map,
+            None => self.load_block_map(device, superblock, group)?,
+        };
+        Ok(self.block_maps[group as usize].insert(map))
     }
 
     fn load_block_map(&self, device: &dyn BlockDevice, superblock: &Superblock, group: u32) -> Result<Bitmap> {
@@ -51,17 +51,18 @@ impl Space {
         Ok(map)
     }
 
+    /// The inode bitmap of a group, read and checked when first asked for.
     pub(super) fn inode_map(
         &mut self,
         device: &dyn BlockDevice,
         superblock: &Superblock,
         group: u32,
     ) -> Result<&mut Bitmap> {
-        let at = group as usize;
-        if self.inode_maps[at].is_none() {
-            self.inode_maps[at] = Some(self.load_inode_map(device, superblock, group)?);
-        }
-        self.inode_maps[at].as_mut().ok_or_else(|| Error::internal("the bitmap was just loaded"))
+        let map = match self.inode_maps[group as usize].take() {
+            Some(map) => map,
+            None => self.load_inode_map(device, superblock, group)?,
+        };
+        Ok(self.inode_maps[group as usize].insert(map))
     }
 
     fn load_inode_map(&self, device: &dyn BlockDevice, superblock: &Superblock, group: u32) -> Result<Bitmap> {
