@@ -149,7 +149,10 @@ pub fn prepare(disk: &Disk, fanout: &Fanout, scratch: &Scratch, progress: &dyn P
     let context = Context { fanout, release, generation: Generation::of(disk.table()), scratch, progress };
     // What is shared must fit the smallest of the layouts, so ROOT has the size of that one from the start.
     shared.root_floor = fanout.vendors.iter().filter_map(|choice| context.root_floor(choice)).min();
-    let plan = plan(disk, &shared)?;
+    let mut plan = plan(disk, &shared)?;
+    if has_vendors && context.generation.is_none() {
+        plan.warnings.push("the disk has not the sizes of a Flatcar release: ROOT keeps its size".to_owned());
+    }
     let options = OverlayOptions { memory_budget: scratch.memory_budget, temp_dir: scratch.temp_dir.clone() };
     let overlay = Arc::new(Overlay::new(disk.device(), options)?);
     apply_to(&overlay, disk, &plan, scratch, progress)?;
@@ -269,9 +272,6 @@ impl Context<'_> {
         plan.warnings.extend(self.foreign_arch(&choice.vendor));
         if let Some(package) = settings.oem_package.as_ref().filter(|_| !self.fanout.no_oem) {
             plan.warnings.push(format!("Flatcar's own image also has the files of its package {package} on OEM"));
-        }
-        if self.generation.is_none() && settings.disk_layout.is_some_and(|layout| layout.name() != LayoutName::Base) {
-            plan.warnings.push("the disk has not the sizes of a Flatcar release: ROOT keeps its size".to_owned());
         }
         Ok(PreparedImage { variant_plan: None, vendor_plan: Some(plan), disk, settings: Some(settings) })
     }

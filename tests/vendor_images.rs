@@ -1,0 +1,275 @@
+//! Images for every vendor of the table from one bake, judged by programs that nobody here wrote.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::flatcar::{Recipe, flatcar_image};
+use common::judges::{btrfs_clean, ext4_clean, fat_clean, gpt_clean, qemu_check, qemu_info};
+use common::listing::partition_tree;
+use common::programs::{judges, must_run, success};
+use common::region::Region;
+use common::scratch_dir;
+use common::sysext::{Format, Sysext, sysext};
+use common::tree::{Kind, sha256};
+use flatbake::bake::{self, Fanout, Output, Scratch, VendorChoice};
+use flatbake::block::FileDevice;
+use flatbake::flatcar::Disk;
+use flatbake::flatcar::vendor::{Settings, Status, Vendors};
+use flatbake::image::OutputFormat;
+use flatbake::{NoProgress, Progress};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+/// A release in which all present settings hold.
+const RELEASE: &str = "4757.1.0";
+const MAJOR: Option<u64> = Some(4757);
+const MIB: u64 = 1 << 20;
+/// The OEM ID of vendors with an alias' OEM, each once.
+type Ids = BTreeSet<String>;
+
+fn flatbake(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
+    command.args(arguments).env_remove("SOURCE_DATE_EPOCH");
+    command.env("XDG_CACHE_HOME", common::scratch_root().join("cache"));
+    command
+}
+
+/// The vendors of `--vendor all` with their settings.
+fn all() -> Vec<(String, Settings)> {
+    let current = Vendors::builtin().iter().filter(|vendor| vendor.status == Status::Current);
+    current.map(|vendor| (vendor.id.to_string(), vendor.for_release(MAJOR).unwrap())).collect()
+}
+
+/// The sysexts of all of them as `DIR/oem-ID.raw`.
+fn make_sysexts(dir: &Path) -> Option<()> {
+    let ids: Ids = all().into_iter().filter_map(|(_, settings)| Some(settings.oem_sysext?.to_string())).collect();
+    let fields = [("ID", "flatcar"), ("VERSION_ID", RELEASE), ("ARCHITECTURE", "x86-64")];
+    for id in ids {
+        let name = format!("oem-{id}");
+        let made = Sysext::new(&name, "x86-64", Format::Squashfs).with_fields(&fields);
+        sysext(dir, &format!("{name}.raw"), &made)?;
+    }
+    Some(())
+}
+
+fn small_image() -> Option<PathBuf> {
+    let recipe = Recipe { version: RELEASE.to_owned(), ..Recipe::small() };
+    flatcar_image(&recipe.with_file(6, "config.ign", br#"{"ignition":{"version":"3.4.0"}}"#))
+}
+
+/// Bakes for `vendors` into `out`.
+fn bake(image: &Path, vendors: &str, sysexts: &Path, out: &Path, more: &[&str]) -> Command {
+    let mut command = flatbake(&["bake", "--vendor", vendors, "--kernel-arg", "quiet"]);
+    command.arg("--image").arg(image).arg("--oem-sysext").arg(sysexts).arg("--output-dir").arg(out).args(more);
+    command
+}
+
+/// Where the file of a vendor's disk is, taken out of its bundle where it is in one.
+fn disk_file(out: &Path, work: &Path, settings: &Settings) -> PathBuf {
+    let loose = out.join(settings.disk_file_name());
+    if loose.exists() {
+        return loose;
+    }
+    let bundle = out.join(settings.bundle_file_name().unwrap());
+    let place = work.join(settings.stem());
+    fs::create_dir_all(&place).unwrap();
+    must_run("tar", [Path::new("-xf"), &bundle, Path::new("-C"), &place]);
+    let mut folders = vec![place];
+    let mut best: Option<(u64, PathBuf)> = None;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let len = path.metadata().unwrap().len();
+            if path.is_dir() {
+                folders.push(path);
+            } else if best.as_ref().is_none_or(|(most, _)| len > *most) {
+                best = Some((len, path));
+            }
+        }
+    }
+    best.unwrap().1
+}
+
+/// QEMU's word for the format.
+fn driver(format: OutputFormat) -> &'static str {
+    match format {
+        OutputFormat::Raw => "raw",
+        OutputFormat::Qcow2 => "qcow2",
+        OutputFormat::Vhd | OutputFormat::VhdFixed => "vpc",
+        OutputFormat::Vhdx => "vhdx",
+        OutputFormat::Hdd => "parallels",
+        OutputFormat::Vdi => "vdi",
+        OutputFormat::VmdkIde | OutputFormat::VmdkScsi | OutputFormat::VmdkStream | OutputFormat::VmdkFlat => "vmdk",
+    }
+}
+
+/// The OEM partition holds what the vendor's data say, and the user's config.
+fn assert_oem(disk: &Path, settings: &Settings) {
+    let tree = partition_tree(disk, 6, "btrfs").unwrap();
+    let files: Vec<&str> =
+        tree.iter().filter(|(_, entry)| entry.kind == Kind::File).map(|(path, _)| path.as_str()).collect();
+    let mut expected = vec!["config.ign".to_owned(), "grub.cfg".to_owned()];
+    if settings.oem.is_some() {
+        expected.push("oem-release".to_owned());
+    }
+    if let Some(id) = &settings.oem_sysext {
+        expected.push(format!("sysext/active-oem-{id}"));
+        expected.push(format!("sysext/oem-{id}-{RELEASE}.raw"));
+    }
+    assert_eq!(files, expected, "{}", settings.id);
+    // The user's kernel argument comes on top of the vendor's own.
+    let rendered = settings.grub.as_ref().map(|grub| grub.render()).unwrap_or_default();
+    let grub = flatbake::flatcar::grub::edit_kernel_args(&rendered, &["quiet".to_owned()], &[]).unwrap();
+    assert_eq!(tree["grub.cfg"].sha256.as_ref().unwrap(), &sha256(grub.as_bytes()), "{}", settings.id);
+}
+
+#[test]
+fn every_vendor_of_the_table() {
+    let dir = scratch_dir();
+    let Some(image) = small_image() else { return };
+    if !judges(&["qemu-img", "btrfs", "debugfs", "e2fsck", "sfdisk"]) || make_sysexts(dir.path()).is_none() {
+        return;
+    }
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    success(&mut bake(&image, "all", dir.path(), &one, &[]));
+    success(&mut bake(&image, "all", dir.path(), &two, &["--threads", "1"]));
+    for file in ["SHA256SUMS", "flatbake-report.json"] {
+        assert_eq!(fs::read(one.join(file)).unwrap(), fs::read(two.join(file)).unwrap(), "{file} of two runs");
+    }
+    success(Command::new("sha256sum").args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(&two));
+
+    let disk_bytes = fs::metadata(&image).unwrap().len();
+    for (id, settings) in all() {
+        for name in settings.conf_file_names() {
+            // Firmware is the host's, unless it is given.
+            assert!(one.join(&name).exists() || name.contains("_efi_"), "{id} has {name}");
+        }
+        let Some(format) = settings.disk_format.output() else {
+            assert!(one.join(settings.disk_file_name()).exists(), "{id}");
+            continue;
+        };
+        let file = disk_file(&one, dir.path(), &settings);
+        let in_archive = settings.bundle_format.is_some() && file.ends_with("disk.raw");
+        let driver = if in_archive { "raw" } else { driver(format) };
+        if !matches!(driver, "raw" | "vpc") {
+            qemu_check(&file).unwrap_or_else(|error| panic!("{id}: {error}"));
+        }
+        let raw = dir.path().join("raw");
+        let _ = fs::remove_file(&raw);
+        must_run(
+            "qemu-img",
+            [Path::new("convert"), "-f".as_ref(), driver.as_ref(), "-O".as_ref(), "raw".as_ref(), &file, &raw],
+        );
+        let size = settings.disk_size.map_or(disk_bytes, |size| size.bytes());
+        assert_eq!(fs::metadata(&raw).unwrap().len(), size, "{id}");
+        gpt_clean(&raw).unwrap_or_else(|error| panic!("{id}: {error}"));
+        let at = |number| Region::partition(&raw, number).unwrap();
+        ext4_clean(&at(9)).unwrap_or_else(|error| panic!("{id}: {error}"));
+        btrfs_clean(&at(6)).unwrap_or_else(|error| panic!("{id}: {error}"));
+        fat_clean(&at(1)).unwrap_or_else(|error| panic!("{id}: {error}"));
+        assert_oem(&raw, &settings);
+    }
+    let exoscale = qemu_info(&one.join("flatcar_production_exoscale_image.qcow2")).unwrap();
+    assert_eq!(exoscale["virtual-size"], 10_737_418_240u64);
+    assert_eq!(exoscale["format-specific"]["data"]["compat"], "0.10");
+}
+
+#[test]
+fn disks_have_the_sizes_of_flatcars_own() {
+    let dir = scratch_dir();
+    // Layouts base, vm, azure and vagrant: MiB of the fact book's section A.
+    for (recipe, sizes) in
+        [(Recipe::new(), [8064, 12_600, 31_122, 22_806]), (Recipe::old(), [4536, 8694, 31_122, 18_900])]
+    {
+        let Some(image) = flatcar_image(&recipe) else { return };
+        let disk = Disk::open("base", Arc::new(FileDevice::open(&image).unwrap())).unwrap();
+        let choose = |id: &str| VendorChoice { vendor: Vendors::builtin().find(id).unwrap().clone(), oem_sysext: None };
+        let vendors = ["vmware_raw", "hetzner", "azure", "vagrant"].map(choose).to_vec();
+        let fanout = Fanout { vendors, no_oem: true, ..Fanout::default() };
+        let scratch = Scratch { temp_dir: dir.path().to_owned(), memory_budget: 4 * MIB };
+        let prepared = bake::prepare(&disk, &fanout, &scratch, &NoProgress).unwrap();
+        for ((key, made), size) in prepared.results.into_iter().zip(sizes) {
+            let made = made.unwrap();
+            assert_eq!(made.disk_bytes(), size * MIB, "{key}");
+            let raw = dir.path().join("raw.bin");
+            bake::emit(&made.disk, &Output::new(&raw), &NoProgress as &dyn Progress).unwrap();
+            gpt_clean(&raw).unwrap();
+            ext4_clean(&Region::partition(&raw, 9).unwrap()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_vendor_that_fails_spoils_no_other() {
+    let dir = scratch_dir();
+    let Some(image) = small_image() else { return };
+    let fields = [("ID", "flatcar"), ("VERSION_ID", RELEASE)];
+    let made = Sysext::new("oem-azure", "x86-64", Format::Squashfs).with_fields(&fields);
+    let Some(azure) = sysext(dir.path(), "any-name.raw", &made) else { return };
+    let out = dir.path().join("out");
+    let output = bake(&image, "hyperv,azure,xen", &azure, &out, &[]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let url = "https://beta.release.flatcar-linux.net/amd64-usr/4757.1.0/oem-hyperv.raw";
+    for words in ["1 of 3 images failed", "oem-hyperv.raw of release 4757.1.0", url] {
+        assert!(said.contains(words), "'{words}' is missing in: {said}");
+    }
+    let names: BTreeSet<String> =
+        fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.contains("flatcar_production_azure_image.vhd") && names.contains("flatcar_production_xen_image.bin"));
+    assert!(!names.iter().any(|name| name.contains("hyperv") || name.contains(".part")), "{names:?}");
+    // Unknown and refused vendors stop the run before anything is written.
+    let nothing = dir.path().join("nothing");
+    for (vendor, says) in [("azur", "did you mean azure"), ("vmware_insecure", "private key")] {
+        let output = bake(&image, vendor, &azure, &nothing, &[]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(says), "{said}");
+        assert!(!nothing.join("SHA256SUMS").exists());
+    }
+}
+
+#[test]
+fn a_manifest_gives_variants_for_vendors() {
+    let dir = scratch_dir();
+    let Some(image) = small_image() else { return };
+    fs::hard_link(&image, dir.path().join("base.bin"))
+        .or_else(|_| fs::copy(&image, dir.path().join("base.bin")).map(drop))
+        .unwrap();
+    let manifest = dir.path().join("flatbake.yaml");
+    fs::write(
+        &manifest,
+        "image: base.bin\noutput: results\nvendors: [xen]\noutputs: [disk.qcow2]\nroot_size: auto\n\
+         files:\n  - {path: 'root:/etc/motd', content: 'shared'}\nkernel_args: {add: [quiet]}\n\
+         variants:\n  - {name: node1, hostname: one}\n  - {name: node2, hostname: two}\n",
+    )
+    .unwrap();
+    let run = |more: &[&str]| {
+        let mut command = flatbake(&["bake", "-f"]);
+        command.arg(&manifest).args(more);
+        command
+    };
+    success(&mut run(&[]));
+    let results = dir.path().join("results");
+    success(Command::new("sha256sum").args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(&results));
+    for (node, hostname) in [("node1", "one"), ("node2", "two")] {
+        let raw = results.join(node).join("flatcar_production_xen_image.bin");
+        let tree = partition_tree(&raw, 9, "ext4").unwrap();
+        assert_eq!(tree["etc/motd"].sha256.as_ref().unwrap(), &sha256(&b"shared"[..]));
+        assert_eq!(tree["etc/hostname"].sha256.as_ref().unwrap(), &sha256(format!("{hostname}\n").as_bytes()));
+        assert!(partition_tree(&raw, 6, "btrfs").unwrap().contains_key("grub.cfg"));
+        qemu_check(&results.join(node).join("disk.qcow2")).unwrap();
+    }
+    let report: serde_json::Value =
+        serde_json::from_reader(File::open(results.join("flatbake-report.json")).unwrap()).unwrap();
+    assert_eq!(report["results"].as_array().unwrap().len(), 4);
+    // The lock holds, until an input changes.
+    success(&mut run(&["--locked"]));
+    fs::write(dir.path().join("motd.txt"), "more").unwrap();
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("content: 'shared'", "source: motd.txt")).unwrap();
+    let output = run(&["--locked"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+}
