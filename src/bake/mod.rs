@@ -31,6 +31,6 @@ pub use plan::{Action, Change, Plan, Source, Space};
 pub use planner::plan;
 pub use root_size::{Resize, RootSize};
 pub use vendors::{
-    Fanout, FileReport, Key, OemSysexts, Outcome, PlainOutput, Prepared, PreparedImage, Report, ResultReport,
-    VariantOptions, VendorChoice, WriteOptions, prepare, write_all,
+    Fanout, FileReport, FirmwareFiles, Key, OemSysexts, Outcome, PlainOutput, Prepared, PreparedImage, Report,
+    ResultReport, VariantOptions, VendorChoice, WriteOptions, prepare, write_all,
 };

@@ -63,6 +63,9 @@ Examples:
   flatbake bake --image flatcar_sample.bin.bz2 --output node.qcow2 hello:hello.raw greeter:greeter.raw
   flatbake bake --image flatcar_sample.bin.bz2 --output node.img --root-file motd.txt:/etc/motd:0644 \
 --root-link /dev/null:/etc/extensions/docker-flatcar.raw
+  flatbake bake --image flatcar_sample.bin.bz2 --vendor xen,parallels --output-dir images hello:hello.raw
+  flatbake bake --image flatcar_sample.bin.bz2 --vendor all --no-oem --output-dir all --dry-run
+  flatbake bake -f flatbake.yaml --output-dir nodes
   flatbake bake --image flatcar_sample.bin.bz2 --output node.img --boot-file motd.txt:/notes/ --remove boot:/flatcar/grub \
 --dry-run")]
 pub struct Bake {
@@ -229,13 +232,7 @@ impl Bake {
         let job = Job {
             disk: &disk,
             fanout: self.vendors.fanout_of(&resolved)?,
-            options: WriteOptions {
-                folder,
-                outputs: results::outputs(&resolved),
-                compress: None,
-                isolinux: self.vendors.isolinux()?,
-                seed: resolved.seed,
-            },
+            options: self.vendors.options(folder, results::outputs(&resolved), resolved.seed)?,
             inputs,
             dry_run: self.dry_run,
             json: self.json,
@@ -245,6 +242,7 @@ impl Bake {
 
     /// Images for vendors.
     fn vendors(&self, image: &Path, reporter: &Reporter) -> Result<()> {
+        let folder = self.vendors.output_dir.clone().unwrap_or_default();
         let fanout = self.vendors.fanout(self.options()?)?;
         let disk = self.disk(image, reporter)?;
         let job = Job {
@@ -252,11 +250,8 @@ impl Bake {
             inputs: results::inputs(image, &fanout),
             fanout,
             options: WriteOptions {
-                folder: self.vendors.output_dir.clone().unwrap_or_default(),
-                outputs: Vec::new(),
                 compress: self.output_args.compress,
-                seed: self.output_args.seed.clone(),
-                isolinux: self.vendors.isolinux()?,
+                ..self.vendors.options(folder, Vec::new(), self.output_args.seed.clone())?
             },
             dry_run: self.dry_run,
             json: self.json,

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use flatbake::bake::manifest::{OutputRequest, Resolved, Variant};
 use flatbake::bake::{
-    self, Fanout, FileSource, Key, OemSysexts, Outcome, PlainOutput, Prepared, Report, Scratch, VariantOptions,
-    VendorChoice, WriteOptions,
+    self, Fanout, FileSource, FirmwareFiles, Key, OemSysexts, Outcome, PlainOutput, Prepared, Report, Scratch,
+    VariantOptions, VendorChoice, WriteOptions,
 };
 use flatbake::bytes::ByteSize;
 use flatbake::flatcar::Disk;
@@ -38,6 +38,9 @@ pub struct VendorArgs {
     /// The folder with isolinux.bin and ldlinux.c32 (and isohdpfx.bin) of syslinux, by which CD images start on a BIOS
     #[arg(long, value_name = "DIR")]
     isolinux: Option<PathBuf>,
+    /// UEFI firmware to put beside the start scripts of QEMU [default: scripts look for the host's]
+    #[arg(long, value_name = "CODE:VARS", value_parser = firmware)]
+    firmware: Option<FirmwareFiles>,
     /// The folder for images of vendors and variants, config files, SHA256SUMS and a report
     #[arg(long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
@@ -50,7 +53,7 @@ impl VendorArgs {
     }
 
     /// The files of syslinux for CD images.
-    pub fn isolinux(&self) -> Result<Option<Isolinux>> {
+    fn isolinux(&self) -> Result<Option<Isolinux>> {
         let Some(folder) = &self.isolinux else { return Ok(None) };
         Ok(Some(Isolinux {
             isolinux_bin: read(&folder.join("isolinux.bin"))?,
@@ -60,6 +63,12 @@ impl VendorArgs {
                 _ => None,
             },
         }))
+    }
+
+    /// Where results go, and how.
+    pub fn options(&self, folder: PathBuf, outputs: Vec<PlainOutput>, seed: String) -> Result<WriteOptions> {
+        let (isolinux, firmware) = (self.isolinux()?, self.firmware.clone());
+        Ok(WriteOptions { folder, outputs, compress: None, seed, isolinux, firmware })
     }
 
     /// The vendors asked for, none twice.
@@ -103,6 +112,15 @@ impl VendorArgs {
             no_oem: self.no_oem,
             plain: !manifest.outputs.is_empty(),
         })
+    }
+}
+
+fn firmware(text: &str) -> std::result::Result<FirmwareFiles, String> {
+    match text.split_once(':') {
+        Some((code, vars)) if !code.is_empty() && !vars.is_empty() => {
+            Ok(FirmwareFiles { code: code.into(), vars: vars.into() })
+        }
+        _ => Err(format!("'{text}' is not CODE:VARS, for example OVMF_CODE.qcow2:OVMF_VARS.qcow2")),
     }
 }
 

@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::super::emit::{ArtifactFile, seal};
+use super::super::emit::ArtifactFile;
 use super::write::{Writer, conf_files};
-use crate::block::OutputFile;
-use crate::error::{Result, ResultExt};
+use crate::error::Result;
 use crate::flatcar::Disk;
 use crate::flatcar::live::iso::{IsoOptions, write_iso};
 use crate::flatcar::live::{LiveOptions, pxe, write_initrd};
@@ -34,13 +33,5 @@ impl Writer<'_> {
         }
         let confs = conf_files(settings, &self.machine(settings)?)?;
         confs.iter().try_for_each(|conf| self.put(folder, conf, files))
-    }
-
-    /// Writes one file, which appears when it is whole.
-    fn file(&self, path: &Path, files: &mut Vec<ArtifactFile>, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
-        let file = OutputFile::create(path)?;
-        write(file.file()).at(|| format!("writing {}", path.display()))?;
-        files.push(seal(file.file(), path, true, None, self.progress)?);
-        file.commit()
     }
 }

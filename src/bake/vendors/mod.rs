@@ -15,4 +15,4 @@ mod write;
 pub use prepare::{Fanout, Key, Prepared, PreparedImage, VariantOptions, VendorChoice, prepare};
 pub use report::{FileReport, Report, ResultReport};
 pub use sysexts::OemSysexts;
-pub use write::{Outcome, PlainOutput, WriteOptions, write_all};
+pub use write::{FirmwareFiles, Outcome, PlainOutput, WriteOptions, write_all};

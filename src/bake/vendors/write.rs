@@ -1,16 +1,19 @@
 //! Writes prepared images: the disks, config files and bundles of all vendors side by side, each file whole or not at
 //! all.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::super::emit::{ArtifactFile, Load, Output, emit, seal, side_by_side, stage};
+use super::super::host;
 use super::prepare::{Key, Prepared, PreparedImage};
 use crate::block::{BlockDevice, FileDevice, OutputFile};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::OsRelease;
-use crate::flatcar::bundle::{self, Arch, BundleFormat, CatalogBox, ConfFile, ConfFormat, Machine, Member, Place};
+use crate::flatcar::bundle::{
+    self, Arch, BundleFormat, CatalogBox, ConfFile, ConfFormat, Firmware, Machine, Member, Place,
+};
 use crate::flatcar::live::iso::Isolinux;
 use crate::flatcar::vendor::Settings;
 use crate::image::{CompressOptions, Identity, OutputFormat};
@@ -18,7 +21,9 @@ use crate::progress::Progress;
 
 /// What config files call a release or channel that is not known.
 const UNKNOWN: &str = "unknown";
-/// The folder of the disk in Google's archives.
+/// Largest firmware that is copied; real ones have 64 MiB at most.
+const FIRMWARE_MAX: u64 = 256 << 20;
+/// The name of the disk in Google's archives.
 const GCE_MEMBER: &str = "disk.raw";
 
 /// Where results go and how.
@@ -34,6 +39,17 @@ pub struct WriteOptions {
     pub seed: String,
     /// What makes a CD image start on a BIOS.
     pub isolinux: Option<Isolinux>,
+    /// UEFI firmware that is put beside the start scripts of QEMU; where there is none they look for the host's.
+    pub firmware: Option<FirmwareFiles>,
+}
+
+/// Host files of UEFI firmware, qcow2 or raw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareFiles {
+    /// The code, which is not changed.
+    pub code: PathBuf,
+    /// The variables, of which every machine gets a copy.
+    pub vars: PathBuf,
 }
 
 /// An output of an image that is no vendor's.
@@ -166,6 +182,7 @@ impl Writer<'_> {
                 let artifact = emit(self.disk, &output, self.progress)?;
                 machine.disk_file_bytes = Some(artifact.file_bytes).filter(|_| compress.is_none());
                 files.extend(artifact.files);
+                machine.firmware = self.firmware(settings, folder, files)?;
                 let confs = conf_files(settings, &machine)?;
                 confs.iter().try_for_each(|conf| self.put(folder, conf, files))
             }
@@ -175,6 +192,22 @@ impl Writer<'_> {
             }
             Some(bundle) => self.bundled(settings, bundle, machine, &output, folder, files),
         }
+    }
+
+    /// Copies the firmware to where the start script looks for it, and returns its names there.
+    fn firmware(&self, settings: &Settings, folder: &Path, files: &mut Vec<ArtifactFile>) -> Result<Option<Firmware>> {
+        let uefi = matches!(settings.conf_format, Some(ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure));
+        let Some(firmware) = self.options.firmware.as_ref().filter(|_| uefi) else { return Ok(None) };
+        let mut copy = |source: &Path, part: &str| {
+            let extension = source.extension().map_or("fd".into(), |extension| extension.to_string_lossy());
+            let name = format!("{}_efi_{part}.{extension}", settings.stem());
+            let content = host::read(source, FIRMWARE_MAX)?;
+            self.file(&folder.join(&name), files, |mut out| {
+                out.write_all(&content).map_err(|error| Error::io("writing a copy of the firmware", error))
+            })?;
+            Ok(name)
+        };
+        Ok(Some(Firmware { code: copy(&firmware.code, "code")?, vars: copy(&firmware.vars, "vars")? }))
     }
 
     /// A disk whose file is part of a bundle.
@@ -257,14 +290,35 @@ impl Writer<'_> {
 
     /// Writes a config file.
     pub(super) fn put(&self, folder: &Path, conf: &ConfFile, files: &mut Vec<ArtifactFile>) -> Result<()> {
-        let path = folder.join(&conf.name);
-        let file = OutputFile::create(&path)?;
-        if conf.mode & 0o100 != 0 {
+        let executable = conf.mode & 0o100 != 0;
+        self.write_file(&folder.join(&conf.name), executable, files, |mut out| {
+            out.write_all(conf.content.as_bytes()).map_err(|error| Error::io("writing its text", error))
+        })
+    }
+
+    /// Writes one file, which appears when it is whole.
+    pub(super) fn file(
+        &self,
+        path: &Path,
+        files: &mut Vec<ArtifactFile>,
+        write: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<()> {
+        self.write_file(path, false, files, write)
+    }
+
+    fn write_file(
+        &self,
+        path: &Path,
+        executable: bool,
+        files: &mut Vec<ArtifactFile>,
+        write: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<()> {
+        let file = OutputFile::create(path)?;
+        if executable {
             file.make_executable()?;
         }
-        let write = file.file().write_all(conf.content.as_bytes());
-        write.map_err(|error| Error::io(format!("writing {}", path.display()), error))?;
-        files.push(seal(file.file(), &path, true, None, self.progress)?);
+        write(file.file()).at(|| format!("writing {}", path.display()))?;
+        files.push(seal(file.file(), path, true, None, self.progress)?);
         file.commit()
     }
 
