@@ -223,7 +223,7 @@ fn a_vendor_that_fails_spoils_no_other() {
     assert!(!names.iter().any(|name| name.contains("hyperv") || name.contains(".part")), "{names:?}");
     // Unknown and refused vendors stop the run before anything is written.
     let nothing = dir.path().join("nothing");
-    for (vendor, says) in [("azur", "did you mean azure"), ("vmware_insecure", "private key")] {
+    for (vendor, says) in [("azur", "did you mean azure"), ("vmware_insecure", "private SSH key")] {
         let output = bake(&image, vendor, &azure, &nothing, &[]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(says), "{said}");

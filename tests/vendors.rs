@@ -65,7 +65,8 @@ fn people_see_all_vendors_and_all_of_one() {
 fn vendor_files_are_read() {
     let dir = common::scratch_dir();
     let path = dir.path().join("mine.toml");
-    std::fs::write(&path, text(&["azure", "--toml"]).replace("id = \"azure\"\nname", "id = \"mine\"\nname")).unwrap();
+    std::fs::write(&path, text(&["azure", "--toml"]).replacen("id = \"azure\"\nname", "id = \"mine\"\nname", 1))
+        .unwrap();
     let file = path.to_str().unwrap();
     assert!(text(&["mine", "--vendor-file", file]).contains("flatcar_production_mine_image.vhd"));
     std::fs::write(&path, "id = \"mine\"\nnmae = \"Mine\"\n").unwrap();

@@ -66,9 +66,10 @@ impl<R: BufRead> Decoder<R> {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
-            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::BadMagicNumber(_))) if self.started => {
-                return Err(trailing(FORMAT).into());
-            }
+            // Fewer bytes than a magic number has are no frame either.
+            Err(FrameDecoderError::ReadFrameHeaderError(
+                ReadFrameHeaderError::BadMagicNumber(_) | ReadFrameHeaderError::MagicNumberReadError(_),
+            )) if self.started => return Err(trailing(FORMAT).into()),
             Err(error) => return Err(self.explain(error)),
         }
         self.started = true;

@@ -11,8 +11,8 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use super::node::Position;
 
 /// Names under which the deserializer of manifests gives more than a value.
-pub(super) const SPANNED: &str = "flatbake::Spanned";
-pub(super) const RAW: &str = "flatbake::Raw";
+pub(super) const SPANNED: &str = "flatbake manifest: Spanned";
+pub(super) const RAW: &str = "flatbake manifest: Raw";
 
 /// A value and its place in the file.
 #[derive(Debug, Clone, PartialEq)]

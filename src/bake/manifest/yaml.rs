@@ -280,7 +280,7 @@ mod tests {
             ("? [a]\n: 1\n", 1, 3, "key must be text"),
             ("a: &a [*a]\n", 1, 8, "alias"),
             ("a: *b\n", 1, 4, "anchor"),
-            ("a: [1\nb: 2\n", 2, 1, ""),
+            ("a: [1\nb: 2\n", 2, 2, ""),
             ("a: \"x\n", 1, 4, ""),
             ("", 1, 1, "empty"),
             ("# nothing\n", 1, 1, "empty"),
