@@ -232,6 +232,29 @@ fn a_vendor_that_fails_spoils_no_other() {
 }
 
 #[test]
+fn inputs_and_other_files_of_a_run_are_not_replaced() {
+    let dir = scratch_dir();
+    let Some(image) = small_image() else { return };
+    let base = dir.path().join("flatcar_production_xen_image.bin");
+    fs::copy(&image, &base).unwrap();
+    let before = sha256(File::open(&base).unwrap());
+    fs::copy(&image, dir.path().join("base.bin")).unwrap();
+    let run = |arguments: &[&str]| flatbake(arguments).current_dir(dir.path()).output().unwrap();
+    let bake = ["bake", "--image", "flatcar_production_xen_image.bin", "--vendor", "xen", "--output-dir", "."];
+    let output = run(&bake);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && said.contains("is an input"), "{said}");
+    assert_eq!(sha256(File::open(&base).unwrap()), before);
+    for name in ["flatcar_production_xen_pygrub.cfg", "SHA256SUMS"] {
+        let text = format!("image: base.bin\noutput: out\nvendors: [xen]\noutputs: [{{file: {name}, format: raw}}]\n");
+        fs::write(dir.path().join("m.yaml"), text).unwrap();
+        let output = run(&["bake", "-f", "m.yaml"]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains("cannot be called"), "{said}");
+    }
+}
+
+#[test]
 fn a_manifest_gives_variants_for_vendors() {
     let dir = scratch_dir();
     let Some(image) = small_image() else { return };

@@ -18,6 +18,7 @@ mod output;
 mod output_folder;
 mod overlay;
 mod sections;
+mod sha256;
 mod temporary;
 mod window;
 
@@ -27,6 +28,7 @@ pub use output::OutputFile;
 pub use output_folder::OutputFolder;
 pub use overlay::{Overlay, OverlayOptions};
 pub use sections::Sections;
+pub use sha256::sha256;
 pub use window::Window;
 
 use std::fmt::Debug;

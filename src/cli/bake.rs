@@ -232,8 +232,10 @@ impl Bake {
         let job = Job {
             disk: &disk,
             fanout: self.vendors.fanout_of(&resolved)?,
-            options: self.vendors.options(folder, results::outputs(&resolved), resolved.seed)?,
-            inputs,
+            options: WriteOptions {
+                outputs: results::outputs(&resolved),
+                ..self.vendors.options(folder, inputs, resolved.seed)?
+            },
             dry_run: self.dry_run,
             json: self.json,
         };
@@ -247,12 +249,11 @@ impl Bake {
         let disk = self.disk(image, reporter)?;
         let job = Job {
             disk: &disk,
-            inputs: results::inputs(image, &fanout),
-            fanout,
             options: WriteOptions {
                 compress: self.output_args.compress,
-                ..self.vendors.options(folder, Vec::new(), self.output_args.seed.clone())?
+                ..self.vendors.options(folder, results::inputs(image, &fanout), self.output_args.seed.clone())?
             },
+            fanout,
             dry_run: self.dry_run,
             json: self.json,
         };

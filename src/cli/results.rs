@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use flatbake::bake::manifest::{OutputRequest, Resolved, Variant};
 use flatbake::bake::{
-    self, Fanout, FileSource, FirmwareFiles, Key, OemSysexts, Outcome, PlainOutput, Prepared, Report, Scratch,
-    VariantOptions, VendorChoice, WriteOptions,
+    self, Fanout, FileSource, FirmwareFiles, Key, OemSysexts, Outcome, PlainOutput, Prepared, PreparedImage, Report,
+    Scratch, VariantOptions, VendorChoice, WriteOptions,
 };
 use flatbake::bytes::ByteSize;
 use flatbake::flatcar::Disk;
@@ -66,9 +66,9 @@ impl VendorArgs {
     }
 
     /// Where results go, and how.
-    pub fn options(&self, folder: PathBuf, outputs: Vec<PlainOutput>, seed: String) -> Result<WriteOptions> {
+    pub fn options(&self, folder: PathBuf, inputs: Vec<PathBuf>, seed: String) -> Result<WriteOptions> {
         let (isolinux, firmware) = (self.isolinux()?, self.firmware.clone());
-        Ok(WriteOptions { folder, outputs, compress: None, seed, isolinux, firmware })
+        Ok(WriteOptions { folder, outputs: Vec::new(), compress: None, seed, inputs, isolinux, firmware })
     }
 
     /// The vendors asked for, none twice.
@@ -166,8 +166,6 @@ pub struct Job<'a> {
     pub fanout: Fanout,
     /// Where it goes.
     pub options: WriteOptions,
-    /// Host files and folders that are read, the image first.
-    pub inputs: Vec<PathBuf>,
     /// Only show what would be done.
     pub dry_run: bool,
     /// Print the report as JSON.
@@ -177,15 +175,19 @@ pub struct Job<'a> {
 impl Job<'_> {
     /// Prepares everything, then writes it and tells what became of it.
     pub fn run(self, scratch: &Scratch, reporter: &Reporter) -> Result<()> {
+        if self.fanout.vendors.is_empty() && self.options.outputs.is_empty() {
+            return Err(Error::invalid("nothing is asked for that could be written")
+                .with_hint("give --vendor, or vendors: or outputs: in the manifest; flatbake vendors lists vendors"));
+        }
         let prepared = bake::prepare(self.disk, &self.fanout, scratch, reporter)?;
         warn(&prepared, reporter);
         if self.dry_run {
-            return self.show(&prepared);
+            return self.show(prepared);
         }
         let release = self.disk.os_release().ok().flatten();
         let plan = prepared.plan.clone();
         let outcomes = bake::write_all(prepared, release.as_ref(), &self.options, reporter);
-        let inputs = bake::digests(&self.inputs, reporter)?;
+        let inputs = bake::digests(&self.options.inputs, reporter)?;
         let folder = &self.options.folder;
         let report = Report::new(folder, &inputs, &plan, &outcomes);
         if outcomes.iter().any(|outcome| !outcome.files.is_empty()) {
@@ -200,11 +202,8 @@ impl Job<'_> {
         failure(outcomes)
     }
 
-    fn show(&self, prepared: &Prepared) -> Result<()> {
-        if self.json {
-            let outcomes: Vec<Outcome> = Vec::new();
-            return super::print_json(&Report::new(&self.options.folder, &[], &prepared.plan, &outcomes));
-        }
+    /// What would be done; what cannot be is an error as it would be then.
+    fn show(&self, prepared: Prepared) -> Result<()> {
         let mut text = show(&prepared.plan);
         for (key, image) in &prepared.results {
             match image {
@@ -215,7 +214,16 @@ impl Job<'_> {
                 }
             }
         }
-        super::print(text)
+        let unwritten = |(key, image): (Key, Result<PreparedImage>)| match image {
+            Ok(image) => Outcome { key, image: Some(image), files: Vec::new(), error: None },
+            Err(error) => Outcome { key, image: None, files: Vec::new(), error: Some(error) },
+        };
+        let outcomes: Vec<Outcome> = prepared.results.into_iter().map(unwritten).collect();
+        match self.json {
+            true => super::print_json(&Report::new(&self.options.folder, &[], &prepared.plan, &outcomes))?,
+            false => super::print(text)?,
+        }
+        failure(outcomes)
     }
 }
 

@@ -7,13 +7,9 @@ use std::thread;
 use sha2::{Digest, Sha256};
 
 use super::ArtifactFile;
-use crate::block::{BlockDevice, ExtentKind, FileDevice};
-use crate::bytes::{to_u64, to_usize};
+use crate::block::{BlockDevice, FileDevice, sha256};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-
-/// Read and hashed at once.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// A SHA-256 of the bytes passed to it so far.
 #[derive(Debug, Default)]
@@ -59,31 +55,9 @@ fn hash(file: &File, path: &Path, progress: &dyn Progress) -> Result<String> {
     let file = file.try_clone().map_err(|error| Error::io("opening it once more", error))?;
     let device = FileDevice::from_file(file, path)?;
     progress.start(&format!("hashing {}", path.display()), device.size());
-    let sum = hash_device(&device, progress);
+    let sum = sha256(&device, &mut |bytes| progress.advance(bytes));
     progress.finish();
     sum
-}
-
-/// Holes are not read: the zeroes come from memory.
-fn hash_device(device: &dyn BlockDevice, progress: &dyn Progress) -> Result<String> {
-    let (zeroes, mut buffer) = (vec![0; PIECE_BYTES], vec![0; PIECE_BYTES]);
-    let (mut sum, mut offset) = (Sha256Sum::default(), 0);
-    while offset < device.size() {
-        let extent = device.extent_at(offset)?;
-        let end = offset + extent.len.min(device.size() - offset);
-        while offset < end {
-            let len = to_usize((end - offset).min(to_u64(PIECE_BYTES)))?;
-            if extent.kind == ExtentKind::Zero {
-                sum.update(&zeroes[..len]);
-            } else {
-                device.read_at(offset, &mut buffer[..len])?;
-                sum.update(&buffer[..len]);
-            }
-            offset += to_u64(len);
-            progress.advance(to_u64(len));
-        }
-    }
-    Ok(sum.finish())
 }
 
 #[cfg(test)]

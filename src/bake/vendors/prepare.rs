@@ -15,6 +15,7 @@ use super::super::apply::{Scratch, apply_to};
 use super::super::options::{BakeOptions, FileRole, OemChange, OemPayload};
 use super::super::plan::Plan;
 use super::super::planner::plan;
+use super::super::root_size::RootSize;
 use super::OemSysexts;
 use crate::block::{BlockDevice, Overlay, OverlayOptions};
 use crate::error::{Error, Result, ResultExt};
@@ -165,7 +166,9 @@ pub fn prepare(disk: &Disk, fanout: &Fanout, scratch: &Scratch, progress: &dyn P
     for variant in &fanout.variants {
         let (own, last) =
             if has_vendors { split(&variant.options) } else { (variant.options.clone(), BakeOptions::new()) };
-        let own = BakeOptions { timestamp: common.timestamp, root_size: None, ..own };
+        // A size that is given was reached by the shared bake; just enough may be more for a variant.
+        let root_size = own.root_size.filter(|size| *size == RootSize::Auto);
+        let own = BakeOptions { timestamp: common.timestamp, root_size, ..own };
         let (name, label) = (Some(variant.name.clone()), format!("{}: variant {}", disk.name(), variant.name));
         match context.fork(&label, &overlay, &own) {
             Ok((overlay, plan)) => {

@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 const SUMS: &str = "SHA256SUMS";
 /// All that is known of the run.
 const REPORT: &str = "flatbake-report.json";
+/// The names of both.
+pub(super) const RESERVED: [&str; 2] = [SUMS, REPORT];
 
 /// What a run read, changed and wrote. The same inputs give the same report.
 #[derive(Debug, Serialize)]

@@ -3,11 +3,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::super::emit::{ArtifactFile, Load, Output, emit, seal, side_by_side, stage};
 use super::super::host;
 use super::prepare::{Key, Prepared, PreparedImage};
+use super::report::RESERVED;
 use crate::block::{BlockDevice, FileDevice, OutputFile};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::OsRelease;
@@ -37,6 +39,8 @@ pub struct WriteOptions {
     pub compress: Option<CompressOptions>,
     /// What identifiers are made from, besides the content.
     pub seed: String,
+    /// Files that were read, which are never replaced.
+    pub inputs: Vec<PathBuf>,
     /// What makes a CD image start on a BIOS.
     pub isolinux: Option<Isolinux>,
     /// UEFI firmware that is put beside the start scripts of QEMU; where there is none they look for the host's.
@@ -86,11 +90,13 @@ pub fn write_all(
 ) -> Vec<Outcome> {
     let time = prepared.plan.timestamp.secs;
     let images: Vec<_> = prepared.results.iter().filter_map(|(key, image)| Some((key, image.as_ref().ok()?))).collect();
+    let stems: Vec<String> = images.iter().filter_map(|(_, image)| Some(image.settings.as_ref()?.stem())).collect();
     let loads: Vec<Load<'_>> = images.iter().map(|(_, image)| load(image, options)).collect();
     let mut written = side_by_side("images", &loads, progress, |at, disk, progress| {
         let (key, image) = images[at];
         let mut files = Vec::new();
-        let error = Writer { key, image, disk, release, options, time, progress }.write(&mut files).err();
+        let error =
+            Writer { key, image, disk, stems: &stems, release, options, time, progress }.write(&mut files).err();
         Ok((files, error))
     })
     .into_iter();
@@ -130,6 +136,8 @@ pub(super) struct Writer<'a> {
     pub(super) image: &'a PreparedImage,
     /// The image's disk, read at the pace of all.
     disk: &'a dyn BlockDevice,
+    /// How the names of vendors' files begin.
+    stems: &'a [String],
     release: Option<&'a OsRelease>,
     pub(super) options: &'a WriteOptions,
     pub(super) time: i64,
@@ -142,12 +150,39 @@ impl Writer<'_> {
             Some(name) => self.options.folder.join(name),
             None => self.options.folder.clone(),
         };
+        self.check_names(&folder)?;
         fs::create_dir_all(&folder)
             .map_err(|error| Error::io(format!("making the folder {}", folder.display()), error))?;
         match &self.image.settings {
             Some(settings) => self.vendor(settings, &folder, files),
             None => self.plain(&folder, files),
         }
+    }
+
+    /// No name of an input, and none twice.
+    fn check_names(&self, folder: &Path) -> Result<()> {
+        let names: Vec<String> = match &self.image.settings {
+            None => self.options.outputs.iter().map(|plain| plain.file.clone()).collect(),
+            Some(settings) => {
+                let extension = self.options.compress.map(|options| options.compression.extension());
+                let packed = extension.map(|extension| format!("{}.{extension}", settings.disk_file_name()));
+                let single = [Some(settings.disk_file_name()), packed, settings.bundle_file_name()];
+                single.into_iter().flatten().chain(settings.conf_file_names()).collect()
+            }
+        };
+        for name in names {
+            let path = folder.join(&name);
+            if self.options.inputs.iter().any(|input| is_same_file(input, &path)) {
+                return Err(Error::invalid(format!("{} is an input, which is never changed", path.display()))
+                    .with_hint("choose another folder for what is written"));
+            }
+            let is_vendors = self.stems.iter().any(|stem| name.starts_with(stem.as_str()));
+            if self.image.settings.is_none() && (is_vendors || RESERVED.contains(&name.as_str())) {
+                return Err(Error::invalid(format!("an output cannot be called {name}: other files of this run are"))
+                    .with_hint("give it another name"));
+            }
+        }
+        Ok(())
     }
 
     /// Identifiers of variants differ, also where only their content does not.
@@ -336,6 +371,11 @@ impl Writer<'_> {
             ..Machine::new(&stem, &disk, version, &group, arch, self.image.disk_bytes())
         })
     }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let inode = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    inode(one).is_some_and(|found| inode(other) == Some(found))
 }
 
 pub(super) fn conf_files(settings: &Settings, machine: &Machine) -> Result<Vec<ConfFile>> {

@@ -3,23 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 
-use sha2::digest::Output;
-use sha2::{Digest, Sha256};
-
 use super::conf::{ConfFile, Place};
 use super::format::BundleFormat;
 use crate::archive::tar::TarLayout;
-use crate::block::{BlockDevice, ExtentKind};
-use crate::bytes::{to_u64, to_usize};
+use crate::block::{BlockDevice, MemoryDevice, sha256};
+use crate::bytes::to_u64;
 use crate::error::{Error, Result, ResultExt};
 use crate::image::{CompressOptions, Compression, compress, data_stretches, raw};
 use crate::progress::Progress;
 
 /// The name by which Google Compute Engine finds the disk.
 const GCE_DISK: &str = "disk.raw";
-
-/// Read at once while a digest is made.
-const CHUNK_BYTES: u64 = 1 << 20;
 
 /// What a member of a bundle holds.
 #[derive(Debug, Clone)]
@@ -191,32 +185,10 @@ fn manifest(ovf: &Member<'_>, disks: &[&Member<'_>], progress: &dyn Progress) ->
 
 /// The line of a manifest that tells the SHA-256 of a member (DSP0243, clause 6.2).
 fn manifest_line(member: &Member<'_>, progress: &dyn Progress) -> Result<String> {
-    let digest = match &member.content {
-        Content::Bytes(bytes) => {
-            progress.advance(to_u64(bytes.len()));
-            Sha256::digest(bytes)
-        }
-        Content::Device(device) => hash(*device, progress).at(|| member.path.clone())?,
+    let device: &dyn BlockDevice = match &member.content {
+        Content::Bytes(bytes) => &MemoryDevice::new(bytes.clone()),
+        Content::Device(device) => *device,
     };
-    let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("SHA256({})= {hex}\n", member.path))
-}
-
-/// The SHA-256 of all bytes of a device. Holes are not read.
-fn hash(device: &dyn BlockDevice, progress: &dyn Progress) -> Result<Output<Sha256>> {
-    let mut hasher = Sha256::new();
-    let (mut buffer, mut offset) = (Vec::new(), 0);
-    while offset < device.size() {
-        let extent = device.extent_at(offset)?;
-        let len = extent.len.min(CHUNK_BYTES);
-        buffer.clear();
-        buffer.resize(to_usize(len)?, 0);
-        if extent.kind == ExtentKind::Data {
-            device.read_at(offset, &mut buffer)?;
-        }
-        hasher.update(&buffer);
-        progress.advance(len);
-        offset += len;
-    }
-    Ok(hasher.finalize())
+    let digest = sha256(device, &mut |bytes| progress.advance(bytes)).at(|| member.path.clone())?;
+    Ok(format!("SHA256({})= {digest}\n", member.path))
 }
