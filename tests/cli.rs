@@ -44,7 +44,8 @@ fn examples_of_the_help_work() {
         fs::copy(sample(name), dir.path().join(name)).unwrap();
     }
     fs::write(dir.path().join("motd.txt"), "welcome\n").unwrap();
-    let manifest = "variables: {HOSTNAME: node1}\nimage: flatcar_sample.bin.bz2\nhostname: ${HOSTNAME}\noutputs: [node.img]\n";
+    let manifest =
+        "variables: {HOSTNAME: node1}\nimage: flatcar_sample.bin.bz2\nhostname: ${HOSTNAME}\noutputs: [node.img]\n";
     fs::write(dir.path().join("flatbake.yaml"), manifest).unwrap();
     for command in COMMANDS {
         // Wide enough that no example is folded.

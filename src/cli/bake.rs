@@ -19,6 +19,7 @@ use super::output::{OutputArgs, describe, refuse_output_over_input, timestamp};
 use super::progress::Reporter;
 use super::results::{self, Job, VendorArgs};
 use super::table::table;
+use super::vendors;
 use flatbake::bytes::ByteSize;
 
 /// Changes kept in memory before they go to a temporary file.
@@ -214,8 +215,7 @@ impl Bake {
 
     /// What a manifest says.
     fn manifest(&self, manifest: &Path, reporter: &Reporter) -> Result<()> {
-        let known = self.vendors.known()?.iter().map(|vendor| vendor.id.to_string()).collect();
-        let mut resolved = self.reading.load(manifest, known)?;
+        let mut resolved = self.reading.load(manifest, vendors::ids(&self.vendors.known()?))?;
         let mode = self.locked.mode(if self.dry_run { LockMode::Ignore } else { LockMode::Write });
         resolved.check_inputs(mode, reporter)?;
         if self.force {

@@ -1,6 +1,7 @@
 //! `flatbake plan`
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
 use flatbake::bake::manifest::{LockMode, Resolved};
@@ -14,6 +15,7 @@ use super::bake::show;
 use super::image::ReadArgs;
 use super::manifest::{LockArgs, ManifestArgs};
 use super::progress::Reporter;
+use super::vendors;
 
 /// Show what a manifest would bake, and write nothing
 ///
@@ -33,6 +35,9 @@ pub struct Plan {
     lock: bool,
     #[command(flatten)]
     locked: LockArgs,
+    /// Know the vendor that this file describes, in addition or in place of the one with its id
+    #[arg(long, value_name = "FILE")]
+    vendor_file: Vec<PathBuf>,
     /// Print the plan as JSON
     #[arg(long)]
     json: bool,
@@ -66,7 +71,7 @@ struct PlannedOutput<'a> {
 
 impl Plan {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
-        let resolved = self.manifest.load(Vec::new())?;
+        let resolved = self.manifest.load(vendors::ids(&vendors::known(&self.vendor_file)?))?;
         let mode = self.locked.mode(if self.lock { LockMode::Write } else { LockMode::Ignore });
         if resolved.check_inputs(mode, reporter)? {
             reporter.info(&format!("wrote {}", resolved.lock_path().display()));

@@ -135,6 +135,11 @@ pub fn known(files: &[PathBuf]) -> Result<Vendors> {
     Ok(vendors)
 }
 
+/// The ids of vendors.
+pub fn ids(vendors: &Vendors) -> Vec<String> {
+    vendors.iter().map(|vendor| vendor.id.to_string()).collect()
+}
+
 /// The table for people.
 fn list(rows: &[Row]) -> String {
     let head = ["ID", "NAME", "FORMAT", "LAYOUT", "SIZE", "OEM SYSEXT", "CONFIG", "BUNDLE", "STATUS"];
