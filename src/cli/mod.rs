@@ -16,6 +16,7 @@ mod paths;
 mod plan;
 mod progress;
 mod results;
+mod show;
 mod table;
 mod vendors;
 

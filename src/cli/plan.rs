@@ -11,10 +11,10 @@ use flatbake::fs::FsPath;
 use flatbake::{Progress, Result};
 use serde::Serialize;
 
-use super::bake::show;
 use super::image::ReadArgs;
 use super::manifest::{LockArgs, ManifestArgs};
 use super::progress::Reporter;
+use super::show::show;
 use super::vendors;
 
 /// Show what a manifest would bake, and write nothing

@@ -16,8 +16,8 @@ use flatbake::flatcar::live::iso::Isolinux;
 use flatbake::flatcar::vendor::{Status, Vendors};
 use flatbake::{Error, Progress, Result};
 
-use super::bake::show;
 use super::progress::Reporter;
+use super::show::show;
 
 /// Which vendors images are made for, and with what.
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 //!   report:  SHA256SUMS and flatbake-report.json
 //! ```
 
+mod bundled;
 mod live;
 mod prepare;
 mod report;
