@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::host::{self, HostEntry};
-use crate::bytes::to_u64;
+use crate::bytes::{hex, to_u64};
 use crate::error::{Error, Result};
 use crate::fs::FileType;
 use crate::progress::Progress;
@@ -86,6 +86,6 @@ fn digest(name: String, entry: &HostEntry, progress: &dyn Progress) -> Result<In
             progress.advance(to_u64(read));
         }
     }
-    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(&hasher.finalize());
     Ok(InputDigest { name, bytes, sha256 })
 }

@@ -22,7 +22,7 @@ mod sha256;
 mod temporary;
 mod window;
 
-pub use file::{FileDevice, open_for_reading};
+pub use file::{FileDevice, is_same_file, open_for_reading};
 pub use memory::MemoryDevice;
 pub use output::OutputFile;
 pub use output_folder::OutputFolder;

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{BlockDevice, ExtentKind};
-use crate::bytes::{to_u64, to_usize};
+use crate::bytes::{hex, to_u64, to_usize};
 use crate::error::Result;
 
 /// Read and hashed at once.
@@ -29,5 +29,5 @@ pub fn sha256(device: &dyn BlockDevice, advance: &mut dyn FnMut(u64)) -> Result<
             advance(to_u64(len));
         }
     }
-    Ok(sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&sum.finalize()))
 }

@@ -3,6 +3,11 @@
 //! On-disk numbers are read with [`Fields`], which never panics: a field beyond the end is an error.
 
 mod guid;
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 pub(crate) mod random;
 mod size;

@@ -1,11 +1,12 @@
 //! The arguments that say how an image is written, and when.
 
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::path::Path;
 
 use clap::{Args, ValueEnum};
 use flatbake::bake::{Artifact, Output, OutputFormat};
+use flatbake::block::is_same_file;
 use flatbake::bytes::ByteSize;
+use flatbake::fs::Timestamp;
 use flatbake::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Version};
 use flatbake::image::{CompressOptions, Identity};
 use flatbake::{Error, Result};
@@ -113,10 +114,7 @@ impl OutputArgs {
 
 /// The input must stay as it is, also where an output is another name of it.
 pub fn refuse_output_over_input(input: &Path, output: &Output) -> Result<()> {
-    use std::os::unix::fs::MetadataExt;
-    let inode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    let same = |path: &PathBuf| inode(input).is_some() && inode(input) == inode(path);
-    match output.files().into_iter().find(same) {
+    match output.files().into_iter().find(|path| is_same_file(input, path)) {
         None => Ok(()),
         Some(path) => Err(Error::invalid(format!("{} is the input itself", path.display()))
             .with_hint("an input is never changed: give the output another name")),
@@ -149,13 +147,5 @@ pub fn timestamp(argument: Option<&str>) -> Result<Option<i64>> {
         (None, Some(text)) => (text, "SOURCE_DATE_EPOCH"),
         (None, None) => return Ok(None),
     };
-    let calendar = || {
-        let time = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(time.as_secs()).ok()
-    };
-    let secs = text.parse::<i64>().ok().filter(|&secs| secs >= 0).or_else(calendar).ok_or_else(|| {
-        Error::invalid(format!("{from}: '{text}' is not a time"))
-            .with_hint("write seconds since 1970, or 2026-01-31T12:00:00Z")
-    })?;
-    Ok(Some(secs))
+    Ok(Some(text.parse::<Timestamp>().map_err(|error| error.at(from))?.secs))
 }

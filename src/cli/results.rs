@@ -184,9 +184,8 @@ impl Job<'_> {
         if self.dry_run {
             return self.show(prepared);
         }
-        let release = self.disk.os_release().ok().flatten();
         let plan = prepared.plan.clone();
-        let outcomes = bake::write_all(prepared, release.as_ref(), &self.options, reporter);
+        let outcomes = bake::write_all(prepared, &self.options, reporter);
         let inputs = bake::digests(&self.options.inputs, reporter)?;
         let folder = &self.options.folder;
         let report = Report::new(folder, &inputs, &plan, &outcomes);

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::vendor::major_of;
 use crate::error::{Error, Result};
 
 /// Real files are below 1 KiB; a larger one than this is not what it says.
@@ -146,6 +147,11 @@ impl OsRelease {
             Some("arm64-usr") => Some("arm64"),
             _ => self.get("ARCHITECTURE"),
         }
+    }
+
+    /// The first number of the release: 4593 of `4593.2.5`.
+    pub fn major(&self) -> Option<u64> {
+        major_of(self.version_id()?)
     }
 
     /// Where Flatcar publishes `file` of this very release; `None` for releases that are not Flatcar's own.

@@ -1,6 +1,10 @@
 //! What filesystems say of their entries and of themselves.
 
 use std::fmt;
+use std::str::FromStr;
+use std::time::UNIX_EPOCH;
+
+use crate::error::{Error, Result};
 
 /// Which filesystem it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,6 +116,23 @@ pub struct Timestamp {
     pub secs: i64,
     /// 0 to 999,999,999.
     pub nanos: u32,
+}
+
+/// Seconds since 1970, or a calendar time such as 2026-01-31T12:00:00Z.
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let calendar = || {
+            let time = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            i64::try_from(time.as_secs()).ok()
+        };
+        let secs = text.parse::<i64>().ok().filter(|&secs| secs >= 0).or_else(calendar).ok_or_else(|| {
+            Error::invalid(format!("'{}' is not a time", text.escape_debug()))
+                .with_hint("write seconds since 1970, or 2026-01-31T12:00:00Z")
+        })?;
+        Ok(Self { secs, nanos: 0 })
+    }
 }
 
 /// What is known of an entry.

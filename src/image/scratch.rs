@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::detect::Compression;
 use crate::block::FileDevice;
-use crate::bytes::{ByteSize, is_zero, to_u64, to_usize};
+use crate::bytes::{ByteSize, hex, is_zero, to_u64, to_usize};
 use crate::codec::{bzip2, gzip, xz, zstd};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -94,7 +94,7 @@ impl Input {
             hasher.update(&buf[..len]);
             progress.advance(to_u64(len));
         }
-        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(hex(&hasher.finalize()))
     }
 
     /// Decodes everything into `output`, an empty file in `folder`.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::ArtifactFile;
 use crate::block::{BlockDevice, FileDevice, sha256};
+use crate::bytes::hex;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -22,7 +23,7 @@ impl Sha256Sum {
 
     /// In hexadecimal digits.
     pub(super) fn finish(self) -> String {
-        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&self.0.finalize())
     }
 }
 

@@ -1,7 +1,6 @@
 //! From the keys of a manifest to the options of a bake.
 
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use super::changes::{Changes, image_place};
 use super::document::{self, Document, Text};
@@ -80,7 +79,7 @@ fn shared(document: &Document, inputs: &mut Inputs) -> Result<BakeOptions> {
         options.root_size = Some(size.value.0.parse().at(|| inputs.place(size.position))?);
     }
     if let Some(time) = &document.timestamp {
-        options.timestamp = Some(timestamp(&time.value.0).at(|| inputs.place(time.position))?);
+        options.timestamp = Some(time.value.0.parse::<Timestamp>().at(|| inputs.place(time.position))?);
     }
     if let Some(file) = &document.grub_cfg {
         let source = inputs.add(file, Want::File, None)?;
@@ -186,17 +185,4 @@ fn check_name(name: &str) -> Result<()> {
             .with_hint(format!("letters, digits, dots, - and _, at most {NAME_MAX}, no dot or - in front")));
     }
     Ok(())
-}
-
-/// Seconds since 1970, or a calendar time such as 2026-01-31T12:00:00Z.
-fn timestamp(text: &str) -> Result<Timestamp> {
-    let calendar = || {
-        let time = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
-        i64::try_from(time.as_secs()).ok()
-    };
-    let secs = text.parse::<i64>().ok().filter(|&secs| secs >= 0).or_else(calendar).ok_or_else(|| {
-        Error::invalid(format!("'{}' is not a time", text.escape_debug()))
-            .with_hint("write seconds since 1970, or 2026-01-31T12:00:00Z")
-    })?;
-    Ok(Timestamp { secs, nanos: 0 })
 }

@@ -331,7 +331,7 @@ impl Planner<'_> {
 
     /// The first number of the image's release.
     fn major(&self) -> Option<u64> {
-        self.release.as_ref()?.version_id()?.split('.').next()?.parse().ok()
+        self.release.as_ref()?.major()
     }
 }
 

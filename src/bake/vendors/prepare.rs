@@ -20,7 +20,7 @@ use super::OemSysexts;
 use crate::block::{BlockDevice, Overlay, OverlayOptions};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::bundle::Arch;
-use crate::flatcar::vendor::{self, Settings, Vendor};
+use crate::flatcar::vendor::{Settings, Vendor};
 use crate::flatcar::{Disk, Generation, Layout, LayoutName, OsRelease};
 use crate::progress::Progress;
 
@@ -84,6 +84,8 @@ impl fmt::Display for Key {
 pub struct Prepared {
     /// The plan of the shared bake.
     pub plan: Plan,
+    /// The image's release, where it is known.
+    pub release: Option<OsRelease>,
     /// The results, in the order of variants and within them of vendors; one that fails leaves the others as they are.
     pub results: Vec<(Key, Result<PreparedImage>)>,
 }
@@ -177,7 +179,7 @@ pub fn prepare(disk: &Disk, fanout: &Fanout, scratch: &Scratch, progress: &dyn P
             Err(error) => results.push((Key { variant: name, vendor: None }, Err(error))),
         }
     }
-    Ok(Prepared { plan, results })
+    Ok(Prepared { plan, release: context.release, results })
 }
 
 /// What all results are made with.
@@ -192,7 +194,7 @@ struct Context<'a> {
 impl Context<'_> {
     /// The first number of the image's release.
     fn major(&self) -> Option<u64> {
-        vendor::major_of(self.release.as_ref()?.version_id()?)
+        self.release.as_ref()?.major()
     }
 
     /// The size of ROOT in the vendor's layout; `None` where the disk has not the sizes of a release.
@@ -282,8 +284,7 @@ impl Context<'_> {
     /// Told where Flatcar makes no images of this architecture for the vendor.
     fn foreign_arch(&self, vendor: &Vendor) -> Option<String> {
         let arch: Arch = self.release.as_ref()?.architecture()?.parse().ok()?;
-        let known = vendor.arch.iter().any(|known| known.to_string() == arch.to_string());
-        (!known).then(|| format!("Flatcar makes no {arch} images for {}", vendor.id))
+        (!vendor.arch.contains(&arch)).then(|| format!("Flatcar makes no {arch} images for {}", vendor.id))
     }
 
     /// What becomes of the vendor's files on OEM.

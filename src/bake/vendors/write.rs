@@ -3,14 +3,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::super::emit::{ArtifactFile, Load, Output, emit, seal, side_by_side};
 use super::super::host;
 use super::prepare::{Key, Prepared, PreparedImage};
 use super::report::RESERVED;
-use crate::block::{BlockDevice, OutputFile};
+use crate::block::{BlockDevice, OutputFile, is_same_file};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::OsRelease;
 use crate::flatcar::bundle::{self, Arch, BundleFormat, ConfFile, ConfFormat, Firmware, Machine, Member};
@@ -80,13 +79,8 @@ pub struct Outcome {
 
 /// Writes all images of `prepared`, several at a time. A failure spoils no other image; what came in order of
 /// [`Prepared::results`] goes in that order.
-pub fn write_all(
-    prepared: Prepared,
-    release: Option<&OsRelease>,
-    options: &WriteOptions,
-    progress: &dyn Progress,
-) -> Vec<Outcome> {
-    let time = prepared.plan.timestamp.secs;
+pub fn write_all(prepared: Prepared, options: &WriteOptions, progress: &dyn Progress) -> Vec<Outcome> {
+    let (time, release) = (prepared.plan.timestamp.secs, prepared.release.as_ref());
     let images: Vec<_> = prepared.results.iter().filter_map(|(key, image)| Some((key, image.as_ref().ok()?))).collect();
     let stems: Vec<String> = images.iter().filter_map(|(_, image)| Some(image.settings.as_ref()?.stem())).collect();
     let loads: Vec<Load<'_>> = images.iter().map(|(_, image)| load(image, options)).collect();
@@ -287,15 +281,9 @@ impl Writer<'_> {
         Ok(Machine {
             memory_mib: settings.memory_mib,
             identity: self.identity(),
-            vm_name: settings.vm_name(version),
             ..Machine::new(&stem, &disk, version, &group, arch, self.image.disk_bytes())
         })
     }
-}
-
-fn is_same_file(one: &Path, other: &Path) -> bool {
-    let inode = |path: &Path| fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    inode(one).is_some_and(|found| inode(other) == Some(found))
 }
 
 pub(super) fn conf_files(settings: &Settings, machine: &Machine) -> Result<Vec<ConfFile>> {

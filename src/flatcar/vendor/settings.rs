@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::file::{Grub, Oem, Until, VendorFile, Without};
 use super::words::{CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id, MemberPath};
 use crate::error::{Error, Result};
-use crate::flatcar::bundle::{BundleFormat, ConfFormat};
+use crate::flatcar::bundle::{BundleFormat, ConfFormat, Machine};
 use crate::flatcar::{Generation, Layout};
 
 /// How the names of all of Flatcar's vendor files begin.
@@ -183,7 +183,7 @@ impl Settings {
 
     /// What config files call the machine: the stem and the version, with dots and plus signs as dashes.
     pub fn vm_name(&self, version: &str) -> String {
-        format!("{}-{version}", self.stem()).replace(['.', '+'], "-")
+        Machine::vm_name(&self.stem(), version)
     }
 }
 
