@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::finding::Finding;
+
 /// The result of every fallible operation in flatbake.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -33,9 +35,29 @@ pub enum ErrorKind {
     Corrupt,
     /// A check or a comparison ran to its end and found something.
     Findings,
+    /// Whoever asked for the work wants it no more.
+    Cancelled,
 }
 
 impl ErrorKind {
+    /// The kind's word, for programs: `no-space`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::InvalidInput => "invalid-input",
+            Self::NotFound => "not-found",
+            Self::Unsupported => "unsupported",
+            Self::NoSpace => "no-space",
+            Self::Environment => "environment",
+            Self::Network => "network",
+            Self::Io => "io",
+            Self::Untrusted => "untrusted",
+            Self::Corrupt => "corrupt",
+            Self::Findings => "findings",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     /// The process exit code for this kind (see the README's table of exit codes).
     pub fn exit_code(self) -> u8 {
         match self {
@@ -48,6 +70,8 @@ impl ErrorKind {
             Self::Untrusted => 7,
             Self::Corrupt => 8,
             Self::Findings => 9,
+            // What shells say of a program that Ctrl-C ended: 128 and the number of SIGINT.
+            Self::Cancelled => 130,
         }
     }
 }
@@ -64,13 +88,22 @@ struct Inner {
     location: Vec<String>,
     message: String,
     hint: Option<String>,
+    /// What stopped the work, where it was findings.
+    findings: Vec<Finding>,
     source: Option<Source>,
 }
 
 impl Error {
     /// Creates an error of `kind` with a message that names the thing, the value and the allowed range.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, location: Vec::new(), message: message.into(), hint: None, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            location: Vec::new(),
+            message: message.into(),
+            hint: None,
+            findings: Vec::new(),
+            source: None,
+        }))
     }
 
     /// A defect in flatbake itself.
@@ -122,6 +155,18 @@ impl Error {
         Self::new(kind, what).with_source(source)
     }
 
+    /// What was begun is given up, as it was asked for.
+    pub fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "cancelled")
+    }
+
+    /// Adds the findings that stopped the work.
+    #[must_use]
+    pub fn with_findings(mut self, findings: Vec<Finding>) -> Self {
+        self.0.findings = findings;
+        self
+    }
+
     /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Source>) -> Self {
@@ -167,6 +212,11 @@ impl Error {
     /// The message without location and cause.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// The findings that stopped the work, where it was them.
+    pub fn findings(&self) -> &[Finding] {
+        &self.0.findings
     }
 
     /// What a person can do about it.

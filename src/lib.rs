@@ -18,6 +18,7 @@ pub mod block;
 pub mod bytes;
 pub mod codec;
 mod error;
+pub mod finding;
 pub mod flatcar;
 pub mod fs;
 pub mod image;
@@ -25,4 +26,5 @@ pub mod partition;
 mod progress;
 
 pub use error::{Error, ErrorKind, Result, ResultExt, from_io};
-pub use progress::{NoProgress, Progress};
+pub use finding::{Finding, Severity};
+pub use progress::{Cancel, NoProgress, Progress};

@@ -7,6 +7,8 @@ use std::path::Path;
 
 /// Modules in layers, lowest first. Modules of one layer do not know each other.
 const LAYERS: &[&[&str]] = &[
+    // An error carries findings.
+    &["finding"],
     &["error"],
     &["progress"],
     &["bytes"],
@@ -21,7 +23,18 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Names that the crate root re-exports from the lowest layers.
-const ROOT_EXPORTS: &[&str] = &["Error", "ErrorKind", "Result", "ResultExt", "from_io", "NoProgress", "Progress"];
+const ROOT_EXPORTS: &[&str] = &[
+    "Error",
+    "ErrorKind",
+    "Result",
+    "ResultExt",
+    "from_io",
+    "NoProgress",
+    "Progress",
+    "Cancel",
+    "Finding",
+    "Severity",
+];
 
 fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))

@@ -13,6 +13,7 @@
 //! Offsets and lengths are bytes, counted from the start of the device.
 
 mod file;
+mod inputs;
 mod memory;
 mod output;
 mod output_folder;
@@ -23,6 +24,7 @@ mod temporary;
 mod window;
 
 pub use file::{FileDevice, is_same_file, open_for_reading};
+pub use inputs::{Input, InputReader, Inputs, real_path, shown};
 pub use memory::MemoryDevice;
 pub use output::OutputFile;
 pub use output_folder::OutputFolder;
