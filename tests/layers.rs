@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["partition"],
     &["fs"],
     &["archive"],
+    &["machine"],
     &["flatcar"],
     &["bake"],
     &["cli"],
