@@ -10,7 +10,8 @@
 //!           sha256                └─────────────────┘
 //! ```
 //!
-//! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → archive → flatcar → bake → cli`.
+//! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → archive → machine → flatcar →
+//! bake → cli`.
 
 pub mod archive;
 pub mod bake;
@@ -22,6 +23,7 @@ pub mod finding;
 pub mod flatcar;
 pub mod fs;
 pub mod image;
+pub mod machine;
 pub mod partition;
 mod progress;
 

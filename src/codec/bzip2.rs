@@ -12,18 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pbz2::{DecoderReader, ParallelDecoder, pbz2_core};
 
-use super::stream::{cut_short, trailing};
+use super::stream::{Decoded, cut_short, trailing};
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, from_io};
-
-/// A stretch of decoded bytes, in order.
-#[derive(Debug, Clone, Copy)]
-pub struct Decoded<'a> {
-    /// The bytes, up to about 2 MiB of them.
-    pub bytes: &'a [u8],
-    /// How many compressed bytes have been read so far. Reading runs a little ahead.
-    pub compressed: u64,
-}
 
 /// Decodes all of `reader` on `threads` threads (and one that reads), passes the bytes to `sink` piece by piece and
 /// returns how many there were. Memory in use is bounded by some 12 blocks a thread, whatever the input.

@@ -5,8 +5,7 @@ use std::num::NonZeroUsize;
 
 use flate2::bufread::GzDecoder;
 
-use super::bzip2::Decoded;
-use super::stream::{self, Sink, at_end, cut_short, damage, pump, trailing};
+use super::stream::{self, Decoded, Sink, at_end, cut_short, damage, pump, trailing};
 use crate::error::Result;
 
 const FORMAT: &str = "gzip";

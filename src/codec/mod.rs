@@ -17,6 +17,7 @@ pub use deflate::{Deflater, WideDeflater, Windowed};
 pub use encode::{Sink, Source, ZstdCompressor, compress_zlib, encode_bzip2, encode_gzip, encode_xz, encode_zstd};
 pub use lzo::decompress_lzo1x;
 pub use pipeline::{Spares, run_ordered};
+pub use stream::Decoded;
 pub use unpack::{inflate, unpack_zstd};
 
 /// A window or dictionary that a compressed file may ask for: what `zstd -d` accepts, twice what `xz -9` needs.

@@ -1,10 +1,10 @@
-//! What the decoders of gzip, xz and zstd files have in common: where bytes come from, and what failures mean.
+//! What the decoders of bzip2, gzip, xz and zstd files have in common: what they hand out, where bytes come from, and what
+//! failures mean.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, BufRead, BufReader, Read};
 use std::num::NonZeroUsize;
 
-use super::bzip2::Decoded;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -13,6 +13,15 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 /// Decoded at once.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// A stretch of decoded bytes, in order.
+#[derive(Debug, Clone, Copy)]
+pub struct Decoded<'a> {
+    /// The bytes, up to about 2 MiB of them.
+    pub bytes: &'a [u8],
+    /// How many compressed bytes have been read so far. Reading runs a little ahead.
+    pub compressed: u64,
+}
 
 /// Receives decoded bytes in order.
 pub(super) type Sink<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;

@@ -8,8 +8,7 @@ use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::WINDOW_MAX;
-use super::bzip2::Decoded;
-use super::stream::{self, Sink, at_end, cut_short, pump, trailing};
+use super::stream::{self, Decoded, Sink, at_end, cut_short, pump, trailing};
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};
 

@@ -1,6 +1,5 @@
 //! What is known of Flatcar: layout, releases, sysexts.
 
-pub mod bundle;
 mod disk;
 pub mod grub;
 mod inspect;

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::detect::Compression;
 use crate::block::FileDevice;
 use crate::bytes::{ByteSize, hex, is_zero, to_u64, to_usize};
-use crate::codec::{bzip2, gzip, xz, zstd};
+use crate::codec::{Decoded, bzip2, gzip, xz, zstd};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -108,7 +108,7 @@ impl Input {
         progress.start(&format!("decompressing {}", self.path.display()), self.size());
         let mut writer = SparseWriter { file: output, folder, offset: 0, limit: MAX_DISK };
         let mut reported = 0;
-        let sink = |piece: bzip2::Decoded<'_>| {
+        let sink = |piece: Decoded<'_>| {
             progress.advance(piece.compressed - reported);
             reported = piece.compressed;
             writer.write(piece.bytes)

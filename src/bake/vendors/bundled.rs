@@ -6,8 +6,10 @@ use super::super::emit::{ArtifactFile, Output, emit, seal, stage};
 use super::write::{Writer, conf_files};
 use crate::block::{FileDevice, OutputFile};
 use crate::error::{Error, Result, ResultExt};
-use crate::flatcar::bundle::{self, BundleFormat, CatalogBox, ConfFile, ConfFormat, Machine, Member, Place};
 use crate::flatcar::vendor::Settings;
+use crate::machine::{
+    BundleFormat, CatalogBox, ConfFile, ConfFormat, Machine, Member, Place, WriteOptions, vagrant_catalog, write_bundle,
+};
 
 impl Writer<'_> {
     /// A disk whose file is part of a bundle.
@@ -63,8 +65,8 @@ impl Writer<'_> {
         let name = settings.bundle_file_name().ok_or_else(|| Error::internal("a bundle without a name"))?;
         let path = folder.join(name);
         let file = OutputFile::create(&path)?;
-        let options = bundle::WriteOptions { time: self.time, ..bundle::WriteOptions::default() };
-        let manifest = bundle::write_bundle(format, members, file.file(), options, self.progress)
+        let options = WriteOptions { time: self.time, ..WriteOptions::default() };
+        let manifest = write_bundle(format, members, file.file(), options, self.progress)
             .at(|| format!("writing {}", path.display()))?;
         files.push(seal(file.file(), &path, true, None, self.progress)?);
         file.commit()?;
@@ -83,8 +85,7 @@ impl Writer<'_> {
         let name = settings.bundle_file_name().unwrap_or_default();
         let made = files.iter().find(|file| file.path.ends_with(&name)).and_then(|file| file.sha256.clone());
         let sha256 = made.ok_or_else(|| Error::internal("the box has no digest"))?;
-        let catalog =
-            bundle::vagrant_catalog(machine, &[CatalogBox { format, arch: machine.arch, url: name, sha256 }])?;
+        let catalog = vagrant_catalog(machine, &[CatalogBox { format, arch: machine.arch, url: name, sha256 }])?;
         self.put(folder, &catalog, files)
     }
 }

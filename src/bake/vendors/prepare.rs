@@ -19,9 +19,9 @@ use super::super::root_size::RootSize;
 use super::OemSysexts;
 use crate::block::{BlockDevice, Overlay, OverlayOptions};
 use crate::error::{Error, Result, ResultExt};
-use crate::flatcar::bundle::Arch;
 use crate::flatcar::vendor::{Settings, Vendor};
 use crate::flatcar::{Disk, Generation, Layout, LayoutName, OsRelease};
+use crate::machine::Arch;
 use crate::progress::Progress;
 
 /// One bake and what becomes of it.

@@ -12,10 +12,10 @@ use super::report::RESERVED;
 use crate::block::{BlockDevice, OutputFile, is_same_file};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::OsRelease;
-use crate::flatcar::bundle::{self, Arch, BundleFormat, ConfFile, ConfFormat, Firmware, Machine, Member};
 use crate::flatcar::live::iso::Isolinux;
 use crate::flatcar::vendor::Settings;
 use crate::image::{CompressOptions, Identity, OutputFormat};
+use crate::machine::{self, Arch, BundleFormat, ConfFile, ConfFormat, Firmware, Machine, Member};
 use crate::progress::Progress;
 
 /// What config files call a release or channel that is not known.
@@ -287,5 +287,5 @@ impl Writer<'_> {
 }
 
 pub(super) fn conf_files(settings: &Settings, machine: &Machine) -> Result<Vec<ConfFile>> {
-    settings.conf_format.map_or(Ok(Vec::new()), |format| bundle::conf_files(format, machine))
+    settings.conf_format.map_or(Ok(Vec::new()), |format| machine::conf_files(format, machine))
 }

@@ -6,10 +6,13 @@ use sha2::{Digest, Sha256};
 
 use super::check::CheckType;
 use super::header::{BlockHeader, number};
-use super::{FORMAT, trailing};
 use crate::bytes::{Fields, to_u64};
 use crate::codec::WINDOW_MAX;
+use crate::codec::stream::trailing;
 use crate::error::Error;
+
+/// The name of the format in messages.
+pub(super) const FORMAT: &str = "xz";
 
 pub(super) const MAGIC: &[u8; 6] = b"\xfd7zXZ\0";
 const FOOTER_MAGIC: &[u8; 2] = b"YZ";

@@ -21,14 +21,12 @@ use std::num::NonZeroUsize;
 pub(super) use self::read::Decoder;
 pub(crate) use self::{check::CheckType, header::BlockHeader};
 
-use self::container::{Container, Input};
-use super::bzip2::Decoded;
+use self::container::{Container, FORMAT, Input};
 use super::pipeline::run_ordered;
-use super::stream::{self, Sink, cut_short, damage, pump, trailing};
+use super::stream::{self, Decoded, Sink, cut_short, damage, pump};
 use crate::bytes::to_u64;
 use crate::error::Result;
 
-const FORMAT: &str = "xz";
 /// The largest block that is decoded beside others, all in memory; those of `xz -6 -T0` have 24 MiB.
 const PACKED_MAX: u64 = 64 << 20;
 

@@ -7,7 +7,7 @@ use super::words::{
     CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue, Id, MemberPath, Status, Text,
 };
 use crate::error::{Error, Result};
-use crate::flatcar::bundle::{Arch, BundleFormat, ConfFormat};
+use crate::machine::{Arch, BundleFormat, ConfFormat};
 
 /// Real files are below 4 KiB; a larger one than this is not what it says.
 pub(super) const MAX_LEN: usize = 64 << 10;

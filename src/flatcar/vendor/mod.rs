@@ -30,7 +30,7 @@ pub use words::{
 };
 
 use crate::error::{Error, Result};
-use crate::flatcar::bundle::Arch;
+use crate::machine::Arch;
 
 /// A vendor of disk images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

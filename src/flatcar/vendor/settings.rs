@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::file::{Grub, Oem, Until, VendorFile, Without};
 use super::words::{CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id, MemberPath};
 use crate::error::{Error, Result};
-use crate::flatcar::bundle::{BundleFormat, ConfFormat, Machine};
 use crate::flatcar::{Generation, Layout};
+use crate::machine::{BundleFormat, ConfFormat, Machine};
 
 /// How the names of all of Flatcar's vendor files begin.
 const PREFIX: &str = "flatcar_production_";

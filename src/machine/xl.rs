@@ -1,8 +1,8 @@
 //! Config files for Xen's `xl` (xl.cfg(5), xl-disk-configuration(5)): two ways to find the kernel of a paravirtual
 //! machine, and a README.
 
-use super::conf::ConfFile;
-use super::machine::Machine;
+use super::conf_file::ConfFile;
+use super::description::Machine;
 use super::quote::{typed, xl};
 
 /// The boot loader that runs in the host and looks into the disk.

@@ -11,7 +11,7 @@ mod texts;
 mod xml;
 
 use flatbake::ErrorKind;
-use flatbake::flatcar::bundle::{Arch, ConfFile, ConfFormat, Machine, conf_files};
+use flatbake::machine::{Arch, ConfFile, ConfFormat, Machine, conf_files};
 
 /// What every language that config files are written in could trip over.
 const HOSTILE: &str = r#"a'b"c<d>&e\f|g#{h}`touch p`$(touch p),%i;j=k é"#;

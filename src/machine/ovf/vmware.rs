@@ -1,8 +1,8 @@
 //! The OVF for VMware: ESXi 6.5 (hardware 13) and later, configured through properties that Ignition reads.
 
-use super::{DISK_ID, Fields, NAMESPACES, disk_sections, item, network_section, system, write_fields};
-use crate::flatcar::bundle::machine::Machine;
-use crate::flatcar::bundle::xml::Xml;
+use super::sections::{DISK_ID, Fields, NAMESPACES, disk_sections, item, network_section, system, write_fields};
+use crate::machine::description::Machine;
+use crate::machine::xml::Xml;
 
 const NETWORK: &str = "VM Network";
 

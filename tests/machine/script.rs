@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use flatbake::flatcar::bundle::{Arch, ConfFormat, Firmware, Machine, conf_files};
+use flatbake::machine::{Arch, ConfFormat, Firmware, Machine, conf_files};
 
 use super::common;
 use super::common::programs::{ask, command, judge, said};

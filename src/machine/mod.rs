@@ -1,4 +1,5 @@
-//! Config files of virtual machines, and bundles of them with a disk: OVA, Vagrant boxes, Parallels machines, Google's tar.
+//! Descriptions of machines (OVF, VMX, PVS, xl, Vagrant, start scripts for QEMU), and bundles of them with a disk: OVA,
+//! Vagrant boxes, Parallels machines, Google's tar.
 //!
 //! ```text
 //!   Machine ── conf_files ──▶ ConfFile … ──┬─▶ beside the disk: .vmx, .sh, .README …
@@ -13,8 +14,9 @@
 //! Everything that comes from outside is checked ([`Machine::check`]) and escaped for where it stands.
 
 mod conf;
+mod conf_file;
+mod description;
 mod format;
-mod machine;
 mod ovf;
 mod pvs;
 mod qemu;
@@ -26,8 +28,9 @@ mod write;
 mod xl;
 mod xml;
 
-pub use conf::{ConfFile, Place, conf_files};
+pub use conf::conf_files;
+pub use conf_file::{ConfFile, Place};
+pub use description::{Arch, Firmware, Machine};
 pub use format::{BundleFormat, ConfFormat};
-pub use machine::{Arch, Firmware, Machine};
 pub use vagrant::{CatalogBox, vagrant_catalog};
 pub use write::{Content, Member, WriteOptions, write_bundle};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flatbake::ErrorKind;
-use flatbake::flatcar::bundle::{Arch, CatalogBox, ConfFormat, Machine, conf_files, vagrant_catalog};
+use flatbake::machine::{Arch, CatalogBox, ConfFormat, Machine, conf_files, vagrant_catalog};
 use serde_json::{Value, json};
 
 use super::common::programs::{ask, said};

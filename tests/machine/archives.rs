@@ -5,9 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use flatbake::block::{BlockDevice, FileDevice, MemoryDevice};
-use flatbake::flatcar::bundle::{
-    BundleFormat, ConfFile, ConfFormat, Content, Member, WriteOptions, conf_files, write_bundle,
-};
+use flatbake::machine::{BundleFormat, ConfFile, ConfFormat, Content, Member, WriteOptions, conf_files, write_bundle};
 use flatbake::{ErrorKind, NoProgress};
 
 use super::common::programs::{ask, must_run, run, said};

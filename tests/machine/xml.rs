@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flatbake::flatcar::bundle::{ConfFormat, Machine, conf_files};
+use flatbake::machine::{ConfFormat, Machine, conf_files};
 use roxmltree::{Document, Node};
 
 use super::common::programs::{ask, said};

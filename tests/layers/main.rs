@@ -1,6 +1,9 @@
-//! Imports run downward only: every `crate::…` in `src` must name its own layer or a lower one.
+//! Imports run downward only: every `crate::…` in `src` must name its own layer or a lower one. Within a room they run one
+//! way, too: see [`circles`].
 
 #![allow(clippy::unwrap_used)]
+
+mod circles;
 
 use std::fs;
 use std::path::Path;
@@ -17,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["partition"],
     &["fs"],
     &["archive"],
+    &["machine"],
     &["flatcar"],
     &["bake"],
     &["cli"],

@@ -3,7 +3,7 @@
 //! Told are the hardware and every setting that differs from what Parallels does by itself: nothing is shared between
 //! host and guest, because Flatcar has no Parallels Tools.
 
-use super::machine::{Machine, PARALLELS_MAC};
+use super::description::{Machine, PARALLELS_MAC};
 use super::time;
 use super::xml::Xml;
 

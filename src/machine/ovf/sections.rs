@@ -1,28 +1,10 @@
-//! OVF: machines as XML (DSP0243 version 1.1 of the DMTF, which VMware and VirtualBox write and read).
-//!
-//! ```text
-//!   Envelope
-//!   ├── References      File  id=file1, its name and size
-//!   ├── DiskSection     Disk  diskId=vmdisk1, fileRef=file1, capacity
-//!   ├── NetworkSection  Network
-//!   └── VirtualSystem
-//!       ├── ProductSection           properties (VMware)
-//!       ├── OperatingSystemSection
-//!       ├── VirtualHardwareSection   System, Item …: processors, memory, controllers, disk, network
-//!       └── vbox:Machine             the same in VirtualBox' own words
-//! ```
+//! What both kinds of envelopes have in common.
 
-mod virtualbox;
-mod vmware;
-
-pub(super) use virtualbox::{mac as virtualbox_mac, text as virtualbox};
-pub(super) use vmware::text as vmware;
-
-use super::machine::Machine;
-use super::xml::{Attributes, Xml};
+use crate::machine::description::Machine;
+use crate::machine::xml::{Attributes, Xml};
 
 /// Namespaces of every envelope.
-const NAMESPACES: [(&str, &str); 5] = [
+pub(super) const NAMESPACES: [(&str, &str); 5] = [
     ("xmlns", "http://schemas.dmtf.org/ovf/envelope/1"),
     ("xmlns:ovf", "http://schemas.dmtf.org/ovf/envelope/1"),
     ("xmlns:rasd", "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"),
@@ -35,10 +17,10 @@ const STREAM_OPTIMIZED: &str = "http://www.vmware.com/interfaces/specifications/
 
 /// Names by which parts of an envelope refer to each other.
 const FILE_ID: &str = "file1";
-const DISK_ID: &str = "vmdisk1";
+pub(super) const DISK_ID: &str = "vmdisk1";
 
 /// The sections about files and disks.
-fn disk_sections(xml: &mut Xml, machine: &Machine, disk_attributes: Attributes<'_>) {
+pub(super) fn disk_sections(xml: &mut Xml, machine: &Machine, disk_attributes: Attributes<'_>) {
     let size = machine.disk_file_bytes.map(|size| size.to_string());
     let mut file = vec![("ovf:href", machine.disk_name.as_str()), ("ovf:id", FILE_ID)];
     file.extend(size.as_ref().map(|size| ("ovf:size", size.as_str())));
@@ -57,7 +39,7 @@ fn disk_sections(xml: &mut Xml, machine: &Machine, disk_attributes: Attributes<'
     });
 }
 
-fn network_section(xml: &mut Xml, name: &str, description: &str) {
+pub(super) fn network_section(xml: &mut Xml, name: &str, description: &str) {
     xml.element("NetworkSection", &[], |xml| {
         xml.leaf("Info", "Networks that the machine is connected to");
         xml.element("Network", &[("ovf:name", name)], |xml| xml.leaf("Description", description));
@@ -65,7 +47,7 @@ fn network_section(xml: &mut Xml, name: &str, description: &str) {
 }
 
 /// What the family of hardware is, and the name of the machine in it.
-fn system(xml: &mut Xml, name: &str, family: &str) {
+pub(super) fn system(xml: &mut Xml, name: &str, family: &str) {
     xml.element("System", &[], |xml| {
         xml.leaf("vssd:ElementName", "Virtual Hardware Family");
         xml.leaf("vssd:InstanceID", "0");
@@ -75,13 +57,13 @@ fn system(xml: &mut Xml, name: &str, family: &str) {
 }
 
 /// Elements of an `Item` as name and value. The schema wants them in alphabetical order.
-type Fields<'a> = &'a [(&'static str, &'a str)];
+pub(super) type Fields<'a> = &'a [(&'static str, &'a str)];
 
-fn item(xml: &mut Xml, fields: Fields<'_>) {
+pub(super) fn item(xml: &mut Xml, fields: Fields<'_>) {
     xml.element("Item", &[], |xml| write_fields(xml, fields));
 }
 
-fn write_fields(xml: &mut Xml, fields: Fields<'_>) {
+pub(super) fn write_fields(xml: &mut Xml, fields: Fields<'_>) {
     for (name, value) in fields {
         xml.leaf(name, value);
     }

@@ -2,11 +2,11 @@
 //!
 //! What OVF has no words for is in an element of VirtualBox' own, with the whole machine in its settings format 1.19.
 
-use super::{DISK_ID, NAMESPACES, disk_sections, item, network_section, system};
+use super::sections::{DISK_ID, NAMESPACES, disk_sections, item, network_section, system};
 use crate::bytes::Guid;
-use crate::flatcar::bundle::machine::{Machine, VIRTUALBOX_MAC};
-use crate::flatcar::bundle::time;
-use crate::flatcar::bundle::xml::Xml;
+use crate::machine::description::{Machine, VIRTUALBOX_MAC};
+use crate::machine::time;
+use crate::machine::xml::Xml;
 
 const NETWORK: &str = "NAT";
 
@@ -14,7 +14,7 @@ const NETWORK: &str = "NAT";
 const OS_TYPE: &str = "Linux26_64";
 
 /// The MAC address of the network card, also told to Vagrant.
-pub(in crate::flatcar::bundle) fn mac(machine: &Machine) -> String {
+pub(in crate::machine) fn mac(machine: &Machine) -> String {
     machine.mac(VIRTUALBOX_MAC, "VirtualBox network card")
 }
 

@@ -7,8 +7,8 @@ use std::path::Path;
 use flatbake::NoProgress;
 use flatbake::archive::tar::TarLayout;
 use flatbake::block::{BlockDevice, ExtentKind, FileDevice};
-use flatbake::flatcar::bundle::{BundleFormat, Member, WriteOptions, write_bundle};
 use flatbake::image::raw;
+use flatbake::machine::{BundleFormat, Member, WriteOptions, write_bundle};
 
 use super::common::programs::{must_run, run, said};
 use super::common::{noise, scratch_dir};

@@ -7,9 +7,9 @@
 
 use serde_json::json;
 
-use super::conf::ConfFile;
+use super::conf_file::ConfFile;
+use super::description::{Arch, Machine};
 use super::format::ConfFormat;
-use super::machine::{Arch, Machine};
 use super::{ovf, pvs, quote, vmx};
 use crate::error::{Error, Result};
 

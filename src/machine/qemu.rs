@@ -1,8 +1,8 @@
 //! Start scripts for QEMU: values of the machine, then a text that is the same in all of them, and a README.
 
-use super::conf::ConfFile;
+use super::conf_file::ConfFile;
+use super::description::Machine;
 use super::format::ConfFormat;
-use super::machine::Machine;
 use super::quote::{shell, typed};
 
 /// Everything behind the values.

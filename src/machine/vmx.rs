@@ -1,6 +1,6 @@
 //! `.vmx`: a machine for VMware Workstation, Fusion and Player. Lines of `key = "value"`.
 
-use super::machine::Machine;
+use super::description::Machine;
 use super::quote;
 
 /// What never changes: virtual hardware 11 (2014, read by every VMware since), PCI bridges for hot-plugged devices, a

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 
-use super::conf::{ConfFile, Place};
+use super::conf_file::{ConfFile, Place};
 use super::format::BundleFormat;
 use crate::archive::tar::TarLayout;
 use crate::block::{BlockDevice, MemoryDevice, sha256};
