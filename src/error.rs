@@ -58,7 +58,7 @@ impl ErrorKind {
         }
     }
 
-    /// The process exit code for this kind (see the README's table of exit codes).
+    /// The process exit code for this kind (see docs/codes.md).
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Internal => 1,

@@ -4,6 +4,7 @@
 //! do about it, by its code.
 
 mod codes;
+mod few;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +13,7 @@ use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 pub use codes::{ALL, code};
+pub use few::Few;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -112,6 +114,11 @@ impl Finding {
         self.values.get(name).map(String::as_str)
     }
 
+    /// All its values with their names, in the order of names.
+    pub fn values(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.values.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
     /// The message without the place.
     pub fn message(&self) -> String {
         fill(self.code.text, &self.values)
@@ -125,6 +132,7 @@ pub fn fill(template: &str, values: &BTreeMap<&'static str, String>) -> String {
     while let Some(open) = rest.find('{') {
         let (before, behind) = rest.split_at(open);
         text.push_str(before);
+        rest = behind;
         let Some(close) = behind.find('}') else { break };
         match values.get(&behind[1..close]) {
             Some(value) => text.push_str(value),

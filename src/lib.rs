@@ -24,6 +24,7 @@ pub mod flatcar;
 pub mod fs;
 pub mod image;
 pub mod machine;
+pub mod manifest;
 pub mod partition;
 mod progress;
 

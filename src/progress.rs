@@ -15,12 +15,8 @@ pub trait Progress: Sync {
     fn advance(&self, bytes: u64);
     /// The current step is over.
     fn finish(&self);
-    /// Something a person should know that does not stop the work.
-    fn warn(&self, message: &str);
     /// Something was found that does not stop the work.
-    fn found(&self, finding: &Finding) {
-        self.warn(&finding.to_string());
-    }
+    fn found(&self, finding: &Finding);
 }
 
 /// Reports nothing.
@@ -31,7 +27,7 @@ impl Progress for NoProgress {
     fn start(&self, _step: &str, _total_bytes: u64) {}
     fn advance(&self, _bytes: u64) {}
     fn finish(&self) {}
-    fn warn(&self, _message: &str) {}
+    fn found(&self, _finding: &Finding) {}
 }
 
 /// A flag by which whoever asked for some work ends it. Copies share it, and it cannot be taken back.

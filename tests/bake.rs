@@ -22,9 +22,11 @@ use std::process::Command;
 const TIME: i64 = 1_700_000_000;
 
 fn flatbake() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
-    command.env_remove("SOURCE_DATE_EPOCH").env("XDG_CACHE_HOME", common::scratch_root().join("cache"));
-    command
+    common::programs::flatbake()
+}
+
+fn tool(name: &str) -> Command {
+    common::programs::command(Path::new(name))
 }
 
 fn hash(path: &Path) -> String {
@@ -67,7 +69,7 @@ impl Ingredients {
     /// `flatbake bake` with all of it.
     fn bake(&self, image: &Path, output: &Path) -> Command {
         let mut command = flatbake();
-        command.arg("bake").arg("--image").arg(image).arg("--output").arg(output);
+        command.arg("bake").arg("--overwrite").arg("--image").arg(image).arg("--output").arg(output);
         command.arg("--timestamp").arg(TIME.to_string());
         command.arg("--boot-file").arg(format!("{}:/Notes And More/A Note.txt", self.path("note.txt").display()));
         command.arg("--root-file").arg(format!("{}:/srv/data", self.path("tree").display()));
@@ -298,7 +300,7 @@ fn archives_are_unpacked_where_they_belong() {
     fs::create_dir(source.join("tmp")).unwrap();
     fs::write(source.join("tmp/left-out"), "x").unwrap();
     let (packed, boot) = (dir.path().join("docker.tar.zst"), dir.path().join("boot.tar"));
-    let tar = |arguments: &[&str]| run(Command::new("tar").arg("-C").arg(dir.path()).args(arguments));
+    let tar = |arguments: &[&str]| run(tool("tar").arg("-C").arg(dir.path()).args(arguments));
     tar(&["--format=pax", "--zstd", "-cf", packed.to_str().unwrap(), "docker"]);
     fs::write(dir.path().join("boot-note"), "x").unwrap();
     tar(&["-cf", boot.to_str().unwrap(), "boot-note"]);
@@ -327,7 +329,7 @@ fn archives_are_unpacked_where_they_belong() {
     assert_eq!(root[&inside("overlay2/name")].nlink, Some(2));
 
     let mut command = flatbake();
-    command.arg("bake").arg("--image").arg(&image).arg("--output").arg(&raw);
+    command.arg("bake").arg("--overwrite").arg("--image").arg(&image).arg("--output").arg(&raw);
     run(command.arg("--boot-tar").arg(&boot).arg("--oem-tar").arg(&packed));
     judge(&image, &raw, &[2, 3, 4, 7, 9]);
     assert!(partition_tree(&raw, 1, "fat").unwrap().contains_key("boot-note"));
@@ -481,7 +483,7 @@ fn same_inputs_same_bytes() {
             let mut command = ingredients.bake(&image, &output);
             command.args(["--threads", threads]).env("TZ", zone).env("TMPDIR", dir.path()).env("LC_ALL", "C");
             let arguments: Vec<_> = std::iter::once(command.get_program()).chain(command.get_args()).collect();
-            let mut shell = Command::new("sh");
+            let mut shell = tool("sh");
             shell
                 .arg("-c")
                 .arg(format!("umask {umask}; exec \"$@\""))
@@ -540,13 +542,13 @@ fn no_privilege_is_needed() {
     let copies = ["program", "image", "ingredients"].map(|name| dir.path().join(name));
     fs::copy(env!("CARGO_BIN_EXE_flatbake"), &copies[0]).unwrap();
     common::region::copy_file(&image, &copies[1]);
-    run(Command::new("cp").arg("-r").arg(ingredients.dir.path()).arg(&copies[2]));
-    run(Command::new("chown").args(["-R", "65534:65534"]).arg(dir.path()));
+    run(tool("cp").arg("-r").arg(ingredients.dir.path()).arg(&copies[2]));
+    run(tool("chown").args(["-R", "65534:65534"]).arg(dir.path()));
     let command = ingredients.bake(&copies[1], &output);
     let here = copies[2].to_str().unwrap();
     let there = ingredients.dir.path().to_str().unwrap();
     let arguments = command.get_args().map(|argument| argument.to_str().unwrap().replace(there, here));
-    let mut unprivileged = Command::new(setpriv);
+    let mut unprivileged = common::programs::command(&setpriv);
     unprivileged.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all"]);
     unprivileged
         .arg("--inh-caps=-all")
@@ -574,9 +576,9 @@ fn the_plan_is_what_happens() {
     let dry: serde_json::Value = serde_json::from_slice(&dry.stdout).unwrap();
     let wet = run(ingredients.bake(&image, &output).arg("--json"));
     let wet: serde_json::Value = serde_json::from_slice(&wet.stdout).unwrap();
-    assert_eq!(dry["plan"], wet["plan"]);
+    assert_eq!(dry["shared"], wet["shared"]);
     assert_eq!(wet["outputs"][0]["disk_bytes"], fs::metadata(&image).unwrap().len());
-    let changes = dry["plan"]["changes"].as_array().unwrap();
+    let changes = dry["shared"]["changes"].as_array().unwrap();
     assert_eq!(
         changes.iter().filter(|change| change["action"] == "write_file" && change["partition"] == "root").count(),
         504

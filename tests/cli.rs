@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::programs::success;
+use common::programs::{self, success};
 use common::scratch_dir;
 use common::tree::sha256;
 use std::fs::{self, File};
@@ -16,9 +16,8 @@ fn sample(name: &str) -> PathBuf {
 }
 
 fn flatbake(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
-    command.args(arguments).env("XDG_CACHE_HOME", common::scratch_root().join("cache")).env("NO_COLOR", "1");
-    command.env_remove("SOURCE_DATE_EPOCH");
+    let mut command = programs::flatbake();
+    command.args(arguments);
     command
 }
 
@@ -32,38 +31,6 @@ fn text(arguments: &[&str]) -> String {
 
 fn image() -> String {
     sample("flatcar_sample.bin.bz2").to_str().unwrap().to_owned()
-}
-
-const COMMANDS: [&str; 12] =
-    ["bake", "plan", "schema", "convert", "info", "inspect", "ls", "cat", "get", "vendors", "completions", "man"];
-
-#[test]
-fn examples_of_the_help_work() {
-    let dir = scratch_dir();
-    for name in ["flatcar_sample.bin.bz2", "hello.raw", "hello.conf", "greeter.raw"] {
-        fs::copy(sample(name), dir.path().join(name)).unwrap();
-    }
-    fs::write(dir.path().join("motd.txt"), "welcome\n").unwrap();
-    let manifest =
-        "variables: {HOSTNAME: node1}\nimage: flatcar_sample.bin.bz2\nhostname: ${HOSTNAME}\noutputs: [node.img]\n";
-    fs::write(dir.path().join("flatbake.yaml"), manifest).unwrap();
-    for command in COMMANDS {
-        // Wide enough that no example is folded.
-        let help = stdout(flatbake(&[command, "--help"]).env("COLUMNS", "400"));
-        let help = String::from_utf8(help).unwrap();
-        let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{command} has no examples"));
-        let examples: Vec<_> = examples.lines().filter_map(|line| line.trim().strip_prefix("flatbake ")).collect();
-        assert!(!examples.is_empty(), "{command} has no examples");
-        for example in examples {
-            let arguments: Vec<_> = example.split_whitespace().collect();
-            stdout(flatbake(&arguments).current_dir(dir.path()));
-        }
-    }
-    assert!(dir.path().join("node.qcow2").exists() && dir.path().join("flatbake-bake.1").exists());
-    assert_eq!(
-        fs::read(dir.path().join("os-release")).unwrap(),
-        text(&["cat", &image(), "usr:/lib/os-release"]).as_bytes()
-    );
 }
 
 #[test]
@@ -160,10 +127,77 @@ fn json_alone_is_on_standard_output() {
         flatbake(&["bake", "--json", "--image", &image(), "--output", output.to_str().unwrap()]).output().unwrap();
     assert!(run.status.success());
     let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
-    assert_eq!(report["outputs"][0]["format"], "raw");
+    assert_eq!(report["outputs"][0]["files"][0]["format"], "raw");
     let quiet =
-        flatbake(&["bake", "--quiet", "--image", &image(), "--output", output.to_str().unwrap()]).output().unwrap();
+        flatbake(&["bake", "--quiet", "--overwrite", "--image", &image(), "--output", output.to_str().unwrap()])
+            .output()
+            .unwrap();
     assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty());
+}
+
+#[test]
+fn failures_are_json_where_that_is_asked_for() {
+    let image = image();
+    for (arguments, code, kind, place, message) in [
+        (&["info", "missing.img", "--json"][..], 2, "not-found", vec![], "opening missing.img"),
+        (
+            &["ls", &image, "root:/none", "--json"],
+            2,
+            "not-found",
+            vec![image.as_str(), "root", "/none"],
+            "no such file",
+        ),
+        (&["ls", "--json"], 2, "invalid-input", vec![], "required arguments"),
+        (&["ls", &image, "root", "--json", "--huh"], 2, "invalid-input", vec![], "--huh"),
+    ] {
+        let output = flatbake(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert!(String::from_utf8(output.stderr).unwrap().contains(message), "{arguments:?}");
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let error = &document["error"];
+        assert_eq!((&error["kind"], &error["exit_code"]), (&kind.into(), &code.into()), "{document}");
+        assert!(error["message"].as_str().unwrap().contains(message), "{document}");
+        let told: Vec<_> = error["place"].as_array().unwrap().iter().map(|place| place.as_str().unwrap()).collect();
+        assert_eq!(told, place, "{document}");
+        let keys: Vec<_> = error.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys.len(), 7, "{keys:?}");
+        assert!(error["causes"].is_array() && error["findings"].is_array(), "{document}");
+    }
+    let silent = flatbake(&["info", "missing.img"]).output().unwrap();
+    assert!(silent.stdout.is_empty());
+}
+
+#[test]
+fn partitions_go_by_word_number_and_label() {
+    let image = image();
+    let listed = |part: &str| text(&["ls", &image, part]);
+    for (word, number, label) in [("root", "9", "ROOT"), ("oem", "6", "OEM"), ("boot", "1", "EFI-SYSTEM")] {
+        assert_eq!(listed(word), listed(number));
+        assert_eq!(listed(word), listed(label));
+    }
+    assert_eq!(listed("usr"), listed("USR-A"));
+    let dir = scratch_dir();
+    let baked = dir.path().join("out.img");
+    let baked = baked.to_str().unwrap();
+    let bake = ["bake", "--image", &image, "--output", baked, "--remove", "EFI-SYSTEM:/flatcar/first_boot"];
+    text(&[&bake[..], &["--install-to", "6:/x/", &format!("hello:{}", sample("hello.raw").display())]].concat());
+    assert!(!text(&["ls", baked, "boot:/flatcar"]).contains("first_boot"));
+    assert!(text(&["ls", baked, "oem:/x"]).contains("hello.raw"));
+    let refused = flatbake(&["bake", "--image", &image, "--output", baked, "--remove", "USR-A:/x"]).output().unwrap();
+    assert!(String::from_utf8(refused.stderr).unwrap().contains("dm-verity"));
+}
+
+#[test]
+fn completions_know_the_words() {
+    for shell in ["bash", "zsh"] {
+        let script = text(&["completions", shell]);
+        let colon = if shell == "zsh" { "\\:" } else { ":" };
+        for word in ["vmdk_stream", "qemu_uefi", "zst", "plain", &format!("oem{colon}"), &format!("USR-A{colon}")] {
+            assert!(script.contains(word), "{word} is missing for {shell}");
+        }
+    }
+    let help = text(&["convert", "--help"]);
+    assert!(!help.contains("possible values: raw"), "{help}");
 }
 
 #[test]

@@ -3,10 +3,10 @@
 
 mod common;
 
-use common::programs::{command, judge, said};
+use common::programs::{self, command, judge, said};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 const FORMATS: [(&str, &str); 11] = [
     ("raw", "raw"),
@@ -29,9 +29,7 @@ fn sample() -> PathBuf {
 }
 
 fn flatbake(dir: &Path, arguments: &[&str]) -> Output {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_flatbake"));
-    program.current_dir(dir).env("XDG_CACHE_HOME", common::scratch_root().join("cache")).env("NO_COLOR", "1");
-    program.env_remove("SOURCE_DATE_EPOCH").args(arguments).output().unwrap()
+    programs::flatbake().current_dir(dir).args(arguments).output().unwrap()
 }
 
 fn convert(dir: &Path, arguments: &[&str]) -> serde_json::Value {
@@ -130,7 +128,7 @@ fn details_of_qcow2_are_heeded() {
         (&["--qcow2-version", "3"], "compat: 1.1"),
         (&[], "compat: 0.10"),
     ] {
-        convert(dir.path(), &[&["disk.raw", "disk.qcow2"], arguments].concat());
+        convert(dir.path(), &[&["disk.raw", "disk.qcow2", "--overwrite"], arguments].concat());
         let info = command(&qemu_img).current_dir(dir.path()).args(["info", "disk.qcow2"]).output().unwrap();
         assert!(said(&info).contains(wanted), "{arguments:?}: {}", said(&info));
         let compare = ["compare", "disk.raw", "disk.qcow2"];
@@ -148,11 +146,26 @@ fn what_makes_no_sense_is_refused_and_writes_nothing() {
     fs::write(dir.path().join("taken.hdd/file"), "mine").unwrap();
     let before = fs::read_dir(dir.path()).unwrap().count();
     for (arguments, says) in [
-        (&["disk-flat.vmdk"][..], "the input itself"),
-        (&["disk.vmdk", "--format", "vmdk_flat"], "the input itself"),
+        (&["disk-flat.vmdk"][..], "exists already"),
+        (&["disk-flat.vmdk", "--overwrite"], "is read by this run"),
+        (&["disk.vmdk", "--format", "vmdk_flat"], "disk-flat.vmdk exists already"),
+        (&["disk.vmdk", "--format", "vmdk_flat", "--overwrite"], "is read by this run"),
         (&["new.hdd", "--compress", "gz"], "cannot be compressed"),
+        (&["new.hdd.gz"], "cannot be compressed"),
+        (&["new.ova"], "vmware_ova"),
+        (&["new.tar.gz"], "gce"),
+        (&["new.txt"], "--format"),
+        (&["new"], ".qcow2"),
+        (&["-", "--format", "hdd"], "more than one file"),
+        (&["-", "--json"], "--json"),
+        (&["-", "--also", "new.img"], "--also"),
+        (&["new.img", "--also", "-"], "--also"),
+        (&["new.qcow2", "--format", "vmdk_stream"], "a .qcow2, but vmdk_stream"),
+        (&["new.img.gz", "--compress", "zst"], "in gzip, but zstd"),
+        (&["new.vdi", "--compress", "zst"], "an uncompressed file, but zstd"),
         (&["new.vmdk.gz", "--format", "vmdk_flat"], "cannot be compressed"),
         (&["taken.hdd"], "exists already"),
+        (&["taken.hdd", "--overwrite"], "exists already"),
         (&["new.qcow2", "--compression-type", "zstd", "--qcow2-version", "2"], "version 2"),
         (&["new.qcow2", "--cluster-size", "5000"], "5000"),
         (&["new.qcow2", "--level", "12"], "12"),

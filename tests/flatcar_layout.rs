@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use flatbake::ErrorKind;
-use flatbake::Result;
 use flatbake::block::{BlockDevice, Extent, ExtentKind};
 use flatbake::bytes::Guid;
+use flatbake::finding::code;
 use flatbake::flatcar::{
     DISK_ALIGNMENT, Designator, FRESH_DISK_GUID, FRESH_USR_ATTRIBUTES, Generation, Layout, LayoutName, PartitionRef,
     active_usr, select,
 };
 use flatbake::partition::{PartitionAttributes, PartitionTable};
+use flatbake::{ErrorKind, Finding, Result};
 
 const EFI: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 const BIOS: &str = "21686148-6449-6e6f-744e-656564454649";
@@ -105,7 +105,7 @@ fn disk(rows: &[Row]) -> Ends {
 
 fn table(rows: &[Row]) -> PartitionTable {
     let table = PartitionTable::read(&disk(rows)).unwrap();
-    assert_eq!(table.warnings(), [""; 0]);
+    assert_eq!(table.findings(), []);
     table
 }
 
@@ -113,8 +113,8 @@ fn new() -> Vec<Row> {
     rows(1024, 2048, 1784)
 }
 
-fn find(table: &PartitionTable, word: &str) -> Result<(u32, Option<String>)> {
-    select(table, word.parse()?).map(|selected| (selected.partition.number, selected.warning))
+fn find(table: &PartitionTable, word: &str) -> Result<(u32, Vec<Finding>)> {
+    select(table, word.parse()?).map(|selected| (selected.partition.number, selected.findings))
 }
 
 #[test]
@@ -145,13 +145,20 @@ fn released_layouts_are_named() {
 fn partitions_are_found_by_label_and_type() {
     let table = table(&new());
     for (word, number) in [("boot", 1), ("usr", 3), ("oem", 6), ("root", 9), ("7", 7), ("04", 4)] {
-        assert_eq!(find(&table, word).unwrap(), (number, None), "{word}");
+        assert_eq!(find(&table, word).unwrap(), (number, vec![]), "{word}");
     }
     for designator in Designator::ALL {
         assert_eq!(designator.to_string().parse::<PartitionRef>().unwrap(), PartitionRef::Designator(designator));
     }
-    assert_eq!(find(&table, "5").unwrap_err().kind(), ErrorKind::NotFound);
-    for word in ["", "0", "-1", "+1", "ROOT", "oem ", "99999999999", "1.0", "\u{1b}[2J"] {
+    for (label, number) in [("EFI-SYSTEM", 1), ("USR-B", 4), ("OEM-CONFIG", 7), ("ROOT", 9)] {
+        assert_eq!(find(&table, label).unwrap(), (number, Vec::new()), "{label}");
+    }
+    for missing in ["5", "-1", "+1", "oem ", "Root", "1.0", "BOOT"] {
+        assert_eq!(find(&table, missing).unwrap_err().kind(), ErrorKind::NotFound, "{missing}");
+    }
+    assert!(find(&table, "rot").unwrap_err().hint().unwrap().contains("USR-A"));
+    let too_long = "x".repeat(37);
+    for word in ["", "0", "000", "99999999999", "\u{1b}[2J", &too_long] {
         let error = word.parse::<PartitionRef>().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{word:?}");
         assert!(!error.to_string().contains('\u{1b}') && error.hint().is_some());
@@ -162,14 +169,19 @@ fn partitions_are_found_by_label_and_type() {
 fn unusual_tables_are_told() {
     let mut moved = new();
     moved[4].0 = 12;
-    let (number, warning) = find(&table(&moved), "oem").unwrap();
-    assert_eq!((number, warning.as_deref()), (12, Some("partition 12 'OEM' has the number 6 in Flatcar's images")));
+    let (number, findings) = find(&table(&moved), "oem").unwrap();
+    let moved = Finding::new(code::PARTITION_NUMBER).with("partition", "partition 12 'OEM'").with("number", 6);
+    assert_eq!((number, findings), (12, vec![moved]));
 
     let mut doubled = new();
     doubled[5].3 = "OEM";
     let error = find(&table(&doubled), "oem").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("6 and 7 both have the label OEM"), "{error}");
+    let error = find(&table(&doubled), "OEM").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.hint().unwrap().contains("by its number"), "{error:?}");
+    assert_eq!(find(&table(&doubled), "7").unwrap().0, 7);
 
     let mut other_type = new();
     other_type[6].2 = DATA;
@@ -207,11 +219,12 @@ fn the_usr_partition_that_boots_next_is_found() {
         table.set_attributes(3, a).unwrap();
         table.set_attributes(4, b).unwrap();
         let selected = active_usr(&table).unwrap();
-        assert_eq!((selected.partition.number, selected.warning.is_some()), (active, odd), "{a} {b}");
+        assert_eq!((selected.partition.number, !selected.findings.is_empty()), (active, odd), "{a} {b}");
     }
     let mut only_b = new();
     only_b.remove(2);
     let selected = active_usr(&table(&only_b)).unwrap();
     assert_eq!(selected.partition.number, 4);
-    assert!(selected.warning.unwrap().contains("no USR partition is marked"));
+    let codes: Vec<_> = selected.findings.iter().map(Finding::code).collect();
+    assert_eq!(codes, [code::USR_NOT_BOOTABLE]);
 }

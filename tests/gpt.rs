@@ -206,7 +206,7 @@ fn make_hybrid(disk: &Disk) {
 /// Every judge finds the disk sound and reads what we read.
 fn judged(disk: &Disk) {
     let table = disk.table();
-    assert_eq!(table.warnings(), [""; 0]);
+    assert_eq!(table.findings(), []);
     let path = disk.path();
     let path = path.to_str().unwrap();
     gpt_clean(&disk.path()).unwrap();
@@ -438,7 +438,7 @@ fn one_broken_byte_is_seen_by_the_judges_and_repaired() {
                 assert!(String::from_utf8(output.stderr).unwrap().contains("WARNING"));
             }
             let table = disk.table();
-            assert_eq!(table.warnings().len(), 1, "{:?}", table.warnings());
+            assert_eq!(table.findings().len(), 1, "{:?}", table.findings());
             table.write(&disk).unwrap();
             assert!(ends(&disk) == whole, "{maker}: byte {place} comes back");
             judged(&disk);
@@ -451,7 +451,7 @@ fn fdisk_agrees(disk: &Disk) {
     let path = disk.path();
     let path = path.to_str().unwrap();
     let table = disk.table();
-    assert_eq!((table.sector_size(), table.warnings()), (4096, &[][..]));
+    assert_eq!((table.sector_size(), table.findings()), (4096, &[][..]));
     let verified = run("fdisk", &["-b4096", path], "v\nq\n").unwrap();
     assert!(verified.contains("No errors detected"), "{verified}");
     let columns = "Device,Start,End,Type-UUID,UUID,Attrs,Name";

@@ -15,8 +15,9 @@ use std::time::Duration;
 use common::programs::{ask, said, spawn_test, wait_until};
 use common::{noise, scratch_dir};
 use flatbake::block::{BlockDevice, ExtentKind};
+use flatbake::finding::code;
 use flatbake::image::{CacheMode, Compression, Format, Image, OpenOptions, open};
-use flatbake::{ErrorKind, Progress, Result};
+use flatbake::{ErrorKind, Finding, Progress, Result};
 
 /// Runs a program that must succeed over `input`; `None` where it is not installed.
 fn run(program: &str, args: &[&str], input: &[u8]) -> Option<Vec<u8>> {
@@ -29,7 +30,7 @@ fn run(program: &str, args: &[&str], input: &[u8]) -> Option<Vec<u8>> {
 #[derive(Debug, Default)]
 struct Recorded {
     steps: Mutex<Vec<String>>,
-    warnings: Mutex<Vec<String>>,
+    findings: Mutex<Vec<Finding>>,
     bytes: Mutex<u64>,
 }
 
@@ -41,8 +42,8 @@ impl Progress for Recorded {
         *self.bytes.lock().unwrap() += bytes;
     }
     fn finish(&self) {}
-    fn warn(&self, message: &str) {
-        self.warnings.lock().unwrap().push(message.to_owned());
+    fn found(&self, finding: &Finding) {
+        self.findings.lock().unwrap().push(finding.clone());
     }
 }
 
@@ -203,7 +204,7 @@ fn a_cached_disk_is_used_again_and_made_again_when_it_does_not_fit() {
         let progress = Recorded::default();
         let image = open(&input, &place.cached(), &progress).unwrap();
         assert!(content(&image) == disk);
-        assert_eq!(*progress.warnings.lock().unwrap(), [""; 0]);
+        assert_eq!(*progress.findings.lock().unwrap(), []);
         let expected = packed.len() * (1 + progress.decodes());
         assert_eq!(*progress.bytes.lock().unwrap(), u64::try_from(expected).unwrap(), "every byte is reported");
         progress.decodes()
@@ -263,7 +264,7 @@ impl Progress for Stuck {
     }
     fn advance(&self, _bytes: u64) {}
     fn finish(&self) {}
-    fn warn(&self, _message: &str) {}
+    fn found(&self, _finding: &Finding) {}
 }
 
 #[test]
@@ -299,7 +300,7 @@ fn a_killed_run_leaves_the_lock_and_no_disk() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_used_is_a_warning() {
+fn a_cache_that_cannot_be_used_is_told() {
     let disk = disk();
     let Some(packed) = pack(&disk) else { return };
     let place = Place::new();
@@ -309,8 +310,9 @@ fn a_cache_that_cannot_be_used_is_a_warning() {
         let progress = Recorded::default();
         let options = OpenOptions { cache: CacheMode::Dir(folder.clone()), ..place.uncached() };
         assert!(content(&open(&input, &options, &progress).unwrap()) == disk);
-        let warnings = progress.warnings.lock().unwrap();
-        assert!(warnings.len() == 1 && warnings[0].contains(folder.to_str().unwrap()), "{warnings:?}");
+        let findings = progress.findings.lock().unwrap();
+        let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+        assert_eq!((finding.code(), finding.value("folder")), (code::CACHE_UNUSABLE, folder.to_str()));
     }
     let options = OpenOptions { temp_dir: place.path("missing"), ..place.uncached() };
     let error = open_quietly(&input, &options).unwrap_err();

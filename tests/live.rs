@@ -17,10 +17,12 @@ use common::region::Region;
 use common::scratch_dir;
 use common::tree::{Kind, compare, host_tree, squashfs_tree};
 use flatbake::block::FileDevice;
+use flatbake::finding::code;
 use flatbake::flatcar::Disk;
 use flatbake::flatcar::live::iso::{IsoOptions, Isolinux, write_iso};
-use flatbake::flatcar::live::{InitrdReport, LiveOptions, pxe, write_initrd};
-use flatbake::{ErrorKind, NoProgress, Progress};
+use flatbake::flatcar::live::{InitrdReport, LiveCache, LiveOptions, check, pxe, write_initrd};
+use flatbake::fs::squashfs::SquashfsCompression;
+use flatbake::{ErrorKind, Finding, NoProgress, Progress};
 
 const CONFIG: &[u8] = b"{\"ignition\":{\"version\":\"3.3.0\"}}";
 
@@ -40,25 +42,12 @@ fn open(image: &Path) -> Disk {
     Disk::open("disk", Arc::new(FileDevice::open(image).unwrap())).unwrap()
 }
 
-/// Collects warnings.
-#[derive(Default)]
-struct Warnings(Mutex<Vec<String>>);
-
-impl Progress for Warnings {
-    fn start(&self, _: &str, _: u64) {}
-    fn advance(&self, _: u64) {}
-    fn finish(&self) {}
-    fn warn(&self, message: &str) {
-        self.0.lock().unwrap().push(message.to_owned());
-    }
-}
-
 /// Writes the initrd, unpacks it with cpio and returns the folder.
 fn unpacked(disk: &Disk, dir: &Path) -> Option<(InitrdReport, PathBuf)> {
     let packed = dir.join(pxe::INITRD_NAME);
-    let warnings = Warnings::default();
-    let report = write_initrd(disk, &File::create_new(&packed).unwrap(), &LiveOptions::new(dir), &warnings).unwrap();
-    assert!(warnings.0.into_inner().unwrap().iter().any(|line| line.ends_with("left out of it: etc")));
+    let file = File::create_new(&packed).unwrap();
+    let report = write_initrd(disk, &file, &LiveOptions::new(dir), &NoProgress).unwrap();
+    assert_eq!(check(disk).unwrap(), [Finding::new(code::LIVE_WITHOUT_ROOT).with("entries", "etc")]);
     stream_clean(&packed).unwrap();
     judge("cpio")?;
     let (archive, tree) = (dir.join("archive"), dir.join("tree"));
@@ -244,6 +233,84 @@ fn the_same_bytes_on_any_number_of_threads() {
         Some(common::tree::sha256(File::open(image).unwrap()))
     };
     assert_eq!(sum(1), sum(3));
+}
+
+/// Collects the names of steps.
+#[derive(Default)]
+struct Steps(Mutex<Vec<String>>);
+
+impl Steps {
+    fn count(&self, name: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|step| step.starts_with(name)).count()
+    }
+}
+
+impl Progress for Steps {
+    fn start(&self, step: &str, _: u64) {
+        self.0.lock().unwrap().push(step.to_owned());
+    }
+    fn advance(&self, _: u64) {}
+    fn finish(&self) {}
+    fn found(&self, _: &Finding) {}
+}
+
+/// An initrd, another one without OEM's files, and a CD image, made at the same time.
+fn live_images(disk: &Disk, usual: &LiveOptions, steps: &Steps) -> Vec<Vec<u8>> {
+    let initrd = |out: &File, oem: bool| {
+        write_initrd(disk, out, &LiveOptions { oem, ..usual.clone() }, steps).unwrap();
+    };
+    let cd = |out: &File| {
+        let options = IsoOptions { live: usual.clone(), ..IsoOptions::new(&usual.temp_dir) };
+        write_iso(disk, out, &options, steps).unwrap();
+    };
+    let made = |write: &(dyn Fn(&File) + Sync)| {
+        let out = tempfile::NamedTempFile::new_in(&usual.temp_dir).unwrap();
+        write(out.as_file());
+        fs::read(out.path()).unwrap()
+    };
+    std::thread::scope(|scope| {
+        let with_oem = scope.spawn(|| made(&|out| initrd(out, true)));
+        let without = scope.spawn(|| made(&|out| initrd(out, false)));
+        let cd = scope.spawn(|| made(&cd));
+        [with_oem, without, cd].map(|thread| thread.join().unwrap()).into()
+    })
+}
+
+#[test]
+fn live_images_of_one_run_share_their_work_and_keep_their_bytes() {
+    let Some(image) = flatcar_image(&recipe("4593.2.0")) else { return };
+    let (dir, disk) = (scratch_dir(), open(&image));
+    let alone = Steps::default();
+    let usual = LiveOptions::new(dir.path());
+    let wanted = live_images(&disk, &usual, &alone);
+    assert_eq!((alone.count("packing files"), alone.count("compressing with gz")), (3, 3));
+    assert!(wanted[0] != wanted[1]);
+    let shared = LiveOptions { cache: Some(Arc::new(LiveCache::new())), ..usual };
+    let steps = Steps::default();
+    for _ in 0..2 {
+        assert!(live_images(&disk, &shared, &steps) == wanted);
+    }
+    assert_eq!((steps.count("packing files"), steps.count("compressing with gz")), (1, 2));
+    // Other files than those that were made before are made anew.
+    for options in [
+        LiveOptions { latest_time: Some(1), ..shared.clone() },
+        LiveOptions { group: Some("beta".to_owned()), ..shared.clone() },
+        LiveOptions { squashfs: SquashfsCompression::Gzip(1), ..shared.clone() },
+    ] {
+        let made = live_images(&disk, &options, &steps);
+        assert!(made == live_images(&disk, &LiveOptions { cache: None, ..options }, &Steps::default()));
+    }
+    assert_eq!(steps.count("packing files"), 4);
+}
+
+#[test]
+fn a_live_image_that_is_cancelled_ends() {
+    let Some(image) = flatcar_image(&recipe("4593.2.0")) else { return };
+    let dir = scratch_dir();
+    let options = LiveOptions::new(dir.path());
+    options.cancel.cancel();
+    let made = write_initrd(&open(&image), &tempfile::tempfile().unwrap(), &options, &NoProgress);
+    assert_eq!(made.unwrap_err().kind(), ErrorKind::Cancelled);
 }
 
 #[test]

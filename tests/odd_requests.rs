@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use common::programs::said;
+use common::programs::{self, said};
 use common::scratch_dir;
 use flatbake::NoProgress;
-use flatbake::bake::{BakeOptions, FileSpec, Scratch, apply, plan};
+use flatbake::bake::{Context, Edits, FileSpec, Output as Image, Request, emit};
 use flatbake::block::{BlockDevice, Overlay, OverlayOptions, Window};
 use flatbake::flatcar::{Designator, Disk};
 use flatbake::fs::{self as inner, Attributes, FileSystemMut, FsPath};
@@ -50,14 +50,13 @@ impl Place {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
-        command.args(arguments).current_dir(self.dir.path()).env_remove("SOURCE_DATE_EPOCH");
-        command.env("XDG_CACHE_HOME", cache());
+        let mut command = programs::flatbake();
+        command.args(arguments).current_dir(self.dir.path());
         command
     }
 
     fn bake(&self, arguments: &[&str]) -> Output {
-        let mut command = self.command(&["bake", "--output", "out.img", "--image"]);
+        let mut command = self.command(&["bake", "--output", "out.img", "--overwrite", "--image"]);
         command.arg(sample()).args(arguments).output().unwrap()
     }
 
@@ -107,14 +106,18 @@ fn what_the_esp_cannot_hold_is_refused_by_the_plan() {
     place.refused(&["--dry-run", "--boot-file", "a:/what?"], &["boot", "/what?", "contains '?'"]);
     std::os::unix::fs::symlink("file", place.dir.path().join("tree/link")).unwrap();
     let output = place.bake(&["--dry-run", "--boot-file", "tree:/tree"]);
-    assert!(output.status.code() == Some(3) && said(&output).contains("/tree/link is a symlink"), "{}", said(&output));
+    assert!(
+        output.status.code() == Some(3) && said(&output).contains("/tree/link: FAT has no symlinks"),
+        "{}",
+        said(&output)
+    );
 }
 
 #[test]
 fn what_is_written_twice_is_told() {
     let place = Place::new();
     let said = place.accepted(&["--root-file", "a:/x", "--root-file", "b:/x"]);
-    assert!(said.contains("warning: root:/x is written more than once"), "{said}");
+    assert!(said.contains("warning: root: /x is written more than once"), "{said}");
     assert_eq!(place.cat("root:/x"), "content of b");
     fs::remove_file(place.dir.path().join("out.img")).unwrap();
     for folder in ["one", "two"] {
@@ -129,7 +132,7 @@ fn what_is_written_twice_is_told() {
 #[test]
 fn folders_copied_over_a_mount_point_are_seen() {
     let place = Place::new().with(b"tree/etc/conf").with(b"tree/usr/bin/tool").with(b"tree/usr/bin/other");
-    place.refused(&["--root-file", "tree:/."], &["root:/usr/bin", "never be seen", "sysext"]);
+    place.refused(&["--root-file", "tree:/."], &["root: /usr/bin", "never be seen", "sysext"]);
     let said = place.accepted(&["--root-file", "tree:/.", "--force"]);
     assert_eq!(said.matches("never be seen").count(), 1, "once for each mount point: {said}");
 }
@@ -140,7 +143,7 @@ fn host_names_that_are_not_utf8_or_hold_control_characters() {
     let output = place.bake(&["--root-file", "odd:/odd", "--json", "--quiet"]);
     assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["plan"]["changes"].as_array().unwrap().len(), 3);
+    assert_eq!(report["shared"]["changes"].as_array().unwrap().len(), 3);
     fs::remove_file(place.dir.path().join("out.img")).unwrap();
     let output = place.bake(&["--boot-file", "odd:/odd"]);
     let message = said(&output);
@@ -167,12 +170,19 @@ fn a_hard_link_is_replaced_and_its_other_name_keeps_the_content() {
     fs.commit().unwrap();
     drop(fs);
 
-    let disk = Disk::open("linked", overlay).unwrap();
-    let bake = BakeOptions::new().file(FileSpec::new(temp.join("a"), Designator::Root, path("/one")));
-    let plan = plan(&disk, &bake).unwrap();
-    assert!(plan.changes[0].replaces);
-    let scratch = Scratch { temp_dir: temp.to_owned(), memory_budget: 1 << 20 };
-    let baked = Disk::open("baked", apply(&disk, &plan, &scratch, &NoProgress).unwrap()).unwrap();
+    let linked = temp.join("linked.img");
+    emit(&overlay, &Image::at(&linked), &NoProgress).unwrap();
+    let request = Request {
+        edits: Edits::new().file(FileSpec::new(temp.join("a"), Designator::Root, path("/one"))),
+        outputs: vec![Image::at(temp.join("out.img"))],
+        ..Request::new(&linked)
+    };
+    let context = Context::new(temp);
+    let prepared = request.prepare(&context).unwrap();
+    assert!(prepared.report().shared.changes[0].replaces);
+    assert!(prepared.write(&context).unwrap().failure.is_none());
+    let baked = open(&temp.join("out.img"), &options, &NoProgress).unwrap().device;
+    let baked = Disk::open("baked", baked).unwrap();
     let fs = baked.filesystem(Designator::Root.into()).unwrap();
     let read = |name: &str| inner::read_file(&*fs, &path(name), 100).unwrap();
     assert_eq!((read("/one"), read("/two")), (b"content of a".to_vec(), b"old".to_vec()));
@@ -186,7 +196,7 @@ fn removals_below_each_other_free_their_room_once() {
         let mut all = vec!["--dry-run", "--json"];
         all.extend(arguments);
         let report: serde_json::Value = serde_json::from_slice(&place.bake(&all).stdout).unwrap();
-        report["plan"]["space"][0]["free_bytes"].as_u64().unwrap()
+        report["shared"]["space"][0]["free_bytes"].as_u64().unwrap()
     };
     let whole = free(&["--remove", "boot:/flatcar"]);
     assert!(whole > free(&["--remove", "boot:/flatcar/first_boot"]));
@@ -201,7 +211,7 @@ fn full_and_closed_outputs_give_an_exit_code_and_no_panic() {
     let sample = sample();
     let sample = sample.to_str().unwrap();
     assert_eq!(code(place.command(&["inspect", "missing"]).stderr(full())), Some(2));
-    let bake = ["bake", "--image", sample, "--output", "out.img", "--progress", "plain"];
+    let bake = ["bake", "--image", sample, "--output", "out.img", "--overwrite", "--progress", "plain"];
     assert_eq!(code(place.command(&bake).stderr(full())), Some(0));
     let inspect = ["inspect", sample];
     assert_eq!(code(place.command(&inspect).stdout(full()).stderr(full())), Some(4));

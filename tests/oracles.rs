@@ -4,20 +4,18 @@
 
 mod common;
 
-use common::flatcar::{Recipe, flatcar_copy, flatcar_image};
+use common::flatcar::{FULL, Recipe, flatcar_copy, flatcar_image};
 use common::judges::*;
 use common::listing::{btrfs_tree, ext4_tree, partition_tree};
 use common::programs::{ask, judge, judges, missing, must_run};
 use common::region::Region;
 use common::sound::assert_sound;
-use common::sysext::{Format, Sysext, set_times, sysext};
+use common::sysext::{Format, Sysext, sysext};
 use common::tree::{Kind, Tree, compare, host_tree, sha256, squashfs_tree};
+use common::trees::make_odd_tree;
 use common::{noise, scratch_dir};
-use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps, XattrFlags, mkfifoat, setxattr, utimensat};
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
@@ -246,29 +244,7 @@ fn compressed_streams() {
 /// A tree with what listers easily get wrong.
 fn odd_tree(dir: &Path) -> PathBuf {
     let root = dir.join("odd");
-    fs::create_dir_all(root.join("sub/deeper")).unwrap();
-    fs::write(root.join("sub/file"), b"content\n").unwrap();
-    fs::write(root.join("sub/deeper/empty"), b"").unwrap();
-    fs::write(root.join("big"), noise(10, 300_000)).unwrap();
-    fs::write(root.join("a \"quoted\" name"), b"q").unwrap();
-    fs::write(root.join("mtime 12 (3) = name: ..."), b"words of the tools' own output").unwrap();
-    fs::write(root.join(OsStr::from_bytes(b"not-utf8-\xff\xfe")), b"x").unwrap();
-    File::create(root.join("sparse")).unwrap().set_len(5 << 20).unwrap();
-    fs::hard_link(root.join("sub/file"), root.join("hard")).unwrap();
-    symlink("sub/file", root.join("short-link")).unwrap();
-    symlink("x".repeat(100), root.join("long-link")).unwrap();
-    mkfifoat(CWD, root.join("fifo"), Mode::from_raw_mode(0o620)).unwrap();
-    let xattrs: [(&str, &[u8]); 3] =
-        [("user.text", b"a \"b\""), ("user.binary", b"\0\n\xff"), ("user.long", &[b'y'; 900])];
-    for (name, value) in xattrs {
-        setxattr(root.join("sub/file"), name, value, XattrFlags::empty()).unwrap();
-    }
-    set_times(&root);
-    let time = Timespec { tv_sec: -1000, tv_nsec: 0 };
-    let times = Timestamps { last_access: time, last_modification: time };
-    utimensat(CWD, root.join("big"), &times, AtFlags::empty()).unwrap();
-    fs::set_permissions(root.join("big"), fs::Permissions::from_mode(0o4751)).unwrap();
-    fs::set_permissions(root.join("sub"), fs::Permissions::from_mode(0o1777)).unwrap();
+    make_odd_tree(&root);
     root
 }
 
@@ -381,7 +357,7 @@ fn an_image_for_arm64_is_sound() {
 
 #[test]
 fn a_filled_image_is_sound() {
-    sound(&Recipe { usr_fill_mib: 4, root_fill_mib: 8, ..Recipe::small() }, 774_144 * 512);
+    sound(&Recipe { usr_fill_percent: FULL, root_fill_percent: FULL, ..Recipe::small() }, 774_144 * 512);
 }
 
 #[test]

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::fmt::Write;
-use std::process::Command;
+mod common;
 
+use std::fmt::Write;
+use std::path::Path;
+
+use common::programs::command;
 use flatbake::flatcar::OsRelease;
 
 #[test]
@@ -40,7 +43,7 @@ fn the_shell_reads_the_same() {
 
     let mut asked = file.clone();
     (0..values.len()).for_each(|number| writeln!(asked, "printf '%s\\0' \"$V{number}\"").unwrap());
-    let shell = Command::new("sh").args(["-c", &asked]).output().unwrap();
+    let shell = command(Path::new("sh")).args(["-c", &asked]).output().unwrap();
     assert!(shell.status.success(), "{shell:?}");
     let theirs = String::from_utf8(shell.stdout).unwrap();
     assert_eq!(theirs.split_terminator('\0').collect::<Vec<_>>(), values);

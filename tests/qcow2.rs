@@ -17,7 +17,7 @@ use common::programs::{judge, run, said};
 use common::tree::sha256;
 use flatbake::block::{BlockDevice, Extent, ExtentKind, FileDevice, MemoryDevice};
 use flatbake::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Summary, Qcow2Version, write};
-use flatbake::{Error, ErrorKind, NoProgress, Progress, Result};
+use flatbake::{Error, ErrorKind, Finding, NoProgress, Progress, Result};
 
 const CLUSTER: usize = 65_536;
 
@@ -332,8 +332,8 @@ impl Progress for Count {
     fn finish(&self) {
         self.calls.lock().unwrap().push("over".to_owned());
     }
-    fn warn(&self, message: &str) {
-        panic!("nothing to warn of: {message}");
+    fn found(&self, finding: &Finding) {
+        panic!("nothing to find: {finding}");
     }
 }
 

@@ -24,7 +24,8 @@ fn sample(name: &str) -> PathBuf {
 /// `hello`: bound to Flatcar by its level, with a unit that is started at boot.
 fn hello() -> Sysext {
     let mut hello = Sysext::new("hello", "x86-64", Format::Squashfs);
-    hello = hello.with_fields(&[("ID", "flatcar"), ("SYSEXT_LEVEL", "1.0"), ("ARCHITECTURE", "x86-64")]);
+    let reload = ("EXTENSION_RELOAD_MANAGER", "1");
+    hello = hello.with_fields(&[("ID", "flatcar"), ("SYSEXT_LEVEL", "1.0"), ("ARCHITECTURE", "x86-64"), reload]);
     let unit = "[Unit]\nDescription=Says hello once\n\n[Service]\nType=oneshot\nExecStart=/usr/bin/hello\n";
     let target = "[Unit]\nUpholds=hello.service\n";
     hello.files.push(("usr/lib/systemd/system/hello.service".to_owned(), unit.into()));

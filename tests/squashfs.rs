@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::programs::{ask, command, feed, judge, must_run};
 use common::random::Random;
-use common::reading::{assert_same_tree, device, make_small_tree, make_tree, path, read_everything, succeed, text};
+use common::reading::{assert_same_tree, device, path, read_everything, succeed, text};
+use common::trees::{make_small_tree, make_tree};
 use common::{longer, noise, scratch_dir};
 use flatbake::ErrorKind;
 use flatbake::block::{BlockDevice, FileDevice};

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use common::judges::squashfs_clean;
 use common::programs::{ask, judge};
-use common::reading::{make_tree, path, succeed, text};
+use common::reading::{path, succeed, text};
 use common::tree::{compare, squashfs_tree};
+use common::trees::make_tree;
 use common::{noise, scratch_dir};
 use flatbake::block::FileDevice;
 use flatbake::fs::squashfs::{AddedFile, Squashfs, SquashfsCompression, SquashfsOptions, write};

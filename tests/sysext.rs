@@ -9,16 +9,16 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use common::content::{Machine, elf};
 use common::programs::ask;
 use common::reading::{device, path, read_everything, succeed, text};
 use common::scratch_dir;
-use flatbake::ErrorKind;
 use flatbake::block::{BlockDevice, FileDevice};
+use flatbake::finding::{Code, code};
 use flatbake::flatcar::OsRelease;
-use flatbake::flatcar::sysext::{
-    Activation, FindingKind as Kind, HostRelease, Severity, SysextInfo, check, inspect, open_extension,
-};
+use flatbake::flatcar::sysext::{Activation, HostRelease, SysextInfo, check, inspect, open_extension};
 use flatbake::fs::{FileSystem, FsKind};
+use flatbake::{ErrorKind, Finding, Severity};
 
 const GOOD: &str = "ID=flatcar\nSYSEXT_LEVEL=1.0\nARCHITECTURE=x86-64\nEXTENSION_RELOAD_MANAGER=1\n";
 
@@ -95,8 +95,8 @@ fn open(image: &Path) -> Box<dyn FileSystem> {
     open_extension(Arc::new(FileDevice::open(image).unwrap())).unwrap()
 }
 
-fn kinds(info: &SysextInfo, name: &str, host: &HostRelease) -> Vec<(Severity, Kind)> {
-    check(info, name, host).into_iter().map(|finding| (finding.severity, finding.kind)).collect()
+fn codes(info: &SysextInfo, name: &str, host: &HostRelease) -> Vec<&'static Code> {
+    check(info, name, host).iter().map(Finding::code).collect()
 }
 
 /// What systemd-dissect says of an image; `None` where it is missing or may not set up a loop device.
@@ -114,7 +114,7 @@ fn judged_mergeable(image: &Path) -> Option<bool> {
 #[test]
 fn a_good_extension_has_no_findings() {
     let tree = Tree::with_release("docker", GOOD)
-        .file("usr/bin/docker", &fs::read("/proc/self/exe").unwrap()[..4096])
+        .file("usr/bin/docker", &elf(Machine::X86_64, 1, 4096))
         .file("usr/bin/script", b"#!/bin/sh\n")
         .file("usr/lib/systemd/system/docker.service", b"[Service]\n")
         .file("usr/lib/systemd/system/docker.socket", b"[Socket]\n")
@@ -141,10 +141,9 @@ fn a_good_extension_has_no_findings() {
         assert_eq!((info.releases.len(), info.releases[0].strict.as_deref()), (1, None));
         assert_eq!(info.releases[0].fields.get("SYSEXT_LEVEL"), Some("1.0"));
         assert_eq!(info.content_bytes, 4096 + 10 + 10 + 9 + 32 + 5 + GOOD.len() as u64);
-        let machine = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86-64" };
-        assert_eq!(info.architectures[machine], path("/usr/bin/docker"));
-        let host = HostRelease { architecture: Some(machine.into()), ..host() };
-        let wrong = kinds(&info, "docker", &host).into_iter().filter(|(_, kind)| *kind != Kind::Architecture);
+        assert_eq!(info.architectures["x86-64"], path("/usr/bin/docker"));
+        let host = HostRelease { architecture: Some("x86-64".into()), ..host() };
+        let wrong = codes(&info, "docker", &host).into_iter().filter(|&code| code != code::SYSEXT_ARCH);
         assert_eq!(wrong.count(), 0);
     }
 }
@@ -161,25 +160,25 @@ fn metadata_rules_are_systemds() {
         ("ID=\"flatcar\"\nVERSION_ID='4593.2.5'\nARCHITECTURE=_any\n", None),
         ("ID=flatcar\nVERSION_ID=4593.2.5\nSYSEXT_SCOPE=system\n", None),
         ("ID=flatcar\nVERSION_ID=4593.2.5\nSYSEXT_SCOPE=\"initrd system\"\n", None),
-        ("ID=_any\nARCHITECTURE=arm64\n", Some(Kind::Architecture)),
-        ("ID=_any\nSYSEXT_SCOPE=initrd\n", Some(Kind::Scope)),
-        ("ID=_any\nSYSEXT_SCOPE=portable\n", Some(Kind::Scope)),
-        ("ID=_any\nSYSEXT_SCOPE=\n", Some(Kind::Scope)),
-        ("SYSEXT_LEVEL=1.0\n", Some(Kind::NoId)),
-        ("ID=\nSYSEXT_LEVEL=1.0\n", Some(Kind::NoId)),
-        ("", Some(Kind::NoId)),
-        ("ID=ubuntu\nSYSEXT_LEVEL=1.0\n", Some(Kind::Id)),
-        ("ID=flatcar\nSYSEXT_LEVEL=2.0\n", Some(Kind::SysextLevel)),
+        ("ID=_any\nARCHITECTURE=arm64\n", Some(code::SYSEXT_ARCH)),
+        ("ID=_any\nSYSEXT_SCOPE=initrd\n", Some(code::SYSEXT_SCOPE)),
+        ("ID=_any\nSYSEXT_SCOPE=portable\n", Some(code::SYSEXT_SCOPE)),
+        ("ID=_any\nSYSEXT_SCOPE=\n", Some(code::SYSEXT_SCOPE)),
+        ("SYSEXT_LEVEL=1.0\n", Some(code::SYSEXT_NO_ID)),
+        ("ID=\nSYSEXT_LEVEL=1.0\n", Some(code::SYSEXT_NO_ID)),
+        ("", Some(code::SYSEXT_NO_ID)),
+        ("ID=ubuntu\nSYSEXT_LEVEL=1.0\n", Some(code::SYSEXT_ID)),
+        ("ID=flatcar\nSYSEXT_LEVEL=2.0\n", Some(code::SYSEXT_LEVEL)),
         // A level decides alone, even where the version is right.
-        ("ID=flatcar\nSYSEXT_LEVEL=2.0\nVERSION_ID=4593.2.5\n", Some(Kind::SysextLevel)),
-        ("ID=flatcar\nVERSION_ID=4593.2.4\n", Some(Kind::VersionId)),
-        ("ID=flatcar\n", Some(Kind::VersionId)),
+        ("ID=flatcar\nSYSEXT_LEVEL=2.0\nVERSION_ID=4593.2.5\n", Some(code::SYSEXT_LEVEL)),
+        ("ID=flatcar\nVERSION_ID=4593.2.4\n", Some(code::SYSEXT_VERSION)),
+        ("ID=flatcar\n", Some(code::SYSEXT_NO_VERSION)),
     ] {
         let Some(info) = Tree::with_release("x", content).info() else { return };
-        let expected: Vec<_> = expected.into_iter().map(|kind| (Severity::Error, kind)).collect();
-        assert_eq!(kinds(&info, "x", &host()), expected, "{content:?}");
-        for finding in check(&info, "x", &host()) {
-            assert!(!finding.hint.is_empty() && finding.to_string().starts_with("error: "));
+        let found = check(&info, "x", &host());
+        assert_eq!(found.iter().map(Finding::code).collect::<Vec<_>>(), Vec::from_iter(expected), "{content:?}");
+        for finding in found {
+            assert!(finding.stops() && !finding.message().contains(['{', '}']), "{finding}");
         }
     }
 }
@@ -191,51 +190,49 @@ fn hosts_without_level_or_version() {
     let no_level = HostRelease { sysext_level: None, ..host() };
     let no_version = HostRelease { version_id: None, ..host() };
     let rolling = HostRelease { version_id: None, ..no_level.clone() };
-    let wrong = |kind| vec![(Severity::Error, kind)];
-    assert_eq!(kinds(&level_only, "x", &no_level), wrong(Kind::VersionId));
-    assert_eq!(kinds(&version_only, "x", &no_level), []);
-    assert_eq!(kinds(&level_only, "x", &no_version), []);
-    assert_eq!(kinds(&version_only, "x", &no_version), []);
-    assert_eq!(kinds(&level_only, "x", &rolling), []);
+    assert_eq!(codes(&level_only, "x", &no_level), [code::SYSEXT_NO_VERSION]);
+    assert_eq!(check(&version_only, "x", &no_level), []);
+    assert_eq!(check(&level_only, "x", &no_version), []);
+    assert_eq!(check(&version_only, "x", &no_version), []);
+    assert_eq!(check(&level_only, "x", &rolling), []);
     let unknown = HostRelease { architecture: None, ..host() };
     let arm = Tree::with_release("x", "ID=_any\nARCHITECTURE=arm64\n").info().unwrap();
-    assert_eq!(kinds(&arm, "x", &unknown), []);
+    assert_eq!(check(&arm, "x", &unknown), []);
 }
 
 #[test]
 fn names_and_the_strict_attribute() {
     let Some(info) = Tree::with_release("kubernetes", GOOD).info() else { return };
-    let error = |kind| vec![(Severity::Error, kind)];
-    assert_eq!(kinds(&info, "kubernetes", &host()), []);
-    assert_eq!(kinds(&info, "kubernetes-v1.32.2-x86-64", &host()), error(Kind::NoRelease));
-    let finding = &check(&info, "k8s", &host())[0];
-    assert!(finding.hint.contains("kubernetes.raw"), "{}", finding.hint);
+    assert_eq!(check(&info, "kubernetes", &host()), []);
+    assert_eq!(codes(&info, "kubernetes-v1.32.2-x86-64", &host()), [code::SYSEXT_OTHER_NAME]);
+    let other = Finding::new(code::SYSEXT_OTHER_NAME).with("name", "k8s").with("names", "kubernetes");
+    assert_eq!(check(&info, "k8s", &host()), [other]);
     for bad in ["", "a/b", ".#x", "a\u{7}"] {
-        assert_eq!(kinds(&info, bad, &host()), error(Kind::InvalidName), "{bad:?}");
+        assert_eq!(codes(&info, bad, &host()), [code::SYSEXT_NAME], "{bad:?}");
     }
-    assert_eq!(kinds(&Tree::new().info().unwrap(), "x", &host()), error(Kind::NoRelease));
+    assert_eq!(codes(&Tree::new().info().unwrap(), "x", &host()), [code::SYSEXT_NO_RELEASE]);
     for (value, expected) in [
         ("0", vec![]),
         ("false", vec![]),
         ("No", vec![]),
         ("off", vec![]),
-        ("1", error(Kind::NoRelease)),
-        ("true", error(Kind::NoRelease)),
-        ("maybe", error(Kind::NoRelease)),
+        ("1", vec![code::SYSEXT_OTHER_NAME]),
+        ("true", vec![code::SYSEXT_OTHER_NAME]),
+        ("maybe", vec![code::SYSEXT_OTHER_NAME]),
     ] {
         let tree = Tree::with_release("internal", GOOD).strict("internal", value);
         for image in [tree.squashfs("other"), tree.erofs("other-erofs")].into_iter().flatten() {
             let info = inspect(&*open(&image)).unwrap();
             assert_eq!(info.releases[0].strict.as_deref(), Some(value));
-            assert_eq!(kinds(&info, "other", &host()), expected, "{value}");
-            assert_eq!(kinds(&info, "internal", &host()), []);
+            assert_eq!(codes(&info, "other", &host()), expected, "{value}");
+            assert_eq!(check(&info, "internal", &host()), []);
         }
     }
     let two = Tree::with_release("a", GOOD).file("usr/lib/extension-release.d/extension-release.b", GOOD.as_bytes());
     let two = two.strict("a", "0").strict("b", "0");
     let info = two.info().unwrap();
-    assert_eq!(kinds(&info, "c", &host()), error(Kind::AmbiguousRelease));
-    assert_eq!(kinds(&info, "b", &host()), []);
+    assert_eq!(codes(&info, "c", &host()), [code::SYSEXT_AMBIGUOUS]);
+    assert_eq!(check(&info, "b", &host()), []);
     // A symlink counts under its own name only.
     let linked = Tree::with_release("a", GOOD)
         .strict("a", "1")
@@ -245,8 +242,8 @@ fn names_and_the_strict_attribute() {
         .file("usr/lib/extension-release.d/readme", b"");
     let info = linked.info().unwrap();
     assert_eq!(info.releases.iter().map(|release| release.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-    assert_eq!(kinds(&info, "b", &host()), []);
-    assert_eq!(kinds(&info, "c", &host()), error(Kind::NoRelease));
+    assert_eq!(check(&info, "b", &host()), []);
+    assert_eq!(codes(&info, "c", &host()), [code::SYSEXT_OTHER_NAME]);
 }
 
 #[test]
@@ -260,31 +257,27 @@ fn content_that_does_harm() {
     let good = || Tree::with_release("x", GOOD);
     let no_reload = "ID=_any\nEXTENSION_RELOAD_MANAGER=0\n";
     for (tree, expected) in [
-        (good().file("usr/lib/os-release", b"ID=x\n"), (Severity::Error, Kind::OsRelease)),
-        (good().link("usr/lib/os-release", "../share/x").file("usr/share/x", b""), (Severity::Error, Kind::OsRelease)),
-        (good().file("usr/sbin/tool", b""), (Severity::Error, Kind::RealDirectory)),
-        (good().file("usr/lib64/lib.so", b""), (Severity::Warning, Kind::RealDirectory)),
-        (good().file("etc/os-release", b""), (Severity::Warning, Kind::Outside)),
-        (good().file("var/x", b""), (Severity::Warning, Kind::Outside)),
-        (good().file("usr/bin/arm", &elf(183)), (Severity::Warning, Kind::Program)),
-        (
-            Tree::with_release("x", no_reload).file("usr/lib/systemd/system/a.timer", b""),
-            (Severity::Warning, Kind::NoReload),
-        ),
+        (good().file("usr/lib/os-release", b"ID=x\n"), code::SYSEXT_OS_RELEASE),
+        (good().link("usr/lib/os-release", "../share/x").file("usr/share/x", b""), code::SYSEXT_OS_RELEASE),
+        (good().file("usr/sbin/tool", b""), code::SYSEXT_SBIN),
+        (good().file("usr/lib64/lib.so", b""), code::SYSEXT_REAL_DIR),
+        (good().file("etc/os-release", b""), code::SYSEXT_OUTSIDE),
+        (good().file("var/x", b""), code::SYSEXT_OUTSIDE),
+        (good().file("usr/bin/arm", &elf(183)), code::SYSEXT_PROGRAM),
+        (Tree::with_release("x", no_reload).file("usr/lib/systemd/system/a.timer", b""), code::SYSEXT_NO_RELOAD),
     ] {
         let Some(info) = tree.info() else { return };
-        assert_eq!(kinds(&info, "x", &host()), [expected]);
+        assert_eq!(codes(&info, "x", &host()), [expected]);
     }
     let fine = good().link("usr/sbin", "bin").link("usr/lib64", "lib").file("usr/bin/x", &elf(62));
-    assert_eq!(kinds(&fine.info().unwrap(), "x", &host()), []);
+    assert_eq!(check(&fine.info().unwrap(), "x", &host()), []);
     let both = Tree::with_release("x", "ID=no\n").file("etc/x", b"").file("usr/sbin/x", b"");
-    let severities: Vec<Severity> = kinds(&both.info().unwrap(), "x", &host()).iter().map(|found| found.0).collect();
+    let severities: Vec<Severity> = check(&both.info().unwrap(), "x", &host()).iter().map(Finding::severity).collect();
     assert_eq!(severities, [Severity::Error, Severity::Error, Severity::Warning]);
 }
 
 #[test]
 fn systemd_dissect_agrees() {
-    let error = |found: &[(Severity, Kind)]| found.iter().any(|(severity, _)| *severity == Severity::Error);
     for (tree, name) in [
         (Tree::with_release("good", GOOD), "good"),
         (Tree::with_release("internal", GOOD), "other"),
@@ -297,9 +290,9 @@ fn systemd_dissect_agrees() {
         // The name of the file is the name of the extension, so the two are packed one after the other.
         for pack in [Tree::squashfs, Tree::erofs] {
             let Some(image) = pack(&tree, name) else { continue };
-            let found = kinds(&inspect(&*open(&image)).unwrap(), name, &host());
+            let found = check(&inspect(&*open(&image)).unwrap(), name, &host());
             if let Some(mergeable) = judged_mergeable(&image) {
-                assert_eq!(mergeable, !error(&found), "{name}: {found:?}");
+                assert_eq!(mergeable, !found.iter().any(Finding::stops), "{name}: {found:?}");
             }
             fs::remove_file(image).unwrap();
         }
@@ -342,7 +335,7 @@ fn disk_images_hold_the_extension_in_a_partition() {
         let Some(opened) = open_disk(&partitions) else { return };
         let fs = opened.unwrap();
         assert_eq!(fs.kind(), FsKind::Erofs);
-        assert_eq!(kinds(&inspect(&*fs).unwrap(), "x", &host()), []);
+        assert_eq!(check(&inspect(&*fs).unwrap(), "x", &host()), []);
     }
     // A usr partition holds what lies below /usr.
     let below = dir.join("usr.img");
@@ -350,7 +343,7 @@ fn disk_images_hold_the_extension_in_a_partition() {
     succeed("mksquashfs", &[text(&usr), text(&below), "-noappend", "-all-root", "-quiet", "-no-progress"]).unwrap();
     let fs = open_disk(&[("usr-x86-64", Some(&below)), ("usr-x86-64-verity", None)]).unwrap().unwrap();
     let info = inspect(&*fs).unwrap();
-    assert_eq!((kinds(&info, "x", &host()), info.entries), (vec![], 6));
+    assert_eq!((check(&info, "x", &host()), info.entries), (vec![], 6));
     assert_eq!(fs.metadata(&path("/opt")).unwrap_err().kind(), ErrorKind::NotFound);
     assert!(read_everything(&*fs, 1 << 20) == 7);
     for partitions in [
@@ -378,7 +371,7 @@ fn hostile_files_are_refused() {
         let Some(image) = tree.squashfs("x") else { return };
         // A result or an error, never a panic.
         if let Ok(info) = inspect(&*open(&image)) {
-            assert!(!kinds(&info, "x", &host()).is_empty());
+            assert!(!codes(&info, "x", &host()).is_empty());
         }
     }
 }

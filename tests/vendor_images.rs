@@ -6,22 +6,18 @@ mod common;
 use common::flatcar::{Recipe, flatcar_image};
 use common::judges::{btrfs_clean, ext4_clean, fat_clean, gpt_clean, qemu_check, qemu_info};
 use common::listing::partition_tree;
-use common::programs::{judges, must_run, success};
+use common::programs::{self, command, judges, must_run, success};
 use common::region::Region;
 use common::scratch_dir;
 use common::sysext::{Format, Sysext, sysext};
 use common::tree::{Kind, sha256};
-use flatbake::bake::{self, Fanout, Output, Scratch, VendorChoice};
-use flatbake::block::FileDevice;
-use flatbake::flatcar::Disk;
-use flatbake::flatcar::vendor::{Settings, Status, Vendors};
+use flatbake::bake::{Context, Request, VendorChoice, VendorTargets};
+use flatbake::flatcar::vendor::{Settings, Status, Vendor, Vendors};
 use flatbake::image::OutputFormat;
-use flatbake::{NoProgress, Progress};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 
 /// A release in which all present settings hold.
 const RELEASE: &str = "4757.1.0";
@@ -31,9 +27,8 @@ const MIB: u64 = 1 << 20;
 type Ids = BTreeSet<String>;
 
 fn flatbake(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
-    command.args(arguments).env_remove("SOURCE_DATE_EPOCH");
-    command.env("XDG_CACHE_HOME", common::scratch_root().join("cache"));
+    let mut command = programs::flatbake();
+    command.args(arguments);
     command
 }
 
@@ -126,6 +121,18 @@ fn assert_oem(disk: &Path, settings: &Settings) {
     assert_eq!(tree["grub.cfg"].sha256.as_ref().unwrap(), &sha256(grub.as_bytes()), "{}", settings.id);
 }
 
+/// Every file of a report, by vendor.
+fn files(report: &[u8]) -> BTreeSet<String> {
+    let report: serde_json::Value = serde_json::from_slice(report).unwrap();
+    let outputs = report["outputs"].as_array().unwrap();
+    let of = |output: &serde_json::Value| {
+        let vendor = output["vendor"].as_str().unwrap().to_owned();
+        let files = output["files"].as_array().unwrap().clone();
+        files.into_iter().map(move |file| format!("{vendor} {}", file["path"].as_str().unwrap()))
+    };
+    outputs.iter().flat_map(of).collect()
+}
+
 #[test]
 fn every_vendor_of_the_table() {
     let dir = scratch_dir();
@@ -134,12 +141,14 @@ fn every_vendor_of_the_table() {
         return;
     }
     let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-    success(&mut bake(&image, "all", dir.path(), &one, &[]));
+    let planned = success(&mut bake(&image, "all", dir.path(), &one, &["--dry-run", "--json"])).stdout;
+    let baked = success(&mut bake(&image, "all", dir.path(), &one, &["--json"])).stdout;
+    assert_eq!(files(&planned), files(&baked), "a dry run names the files that the run writes");
     success(&mut bake(&image, "all", dir.path(), &two, &["--threads", "1"]));
     for file in ["SHA256SUMS", "flatbake-report.json"] {
         assert_eq!(fs::read(one.join(file)).unwrap(), fs::read(two.join(file)).unwrap(), "{file} of two runs");
     }
-    success(Command::new("sha256sum").args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(&two));
+    success(command(Path::new("sha256sum")).args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(&two));
 
     let disk_bytes = fs::metadata(&image).unwrap().len();
     for (id, settings) in all() {
@@ -185,17 +194,32 @@ fn disks_have_the_sizes_of_flatcars_own() {
         [(Recipe::new(), [8064, 12_600, 31_122, 22_806]), (Recipe::old(), [4536, 8694, 31_122, 18_900])]
     {
         let Some(image) = flatcar_image(&recipe) else { return };
-        let disk = Disk::open("base", Arc::new(FileDevice::open(&image).unwrap())).unwrap();
-        let choose = |id: &str| VendorChoice { vendor: Vendors::builtin().find(id).unwrap().clone(), oem_sysext: None };
-        let vendors = ["vmware_raw", "hetzner", "azure", "vagrant"].map(choose).to_vec();
-        let fanout = Fanout { vendors, no_oem: true, ..Fanout::default() };
-        let scratch = Scratch { temp_dir: dir.path().to_owned(), memory_budget: 4 * MIB };
-        let prepared = bake::prepare(&disk, &fanout, &scratch, &NoProgress).unwrap();
-        for ((key, made), size) in prepared.results.into_iter().zip(sizes) {
-            let made = made.unwrap();
-            assert_eq!(made.disk_bytes(), size * MIB, "{key}");
-            let raw = dir.path().join("raw.bin");
-            bake::emit(&made.disk, &Output::new(&raw), &NoProgress as &dyn Progress).unwrap();
+        let context = Context::new(dir.path());
+        let choose = |vendor| VendorChoice { vendor, oem_sysext: None, origin: None };
+        let chosen = ["vmware_raw", "hetzner", "azure", "vagrant"];
+        let chosen = chosen.map(|id| choose(Vendors::builtin().find(id).unwrap().clone())).to_vec();
+        let folder = dir.path().join(format!("{}", sizes[0]));
+        let vendors = VendorTargets { chosen, no_oem: true, ..VendorTargets::default() };
+        let request = Request { vendors, folder: Some(folder.clone()), ..Request::new(&image) };
+        let report = request.prepare(&context).unwrap().report();
+        let planned: Vec<u64> = report.outputs.iter().map(|output| output.disk_bytes / MIB).collect();
+        assert_eq!(planned, sizes);
+        // The same layouts as raw disks, for judges.
+        let raw = |layout: &str| {
+            let text = format!(
+                "id = \"{layout}\"\nname = \"{layout}\"\nstatus = \"current\"\ndisk_format = \"raw\"\n\
+                 disk_layout = \"{layout}\"\n"
+            );
+            choose(Vendor::from_toml(&text, "vendor.toml").unwrap())
+        };
+        let layouts = ["base", "vm", "azure", "vagrant"];
+        let vendors = VendorTargets { chosen: layouts.map(raw).to_vec(), no_oem: true, ..VendorTargets::default() };
+        let request = Request { vendors, ..request };
+        let written = request.prepare(&context).unwrap().write(&context).unwrap();
+        assert!(written.failure.is_none(), "{:?}", written.failure);
+        for (layout, size) in layouts.into_iter().zip(sizes) {
+            let raw = folder.join(format!("flatcar_production_{layout}_image.bin"));
+            assert_eq!(fs::metadata(&raw).unwrap().len(), size * MIB, "{layout}");
             gpt_clean(&raw).unwrap();
             ext4_clean(&Region::partition(&raw, 9).unwrap()).unwrap();
         }
@@ -203,24 +227,23 @@ fn disks_have_the_sizes_of_flatcars_own() {
 }
 
 #[test]
-fn a_vendor_that_fails_spoils_no_other() {
+fn what_cannot_be_made_is_told_before_anything_is_written() {
     let dir = scratch_dir();
     let Some(image) = small_image() else { return };
     let fields = [("ID", "flatcar"), ("VERSION_ID", RELEASE)];
     let made = Sysext::new("oem-azure", "x86-64", Format::Squashfs).with_fields(&fields);
     let Some(azure) = sysext(dir.path(), "any-name.raw", &made) else { return };
     let out = dir.path().join("out");
-    let output = bake(&image, "hyperv,azure,xen", &azure, &out, &[]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    let url = "https://beta.release.flatcar-linux.net/amd64-usr/4757.1.0/oem-hyperv.raw";
-    for words in ["1 of 3 images failed", "oem-hyperv.raw of release 4757.1.0", url] {
-        assert!(said.contains(words), "'{words}' is missing in: {said}");
+    for more in [&[][..], &["--dry-run"]] {
+        let output = bake(&image, "hyperv,azure,xen", &azure, &out, more).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let url = "https://beta.release.flatcar-linux.net/amd64-usr/4757.1.0/oem-hyperv.raw";
+        for words in ["oem-hyperv.raw of release 4757.1.0", "for hyperv", url] {
+            assert!(said.contains(words), "'{words}' is missing in: {said}");
+        }
+        assert!(!out.exists());
     }
-    let names: BTreeSet<String> =
-        fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    assert!(names.contains("flatcar_production_azure_image.vhd") && names.contains("flatcar_production_xen_image.bin"));
-    assert!(!names.iter().any(|name| name.contains("hyperv") || name.contains(".part")), "{names:?}");
     // Unknown and refused vendors stop the run before anything is written.
     let nothing = dir.path().join("nothing");
     for (vendor, says) in [("azur", "did you mean azure"), ("vmware_insecure", "private SSH key")] {
@@ -243,14 +266,15 @@ fn inputs_and_other_files_of_a_run_are_not_replaced() {
     let bake = ["bake", "--image", "flatcar_production_xen_image.bin", "--vendor", "xen", "--output-dir", "."];
     let output = run(&bake);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && said.contains("is an input"), "{said}");
+    assert!(output.status.code() == Some(2) && said.contains("read by this run"), "{said}");
     assert_eq!(sha256(File::open(&base).unwrap()), before);
     for name in ["flatcar_production_xen_pygrub.cfg", "SHA256SUMS"] {
         let text = format!("image: base.bin\noutput: out\nvendors: [xen]\noutputs: [{{file: {name}, format: raw}}]\n");
         fs::write(dir.path().join("m.yaml"), text).unwrap();
         let output = run(&["bake", "-f", "m.yaml"]);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.code() == Some(2) && said.contains("cannot be called"), "{said}");
+        let says = said.contains("cannot be called") || said.contains("is the name of two outputs");
+        assert!(output.status.code() == Some(2) && says, "{said}");
     }
 }
 
@@ -276,7 +300,9 @@ fn a_manifest_gives_variants_for_vendors() {
     };
     success(&mut run(&[]));
     let results = dir.path().join("results");
-    success(Command::new("sha256sum").args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(&results));
+    success(
+        command(Path::new("sha256sum")).args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(&results),
+    );
     for (node, hostname) in [("node1", "one"), ("node2", "two")] {
         let raw = results.join(node).join("flatcar_production_xen_image.bin");
         let tree = partition_tree(&raw, 9, "ext4").unwrap();
@@ -287,12 +313,12 @@ fn a_manifest_gives_variants_for_vendors() {
     }
     let report: serde_json::Value =
         serde_json::from_reader(File::open(results.join("flatbake-report.json")).unwrap()).unwrap();
-    assert_eq!(report["results"].as_array().unwrap().len(), 4);
+    assert_eq!(report["outputs"].as_array().unwrap().len(), 4);
     // The lock holds, until an input changes.
-    success(&mut run(&["--locked"]));
+    success(&mut run(&["--locked", "--overwrite"]));
     fs::write(dir.path().join("motd.txt"), "more").unwrap();
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace("content: 'shared'", "source: motd.txt")).unwrap();
-    let output = run(&["--locked"]).output().unwrap();
+    let output = run(&["--locked", "--overwrite"]).output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -10,26 +10,15 @@ use common::region::Region;
 use common::scratch_dir;
 use common::sysext::{Format, Sysext, sysext};
 use common::tree::{Kind, sha256};
-use flatbake::bake::{self, BakeOptions, OemChange, OemPayload, OemSysexts, Output, Scratch};
-use flatbake::block::FileDevice;
-use flatbake::flatcar::{Designator, Disk, Layout};
-use flatbake::{ErrorKind, NoProgress};
+use flatbake::ErrorKind;
+use flatbake::bake::{Context, Edits, Prepared, Request, VendorChoice, VendorTargets};
+use flatbake::flatcar::Layout;
+use flatbake::flatcar::vendor::Vendor;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Bytes of one MiB.
 const MIB: u64 = 1 << 20;
-
-/// Bakes `options` into `image` and writes it raw.
-fn bake_raw(image: &Path, options: &BakeOptions, output: &Path) -> flatbake::Result<bake::Plan> {
-    let disk = Disk::open("base", Arc::new(FileDevice::open(image)?))?;
-    let plan = bake::plan(&disk, options)?;
-    let scratch = Scratch { temp_dir: output.parent().unwrap().to_owned(), memory_budget: 4 << 20 };
-    let overlay = bake::apply(&disk, &plan, &scratch, &NoProgress)?;
-    bake::emit(&overlay, &Output::new(output), &NoProgress)?;
-    Ok(plan)
-}
 
 fn oem_sysext(dir: &Path, id: &str, fields: &[(&str, &str)]) -> Option<PathBuf> {
     let name = format!("oem-{id}");
@@ -37,13 +26,43 @@ fn oem_sysext(dir: &Path, id: &str, fields: &[(&str, &str)]) -> Option<PathBuf> 
     sysext(dir, &format!("{name}.raw"), &made)
 }
 
-fn payload(id: &str, sysext: PathBuf) -> OemChange {
-    OemChange::Install(OemPayload {
-        id: id.to_owned(),
-        name: format!("Vendor {id}"),
-        sysext: Some(sysext),
-        grub_cfg: Some(format!("set oem_id=\"{id}\"\nset linux_append=\"flatcar.autologin\"\n")),
-    })
+/// A vendor of raw disks of the large layout with an OEM of this id, or without any.
+fn vendor(oem: Option<&str>, more: &str) -> Vendor {
+    let oem = oem.map(|id| {
+        format!(
+            "oem_sysext = \"{id}\"\n[oem]\nid = \"{id}\"\nname = \"Vendor {id}\"\n[grub]\noem_id = \"{id}\"\n\
+             linux_append = \"flatcar.autologin\"\n"
+        )
+    });
+    let text = format!(
+        "id = \"mine\"\nname = \"Mine\"\nstatus = \"current\"\ndisk_format = \"raw\"\ndisk_layout = \"vm\"\n{more}{}",
+        oem.unwrap_or_default()
+    );
+    Vendor::from_toml(&text, "mine.toml").unwrap()
+}
+
+fn request(image: &Path, vendor: Vendor, oem_sysexts: &[&Path], folder: &Path) -> Request {
+    Request {
+        vendors: VendorTargets {
+            chosen: vec![VendorChoice { vendor, oem_sysext: None, origin: None }],
+            oem_sysexts: oem_sysexts.iter().map(|path| path.to_path_buf()).collect(),
+            ..VendorTargets::default()
+        },
+        folder: Some(folder.to_owned()),
+        ..Request::new(image)
+    }
+}
+
+fn prepare(request: &Request) -> flatbake::Result<Prepared> {
+    request.prepare(&Context::new(request.folder.as_ref().unwrap().parent().unwrap()))
+}
+
+/// The disk that a request for a vendor gives.
+fn bake(request: &Request) -> PathBuf {
+    let folder = request.folder.clone().unwrap();
+    let written = prepare(request).unwrap().write(&Context::new(folder.parent().unwrap())).unwrap();
+    assert!(written.failure.is_none(), "{:?}", written.failure);
+    folder.join("flatcar_production_mine_image.bin")
 }
 
 /// Paths on OEM.
@@ -71,14 +90,13 @@ fn vendors_come_and_go_and_user_files_stay() {
         [&new[..], &[("SYSEXT_ID", "oem-gce"), ("SYSEXT_NAME", "\"Google: $5\""), ("SYSEXT_VERSION_ID", "7")]];
     let gce = oem_sysext(dir.path(), "gce", &with_fields.concat()).unwrap();
 
-    let layout = Layout::ALL[1];
-    let mut options = BakeOptions::new();
-    (options.oem, options.root_floor) = (payload("azure", azure.clone()), Some(layout.root_size));
-    let first = dir.path().join("azure.bin");
-    let plan = bake_raw(&image, &options, &first).unwrap();
-    assert!(plan.warnings.iter().any(|text| text.contains("mine")), "{:?}", plan.warnings);
+    let asked = request(&image, vendor(Some("azure"), ""), &[&azure], &dir.path().join("azure"));
+    let lost = prepare(&asked).unwrap().findings();
+    let lost = lost.iter().find(|finding| finding.code().word == "kernel-args-lost").unwrap();
+    assert_eq!(lost.value("args"), Some("mine"));
+    let first = bake(&asked);
     assert_clean(&first);
-    assert_eq!(fs::metadata(&first).unwrap().len(), layout.disk_size);
+    assert_eq!(fs::metadata(&first).unwrap().len(), Layout::ALL[1].disk_size);
     let expected =
         ["config.ign", "grub.cfg", "oem-release", "sysext/active-oem-azure", "sysext/oem-azure-4593.2.0.raw"];
     assert_eq!(oem_paths(&first), expected);
@@ -91,11 +109,11 @@ fn vendors_come_and_go_and_user_files_stay() {
     assert_eq!(tree["sysext/active-oem-azure"].size, Some(0));
 
     // Another vendor, with a user's kernel argument, on a disk of 13,000 MiB whose ROOT stays.
-    options =
-        BakeOptions { kernel_args: vec!["quiet".to_owned()], disk_floor: Some(13_000 * MIB), ..BakeOptions::new() };
-    options.oem = payload("gce", gce);
-    let second = dir.path().join("gce.bin");
-    bake_raw(&first, &options, &second).unwrap();
+    let asked = Request {
+        edits: Edits { kernel_args: vec!["quiet".to_owned()], ..Edits::new() },
+        ..request(&first, vendor(Some("gce"), "disk_size = \"13000M\"\n"), &[&gce], &dir.path().join("gce"))
+    };
+    let second = bake(&asked);
     assert_clean(&second);
     assert_eq!(fs::metadata(&second).unwrap().len(), 13_000 * MIB);
     let expected = ["config.ign", "grub.cfg", "oem-release", "sysext/active-oem-gce", "sysext/oem-gce-4593.2.0.raw"];
@@ -105,12 +123,14 @@ fn vendors_come_and_go_and_user_files_stay() {
                    BUG_REPORT_URL=\"https://issues.flatcar.org\"\n";
     assert_eq!(tree["oem-release"].sha256.as_ref().unwrap(), &sha256(release.as_bytes()));
     let grub = dir.path().join("grub.cfg");
-    fs::write(&grub, "set oem_id=\"gce\"\nset linux_append=\"flatcar.autologin quiet\"\n").unwrap();
+    let rendered = vendor(Some("gce"), "").for_release(Some(4593)).unwrap().grub.unwrap().render();
+    let text = flatbake::flatcar::grub::edit_kernel_args(&rendered, &["quiet".to_owned()], &[]).unwrap();
+    assert!(text.contains("flatcar.autologin quiet"), "{text}");
+    fs::write(&grub, text).unwrap();
     grub_cmp(&Region::partition(&second, 6).unwrap(), "/grub.cfg", &grub).unwrap();
 
     // Generic again.
-    let third = dir.path().join("generic.bin");
-    bake_raw(&second, &BakeOptions { oem: OemChange::Clear, ..BakeOptions::new() }, &third).unwrap();
+    let third = bake(&request(&second, vendor(None, ""), &[], &dir.path().join("generic")));
     assert_clean(&third);
     assert_eq!(oem_paths(&third), ["config.ign"]);
 }
@@ -119,31 +139,33 @@ fn vendors_come_and_go_and_user_files_stay() {
 fn sysexts_that_do_not_fit_are_refused() {
     let dir = scratch_dir();
     let Some(image) = flatcar_image(&Recipe::new()) else { return };
-    let disk = Disk::open("base", Arc::new(FileDevice::open(&image).unwrap())).unwrap();
-    let plan = |fields: &[(&str, &str)], id: &str| {
+    let refused = |fields: &[(&str, &str)], id: &str| {
         let file = oem_sysext(dir.path(), "azure", fields).unwrap();
-        bake::plan(&disk, &BakeOptions { oem: payload(id, file), ..BakeOptions::new() }).unwrap_err().to_string()
+        let mut asked = request(&image, vendor(Some(id), ""), &[], &dir.path().join("out"));
+        asked.vendors.chosen[0].oem_sysext = Some(file);
+        prepare(&asked).unwrap_err().to_string()
     };
     let good = [("ID", "flatcar"), ("VERSION_ID", "4593.2.0"), ("ARCHITECTURE", "x86-64")];
-    assert!(plan(&[good[0], ("VERSION_ID", "4593.2.1"), good[2]], "azure").contains("4593.2.1"));
-    assert!(plan(&[good[0], good[1], ("ARCHITECTURE", "arm64")], "azure").contains("arm64"));
-    assert!(plan(&good, "gce").contains("extension-release.oem-gce"));
-    assert!(plan(&[&good[..], &[("SYSEXT_ID", "oem-qemu")]].concat(), "azure").contains("qemu"));
+    assert!(refused(&[good[0], ("VERSION_ID", "4593.2.1"), good[2]], "azure").contains("4593.2.1"));
+    assert!(refused(&[good[0], good[1], ("ARCHITECTURE", "arm64")], "azure").contains("arm64"));
+    assert!(refused(&good, "gce").contains("extension-release.oem-gce"));
+    assert!(refused(&[&good[..], &[("SYSEXT_ID", "oem-qemu")]].concat(), "azure").contains("qemu"));
+    assert!(!dir.path().join("out").exists());
 }
 
 #[test]
 fn sysexts_are_found_by_what_they_hold_or_by_their_published_name() {
     let dir = scratch_dir();
     let Some(image) = flatcar_image(&Recipe::new()) else { return };
-    let disk = Disk::open("base", Arc::new(FileDevice::open(&image).unwrap())).unwrap();
-    let release = disk.os_release().unwrap();
     let fields = [("ID", "flatcar"), ("VERSION_ID", "4593.2.0")];
     let azure = oem_sysext(dir.path(), "azure", &fields).unwrap();
     let renamed = dir.path().join("whatever.img");
     fs::copy(&azure, &renamed).unwrap();
-    let find = |paths: &[&Path], id: &str| OemSysexts::new(paths)?.find(id, release.as_ref());
-    assert_eq!(find(&[&renamed], "azure").unwrap(), renamed);
-    assert_eq!(find(&[dir.path()], "azure").unwrap(), azure);
+    let find = |paths: &[&Path], id: &str| {
+        prepare(&request(&image, vendor(Some(id), ""), paths, &dir.path().join("out"))).map(drop)
+    };
+    find(&[&renamed], "azure").unwrap();
+    find(&[dir.path()], "azure").unwrap();
     assert_eq!(find(&[&azure, &renamed], "azure").unwrap_err().kind(), ErrorKind::InvalidInput);
     let error = find(&[&azure, dir.path()], "gce").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -151,5 +173,19 @@ fn sysexts_are_found_by_what_they_hold_or_by_their_published_name() {
     assert!(error.hint().unwrap().contains(url), "{error:?}");
     let plain = sysext(dir.path(), "plain.raw", &Sysext::new("plain", "x86-64", Format::Squashfs)).unwrap();
     assert!(find(&[&plain], "azure").unwrap_err().to_string().contains("no OEM sysext"));
-    assert!(disk.partition(Designator::Oem.into()).is_ok());
+}
+
+#[test]
+fn sysexts_that_are_missing_are_told_at_once_and_together() {
+    let dir = scratch_dir();
+    let Some(image) = flatcar_image(&Recipe::new()) else { return };
+    let mut asked = request(&image, vendor(Some("gce"), ""), &[], &dir.path().join("out"));
+    let builtin = flatbake::flatcar::vendor::Vendors::builtin();
+    for id in ["azure", "hetzner"] {
+        let vendor = builtin.find(id).unwrap().clone();
+        asked.vendors.chosen.push(VendorChoice { vendor, oem_sysext: None, origin: None });
+    }
+    let error = prepare(&asked).unwrap_err();
+    let text = error.to_string();
+    assert!(["oem-gce.raw", "oem-azure.raw", "oem-hetzner.raw"].iter().all(|name| text.contains(name)), "{text}");
 }

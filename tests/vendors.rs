@@ -1,16 +1,16 @@
-//! Vendors on the command line, in the README, and before GRUB's own judge.
+//! Vendors on the command line, in docs/vendors.md, and before GRUB's own judge.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::programs::{ask, success};
+use common::programs::{self, ask, success};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flatbake::flatcar::vendor::{Status, Vendors};
 
 fn flatbake(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
+    let mut command = programs::flatbake();
     command.arg("vendors").args(arguments);
     command
 }
@@ -24,11 +24,11 @@ fn project(path: &str) -> PathBuf {
 }
 
 #[test]
-fn the_readme_has_the_table() {
-    let readme = std::fs::read_to_string(project("README.md")).unwrap();
-    let (_, rest) = readme.split_once("<!-- vendors:begin -->\n").expect("README.md has a place for the table");
+fn the_document_has_the_table() {
+    let document = std::fs::read_to_string(project("docs/vendors.md")).unwrap();
+    let (_, rest) = document.split_once("<!-- vendors:begin -->\n").expect("docs/vendors.md has a place for the table");
     let (table, _) = rest.split_once("<!-- vendors:end -->").expect("the place for the table ends");
-    assert_eq!(table, text(&["--markdown"]), "put the output of `flatbake vendors --markdown` into README.md");
+    assert_eq!(table, text(&["--markdown"]), "put the output of `flatbake vendors --markdown` into docs/vendors.md");
 }
 
 #[test]

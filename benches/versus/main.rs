@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The disk has Flatcar's size of 8,064 MiB and holds real programs and documents of this machine, half of them as files
-//! in ROOT. Both sides alternate (A B A B …); the table gives medians of CPU seconds (user + system) and wall seconds, the
+//! in ROOT: real content is what is measured, so figures compare within one run and not between machines. No test uses
+//! it; what tests work on is the same everywhere (`tests/common/content.rs`). Both sides alternate (A B A B …); the table gives medians of CPU seconds (user + system) and wall seconds, the
 //! ratio of flatbake to the usual tool, how much of all cores was used, the peak memory of the largest process, and the
 //! size of the output. Rows with bars say whether flatbake stays below them; the bars are meant for two cores that have
 //! nothing else to do.

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::tar::{TarEntry, TarKind, shown};
+use crate::finding::{Finding, code};
 use crate::fs::FsPath;
 
 /// Names of storage drivers kept for a warning: one is usual.
 const DRIVERS_MAX: usize = 8;
 /// The only storage driver that a container started from the copied tree will find its images with.
 const OVERLAY2: &[u8] = b"overlay2";
+
+/// Where containerd keeps what it knows.
+const CONTAINERD_DB: &str = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db";
 
 /// What an entry means for the machine that is booted from the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +25,7 @@ pub(super) enum Role {
 
 /// Collects what is seen of all entries.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(super) struct DockerTree {
     identity: BTreeSet<&'static str>,
     state: BTreeSet<&'static str>,
     drivers: BTreeSet<Vec<u8>>,
@@ -31,7 +35,7 @@ pub(super) struct Findings {
     containerd: bool,
 }
 
-impl Findings {
+impl DockerTree {
     /// Takes in an entry that goes to `path`.
     pub(super) fn see(&mut self, path: &FsPath, entry: &TarEntry) -> Role {
         let names: Vec<&[u8]> = path.components().skip(2).collect();
@@ -82,40 +86,32 @@ impl Findings {
         }
     }
 
-    /// What a person should know, a sentence each.
-    pub(super) fn warnings(&self, identity_kept: bool) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for name in &self.identity {
-            warnings.push(match identity_kept {
-                true => format!("/var/lib/docker/{name}: every machine from this image gets the same identity"),
-                false => format!("/var/lib/docker/{name}: left out, it would give every machine the same identity"),
-            });
+    /// What a person should know, each kind once.
+    pub(super) fn findings(&self, identity_kept: bool) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if !self.identity.is_empty() {
+            let code = if identity_kept { code::DOCKER_IDENTITY_KEPT } else { code::DOCKER_IDENTITY_DROPPED };
+            findings.push(Finding::new(code).with("paths", in_docker(&self.identity)));
         }
-        for name in &self.state {
-            warnings.push(format!(
-                "/var/lib/docker/{name}: state of a daemon on another machine, containers may start from it; \
-                 keep only image, overlay2 and volumes"
-            ));
+        if !self.state.is_empty() {
+            findings.push(Finding::new(code::DOCKER_STATE).with("paths", in_docker(&self.state)));
         }
-        for driver in &self.drivers {
-            warnings.push(format!(
-                "/var/lib/docker: images of the storage driver {}, Docker on Flatcar uses overlay2 and will not see them",
-                shown(driver)
-            ));
+        if !self.drivers.is_empty() {
+            let drivers: Vec<String> = self.drivers.iter().map(|driver| shown(driver)).collect();
+            findings.push(Finding::new(code::DOCKER_DRIVER).with("drivers", drivers.join(", ")));
         }
         if self.has_layers && !self.has_overlay_xattrs {
-            warnings.push(
-                "/var/lib/docker/overlay2: layers, but no trusted.overlay attributes: files deleted by a layer may come \
-                 back; make the archive as root with tar --xattrs --xattrs-include='*'"
-                    .to_owned(),
-            );
+            findings.push(Finding::new(code::DOCKER_LAYERS));
         }
         if self.containerd {
-            warnings.push(
-                "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db: containers and leases of another machine"
-                    .to_owned(),
-            );
+            findings.push(Finding::new(code::CONTAINERD_STATE).with("path", CONTAINERD_DB));
         }
-        warnings
+        findings
     }
+}
+
+/// The paths of `names` below Docker's folder.
+fn in_docker(names: &BTreeSet<&'static str>) -> String {
+    let paths: Vec<String> = names.iter().map(|name| format!("/var/lib/docker/{name}")).collect();
+    paths.join(", ")
 }

@@ -1,12 +1,13 @@
-//! Which entries of an archive are used, and for what: shared by [`scan`](super::scan) and [`inject`](super::inject).
+//! Which entries of an archive are used, and for what.
 
 use std::io::Read;
 
-use super::docker::{Findings, Role};
+use super::docker::{DockerTree, Role};
 use super::glob::Glob;
 use super::tar::{TarEnd, TarEntry, TarKind, TarReader, shown};
 use crate::codec;
 use crate::error::{Error, ErrorKind, Result};
+use crate::finding::{Finding, code};
 use crate::fs::FsPath;
 
 /// Prefix of names that delete entries of lower layers (OCI image specification, "Whiteouts").
@@ -50,7 +51,7 @@ pub(super) struct Outcome {
     /// Entries in the archive and those left out.
     pub(super) entries: u64,
     pub(super) skipped: u64,
-    pub(super) warnings: Vec<String>,
+    pub(super) findings: Vec<Finding>,
 }
 
 /// Reads all of `archive`, packed or not, and calls `visit` for every entry. Errors name the entry.
@@ -76,14 +77,17 @@ pub(super) fn for_each<'a>(
 struct Selector<'a> {
     dest: &'a FsPath,
     options: &'a TarOptions,
-    docker: Findings,
+    docker: DockerTree,
     outcome: Outcome,
     text_acls: u64,
+    /// What the archive's last entry for the root directory makes of it, where that is unusual.
+    odd_root: Option<Finding>,
 }
 
 impl<'a> Selector<'a> {
     fn new(dest: &'a FsPath, options: &'a TarOptions) -> Self {
-        Self { dest, options, docker: Findings::default(), outcome: Outcome::default(), text_acls: 0 }
+        let (docker, outcome) = (DockerTree::default(), Outcome::default());
+        Self { dest, options, docker, outcome, text_acls: 0, odd_root: None }
     }
 
     fn select(&mut self, entry: &TarEntry) -> Result<Action> {
@@ -179,29 +183,30 @@ impl<'a> Selector<'a> {
 
     /// The top directory of an archive often has the mode of somebody's working folder.
     fn check_root(&mut self, path: &FsPath, entry: &TarEntry) {
-        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
-        if path.is_root() && (entry.mode & 0o755 != 0o755 || entry.mode & 0o022 != 0 || (uid, gid) != (0, 0)) {
-            self.outcome.warnings.push(format!(
-                "'{}' in the archive gives the root directory of the image mode {:04o} and owner {uid}:{gid}",
-                shown(&entry.path),
-                entry.mode
-            ));
+        if !path.is_root() {
+            return;
         }
+        let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
+        let usual_mode = entry.mode & 0o755 == 0o755 && entry.mode & 0o022 == 0;
+        let usual = usual_mode && (uid, gid) == (0, 0);
+        self.odd_root = (!usual).then(|| {
+            Finding::new(code::ARCHIVE_ROOT_CHANGED)
+                .with("entry", shown(&entry.path))
+                .with("mode", format!("{:04o}", entry.mode))
+                .with("owner", format!("{uid}:{gid}"))
+        });
     }
 
     fn finish(self, end: Option<TarEnd>) -> Outcome {
         let mut outcome = self.outcome;
-        outcome.warnings.extend(self.docker.warnings(self.options.keep_docker_identity));
+        outcome.findings.extend(self.odd_root);
+        outcome.findings.extend(self.docker.findings(self.options.keep_docker_identity));
         if self.text_acls > 0 {
-            outcome.warnings.push(format!("access control lists of {} entries are left out", self.text_acls));
+            outcome.findings.push(Finding::new(code::ARCHIVE_ACLS).with("count", self.text_acls));
         }
         match end {
-            Some(TarEnd::HalfMarked) => outcome.warnings.push("only one block of zeroes ends the archive".to_owned()),
-            Some(TarEnd::Unmarked) => {
-                outcome
-                    .warnings
-                    .push("the archive has no end mark, it may be cut short after its last entry".to_owned());
-            }
+            Some(TarEnd::HalfMarked) => outcome.findings.push(Finding::new(code::ARCHIVE_END_SHORT)),
+            Some(TarEnd::Unmarked) => outcome.findings.push(Finding::new(code::ARCHIVE_END_MISSING)),
             Some(TarEnd::Marked) | None => {}
         }
         outcome

@@ -1,13 +1,11 @@
 //! Files and folders of the host that are copied into an image.
 
-use std::fs::{self, File, FileType as HostType, Metadata};
-use std::io::Read;
+use std::fs::{self, FileType as HostType, Metadata};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::block::open_for_reading;
-use crate::bytes::to_usize;
+use crate::block::shown;
 use crate::error::{Error, Result};
 use crate::fs::FileType;
 
@@ -36,27 +34,9 @@ impl HostEntry {
     }
 }
 
-/// A host path for messages, control characters escaped.
-pub(super) fn shown(path: &Path) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    path.display().to_string().chars().map(escaped).collect()
-}
-
-/// Opens a host file for reading, checked to be a regular file.
-pub(super) fn open(path: &Path) -> Result<File> {
-    file(path)?;
-    open_for_reading(path)
-}
-
-/// The whole of a host file of at most `limit` bytes.
-pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let mut text = Vec::with_capacity(to_usize(file(path)?.bytes.min(limit))?);
-    let error = |error| Error::io(format!("reading {}", shown(path)), error);
-    open(path)?.take(limit.saturating_add(1)).read_to_end(&mut text).map_err(error)?;
-    if to_usize(limit)? < text.len() {
-        return Err(Error::invalid(format!("{} is larger than {limit} bytes", shown(path))));
-    }
-    Ok(text)
+/// A path as text: JSON has no other, and names of the host need not be UTF-8.
+pub(super) fn path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// One regular file, symlinks followed.

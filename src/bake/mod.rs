@@ -1,36 +1,40 @@
-//! The pipeline of a bake.
+//! One bake: a request is prepared on overlays, written by one scheduler, and told of in one report.
 //!
 //! ```text
-//!  BakeOptions ──plan──▶ Plan (data: every change, its reason, room needed and free)
-//!                          │apply                       nothing was written up to here
-//!                          ▼
-//!                        Overlay over the image ──emit──▶ raw, qcow2, vmdk, vhd, …
+//!  Request ──check──▶ prepare ──▶ Prepared ──▶ write ──▶ Written: report, and what failed
+//!  what, to what,     inputs are registered,   outputs side by side, each named when it is whole
+//!  under which        changes are carried
+//!  policy             out on overlays          a dry run stops before it: Prepared::report
 //! ```
+//!
+//! There is one request, one way to carry it out and one report. The plan is what the editors of the filesystems did, so
+//! a dry run cannot disagree with the run.
 
-mod apply;
-mod digests;
-mod emit;
-
+mod edits;
 mod host;
-pub mod manifest;
-mod options;
 mod plan;
-mod planner;
-mod root_size;
-mod tree;
-mod vendors;
+mod prepare;
+mod report;
+mod request;
+mod tell;
+#[cfg(test)]
+mod tests;
+mod write;
 
 pub use crate::image::OutputFormat;
-pub use apply::{Scratch, apply, apply_to};
-pub use digests::{InputDigest, digests};
-pub use emit::{Artifact, ArtifactFile, Output, emit, emit_all};
-pub use options::{
-    ArchiveSpec, BakeOptions, FileRole, FileSource, FileSpec, LinkSpec, OemChange, OemPayload, Place, SysextSpec,
+pub use edits::{
+    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec, UnitSpec,
 };
-pub use plan::{Action, Change, Plan, Source, Space};
-pub use planner::plan;
-pub use root_size::{Resize, RootSize};
-pub use vendors::{
-    Fanout, FileReport, FirmwareFiles, Key, OemSysexts, Outcome, PlainOutput, Prepared, PreparedImage, Report,
-    ResultReport, VariantOptions, VendorChoice, WriteOptions, prepare, write_all,
+pub use prepare::{Key, Prepared};
+pub use report::{
+    BaseReport, ChangeReport, ErrorReport, FileReport, FindingReport, InputReport, OutputReport, PlanReport, Report,
+    ResizeReport, SCHEMA_VERSION, SpaceReport, VariantReport, schema,
+};
+pub use request::{
+    Base, Context, Expected, ExpectedDigest, FirmwareFiles, Locked, Policy, Request, RootSize, Stream, Variant,
+    VendorChoice, VendorTargets,
+};
+pub use write::{
+    Artifact, ArtifactFile, CompressionType, Level, Output, OutputDetails, Oversight, Streamed, Written, emit,
+    emit_all, stream,
 };

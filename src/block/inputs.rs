@@ -93,6 +93,11 @@ impl Inputs {
         Self { registry: Arc::default(), cancel }
     }
 
+    /// The flag that ends all reading of these files.
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
     // A poisoned lock only means that another thread panicked: every change is one insertion.
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)

@@ -12,6 +12,7 @@
 //!
 //! Offsets and lengths are bytes, counted from the start of the device.
 
+mod existing;
 mod file;
 mod inputs;
 mod memory;
@@ -21,8 +22,10 @@ mod overlay;
 mod sections;
 mod sha256;
 mod temporary;
+mod watched;
 mod window;
 
+pub use existing::refuse_existing;
 pub use file::{FileDevice, is_same_file, open_for_reading};
 pub use inputs::{Input, InputReader, Inputs, real_path, shown};
 pub use memory::MemoryDevice;
@@ -31,6 +34,7 @@ pub use output_folder::OutputFolder;
 pub use overlay::{Overlay, OverlayOptions};
 pub use sections::Sections;
 pub use sha256::sha256;
+pub use watched::Watched;
 pub use window::Window;
 
 use std::fmt::Debug;

@@ -21,7 +21,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::TempPath;
 
@@ -45,26 +45,25 @@ impl OutputFile {
     /// writing, so that the link stays and the file it points to is replaced. Permission bits are those of any new file
     /// (0666 less the umask), whatever a replaced file had.
     pub fn create(target: &Path) -> Result<Self> {
-        let target = resolve(target)?;
-        let folder = match target.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        if !folder.is_dir() {
-            let message = format!("cannot create {}: the folder {} does not exist", target.display(), folder.display());
-            return Err(Error::not_found(message).with_hint("create the folder first, or choose another place"));
-        }
+        let (target, folder) = place_of(target)?;
         sweep(&folder);
         let created = match open_unnamed(&folder) {
             Ok(Some(file)) => Ok((file, None)),
             Ok(None) => open_named(&folder).map(|(file, path)| (file, Some(path))),
             Err(error) => Err(error),
         };
-        let (file, temporary) = created.map_err(|error| {
-            Error::io(format!("creating {} in the folder {}", target.display(), folder.display()), error)
-                .with_hint("choose a folder that you may write to, on a filesystem that is not mounted read-only")
-        })?;
+        let (file, temporary) = created.map_err(|error| refused(&target, &folder, error))?;
         Ok(Self { file, target, folder, temporary })
+    }
+
+    /// Whether [`create`](Self::create) would find a place for `target` and be allowed to use it. Nothing is made.
+    ///
+    /// # Errors
+    /// Those that `create` would give.
+    pub fn check(target: &Path) -> Result<()> {
+        let (target, folder) = place_of(target)?;
+        rustix::fs::access(&folder, Access::WRITE_OK | Access::EXEC_OK)
+            .map_err(|error| refused(&target, &folder, error.into()))
     }
 
     /// The file, empty at first.
@@ -109,6 +108,25 @@ impl OutputFile {
         }
         folders.iter().try_for_each(|(folder, target)| sync_folder(folder).map_err(|error| finishing(target, error)))
     }
+}
+
+/// The path to replace and the folder it is in, which exists.
+fn place_of(target: &Path) -> Result<(PathBuf, PathBuf)> {
+    let target = resolve(target)?;
+    let folder = match target.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    if !folder.is_dir() {
+        let message = format!("cannot create {}: the folder {} does not exist", target.display(), folder.display());
+        return Err(Error::not_found(message).with_hint("create the folder first, or choose another place"));
+    }
+    Ok((target, folder))
+}
+
+fn refused(target: &Path, folder: &Path, error: io::Error) -> Error {
+    Error::io(format!("creating {} in the folder {}", target.display(), folder.display()), error)
+        .with_hint("choose a folder that you may write to, on a filesystem that is not mounted read-only")
 }
 
 /// What failed when the bytes were all written.

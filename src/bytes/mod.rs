@@ -9,6 +9,8 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod judge;
+#[cfg(test)]
 pub(crate) mod random;
 mod size;
 

@@ -1,11 +1,13 @@
 //! `flatbake cat`
 
 use clap::Args;
-use flatbake::{Result, ResultExt, fs};
+use flatbake::fs::{self, FileSystem, FsPath};
+use flatbake::{Result, ResultExt};
 
 use super::image::ImageArgs;
 use super::paths::PartPath;
 use super::progress::Reporter;
+use super::words;
 
 /// Bytes read at once.
 const CHUNK: usize = 1 << 20;
@@ -21,25 +23,30 @@ Examples:
 pub struct Cat {
     #[command(flatten)]
     image: ImageArgs,
-    /// The file: PART is boot, oem, root, usr, a partition number, or whole
-    #[arg(value_name = "PART:/PATH", value_parser = super::argument::<PartPath>)]
+    /// The file: PART is boot, oem, root, usr, the number or label of a partition, or whole for an image
+    /// without a partition table
+    #[arg(value_name = "PART:/PATH", value_parser = words::partitions::<PartPath>(), hide_possible_values = true)]
     place: PartPath,
 }
 
 impl Cat {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let fs = self.place.open(&self.image, reporter)?;
-        let place = || self.place.of(&self.image);
-        let path = fs::resolve(&*fs, &self.place.path).at(place)?;
-        let file = fs.open(&path).at(|| path.to_string()).at(place)?;
-        let mut buf = vec![0; CHUNK];
-        let mut offset = 0;
-        while offset < file.size() {
-            let len = usize::try_from(file.size() - offset).unwrap_or(CHUNK).min(CHUNK);
-            file.read_at(offset, &mut buf[..len]).at(|| path.to_string()).at(place)?;
-            super::print(&buf[..len])?;
-            offset += flatbake::bytes::to_u64(len);
-        }
-        Ok(())
+        let print = || print_file(&*fs, &fs::resolve(&*fs, &self.place.path)?);
+        self.place.of(&self.image, print())
     }
+}
+
+/// Prints the content of a file as it is.
+pub fn print_file(fs: &dyn FileSystem, path: &FsPath) -> Result<()> {
+    let file = fs.open(path).at(|| path.to_string())?;
+    let mut buf = vec![0; CHUNK];
+    let mut offset = 0;
+    while offset < file.size() {
+        let len = usize::try_from(file.size() - offset).unwrap_or(CHUNK).min(CHUNK);
+        file.read_at(offset, &mut buf[..len]).at(|| path.to_string())?;
+        super::print(&buf[..len])?;
+        offset += flatbake::bytes::to_u64(len);
+    }
+    Ok(())
 }

@@ -1,15 +1,16 @@
-//! `flatbake convert`
-
+use std::io;
 use std::path::PathBuf;
 
-use clap::Args;
-use flatbake::Result;
-use flatbake::bake::{self, Artifact, Output};
+use clap::{Args, ValueHint};
+use flatbake::bake::{self, Artifact, Output, Oversight};
 use flatbake::block::BlockDevice;
+use flatbake::bytes::ByteSize;
+use flatbake::{Error, ErrorKind, Result};
 
-use super::image::ReadArgs;
-use super::output::{OutputArgs, describe, refuse_output_over_input, timestamp};
+use super::image::{ReadArgs, temp_dir};
+use super::output::{Destination, OutputArgs, describe, refuse_existing, timestamp};
 use super::progress::Reporter;
+use super::stdio;
 
 /// Write a disk image in another format, compressed or not
 ///
@@ -21,19 +22,23 @@ Examples:
   flatbake convert flatcar_sample.bin.bz2 sample.qcow2
   flatbake convert flatcar_sample.bin.bz2 sample.vmdk --format vmdk_stream
   flatbake convert flatcar_sample.bin.bz2 sample.vhd.zst --format vhd_fixed
-  flatbake convert flatcar_sample.bin.bz2 sample.img --format qcow2 --compression-type zstd --level 9
+  flatbake convert flatcar_sample.bin.bz2 small.img --format qcow2 --compression-type zstd --level 9
   flatbake convert flatcar_sample.bin.bz2 sample.bin.gz --compress gz:9
+  flatbake convert flatcar_sample.bin.bz2 - --compress zst
   flatbake convert flatcar_sample.bin.bz2 sample.img --format qcow2 --also sample.vhdx --also sample.bin.zst --sha256")]
 pub struct Convert {
-    /// The image to read
-    #[arg(value_name = "IN")]
+    /// The image to read; - is standard input
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     input: PathBuf,
-    /// The image to write
-    #[arg(value_name = "OUT")]
-    path: PathBuf,
+    /// The image to write; - is standard output, which gets a raw disk unless --format is given
+    #[arg(value_name = "OUT", value_hint = ValueHint::FilePath)]
+    to: Destination,
     /// Write this one, too, at the same time: its format and compression are those its name asks for
-    #[arg(long, value_name = "OUT")]
+    #[arg(long, value_name = "OUT", value_hint = ValueHint::FilePath)]
     also: Vec<PathBuf>,
+    /// Replace outputs that exist already
+    #[arg(long)]
+    overwrite: bool,
     #[command(flatten)]
     output: OutputArgs,
     /// Time for formats that tell one (vhd): seconds since 1970, or 2026-01-31T12:00:00Z
@@ -50,12 +55,23 @@ pub struct Convert {
 impl Convert {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let time = timestamp(self.timestamp.as_deref())?.unwrap_or(0);
-        let mut outputs = vec![self.output.output(&self.path, time)?];
-        for path in &self.also {
-            outputs.push(self.output.output_by_name(path, time)?);
+        match &self.to {
+            Destination::Stdout => self.to_stdout(&self.output.piped(time)?, reporter),
+            Destination::Path(path) => {
+                let mut outputs = vec![self.output.output(path, time)?];
+                for path in &self.also {
+                    outputs.push(self.output.output_by_name(path, time)?);
+                }
+                self.to_files(outputs, reporter)
+            }
         }
-        outputs.iter().try_for_each(|output| refuse_output_over_input(&self.input, output))?;
+    }
+
+    fn to_files(&self, outputs: Vec<Output>, reporter: &Reporter) -> Result<()> {
+        let files: Vec<PathBuf> = outputs.iter().flat_map(Output::files).collect();
+        files.iter().try_for_each(|file| refuse_existing(file, self.overwrite))?;
         let image = self.read.open(&self.input, reporter)?;
+        files.iter().try_for_each(|file| reporter.inputs().refuse(file))?;
         let artifacts = write(&image.device, outputs, reporter)?;
         match artifacts.as_slice() {
             _ if !self.json => Ok(()),
@@ -63,14 +79,34 @@ impl Convert {
             artifacts => super::print_json(&artifacts),
         }
     }
+
+    fn to_stdout(&self, output: &Output, reporter: &Reporter) -> Result<()> {
+        if self.json {
+            return Err(Error::invalid("standard output cannot hold both the image and JSON")
+                .with_hint("leave --json out, or give the output a name"));
+        }
+        if !self.also.is_empty() {
+            return Err(Error::invalid("an image goes to standard output alone, without --also")
+                .with_hint("give every output a name"));
+        }
+        stdio::refuse_terminal()?;
+        let image = self.read.open(&self.input, reporter)?;
+        let mut out = io::stdout().lock();
+        let streamed = bake::stream(&image.device, output, &mut out, &temp_dir(), reporter, reporter.cancel())?;
+        reporter.inputs().check(&[])?;
+        let digest = streamed.sha256.map(|sha256| format!("\n{sha256}  {}", stdio::DASH)).unwrap_or_default();
+        let (size, disk) = (ByteSize(streamed.bytes), ByteSize(image.device.size()));
+        reporter.info(&format!("wrote {size} to standard output ({}, disk of {disk}){digest}", output.format));
+        Ok(())
+    }
 }
 
 /// Writes all outputs that can be written, and says which.
 fn write(disk: &dyn BlockDevice, outputs: Vec<Output>, reporter: &Reporter) -> Result<Vec<Artifact>> {
-    let results = match outputs.as_slice() {
-        [output] => vec![bake::emit(disk, output, reporter)],
-        _ => bake::emit_all(&outputs.into_iter().map(|output| (disk, output)).collect::<Vec<_>>(), reporter),
-    };
+    let before_naming = || reporter.inputs().check(&[]);
+    let oversight = Oversight { progress: reporter, cancel: reporter.cancel(), before_naming: &before_naming };
+    let jobs: Vec<_> = outputs.into_iter().map(|output| (disk, output)).collect();
+    let results = bake::emit_all(&jobs, &oversight);
     let (mut artifacts, mut failure) = (Vec::new(), None);
     for result in results {
         match (result, &failure) {
@@ -79,6 +115,8 @@ fn write(disk: &dyn BlockDevice, outputs: Vec<Output>, reporter: &Reporter) -> R
                 artifacts.push(artifact);
             }
             (Err(error), None) => failure = Some(error),
+            // Where all work is ended, that is said once.
+            (Err(error), Some(_)) if error.kind() == ErrorKind::Cancelled => {}
             (Err(error), Some(_)) => reporter.error(&error),
         }
     }

@@ -1,19 +1,23 @@
 //! The image argument that every command has, and how it is opened.
 
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use clap::Args;
-use flatbake::Result;
+use clap::{Args, ValueHint};
+use flatbake::bake::{Base, Context};
 use flatbake::image::{self, CacheMode, Examined, Image, OpenOptions};
+use flatbake::{Error, Result};
 
 use super::progress::Reporter;
+use super::stdio::{self, DASH};
 
 /// How an image is read.
 #[derive(Debug, Args)]
 pub struct ReadArgs {
     /// Folder where decompressed images are kept [default: flatbake below XDG_CACHE_HOME or ~/.cache]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub cache_dir: Option<PathBuf>,
     /// Decompress the image to an unnamed temporary file and keep nothing
     #[arg(long, conflicts_with = "cache_dir")]
@@ -24,14 +28,63 @@ pub struct ReadArgs {
 }
 
 impl ReadArgs {
-    /// Opens the image at `path`, which is only ever read.
+    /// Opens the image at `path`, or on standard input, which is only ever read.
     pub fn open(&self, path: &Path, reporter: &Reporter) -> Result<Image> {
-        image::open(path, &self.options(), reporter)
+        let options = self.options(reporter);
+        match self.stdin(path, reporter)? {
+            Some(file) => image::open_file(file, Path::new(stdio::INPUT), &options, reporter),
+            None => image::open(path, &options, reporter),
+        }
     }
 
-    fn options(&self) -> OpenOptions {
-        let threads = NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN);
-        OpenOptions { cache: self.cache(), temp_dir: temp_dir(), threads, allow_external: self.allow_external }
+    /// The base image of a bake: the file at `path`, or what is on standard input.
+    pub fn base(&self, path: &Path, reporter: &Reporter) -> Result<Base> {
+        Ok(match self.stdin(path, reporter)? {
+            Some(file) => Base::Open(Arc::new(file), stdio::INPUT.into()),
+            None => Base::Path(path.to_owned()),
+        })
+    }
+
+    /// The means of a bake.
+    pub fn context<'a>(&self, reporter: &'a Reporter) -> Context<'a> {
+        Context {
+            progress: reporter,
+            cancel: reporter.cancel().clone(),
+            temp_dir: temp_dir(),
+            cache: self.cache(),
+            threads: threads(),
+        }
+    }
+
+    /// Looks at it, also where it refers to files that may not be opened.
+    fn examine(&self, path: &Path, reporter: &Reporter) -> Result<Examined> {
+        let options = self.options(reporter);
+        match self.stdin(path, reporter)? {
+            Some(file) => image::examine_file(file, Path::new(stdio::INPUT), &options, reporter),
+            None => image::examine(path, &options, reporter),
+        }
+    }
+
+    /// What is on standard input, where `path` names that.
+    fn stdin(&self, path: &Path, reporter: &Reporter) -> Result<Option<File>> {
+        if path != Path::new(DASH) {
+            return Ok(None);
+        }
+        if self.allow_external {
+            return Err(Error::invalid("an image on standard input lies in no folder whose files it could refer to")
+                .with_hint("leave --allow-external out, or name the file of the image"));
+        }
+        stdio::input(&temp_dir(), reporter).map(Some)
+    }
+
+    fn options(&self, reporter: &Reporter) -> OpenOptions {
+        OpenOptions {
+            cache: self.cache(),
+            temp_dir: temp_dir(),
+            threads: threads(),
+            allow_external: self.allow_external,
+            inputs: reporter.inputs().clone(),
+        }
     }
 
     fn cache(&self) -> CacheMode {
@@ -43,6 +96,11 @@ impl ReadArgs {
         let user = || xdg.or_else(|| Some(set("HOME")?.join(".cache"))).map(|path| path.join("flatbake"));
         self.cache_dir.clone().or_else(user).map_or(CacheMode::None, CacheMode::Dir)
     }
+}
+
+/// Threads that decompress.
+fn threads() -> NonZeroUsize {
+    NonZeroUsize::new(rayon::current_num_threads()).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// A variable of the environment that names a path; an empty one names none.
@@ -58,8 +116,9 @@ pub fn temp_dir() -> PathBuf {
 /// An image to read.
 #[derive(Debug, Args)]
 pub struct ImageArgs {
-    /// The image: raw, qcow2, vmdk, vhd, vhdx, vdi or parallels, as it is or compressed (bz2, gz, xz, zst)
-    #[arg(value_name = "IMG")]
+    /// The image: raw, qcow2, vmdk, vhd, vhdx, vdi or parallels, as it is or compressed (bz2, gz, xz, zst); - is
+    /// standard input
+    #[arg(value_name = "IMG", value_hint = ValueHint::FilePath)]
     pub image: PathBuf,
     #[command(flatten)]
     pub read: ReadArgs,
@@ -73,11 +132,11 @@ impl ImageArgs {
 
     /// Looks at it, also where it refers to files that may not be opened.
     pub fn examine(&self, reporter: &Reporter) -> Result<Examined> {
-        image::examine(&self.image, &self.read.options(), reporter)
+        self.read.examine(&self.image, reporter)
     }
 
     /// What messages call it.
     pub fn name(&self) -> String {
-        self.image.display().to_string()
+        if self.image == Path::new(DASH) { stdio::INPUT.to_owned() } else { self.image.display().to_string() }
     }
 }

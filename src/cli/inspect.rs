@@ -3,9 +3,9 @@
 use std::io::IsTerminal;
 
 use clap::Args;
-use flatbake::Result;
 use flatbake::bytes::ByteSize;
 use flatbake::flatcar::{self, Disk, Inspection, PartitionInfo};
+use flatbake::{Progress, Result};
 use serde::Serialize;
 
 use super::image::ImageArgs;
@@ -57,8 +57,8 @@ impl Inspect {
             text.push('\n');
             text.push_str(&map::draw(&document.inspection, width));
         }
-        for warning in &document.inspection.warnings {
-            flatbake::Progress::warn(reporter, warning);
+        for finding in &document.inspection.findings {
+            reporter.found(finding);
         }
         super::print(text)
     }

@@ -3,14 +3,15 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
+use flatbake::Result;
 use flatbake::fs::{self, FileSystem, FileType, FsPath, Metadata, Timestamp};
-use flatbake::{Result, ResultExt};
 use serde::Serialize;
 
 use super::image::ImageArgs;
 use super::paths::PartPath;
 use super::progress::Reporter;
 use super::table::table;
+use super::words;
 
 /// List a folder of an image
 ///
@@ -25,8 +26,9 @@ Examples:
 pub struct Ls {
     #[command(flatten)]
     image: ImageArgs,
-    /// Where: PART is boot, oem, root, usr, a partition number, or whole for an image without a partition table
-    #[arg(value_name = "PART[:/PATH]", value_parser = super::argument::<PartPath>)]
+    /// Where: PART is boot, oem, root, usr, the number or label of a partition, or whole for an image without a partition
+    /// table
+    #[arg(value_name = "PART[:/PATH]", value_parser = words::partitions::<PartPath>(), hide_possible_values = true)]
     place: PartPath,
     /// Show type, mode, links, owner, size and time
     #[arg(short)]
@@ -60,7 +62,7 @@ impl Ls {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let fs = self.place.open(&self.image, reporter)?;
         let mut items = Vec::new();
-        self.list(&*fs, &mut items).at(|| self.place.of(&self.image))?;
+        self.place.of(&self.image, self.list(&*fs, &mut items))?;
         if self.json {
             return super::print_json(&items);
         }

@@ -3,29 +3,33 @@
 mod bake;
 mod cat;
 mod convert;
+mod failure;
 mod get;
+mod hints;
 mod image;
 mod info;
 mod inspect;
 mod ls;
-mod manifest;
 mod map;
 mod meta;
 mod output;
 mod paths;
-mod plan;
 mod progress;
-mod results;
+mod request;
 mod show;
+mod signals;
+mod stdio;
 mod table;
 mod vendors;
+mod words;
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use flatbake::{Error, ErrorKind, Result};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use flatbake::{Cancel, Error, ErrorKind, Result};
 
 use progress::Reporter;
 
@@ -40,7 +44,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 ok, 1 internal error, 2 usage or invalid input, 3 unsupported, \
-4 no space or environment, 5 network, 6 I/O, 7 verification failed, 8 image damaged, 9 findings";
+4 no space or environment, 5 network, 6 I/O, 7 verification failed, 8 image damaged, 9 findings, \
+130 ended by Ctrl-C or SIGTERM";
 
 /// How flatbake speaks to its user.
 #[derive(Debug, Args)]
@@ -66,7 +71,7 @@ enum ProgressMode {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bake(Box<bake::Bake>),
-    Plan(plan::Plan),
+    Plan(Box<bake::Plan>),
     Convert(Box<convert::Convert>),
     Info(info::Info),
     Inspect(inspect::Inspect),
@@ -81,15 +86,43 @@ enum Command {
 
 /// Parses the arguments, runs the command and turns its outcome into an exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let reporter = Reporter::new(cli.ui.progress, cli.ui.quiet);
-    match run(&cli, &reporter) {
+    let (cli, json) = match parse() {
+        Ok(parsed) => parsed,
+        Err(error) => return refuse(&error),
+    };
+    let cancel = Cancel::new();
+    let reporter = Reporter::new(cli.ui.progress, cli.ui.quiet, cancel.clone());
+    match signals::watch(cancel.clone()).and_then(|()| run(&cli, &reporter)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // Whatever it was that failed when the work was ended: that it was ended is the reason.
+            let error = if cancel.is_cancelled() { error.with_kind(ErrorKind::Cancelled) } else { error };
             reporter.error(&error);
+            if json {
+                print_failure(&error);
+            }
             ExitCode::from(error.kind().exit_code())
         }
     }
+}
+
+/// The arguments, and whether JSON is asked for.
+fn parse() -> std::result::Result<(Cli, bool), clap::Error> {
+    let matches = Cli::command().try_get_matches()?;
+    let asks = |(_, command): (&str, &clap::ArgMatches)| matches!(command.try_get_one("json"), Ok(Some(true)));
+    let json = matches.subcommand().is_some_and(asks);
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
+    Ok((cli, json))
+}
+
+/// Prints what is wrong with the arguments, or the help that they ask for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // As with all that goes to standard error: a closed one changes nothing.
+    let _ = error.print();
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        print_failure(&failure::of_arguments(error));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
@@ -130,19 +163,58 @@ fn print(bytes: impl AsRef<[u8]>) -> Result<()> {
     }
 }
 
+/// Whether standard output has its document already.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
 /// Prints `value` as JSON on standard output.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value);
     let text = text.map_err(|error| Error::internal("making JSON").with_source(error))?;
+    TOLD.store(true, Ordering::Relaxed);
     print(text + "\n")
+}
+
+/// Prints a failure as JSON on standard output, unless a document that tells of it is there already.
+fn print_failure(error: &Error) {
+    if TOLD.load(Ordering::Relaxed) {
+        return;
+    }
+    let text = serde_json::to_string_pretty(&failure::Document::from(error)).unwrap_or_default();
+    // There is no other place to tell what went wrong; the exit code says that something did.
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory;
+    use flatbake::manifest::FLAGS;
 
     #[test]
     fn the_command_line_is_well_formed() {
         super::Cli::command().debug_assert();
+    }
+
+    /// The flags of a command, and its argument by the name of its value.
+    fn flags(command: &str) -> BTreeSet<String> {
+        let cli = super::Cli::command();
+        let all = cli.find_subcommand(command).unwrap().get_arguments().chain(cli.get_arguments());
+        let name = |argument: &clap::Arg| match argument.get_long() {
+            Some(long) => long.to_owned(),
+            None => argument.get_value_names().unwrap()[0].to_string(),
+        };
+        all.filter(|argument| !["help", "version"].contains(&argument.get_id().as_str())).map(name).collect()
+    }
+
+    #[test]
+    fn every_flag_of_a_bake_has_a_key_or_a_reason() {
+        let known: BTreeSet<String> = FLAGS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let (bake, plan) = (flags("bake"), flags("plan"));
+        let both: BTreeSet<String> = bake.union(&plan).cloned().collect();
+        assert_eq!(both, known);
+        // plan takes what bake takes, but for what says which of the two it is.
+        let differ: Vec<&String> = bake.symmetric_difference(&plan).collect();
+        assert_eq!(differ, ["dry-run", "lock"]);
     }
 }

@@ -1,25 +1,50 @@
 //! The arguments that say how an image is written, and when.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use flatbake::bake::{Artifact, Output, OutputFormat};
-use flatbake::block::is_same_file;
+use flatbake::block;
 use flatbake::bytes::ByteSize;
 use flatbake::fs::Timestamp;
 use flatbake::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Version};
 use flatbake::image::{CompressOptions, Identity};
 use flatbake::{Error, Result};
 
+use super::{stdio, words};
+
+/// Where something is written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// A file or folder of this name.
+    Path(PathBuf),
+    /// Standard output, whose name is `-`; a file of that name is `./-`.
+    Stdout,
+}
+
+impl From<OsString> for Destination {
+    fn from(name: OsString) -> Self {
+        if name == stdio::DASH { Self::Stdout } else { Self::Path(name.into()) }
+    }
+}
+
+/// An error where `path` exists and may not be replaced.
+pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
+    block::refuse_existing(path, overwrite)
+        .map_err(|error| error.with_hint("choose another name, or give --overwrite to replace what is there"))
+}
+
 /// How an image is written.
 #[derive(Debug, Args)]
 pub struct OutputArgs {
     /// Format of the output: raw, qcow2, vmdk_ide, vmdk_scsi, vmdk_stream, vmdk_flat, vhd, vhd_fixed, vhdx, vdi, hdd
-    /// [default: by the name's extension, else raw]
-    #[arg(long, value_name = "FORMAT", value_parser = super::argument::<OutputFormat>)]
+    /// [default: by the name's extension; raw for a pipe]
+    #[arg(long, value_name = "FORMAT", value_parser = words::formats(), hide_possible_values = true)]
     format: Option<OutputFormat>,
     /// Compress the whole file: gz, bz2, xz or zst [default: by the name's extension, else not]
-    #[arg(long, value_name = "gz|bz2|xz|zst[:LEVEL]", value_parser = super::argument::<CompressOptions>)]
+    #[arg(long, value_name = "gz|bz2|xz|zst[:LEVEL]")]
+    #[arg(value_parser = words::compressions(), hide_possible_values = true)]
     pub compress: Option<CompressOptions>,
     /// qcow2: version, where 2 is what Flatcar's own images have [default: 2, and 3 with zstd]
     #[arg(long, value_name = "2|3", value_parser = clap::value_parser!(u8).range(2..=3))]
@@ -42,7 +67,7 @@ pub struct OutputArgs {
     pub seed: String,
     /// Tell the SHA-256 of what was written, with --json as well
     #[arg(long)]
-    sha256: bool,
+    pub sha256: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -56,15 +81,41 @@ enum CompressionType {
 impl OutputArgs {
     /// The output at `path`; `time` is what formats that tell one say.
     pub fn output(&self, path: &Path, time: i64) -> Result<Output> {
-        let by_name = self.output_by_name(path, time)?;
-        let format = self.format.unwrap_or(by_name.format);
+        let hint = match (self.format, self.compress) {
+            (None, None) => {
+                "choose the format with --format, or make all that a vendor takes with flatbake bake --vendor"
+            }
+            _ => "leave --format and --compress out, or give the output a name that fits them",
+        };
+        let decided = OutputFormat::decide(path, self.format, self.compress);
+        let (format, compress) = decided.map_err(|error| error.with_hint(hint))?;
         self.refuse_what_is_for_others(format)?;
-        Ok(Output { format, compress: self.compress.or(by_name.compress), ..by_name })
+        Ok(Output { format, compress, ..self.usual(path, time)? })
+    }
+
+    /// What goes into a pipe: a raw disk, unless a format is given.
+    pub fn piped(&self, time: i64) -> Result<Output> {
+        let format = self.format.unwrap_or(OutputFormat::Raw);
+        self.refuse_what_is_for_others(format)?;
+        if !format.is_one_file() {
+            return Err(Error::invalid(format!("{format} is more than one file, which cannot go into a pipe"))
+                .with_hint("give the output a name, or choose a format that is one file"));
+        }
+        // Some formats hold a name.
+        Ok(Output { format, compress: self.compress, ..self.usual(Path::new("disk"), time)? })
     }
 
     /// An output beside the one that is meant by `--format` and `--compress`, which says what it is by its name.
     pub fn output_by_name(&self, path: &Path, time: i64) -> Result<Output> {
-        let usual = Output::new(path);
+        let decided = OutputFormat::of_name(path);
+        let (format, compress) =
+            decided.map_err(|error| error.with_hint("what --also writes is what its name says"))?;
+        Ok(Output { format, compress, ..self.usual(path, time)? })
+    }
+
+    /// An output whose format and compression are not decided.
+    fn usual(&self, path: &Path, time: i64) -> Result<Output> {
+        let usual = Output::at(path);
         let zstd = self.compression_type == Some(CompressionType::Zstd);
         let compression = match (self.uncompressed, zstd) {
             (true, _) => Qcow2Compression::None,
@@ -90,6 +141,25 @@ impl OutputArgs {
         })
     }
 
+    /// What is given for an output must be of use where no output is named. `has_vendors`: images of vendors are written,
+    /// whose formats their rows decide.
+    pub fn check_unused(&self, has_vendors: bool) -> Result<()> {
+        let given = [
+            (self.format.is_some(), "--format"),
+            (self.compress.is_some() && !has_vendors, "--compress"),
+            (self.qcow2_version.is_some(), "--qcow2-version"),
+            (self.compression_type.is_some(), "--compression-type"),
+            (self.cluster_size.is_some(), "--cluster-size"),
+            (self.level.is_some(), "--level"),
+            (self.uncompressed, "--uncompressed"),
+        ];
+        match given.into_iter().find(|(is_given, _)| *is_given) {
+            None => Ok(()),
+            Some((_, flag)) => Err(Error::invalid(format!("{flag} is for an image named with --output, and none is"))
+                .with_hint("vendors and manifests say themselves how their images are written")),
+        }
+    }
+
     /// An argument that would change nothing is a mistake.
     fn refuse_what_is_for_others(&self, format: OutputFormat) -> Result<()> {
         let qcow2 = format == OutputFormat::Qcow2;
@@ -109,15 +179,6 @@ impl OutputArgs {
             }
         }
         Ok(())
-    }
-}
-
-/// The input must stay as it is, also where an output is another name of it.
-pub fn refuse_output_over_input(input: &Path, output: &Output) -> Result<()> {
-    match output.files().into_iter().find(|path| is_same_file(input, path)) {
-        None => Ok(()),
-        Some(path) => Err(Error::invalid(format!("{} is the input itself", path.display()))
-            .with_hint("an input is never changed: give the output another name")),
     }
 }
 

@@ -12,7 +12,7 @@ use super::image::ImageArgs;
 use super::progress::Reporter;
 
 /// A filesystem of an image as it is named on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     /// That of a partition.
     Partition(PartitionRef),
@@ -41,21 +41,22 @@ impl FromStr for PartPath {
 }
 
 impl PartPath {
-    /// The image and the partition for messages.
-    pub fn of(&self, image: &ImageArgs) -> String {
-        match self.part {
-            Part::Partition(partition) => format!("{}: {partition}", image.name()),
-            Part::Whole => image.name(),
-        }
+    /// Adds to an error the partition and the image that it happened in.
+    pub fn of<T>(&self, image: &ImageArgs, result: Result<T>) -> Result<T> {
+        let result = match &self.part {
+            Part::Partition(partition) => result.at(|| partition.to_string()),
+            Part::Whole => result,
+        };
+        result.at(|| image.name())
     }
 
     /// Opens the filesystem of the partition in the image.
     pub fn open(&self, image: &ImageArgs, reporter: &Reporter) -> Result<Box<dyn FileSystem>> {
         let name = image.name();
         let device: Arc<dyn BlockDevice> = image.open(reporter)?.device;
-        match self.part {
+        match &self.part {
             Part::Whole => fs::open(device).at(|| name),
-            Part::Partition(partition) => Disk::open(name, device)?.filesystem(partition),
+            Part::Partition(partition) => Disk::open(name, device)?.filesystem(partition.clone()),
         }
     }
 }
@@ -71,7 +72,8 @@ mod tests {
         assert_eq!(parse("whole").unwrap(), PartPath { part: Part::Whole, path: FsPath::root() });
         assert_eq!(parse("9:/etc").unwrap().part, Part::Partition(PartitionRef::Number(9)));
         assert_eq!(parse("usr:/lib").unwrap().part, Part::Partition(PartitionRef::Designator(Designator::Usr)));
-        for bad in ["", ":/x", "nine", "99999999999", "root:etc"] {
+        assert_eq!(parse("USR-B").unwrap().part, Part::Partition(PartitionRef::Label("USR-B".to_owned())));
+        for bad in ["", ":/x", "99999999999", "root:etc"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

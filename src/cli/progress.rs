@@ -5,19 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use flatbake::block::Inputs;
 use flatbake::bytes::ByteSize;
-use flatbake::{Error, Progress};
+use flatbake::{Cancel, Error, Finding, Progress, Severity};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::ProgressMode;
+use super::{ProgressMode, hints};
 
 /// Steps that end sooner show nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between two lines of one step.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Prints what a person should see while flatbake works.
+/// Prints what a person should see while flatbake works, and knows what the run reads and whether it is to end.
 pub struct Reporter {
+    inputs: Inputs,
     mode: Mode,
     quiet: bool,
     color: bool,
@@ -42,8 +44,8 @@ struct Step {
 }
 
 impl Reporter {
-    /// A reporter for this process's standard error.
-    pub fn new(mode: ProgressMode, quiet: bool) -> Self {
+    /// A reporter for this process's standard error, of work that ends when `cancel` is raised.
+    pub fn new(mode: ProgressMode, quiet: bool, cancel: Cancel) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let mode = match mode {
             _ if quiet => Mode::Nothing,
@@ -53,7 +55,17 @@ impl Reporter {
             ProgressMode::Auto => Mode::Lines,
         };
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { mode, quiet, color, step: Mutex::new(None), done: AtomicU64::new(0) }
+        Self { inputs: Inputs::new(cancel), mode, quiet, color, step: Mutex::new(None), done: AtomicU64::new(0) }
+    }
+
+    /// All files that this run reads.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// The flag that ends the work.
+    pub fn cancel(&self) -> &Cancel {
+        self.inputs.cancel()
     }
 
     // A poisoned lock only means that another thread panicked while printing.
@@ -80,7 +92,14 @@ impl Reporter {
         }
     }
 
-    /// Prints an error with its causes and its hint.
+    /// Something a person should know that is no finding.
+    pub fn warn(&self, message: &str) {
+        if !self.quiet {
+            self.line(&format!("{} {message}", self.paint("1;33", "warning:")));
+        }
+    }
+
+    /// Prints an error with its causes and its hints.
     pub fn error(&self, error: &Error) {
         if let Some(bar) = self.step().take().and_then(|step| step.bar) {
             bar.finish_and_clear();
@@ -91,9 +110,13 @@ impl Reporter {
             self.line(&format!("  {} {inner}", self.paint("1", "caused by:")));
             cause = inner.source();
         }
-        if let Some(hint) = error.hint() {
-            self.line(&format!("  {} {hint}", self.paint("1;36", "hint:")));
+        for hint in hints::of_error(error) {
+            self.line(&self.hint(&hint));
         }
+    }
+
+    fn hint(&self, hint: &str) -> String {
+        format!("  {} {hint}", self.paint("1;36", "hint:"))
     }
 
     fn show(&self, step: &mut Step, done: u64) {
@@ -162,9 +185,21 @@ impl Progress for Reporter {
         }
     }
 
-    fn warn(&self, message: &str) {
-        if !self.quiet {
-            self.line(&format!("{} {message}", self.paint("1;33", "warning:")));
+    /// Prints a finding and what can be done about it, in one piece: other threads may have findings too.
+    fn found(&self, finding: &Finding) {
+        if self.quiet {
+            return;
         }
+        let color = match finding.severity() {
+            Severity::Note => "1;36",
+            Severity::Warning => "1;33",
+            _ => "1;31",
+        };
+        let mut text = format!("{} {finding}", self.paint(color, &format!("{}:", finding.severity())));
+        if let Some(hint) = hints::hint(finding) {
+            text.push('\n');
+            text.push_str(&self.hint(&hint));
+        }
+        self.line(&text);
     }
 }

@@ -1,68 +1,101 @@
-//! Plans for people.
+//! Reports for people.
 
-use flatbake::bake::{self, Plan};
+use flatbake::bake::{ChangeReport, OutputReport, PlanReport, Report};
 use flatbake::bytes::ByteSize;
 
 use super::table::table;
 
-/// A plan for people.
-pub(super) fn show(plan: &Plan) -> String {
-    let release = plan.release.as_ref().map(|release| format!(", Flatcar {release}")).unwrap_or_default();
-    let mut text = format!("Plan for {}{release}; time of everything new: @{}\n", plan.image, plan.timestamp.secs);
-    if let Some(resize) = &plan.resize {
-        let (before, after, disk) = (resize.root_bytes_before, resize.root_bytes, resize.disk_bytes);
-        text.push_str(&format!(
-            "\nROOT grows from {} to {}, the disk to {}.\n",
-            ByteSize(before),
-            ByteSize(after),
-            ByteSize(disk)
-        ));
-    }
-    if plan.changes.is_empty() {
+/// What a run would do.
+pub(super) fn show(report: &Report) -> String {
+    let base = &report.base;
+    let release = base.release.as_ref().map(|release| format!(", Flatcar {release}")).unwrap_or_default();
+    let mut text = format!("Plan for {}{release}; time of everything new: @{}\n", base.name, report.timestamp);
+    show_plan(&mut text, &report.shared);
+    if report.shared.changes.is_empty() && report.variants.is_empty() && report.outputs.iter().all(adds_nothing) {
         text.push_str("\nNo file changes.\n");
-        return text;
     }
-    let mut rows = vec![["partition", "change", "size", "flatcar-reset", "why"].map(str::to_owned).to_vec()];
-    for change in &plan.changes {
-        let path = &change.path;
-        let verb = if change.replaces { "replace" } else { "create" };
-        let what = match &change.action {
-            bake::Action::Remove => format!("remove {path}"),
-            bake::Action::CreateDir => format!("{verb} {path}/"),
-            bake::Action::WriteFile { .. } => {
-                format!("{verb} {path} ({:04o} {}:{})", change.mode, change.uid, change.gid)
-            }
-            bake::Action::Unpack { entries, .. } => format!("unpack {entries} entries in {path}"),
-            bake::Action::Symlink { target } => format!("{verb} {path} -> {target}"),
-        };
-        let size = if matches!(change.action, bake::Action::WriteFile { .. }) {
-            ByteSize(change.bytes).to_string()
-        } else {
-            String::new()
-        };
-        let reset = if change.survives_reset() { "keeps" } else { "deletes" };
-        rows.push(vec![change.partition.to_string(), what, size, reset.to_owned(), change.why.clone()]);
+    for variant in &report.variants {
+        text.push_str(&format!("\nVariant {} adds:\n", variant.name));
+        show_plan(&mut text, &variant.plan);
     }
-    text.push('\n');
-    text.push_str(&table(&rows, &[2]));
-    text.push('\n');
-    for space in &plan.space {
-        let inodes = space
-            .free_inodes
-            .map(|free| format!("; {} of {free} free inodes", space.needed_inodes))
-            .unwrap_or_default();
-        text.push_str(&format!(
-            "{} ({}): {} of {} free{inodes}\n",
-            space.partition,
-            space.filesystem,
-            ByteSize(space.needed_bytes),
-            ByteSize(space.free_bytes)
-        ));
+    text.push_str("\nOutputs:\n");
+    for output in &report.outputs {
+        show_output(&mut text, output);
     }
-    if plan.changes.iter().any(|change| !change.survives_reset()) {
+    if has_lost_on_reset(report) {
         text.push_str(
             "\nflatcar-reset deletes what is on ROOT unless it is told to keep it: flatcar-reset --keep-paths PATH…\n",
         );
     }
     text
+}
+
+fn adds_nothing(output: &OutputReport) -> bool {
+    output.plan.changes.is_empty()
+}
+
+fn has_lost_on_reset(report: &Report) -> bool {
+    let plans =
+        report.variants.iter().map(|variant| &variant.plan).chain(report.outputs.iter().map(|output| &output.plan));
+    std::iter::once(&report.shared).chain(plans).flat_map(|plan| &plan.changes).any(|change| !change.survives_reset)
+}
+
+fn show_output(text: &mut String, output: &OutputReport) {
+    let name: Vec<&str> = [output.variant.as_deref(), output.vendor.as_deref()].into_iter().flatten().collect();
+    let name = if name.is_empty() { "image".to_owned() } else { name.join("/") };
+    text.push_str(&format!("  {name}: disk of {}\n", ByteSize(output.disk_bytes)));
+    for file in &output.files {
+        let details: Vec<&str> = [file.format.as_deref(), file.compression.as_deref()].into_iter().flatten().collect();
+        let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
+        text.push_str(&format!("    {}{details}\n", file.path));
+    }
+    show_plan(text, &output.plan);
+}
+
+/// Growth, changes and room of one plan.
+fn show_plan(text: &mut String, plan: &PlanReport) {
+    if let Some(resize) = &plan.resize {
+        text.push_str(&format!(
+            "\nROOT grows from {} to {}, the disk to {}.\n",
+            ByteSize(resize.root_bytes_before),
+            ByteSize(resize.root_bytes),
+            ByteSize(resize.disk_bytes)
+        ));
+    }
+    if !plan.changes.is_empty() {
+        let mut rows = vec![["partition", "change", "size", "flatcar-reset", "why"].map(str::to_owned).to_vec()];
+        rows.extend(plan.changes.iter().map(row));
+        text.push_str(&format!("\n{}\n", table(&rows, &[2])));
+    }
+    for space in &plan.space {
+        let taken = i128::from(space.free_bytes_before) - i128::from(space.free_bytes);
+        let amount = ByteSize(u64::try_from(taken.unsigned_abs()).unwrap_or(u64::MAX));
+        let verb = if taken < 0 { "gives back" } else { "takes" };
+        let inodes = match (space.free_inodes_before, space.free_inodes) {
+            (Some(before), Some(after)) => format!("; {} inodes, {after} left", i128::from(before) - i128::from(after)),
+            _ => String::new(),
+        };
+        text.push_str(&format!(
+            "{} ({}): {verb} {amount}, {} of {} left{inodes}\n",
+            space.partition,
+            space.filesystem,
+            ByteSize(space.free_bytes),
+            ByteSize(space.total_bytes)
+        ));
+    }
+}
+
+fn row(change: &ChangeReport) -> Vec<String> {
+    let path = &change.path;
+    let verb = if change.replaces { "replace" } else { "create" };
+    let what = match change.action.as_str() {
+        "remove" => format!("remove {path}"),
+        "create_dir" => format!("{verb} {path}/"),
+        "write_file" => format!("{verb} {path} ({} {}:{})", change.mode, change.uid, change.gid),
+        "unpack" => format!("unpack {} entries in {path}", change.entries.unwrap_or(0)),
+        _ => format!("{verb} {path} -> {}", change.target.as_deref().unwrap_or_default()),
+    };
+    let size = if change.action == "write_file" { ByteSize(change.bytes).to_string() } else { String::new() };
+    let reset = if change.survives_reset { "keeps" } else { "deletes" };
+    vec![change.partition.clone(), what, size, reset.to_owned(), change.why.clone()]
 }

@@ -18,6 +18,205 @@ macro_rules! codes {
 }
 
 codes! {
+    // Partition tables.
+
+    /// The disk is larger than its partition table says.
+    DISK_ENLARGED = "disk-enlarged", Warning,
+        "the disk was enlarged: its last sector is {last}, but the backup partition table is at sector {backup}";
+    /// The disk is smaller than its partition table says.
+    DISK_CUT_SHORT = "disk-cut-short", Warning,
+        "the disk was cut short: its last sector is {last}, but the backup partition table belongs at sector {backup}";
+    /// The disk is not a whole number of sectors.
+    DISK_ODD_SIZE = "disk-odd-size", Note,
+        "the disk ends with {bytes} bytes, which is less than a sector";
+    /// The first copy of the table cannot be used.
+    TABLE_PRIMARY_DAMAGED = "table-primary-damaged", Warning,
+        "the primary partition table is damaged, so the backup is used: {why}";
+    /// The second copy of the table cannot be used.
+    TABLE_BACKUP_DAMAGED = "table-backup-damaged", Warning,
+        "the backup partition table is damaged: {why}";
+    /// Both copies of the table are whole and say different things.
+    TABLE_COPIES_DIFFER = "table-copies-differ", Warning,
+        "the two copies of the partition table differ in {field}: the primary one is used";
+    /// The table can be read but not edited.
+    TABLE_NOT_EDITABLE = "table-not-editable", Warning,
+        "the partition table can be read but not edited: {why}";
+    /// The MBR does not say that there is a GPT.
+    MBR_UNPROTECTED = "mbr-unprotected", Warning,
+        "the MBR has no record of type 0xee that protects the GPT, so some programs will not see the partitions";
+    /// Two partitions cannot be told apart.
+    PARTITION_GUID_TAKEN = "partition-guid-taken", Warning,
+        "{partition} has the unique GUID {guid}, which another partition also has";
+
+    // Disk images and the cache of decompressed ones.
+
+    /// The machine that used the image was not shut down, and the image's own log makes it whole.
+    IMAGE_LOG_APPLIED = "image-log-applied", Warning,
+        "the {format} image was not closed properly: the changes in its log are applied";
+    /// The machine that used the image was not shut down.
+    IMAGE_NOT_CLOSED = "image-not-closed", Warning,
+        "the {format} image was not closed properly: what was written last may be missing";
+    /// A program that found errors in the image has marked it.
+    IMAGE_MARKED_DAMAGED = "image-marked-damaged", Warning,
+        "the {format} image is marked as damaged: some of what it holds may be wrong";
+    /// Snapshots within the image are not read.
+    IMAGE_SNAPSHOTS = "image-snapshots", Note,
+        "the image has internal snapshots ({count}), which are ignored";
+    /// The image is read by a copy of its header.
+    IMAGE_HEADER_COPY = "image-header-copy", Warning,
+        "the VHD footer cannot be used, so its copy at the start of the file is: {why}";
+    /// A decompressed image cannot be kept for the next run.
+    CACHE_UNUSABLE = "cache-unusable", Warning,
+        "the cache folder {folder} cannot be used, so the image is decompressed to {temp}: {why}";
+
+    // Filesystems.
+
+    /// squashfs has room for attributes of three namespaces only.
+    SQUASHFS_XATTRS = "squashfs-xattrs", Warning,
+        "extended attributes that squashfs cannot store are left out, such as {name} of {path}";
+
+    // Archives.
+
+    /// The first entry of an archive is somebody's working folder.
+    ARCHIVE_ROOT_CHANGED = "archive-root-changed", Warning,
+        "'{entry}' in the archive gives the root directory of the image mode {mode} and owner {owner}";
+    /// A directory takes the place of a symlink.
+    ARCHIVE_SYMLINK_REPLACED = "archive-symlink-replaced", Warning,
+        "the archive has directories where the image had symlinks: {paths}";
+    /// Access control lists in a form that is not taken over.
+    ARCHIVE_ACLS = "archive-acls", Warning,
+        "access control lists in the archive are left out ({count} in all)";
+    /// The archive goes to a filesystem without extended attributes.
+    ARCHIVE_XATTRS = "archive-xattrs", Warning,
+        "FAT has no extended attributes, so those in the archive are left out (entries with some: {count})";
+    /// The archive's end mark is half as long as it should be.
+    ARCHIVE_END_SHORT = "archive-end-short", Note,
+        "the archive ends with one block of zeroes instead of two";
+    /// Nothing says that the archive is whole.
+    ARCHIVE_END_MISSING = "archive-end-missing", Warning,
+        "the archive has no end mark, so it may be cut short after its last entry";
+    /// Docker's files that identify a machine are in the archive, and not wanted.
+    DOCKER_IDENTITY_DROPPED = "docker-identity-dropped", Warning,
+        "the Docker identity of another machine is left out, as all machines made from the image would share it: {paths}";
+    /// Docker's files that identify a machine are in the archive, and wanted.
+    DOCKER_IDENTITY_KEPT = "docker-identity-kept", Warning,
+        "all machines made from the image will share one Docker identity: {paths}";
+    /// Docker on the new machine would take over what Docker did on the old one.
+    DOCKER_STATE = "docker-state", Warning,
+        "the archive has the state of a Docker daemon of another machine, and containers may start from it: {paths}";
+    /// Images that Docker on Flatcar does not look for.
+    DOCKER_DRIVER = "docker-driver", Warning,
+        "Docker on Flatcar uses overlay2 and will not see images of other storage drivers: {drivers}";
+    /// Layers were packed without the marks by which they hide files of lower layers.
+    DOCKER_LAYERS = "docker-layers", Warning,
+        "layers below /var/lib/docker/overlay2 have no trusted.overlay attributes, so files that a layer deletes may \
+         come back";
+    /// containerd on the new machine would take over what it did on the old one.
+    CONTAINERD_STATE = "containerd-state", Warning,
+        "{path} has containers and leases of another machine";
+
+    // Flatcar disks.
+
+    /// A partition of Flatcar's has an unusual number.
+    PARTITION_NUMBER = "partition-number", Warning,
+        "{partition} has the number {number} in Flatcar's images";
+    /// The boot loader would find nothing to boot.
+    USR_NOT_BOOTABLE = "usr-not-bootable", Warning,
+        "no USR partition is marked as bootable: {partition} is taken";
+
+    // grub.cfg on OEM.
+
+    /// Ignition would pass over kernel arguments of a grub.cfg.
+    GRUB_LINE_FORM = "grub-line-form", Warning,
+        "line {line}: Ignition cannot edit these kernel arguments, as the line does not begin with set linux_append=\" in \
+         the first column and end with a quote";
+    /// Ignition would make kernel arguments of a grub.cfg unconditional.
+    GRUB_CONDITION = "grub-condition", Warning,
+        "line {line}: Ignition moves this line out of its condition when it sets kernel arguments";
+    /// A kernel argument fixes the identity of one machine.
+    GRUB_MACHINE_ID = "grub-machine-id", Warning,
+        "line {line}: {argument} is left over from a machine, and every clone would get its machine ID";
+    /// A kernel argument names the config of one machine.
+    GRUB_CONFIG_URL = "grub-config-url", Warning,
+        "line {line}: {argument} is left over from a machine, and it beats config.ign and the platform's user data";
+    /// A grub.cfg does not say where the machine runs.
+    GRUB_NO_OEM_ID = "grub-no-oem-id", Warning,
+        "no oem_id is set, so Ignition does not know the platform";
+
+    // Sysexts, by the rules of systemd.
+
+    /// A sysext is to be merged by a name that no sysext can have.
+    SYSEXT_NAME = "sysext-name", Error,
+        "'{name}' cannot be the name of a sysext";
+    /// A sysext has no metadata.
+    SYSEXT_NO_RELEASE = "sysext-no-release", Error,
+        "there is no release file usr/lib/extension-release.d/extension-release.{name}, nor any other";
+    /// A sysext has metadata for other names only.
+    SYSEXT_OTHER_NAME = "sysext-other-name", Error,
+        "there is no release file usr/lib/extension-release.d/extension-release.{name}, only one for {names}";
+    /// A sysext has several release files that systemd would take for any name.
+    SYSEXT_AMBIGUOUS = "sysext-ambiguous", Error,
+        "several release files fit the name {name}: those for {names}";
+    /// A sysext is for initrds or portable services.
+    SYSEXT_SCOPE = "sysext-scope", Error,
+        "SYSEXT_SCOPE is '{scope}', which leaves out the running system";
+    /// A sysext is for machines of another kind.
+    SYSEXT_ARCH = "sysext-arch", Error,
+        "the sysext is for {arch}, but the image is for {host}";
+    /// A sysext does not say for which system it is.
+    SYSEXT_NO_ID = "sysext-no-id", Error,
+        "the release file for {name} has no ID, which must be {host} or _any";
+    /// A sysext is for another system.
+    SYSEXT_ID = "sysext-id", Error,
+        "the sysext is for the system {id}, but the image's system is {host}";
+    /// A sysext is for another interface of the system.
+    SYSEXT_LEVEL = "sysext-level", Error,
+        "the sysext is for SYSEXT_LEVEL {level}, but the image has {host}";
+    /// A sysext is for another release.
+    SYSEXT_VERSION = "sysext-version", Error,
+        "the sysext is for version {version}, but the image needs {fits}";
+    /// A sysext does not say for which release it is.
+    SYSEXT_NO_VERSION = "sysext-no-version", Error,
+        "the release file for {name} has no VERSION_ID, but the image needs {fits}";
+    /// A sysext would replace the host's os-release.
+    SYSEXT_OS_RELEASE = "sysext-os-release", Error,
+        "the sysext has usr/lib/os-release, and systemd refuses such a sysext";
+    /// A sysext would hide the host's programs.
+    SYSEXT_SBIN = "sysext-sbin", Error,
+        "{path} is a real directory and would hide what the image has there, where it is a symlink to bin";
+    /// A sysext would hide some of the host's files.
+    SYSEXT_REAL_DIR = "sysext-real-dir", Warning,
+        "{path} is a real directory and would hide what the image has there";
+    /// Some of a sysext is not merged.
+    SYSEXT_OUTSIDE = "sysext-outside", Warning,
+        "only /usr and /opt of a sysext are merged, not {paths}";
+    /// systemd would not learn of a sysext's units.
+    SYSEXT_NO_RELOAD = "sysext-no-reload", Warning,
+        "the sysext has units ({units}), but not EXTENSION_RELOAD_MANAGER=1";
+    /// Some of a sysext's programs do not run.
+    SYSEXT_PROGRAM = "sysext-program", Warning,
+        "{path} is for {arch}, but the image is for {host}";
+
+    // Vendors.
+
+    /// Flatcar began to make images for a vendor later.
+    VENDOR_TOO_EARLY = "vendor-too-early", Warning,
+        "Flatcar has made images for {vendor} only since release {since}, so {release} may lack support";
+    /// Flatcar makes no more images for a vendor.
+    VENDOR_REMOVED = "vendor-removed", Warning,
+        "Flatcar has made no images for {vendor} since release {removed}";
+
+    // Live systems.
+
+    /// A live system boots without a part of the image.
+    LIVE_WITHOUT_ROOT = "live-without-root", Warning,
+        "a live system has no ROOT partition, so these of its entries are left out: {entries}";
+    /// A live system boots without some of OEM.
+    LIVE_OEM_SPECIAL = "live-oem-special", Warning,
+        "entries of OEM that are neither files, folders nor symlinks are left out: {paths}";
+
+    // What a bake changes.
+
     /// An entry lies where the running system mounts another filesystem.
     HIDDEN_BY_MOUNT = "hidden-by-mount", Error,
         "{path} would never be seen: the running system mounts another filesystem over /{top}";

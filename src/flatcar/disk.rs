@@ -6,6 +6,7 @@ use super::layout::{Designator, PartitionRef, Selected, select};
 use super::os_release::OsRelease;
 use crate::block::{BlockDevice, Window};
 use crate::error::{ErrorKind, Result, ResultExt};
+use crate::finding::Finding;
 use crate::fs::{self, FileSystem, FsPath};
 use crate::partition::{Partition, PartitionTable};
 
@@ -16,7 +17,7 @@ const OS_RELEASE: &str = "/lib/os-release";
 const OS_RELEASE_MAX: u64 = 64 << 10;
 
 /// A Flatcar disk for reading.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Disk {
     name: String,
     device: Arc<dyn BlockDevice>,
@@ -47,9 +48,15 @@ impl Disk {
     }
 
     /// What is odd about the partition table and Flatcar's partitions in it.
-    pub fn warnings(&self) -> Vec<String> {
-        let odd = |designator| self.select(designator).ok()?.warning;
-        self.table.warnings().iter().cloned().chain(Designator::ALL.into_iter().filter_map(odd)).collect()
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = self.table.findings().to_vec();
+        for designator in Designator::ALL {
+            // A partition that is missing is told by whoever needs it.
+            if let Ok(selected) = self.select(designator) {
+                findings.extend(selected.findings);
+            }
+        }
+        findings
     }
 
     fn select(&self, designator: Designator) -> Result<Selected> {
@@ -63,7 +70,7 @@ impl Disk {
 
     /// What errors call a partition: `disk.img: partition 6 'OEM'`.
     pub fn describe(&self, wanted: PartitionRef) -> String {
-        match self.partition(wanted) {
+        match self.partition(wanted.clone()) {
             Ok(partition) => format!("{}: {partition}", self.name),
             Err(_) => format!("{}: partition {wanted}", self.name),
         }
@@ -71,7 +78,7 @@ impl Disk {
 
     /// The filesystem of a partition, for reading.
     pub fn filesystem(&self, wanted: PartitionRef) -> Result<Box<dyn FileSystem>> {
-        let partition = self.partition(wanted)?;
+        let partition = self.partition(wanted.clone())?;
         self.open_at(&partition).at(|| self.describe(wanted))
     }
 

@@ -6,60 +6,57 @@
 //! here leave a file of just that form (fact book, section B).
 
 use crate::error::{Error, Result};
+use crate::finding::{Code, Finding, code};
 
 /// How a line begins that Ignition's editor understands.
 const UNDERSTOOD: &str = "set linux_append=\"";
 /// The idiom that keeps what was set before.
 const BEFORE: &str = "$linux_append";
 /// Arguments that freeze the identity or the config of one machine in the image.
-const LEFT_OVER: [(&str, &str); 4] = [
-    ("systemd.machine_id=", "every clone would get the same machine ID"),
-    ("ignition.config.url=", "it beats config.ign and the platform's user data"),
-    ("flatcar.config.url=", "it beats config.ign and the platform's user data"),
-    ("coreos.config.url=", "it beats config.ign and the platform's user data"),
+const LEFT_OVER: [(&str, &Code); 4] = [
+    ("systemd.machine_id=", code::GRUB_MACHINE_ID),
+    ("ignition.config.url=", code::GRUB_CONFIG_URL),
+    ("flatcar.config.url=", code::GRUB_CONFIG_URL),
+    ("coreos.config.url=", code::GRUB_CONFIG_URL),
 ];
 
-/// What a person should know of a `grub.cfg` before it is baked in. Nothing here stops a boot.
-pub fn check(config: &str) -> Vec<String> {
+/// What a person should know of a `grub.cfg` before it is baked in, with the value `line` where it is about one. Nothing
+/// here stops a boot.
+pub fn check(config: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut depth = 0usize;
     let mut has_oem_id = false;
     for (number, line) in (1..).zip(config.lines()) {
-        let code = line.trim_start();
-        if code.starts_with('#') {
+        let command = line.trim_start();
+        if command.starts_with('#') {
             continue;
         }
-        match code.split([' ', ';', '\t']).next() {
+        match command.split([' ', ';', '\t']).next() {
             Some("if") => depth += 1,
             Some("fi") => depth = depth.saturating_sub(1),
             _ => {}
         }
-        has_oem_id |= code.starts_with("set oem_id=");
-        if assigns(code) && arguments(line).is_none() {
-            findings.push(format!(
-                "line {number}: Ignition's editor of kernel arguments does not understand this line: it must begin with \
-                 {UNDERSTOOD} in the first column and end with a quote"
-            ));
-        } else if assigns(code) && depth > 0 {
-            findings.push(format!(
-                "line {number}: Ignition moves this line out of its condition when it sets kernel arguments"
-            ));
+        has_oem_id |= command.starts_with("set oem_id=");
+        if assigns(command) && arguments(line).is_none() {
+            findings.push(Finding::new(code::GRUB_LINE_FORM).with("line", number));
+        } else if assigns(command) && depth > 0 {
+            findings.push(Finding::new(code::GRUB_CONDITION).with("line", number));
         }
-        for (argument, why) in LEFT_OVER {
-            if code.contains(argument) {
-                findings.push(format!("line {number}: {argument} is left over from a machine: {why}"));
+        for (argument, code) in LEFT_OVER {
+            if command.contains(argument) {
+                findings.push(Finding::new(code).with("line", number).with("argument", argument));
             }
         }
     }
     if !has_oem_id {
-        findings.push("no oem_id is set, so Ignition does not know the platform (set oem_id=\"qemu\", …)".to_owned());
+        findings.push(Finding::new(code::GRUB_NO_OEM_ID));
     }
     findings
 }
 
 /// Whether a line without its indentation sets `linux_append`.
-fn assigns(code: &str) -> bool {
-    code.strip_prefix("set").is_some_and(|rest| rest.trim_start().starts_with("linux_append="))
+fn assigns(command: &str) -> bool {
+    command.strip_prefix("set").is_some_and(|rest| rest.trim_start().starts_with("linux_append="))
 }
 
 /// The arguments of a line that Ignition's editor understands.
@@ -179,9 +176,17 @@ mod tests {
             "# set linux_append=x\nset linux_append=quiet\n  set linux_append=\"x\"\nif [ a ]; then\nset linux_append=\"y\"\nfi\n\
              set linux_append=\"systemd.machine_id=0 ignition.config.url=http://x\"\n",
         );
-        assert_eq!(findings.len(), 6, "{findings:#?}");
-        for (finding, says) in findings.iter().zip(["line 2", "line 3", "condition", "machine ID", "beats", "oem_id"]) {
-            assert!(finding.contains(says), "{finding}");
-        }
+        let found: Vec<_> = findings.iter().map(|finding| (finding.code(), finding.value("line"))).collect();
+        assert_eq!(
+            found,
+            [
+                (code::GRUB_LINE_FORM, Some("2")),
+                (code::GRUB_LINE_FORM, Some("3")),
+                (code::GRUB_CONDITION, Some("5")),
+                (code::GRUB_MACHINE_ID, Some("7")),
+                (code::GRUB_CONFIG_URL, Some("7")),
+                (code::GRUB_NO_OEM_ID, None),
+            ]
+        );
     }
 }

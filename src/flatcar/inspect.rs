@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::disk::Disk;
 use super::layout::{Designator, Layout, PartitionRef, type_name};
 use crate::error::Result;
+use crate::finding::{Finding, code};
 use crate::fs::{self, FileSystem, FileType, FsPath};
 use crate::partition::Partition;
 
@@ -35,7 +36,7 @@ pub struct Inspection {
     /// The partitions in the order of their numbers.
     pub partitions: Vec<PartitionInfo>,
     /// What was odd.
-    pub warnings: Vec<String>,
+    pub findings: Vec<Finding>,
 }
 
 /// A Flatcar release.
@@ -129,9 +130,9 @@ pub struct FilesystemInfo {
 
 /// Reads everything worth telling. A partition that cannot be read is reported as such and does not stop the rest.
 pub fn inspect(disk: &Disk) -> Result<Inspection> {
-    let mut warnings = disk.warnings();
+    let mut findings = disk.findings();
     let release = disk.os_release().unwrap_or_else(|error| {
-        warnings.push(error.to_string());
+        findings.push(Finding::new(code::RELEASE_UNKNOWN).with("why", error));
         None
     });
     let table = disk.table();
@@ -152,7 +153,7 @@ pub fn inspect(disk: &Disk) -> Result<Inspection> {
         first_boot: open(disk, Designator::Boot).and_then(|esp| exists(&*esp, "/flatcar/first_boot")),
         sysexts: sysexts(disk),
         partitions: table.partitions().map(|partition| partition_info(disk, &partition)).collect(),
-        warnings,
+        findings,
     })
 }
 

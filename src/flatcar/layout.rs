@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::bytes::Guid;
 use crate::error::{Error, Result};
+use crate::finding::{Finding, code};
 use crate::partition::{Partition, PartitionAttributes, PartitionTable};
 
 /// Flatcar disks are a multiple of this many bytes long: 126 MiB.
@@ -82,6 +83,21 @@ impl Designator {
         }
     }
 
+    /// The partition that is named by its word, by one of its labels, or by a number that it has in Flatcar's images.
+    pub fn named(name: &str) -> Option<Self> {
+        let number = number(name);
+        let is_meant = |designator: &Self| {
+            let by_mark = |(label, _, usual): &Mark| *label == name || number == Some(*usual);
+            designator.word() == name || designator.marks().iter().any(by_mark)
+        };
+        Self::ALL.into_iter().find(is_meant)
+    }
+
+    /// Its labels: one, or both of USR.
+    pub fn labels(self) -> impl Iterator<Item = &'static str> {
+        self.marks().iter().map(|(label, ..)| *label)
+    }
+
     /// The partitions that it can mean: one, or both of USR.
     fn marks(self) -> &'static [Mark] {
         match self {
@@ -111,13 +127,24 @@ impl FromStr for Designator {
     }
 }
 
-/// A partition as named on the command line: `boot`, `oem`, `root`, `usr` or a number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A partition by one of its names: `root`, `9` or `ROOT`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PartitionRef {
     /// By what it is to Flatcar.
     Designator(Designator),
     /// By its number in the table.
     Number(u32),
+    /// By its label, letter by letter.
+    Label(String),
+}
+
+/// The most UTF-16 units that a partition table has room for in a label.
+const LABEL_MAX: usize = 36;
+
+/// A number written in digits alone.
+fn number(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
 }
 
 impl From<Designator> for PartitionRef {
@@ -129,15 +156,19 @@ impl From<Designator> for PartitionRef {
 impl FromStr for PartitionRef {
     type Err = Error;
 
+    /// A word of [`Designator`], a number in digits, or else a label, which is not changed in any way.
     fn from_str(text: &str) -> Result<Self> {
         if let Ok(designator) = text.parse() {
             return Ok(Self::Designator(designator));
         }
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        text.parse().ok().filter(|&number| digits && number > 0).map(Self::Number).ok_or_else(|| {
-            Error::invalid(format!("'{}' is no partition", text.escape_debug()))
-                .with_hint("name it boot, oem, root, usr, or by its number in the partition table")
-        })
+        let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_label = (1..=LABEL_MAX).contains(&text.encode_utf16().count()) && !text.contains(char::is_control);
+        match number(text) {
+            Some(number) if number > 0 => Ok(Self::Number(number)),
+            None if is_label && !all_digits => Ok(Self::Label(text.to_owned())),
+            _ => Err(Error::invalid(format!("'{}' is no partition", text.escape_debug()))
+                .with_hint("name it boot, oem, root, usr, or by its number or label in the partition table")),
+        }
     }
 }
 
@@ -146,6 +177,7 @@ impl fmt::Display for PartitionRef {
         match self {
             Self::Designator(designator) => designator.fmt(f),
             Self::Number(number) => number.fmt(f),
+            Self::Label(label) => f.pad(label),
         }
     }
 }
@@ -155,18 +187,26 @@ impl fmt::Display for PartitionRef {
 pub struct Selected {
     /// The partition.
     pub partition: Partition,
-    /// What is odd about it, for the user to read.
-    pub warning: Option<String>,
+    /// What is odd about it.
+    pub findings: Vec<Finding>,
 }
 
 /// Finds the partition that `wanted` names.
 ///
-/// Designators go by label and type GUID. A missing partition is [`crate::ErrorKind::NotFound`]; a label that several
-/// partitions have, or one with another type, is [`crate::ErrorKind::InvalidInput`]; a number other than Flatcar's is
-/// a warning.
+/// Designators go by label and type GUID, labels by themselves. A missing partition is
+/// [`crate::ErrorKind::NotFound`]; a label that several partitions have, or one of a designator with another type, is
+/// [`crate::ErrorKind::InvalidInput`]; a number other than Flatcar's is a finding.
 pub fn select(table: &PartitionTable, wanted: PartitionRef) -> Result<Selected> {
     match wanted {
-        PartitionRef::Number(number) => Ok(Selected { partition: table.partition(number)?, warning: None }),
+        PartitionRef::Number(number) => Ok(Selected { partition: table.partition(number)?, findings: Vec::new() }),
+        PartitionRef::Label(label) => {
+            let found = by_label(table, &label, "nothing tells which one is meant")?;
+            let partition = found.ok_or_else(|| {
+                Error::not_found(format!("the disk has no partition with the label '{}'", label.escape_debug()))
+                    .with_hint(format!("it has {}; boot, oem, root and usr are understood, too", labels(table)))
+            })?;
+            Ok(Selected { partition, findings: Vec::new() })
+        }
         PartitionRef::Designator(Designator::Usr) => active_usr(table),
         PartitionRef::Designator(designator) => {
             let mark = &designator.marks()[0];
@@ -176,7 +216,7 @@ pub fn select(table: &PartitionTable, wanted: PartitionRef) -> Result<Selected> 
 }
 
 /// The USR partition that GRUB boots: the highest priority above 0 among those with tries left or a successful boot.
-/// When none is bootable it is the first, with a warning.
+/// When none is bootable it is the first, with a finding.
 pub fn active_usr(table: &PartitionTable) -> Result<Selected> {
     let mut found = Vec::new();
     for mark in Designator::Usr.marks() {
@@ -190,23 +230,15 @@ pub fn active_usr(table: &PartitionTable) -> Result<Selected> {
     let best = found.iter().map(rank).max().ok_or_else(|| missing(table, Designator::Usr, "USR-A"))?;
     let mut first = found.into_iter().find(|selected| rank(selected) == best);
     if let (0, Some(selected)) = (best, &mut first) {
-        let odd = format!("no USR partition is marked as bootable: {} is taken", selected.partition);
-        selected.warning = Some(selected.warning.take().map_or(odd.clone(), |before| format!("{before}; {odd}")));
+        let found = Finding::new(code::USR_NOT_BOOTABLE).with("partition", selected.partition);
+        selected.findings.push(found);
     }
     first.ok_or_else(|| Error::internal("the best of the USR partitions is one of them"))
 }
 
 /// The one partition with this label, when its type is right too.
 fn by_mark(table: &PartitionTable, &(label, type_guid, number): &Mark) -> Result<Option<Selected>> {
-    let mut labelled = table.partitions().filter(|partition| partition.name.to_string() == label);
-    let Some(partition) = labelled.next() else { return Ok(None) };
-    if let Some(other) = labelled.next() {
-        return Err(Error::invalid(format!(
-            "partitions {} and {} both have the label {label}: Flatcar would take either",
-            partition.number, other.number
-        ))
-        .with_hint("rename one of them, or name the partition by its number"));
-    }
+    let Some(partition) = by_label(table, label, "Flatcar would take either")? else { return Ok(None) };
     if partition.type_guid != type_guid {
         return Err(Error::invalid(format!(
             "{partition} has the type {}: Flatcar's {label} has {type_guid}",
@@ -214,15 +246,39 @@ fn by_mark(table: &PartitionTable, &(label, type_guid, number): &Mark) -> Result
         ))
         .with_hint("is this a Flatcar image? A partition can also be named by its number"));
     }
-    let warning =
-        (partition.number != number).then(|| format!("{partition} has the number {number} in Flatcar's images"));
-    Ok(Some(Selected { partition, warning }))
+    let mut findings = Vec::new();
+    if partition.number != number {
+        let found = Finding::new(code::PARTITION_NUMBER);
+        findings.push(found.with("partition", partition).with("number", number));
+    }
+    Ok(Some(Selected { partition, findings }))
+}
+
+/// The one partition with this label; `why` says what is bad about several.
+fn by_label(table: &PartitionTable, label: &str, why: &str) -> Result<Option<Partition>> {
+    let mut labelled = table.partitions().filter(|partition| partition.name.to_string() == label);
+    let Some(partition) = labelled.next() else { return Ok(None) };
+    match labelled.next() {
+        None => Ok(Some(partition)),
+        Some(other) => Err(Error::invalid(format!(
+            "partitions {} and {} both have the label {}: {why}",
+            partition.number,
+            other.number,
+            label.escape_debug()
+        ))
+        .with_hint("rename one of them, or name the partition by its number")),
+    }
 }
 
 fn missing(table: &PartitionTable, designator: Designator, label: &str) -> Error {
-    let labels: Vec<String> = table.partitions().take(20).map(|partition| partition.name.to_string()).collect();
     Error::not_found(format!("the disk has no {designator} partition: none has the label {label}"))
-        .with_hint(format!("it has {}; is this a Flatcar image?", labels.join(", ")))
+        .with_hint(format!("it has {}; is this a Flatcar image?", labels(table)))
+}
+
+/// The first labels of a table, for people.
+fn labels(table: &PartitionTable) -> String {
+    let labels: Vec<String> = table.partitions().take(20).map(|partition| partition.name.to_string()).collect();
+    labels.join(", ")
 }
 
 /// The two sizes that Flatcar's system partitions have had.

@@ -13,10 +13,15 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::block::{FileDevice, OutputFile};
-use crate::error::{Error, Result};
-use crate::progress::Progress;
+use crate::error::{Error, Result, from_io};
+use crate::progress::{Cancel, Progress};
+
+/// Time between two looks at a lock that another run has.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// The place of one disk in a cache folder.
 #[derive(Debug)]
@@ -64,14 +69,15 @@ impl Entry {
 
     /// Waits for the lock; then either another run has filled the entry or this one may.
     /// An error means that the folder cannot serve as a cache.
-    pub(super) fn claim(&self, progress: &dyn Progress) -> Result<Claim> {
+    pub(super) fn claim(&self, cancel: &Cancel, progress: &dyn Progress) -> Result<Claim> {
         let fails = |error| Error::io(format!("locking {}", self.lock.display()), error);
         if let Some(folder) = self.lock.parent() {
             fs::create_dir_all(folder).map_err(fails)?;
         }
         let lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.lock);
         let lock = lock.map_err(fails)?;
-        wait_for(&lock, progress).map_err(fails)?;
+        wait_for(&lock, cancel, progress)
+            .map_err(|error| from_io(format!("locking {}", self.lock.display()), error))?;
         if let Some(device) = self.open() {
             return Ok(Claim::Filled(device));
         }
@@ -111,20 +117,28 @@ fn record(metadata: &fs::Metadata) -> String {
 }
 
 /// Takes the lock, and says so where another run has it.
-fn wait_for(lock: &File, progress: &dyn Progress) -> io::Result<()> {
+fn wait_for(lock: &File, cancel: &Cancel, progress: &dyn Progress) -> io::Result<()> {
     match lock.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error),
         Err(TryLockError::WouldBlock) => {
             progress.start("waiting for another run that decompresses the same image", 0);
-            let result = loop {
-                match lock.lock() {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => break result,
-                }
-            };
+            let result = keep_trying(lock, cancel);
             progress.finish();
             result
+        }
+    }
+}
+
+/// Tries again and again, as waiting for a lock cannot be ended from within.
+fn keep_trying(lock: &File, cancel: &Cancel) -> io::Result<()> {
+    loop {
+        cancel.check()?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(RETRY),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => return Ok(()),
         }
     }
 }

@@ -30,6 +30,23 @@ impl CompressOptions {
         };
         Self { compression, level }
     }
+
+    /// Whether the level is one that the compression has.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`] with the level and the range.
+    pub fn check(self) -> Result<()> {
+        let range = match self.compression {
+            Compression::Gzip | Compression::Bzip2 => 1..=9,
+            Compression::Xz => 0..=9,
+            Compression::Zstd => 1..=19,
+        };
+        if range.contains(&self.level) {
+            return Ok(());
+        }
+        let (level, word) = (self.level, self.compression.extension());
+        Err(Error::invalid(format!("level {level} is none of {word}: {} to {}", range.start(), range.end())))
+    }
 }
 
 impl Compression {

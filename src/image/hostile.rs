@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::detect::Format;
 use super::open::open_disk;
 use super::references::References;
-use crate::block::{BlockDevice, Extent, ExtentKind, check_range};
+use crate::block::{BlockDevice, Extent, ExtentKind, Inputs, check_range};
 use crate::bytes::{is_zero, to_u64, to_usize};
 use crate::error::Result;
 use crate::progress::NoProgress;
@@ -69,7 +69,9 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 fn open(image: Changed, format: Format) -> Result<Arc<dyn BlockDevice>> {
-    open_disk(Arc::new(image), format, &References::new(Path::new("/nowhere/image"), false, &NoProgress))
+    let inputs = Inputs::default();
+    let references = References::new(Path::new("/nowhere/image"), false, &inputs, &NoProgress);
+    open_disk(Arc::new(image), format, &references)
 }
 
 /// Walks the extents and reads some of what they hold: a hostile disk may be far too large to read in full.

@@ -20,8 +20,9 @@ use super::detect::{Compression, Content, Format, SECTOR, detect, detect_start};
 use super::references::References;
 use super::scratch::Input;
 use super::{parallels, qcow2, vdi, vhd, vhdx, vmdk};
-use crate::block::{BlockDevice, FileDevice, open_for_reading};
-use crate::error::{Error, Result, ResultExt};
+use crate::block::{BlockDevice, FileDevice, Inputs, Watched};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::finding::{Finding, code};
 use crate::progress::Progress;
 
 /// Where a decompressed disk is kept.
@@ -45,13 +46,25 @@ pub struct OpenOptions {
     /// Open files that the image refers to, where they lie below its folder. Only for images from a trusted source:
     /// whoever made the image chooses which of those files are read as a part of it.
     pub allow_external: bool,
+    /// Where files are registered that are opened: the image with the role `base image`, those that it refers to with
+    /// `file of the base image`. Those of the cache are not.
+    pub inputs: Inputs,
 }
 
+/// What the file of an image is to a run.
+const ROLE: &str = "base image";
+
 impl OpenOptions {
-    /// No cache, no other files, and as many threads as there are processors.
+    /// No cache, no other files, as many threads as there are processors, and a register of its own.
     pub fn new(temp_dir: impl Into<PathBuf>) -> Self {
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { cache: CacheMode::None, temp_dir: temp_dir.into(), threads, allow_external: false }
+        Self {
+            cache: CacheMode::None,
+            temp_dir: temp_dir.into(),
+            threads,
+            allow_external: false,
+            inputs: Inputs::default(),
+        }
     }
 }
 
@@ -92,7 +105,8 @@ pub struct Examined {
 /// Opens the image at `path`: a disk in any [`Format`], as it is or compressed, or the folder of a Parallels disk.
 ///
 /// Files that the image refers to (backing files, data files, extents, parents) are opened only with
-/// [`OpenOptions::allow_external`]. What should be known about the image goes to [`Progress::warn`].
+/// [`OpenOptions::allow_external`]. What should be known about the image goes to [`Progress::warn`]. The disk cannot be
+/// read any more once the flag of [`OpenOptions::inputs`] is raised.
 ///
 /// # Errors
 ///
@@ -101,16 +115,18 @@ pub struct Examined {
 /// [`crate::ErrorKind::Corrupt`] for a damaged image or compressed file, and [`crate::ErrorKind::Environment`] for a full
 /// disk while decompressing. A cache folder that cannot be used is a warning.
 pub fn open(path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Image> {
-    let path = &parallels::image_file(path)?;
-    let file = open_for_reading(path)?;
-    let opened = || {
-        let Unpacked { device, format, compression, size } = unpacked(file, path, options, progress)?;
-        let references = References::new(path, options.allow_external, progress);
-        let device = open_disk(device, format, &references)?;
-        let (path, details) = (path.to_owned(), references.details());
-        Ok(Image { device, format, compression, path, file_size: size, details })
-    };
-    opened().at(|| path.display().to_string())
+    Base::at(path, options)?.open(options, progress)
+}
+
+/// Opens the image in `file`, a regular file that messages call `name`, as [`open`] does.
+///
+/// It is not registered as an input and refers to no other files, whatever is allowed: it has no folder.
+///
+/// # Errors
+///
+/// Those of [`open`].
+pub fn open_file(file: File, name: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Image> {
+    Base::unnamed(file, name).open(options, progress)
 }
 
 /// Looks at the image at `path` as [`open`] does, but has something to tell as well of an image that refers to files
@@ -120,19 +136,114 @@ pub fn open(path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Resu
 ///
 /// Those of [`open`], but for references that are not allowed.
 pub fn examine(path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Examined> {
-    let path = &parallels::image_file(path)?;
-    let file = open_for_reading(path)?;
-    let examined = || {
-        let Unpacked { device, format, compression, size } = unpacked(file, path, options, progress)?;
-        let references = References::new(path, options.allow_external, progress);
-        let device = match open_disk(device, format, &references) {
-            Ok(device) => Some(device),
-            Err(_) if references.refused() => None,
-            Err(error) => return Err(error),
+    Base::at(path, options)?.examine(options, progress)
+}
+
+/// Looks at the image in `file` as [`open_file`] does, as [`examine`] has it.
+///
+/// # Errors
+///
+/// Those of [`examine`].
+pub fn examine_file(file: File, name: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Examined> {
+    Base::unnamed(file, name).examine(options, progress)
+}
+
+/// The file of an image.
+struct Base {
+    file: File,
+    path: PathBuf,
+    /// The file is registered as an input by its path. Without, the path is only what messages call it.
+    is_input: bool,
+}
+
+impl Base {
+    fn at(path: &Path, options: &OpenOptions) -> Result<Self> {
+        let path = parallels::image_file(path)?;
+        let file = options.inputs.open(ROLE, &path)?;
+        Ok(Self { file, path, is_input: true })
+    }
+
+    fn unnamed(file: File, name: &Path) -> Self {
+        Self { file, path: name.to_owned(), is_input: false }
+    }
+
+    fn open(self, options: &OpenOptions, progress: &dyn Progress) -> Result<Image> {
+        let opened = || {
+            let Unpacked { device, format, compression, size } = self.unpacked(options, progress)?;
+            let references = self.references(options, progress);
+            let device = cancellable(open_disk(device, format, &references)?, options);
+            let (path, details) = (self.path.clone(), references.details());
+            Ok(Image { device, format, compression, path, file_size: size, details })
         };
-        Ok(Examined { device, format, compression, file_size: size, details: references.details() })
-    };
-    examined().at(|| path.display().to_string())
+        opened().at(|| self.path.display().to_string())
+    }
+
+    fn examine(self, options: &OpenOptions, progress: &dyn Progress) -> Result<Examined> {
+        let examined = || {
+            let Unpacked { device, format, compression, size } = self.unpacked(options, progress)?;
+            let references = self.references(options, progress);
+            let device = match open_disk(device, format, &references) {
+                Ok(device) => Some(cancellable(device, options)),
+                Err(_) if references.refused() => None,
+                Err(error) => return Err(error),
+            };
+            Ok(Examined { device, format, compression, file_size: size, details: references.details() })
+        };
+        examined().at(|| self.path.display().to_string())
+    }
+
+    fn references<'a>(&self, options: &'a OpenOptions, progress: &'a dyn Progress) -> References<'a> {
+        let allowed = options.allow_external && self.is_input;
+        References::new(&self.path, allowed, &options.inputs, progress)
+    }
+
+    fn unpacked(&self, options: &OpenOptions, progress: &dyn Progress) -> Result<Unpacked> {
+        let again = || self.file.try_clone().map_err(|error| Error::io("opening it again", error));
+        let device = FileDevice::from_file(again()?, &self.path)?;
+        let size = device.size();
+        let (device, format, compression) = match detect(&device)? {
+            Content::Disk(format) => (device, format, None),
+            Content::Compressed(compression) => {
+                let input = Input::new(again()?, compression, &self.path, options.inputs.cancel().clone())?;
+                let device = self.decompressed(&input, options, progress)?;
+                let format = disk_within(compression, detect(&device)?)?;
+                (device, format, Some(compression))
+            }
+        };
+        Ok(Unpacked { device: Arc::new(device), format, compression, size })
+    }
+
+    /// The decompressed disk, from the cache where there is one.
+    fn decompressed(&self, input: &Input, options: &OpenOptions, progress: &dyn Progress) -> Result<FileDevice> {
+        let unnamed = || input.decode_unnamed(&options.temp_dir, options.threads, progress);
+        let CacheMode::Dir(folder) = &options.cache else {
+            check_start(input)?;
+            return unnamed();
+        };
+        let sha256 = input.sha256(progress)?;
+        if self.is_input {
+            options.inputs.digested(&self.path, sha256.clone())?;
+        }
+        let entry = Entry::new(folder, &sha256);
+        if let Some(device) = entry.open() {
+            return Ok(device);
+        }
+        check_start(input)?;
+        match entry.claim(options.inputs.cancel(), progress) {
+            Ok(Claim::Filled(device)) => Ok(device),
+            Ok(Claim::Vacant(vacancy)) => {
+                input.decode_into(vacancy.file(), folder, options.threads, progress)?;
+                vacancy.fill()
+            }
+            Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
+            Err(error) => {
+                let (folder, temp) = (folder.display(), options.temp_dir.display());
+                let found = Finding::new(code::CACHE_UNUSABLE).with("folder", folder);
+                progress.found(&found.with("temp", temp).with("why", error));
+                unnamed()
+            }
+        }
+    }
 }
 
 /// The file of an image, without its compression.
@@ -144,19 +255,8 @@ struct Unpacked {
     size: u64,
 }
 
-fn unpacked(file: File, path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Unpacked> {
-    let again = file.try_clone().map_err(|error| Error::io("opening it again", error))?;
-    let device = FileDevice::from_file(file, path)?;
-    let size = device.size();
-    let (device, format, compression) = match detect(&device)? {
-        Content::Disk(format) => (device, format, None),
-        Content::Compressed(compression) => {
-            let device = decompressed(&Input::new(again, compression, path)?, options, progress)?;
-            let format = disk_within(compression, detect(&device)?)?;
-            (device, format, Some(compression))
-        }
-    };
-    Ok(Unpacked { device: Arc::new(device), format, compression, size })
+fn cancellable(disk: Arc<dyn BlockDevice>, options: &OpenOptions) -> Arc<dyn BlockDevice> {
+    Arc::new(Watched::new(disk, options.inputs.cancel()))
 }
 
 /// The disk in `file`, an image of `format`.
@@ -182,32 +282,6 @@ pub(super) fn open_reference(file: FileDevice, references: &References) -> Resul
         Content::Disk(format) => open_disk(Arc::new(file), format, references),
         Content::Compressed(compression) => Err(Error::unsupported(format!("it is compressed with {compression}"))
             .with_hint("only the image itself may be compressed")),
-    }
-}
-
-/// The decompressed disk, from the cache where there is one.
-fn decompressed(input: &Input, options: &OpenOptions, progress: &dyn Progress) -> Result<FileDevice> {
-    let unnamed = || input.decode_unnamed(&options.temp_dir, options.threads, progress);
-    let CacheMode::Dir(folder) = &options.cache else {
-        check_start(input)?;
-        return unnamed();
-    };
-    let entry = Entry::new(folder, &input.sha256(progress)?);
-    if let Some(device) = entry.open() {
-        return Ok(device);
-    }
-    check_start(input)?;
-    match entry.claim(progress) {
-        Ok(Claim::Filled(device)) => Ok(device),
-        Ok(Claim::Vacant(vacancy)) => {
-            input.decode_into(vacancy.file(), folder, options.threads, progress)?;
-            vacancy.fill()
-        }
-        Err(error) => {
-            let (folder, temp) = (folder.display(), options.temp_dir.display());
-            progress.warn(&format!("the cache folder {folder} cannot be used, decompressing to {temp}: {error}"));
-            unnamed()
-        }
     }
 }
 

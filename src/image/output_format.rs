@@ -1,12 +1,10 @@
 //! The formats of outputs, by the words that Flatcar's own table of vendors uses.
 
 use std::fmt;
-use std::path::Path;
 use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::{CompressOptions, Compression};
 use crate::error::{Error, Result};
 
 /// A disk image format that can be written.
@@ -53,20 +51,9 @@ const WORDS: [(OutputFormat, &str); 11] = [
 ];
 
 impl OutputFormat {
-    /// The format that a file name asks for, with the extension of a compression taken off: that of `.qcow2`, `.vmdk`
-    /// (with IDE), `.vhd`, `.vhdx`, `.vdi` or `.hdd`, else raw.
-    pub fn of_path(path: &Path) -> Self {
-        let name = plain_name(path);
-        let extension = Path::new(&name).extension().unwrap_or_default();
-        match extension.to_ascii_lowercase().to_str() {
-            Some("qcow2") => Self::Qcow2,
-            Some("vmdk") => Self::VmdkIde,
-            Some("vhd") => Self::Vhd,
-            Some("vhdx") => Self::Vhdx,
-            Some("vdi") => Self::Vdi,
-            Some("hdd") => Self::Hdd,
-            _ => Self::Raw,
-        }
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        WORDS.iter().map(|(format, _)| *format)
     }
 }
 
@@ -95,27 +82,12 @@ impl FromStr for OutputFormat {
     }
 }
 
-/// The compression that a file name asks for by its last extension.
-pub fn compression_of_path(path: &Path) -> Option<CompressOptions> {
-    let compression = Compression::of_extension(path.extension()?.to_str()?)?;
-    Some(CompressOptions::new(compression))
-}
-
-/// The file name without the extension of a compression: what the image within is called.
-pub fn plain_name(path: &Path) -> String {
-    let name = match compression_of_path(path) {
-        Some(_) => path.file_stem(),
-        None => path.file_name(),
-    };
-    name.unwrap_or_default().to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn words_and_names_give_formats() {
+    fn words_give_formats() {
         for (format, word) in WORDS {
             assert_eq!(word.parse::<OutputFormat>().unwrap(), format);
             assert_eq!(format.to_string(), word);
@@ -123,19 +95,5 @@ mod tests {
         }
         assert_eq!("vmdk-stream".parse::<OutputFormat>().unwrap(), OutputFormat::VmdkStream);
         assert!("iso".parse::<OutputFormat>().unwrap_err().hint().unwrap().contains("vhd_fixed"));
-        for (name, format) in [
-            ("a.img", OutputFormat::Raw),
-            ("a.QCOW2", OutputFormat::Qcow2),
-            ("b/a.vhd.bz2", OutputFormat::Vhd),
-            ("a.bin.zst", OutputFormat::Raw),
-            ("a.vmdk", OutputFormat::VmdkIde),
-            ("a.hdd", OutputFormat::Hdd),
-            ("qcow2", OutputFormat::Raw),
-        ] {
-            assert_eq!(OutputFormat::of_path(Path::new(name)), format, "{name}");
-        }
-        assert_eq!(compression_of_path(Path::new("a.vhd.bz2")).unwrap().to_string(), "bz2:9");
-        assert_eq!(compression_of_path(Path::new("a.vhd")), None);
-        assert_eq!(plain_name(Path::new("x/a.vmdk.gz")), "a.vmdk");
     }
 }

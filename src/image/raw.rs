@@ -5,9 +5,12 @@ use std::fs::File;
 use super::copy::copy_data;
 use super::{check_empty, set_size, write_out};
 use crate::block::BlockDevice;
-use crate::bytes::to_u64;
+use crate::bytes::{to_u64, to_usize};
 use crate::error::Result;
 use crate::progress::Progress;
+
+/// Zeroes that a stream gets at once.
+const ZEROES_BYTES: usize = 64 << 10;
 
 /// Writes `device` into `out`, an empty file, and returns how many bytes of data that took (the rest are holes).
 ///
@@ -36,6 +39,42 @@ fn copy(device: &dyn BlockDevice, out: &File, progress: &dyn Progress) -> Result
     Ok(written)
 }
 
+/// Gives all bytes of `device` to `sink`, front to back, holes as zeroes.
+///
+/// # Errors
+///
+/// The device's read errors, and those of `sink`.
+pub fn stream(
+    device: &dyn BlockDevice,
+    progress: &dyn Progress,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    progress.start("streaming the bytes of the image", device.size());
+    let result = put_all(device, progress, sink);
+    progress.finish();
+    result
+}
+
+fn put_all(device: &dyn BlockDevice, progress: &dyn Progress, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let mut end = 0;
+    copy_data(device, false, progress, |offset, run| {
+        put_zeroes(offset - end, sink)?;
+        end = offset + to_u64(run.len());
+        sink(run)
+    })?;
+    put_zeroes(device.size() - end, sink)
+}
+
+fn put_zeroes(mut len: u64, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    static ZEROES: [u8; ZEROES_BYTES] = [0; ZEROES_BYTES];
+    while len > 0 {
+        let piece = len.min(to_u64(ZEROES.len()));
+        sink(&ZEROES[..to_usize(piece)?])?;
+        len -= piece;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -56,12 +95,23 @@ mod tests {
         (copy, data)
     }
 
+    fn streamed(bytes: &[u8]) -> Vec<u8> {
+        let mut all = Vec::new();
+        let mut sink = |piece: &[u8]| {
+            all.extend_from_slice(piece);
+            Ok(())
+        };
+        stream(&MemoryDevice::new(bytes.to_vec()), &NoProgress, &mut sink).unwrap();
+        all
+    }
+
     #[test]
     fn any_size_is_copied_exactly() {
         for size in [0, 1, 511, 4096, 4097, CHUNK_BYTES - 1, 3 * CHUNK_BYTES + 5] {
             let bytes: Vec<u8> =
                 (0..size).map(|n| if n % 10_000 < 5000 { 0 } else { n.to_le_bytes()[0] | 1 }).collect();
             assert!(written(&bytes).0 == bytes, "{size} bytes");
+            assert!(streamed(&bytes) == bytes, "{size} bytes streamed");
         }
     }
 

@@ -15,7 +15,7 @@ use std::rc::Rc;
 use rustix::fs::{Mode, OFlags, openat};
 
 use super::details::Details;
-use crate::block::FileDevice;
+use crate::block::{FileDevice, Inputs};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -25,10 +25,15 @@ const MAX_DEPTH: usize = 32;
 /// Files that one image opens: a disk of 1 TiB cut into pieces of 2 GiB, and half of the usual limit of a process.
 const MAX_FILES: usize = 512;
 
+/// What a file is to a run that an image refers to.
+const ROLE: &str = "file of the base image";
+
 /// What an image may refer to, seen from one of its files.
 pub(super) struct References<'a> {
     /// Receives what should be known about the image.
     pub progress: &'a dyn Progress,
+    /// Where files are registered that are opened.
+    inputs: &'a Inputs,
     /// The folder that everything must lie below.
     root: PathBuf,
     /// The folder that names are relative to.
@@ -44,12 +49,14 @@ pub(super) struct References<'a> {
 }
 
 impl<'a> References<'a> {
-    /// What the image at `path` may refer to: with `allowed`, files below its folder; else nothing.
-    pub fn new(path: &Path, allowed: bool, progress: &'a dyn Progress) -> Self {
+    /// What the image at `path` may refer to: with `allowed`, files below its folder; else nothing. All that is opened
+    /// is registered in `inputs`.
+    pub fn new(path: &Path, allowed: bool, inputs: &'a Inputs, progress: &'a dyn Progress) -> Self {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = parent.unwrap_or(Path::new(".")).to_owned();
         let (details, refused) = (RefCell::default(), Cell::default());
-        Self { progress, root: folder.clone(), folder, allowed, depth: 0, opened: Rc::default(), details, refused }
+        let root = folder.clone();
+        Self { progress, inputs, root, folder, allowed, depth: 0, opened: Rc::default(), details, refused }
     }
 
     /// Notes what the image says of itself.
@@ -85,11 +92,16 @@ impl<'a> References<'a> {
                 .with_hint("convert it to one file: qemu-img convert -O qcow2"));
         }
         self.opened.set(self.opened.get() + 1);
-        let (file, path) = self.open_below(name).map_err(|error| error.at(format!("{role} '{shown}'")))?;
+        let opened = self.open_below(name).and_then(|(file, path)| {
+            self.inputs.register(ROLE, &path, &file)?;
+            Ok((file, path))
+        });
+        let (file, path) = opened.map_err(|error| error.at(format!("{role} '{shown}'")))?;
         let device = FileDevice::from_file(file, &path)?;
         let folder = path.parent().unwrap_or(&self.root).to_owned();
         let below = Self {
             progress: self.progress,
+            inputs: self.inputs,
             root: self.root.clone(),
             folder,
             allowed: true,
@@ -159,7 +171,8 @@ mod tests {
         symlink("..", folder.join("up")).unwrap();
         symlink("deep/b", folder.join("fine")).unwrap();
         symlink("loop", folder.join("loop")).unwrap();
-        let references = References::new(&folder.join("image"), true, &NoProgress);
+        let inputs = Inputs::default();
+        let references = References::new(&folder.join("image"), true, &inputs, &NoProgress);
         let absolute = folder.join("a").into_os_string().into_encoded_bytes();
         for name in [&b"a"[..], b"./a", b"deep/b", b"deep/../a", b"fine", b"file:a", &absolute] {
             references.open("backing file", name).unwrap();
@@ -178,7 +191,10 @@ mod tests {
         let (_, below) = references.open("backing file", b"deep/b").unwrap();
         assert!(below.open("backing file", b"b").is_ok() && below.open("backing file", b"../a").is_ok());
         assert!(below.open("backing file", b"../../secret").is_err());
-        let forbidden = References::new(&folder.join("image"), false, &NoProgress);
+        let known: Vec<_> = inputs.list().into_iter().map(|input| (input.role, input.path)).collect();
+        let real = folder.canonicalize().unwrap();
+        assert_eq!(known, ["a", "deep/b"].map(|name| (ROLE, real.join(name))));
+        let forbidden = References::new(&folder.join("image"), false, &inputs, &NoProgress);
         let error = forbidden.open("backing file", b"a").map(|_| ()).unwrap_err();
         assert!(error.hint().is_some_and(|hint| hint.contains("--allow-external")), "{error:?}");
     }
@@ -188,12 +204,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a"), vec![1; 512]).unwrap();
         let path = dir.path().join("image");
-        let mut references = References::new(&path, true, &NoProgress);
+        let inputs = Inputs::default();
+        let mut references = References::new(&path, true, &inputs, &NoProgress);
         for _ in 0..MAX_DEPTH {
             references = references.open("backing file", b"a").unwrap().1;
         }
         assert!(references.open("backing file", b"a").is_err());
-        let references = References::new(&path, true, &NoProgress);
+        let references = References::new(&path, true, &inputs, &NoProgress);
         for _ in 0..MAX_FILES {
             references.open("extent", b"a").unwrap();
         }

@@ -13,7 +13,7 @@ use crate::block::FileDevice;
 use crate::bytes::{ByteSize, hex, is_zero, to_u64, to_usize};
 use crate::codec::{Decoded, bzip2, gzip, xz, zstd};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
+use crate::progress::{Cancel, Progress};
 
 /// The unit of holes: the block size of common filesystems.
 const BLOCK: u64 = 4096;
@@ -29,6 +29,7 @@ pub(super) struct Input {
     compression: Compression,
     path: PathBuf,
     stamp: Stamp,
+    cancel: Cancel,
 }
 
 /// What changes when a file is written to: size and time.
@@ -41,9 +42,10 @@ fn stamp(file: &File, path: &Path) -> Result<Stamp> {
 }
 
 impl Input {
-    pub(super) fn new(file: File, compression: Compression, path: &Path) -> Result<Self> {
+    /// `file`, which is read no more once `cancel` is raised.
+    pub(super) fn new(file: File, compression: Compression, path: &Path, cancel: Cancel) -> Result<Self> {
         let stamp = stamp(&file, path)?;
-        Ok(Self { file, compression, path: path.to_owned(), stamp })
+        Ok(Self { file, compression, path: path.to_owned(), stamp, cancel })
     }
 
     pub(super) fn compression(&self) -> Compression {
@@ -85,6 +87,7 @@ impl Input {
         let mut reader = self.reader()?;
         let mut buf = vec![0; 1 << 20];
         loop {
+            self.cancel.check()?;
             let len = match io::Read::read(&mut reader, &mut buf) {
                 Ok(0) => break,
                 Ok(len) => len,
@@ -106,9 +109,10 @@ impl Input {
         progress: &dyn Progress,
     ) -> Result<()> {
         progress.start(&format!("decompressing {}", self.path.display()), self.size());
-        let mut writer = SparseWriter { file: output, folder, offset: 0, limit: MAX_DISK };
+        let mut writer = SparseWriter::new(output, folder, "decompressed disk", MAX_DISK);
         let mut reported = 0;
         let sink = |piece: Decoded<'_>| {
+            self.cancel.check()?;
             progress.advance(piece.compressed - reported);
             reported = piece.compressed;
             writer.write(piece.bytes)
@@ -165,20 +169,27 @@ impl io::Read for Reader {
 
 /// Writes a stream to an empty file and leaves out aligned blocks of zeroes.
 #[derive(Debug)]
-struct SparseWriter<'a> {
+pub(super) struct SparseWriter<'a> {
     file: &'a File,
+    /// For errors: what is written.
+    what: &'static str,
     /// For errors: where the file lies.
     folder: &'a Path,
     offset: u64,
     limit: u64,
 }
 
-impl SparseWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+impl<'a> SparseWriter<'a> {
+    /// A writer of at most `limit` bytes; errors say that `what` is written in `folder`.
+    pub(super) fn new(file: &'a File, folder: &'a Path, what: &'static str, limit: u64) -> Self {
+        Self { file, what, folder, offset: 0, limit }
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if to_u64(bytes.len()) > self.limit - self.offset {
             let limit = ByteSize(self.limit);
-            return Err(Error::unsupported(format!("the decompressed disk is larger than {limit}, the most allowed"))
-                .with_hint("check that the file comes from where you think it does"));
+            let message = format!("the {} is larger than {limit}, the most allowed", self.what);
+            return Err(Error::unsupported(message).with_hint("check that the file comes from where you think it does"));
         }
         // A zero part of a block may be left out as well: what else the block holds is written on its own.
         let mut rest = bytes;
@@ -211,13 +222,13 @@ impl SparseWriter<'_> {
     }
 
     /// Sets the size, which a hole at the end has not.
-    fn finish(&self) -> Result<()> {
+    pub(super) fn finish(&self) -> Result<()> {
         self.file.set_len(self.offset).map_err(|error| self.fails("setting the size of", error))
     }
 
     fn fails(&self, what: &str, error: io::Error) -> Error {
         let folder = self.folder.display();
-        Error::io(format!("{what} the decompressed disk in {folder} at byte {}", self.offset), error)
+        Error::io(format!("{what} the {} in {folder} at byte {}", self.what, self.offset), error)
             .with_hint(format!("free space in {folder}, or choose another folder (--cache-dir, TMPDIR)"))
     }
 }
@@ -228,7 +239,7 @@ mod tests {
 
     fn written(pieces: &[&[u8]]) -> (Vec<u8>, u64) {
         let file = tempfile::tempfile().unwrap();
-        let mut writer = SparseWriter { file: &file, folder: Path::new("/tmp"), offset: 0, limit: 1 << 30 };
+        let mut writer = SparseWriter::new(&file, Path::new("/tmp"), "disk", 1 << 30);
         pieces.iter().for_each(|piece| writer.write(piece).unwrap());
         writer.finish().unwrap();
         let metadata = file.metadata().unwrap();
@@ -256,17 +267,17 @@ mod tests {
     #[test]
     fn too_much_and_unwritable_are_errors() {
         let file = tempfile::tempfile().unwrap();
-        let mut writer = SparseWriter { file: &file, folder: Path::new("/tmp"), offset: 0, limit: 10_000 };
+        let mut writer = SparseWriter::new(&file, Path::new("/tmp"), "disk", 10_000);
         writer.write(&[0; 10_000]).unwrap();
         assert_eq!(writer.write(&[0]).unwrap_err().kind(), crate::ErrorKind::Unsupported);
 
         let read_only = File::open("/dev/null").unwrap();
-        let mut writer = SparseWriter { file: &read_only, folder: Path::new("/folder"), offset: 0, limit: 10_000 };
+        let mut writer = SparseWriter::new(&read_only, Path::new("/folder"), "disk", 10_000);
         let error = writer.write(&[1]).unwrap_err();
         assert!(error.to_string().contains("/folder") && error.hint().is_some(), "{error:?}");
         // A device that is always full.
         let full = File::options().write(true).open("/dev/full").unwrap();
-        let mut writer = SparseWriter { file: &full, folder: Path::new("/folder"), offset: 0, limit: 10_000 };
+        let mut writer = SparseWriter::new(&full, Path::new("/folder"), "disk", 10_000);
         assert_eq!(writer.write(&[1]).unwrap_err().kind(), crate::ErrorKind::Environment);
     }
 }

@@ -3,11 +3,11 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use super::vmdk::Adapter;
 use super::{Identity, parallels, vdi, vhd, vhdx, vmdk};
 use crate::block::{BlockDevice, Extent, ExtentKind, FileDevice};
+use crate::bytes::judge::judge;
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::NoProgress;
 
@@ -86,17 +86,9 @@ const FORMATS: [Format; 9] = [
 
 /// Runs `qemu-img` and returns its exit code and output; `None` where it is not installed and not required.
 fn qemu_img(arguments: &[&str]) -> Option<(i32, String)> {
-    match Command::new("qemu-img").args(arguments).output() {
-        Ok(output) => {
-            let text = [output.stdout, output.stderr].concat();
-            Some((output.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned()))
-        }
-        Err(error) if std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_none_or(|value| value != "1") => {
-            eprintln!("skipped: qemu-img: {error}");
-            None
-        }
-        Err(error) => panic!("qemu-img: {error}"),
-    }
+    let output = judge("qemu-img")?.args(arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    Some((output.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// A raw disk in a temporary folder and the images made from it.

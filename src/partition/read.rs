@@ -1,7 +1,7 @@
 //! Finds the table of a disk: the primary copy, else the backup, for either sector size.
 //!
 //! A copy counts when its header and its entries have right CRCs and every place it names fits the disk. A copy that
-//! does not count is a warning as long as the other one does; writing the table then repairs it. What both copies
+//! does not count is a finding as long as the other one does; writing the table then repairs it. What both copies
 //! agree on but no tool should build upon (overlapping partitions) leaves the table readable and refuses edits.
 
 use std::collections::HashSet;
@@ -14,6 +14,7 @@ use super::{Partition, SECTOR_SIZES};
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_usize};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::finding::{Finding, code};
 
 const HINT: &str = "flatbake expects a Flatcar disk image with a GPT, such as flatcar_production_image.bin; is this a partition or another file?";
 
@@ -26,7 +27,7 @@ struct Copy {
 impl PartitionTable {
     /// Reads the partition table of a whole disk.
     ///
-    /// Problems that leave a usable table are told by [`warnings`](Self::warnings) and [`defect`](Self::defect).
+    /// Problems that leave a usable table are told by [`findings`](Self::findings) and [`defect`](Self::defect).
     /// A disk without any trace of a GPT is [`ErrorKind::InvalidInput`]; one whose two copies are both damaged is
     /// [`ErrorKind::Corrupt`].
     pub fn read(device: &dyn BlockDevice) -> Result<Self> {
@@ -100,10 +101,8 @@ impl Disk<'_> {
         let mut table = self.table(copy, sector_size)?;
         let last = self.total_sectors(sector_size) - 1;
         if expected != last {
-            table.warnings.push(format!(
-                "the disk's last sector is {last}, the backup partition table's place is {expected}: the disk was {}",
-                if expected < last { "enlarged" } else { "cut short" }
-            ));
+            let code = if expected < last { code::DISK_ENLARGED } else { code::DISK_CUT_SHORT };
+            table.findings.push(Finding::new(code).with("last", last).with("backup", expected));
         }
         match self.copy(sector_size, expected.min(last))? {
             Ok(backup) => {
@@ -111,12 +110,12 @@ impl Disk<'_> {
                 let entries = (backup.entries != table.entries).then_some("entries");
                 match table.primary.difference(&backup.header).or(entries) {
                     None => table.backup = backup.header,
-                    Some(field) => table.warnings.push(format!(
-                        "the two copies of the partition table differ in {field}: the primary one is used"
-                    )),
+                    Some(field) => {
+                        table.findings.push(Finding::new(code::TABLE_COPIES_DIFFER).with("field", field));
+                    }
                 }
             }
-            Err(error) => table.warnings.push(format!("the backup partition table is damaged: {error}")),
+            Err(error) => table.findings.push(Finding::new(code::TABLE_BACKUP_DAMAGED).with("why", error)),
         }
         Ok(table)
     }
@@ -125,14 +124,12 @@ impl Disk<'_> {
         let found_backup = found(&copy, sector_size);
         let mut table = self.table(copy, sector_size)?;
         if let Err(error) = self.copy(sector_size, PRIMARY_LBA)? {
-            table.warnings.push(format!("the primary partition table is damaged: {error}: the backup is used"));
+            table.findings.push(Finding::new(code::TABLE_PRIMARY_DAMAGED).with("why", error));
         }
         let last = self.total_sectors(sector_size) - 1;
         if table.backup.my_lba != last {
-            table.warnings.push(format!(
-                "the disk's last sector is {last}, the backup partition table is at {}: the disk was enlarged",
-                table.backup.my_lba
-            ));
+            let found = Finding::new(code::DISK_ENLARGED).with("last", last).with("backup", table.backup.my_lba);
+            table.findings.push(found);
         }
         table.found_backup = found_backup;
         Ok(table)
@@ -160,11 +157,13 @@ impl Disk<'_> {
             backup,
             entries,
             found_backup: Vec::new(),
-            warnings: Vec::new(),
+            findings: Vec::new(),
             defect: None,
         };
         table.defect = defect(&table);
-        table.warnings.extend(table.defect.iter().cloned());
+        if let Some(why) = &table.defect {
+            table.findings.push(Finding::new(code::TABLE_NOT_EDITABLE).with("why", why));
+        }
         self.note(&mut table)?;
         Ok(table)
     }
@@ -172,18 +171,17 @@ impl Disk<'_> {
     /// Oddities that harm no edit.
     fn note(&self, table: &mut PartitionTable) -> Result<()> {
         if matches!(table.mbr.kind()?, MbrKind::Dos | MbrKind::Absent) {
-            table
-                .warnings
-                .push("the MBR has no record of type 0xee that protects the GPT: some programs will not see it".into());
+            table.findings.push(Finding::new(code::MBR_UNPROTECTED));
         }
         let rest = self.device.size() % u64::from(table.sector_size);
         if rest != 0 {
-            table.warnings.push(format!("the disk ends with {rest} bytes that are less than a sector"));
+            table.findings.push(Finding::new(code::DISK_ODD_SIZE).with("bytes", rest));
         }
         let mut seen = HashSet::new();
         let doubled = table.entries.used().find(|partition| !seen.insert(partition.unique_guid));
         if let Some(partition) = doubled {
-            table.warnings.push(format!("{partition} has the unique GUID {} of another one", partition.unique_guid));
+            let found = Finding::new(code::PARTITION_GUID_TAKEN);
+            table.findings.push(found.with("partition", partition).with("guid", partition.unique_guid));
         }
         Ok(())
     }

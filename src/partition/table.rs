@@ -8,6 +8,7 @@ use super::header::Header;
 use super::{Mbr, Partition, PartitionAttributes, PartitionName};
 use crate::bytes::{ByteSize, Guid};
 use crate::error::{Error, Result};
+use crate::finding::Finding;
 
 /// The partition table of a disk, as read and with the edits so far.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct PartitionTable {
     pub(super) entries: EntryArray,
     /// The pieces of the backup copy that were whole on disk.
     pub(super) found_backup: Vec<Found>,
-    pub(super) warnings: Vec<String>,
+    pub(super) findings: Vec<Finding>,
     pub(super) defect: Option<String>,
 }
 
@@ -35,11 +36,11 @@ pub(super) struct Found {
 
 impl PartitionTable {
     /// What was odd when the table was read; [`write`](Self::write) repairs damaged and disagreeing copies.
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
     }
 
-    /// Why the table can be read but not edited (overlapping partitions, for instance); also among the warnings.
+    /// Why the table can be read but not edited (overlapping partitions, for instance); also among the findings.
     pub fn defect(&self) -> Option<&str> {
         self.defect.as_deref()
     }
@@ -236,7 +237,7 @@ impl fmt::Debug for PartitionTable {
             .field("disk_guid", &self.disk_guid())
             .field("usable_sectors", &self.usable_sectors())
             .field("partitions", &self.partitions().collect::<Vec<_>>())
-            .field("warnings", &self.warnings)
+            .field("findings", &self.findings)
             .field("defect", &self.defect)
             .finish_non_exhaustive()
     }

@@ -6,6 +6,7 @@ use crate::ErrorKind;
 use crate::block::{BlockDevice, MemoryDevice};
 use crate::bytes::random::Random;
 use crate::bytes::{Guid, is_zero};
+use crate::finding::{Code, Finding, code};
 
 const TYPE: Guid = Guid::from_fields(0x0fc6_3daf, 0x8483, 0x4772, 0x8e79_3d69_d847_7de4);
 
@@ -127,12 +128,17 @@ fn said(table: &PartitionTable) -> impl PartialEq + std::fmt::Debug + use<> {
     (table.disk_guid(), table.usable_sectors(), table.size(), table.mbr().clone(), partitions)
 }
 
+/// What was found about a table.
+fn codes(table: &PartitionTable) -> Vec<&'static Code> {
+    table.findings().iter().map(Finding::code).collect()
+}
+
 #[test]
 fn an_unchanged_table_changes_no_byte() {
     for shape in SHAPES {
         let disk = shape.disk();
         let table = read(&disk).unwrap();
-        assert_eq!(table.warnings(), [""; 0]);
+        assert_eq!(table.findings(), []);
         assert_eq!(usize::try_from(table.sector_size()).unwrap(), shape.sector);
         assert_eq!(table.partitions().map(|partition| partition.number).collect::<Vec<_>>(), [1, 2, 4]);
         assert_eq!(table.partition(3).unwrap_err().kind(), ErrorKind::NotFound);
@@ -151,19 +157,20 @@ fn an_unchanged_table_changes_no_byte() {
 fn either_copy_serves_and_repairs_the_other() {
     for shape in SHAPES {
         let whole = shape.disk();
-        for (places, word) in [
-            ([shape.headers()[0], shape.arrays()[0]], "primary partition table is damaged"),
-            ([shape.headers()[1], shape.arrays()[1]], "backup partition table is damaged"),
+        for (places, code) in [
+            ([shape.headers()[0], shape.arrays()[0]], code::TABLE_PRIMARY_DAMAGED),
+            ([shape.headers()[1], shape.arrays()[1]], code::TABLE_BACKUP_DAMAGED),
         ] {
             for (place, reason) in places.into_iter().zip(["header CRC", "the entries' CRC"]) {
                 let mut disk = whole.clone();
                 disk[place * shape.sector + 60] ^= 1;
                 let table = read(&disk).unwrap();
-                let [warning] = table.warnings() else { panic!("{:?}", table.warnings()) };
-                assert!(warning.contains(word) && warning.contains(reason), "{warning}");
+                let [finding] = table.findings() else { panic!("{:?}", table.findings()) };
+                assert_eq!(finding.code(), code);
+                assert!(finding.value("why").unwrap().contains(reason), "{finding}");
                 let repaired = written(&table, &disk);
                 assert_eq!(said(&read(&repaired).unwrap()), said(&table));
-                assert_eq!(read(&repaired).unwrap().warnings(), [""; 0]);
+                assert_eq!(read(&repaired).unwrap().findings(), []);
                 for array in shape.arrays() {
                     let place = array * shape.sector..array * shape.sector + shape.count * shape.entry_size;
                     assert!(repaired[place.clone()] == whole[place], "damaged entries come back exactly");
@@ -187,9 +194,9 @@ fn copies_that_disagree_are_told_and_the_primary_wins() {
             disk[place * shape.sector + 56] ^= 3;
             shape.seal(&mut disk);
             let table = read(&disk).unwrap();
-            assert!(table.warnings().len() == 1 && table.warnings()[0].contains(field), "{:?}", table.warnings());
+            assert_eq!(table.findings(), [Finding::new(code::TABLE_COPIES_DIFFER).with("field", field)]);
             assert_eq!(said(&table), said(&read(&shape.disk()).unwrap()));
-            assert_eq!(read(&written(&table, &disk)).unwrap().warnings(), [""; 0]);
+            assert_eq!(read(&written(&table, &disk)).unwrap().findings(), []);
         }
     }
 }
@@ -207,7 +214,7 @@ fn growth_moves_the_backup_and_clears_the_old_one() {
             let grown = written(&table, &disk);
             let again = read(&grown).unwrap();
             assert_eq!(said(&again), said(&table));
-            assert_eq!(again.warnings(), [""; 0]);
+            assert_eq!(again.findings(), []);
             assert_eq!(again.partition(4).unwrap().ending_lba, (shape.last() + extra) as u64);
             assert_eq!(u64::from(again.mbr().records().unwrap()[0].size_in_lba), (shape.total + extra - 1) as u64);
             // Partition data is untouched, and where the old backup lay there are zeroes up to the new one.
@@ -245,19 +252,20 @@ fn an_enlarged_or_shortened_disk_is_told() {
         let mut disk = whole.clone();
         disk.resize(disk.len() + 7 * shape.sector, 0);
         let mut table = read(&disk).unwrap();
-        assert!(table.warnings().len() == 1 && table.warnings()[0].contains("enlarged"), "{:?}", table.warnings());
+        assert_eq!(codes(&table), [code::DISK_ENLARGED]);
         assert!(written(&table, &disk) == disk, "an unchanged table stays where it is");
         table.grow(table.size()).unwrap();
-        assert_eq!(read(&written(&table, &disk)).unwrap().warnings(), [""; 0]);
+        assert_eq!(read(&written(&table, &disk)).unwrap().findings(), []);
 
         // The enlarged disk with a damaged primary: the damaged header still tells where the backup is.
         disk[shape.sector + 60] ^= 1;
         let table = read(&disk).unwrap();
-        assert_eq!(table.warnings().len(), 2, "{:?}", table.warnings());
-        assert_eq!(read(&written(&table, &disk)).unwrap().warnings().len(), 1);
+        assert_eq!(codes(&table), [code::TABLE_PRIMARY_DAMAGED, code::DISK_ENLARGED]);
+        assert_eq!(codes(&read(&written(&table, &disk)).unwrap()), [code::DISK_ENLARGED]);
 
         let cut = read(&whole[..whole.len() - shape.sector]).unwrap();
-        assert!(cut.warnings().iter().any(|warning| warning.contains("cut short")), "{:?}", cut.warnings());
+        assert!(codes(&cut).contains(&code::DISK_CUT_SHORT), "{:?}", cut.findings());
+        assert!(codes(&cut).contains(&code::TABLE_NOT_EDITABLE), "{:?}", cut.findings());
         assert!(cut.defect().unwrap().contains("no room"));
         let error = read(&whole[..whole.len() - (shape.array() + 2) * shape.sector]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -375,7 +383,8 @@ fn exercise(table: &mut PartitionTable, disk: &[u8], random: &mut Random) {
         let again = read(&written).unwrap();
         assert_eq!(said(&again), said(table));
         assert_eq!(again.defect(), None);
-        assert!(again.warnings().iter().all(|warning| !warning.contains("damaged") && !warning.contains("differ")));
+        let repaired = [code::TABLE_PRIMARY_DAMAGED, code::TABLE_BACKUP_DAMAGED, code::TABLE_COPIES_DIFFER];
+        assert!(repaired.iter().all(|code| !codes(&again).contains(code)), "{:?}", again.findings());
         assert!(self::written(&again, &written) == written, "writing twice changes nothing");
     }
 }

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
+use crate::common::programs::command;
 use crate::fixture::{assert_clean, run, tool};
 use crate::read::same_tree;
 
@@ -26,7 +26,7 @@ impl Mount {
         }
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = TempDir::new().unwrap();
-        let (ok, text) = run(Command::new("mount").args(["-o", options]).arg(image).arg(folder.path()));
+        let (ok, text) = run(command(Path::new("mount")).args(["-o", options]).arg(image).arg(folder.path()));
         assert!(ok, "mounting: {text}");
         Some(Self { folder, _alone: alone })
     }
@@ -34,7 +34,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let (ok, text) = run(Command::new("umount").arg(self.folder.path()));
+        let (ok, text) = run(command(Path::new("umount")).arg(self.folder.path()));
         assert!(ok || std::thread::panicking(), "{text}");
         tool("btrfs").map(|mut btrfs| run(btrfs.args(["device", "scan", "--forget"])));
     }
@@ -48,7 +48,7 @@ fn rustix_root() -> bool {
 pub fn reads(image: &Path, expected: &str) {
     let Some(mount) = Mount::new(image, "loop,ro") else { return };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/btrfs/manifest.py");
-    let (ok, text) = run(Command::new("python3").arg(script).arg(mount.folder.path()));
+    let (ok, text) = run(command(Path::new("python3")).arg(script).arg(mount.folder.path()));
     assert!(ok, "{text}");
     same_tree(&text, expected);
 }
@@ -69,7 +69,7 @@ pub fn changes(image: &Path) {
     for number in (0..200u32).step_by(2) {
         fs::remove_file(top.join(format!("by-the-kernel/{number}"))).unwrap();
     }
-    run(Command::new("sync").arg("-f").arg(top));
+    run(command(Path::new("sync")).arg("-f").arg(top));
     drop(mount);
     assert_clean(image, "after changes by the kernel");
 }
@@ -78,10 +78,10 @@ pub fn changes(image: &Path) {
 pub fn changes_without_harm(image: &Path, first: &str) {
     let Some(mount) = Mount::new(image, "loop") else { return };
     fs::remove_file(mount.folder.path().join(first)).unwrap();
-    run(Command::new("sync").arg("-f").arg(mount.folder.path()));
+    run(command(Path::new("sync")).arg("-f").arg(mount.folder.path()));
     let file = mount.folder.path().join("by-the-kernel");
     fs::write(&file, "content\n".repeat(20_000)).unwrap();
-    run(Command::new("sync").arg("-f").arg(&file));
+    run(command(Path::new("sync")).arg("-f").arg(&file));
     fs::remove_file(&file).unwrap();
     drop(mount);
     assert_clean(image, "after changes by the kernel");

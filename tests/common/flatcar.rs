@@ -9,18 +9,23 @@
 //! Every partition is a sparse file first and then copied, data only, to its place on the disk. Images are cached below
 //! `target/tmp` under a hash of the recipe and of this source file, so only the first test that wants one pays for it.
 //!
+//! Nothing in them comes from the machine: [`write_tree`] makes the same trees everywhere, and how much there is in them is
+//! a share of the partition that takes them.
+//!
 //! Known differences from a released image: the kernel, GRUB and the dm-verity tree are pseudo-random bytes; `/usr` is a
-//! handful of files and not compressed (unless filled from this machine); `mkfs.btrfs` chooses its own device and chunk
-//! tree UUIDs.
+//! handful of files (unless more are asked for) and not compressed; `mkfs.btrfs` chooses its own device and chunk tree
+//! UUIDs.
 
 use super::btrfs_property::{STAND_IN, set_compression};
+use super::content::Content;
+use super::ext::make_ext;
 use super::layout::{DISK_GUID, Layout, NEW, OLD, SECTOR, SMALL, Slot};
 use super::programs::{judges, must_run};
 use super::region::{Region, copy_file, copy_sparse};
 use super::sysext::{Format, Sysext, make_dir, set_times, sysext, write_file, write_link};
 use super::{noise, scratch_dir, scratch_root};
 use sha2::{Digest, Sha256};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -50,9 +55,10 @@ pub struct Recipe {
     pub version: String,
     /// Bytes of the stand-in for the kernel.
     pub kernel_bytes: usize,
-    /// MiB of files of this machine copied into USR (`share/fill`) and ROOT (`fill`), for benchmarks.
-    pub usr_fill_mib: u64,
-    pub root_fill_mib: u64,
+    /// How much of USR's filesystem is filled with a tree like that of an operating system (`share/fill`), and of ROOT's
+    /// with one like that of a container store (`var/lib/docker`). In percent, up to [`FULL`].
+    pub usr_fill_percent: u64,
+    pub root_fill_percent: u64,
     /// More files: partition number, path, content.
     pub files: Vec<(u32, String, Vec<u8>)>,
 }
@@ -67,8 +73,8 @@ impl Recipe {
             arch: "amd64",
             version: "4593.2.0".to_owned(),
             kernel_bytes: 4 << 20,
-            usr_fill_mib: 0,
-            root_fill_mib: 0,
+            usr_fill_percent: 0,
+            root_fill_percent: 0,
             files: Vec::new(),
         }
     }
@@ -107,6 +113,11 @@ impl Recipe {
             include_str!("layout.rs"),
             include_str!("btrfs_property.rs"),
             include_str!("sysext.rs"),
+            include_str!("content.rs"),
+            include_str!("ext.rs"),
+            include_str!("programs.rs"),
+            include_str!("mke2fs.conf"),
+            include_str!("../../src/bytes/random.rs"),
         ] {
             hash.update(source);
         }
@@ -127,6 +138,7 @@ pub fn flatcar_image(recipe: &Recipe) -> Option<PathBuf> {
         "sgdisk",
         "mkfs.vfat",
         "mcopy",
+        "mmd",
         "mke2fs",
         "tune2fs",
         "debugfs",
@@ -174,10 +186,7 @@ fn make(recipe: &Recipe, image: &Path) {
     for number in [1, 3, 6, 9] {
         let slot = recipe.slot(number);
         let source = work.join(format!("tree-{number}"));
-        make_dir(&source, "");
-        for (_, path, content) in recipe.files.iter().filter(|(partition, ..)| *partition == number) {
-            write_file(&source, path, content);
-        }
+        write_tree(recipe, number, &source);
         let file = work.join(format!("partition-{number}"));
         let partition = File::create_new(&file).unwrap();
         partition.set_len(slot.sectors * SECTOR).unwrap();
@@ -188,8 +197,36 @@ fn make(recipe: &Recipe, image: &Path) {
             _ => make_root(recipe, &source, &file),
         }
         let partition = File::open(&file).unwrap();
+        // mkfs.btrfs makes a file longer rather than say that the tree is too large for it.
+        let bytes = partition.metadata().unwrap().len();
+        assert_eq!(bytes, slot.sectors * SECTOR, "what is asked for does not fit into partition {number}");
         copy_sparse(&partition, 0, slot.sectors * SECTOR, &disk, slot.start * SECTOR).unwrap();
     }
+}
+
+/// Writes the tree that partition 1, 3, 6 or 9 is made of: the same for the same recipe on every machine. USR lacks the
+/// built-in sysexts, which are images themselves ([`built_in_sysexts`]).
+pub fn write_tree(recipe: &Recipe, partition: u32, root: &Path) {
+    make_dir(root, "");
+    for (_, path, content) in recipe.files.iter().filter(|(number, ..)| *number == partition) {
+        write_file(root, path, content);
+    }
+    match partition {
+        1 => write_esp(recipe, root),
+        3 => write_usr(recipe, root),
+        9 => write_root(recipe, root),
+        _ => {}
+    }
+    set_times(root);
+}
+
+/// The most that [`Recipe::usr_fill_percent`] and [`Recipe::root_fill_percent`] may ask for, in percent: `mkfs.btrfs`
+/// wants 20 KiB for every file besides its content, and room for itself.
+pub const FULL: u64 = 25;
+
+fn share(bytes: u64, percent: u64) -> u64 {
+    assert!(percent <= FULL, "{percent} % are too much: at most {FULL} %");
+    bytes / 100 * percent
 }
 
 /// Words of a command line; `paths` follow.
@@ -248,7 +285,7 @@ fn chs(lba: u64) -> [u8; 3] {
     [head, sector | high, cylinder & 0xff].map(|value| u8::try_from(value).unwrap())
 }
 
-fn make_esp(recipe: &Recipe, source: &Path, file: &Path) {
+fn write_esp(recipe: &Recipe, source: &Path) {
     let mut kernel = noise(3, recipe.kernel_bytes);
     kernel[..2].copy_from_slice(b"MZ");
     let hash_at = if recipe.arch == "amd64" { 64 } else { 512 };
@@ -262,17 +299,29 @@ fn make_esp(recipe: &Recipe, source: &Path, file: &Path) {
     for (seed, name) in [(5, "boot"), (6, "grub"), (7, "mm")] {
         write_file(source, &format!("EFI/boot/{name}{}.efi", efi.1), &noise(seed, 24 << 10));
     }
-    set_times(source);
+}
+
+fn make_esp(recipe: &Recipe, source: &Path, file: &Path) {
     let options = format!("-I -F 32 -n EFI-SYSTEM -i {ESP_SERIAL} --invariant");
     let kib = (recipe.slot(1).sectors / 2).to_string();
     run("mkfs.vfat", &options, &[file, Path::new(&kib)]);
+    copy_to_esp(source, file, "::");
+}
+
+/// Copies what is in `source` to `target` of a volume, in the order of names: left to itself, `mcopy` takes files as they
+/// come, which is another order on every machine.
+fn copy_to_esp(source: &Path, volume: &Path, target: &str) {
     let mut children: Vec<PathBuf> = fs::read_dir(source).unwrap().map(|child| child.unwrap().path()).collect();
     children.sort();
-    let mut arguments = ["-s", "-m", "-i"].map(OsString::from).to_vec();
-    arguments.push(file.into());
-    arguments.extend(children.into_iter().map(PathBuf::into_os_string));
-    arguments.push("::/".into());
-    must_run("mcopy", arguments);
+    for child in children {
+        let place = format!("{target}/{}", child.file_name().unwrap().to_str().unwrap());
+        if child.is_dir() {
+            run("mmd", "-i", &[volume, Path::new(&place)]);
+            copy_to_esp(&child, volume, &place);
+        } else {
+            run("mcopy", "-m -i", &[volume, &child, Path::new(&place)]);
+        }
+    }
 }
 
 /// The stand-in for the root hash of dm-verity that Flatcar's build writes into the kernel.
@@ -289,24 +338,40 @@ pub fn os_release(recipe: &Recipe) -> String {
 }
 
 /// The partition's root is `/usr`.
-fn make_usr(recipe: &Recipe, source: &Path, file: &Path) {
+fn write_usr(recipe: &Recipe, source: &Path) {
     write_file(source, "lib/os-release", os_release(recipe).as_bytes());
     write_file(source, "share/flatcar/release", format!("FLATCAR_RELEASE_VERSION={}\n", recipe.version).as_bytes());
     write_file(source, "share/flatcar/update.conf", b"SERVER=https://update.example/\nGROUP=stable\n");
     write_file(source, "share/flatcar/enabled-sysext.conf", b"# none\n");
     write_file(source, "bin/greet", b"#!/bin/sh\necho greetings\n");
     write_link(source, "sbin", "bin");
-    let arch = if recipe.arch == "amd64" { "x86-64" } else { "arm64" };
-    for name in ["docker-flatcar", "containerd-flatcar"] {
-        let built_in = Sysext::new(name, arch, Format::Squashfs);
-        let fields = [("ID", "flatcar"), ("VERSION_ID", recipe.version.as_str()), ("ARCHITECTURE", arch)];
-        let dir = source.join("share/flatcar/sysext");
-        make_dir(source, "share/flatcar/sysext");
-        sysext(&dir, &format!("{name}.raw"), &built_in.with_fields(&fields)).unwrap();
-        let link = format!("share/flatcar/etc/extensions/{name}.raw");
-        write_link(source, &link, &format!("/usr/share/flatcar/sysext/{name}.raw"));
+    make_dir(source, "share/flatcar/sysext");
+    for built_in in built_in_sysexts(recipe) {
+        let link = format!("share/flatcar/etc/extensions/{}.raw", built_in.name);
+        write_link(source, &link, &format!("/usr/share/flatcar/sysext/{}.raw", built_in.name));
     }
-    fill(source, "share/fill", recipe.usr_fill_mib);
+    let fill = share(recipe.layout.usr_fs_bytes, recipe.usr_fill_percent);
+    if fill > 0 {
+        Content::usr(USR_SEED, fill).write(&source.join("share/fill"));
+    }
+}
+
+/// Seeds of what USR and ROOT are filled with.
+const USR_SEED: u64 = 3;
+const ROOT_SEED: u64 = 9;
+
+/// The sysexts that Flatcar ships within USR.
+pub fn built_in_sysexts(recipe: &Recipe) -> [Sysext; 2] {
+    let arch = if recipe.arch == "amd64" { "x86-64" } else { "arm64" };
+    let fields = [("ID", "flatcar"), ("VERSION_ID", recipe.version.as_str()), ("ARCHITECTURE", arch)];
+    ["docker-flatcar", "containerd-flatcar"].map(|name| Sysext::new(name, arch, Format::Squashfs).with_fields(&fields))
+}
+
+fn make_usr(recipe: &Recipe, source: &Path, file: &Path) {
+    let dir = source.join("share/flatcar/sysext");
+    for built_in in built_in_sysexts(recipe) {
+        sysext(&dir, &format!("{}.raw", built_in.name), &built_in).unwrap();
+    }
     set_times(source);
     let bytes = recipe.layout.usr_fs_bytes;
     match recipe.usr {
@@ -322,7 +387,6 @@ fn make_usr(recipe: &Recipe, source: &Path, file: &Path) {
 }
 
 fn make_oem(recipe: &Recipe, source: &Path, file: &Path) {
-    set_times(source);
     let bytes = recipe.slot(6).sectors * SECTOR;
     match recipe.oem {
         Filesystem::Ext => make_ext(source, file, "ext4", OEM_UUID, "-L OEM", bytes),
@@ -353,71 +417,19 @@ fn make_btrfs(source: &Path, file: &Path, options: &str) {
     run("mkfs.btrfs", &format!("-q --mixed -m single -d single {options} --rootdir"), &[source, file]);
 }
 
-fn make_root(recipe: &Recipe, source: &Path, file: &Path) {
+fn write_root(recipe: &Recipe, source: &Path) {
     // Mount points; the rest of ROOT comes into being at the first boot.
     for name in ["boot", "usr", "oem"] {
         make_dir(source, name);
     }
-    fill(source, "fill", recipe.root_fill_mib);
-    set_times(source);
+    let fill = share(recipe.slot(9).sectors * SECTOR, recipe.root_fill_percent);
+    if fill > 0 {
+        make_dir(source, "var/lib");
+        Content::docker_store(ROOT_SEED, fill).write(&source.join("var/lib/docker"));
+    }
+}
+
+fn make_root(recipe: &Recipe, source: &Path, file: &Path) {
     make_ext(source, file, "ext4", ROOT_UUID, "-b 4096 -i 4096 -I 256", recipe.slot(9).sectors * SECTOR);
     run("tune2fs", "-e remount-ro -L ROOT", &[file]);
-}
-
-/// `mke2fs -d`, then everything belongs to root: `-d` takes over the owner, who is whoever runs the tests.
-fn make_ext(source: &Path, file: &Path, kind: &str, uuid: &str, options: &str, bytes: u64) {
-    let fixed = format!("-q -t {kind} {options} -U {uuid} -E root_owner=0:0,hash_seed={uuid} -d");
-    let kib = format!("{}k", bytes / 1024);
-    run("mke2fs", &fixed, &[source, file, Path::new(&kib)]);
-    let mut commands = String::new();
-    own_by_root(source, "", &mut commands);
-    let script = file.with_extension("debugfs");
-    fs::write(&script, commands).unwrap();
-    let output = must_run("debugfs", [OsStr::new("-w"), OsStr::new("-f"), script.as_os_str(), file.as_os_str()]);
-    // debugfs ends with 0 whatever happened; besides its version, stderr has nothing when all went well.
-    let complaints = String::from_utf8_lossy(&output.stderr);
-    assert!(complaints.lines().all(|line| line.starts_with("debugfs 1.")), "debugfs -w: {complaints}");
-}
-
-fn own_by_root(dir: &Path, path: &str, commands: &mut String) {
-    for child in fs::read_dir(dir).unwrap() {
-        let child = child.unwrap();
-        let name = format!("{path}/{}", child.file_name().to_str().unwrap());
-        for field in ["uid", "gid"] {
-            commands.push_str(&format!("set_inode_field \"{name}\" {field} 0\n"));
-        }
-        if child.file_type().unwrap().is_dir() {
-            own_by_root(&child.path(), &name, commands);
-        }
-    }
-}
-
-/// Copies regular files of this machine below `ROOT/PATH` until there are `mib` MiB: programs, libraries and texts, as
-/// the content of an operating system is.
-fn fill(root: &Path, path: &str, mib: u64) {
-    let mut left = mib << 20;
-    for top in ["/usr/bin", "/usr/share/doc", "/usr/lib", "/usr/share"] {
-        if left > 0 {
-            copy_some(Path::new(top), &root.join(path).join(top.trim_start_matches('/')), &mut left);
-        }
-    }
-}
-
-fn copy_some(source: &Path, target: &Path, left: &mut u64) {
-    let Ok(children) = fs::read_dir(source) else { return };
-    let mut children: Vec<_> = children.map(|child| child.unwrap()).collect();
-    children.sort_by_key(fs::DirEntry::file_name);
-    fs::create_dir_all(target).unwrap();
-    for child in children {
-        let (kind, to) = (child.file_type().unwrap(), target.join(child.file_name()));
-        let plain = child.file_name().to_str().is_some_and(|name| !name.contains(['"', '\n', '\\']));
-        if kind.is_dir() && plain {
-            copy_some(&child.path(), &to, left);
-        } else if kind.is_file() && plain {
-            let len = child.metadata().unwrap().len();
-            if len <= *left && fs::copy(child.path(), to).is_ok() {
-                *left -= len;
-            }
-        }
-    }
 }

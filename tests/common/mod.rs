@@ -5,6 +5,9 @@
 //!  Sysext ──sysext()─────────▶ NAME.raw                    └───▶ listing::*_tree(Region)   does it hold what was asked for?
 //! ```
 //!
+//! Nothing here depends on the machine but the programs that are called: contents come from seeds ([`content`]), and
+//! programs see nothing of the caller's environment ([`programs::command`], [`programs::flatbake`]).
+//!
 //! Nothing here needs root. A program that is missing makes its judge (or the image maker) report "skipped" on stderr;
 //! with `FLATBAKE_REQUIRE_ORACLES=1` it is a panic instead, so that a run in CI cannot pass by skipping.
 //!
@@ -14,6 +17,8 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod btrfs_property;
+pub mod content;
+pub mod ext;
 pub mod flatcar;
 pub mod judges;
 pub mod layout;
@@ -26,17 +31,27 @@ pub mod region;
 pub mod sound;
 pub mod sysext;
 pub mod tree;
+pub mod trees;
 
+use rustix::fs::Mode;
 use std::path::PathBuf;
 
-/// A directory on the disk that holds `target/`: large sparse files belong there and not in a `/tmp` kept in memory.
+/// The folder of everything that tests make and keep: `FLATBAKE_SCRATCH`, or one on the disk that holds `target/`, as large
+/// sparse files do not belong in a `/tmp` kept in memory.
 pub fn scratch_root() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+    let usual = || PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    std::env::var_os("FLATBAKE_SCRATCH").map_or_else(usual, |folder| std::path::absolute(folder).unwrap())
 }
 
 /// A fresh temporary directory inside [`scratch_root`], removed when dropped.
 pub fn scratch_dir() -> tempfile::TempDir {
+    usual_umask();
     tempfile::tempdir_in(scratch_root()).unwrap()
+}
+
+/// Has this process, and the programs it starts, make files with the modes that are usual, whatever the caller's umask.
+pub fn usual_umask() {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
 }
 
 /// So many times `FLATBAKE_LONG`, for tests that repeat something with other numbers each time; unset means 1.

@@ -1,5 +1,6 @@
 //! Finding and running the programs that nobody here wrote.
 
+use super::{scratch_root, usual_umask};
 use std::env;
 use std::ffi::OsStr;
 use std::io::Write;
@@ -32,11 +33,15 @@ fn package_of(program: &str) -> &str {
     PACKAGES.iter().find(|(_, programs)| programs.contains(&program)).map_or(program, |(package, _)| package)
 }
 
-/// Where `program` is: in `PATH`, or where Debian keeps what ordinary users do not have in theirs.
-fn find(program: &str) -> Option<PathBuf> {
+/// Where programs are: in `PATH`, and where Debian keeps what ordinary users do not have in theirs.
+fn search_path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let administration = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    env::split_paths(&path).chain(administration).map(|dir| dir.join(program)).find(|file| file.is_file())
+    env::split_paths(&path).chain(administration).collect()
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    search_path().into_iter().map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 /// What a missing program leads to: the line for stderr, or a panic where judges are required.
@@ -61,13 +66,52 @@ pub fn judges(programs: &[&str]) -> bool {
     programs.iter().filter(|program| judge(program).is_none()).count() == 0
 }
 
-/// A command for `program` with an environment that does not depend on the caller: C locale in UTF-8, UTC, no stdin,
-/// mtools without its limits on geometry, and one clock for the programs that allow it.
-pub fn command(program: &Path) -> Command {
+/// What programs see of the environment of the tests, besides [`search_path`]: where coverage goes, and what a program
+/// needs that pretends another time.
+const INHERITED: [&str; 4] = ["LLVM_PROFILE_FILE", "LD_LIBRARY_PATH", "LD_PRELOAD", "NO_FAKE_STAT"];
+const INHERITED_PREFIX: &[u8] = b"FAKETIME";
+
+fn inherited(name: &OsStr) -> bool {
+    INHERITED.iter().any(|known| *known == name) || name.as_encoded_bytes().starts_with(INHERITED_PREFIX)
+}
+
+/// A command whose environment does not depend on the caller's: no home, no settings of the user, the locale C in UTF-8
+/// (which is part of the C library), UTC, the usual umask, no stdin.
+fn bare(program: impl AsRef<OsStr>) -> Command {
+    usual_umask();
     let mut command = Command::new(program);
-    command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").env("MTOOLS_SKIP_CHECK", "1");
+    command.env_clear().envs(env::vars_os().filter(|(name, _)| inherited(name)));
+    command.env("PATH", env::join_paths(search_path()).unwrap());
+    command.env("HOME", scratch_root().join("no-home")).env("TMPDIR", scratch_root());
+    command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC").stdin(Stdio::null());
+    command
+}
+
+/// A command for `program`, a judge or a maker of images, in an environment that is the same on every machine: mtools
+/// without its limits on geometry, one clock for the programs that allow it, and no settings of the machine.
+pub fn command(program: &Path) -> Command {
+    let mut command = bare(program);
+    let e2fsprogs = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common").join(name);
+    command.env("MKE2FS_CONFIG", e2fsprogs("mke2fs.conf")).env("E2FSCK_CONFIG", e2fsprogs("e2fsck.conf"));
+    command.env("MTOOLS_SKIP_CHECK", "1").env("MTOOLSRC", "/dev/null");
     command.env("SOURCE_DATE_EPOCH", EPOCH.to_string()).env("E2FSPROGS_FAKE_TIME", EPOCH.to_string());
-    command.stdin(Stdio::null());
+    command
+}
+
+/// A command for the program under test, in an environment that is the same on every machine: decompressed images are
+/// cached below the folder of the build.
+pub fn flatbake() -> Command {
+    let mut command = bare(env!("CARGO_BIN_EXE_flatbake"));
+    command.env("XDG_CACHE_HOME", scratch_root().join("cache"));
+    command
+}
+
+/// A shell that finds the program under test as `flatbake`, in the environment of [`flatbake`].
+pub fn shell() -> Command {
+    let folder = Path::new(env!("CARGO_BIN_EXE_flatbake")).parent().unwrap().to_owned();
+    let path = std::iter::once(folder).chain(search_path());
+    let mut command = bare("sh");
+    command.env("PATH", env::join_paths(path).unwrap()).env("XDG_CACHE_HOME", scratch_root().join("cache"));
     command
 }
 

@@ -1,16 +1,15 @@
-//! Trees to pack into read-only filesystems, compared with what is read back.
+//! Trees packed into read-only filesystems, compared with what is read back.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use flatbake::block::MemoryDevice;
 use flatbake::fs::{FileSystem, FileType, FsPath, read_file, walk};
 
-use super::noise;
-use super::programs::{ask, command, judge, success};
+use super::programs::{command, judge, success};
 use super::random::Random;
 
 /// Runs a maker of images that must succeed and keep the times of files, and returns its standard output;
@@ -22,64 +21,6 @@ pub fn succeed(name: &str, arguments: &[&str]) -> Option<String> {
 
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
-}
-
-/// A tree with what filesystems find hard: deep paths, many entries, long names, holes, links, odd sizes.
-pub fn make_tree(root: &Path, many: usize) {
-    let dir = |path: &str| fs::create_dir_all(root.join(path)).unwrap();
-    let file = |path: &str, content: &[u8]| fs::write(root.join(path), content).unwrap();
-    dir("usr/bin");
-    dir("usr/lib/deep/er/and/deeper/still");
-    dir("empty-dir");
-    dir("many");
-    file("empty", b"");
-    file("one", b"1");
-    file("usr/bin/tool", &noise(1, 300_000));
-    fs::set_permissions(root.join("usr/bin/tool"), fs::Permissions::from_mode(0o4755)).unwrap();
-    file("usr/lib/text", "all work and no play makes a dull file\n".repeat(20_000).as_bytes());
-    file("usr/lib/exact", &vec![b'x'; 131_072]);
-    file("usr/lib/exact-and-one", &vec![b'y'; 131_073]);
-    file("usr/lib/deep/er/and/deeper/still/leaf", b"leaf");
-    file(&format!("usr/lib/{}", "n".repeat(255)), b"long name");
-    file("usr/lib/caf\u{e9} \u{4e16}", b"unicode");
-    let mut code = noise(2, 4096);
-    for at in (0..4000).step_by(50) {
-        code[at] = 0xe8;
-        code[at + 3..at + 5].fill(0);
-    }
-    file("usr/lib/code", &code.repeat(40));
-    fs::hard_link(root.join("usr/lib/text"), root.join("usr/lib/text-again")).unwrap();
-    fs::hard_link(root.join("usr/lib/text"), root.join("text-elsewhere")).unwrap();
-    std::os::unix::fs::symlink("../lib/text", root.join("usr/bin/link")).unwrap();
-    std::os::unix::fs::symlink("t".repeat(3000), root.join("usr/bin/long-link")).unwrap();
-    let sparse = fs::File::create(root.join("sparse")).unwrap();
-    sparse.set_len(3 << 20).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&sparse, b"in the middle", 1_500_000).unwrap();
-    let hole = fs::File::create(root.join("only-a-hole")).unwrap();
-    hole.set_len(1 << 20).unwrap();
-    for number in 0..many {
-        file(&format!("many/file-{number:05}-with-a-name"), number.to_string().repeat(number % 50).as_bytes());
-    }
-}
-
-/// A little tree with every inode type that needs no privilege, so that mutations of its image hit something.
-pub fn make_small_tree(root: &Path) {
-    fs::create_dir_all(root.join("usr/lib/x")).unwrap();
-    fs::write(root.join("usr/lib/file"), noise(5, 9000)).unwrap();
-    fs::write(root.join("usr/lib/text"), "some text to pack ".repeat(1000)).unwrap();
-    fs::write(root.join("usr/lib/x/tail"), b"tail").unwrap();
-    fs::hard_link(root.join("usr/lib/file"), root.join("usr/again")).unwrap();
-    fs::File::create(root.join("hole")).unwrap().set_len(50_000).unwrap();
-    std::os::unix::fs::symlink("usr/lib/file", root.join("link")).unwrap();
-    for number in 0..20 {
-        fs::write(root.join(format!("usr/{number}")), [number]).unwrap();
-    }
-    for (name, value) in [("user.a", "short".to_owned()), ("user.long", "v".repeat(3000))] {
-        for file in ["usr/lib/file", "usr/lib/text", "usr"] {
-            // Not every filesystem of a host takes so much.
-            let _ = ask("setfattr", ["-n", name, "-v", &value, text(&root.join(file))], b"");
-        }
-    }
 }
 
 /// Checks that a filesystem holds exactly the tree at `root`: types, modes, times, sizes, targets, content, hard links.

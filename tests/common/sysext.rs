@@ -1,5 +1,6 @@
 //! System extension images as Flatcar's sysext-bakery makes them, by the real tools.
 
+use super::ext::make_ext;
 use super::noise;
 use super::programs::{EPOCH, judges, must_run};
 use super::scratch_dir;
@@ -61,7 +62,7 @@ pub fn sysext(dir: &Path, file: &str, sysext: &Sysext) -> Option<PathBuf> {
     let tools: &[&str] = match sysext.format {
         Format::Squashfs => &["mksquashfs"],
         Format::Erofs => &["mkfs.erofs"],
-        Format::Ext4 => &["mke2fs", "resize2fs", "e2fsck"],
+        Format::Ext4 => &["mke2fs", "debugfs", "resize2fs", "e2fsck"],
         Format::Btrfs => &["mkfs.btrfs"],
     };
     if !judges(tools) {
@@ -69,26 +70,32 @@ pub fn sysext(dir: &Path, file: &str, sysext: &Sysext) -> Option<PathBuf> {
     }
     let source = scratch_dir();
     let tree = source.path().join("tree");
-    let release: String = sysext.fields.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-    let release_path = format!("usr/lib/extension-release.d/extension-release.{}", sysext.name);
-    write_file(&tree, &release_path, release.as_bytes());
-    for (path, content) in &sysext.files {
-        write_file(&tree, path, content);
-    }
-    if sysext.ballast > 0 {
-        write_file(&tree, &format!("usr/share/{}/ballast", sysext.name), &noise(1, sysext.ballast));
-    }
-    set_times(&tree);
+    write_tree(sysext, &tree);
     let image = dir.join(file);
     pack(&tree, &image, sysext.format);
     Some(image)
 }
 
+/// Writes the tree that a sysext is made of: the same on every machine.
+pub fn write_tree(sysext: &Sysext, tree: &Path) {
+    let release: String = sysext.fields.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+    let release_path = format!("usr/lib/extension-release.d/extension-release.{}", sysext.name);
+    write_file(tree, &release_path, release.as_bytes());
+    for (path, content) in &sysext.files {
+        write_file(tree, path, content);
+    }
+    if sysext.ballast > 0 {
+        write_file(tree, &format!("usr/share/{}/ballast", sysext.name), &noise(1, sysext.ballast));
+    }
+    set_times(tree);
+}
+
+const EXT4_UUID: &str = "575e7400-f1a7-4ba4-8e00-000000000004";
+
 fn pack(tree: &Path, image: &Path, format: Format) {
-    let (tree, image) = (tree.as_os_str(), image.as_os_str());
-    let run = |program: &str, before: &[&str], paths: &[&OsStr], after: &[&str]| {
-        let before = before.iter().map(OsStr::new);
-        must_run(program, before.chain(paths.iter().copied()).chain(after.iter().map(OsStr::new)));
+    let run = |program: &str, before: &[&str], paths: &[&Path], after: &[&str]| {
+        let paths = paths.iter().map(|path| path.as_os_str());
+        must_run(program, before.iter().map(OsStr::new).chain(paths).chain(after.iter().map(OsStr::new)));
     };
     match format {
         Format::Squashfs => {
@@ -104,8 +111,7 @@ fn pack(tree: &Path, image: &Path, format: Format) {
             );
         }
         Format::Ext4 => {
-            let options = ["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"];
-            run("mke2fs", &options, &[tree, image], &["1G"]);
+            make_ext(tree, image, "ext4", EXT4_UUID, "", 1 << 30);
             run("resize2fs", &["-M"], &[image], &[]);
         }
         Format::Btrfs => {
@@ -148,7 +154,12 @@ pub fn set_times(path: &Path) {
     if path.symlink_metadata().unwrap().is_dir() {
         fs::read_dir(path).unwrap().for_each(|child| set_times(&child.unwrap().path()));
     }
-    let time = Timespec { tv_sec: EPOCH, tv_nsec: 0 };
+    set_time(path, EPOCH);
+}
+
+/// Gives `path` itself a time, in seconds since 1970.
+pub fn set_time(path: &Path, seconds: i64) {
+    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }

@@ -106,6 +106,20 @@ pub fn host_tree(dir: &Path) -> Tree {
     found
 }
 
+/// One number for the tree below a directory of this machine: the same wherever it was written, by whomever, in whatever
+/// order. Over paths, types, modes, times, contents, targets, links and the attributes of users.
+pub fn digest(dir: &Path) -> String {
+    let mut hash = Sha256::new();
+    for (path, entry) in host_tree(dir) {
+        let TreeEntry { kind, mode, size, sha256, target, mtime, linked_to, xattrs, .. } = entry;
+        // A machine may add attributes of its own, as SELinux does.
+        let xattrs: Vec<_> = xattrs.into_iter().flatten().filter(|(name, _)| name.starts_with("user.")).collect();
+        let line = (path, kind, mode, size, sha256, target, mtime, linked_to, xattrs);
+        hash.update(format!("{line:?}\n"));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Fills in [`TreeEntry::linked_to`] from the inode number of every path.
 pub fn group_links(tree: &mut Tree, inodes: &BTreeMap<String, u64>) {
     let mut first = BTreeMap::new();

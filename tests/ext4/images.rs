@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+pub use crate::common::trees::make_etc_tree as tree;
 use crate::support::judge;
 
 /// A kind of filesystem: `mke2fs -O`, further options, and what debugfs sets in the superblock afterwards.
@@ -107,16 +108,6 @@ pub fn mke2fs(image: &Path, mib: u64, features: &str, tree: Option<&Path>, more:
     }
     let output = command.args(more).arg(image).output().unwrap();
     assert!(output.status.success(), "mke2fs: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A small tree of the host to start from.
-pub fn tree(folder: &Path) {
-    std::fs::create_dir_all(folder.join("etc/deep/er")).unwrap();
-    std::fs::write(folder.join("etc/hostname"), "localhost\n").unwrap();
-    std::fs::write(folder.join("etc/big"), vec![b'b'; 300_000]).unwrap();
-    std::fs::hard_link(folder.join("etc/hostname"), folder.join("etc/alias")).unwrap();
-    std::os::unix::fs::symlink("hostname", folder.join("etc/link")).unwrap();
-    std::os::unix::fs::symlink("x".repeat(90), folder.join("etc/long-link")).unwrap();
 }
 
 /// Turns directories of more than one block into hash trees, as the kernel would have made them.

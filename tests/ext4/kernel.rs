@@ -4,11 +4,11 @@
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use flatbake::fs::ext4::Ext4;
 use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsPath};
 
+use crate::common::programs::command;
 use crate::images::{SETS, tree};
 use crate::model::{Body, Model, attributes, path};
 use crate::recipe::{TIMES, recipe};
@@ -20,7 +20,7 @@ struct Mounted(PathBuf);
 impl Mounted {
     fn new(image: &Path, at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
-        let output = Command::new("mount").args(["-o", "loop"]).arg(image).arg(at).output().ok()?;
+        let output = command(Path::new("mount")).args(["-o", "loop"]).arg(image).arg(at).output().ok()?;
         output.status.success().then(|| Self(at.to_owned()))
     }
 }
@@ -28,7 +28,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         // A child process that another test is just starting can hold the image open for a moment.
-        let unmounted = || Command::new("umount").arg(&self.0).status().unwrap().success();
+        let unmounted = || command(Path::new("umount")).arg(&self.0).status().unwrap().success();
         let wait = || std::thread::sleep(std::time::Duration::from_millis(100));
         assert!(
             (0..50).any(|_| unmounted() || {

@@ -23,6 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["machine"],
     &["flatcar"],
     &["bake"],
+    &["manifest"],
     &["cli"],
 ];
 

@@ -3,14 +3,13 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Command;
 
 use flatbake::NoProgress;
 use flatbake::image::{Details, Examined, OpenOptions, examine};
 use serde_json::Value;
 
 use crate::common::judges::qemu_info;
-use crate::common::programs::{command, judge, judges, said, success};
+use crate::common::programs::{command, flatbake, judge, judges, said, success};
 use crate::common::{scratch_dir, scratch_root};
 use crate::disks::Kind;
 use crate::variants::{PACKED_QCOW2, VARIANTS};
@@ -116,7 +115,7 @@ fn the_command_line_tells_all_of_it() {
     run(&["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", "base.qcow2", "top.qcow2"]);
     run(&["snapshot", "-c", "first", "top.qcow2"]);
     let info = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
+        let mut command = flatbake();
         let output = command.current_dir(dir.path()).args(["info", "--quiet", "top.qcow2"]).args(arguments).output();
         let output = output.unwrap();
         assert!(output.status.success(), "{}", said(&output));

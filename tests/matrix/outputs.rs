@@ -24,7 +24,7 @@ pub struct Wanted {
 impl Wanted {
     /// The output in `folder`.
     pub fn output(&self, folder: &Path) -> Output {
-        let mut output = Output::new(folder.join("out"));
+        let mut output = Output::at(folder.join("out"));
         output.format = self.format;
         output.compress = self.compress;
         output.qcow2 = self.qcow2.unwrap_or_default();
@@ -181,10 +181,10 @@ pub const OUTPUTS: [Wanted; 21] = [
     plain("vhdx", OutputFormat::Vhdx, &["--format", "vhdx"]),
     plain("vdi", OutputFormat::Vdi, &["--format", "vdi"]),
     plain("hdd", OutputFormat::Hdd, &["--format", "hdd"]),
-    packed("gz", OutputFormat::Raw, Compression::Gzip, 6, &["--compress", "gz"]),
-    packed("bz2", OutputFormat::Raw, Compression::Bzip2, 9, &["--compress", "bz2"]),
-    packed("xz", OutputFormat::Raw, Compression::Xz, 6, &["--compress", "xz"]),
-    packed("zst", OutputFormat::Raw, Compression::Zstd, 3, &["--compress", "zst"]),
+    packed("gz", OutputFormat::Raw, Compression::Gzip, 6, &["--format", "raw", "--compress", "gz"]),
+    packed("bz2", OutputFormat::Raw, Compression::Bzip2, 9, &["--format", "raw", "--compress", "bz2"]),
+    packed("xz", OutputFormat::Raw, Compression::Xz, 6, &["--format", "raw", "--compress", "xz"]),
+    packed("zst", OutputFormat::Raw, Compression::Zstd, 3, &["--format", "raw", "--compress", "zst"]),
     packed("qcow2.gz", OutputFormat::Qcow2, Compression::Gzip, 1, &["--format", "qcow2", "--compress", "gz:1"]),
     packed(
         "vhd_fixed.zst",

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use flatbake::NoProgress;
 use flatbake::bake::emit;
 use flatbake::image::{Image, OpenOptions, open};
 
-use crate::common::programs::said;
+use crate::common::programs::{flatbake, said};
 use crate::common::{scratch_dir, scratch_root};
 use crate::digest::Content;
 use crate::disks::Kind;
@@ -84,8 +83,8 @@ impl Source {
     pub fn converts_on_the_command_line(&self, wanted: &Wanted, threads: &str) {
         let (folder, by_command) = (self.folder("to"), self.folder("command"));
         self.write(wanted, &folder);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flatbake"));
-        command.current_dir(&by_command).env_remove("SOURCE_DATE_EPOCH");
+        let mut command = flatbake();
+        command.current_dir(&by_command);
         command.args(["convert", "--no-cache", "--allow-external", "--threads", threads, "../image", "out", "--json"]);
         let output = command.args(wanted.arguments).output().unwrap();
         let what = format!("{} to {}", self.what, wanted.name);

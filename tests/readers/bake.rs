@@ -1,8 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use crate::common::programs::{judges, must_run};
+use crate::common::programs::{self, judges, must_run};
 use crate::common::scratch_dir;
 
 fn sample(name: &str) -> PathBuf {
@@ -10,7 +9,7 @@ fn sample(name: &str) -> PathBuf {
 }
 
 fn flatbake(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_flatbake")).args(arguments).output().unwrap();
+    let output = programs::flatbake().args(arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use flatbake::ErrorKind;
+use flatbake::finding::code;
 use flatbake::image::{Format, open};
 
 use crate::support::*;
@@ -73,10 +74,10 @@ fn older_parallels_disks_are_read_and_open_ones_told() {
     assert!(by_qemu(&image, "parallels") == disk.bytes);
     disk.check(&image, Format::Parallels);
     patch(&image, 44, b"Ynot");
-    let notes = Notes::default();
-    let opened = open(&image, &options(false), &notes).unwrap();
+    let findings = Findings::default();
+    let opened = open(&image, &options(false), &findings).unwrap();
     assert_holds(&*opened.device, &disk.bytes);
-    assert!(notes.0.lock().unwrap()[0].contains("not closed"));
+    assert_eq!(findings.codes(), [code::IMAGE_NOT_CLOSED]);
     for (at, value, kind) in
         [(16, 9, ErrorKind::Unsupported), (31, 0xff, ErrorKind::Corrupt), (38, 1, ErrorKind::Corrupt)]
     {

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use flatbake::block::{BlockDevice, ExtentKind};
+use flatbake::finding::Code;
 use flatbake::image::{Format, Image, OpenOptions, open};
-use flatbake::{Error, Progress, Result};
+use flatbake::{Error, Finding, Progress, Result};
 
+use crate::common::content::disk;
 use crate::common::programs::{judge, must_run};
 use crate::common::{noise, scratch_dir};
 
@@ -18,37 +20,24 @@ pub struct Disk {
     pub bytes: Vec<u8>,
 }
 
-/// What was said about an image.
+/// What was found about an image.
 #[derive(Debug, Default)]
-pub struct Notes(pub Mutex<Vec<String>>);
+pub struct Findings(pub Mutex<Vec<Finding>>);
 
-impl Progress for Notes {
-    fn start(&self, _step: &str, _total_bytes: u64) {}
-    fn advance(&self, _bytes: u64) {}
-    fn finish(&self) {}
-    fn warn(&self, message: &str) {
-        self.0.lock().unwrap().push(message.to_owned());
+impl Findings {
+    /// Their codes.
+    pub fn codes(self) -> Vec<&'static Code> {
+        self.0.into_inner().unwrap().iter().map(Finding::code).collect()
     }
 }
 
-/// Noise, text, zeroes and runs of one byte in turn, with boundaries at odd places; most of it is zero.
-pub fn content(size: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    let dice = noise(seed, 4096);
-    let (mut at, mut turn) = (0, 0);
-    while at < size {
-        let len = (usize::from(dice[turn % 4096]) * 777 + 1).min(size - at);
-        let piece = &mut bytes[at..at + len];
-        match dice[(turn + 1) % 4096] % 5 {
-            0 => piece.copy_from_slice(&noise(seed + turn as u64, len)),
-            1 => piece.fill(dice[turn % 4096]),
-            2 => piece.iter_mut().enumerate().for_each(|(n, byte)| *byte = b"flatbake reads 0123456789\n"[n % 26]),
-            _ => {}
-        }
-        at += len;
-        turn += 2;
+impl Progress for Findings {
+    fn start(&self, _step: &str, _total_bytes: u64) {}
+    fn advance(&self, _bytes: u64) {}
+    fn finish(&self) {}
+    fn found(&self, finding: &Finding) {
+        self.0.lock().unwrap().push(finding.clone());
     }
-    bytes
 }
 
 impl Disk {
@@ -56,7 +45,7 @@ impl Disk {
     pub fn new(size: usize) -> Option<Self> {
         judge("qemu-img")?;
         let dir = scratch_dir();
-        let mut bytes = content(size, 1);
+        let mut bytes = disk(size, 1);
         // Enough zeroes in a row for whole clusters of any size.
         if let Some(middle) = bytes.get_mut(2 << 20..4 << 20) {
             middle.fill(0);

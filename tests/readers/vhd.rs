@@ -1,6 +1,7 @@
 use std::fs;
 
 use flatbake::ErrorKind;
+use flatbake::finding::code;
 use flatbake::image::{Format, open};
 
 use crate::support::*;
@@ -37,10 +38,10 @@ fn a_lost_footer_is_replaced_by_its_copy() {
     let image = disk.convert("vpc", "subformat=dynamic,force_size=on", &[]);
     let bytes = fs::read(&image).unwrap();
     fs::write(&image, &bytes[..bytes.len() - 512]).unwrap();
-    let notes = Notes::default();
-    let opened = open(&image, &options(false), &notes).unwrap();
+    let findings = Findings::default();
+    let opened = open(&image, &options(false), &findings).unwrap();
     assert_holds(&*opened.device, &disk.bytes);
-    assert!(notes.0.lock().unwrap()[0].contains("copy at the start"));
+    assert_eq!(findings.codes(), [code::IMAGE_HEADER_COPY]);
     patch(&image, 100, &[1]);
     assert_eq!(refusal(&image).kind(), ErrorKind::Corrupt);
 }

@@ -1,6 +1,7 @@
 use std::fs;
 
 use flatbake::ErrorKind;
+use flatbake::finding::code;
 use flatbake::image::{Format, open};
 
 use crate::common::programs::must_run;
@@ -141,11 +142,11 @@ fn the_log_is_replayed_in_memory() {
         let bytes = with_log(&disk, ring_start);
         let image = disk.path("image");
         fs::write(&image, &bytes).unwrap();
-        let notes = Notes::default();
-        let opened = open(&image, &options(false), &notes).unwrap();
+        let findings = Findings::default();
+        let opened = open(&image, &options(false), &findings).unwrap();
         assert_eq!(opened.format, Format::Vhdx);
         assert_holds(&*opened.device, &disk.bytes);
-        assert!(notes.0.lock().unwrap()[0].contains("log"));
+        assert_eq!(findings.codes(), [code::IMAGE_LOG_APPLIED]);
         assert!(fs::read(&image).unwrap() == bytes, "the image is untouched");
         must_run("qemu-img", ["check", "-q", "-r", "all", "-f", "vhdx", image.to_str().unwrap()]);
         assert!(by_qemu(&image, "vhdx") == disk.bytes, "start {ring_start}");

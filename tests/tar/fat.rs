@@ -6,12 +6,13 @@ use std::process::{Command, Output};
 
 use flatbake::archive::{TarOptions, inject};
 use flatbake::block::MemoryDevice;
+use flatbake::finding::code;
 use flatbake::fs::FileSystemMut;
 use flatbake::fs::fat::{Editable, Fat};
-use flatbake::{ErrorKind, NoProgress};
+use flatbake::{ErrorKind, Finding, NoProgress};
 use tempfile::TempDir;
 
-use super::common::programs::judge;
+use super::common::programs::{command, judge};
 use super::maker::Maker;
 use super::path;
 
@@ -27,7 +28,7 @@ fn volume() -> Option<(TempDir, PathBuf)> {
     let folder = TempDir::new().unwrap();
     let image = folder.path().join("esp");
     File::create(&image).unwrap().set_len(8 << 20).unwrap();
-    run(Command::new(mkfs).arg(&image));
+    run(command(&mkfs).arg(&image));
     Some((folder, image))
 }
 
@@ -52,13 +53,14 @@ fn files_arrive_and_modes_are_dropped() {
     fat.commit().unwrap();
     drop(fat);
     assert_eq!((summary.files, summary.parents), (3, 2));
-    assert!(summary.warnings.iter().any(|warning| warning.contains("extended attributes")), "{:?}", summary.warnings);
+    let lost = Finding::new(code::ARCHIVE_XATTRS).with("count", 1);
+    assert!(summary.findings.contains(&lost), "{:?}", summary.findings);
     fs::write(&image, device.into_bytes()).unwrap();
-    run(Command::new(judge("fsck.vfat").unwrap()).arg("-n").arg(&image));
+    run(command(&judge("fsck.vfat").unwrap()).arg("-n").arg(&image));
     for (name, content) in
         [("::/EFI/boot/grub.cfg", "new"), ("::/efi/boot/a long name for grub.cfg", "set timeout=0\n")]
     {
-        let output = run(Command::new(judge("mtype").unwrap()).arg("-i").arg(&image).arg(name));
+        let output = run(command(&judge("mtype").unwrap()).arg("-i").arg(&image).arg(name));
         assert_eq!(String::from_utf8(output.stdout).unwrap(), content);
     }
 }

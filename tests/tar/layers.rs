@@ -1,6 +1,8 @@
 //! OCI layers and trees of Docker.
 
-use flatbake::archive::{TarOptions, scan};
+use flatbake::Finding;
+use flatbake::archive::TarOptions;
+use flatbake::finding::code;
 
 use super::maker::Maker;
 use super::model::Model;
@@ -82,21 +84,29 @@ fn trees_of_docker_lose_their_identity() {
     let summary = unpack_to(&mut fs, &archive, "/var/lib", &TarOptions::default()).unwrap();
     assert!(!listing(&fs).iter().any(|line| line.contains("engine-id") || line.contains("swarm")));
     assert_eq!(summary.skipped, 3);
-    let words =
-        ["engine-id: left out", "swarm: left out", "docker/containers", "driver vfs", "trusted.overlay", "meta.db"];
-    assert_eq!(summary.warnings.len(), words.len(), "{:#?}", summary.warnings);
-    for words in words {
-        assert!(summary.warnings.iter().any(|warning| warning.contains(words)), "{words}: {:#?}", summary.warnings);
-    }
+    let identity = "/var/lib/docker/engine-id, /var/lib/docker/swarm";
+    assert_eq!(
+        summary.findings,
+        [
+            Finding::new(code::DOCKER_IDENTITY_DROPPED).with("paths", identity),
+            Finding::new(code::DOCKER_STATE).with("paths", "/var/lib/docker/containers"),
+            Finding::new(code::DOCKER_DRIVER).with("drivers", "vfs"),
+            Finding::new(code::DOCKER_LAYERS),
+            Finding::new(code::CONTAINERD_STATE)
+                .with("path", "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db"),
+        ]
+    );
     let keep = TarOptions { keep_docker_identity: true, ..TarOptions::default() };
-    unpack_to(&mut fs, &archive, "/var/lib", &keep).unwrap();
+    let kept = unpack_to(&mut fs, &archive, "/var/lib", &keep).unwrap();
+    assert_eq!(kept.findings[0], Finding::new(code::DOCKER_IDENTITY_KEPT).with("paths", identity));
     assert!(listing(&fs).contains(&"/var/lib/docker/swarm/certificates/key = secret".to_owned()));
     // The same tree elsewhere means nothing.
-    assert!(scan(&archive[..], &path("/srv"), &TarOptions::default()).unwrap().warnings.is_empty());
+    let elsewhere = unpack_to(&mut Model::new(), &archive, "/srv", &TarOptions::default()).unwrap();
+    assert!(elsewhere.findings.is_empty());
 }
 
 #[test]
-fn a_good_tree_of_docker_gives_no_warnings() {
+fn a_good_tree_of_docker_gives_no_findings() {
     let archive = Maker::new()
         .pax(&[("SCHILY.xattr.trusted.overlay.opaque", b"y")])
         .dir("var/lib/docker/overlay2/l2/diff/etc/")
@@ -105,8 +115,8 @@ fn a_good_tree_of_docker_gives_no_warnings() {
         .file("var/lib/docker/image/overlay2/repositories.json", "{}")
         .dir("var/lib/docker/containers/")
         .end();
-    let plan = scan(&archive[..], &path("/"), &TarOptions::default()).unwrap();
-    assert_eq!(plan.warnings, [""; 0]);
-    assert_eq!((plan.files, plan.nodes, plan.directories.len()), (2, 1, 11));
-    assert_eq!(plan.top_level, [path("/var")]);
+    let summary = unpack_to(&mut Model::new(), &archive, "/", &TarOptions::default()).unwrap();
+    assert_eq!(summary.findings, []);
+    assert_eq!((summary.files, summary.nodes), (2, 1));
+    assert!(summary.top_level.iter().eq([&path("/var")]));
 }

@@ -1,8 +1,9 @@
 //! Where entries go: symlinks, links, replaced entries, options.
 
-use flatbake::ErrorKind;
 use flatbake::archive::TarOptions;
+use flatbake::finding::code;
 use flatbake::fs::{Attributes, FileSystem, FileSystemMut, FileType, Timestamp};
+use flatbake::{ErrorKind, Finding};
 
 use super::maker::{Maker, header};
 use super::model::Model;
@@ -142,7 +143,8 @@ fn directories_are_replaced_by_directories_only() {
     assert!(error.to_string().contains("directory with entries"), "{error:?}");
     let summary = unpack_to(&mut fs, &Maker::new().dir("opt").file("opt/x", "").end(), "/", &plain()).unwrap();
     assert_eq!(fs.metadata(&path("/opt")).unwrap().file_type, FileType::Directory);
-    assert!(summary.warnings[0].contains("/opt was a symlink to /usr/local"), "{:?}", summary.warnings);
+    let replaced = Finding::new(code::ARCHIVE_SYMLINK_REPLACED).with("paths", "/opt -> /usr/local");
+    assert_eq!(summary.findings, [replaced]);
 }
 
 #[test]
@@ -175,8 +177,36 @@ fn the_top_directory_of_the_archive_is_the_destination() {
     assert_eq!(fs.metadata(&path("/usr/local")).unwrap().mode, 0o750);
     assert!(fs.metadata(&path("/usr/local/x")).is_ok());
     let summary = unpack_to(&mut fs, &archive, "/", &plain()).unwrap();
-    assert!(summary.warnings[0].contains("mode 0750"), "{:?}", summary.warnings);
+    let [found] = summary.findings.as_slice() else { panic!("{:?}", summary.findings) };
+    assert_eq!((found.code(), found.value("mode")), (code::ARCHIVE_ROOT_CHANGED, Some("0750")));
     assert!(unpack(&Maker::new().file("./.", "").end(), &plain()).is_err());
+}
+
+#[test]
+fn each_kind_of_finding_comes_once_and_of_the_top_directory_the_last_entry_counts() {
+    let top = |mode: &'static [u8; 8]| move |block: &mut [u8; 512]| block[100..108].copy_from_slice(mode);
+    let entry = || header("./", b'5', 0, "");
+    let mut fs = image();
+    fs.symlink(&path("/mnt"), b"in", &attributes(0o777)).unwrap();
+    let twice = Maker::new().block(entry(), top(b"0000700\0")).block(entry(), top(b"0000711\0"));
+    let archive = twice.dir("opt").dir("mnt").end();
+    let findings = unpack_to(&mut fs, &archive, "/", &plain()).unwrap().findings;
+    let [symlinks, odd_root] = findings.as_slice() else { panic!("{findings:?}") };
+    assert_eq!(
+        (symlinks.code(), symlinks.value("paths")),
+        (code::ARCHIVE_SYMLINK_REPLACED, Some("/opt -> /usr/local, /mnt -> in"))
+    );
+    assert_eq!((odd_root.code(), odd_root.value("mode")), (code::ARCHIVE_ROOT_CHANGED, Some("0711")));
+    let mended = Maker::new().block(entry(), top(b"0000700\0")).block(entry(), top(b"0000755\0")).end();
+    assert_eq!(unpack_to(&mut fs, &mended, "/", &plain()).unwrap().findings, []);
+}
+
+#[test]
+fn top_level_directories_are_those_that_something_is_put_into() {
+    let archive = || Maker::new().dir("./").file("a/b/c", "").file("file", "").dir("empty").symlink("opt/x", "y").end();
+    let top_level = |dest: &str| unpack_to(&mut image(), &archive(), dest, &plain()).unwrap().top_level;
+    assert_eq!(top_level("/"), ["/a", "/empty", "/opt"].map(path).into());
+    assert!(top_level("/srv").is_empty());
 }
 
 #[test]

@@ -6,13 +6,14 @@
 //!     name   x            ──▶ never followed: what is there is replaced, a directory gets the entry's metadata
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 use super::select::{Action, TarOptions, for_each};
 use super::tar::{TarEntry, TarKind, TarReader, shown};
 use crate::bytes::to_u64;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::finding::{Few, Finding, code};
 use crate::fs::{Attributes, FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Timestamp};
 use crate::progress::Progress;
 
@@ -48,8 +49,11 @@ pub struct TarSummary {
     pub deleted: u64,
     /// Bytes of all files with their holes.
     pub content_bytes: u64,
-    /// What a person should know, a sentence each.
-    pub warnings: Vec<String>,
+    /// Directories just below the destination, by the names in the archive, into which something was put or which were;
+    /// empty unless the destination is the root.
+    pub top_level: BTreeSet<FsPath>,
+    /// What a person should know, each kind once.
+    pub findings: Vec<Finding>,
 }
 
 /// Unpacks `archive` (plain, gzip, bzip2, xz or zstd) into the directory `dest` of `fs`, which is created if needed.
@@ -81,6 +85,7 @@ pub fn inject(
         layer,
         times: BTreeMap::new(),
         lost_xattrs: 0,
+        replaced_symlinks: Few::default(),
         summary: TarSummary::default(),
     };
     let outcome = for_each(archive, dest, options, |entry, action, reader| job.apply(entry, action, reader))?;
@@ -88,11 +93,12 @@ pub fn inject(
     let mut summary = job.summary;
     summary.entries = outcome.entries;
     summary.skipped = outcome.skipped;
-    summary.warnings.extend(outcome.warnings);
+    if !job.replaced_symlinks.is_empty() {
+        summary.findings.push(Finding::new(code::ARCHIVE_SYMLINK_REPLACED).with("paths", job.replaced_symlinks));
+    }
+    summary.findings.extend(outcome.findings);
     if job.lost_xattrs > 0 {
-        summary
-            .warnings
-            .push(format!("FAT has no extended attributes: those of {} entries are left out", job.lost_xattrs));
+        summary.findings.push(Finding::new(code::ARCHIVE_XATTRS).with("count", job.lost_xattrs));
     }
     Ok(summary)
 }
@@ -109,6 +115,8 @@ struct Job<'a> {
     times: BTreeMap<FsPath, Timestamp>,
     /// Entries whose attributes FAT cannot keep.
     lost_xattrs: u64,
+    /// Symlinks whose place a directory took, with their targets.
+    replaced_symlinks: Few,
     summary: TarSummary,
 }
 
@@ -157,6 +165,7 @@ impl Job<'_> {
             let dest = self.directory(path, entry.mtime)?;
             return self.put_directory(entry, &dest);
         };
+        self.note_top_level(path, &entry.kind)?;
         let place = self.directory(&parent, entry.mtime)?.join(name)?;
         if let Some(layer) = &mut self.layer {
             layer.add(&place)?;
@@ -191,6 +200,16 @@ impl Job<'_> {
         self.set_xattrs(entry, &place)
     }
 
+    /// Notes which directory just below the root an entry is in, or is.
+    fn note_top_level(&mut self, path: &FsPath, kind: &TarKind) -> Result<()> {
+        let mut names = path.components();
+        let Some(first) = names.next().filter(|_| self.dest.is_root()) else { return Ok(()) };
+        if names.next().is_some() || *kind == TarKind::Directory {
+            self.summary.top_level.insert(FsPath::root().join(first)?);
+        }
+        Ok(())
+    }
+
     fn attributes(&self, entry: &TarEntry) -> Attributes {
         let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
         Attributes { mode: entry.mode, uid, gid, mtime: entry.mtime }
@@ -213,7 +232,7 @@ impl Job<'_> {
             }
             found => {
                 if let Some(found) = found {
-                    self.say_replaced(place, &found)?;
+                    self.note_replaced(place, &found)?;
                     self.replace(place, &found)?;
                 }
                 self.fs.create_dir(place, &attributes)?;
@@ -225,10 +244,10 @@ impl Job<'_> {
     }
 
     /// tar replaces a symlink to a directory by the directory it has, which is not always what was meant.
-    fn say_replaced(&mut self, place: &FsPath, found: &Metadata) -> Result<()> {
+    fn note_replaced(&mut self, place: &FsPath, found: &Metadata) -> Result<()> {
         if found.file_type == FileType::Symlink {
             let target = shown(&self.fs.read_link(place)?);
-            self.summary.warnings.push(format!("{place} was a symlink to {target}, the archive has a directory there"));
+            self.replaced_symlinks.add(format_args!("{place} -> {target}"));
         }
         Ok(())
     }

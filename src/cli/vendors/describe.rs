@@ -20,7 +20,7 @@ pub fn one(row: &Row) -> String {
     }
     rows.add_all("needs:", &vendor.needs);
     rows.add_all("note:", &vendor.notes);
-    rows.add_all("warning:", &row.warnings);
+    rows.add_all("warning:", &row.findings);
     for until in vendor.until() {
         rows.add(&format!("before {}:", until.release), &changes(until));
     }

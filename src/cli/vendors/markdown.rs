@@ -1,4 +1,4 @@
-//! The table of vendors in README.md.
+//! The table of vendors in docs/vendors.md.
 
 use flatbake::flatcar::vendor::{Status, Vendor};
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use flatbake::flatcar::Generation;
 use flatbake::flatcar::vendor::{Settings, Status, Vendor, Vendors, major_of};
-use flatbake::{Error, Result};
+use flatbake::{Error, Finding, Result};
 use serde::Serialize;
 
 use super::table::table;
@@ -28,7 +28,7 @@ Examples:
   flatbake vendors qemu_uefi --toml")]
 pub struct VendorsCommand {
     /// The vendor to show
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = super::words::vendors(&[]), hide_possible_values = true)]
     name: Option<String>,
     /// Add the vendor of a file, or replace one; can be repeated
     #[arg(long, value_name = "FILE")]
@@ -42,7 +42,7 @@ pub struct VendorsCommand {
     /// Print the file of a built-in vendor, to start one's own from
     #[arg(long, requires = "name", conflicts_with_all = ["json", "vendor_file", "release"])]
     toml: bool,
-    /// Print the README's table
+    /// Print the table of docs/vendors.md
     #[arg(long, hide = true, conflicts_with_all = ["json", "toml", "name"])]
     markdown: bool,
 }
@@ -56,7 +56,7 @@ fn release(text: &str) -> std::result::Result<u64, String> {
 struct Row<'a> {
     #[serde(flatten)]
     vendor: &'a Vendor,
-    warnings: Vec<String>,
+    findings: Vec<Finding>,
     settings: Option<Settings>,
     disk_bytes: Option<u64>,
     disk_file: Option<String>,
@@ -77,7 +77,7 @@ impl<'a> Row<'a> {
         let known = settings.as_ref();
         Ok(Self {
             vendor,
-            warnings: vendor.warnings(release),
+            findings: vendor.findings(release),
             disk_bytes: known.and_then(|settings| settings.released_size(generation)),
             disk_file: known.map(Settings::disk_file_name),
             conf_files: known.map(Settings::conf_file_names).unwrap_or_default(),
@@ -133,11 +133,6 @@ pub fn known(files: &[PathBuf]) -> Result<Vendors> {
         vendors.add_file(path)?;
     }
     Ok(vendors)
-}
-
-/// The ids of vendors.
-pub fn ids(vendors: &Vendors) -> Vec<String> {
-    vendors.iter().map(|vendor| vendor.id.to_string()).collect()
 }
 
 /// The table for people.

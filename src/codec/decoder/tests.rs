@@ -1,23 +1,16 @@
 //! Streams made by the real programs, whole, damaged and joined.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use super::*;
 use crate::ErrorKind;
+use crate::bytes::judge::judge;
 
 /// `input` through a program of the host; `None` (said on stderr) where it is missing and judges are not required.
 fn pack(command: &[&str], input: &[u8]) -> Option<Vec<u8>> {
-    let child = Command::new(command[0]).args(&command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-    let Ok(mut child) = child else {
-        assert!(
-            std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_none_or(|value| value != "1"),
-            "{} missing",
-            command[0]
-        );
-        eprintln!("skipped: {} is not installed", command[0]);
-        return None;
-    };
+    let mut packer = judge(command[0])?;
+    let mut child = packer.args(&command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_vec();
     let writer = std::thread::spawn(move || stdin.write_all(&input).unwrap());

@@ -1,10 +1,11 @@
 //! What is written, judged by the programs of each format.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::bytes::judge::judge;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::ErrorKind;
 
@@ -73,16 +74,9 @@ fn encoded(encode: Encode, source: &dyn Source, level: u8) -> Vec<u8> {
 
 /// What `program -dc` makes of `input`, or `None` where it refuses; skipped where it is not installed.
 fn judged(program: &str, input: &[u8]) -> Option<Option<Vec<u8>>> {
-    let spawned =
-        Command::new(program).arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-    let mut child = match spawned {
-        Ok(child) => child,
-        Err(error) if std::env::var_os("FLATBAKE_REQUIRE_ORACLES").is_none_or(|value| value != "1") => {
-            eprintln!("skipped: {program}: {error}");
-            return None;
-        }
-        Err(error) => panic!("{program}: {error}"),
-    };
+    let mut command = judge(program)?;
+    command.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
         // The program may leave before it has read everything.

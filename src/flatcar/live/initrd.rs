@@ -8,17 +8,24 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
+use super::cache::LiveCache;
 use super::{OEM, ROOT, USR, copy_out};
 use crate::archive::cpio::{CpioContent, CpioLayout};
-use crate::block::{BlockDevice, FileDevice};
+use crate::block::{BlockDevice, FileDevice, Watched, sha256};
+use crate::bytes::{hex, to_u64};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::finding::{Few, Finding, code};
 use crate::flatcar::Disk;
 use crate::fs::squashfs::{self, AddedFile, SquashfsCompression, SquashfsOptions, SquashfsReport};
 use crate::fs::{self, Attributes, FileSystem, FileType, FsPath, Timestamp, is_unformatted, read_file, walk};
-use crate::image::{CompressOptions, Compression, compress};
-use crate::progress::Progress;
+use crate::image::{CompressOptions, Compression, compress, raw};
+use crate::progress::{Cancel, Progress};
 
 /// The file whose `GROUP=` names the channel.
 const UPDATE_CONF: &str = "/share/flatcar/update.conf";
@@ -57,13 +64,25 @@ pub struct LiveOptions {
     pub oem: bool,
     /// Where the squashfs is kept while it is not yet in the initrd.
     pub temp_dir: PathBuf,
+    /// What forks of the disk have made already, or make at the same time.
+    pub cache: Option<Arc<LiveCache>>,
+    /// Ends the work; the disk has to be one that looks at it, too.
+    pub cancel: Cancel,
 }
 
 impl LiveOptions {
-    /// The usual options: gzip, OEM's files, times and group as they are.
+    /// The usual options: gzip, OEM's files, times and group as they are, nothing shared.
     pub fn new(temp_dir: impl Into<PathBuf>) -> Self {
-        let squashfs = SquashfsCompression::Gzip(6);
-        Self { squashfs, level: 1, latest_time: None, group: None, oem: true, temp_dir: temp_dir.into() }
+        Self {
+            squashfs: SquashfsCompression::Gzip(6),
+            level: 1,
+            latest_time: None,
+            group: None,
+            oem: true,
+            temp_dir: temp_dir.into(),
+            cache: None,
+            cancel: Cancel::new(),
+        }
     }
 }
 
@@ -86,46 +105,163 @@ pub struct InitrdReport {
 ///
 /// It holds USR as a squashfs with two changes that Flatcar's build makes as well: an empty `/.noupdate`, and the update
 /// group in `share/flatcar/update.conf`. OEM's files lie in `usr/share/oem`, from release 3637 on also in `oem`, except
-/// `grub.cfg` and sysexts. The bytes depend on the image and the options alone.
+/// `grub.cfg` and sysexts. The bytes depend on the image and the options alone, whatever a cache holds.
 ///
 /// # Errors
 ///
 /// The image's read errors; [`ErrorKind::NotFound`] where USR has no update.conf; [`ErrorKind::Unsupported`] for what
 /// squashfs or cpio cannot hold, such as a usr.squashfs of 4 GiB; those of writing `out` and the temporary file.
 pub fn write_initrd(disk: &Disk, out: &File, options: &LiveOptions, progress: &dyn Progress) -> Result<InitrdReport> {
-    let folder = options.temp_dir.display();
-    let spool = tempfile::tempfile_in(&options.temp_dir)
-        .map_err(|error| Error::io(format!("creating a temporary file in {folder}"), error))?;
-    warn_of_root(disk, progress)?;
+    let initrd = initrd(disk, || again(out), options, progress)?;
+    if !is_same(out, &initrd.file)? {
+        raw::write(&Watched::new(&initrd.device, &options.cancel), out, progress)?;
+    }
+    Ok(initrd.report.clone())
+}
+
+/// An initrd that was made.
+#[derive(Debug)]
+pub(super) struct Initrd {
+    /// Its file.
+    file: File,
+    /// The same for reading.
+    pub device: FileDevice,
+    pub report: InitrdReport,
+}
+
+/// What an initrd depends on, for one USR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct InitrdKey {
+    squashfs: SquashfsKey,
+    level: u8,
+    /// The digest of OEM's entries and their content.
+    oem: String,
+    oem_folders: &'static [&'static str],
+}
+
+/// USR as a squashfs.
+#[derive(Debug)]
+pub(super) struct Squashfs {
+    device: FileDevice,
+    report: SquashfsReport,
+}
+
+/// What the squashfs depends on, for one disk and its forks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SquashfsKey {
+    /// Where USR begins and how long it is, in bytes.
+    usr: (u64, u64),
+    added: Vec<AddedFile>,
+    compression: SquashfsCompression,
+    latest_time: Option<i64>,
+}
+
+/// The initrd of `disk`, compressed: in the file that `place` gives, or one that was made before.
+pub(super) fn initrd(
+    disk: &Disk,
+    place: impl FnOnce() -> Result<File>,
+    options: &LiveOptions,
+    progress: &dyn Progress,
+) -> Result<Arc<Initrd>> {
     let usr = disk.filesystem(USR)?;
     let (added, group) = changes(disk, &*usr, options)?;
-    let time = added.first().map_or(0, |file| file.attributes.mtime.secs);
-    let pack = SquashfsOptions {
+    let partition = disk.partition(USR)?;
+    let squashfs = SquashfsKey {
+        usr: (partition.offset(), partition.size()),
+        added,
         compression: options.squashfs,
         latest_time: options.latest_time,
-        content_max: USR_MAX,
-        ..SquashfsOptions::default()
     };
-    let squashfs = squashfs::write(&*usr, &added, &spool, &pack, progress).at(|| disk.describe(USR))?;
-    let oem = if options.oem { spool_oem(disk, &spool, squashfs.image_bytes, progress)? } else { Vec::new() };
-    let device = FileDevice::from_file(spool, &options.temp_dir.join("usr.squashfs"))?;
+    let oem = if options.oem { spool_oem(disk, options, progress)? } else { Oem::none(options)? };
+    let parts = Parts { disk, usr: &*usr, oem: &oem, group: &group, squashfs, oem_folders: oem_folders(disk)? };
+    match &options.cache {
+        None => parts.make(place()?, options, progress).map(Arc::new),
+        Some(cache) => {
+            let key = parts.key(options)?;
+            cache.initrds.get_or_make(&key, || parts.make(place()?, options, progress))
+        }
+    }
+}
 
-    let clamp = |secs: i64| options.latest_time.map_or(secs, |latest| secs.min(latest));
-    let mut layout = CpioLayout::new();
-    layout.directory(".", 0o755, time)?;
-    layout.directory("etc", 0o755, time)?;
-    let content = CpioContent::Device { device: &device, start: 0, len: squashfs.image_bytes };
-    layout.file(&["usr.squashfs"], 0o644, time, content)?;
-    lay_oem(&mut layout, &oem, &device, oem_folders(disk)?, &clamp)?;
-    let archive = layout.finish()?;
-    compress(
-        &archive,
-        out,
-        &CompressOptions { level: options.level, ..CompressOptions::new(Compression::Gzip) },
-        progress,
-    )?;
-    let oem_files = oem.iter().filter(|entry| !entry.is_dir()).map(|entry| entry.path.to_string()).collect();
-    Ok(InitrdReport { squashfs, oem_files, group, time, archive_bytes: archive.size() })
+/// What an initrd is made of.
+struct Parts<'a> {
+    disk: &'a Disk,
+    usr: &'a dyn FileSystem,
+    oem: &'a Oem,
+    group: &'a str,
+    squashfs: SquashfsKey,
+    oem_folders: &'static [&'static str],
+}
+
+impl Parts<'_> {
+    fn key(&self, options: &LiveOptions) -> Result<InitrdKey> {
+        Ok(InitrdKey {
+            squashfs: self.squashfs.clone(),
+            level: options.level,
+            oem: self.oem.digest()?,
+            oem_folders: self.oem_folders,
+        })
+    }
+
+    /// Writes the initrd into `out`.
+    fn make(&self, out: File, options: &LiveOptions, progress: &dyn Progress) -> Result<Initrd> {
+        let squashfs = match &options.cache {
+            None => Arc::new(self.pack(options, progress)?),
+            Some(cache) => cache.squashfs.get_or_make(&self.squashfs, || self.pack(options, progress))?,
+        };
+        let time = self.squashfs.added.first().map_or(0, |file| file.attributes.mtime.secs);
+        let clamp = |secs: i64| options.latest_time.map_or(secs, |latest| secs.min(latest));
+        let mut layout = CpioLayout::new();
+        layout.directory(".", 0o755, time)?;
+        layout.directory("etc", 0o755, time)?;
+        let content = CpioContent::Device { device: &squashfs.device, start: 0, len: squashfs.report.image_bytes };
+        layout.file(&["usr.squashfs"], 0o644, time, content)?;
+        lay_oem(&mut layout, self.oem, self.oem_folders, &clamp)?;
+        let archive = layout.finish()?;
+        let gzip = CompressOptions { level: options.level, ..CompressOptions::new(Compression::Gzip) };
+        compress(&Watched::new(&archive, &options.cancel), &out, &gzip, progress)?;
+        let report = InitrdReport {
+            squashfs: squashfs.report,
+            oem_files: self.oem.files(),
+            group: self.group.to_owned(),
+            time,
+            archive_bytes: archive.size(),
+        };
+        let device = FileDevice::from_file(again(&out)?, &options.temp_dir.join("cpio.gz"))?;
+        Ok(Initrd { file: out, device, report })
+    }
+
+    /// Packs USR's files.
+    fn pack(&self, options: &LiveOptions, progress: &dyn Progress) -> Result<Squashfs> {
+        let spool = temporary(&options.temp_dir)?;
+        let pack = SquashfsOptions {
+            compression: options.squashfs,
+            latest_time: options.latest_time,
+            content_max: USR_MAX,
+            ..SquashfsOptions::default()
+        };
+        let report =
+            squashfs::write(self.usr, &self.squashfs.added, &spool, &pack, progress).at(|| self.disk.describe(USR))?;
+        Ok(Squashfs { device: FileDevice::from_file(spool, &options.temp_dir.join("usr.squashfs"))?, report })
+    }
+}
+
+/// A file without a name.
+pub(super) fn temporary(folder: &Path) -> Result<File> {
+    tempfile::tempfile_in(folder)
+        .map_err(|error| Error::io(format!("creating a temporary file in {}", folder.display()), error))
+}
+
+/// The same file once more.
+fn again(file: &File) -> Result<File> {
+    file.try_clone().map_err(|error| Error::io("opening the initrd once more", error))
+}
+
+/// Whether both are one file.
+fn is_same(one: &File, other: &File) -> Result<bool> {
+    let node = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
+    let compare = || Ok(node(one)? == node(other)?);
+    compare().map_err(|error: std::io::Error| Error::io("looking at the initrd's file", error))
 }
 
 /// The files that differ from USR's, and the update group.
@@ -186,11 +322,11 @@ fn with_group(conf: &[u8], group: &str) -> Vec<u8> {
     conf.split(|&byte| byte == b'\n').map(line).collect::<Vec<_>>().join(&b'\n')
 }
 
-/// Says what of ROOT is lost.
-fn warn_of_root(disk: &Disk, progress: &dyn Progress) -> Result<()> {
+/// What of ROOT is not part of a live system.
+pub(super) fn left_out_of_root(disk: &Disk) -> Result<Option<Finding>> {
     let entries = match disk.filesystem(ROOT).and_then(|root| root.read_dir(&FsPath::root())) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     let lost: Vec<String> = entries
@@ -198,10 +334,15 @@ fn warn_of_root(disk: &Disk, progress: &dyn Progress) -> Result<()> {
         .filter(|entry| !ROOT_FRESH.contains(&&*entry.name))
         .map(|entry| entry.name.escape_ascii().to_string())
         .collect();
-    if !lost.is_empty() {
-        progress.warn(&format!("a live system has no ROOT partition, so this is left out of it: {}", lost.join(", ")));
-    }
-    Ok(())
+    let finding = Finding::new(code::LIVE_WITHOUT_ROOT).with("entries", lost.join(", "));
+    Ok((!lost.is_empty()).then_some(finding))
+}
+
+/// OEM's files.
+struct Oem {
+    entries: Vec<OemEntry>,
+    /// The content of files.
+    spool: FileDevice,
 }
 
 /// An entry of OEM; a file's content lies in the spool.
@@ -218,20 +359,54 @@ enum OemPart {
     File { start: u64, len: u64 },
 }
 
-impl OemEntry {
-    fn is_dir(&self) -> bool {
-        matches!(self.part, OemPart::Directory)
+impl Oem {
+    fn none(options: &LiveOptions) -> Result<Self> {
+        Self::new(Vec::new(), temporary(&options.temp_dir)?, options)
+    }
+
+    fn new(entries: Vec<OemEntry>, spool: File, options: &LiveOptions) -> Result<Self> {
+        Ok(Self { entries, spool: FileDevice::from_file(spool, &options.temp_dir.join("oem"))? })
+    }
+
+    /// Paths of all that are no directories.
+    fn files(&self) -> Vec<String> {
+        let files = self.entries.iter().filter(|entry| !matches!(entry.part, OemPart::Directory));
+        files.map(|entry| entry.path.to_string()).collect()
+    }
+
+    /// The SHA-256 of all entries and what they hold.
+    fn digest(&self) -> Result<String> {
+        let mut sum = Sha256::new();
+        for entry in &self.entries {
+            let (kind, len) = match &entry.part {
+                OemPart::Directory => (0, 0),
+                OemPart::Symlink(target) => (1, to_u64(target.len())),
+                OemPart::File { len, .. } => (2, *len),
+            };
+            let path = entry.path.as_bytes();
+            let numbers = [to_u64(path.len()), entry.mode.into(), entry.mtime.cast_unsigned(), kind, len];
+            numbers.iter().for_each(|number| sum.update(number.to_le_bytes()));
+            sum.update(path);
+            if let OemPart::Symlink(target) = &entry.part {
+                sum.update(target);
+            }
+        }
+        // Files lie in the spool one behind the other, in the order of entries.
+        sum.update(sha256(&self.spool, &mut |_| ())?);
+        Ok(hex(&sum.finalize()))
     }
 }
 
-/// Copies the content of OEM's files to the spool, from `end` on.
-fn spool_oem(disk: &Disk, spool: &File, end: u64, progress: &dyn Progress) -> Result<Vec<OemEntry>> {
+/// Copies the content of OEM's files to a file without a name.
+fn spool_oem(disk: &Disk, options: &LiveOptions, progress: &dyn Progress) -> Result<Oem> {
     let oem = match disk.filesystem(OEM) {
         Ok(oem) => oem,
-        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Oem::none(options),
         Err(error) => return Err(error),
     };
-    let (mut entries, mut position) = (Vec::new(), end);
+    let spool = temporary(&options.temp_dir)?;
+    let (mut entries, mut position) = (Vec::new(), 0);
+    let mut special = Few::default();
     let mut visit = |entry: fs::Entry| {
         if entry.path.is_root() || is_left_out(&entry.path)? {
             return Ok(());
@@ -243,15 +418,16 @@ fn spool_oem(disk: &Disk, spool: &File, end: u64, progress: &dyn Progress) -> Re
             FileType::Directory => OemPart::Directory,
             FileType::Symlink => OemPart::Symlink(oem.read_link(&entry.path)?),
             FileType::File => {
-                if position - end + entry.metadata.size > OEM_BYTES_MAX {
+                if position + entry.metadata.size > OEM_BYTES_MAX {
                     return Err(Error::unsupported(format!("more than {OEM_BYTES_MAX} bytes of files on OEM")));
                 }
-                let len = copy_out(&*oem, &entry.path, spool, position)?;
+                let start = position;
+                let len = copy_out(&*oem, &entry.path, &spool, start)?;
                 position += len;
-                OemPart::File { start: position - len, len }
+                OemPart::File { start, len }
             }
             _ => {
-                progress.warn(&format!("{} of OEM is no file, folder or symlink: left out", entry.path));
+                special.add(&entry.path);
                 return Ok(());
             }
         };
@@ -260,7 +436,10 @@ fn spool_oem(disk: &Disk, spool: &File, end: u64, progress: &dyn Progress) -> Re
         Ok(())
     };
     walk(&*oem, &FsPath::root(), &mut visit).at(|| disk.describe(OEM))?;
-    Ok(entries)
+    if !special.is_empty() {
+        progress.found(&Finding::new(code::LIVE_OEM_SPECIAL).with("paths", special));
+    }
+    Oem::new(entries, spool, options)
 }
 
 fn is_left_out(path: &FsPath) -> Result<bool> {
@@ -280,14 +459,8 @@ fn oem_folders(disk: &Disk) -> Result<&'static [&'static str]> {
     Ok(if major.is_some_and(|major| major < OEM_MOVED) { &["usr/share/oem"] } else { &["usr/share/oem", "oem"] })
 }
 
-fn lay_oem<'a>(
-    layout: &mut CpioLayout<'a>,
-    entries: &[OemEntry],
-    spool: &'a dyn BlockDevice,
-    folders: &[&str],
-    clamp: &dyn Fn(i64) -> i64,
-) -> Result<()> {
-    let Some(newest) = entries.iter().map(|entry| entry.mtime).max() else { return Ok(()) };
+fn lay_oem<'a>(layout: &mut CpioLayout<'a>, oem: &'a Oem, folders: &[&str], clamp: &dyn Fn(i64) -> i64) -> Result<()> {
+    let Some(newest) = oem.entries.iter().map(|entry| entry.mtime).max() else { return Ok(()) };
     let mut made = BTreeSet::new();
     for folder in folders {
         // The folders on the way: usr, usr/share, usr/share/oem.
@@ -296,7 +469,7 @@ fn lay_oem<'a>(
             layout.directory(&folder[..end], 0o755, clamp(newest))?;
         }
     }
-    for entry in entries {
+    for entry in &oem.entries {
         let name = std::str::from_utf8(entry.path.as_bytes())
             .map_err(|_| Error::unsupported("the name is not UTF-8").at(entry.path.to_string()))?;
         let names: Vec<String> = folders.iter().map(|folder| format!("{folder}{name}")).collect();
@@ -306,7 +479,7 @@ fn lay_oem<'a>(
             OemPart::Directory => names.iter().try_for_each(|name| layout.directory(name, entry.mode, mtime))?,
             OemPart::Symlink(target) => names.iter().try_for_each(|name| layout.symlink(name, target, mtime))?,
             OemPart::File { start, len } => {
-                let content = CpioContent::Device { device: spool, start: *start, len: *len };
+                let content = CpioContent::Device { device: &oem.spool, start: *start, len: *len };
                 layout.file(&names, entry.mode, mtime, content)?;
             }
         }

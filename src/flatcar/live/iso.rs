@@ -22,11 +22,11 @@
 //! drivers find the files); **no machine was booted from such an image**, neither by BIOS nor by UEFI.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::initrd::{InitrdReport, LiveOptions, write_initrd};
+use super::initrd::{InitrdReport, LiveOptions, initrd, temporary};
 use super::{BOOT, USR, pxe};
-use crate::block::{BlockDevice, FileDevice, Window};
+use crate::block::{BlockDevice, FileDevice, Watched, Window};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::Disk;
 use crate::fs::fat::{self, FatContent, FatFile, FatIdentity, FatVolume};
@@ -114,21 +114,22 @@ pub struct IsoReport {
 ///
 /// # Errors
 ///
-/// Those of [`write_initrd`]; [`crate::ErrorKind::NotFound`] where the ESP has no kernel or, for UEFI, no programs;
+/// Those of [`write_initrd`](super::write_initrd); [`crate::ErrorKind::NotFound`] where the ESP has no kernel or, for UEFI, no programs;
 /// [`crate::ErrorKind::InvalidInput`] for options that make no sense, such as isolinux for arm64.
 pub fn write_iso(disk: &Disk, out: &File, options: &IsoOptions, progress: &dyn Progress) -> Result<IsoReport> {
     check(disk, options)?;
-    let temporary = |name: &str| Temporary::new(&options.live.temp_dir, name);
-    let (kernel, cpio) = (temporary("vmlinuz")?, temporary("cpio.gz")?);
-    pxe::write_kernel(disk, &kernel.file)?;
-    let initrd = write_initrd(disk, &cpio.file, &options.live, progress)?;
-    let arguments = arguments(options, &initrd)?;
-    let (kernel, cpio) = (kernel.device()?, cpio.device()?);
-    let efi = if options.uefi { Some(efi_volume(disk, &kernel, &cpio, &arguments, &initrd)?) } else { None };
+    let folder = &options.live.temp_dir;
+    let kernel = temporary(folder)?;
+    pxe::write_kernel(disk, &kernel)?;
+    let kernel = FileDevice::from_file(kernel, &folder.join("vmlinuz"))?;
+    let made = initrd(disk, || temporary(folder), &options.live, progress)?;
+    let (initrd, cpio) = (&made.report, &made.device);
+    let arguments = arguments(options, initrd)?;
+    let efi = if options.uefi { Some(efi_volume(disk, &kernel, cpio, &arguments, initrd)?) } else { None };
 
     let mut files = menus(options, &arguments);
     let places = efi.as_ref().map(|efi| efi.files.as_slice()).unwrap_or_default();
-    for (number, (path, device)) in [("flatcar/vmlinuz", &kernel), ("flatcar/cpio.gz", &cpio)].into_iter().enumerate() {
+    for (number, (path, device)) in [("flatcar/vmlinuz", &kernel), ("flatcar/cpio.gz", cpio)].into_iter().enumerate() {
         let content = match places.get(number) {
             Some(&(start, len)) => IsoContent::Efi { start, len },
             None => IsoContent::Device(device),
@@ -145,8 +146,8 @@ pub fn write_iso(disk: &Disk, out: &File, options: &IsoOptions, progress: &dyn P
         efi: efi.as_ref().map(|efi| EfiPartition { image: &efi.image, name: "OEM".to_owned() }),
     };
     let image = layout.finish()?;
-    raw::write(&image, out, progress)?;
-    Ok(IsoReport { image_bytes: image.size(), initrd, kernel_arguments: arguments })
+    raw::write(&Watched::new(&image, &options.live.cancel), out, progress)?;
+    Ok(IsoReport { image_bytes: image.size(), initrd: initrd.clone(), kernel_arguments: arguments })
 }
 
 fn check(disk: &Disk, options: &IsoOptions) -> Result<()> {
@@ -258,24 +259,6 @@ fn esp_serial(disk: &Disk) -> Result<u32> {
         fat::serial(&sector)
     };
     read().at(|| disk.describe(BOOT))
-}
-
-/// A file without a name for what goes into the image.
-struct Temporary {
-    file: File,
-    name: PathBuf,
-}
-
-impl Temporary {
-    fn new(folder: &Path, name: &str) -> Result<Self> {
-        let file = tempfile::tempfile_in(folder)
-            .map_err(|error| Error::io(format!("creating a temporary file in {}", folder.display()), error))?;
-        Ok(Self { file, name: folder.join(name) })
-    }
-
-    fn device(self) -> Result<FileDevice> {
-        FileDevice::from_file(self.file, &self.name)
-    }
 }
 
 #[cfg(test)]

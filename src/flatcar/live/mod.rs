@@ -8,13 +8,15 @@
 //!                                                       isolinux.bin, EFI binaries, menus (options) ───────────┘
 //! ```
 //!
-//! Such a system has no disk of its own: what lies on the image's ROOT partition is not part of it (a warning says so),
+//! Such a system has no disk of its own: what lies on the image's ROOT partition is not part of it (a finding says so),
 //! and nor is OEM's `grub.cfg`, as no GRUB of the disk runs, nor its sysexts, as nothing of OEM outlives the initrd.
 
+mod cache;
 mod initrd;
 pub mod iso;
 pub mod pxe;
 
+pub use cache::LiveCache;
 pub use initrd::{InitrdReport, LiveOptions, write_initrd};
 
 use std::fs::File;
@@ -24,6 +26,7 @@ use super::disk::Disk;
 use super::layout::{Designator, PartitionRef};
 use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
+use crate::finding::Finding;
 use crate::fs::{FileRead, FileSystem, FsPath, exists};
 
 const BOOT: PartitionRef = PartitionRef::Designator(Designator::Boot);
@@ -36,6 +39,17 @@ const CHUNK_BYTES: u64 = 1 << 20;
 
 /// The partition of USR that GRUB starts with `vmlinuz-b`; the other one has `vmlinuz-a`.
 const USR_B: &str = "USR-B";
+
+/// What someone should know who makes a live system of `disk`, before anything is written.
+///
+/// # Errors
+/// What would stop it: the ESP has no kernel of the active USR partition, or a partition cannot be read.
+pub fn check(disk: &Disk) -> Result<Vec<Finding>> {
+    disk.filesystem(USR)?;
+    let esp = disk.filesystem(BOOT)?;
+    esp.metadata(&kernel_path(disk)?).at(|| disk.describe(BOOT))?;
+    Ok(initrd::left_out_of_root(disk)?.into_iter().collect())
+}
 
 /// Where the ESP has the kernel of the active USR partition.
 fn kernel_path(disk: &Disk) -> Result<FsPath> {

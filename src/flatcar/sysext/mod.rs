@@ -14,7 +14,7 @@ mod inspect;
 mod units;
 mod usr_view;
 
-pub use check::{Finding, FindingKind, HostRelease, Severity, check};
+pub use check::{HostRelease, check};
 pub use disk::open_extension;
 pub use inspect::{ExtensionRelease, SysextInfo, inspect};
 pub use units::Activation;

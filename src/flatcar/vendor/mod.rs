@@ -30,6 +30,7 @@ pub use words::{
 };
 
 use crate::error::{Error, Result};
+use crate::finding::{Finding, code};
 use crate::machine::Arch;
 
 /// A vendor of disk images.
@@ -146,17 +147,18 @@ impl Vendor {
     }
 
     /// What someone who bakes this release for this vendor should know: that Flatcar itself makes no such images.
-    pub fn warnings(&self, major: Option<u64>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let Some(major) = major else { return warnings };
+    pub fn findings(&self, major: Option<u64>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let Some(major) = major else { return findings };
         if let Some(since) = self.since.filter(|&since| major < since) {
-            warnings
-                .push(format!("Flatcar makes images for {} since release {since}: {major} may lack support", self.id));
+            let found = Finding::new(code::VENDOR_TOO_EARLY).with("vendor", &self.id);
+            findings.push(found.with("since", since).with("release", major));
         }
         if let Some(removed) = self.removed.filter(|&removed| major >= removed) {
-            warnings.push(format!("Flatcar makes no images for {} any more since release {removed}", self.id));
+            let found = Finding::new(code::VENDOR_REMOVED).with("vendor", &self.id);
+            findings.push(found.with("removed", removed));
         }
-        warnings
+        findings
     }
 }
 

@@ -6,7 +6,7 @@ use super::file::{Grub, Oem, Until, VendorFile, Without};
 use super::words::{CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id, MemberPath};
 use crate::error::{Error, Result};
 use crate::flatcar::{Generation, Layout};
-use crate::machine::{BundleFormat, ConfFormat, Machine};
+use crate::machine::{BundleFormat, ConfFile, ConfFormat, Machine, conf_files};
 
 /// How the names of all of Flatcar's vendor files begin.
 const PREFIX: &str = "flatcar_production_";
@@ -179,6 +179,14 @@ impl Settings {
 
     fn expand(&self, name: &str) -> String {
         name.replace("{stem}", &self.stem()).replace("{disk}", &self.disk_file_name())
+    }
+
+    /// The config files of `machine`, where there are any, README included.
+    ///
+    /// # Errors
+    /// Those of [`conf_files`].
+    pub fn conf_texts(&self, machine: &Machine) -> Result<Vec<ConfFile>> {
+        self.conf_format.map_or(Ok(Vec::new()), |format| conf_files(format, machine))
     }
 
     /// What config files call the machine: the stem and the version, with dots and plus signs as dashes.

@@ -141,7 +141,7 @@ fn grub_configs_have_no_findings_and_take_kernel_arguments() {
         for major in [None, Some(4593), Some(4081), Some(3510)] {
             let Some(grub) = vendor.for_release(major).unwrap().grub else { continue };
             let text = grub.render();
-            assert_eq!(check(&text), Vec::<String>::new(), "{}", vendor.id);
+            assert_eq!(check(&text), [], "{}", vendor.id);
             let edited = edit_kernel_args(&text, &["quiet".to_owned()], &[]).unwrap();
             assert!(edited.contains("quiet") && check(&edited).is_empty(), "{edited}");
             for argument in grub.linux_append.iter().flat_map(|value| value.as_str().split(' ')) {
@@ -172,10 +172,12 @@ fn a_vendor_with_a_published_key_is_refused() {
 
 #[test]
 fn releases_without_images_of_a_vendor_are_warned_of() {
-    let warnings = |id: &str, major| Vendors::builtin().find(id).unwrap().warnings(major);
-    assert!(warnings("hetzner", Some(3815))[0].contains("since release 3942"));
-    assert!(warnings("packet", Some(4722))[0].contains("no images for packet any more"));
-    assert!(warnings("packet", Some(4593)).is_empty() && warnings("packet", None).is_empty());
+    let findings = |id: &str, major| Vendors::builtin().find(id).unwrap().findings(major);
+    let early = Finding::new(code::VENDOR_TOO_EARLY).with("vendor", "hetzner");
+    assert_eq!(findings("hetzner", Some(3815)), [early.with("since", 3942).with("release", 3815)]);
+    let [removed] = &findings("packet", Some(4722))[..] else { panic!("one finding of a vendor that is removed") };
+    assert_eq!((removed.code(), removed.value("vendor")), (code::VENDOR_REMOVED, Some("packet")));
+    assert!(findings("packet", Some(4593)).is_empty() && findings("packet", None).is_empty());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64};
 use crate::error::{Error, Result, ResultExt};
+use crate::finding::{Finding, code};
 use crate::image::blocks::{self, ABSENT};
 use crate::image::mapped::check_size;
 use crate::image::references::References;
@@ -61,7 +62,7 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
         details.dirty = dirty;
     });
     if dirty {
-        references.progress.warn("the Parallels image was not closed properly; what was written last may be missing");
+        references.progress.found(&Finding::new(code::IMAGE_NOT_CLOSED).with("format", "Parallels"));
     }
     let table = blocks::read_table(&*file, to_u64(HEADER_BYTES), entries, 4)?;
     let place = |entry: &[u8; 4]| match u32::from_le_bytes(*entry) {

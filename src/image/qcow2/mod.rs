@@ -18,6 +18,8 @@ mod write;
 pub(super) use read::open;
 pub use write::write;
 
+use std::str::FromStr;
+
 use crate::codec::{Deflater, ZstdCompressor};
 use crate::error::{Error, Result};
 
@@ -34,6 +36,19 @@ pub enum Qcow2Version {
     V2,
     /// Version 3, `compat=1.1`: QEMU 1.1 and later.
     V3,
+}
+
+impl FromStr for Qcow2Version {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "2" => Ok(Self::V2),
+            "3" => Ok(Self::V3),
+            _ => Err(Error::invalid(format!("'{}' is not a version of qcow2", text.escape_debug()))
+                .with_hint("write 2 or 3")),
+        }
+    }
 }
 
 /// How clusters are compressed.
@@ -65,6 +80,14 @@ impl Default for Qcow2Options {
 }
 
 impl Qcow2Options {
+    /// Whether version, cluster size and compression are in range and go together.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`] with the value and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        self.cluster_bits().map(|_| ())
+    }
+
     /// The base-2 logarithm of the cluster size, which is checked, as are level and version.
     fn cluster_bits(&self) -> Result<u32> {
         Compressor::new(self.compression)?;

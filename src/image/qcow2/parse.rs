@@ -3,6 +3,7 @@
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::error::{Error, Result};
+use crate::finding::{Finding, code};
 use crate::image::details::{Details, ExternalReference};
 use crate::image::mapped::check_size;
 
@@ -62,8 +63,6 @@ pub(super) struct Parsed {
     pub snapshots: u32,
     pub dirty: bool,
     pub corrupt: bool,
-    /// What a person should know.
-    pub notes: Vec<String>,
 }
 
 impl Parsed {
@@ -86,6 +85,23 @@ impl Parsed {
         let named = [("data file", &self.data_file), ("backing file", &self.backing_file)];
         details.external_references =
             named.into_iter().filter_map(|(role, name)| Some(ExternalReference::new(role, name.as_ref()?))).collect();
+    }
+
+    /// What a person should know of the image.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if self.snapshots > 0 {
+            findings.push(Finding::new(code::IMAGE_SNAPSHOTS).with("count", self.snapshots));
+        }
+        if self.dirty {
+            // Only reference counts may be wrong, and reading does not need them.
+            findings.push(Finding::new(code::IMAGE_NOT_CLOSED).with("format", "qcow2"));
+        }
+        if self.corrupt {
+            // Reading is allowed, writing is not (specification).
+            findings.push(Finding::new(code::IMAGE_MARKED_DAMAGED).with("format", "qcow2"));
+        }
+        findings
     }
 
     /// Reads and checks the header of `file`.
@@ -125,11 +141,7 @@ impl Parsed {
             snapshots: fields.be32(60)?,
             dirty: false,
             corrupt: false,
-            notes: Vec::new(),
         };
-        if parsed.snapshots > 0 {
-            parsed.notes.push(format!("the image holds {} internal snapshots, which are ignored", parsed.snapshots));
-        }
         let header_length = parsed.features(&fields)?;
         parsed.backing_name(&fields)?;
         parsed.extensions(&fields, header_length)?;
@@ -156,15 +168,6 @@ impl Parsed {
         }
         let has = |bit| incompatible & bit != 0;
         (self.dirty, self.corrupt) = (has(INCOMPATIBLE_DIRTY), has(INCOMPATIBLE_CORRUPT));
-        if self.dirty {
-            // Only reference counts may be wrong, and reading does not need them.
-            self.notes
-                .push("the image was not closed properly (dirty bit); what was written last may be missing".into());
-        }
-        if self.corrupt {
-            // Reading is allowed, writing is not (specification).
-            self.notes.push("the image is marked as damaged (corrupt bit): check the result".into());
-        }
         if has(INCOMPATIBLE_DATA_FILE) {
             self.data_file = Some(Vec::new());
         }

@@ -27,8 +27,8 @@ const SUBCLUSTERS: u64 = 32;
 pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
     let header = Parsed::read(&*file)?;
     references.note(|details| header.note(details));
-    for note in &header.notes {
-        references.progress.warn(note);
+    for finding in header.findings() {
+        references.progress.found(&finding);
     }
     let data = match &header.data_file {
         None => None,

@@ -11,6 +11,7 @@ use super::footer::{DiskType, Footer, checksum};
 use crate::block::{BlockDevice, Window};
 use crate::bytes::Fields;
 use crate::error::{Error, Result, ResultExt};
+use crate::finding::{Finding, code};
 use crate::image::blocks::{self, ABSENT};
 use crate::image::references::References;
 
@@ -31,7 +32,7 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
         // The copy at the start is there for this case.
         Err(error) => match Footer::read(&*file, 0) {
             Ok(copy) if copy.disk_type == DiskType::Dynamic => {
-                references.progress.warn(&format!("the VHD footer is lost ({error}); its copy at the start is used"));
+                references.progress.found(&Finding::new(code::IMAGE_HEADER_COPY).with("why", error));
                 references.note(|details| details.damaged = true);
                 copy
             }

@@ -16,6 +16,7 @@ use super::log;
 use super::metadata::Metadata;
 use crate::block::BlockDevice;
 use crate::error::{Error, Result, ResultExt};
+use crate::finding::{Finding, code};
 use crate::image::blocks::{self, ABSENT};
 use crate::image::references::References;
 
@@ -27,7 +28,7 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
     let header = Header::read(&*file)?;
     let file = if header.has_log() {
         references.note(|details| details.dirty = true);
-        references.progress.warn("the VHDX image was not closed properly; the changes in its log are applied");
+        references.progress.found(&Finding::new(code::IMAGE_LOG_APPLIED).with("format", "VHDX"));
         log::replay(file, &header).at(|| "the VHDX log")?
     } else {
         file

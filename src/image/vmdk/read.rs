@@ -14,6 +14,7 @@ use super::sparse::{self, Header};
 use crate::block::{BlockDevice, Window};
 use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
+use crate::finding::{Finding, code};
 use crate::image::mapped::{Below, Mapped, check_size};
 use crate::image::references::References;
 
@@ -91,7 +92,7 @@ fn sparse_extent(
     references: &References,
 ) -> Result<Arc<dyn BlockDevice>> {
     if header.unclean {
-        references.progress.warn("the VMDK image was not closed properly; what was written last may be missing");
+        references.progress.found(&Finding::new(code::IMAGE_NOT_CLOSED).with("format", "VMDK"));
     }
     Ok(Arc::new(Mapped::new(sparse::Sparse::new(file, header, below)?)?))
 }

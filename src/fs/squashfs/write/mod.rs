@@ -68,7 +68,7 @@ impl Default for SquashfsOptions {
 }
 
 /// A file to add to the tree, or to put in the place of one that is there (whose extended attributes it keeps).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddedFile {
     /// Where; the folder must be in the tree.
     pub path: FsPath,

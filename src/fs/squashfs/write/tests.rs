@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::finding::{Finding, code};
 use crate::fs::{Capacity, DirEntry, FileRead, FileType, FsKind, Metadata, Timestamp, Xattr};
 use crate::progress::NoProgress;
 
@@ -144,23 +145,25 @@ fn a_source_that_lies_is_found_out() {
 #[test]
 fn attributes_that_are_left_out_are_told_once() {
     #[derive(Default)]
-    struct Warnings(Mutex<Vec<String>>);
-    impl Progress for Warnings {
+    struct Findings(Mutex<Vec<Finding>>);
+    impl Progress for Findings {
         fn start(&self, _: &str, _: u64) {}
         fn advance(&self, _: u64) {}
         fn finish(&self) {}
-        fn warn(&self, message: &str) {
-            self.0.lock().unwrap().push(message.to_owned());
+        fn found(&self, finding: &Finding) {
+            self.0.lock().unwrap().push(finding.clone());
         }
     }
     let told = |name: &[u8]| {
         let xattrs = vec![Xattr { name: name.to_vec(), value: Vec::new() }];
         let entries = vec![("a", metadata(FileType::Fifo, 2))];
-        let warnings = Warnings::default();
+        let findings = Findings::default();
         let out = tempfile::tempfile().unwrap();
         let source = Fake { xattrs, entries, ..Fake::default() };
-        write(&source, &[], &out, &SquashfsOptions::default(), &warnings).unwrap();
-        warnings.0.into_inner().unwrap().len()
+        write(&source, &[], &out, &SquashfsOptions::default(), &findings).unwrap();
+        findings.0.into_inner().unwrap()
     };
-    assert_eq!((told(b"system.posix_acl_access"), told(b"btrfs.compression"), told(b"user.a")), (1, 0, 0));
+    let acls = "system.posix_acl_access";
+    assert_eq!(told(acls.as_bytes()), [Finding::new(code::SQUASHFS_XATTRS).with("name", acls).with("path", "/")]);
+    assert_eq!((told(b"btrfs.compression"), told(b"user.a")), (vec![], vec![]));
 }

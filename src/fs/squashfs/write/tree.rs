@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{AddedFile, SquashfsOptions, xattrs};
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, ResultExt};
+use crate::finding::{Finding, code};
 use crate::fs::{FileSystem, FileType, FsPath, Metadata, Xattr, walk};
 use crate::progress::Progress;
 
@@ -84,7 +85,7 @@ pub(super) fn read(
         reader.add(file).at(|| file.path.to_string())?;
     }
     if let Some((name, path)) = reader.left_out {
-        progress.warn(&format!("squashfs cannot store extended attributes such as {name} of {path}: left out"));
+        progress.found(&Finding::new(code::SQUASHFS_XATTRS).with("name", name).with("path", path));
     }
     reader.tree.count_content(options.content_max)?;
     Ok(reader.tree)

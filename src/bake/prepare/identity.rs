@@ -1,0 +1,32 @@
+//! What tells results apart: identifiers, and the machines that config files describe.
+
+use super::{Key, Prepared};
+use crate::error::Result;
+use crate::flatcar::vendor::Settings;
+use crate::image::Identity;
+use crate::machine::Machine;
+
+/// What config files call a release or channel that is not known.
+const UNKNOWN: &str = "unknown";
+
+impl Prepared {
+    /// What identifiers of a result are made from.
+    pub(in crate::bake) fn identity(&self, key: &Key) -> Identity {
+        let variant = key.variant.as_ref().map(|name| format!("/{name}")).unwrap_or_default();
+        Identity { seed: format!("{}{variant}", self.request.seed), time: self.timestamp.secs }
+    }
+
+    /// What config files say of the machine of a vendor's result.
+    pub(in crate::bake) fn machine(&self, settings: &Settings, key: &Key, disk_bytes: u64) -> Result<Machine> {
+        let release = self.base.release.as_ref();
+        let version = release.and_then(|release| release.version()).unwrap_or(UNKNOWN);
+        let channel = release.and_then(|release| release.channel());
+        let group = channel.map_or(UNKNOWN.to_owned(), |channel| channel.to_string());
+        let arch = release.and_then(|release| release.architecture()).unwrap_or("x86-64").parse()?;
+        Ok(Machine {
+            memory_mib: settings.memory_mib,
+            identity: self.identity(key),
+            ..Machine::new(&settings.stem(), &settings.disk_file_name(), version, &group, arch, disk_bytes)
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! Sysexts: checked against the image's own release, then placed and linked.
+
+use std::path::Path;
+
+use super::super::edits::{Edits, Place, SysextSpec};
+use super::super::host;
+use super::super::request::at_origin;
+use super::bench::{Bench, Content, NewFile};
+use crate::block::shown;
+use crate::error::{Error, Result, ResultExt};
+use crate::finding::{Finding, code};
+use crate::flatcar::Designator;
+use crate::flatcar::sysext::{self, HostRelease};
+use crate::fs::FsPath;
+
+/// Where sysexts go unless told otherwise, each into a folder of its name.
+const EXTENSIONS_DIR: &str = "/opt/extensions";
+/// First release that mounts the OEM partition at /oem; older ones do at /usr/share/oem.
+const OEM_MOUNT_CHANGED: u64 = 3637;
+
+impl Bench<'_> {
+    pub(super) fn install_sysexts(&mut self, edits: &Edits) -> Result<()> {
+        for spec in &edits.sysexts {
+            let installed = self.install_sysext(spec, edits.install_to.as_ref());
+            installed.at(|| format!("sysext {}", spec.name)).map_err(|error| at_origin(error, spec.origin.as_ref()))?;
+        }
+        Ok(())
+    }
+
+    fn install_sysext(&mut self, spec: &SysextSpec, install_to: Option<&Place>) -> Result<()> {
+        let why = format!("sysext {}", spec.name);
+        let (partition, folder) = match install_to {
+            Some(place) => (place.partition, place.path.clone()),
+            None => (Designator::Root, FsPath::new(EXTENSIONS_DIR)?.join(&spec.name)?),
+        };
+        let file_name = spec.file.file_name().ok_or_else(|| Error::invalid("the sysext's path names no file"))?;
+        let path = folder.join(file_name.as_encoded_bytes())?;
+        let seen_as = match partition {
+            Designator::Root => path.to_string(),
+            Designator::Oem => format!("{}{path}", self.oem_mount_point()),
+            _ => {
+                return Err(Error::invalid(format!("sysexts cannot be installed to {partition}"))
+                    .with_hint("install them to a folder of root or oem"));
+            }
+        };
+        let place = self.locate(partition, &path)?;
+        if self.is_written(partition, &place)? {
+            return Err(Error::invalid(format!("{partition}:{path} is already taken by another sysext of this bake"))
+                .with_hint("give the files different names, or do not put them into one folder"));
+        }
+        self.copy_file(&spec.file, "sysext", partition, &path, &why)?;
+        let link = FsPath::new("/etc/extensions")?.join(format!("{}.raw", spec.name))?;
+        let link = self.locate(Designator::Root, &link)?;
+        if self.type_at(Designator::Root, &link)?.is_some() {
+            let finding = Finding::new(code::SYSEXT_REPLACED).with("path", &link);
+            self.findings.push(finding.at(Designator::Root.to_string()));
+        }
+        self.make_symlink(Designator::Root, &link, &seen_as, &why)?;
+        self.install_conf(spec, &why)
+    }
+
+    /// The sysupdate config beside a sysext, if there is one.
+    fn install_conf(&mut self, spec: &SysextSpec, why: &str) -> Result<()> {
+        let name = format!("{}.conf", spec.name);
+        let conf = spec.file.with_file_name(&name);
+        if !conf.is_file() {
+            return Ok(());
+        }
+        let folder = FsPath::new("/etc")?.join(format!("sysupdate.{}.d", spec.name))?;
+        self.copy_file(&conf, "sysupdate config", Designator::Root, &folder.join(name)?, why)
+    }
+
+    fn oem_mount_point(&self) -> &'static str {
+        let is_old = self.run.major().is_some_and(|major| major < OEM_MOUNT_CHANGED);
+        if is_old { "/usr/share/oem" } else { "/oem" }
+    }
+
+    /// Copies one file, readable by everyone and executable by no one, as sysexts and their configs are.
+    pub(super) fn copy_file(
+        &mut self,
+        source: &Path,
+        role: &'static str,
+        partition: Designator,
+        path: &FsPath,
+        why: &str,
+    ) -> Result<()> {
+        let path = self.locate(partition, path)?;
+        let entry = host::file(source)?;
+        self.run.inputs.open(role, source)?;
+        let content = Content::Host(source, entry.bytes);
+        self.write_file(NewFile { partition, path: &path, content, mode: 0o644, owner: (0, 0), why })
+    }
+
+    /// Checks an extension that will be merged as `name` against the image's release.
+    pub(super) fn check_sysext(&mut self, name: &str, path: &Path, role: &'static str) -> Result<()> {
+        if self.sysexts.contains_key(name) {
+            return Ok(());
+        }
+        let file = shown(path);
+        let device = std::sync::Arc::new(self.run.inputs.device(role, path)?);
+        let fs = sysext::open_extension(device).at(|| file.clone())?;
+        let info = sysext::inspect(&*fs).at(|| file.clone())?;
+        let findings = match &self.run.release {
+            None => vec![Finding::new(code::SYSEXT_UNCHECKED)],
+            Some(release) => sysext::check(&info, name, &HostRelease::from(release)),
+        };
+        self.findings.extend(findings.into_iter().map(|finding| finding.at(file.clone())));
+        self.sysexts.insert(name.to_owned(), info);
+        Ok(())
+    }
+}

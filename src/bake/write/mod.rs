@@ -1,0 +1,188 @@
+//! Writes disks to their outputs, which appear under their names only when they are whole.
+//!
+//! ```text
+//!   disk ──raw, compressed──────────────────────────────▶ OUT.gz
+//!   disk ──any format───▶ OUT
+//!   disk ──any format───▶ a file without a name ──compressed──▶ OUT.gz
+//!
+//!   then, for every file:  synced │ and hashed beside that, where a digest is wanted ──▶ a last check ──▶ its name
+//! ```
+//!
+//! Whatever is written is a job of the one scheduler: see [`schedule`].
+
+mod all;
+mod bundled;
+mod details;
+mod digest;
+mod live;
+mod load;
+mod lock;
+mod output;
+mod pace;
+mod room;
+mod run;
+mod schedule;
+mod share;
+mod staged;
+mod stream;
+mod stream_run;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod vendor;
+
+pub use all::{emit, emit_all};
+pub use details::{CompressionType, Level, OutputDetails};
+use output::compress_memory;
+pub use output::{Artifact, ArtifactFile, Output};
+pub use run::Written;
+pub(super) use run::{Outcome, WrittenFile};
+use schedule::Desk;
+pub use schedule::Oversight;
+pub use stream::{Streamed, stream};
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use self::digest::Sha256Sum;
+use self::output::refuse_compression;
+use self::staged::{Names, Staged};
+use crate::block::{BlockDevice, FileDevice, OutputFile, OutputFolder};
+use crate::bytes::to_u64;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::image::vmdk::{self, Adapter};
+use crate::image::{CompressOptions, OutputFormat, compress_with, parallels, plain_name, qcow2, raw, vdi, vhd, vhdx};
+use crate::progress::Progress;
+
+/// Writes `disk`, which is read as it is, to `output`, as a part of a job that declared [`Output::work`] for it. On
+/// failure nothing is left under its name but what was there before.
+///
+/// # Errors
+///
+/// Those of [`emit`], and that of the run's check before outputs get their names.
+pub(super) fn write_output(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Result<Artifact> {
+    let write = || stage(desk, disk, output)?.commit(desk, output.digest, disk.size());
+    let files = write().at(|| format!("writing {}", output.path.display())).map_err(with_hint)?;
+    Ok(Artifact {
+        path: output.path.clone(),
+        format: output.format,
+        compression: output.compress.map(|options| options.to_string()),
+        file_bytes: files.iter().map(|file| file.bytes).sum(),
+        disk_bytes: disk.size(),
+        files,
+    })
+}
+
+fn with_hint(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Environment => error.with_hint("free space there, or choose another folder for the output"),
+        _ => error,
+    }
+}
+
+/// Writes `disk` to files that have no names yet.
+pub(super) fn stage(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Result<Staged> {
+    match output.format {
+        OutputFormat::Hdd => stage_folder(desk, disk, output),
+        OutputFormat::VmdkFlat => stage_flat(desk, disk, output),
+        _ => stage_file(desk, disk, output),
+    }
+}
+
+fn stage_file(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Result<Staged> {
+    let file = OutputFile::create(&output.path)?;
+    let mut known = None;
+    if let Some(options) = &output.compress {
+        let mut sum = output.digest.then(Sha256Sum::default);
+        let mut offset = 0;
+        let folder = file.target().parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        write_compressed(desk, disk, output, options, folder, &mut |bytes| {
+            let at = |error| Error::io(format!("writing at {offset}"), error);
+            file.file().write_all_at(bytes, offset).map_err(at)?;
+            offset += to_u64(bytes.len());
+            sum.iter_mut().for_each(|sum| sum.update(bytes));
+            Ok(())
+        })?;
+        known = sum.map(Sha256Sum::finish);
+    } else {
+        write_image(disk, file.file(), output, &desk.step(disk.size()))?;
+    }
+    Staged::of_files(vec![(output.path.clone(), file)], known)
+}
+
+fn stage_flat(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Result<Staged> {
+    refuse_compression(output)?;
+    let (descriptor, extent) = (OutputFile::create(&output.path)?, OutputFile::create(&output.flat_path())?);
+    let extent_name = plain_name(&output.flat_path());
+    let step = desk.step(disk.size());
+    let text = vmdk::write_flat(disk, extent.file(), &extent_name, Adapter::Ide, &output.identity, &step)?;
+    put(descriptor.file(), &text)?;
+    Staged::of_files(vec![(output.path.clone(), descriptor), (output.flat_path(), extent)], None)
+}
+
+fn stage_folder(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Result<Staged> {
+    refuse_compression(output)?;
+    let name = plain_name(&output.path);
+    let mut folder = OutputFolder::create(&output.path)?;
+    let image_name = parallels::Descriptor::image_name(&name);
+    let image = folder.file(&image_name)?;
+    let descriptor = parallels::write(disk, &image, &name, &output.identity, &desk.step(disk.size()))?;
+    let text = folder.file(parallels::Descriptor::FILE_NAME)?;
+    put(&text, &descriptor.to_xml()?)?;
+    let mark = folder.file(&name)?;
+    let files = [(image, &*image_name), (text, parallels::Descriptor::FILE_NAME), (mark, &*name)];
+    let files = files.into_iter().map(|(file, name)| (output.path.join(name), file)).collect();
+    Ok(Staged { files, known: None, names: Names::Folder(folder) })
+}
+
+/// Gives the bytes of a compressed output to `sink`, in order; what is compressed from a file is written to one without a
+/// name in `folder` before.
+fn write_compressed(
+    desk: &Desk<'_>,
+    disk: &dyn BlockDevice,
+    output: &Output,
+    options: &CompressOptions,
+    folder: &Path,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    if output.format == OutputFormat::Raw {
+        return compress_with(disk, options, &desk.step(disk.size()), sink);
+    }
+    let image = write_unnamed(desk, disk, output, folder)?;
+    compress_with(&desk.watch(image), options, &desk.step(disk.size()), sink)
+}
+
+/// Writes an image that is one file, and not compressed, to a file without a name in `folder`.
+fn write_unnamed(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, folder: &Path) -> Result<FileDevice> {
+    let unnamed = tempfile::tempfile_in(folder).map_err(|error| {
+        Error::io(format!("creating a temporary file in {}", folder.display()), error)
+            .with_hint("the image is written there first")
+    })?;
+    write_image(disk, &unnamed, output, &desk.step(disk.size()))?;
+    FileDevice::from_file(unnamed, &output.path)
+}
+
+/// Writes an image that is one file.
+fn write_image(disk: &dyn BlockDevice, out: &File, output: &Output, progress: &dyn Progress) -> Result<()> {
+    let (name, identity) = (&plain_name(&output.path), &output.identity);
+    match output.format {
+        OutputFormat::Raw => raw::write(disk, out, progress).map(drop),
+        OutputFormat::Qcow2 => qcow2::write(disk, out, &output.qcow2, progress).map(drop),
+        OutputFormat::VmdkIde => vmdk::write_sparse(disk, out, name, Adapter::Ide, identity, progress),
+        OutputFormat::VmdkScsi => vmdk::write_sparse(disk, out, name, Adapter::Lsilogic, identity, progress),
+        OutputFormat::VmdkStream => vmdk::write_stream(disk, out, name, output.stream_level, identity, progress),
+        OutputFormat::Vhd => vhd::write_dynamic(disk, out, identity, progress),
+        OutputFormat::VhdFixed => vhd::write_fixed(disk, out, identity, progress),
+        OutputFormat::Vhdx => vhdx::write(disk, out, identity, progress),
+        OutputFormat::Vdi => vdi::write(disk, out, identity, progress),
+        OutputFormat::VmdkFlat | OutputFormat::Hdd => {
+            Err(Error::internal(format!("{} is more than one file", output.format)))
+        }
+    }
+}
+
+fn put(mut file: &File, text: &str) -> Result<()> {
+    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(|error| Error::io("writing the descriptor", error))
+}

@@ -1,0 +1,122 @@
+//! Outputs that go into a pipe, front to back.
+//!
+//! ```text
+//!   disk ──raw, zeroes and all───────────────────────────────────▶ pipe
+//!   disk ──raw, compressed───────────────────────────────────────▶ pipe
+//!   disk ──any other format───▶ a file without a name ──as it is──▶ pipe
+//!                                                     └─compressed─▶ pipe
+//! ```
+//!
+//! Formats other than raw begin with what is only known at their end: where tables lie, and identifiers that are made from
+//! the content.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::digest::Sha256Sum;
+use super::output::Output;
+use super::schedule::{Desk, Oversight, alone};
+use super::{with_hint, write_compressed, write_unnamed};
+use crate::block::BlockDevice;
+use crate::bytes::to_u64;
+use crate::error::{Error, Result, ResultExt};
+use crate::image::{OutputFormat, raw};
+use crate::progress::{Cancel, Progress};
+
+/// What went into a pipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Streamed {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of its bytes in hexadecimal digits, where [`Output::digest`] asked for it.
+    pub sha256: Option<String>,
+}
+
+/// Writes `disk` to `out`, which may be a pipe, with the bytes that [`super::emit`] gives to a file. The path of `output`
+/// only serves for the names that some formats hold.
+///
+/// Raw disks, compressed or not, go there as they are read, holes as zeroes. All other formats are written to a file
+/// without a name in `temp_dir` before. `cancel` ends the work at the next read or write.
+///
+/// # Errors
+///
+/// The disk's read errors; [`crate::ErrorKind::Io`] for `out`, also where its reader goes away;
+/// [`crate::ErrorKind::Unsupported`] for formats of several files; [`crate::ErrorKind::Cancelled`].
+pub fn stream(
+    disk: &dyn BlockDevice,
+    output: &Output,
+    out: &mut dyn Write,
+    temp_dir: &Path,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Streamed> {
+    refuse_several_files(output.format)?;
+    let oversight = Oversight::new(progress, cancel);
+    let mut pipe = Pipe { out, cancel, bytes: 0, sum: output.digest.then(Sha256Sum::default) };
+    let step = format!("streaming {}", output.format);
+    let written = alone(&step, work(output, disk.size()), &oversight, |desk| {
+        write(desk, &desk.read(disk), output, temp_dir, &mut pipe)?;
+        pipe.flush()
+    });
+    written.at(|| format!("writing a stream of {}", output.format)).map_err(with_hint)?;
+    Ok(Streamed { bytes: pipe.bytes, sha256: pipe.sum.map(Sha256Sum::finish) })
+}
+
+fn refuse_several_files(format: OutputFormat) -> Result<()> {
+    match format {
+        OutputFormat::VmdkFlat | OutputFormat::Hdd => {
+            Err(Error::unsupported(format!("{format} is more than one file, which cannot be streamed"))
+                .with_hint("write it to a file, or choose a format that is one file, such as vmdk_stream"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What it counts: one pass for raw, else one more for the way through a file.
+fn work(output: &Output, disk_bytes: u64) -> u64 {
+    let passes = if output.format == OutputFormat::Raw { 1 } else { 2 };
+    disk_bytes.saturating_mul(passes)
+}
+
+fn write(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, temp_dir: &Path, pipe: &mut Pipe<'_>) -> Result<()> {
+    let mut sink = |bytes: &[u8]| pipe.put(bytes);
+    if let Some(options) = &output.compress {
+        return write_compressed(desk, disk, output, options, temp_dir, &mut sink);
+    }
+    if output.format == OutputFormat::Raw {
+        return raw::stream(disk, &desk.step(disk.size()), &mut sink);
+    }
+    let image = write_unnamed(desk, disk, output, temp_dir)?;
+    raw::stream(&desk.watch(image), &desk.step(disk.size()), &mut sink)
+}
+
+/// Where the bytes go.
+struct Pipe<'a> {
+    out: &'a mut dyn Write,
+    cancel: &'a Cancel,
+    bytes: u64,
+    sum: Option<Sha256Sum>,
+}
+
+impl Pipe<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.cancel.check()?;
+        self.out.write_all(bytes).map_err(|error| self.failed(error))?;
+        self.bytes += to_u64(bytes.len());
+        self.sum.iter_mut().for_each(|sum| sum.update(bytes));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.cancel.check()?;
+        self.out.flush().map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: std::io::Error) -> Error {
+        let is_closed = error.kind() == std::io::ErrorKind::BrokenPipe;
+        let failed = Error::io(format!("writing to the stream at {}", self.bytes), error);
+        if is_closed { failed.with_hint("whoever read the stream has closed it") } else { failed }
+    }
+}

@@ -1,0 +1,184 @@
+//! What to do about a finding, in words of the command line, by the finding's code.
+
+use flatbake::finding::{Code, code};
+use flatbake::{Error, Finding};
+
+/// What to do about a finding of one kind.
+struct Hint {
+    code: &'static Code,
+    /// It is for findings that have this value of this name; a hint without a condition comes after those with one.
+    when: Option<(&'static str, &'static str)>,
+    /// The text, with the names of values in braces.
+    text: &'static str,
+}
+
+impl Hint {
+    const fn new(code: &'static Code, text: &'static str) -> Self {
+        Self { code, when: None, text }
+    }
+
+    const fn when(name: &'static str, value: &'static str, code: &'static Code, text: &'static str) -> Self {
+        Self { code, when: Some((name, value)), text }
+    }
+
+    fn is_for(&self, finding: &Finding) -> bool {
+        self.code == finding.code() && self.when.is_none_or(|(name, value)| finding.value(name) == Some(value))
+    }
+}
+
+const HINTS: &[Hint] = &[
+    // Partition tables.
+    Hint::new(code::DISK_CUT_SHORT, "get the image again and compare its size and checksum with the published ones"),
+    Hint::new(code::TABLE_NOT_EDITABLE, "get the image again, or mend the table with sgdisk"),
+    Hint::new(code::PARTITION_GUID_TAKEN, "give one of them another GUID with sgdisk --partition-guid"),
+    // Disk images and the cache of decompressed ones.
+    Hint::new(code::IMAGE_NOT_CLOSED, "shut down the machine that uses the image, then start again"),
+    Hint::new(code::IMAGE_LOG_APPLIED, "shut down the machine that uses the image, then start again"),
+    Hint::new(code::IMAGE_MARKED_DAMAGED, "check the result, or get the image again"),
+    Hint::new(code::CACHE_UNUSABLE, "name another folder with --cache-dir"),
+    // Archives.
+    Hint::new(code::ARCHIVE_ROOT_CHANGED, "leave the entry out when the archive is made, or with --exclude"),
+    Hint::new(code::ARCHIVE_SYMLINK_REPLACED, "pack the files under the path that the symlink leads to"),
+    Hint::new(code::ARCHIVE_END_MISSING, "compare the archive's size or checksum with the original's"),
+    Hint::new(code::DOCKER_IDENTITY_DROPPED, "--keep-docker-identity keeps it"),
+    Hint::new(code::DOCKER_STATE, "pack only image, overlay2 and volumes of /var/lib/docker, or use --exclude"),
+    Hint::new(code::DOCKER_DRIVER, "pull the images again with a Docker that uses overlay2, then pack its folder"),
+    Hint::new(code::DOCKER_LAYERS, "make the archive as root with tar --xattrs --xattrs-include='*'"),
+    Hint::new(code::CONTAINERD_STATE, "leave it out with --exclude unless the image replaces that machine"),
+    // grub.cfg on OEM.
+    Hint::new(
+        code::GRUB_LINE_FORM,
+        "write the line as set linux_append=\"$linux_append ARGUMENT\", or use --kernel-arg",
+    ),
+    Hint::new(code::GRUB_MACHINE_ID, "remove it from the file, or with --remove-kernel-arg"),
+    Hint::new(code::GRUB_CONFIG_URL, "remove it from the file, or with --remove-kernel-arg"),
+    Hint::new(code::GRUB_NO_OEM_ID, "add a line such as set oem_id=\"qemu\""),
+    // Sysexts.
+    Hint::new(code::SYSEXT_NAME, "use a file name without control characters that does not begin with '.#'"),
+    Hint::new(code::SYSEXT_NO_RELEASE, "this is no sysext, or it was packed without metadata: pack it anew"),
+    Hint::new(code::SYSEXT_OTHER_NAME, "merge it by that name: NAME:FILE"),
+    Hint::new(code::SYSEXT_AMBIGUOUS, "merge it by one of these names: NAME:FILE"),
+    Hint::new(code::SYSEXT_SCOPE, "pack it with SYSEXT_SCOPE=system"),
+    Hint::new(code::SYSEXT_ARCH, "use the sysext's build for {host}"),
+    Hint::new(code::SYSEXT_NO_ID, "pack it with ID={host}, or with ID=_any where its programs are linked statically"),
+    Hint::new(code::SYSEXT_ID, "use a build for {host}, or one with ID=_any where its programs are linked statically"),
+    Hint::new(code::SYSEXT_LEVEL, "use a build with SYSEXT_LEVEL={host}"),
+    Hint::new(code::SYSEXT_VERSION, "use a build with {fits}"),
+    Hint::new(code::SYSEXT_NO_VERSION, "use a build with {fits}"),
+    Hint::new(code::SYSEXT_OS_RELEASE, "pack it without this file"),
+    Hint::new(code::SYSEXT_SBIN, "pack its programs in /usr/bin instead"),
+    Hint::new(code::SYSEXT_REAL_DIR, "pack its files in /usr/lib or /usr/local/lib instead"),
+    Hint::new(
+        code::SYSEXT_OUTSIDE,
+        "pack files for /etc in /usr/share and copy them with tmpfiles.d, or use --root-file",
+    ),
+    Hint::new(
+        code::SYSEXT_NO_RELOAD,
+        "pack it with EXTENSION_RELOAD_MANAGER=1, so that systemd reads the units when they are merged",
+    ),
+    Hint::new(code::SYSEXT_PROGRAM, "use the sysext's build for {host}"),
+    // What a bake changes.
+    Hint::when("top", "usr", code::HIDDEN_BY_MOUNT, "pack files for /usr in a sysext"),
+    Hint::when("top", "oem", code::HIDDEN_BY_MOUNT, "use --oem-file"),
+    Hint::when("top", "boot", code::HIDDEN_BY_MOUNT, "use --boot-file"),
+    Hint::new(code::HIDDEN_BY_MOUNT, "write it at boot, for example with tmpfiles.d"),
+    Hint::new(code::NEVER_READ, "use --base-ign for what is always merged, or --config-ign for the user config"),
+    Hint::new(code::RELEASE_UNKNOWN, "see what is on USR: flatbake inspect IMG"),
+    Hint::new(code::TIME_UNKNOWN, "give the time of everything new with --timestamp"),
+    Hint::new(code::LAYOUT_UNKNOWN, "give the size that ROOT should have with --root-size"),
+    Hint::new(code::IGNITION_INVALID, "translate or mend the config, or bake it in all the same with --force"),
+    Hint::new(code::IGNITION_IS_BUTANE, "translate it: butane --strict FILE > config.ign"),
+    Hint::new(code::KERNEL_ARGS_LOST, "bring them back with --kernel-arg"),
+    Hint::new(code::SYSEXT_UNCHECKED, "see what is on USR: flatbake inspect IMG; --force bakes it in unchecked"),
+    Hint::new(code::OEM_PACKAGE_MISSING, "add those that are needed with --oem-file"),
+    Hint::new(code::VENDOR_LEFT_OUT, "bake it all the same with --vendor {vendor}"),
+    Hint::new(code::INPUT_UNUSED, "leave it out"),
+];
+
+/// What can be done about any finding that stops a run.
+const FORCE: &str = "bake it all the same with --force";
+
+/// What a person can do about `finding`, where there is something.
+pub fn hint(finding: &Finding) -> Option<String> {
+    let hint = HINTS.iter().find(|hint| hint.is_for(finding))?;
+    Some(finding.fill(hint.text))
+}
+
+/// What a person can do about `error`: about each finding that stopped the work, and what the error says itself.
+pub fn of_error(error: &Error) -> Vec<String> {
+    let mut hints: Vec<String> = Vec::new();
+    for hint in error.findings().iter().filter_map(hint) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    match error.hint() {
+        Some(hint) => hints.push(hint.to_owned()),
+        None if error.findings().is_empty() => {}
+        None => hints.push(FORCE.to_owned()),
+    }
+    hints
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use flatbake::Severity;
+    use flatbake::finding::ALL;
+
+    use super::*;
+
+    /// The names in braces.
+    fn names(text: &str) -> BTreeSet<&str> {
+        text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect()
+    }
+
+    #[test]
+    fn hints_are_for_codes_that_there_are_and_name_values_of_their_messages() {
+        for hint in HINTS {
+            let word = hint.code.word;
+            assert!(ALL.contains(&hint.code), "{word}");
+            assert!(names(hint.text).is_subset(&names(hint.code.text)), "{word}: {}", hint.text);
+            assert!(hint.when.is_none_or(|(name, _)| names(hint.code.text).contains(name)), "{word}");
+        }
+    }
+
+    #[test]
+    fn no_hint_stands_behind_one_that_always_comes_first() {
+        let mut always: BTreeSet<&str> = BTreeSet::new();
+        for hint in HINTS {
+            assert!(!always.contains(hint.code.word), "{}: {}", hint.code.word, hint.text);
+            if hint.when.is_none() {
+                always.insert(hint.code.word);
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_that_stops_a_run_has_a_hint() {
+        for code in ALL.iter().filter(|code| code.severity == Severity::Error) {
+            assert!(hint(&Finding::new(code)).is_some(), "{}", code.word);
+        }
+    }
+
+    #[test]
+    fn hints_have_values_and_depend_on_them() {
+        let arch = Finding::new(code::SYSEXT_ARCH).with("arch", "arm64").with("host", "x86-64");
+        assert_eq!(hint(&arch).as_deref(), Some("use the sysext's build for x86-64"));
+        let hidden = |top: &str| hint(&Finding::new(code::HIDDEN_BY_MOUNT).with("top", top)).unwrap();
+        assert_eq!(hidden("oem"), "use --oem-file");
+        assert!(hidden("run").contains("tmpfiles.d"));
+        assert_eq!(hint(&Finding::new(code::ARCHIVE_END_SHORT)), None);
+    }
+
+    #[test]
+    fn an_error_has_the_hints_of_its_findings_once_each() {
+        assert!(of_error(&Error::invalid("x")).is_empty());
+        assert_eq!(of_error(&Error::invalid("x").with_hint("y")), ["y"]);
+        let hidden = || Finding::new(code::HIDDEN_BY_MOUNT).with("top", "oem");
+        let scope = Finding::new(code::SYSEXT_SCOPE);
+        let error = Error::invalid("x").with_findings(vec![hidden(), hidden(), scope]);
+        assert_eq!(of_error(&error), ["use --oem-file", "pack it with SYSEXT_SCOPE=system", FORCE]);
+    }
+}

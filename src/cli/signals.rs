@@ -1,0 +1,24 @@
+//! Ctrl-C and SIGTERM: the first one ends the work, a second one the process.
+
+use std::process;
+use std::thread;
+
+use flatbake::{Cancel, Error, ErrorKind, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Raises `cancel` when the process is asked to end. Where it is asked again, it ends at once.
+pub fn watch(cancel: Cancel) -> Result<()> {
+    let fails = |error| Error::new(ErrorKind::Environment, "waiting for signals").with_source(error);
+    let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(fails)?;
+    let wait = move || {
+        for _ in signals.forever() {
+            if cancel.is_cancelled() {
+                process::exit(ErrorKind::Cancelled.exit_code().into());
+            }
+            cancel.cancel();
+        }
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(fails)?;
+    Ok(())
+}

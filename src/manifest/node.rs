@@ -1,0 +1,165 @@
+//! What YAML and TOML have in common: tables, lists and scalars, each with its place in the file.
+
+use std::fmt;
+
+/// How deep lists and tables may be nested. Ignition configs, the deepest known, need 9.
+pub(super) const DEPTH_MAX: usize = 64;
+/// What all values of a manifest may take in memory, with aliases expanded.
+pub(super) const WEIGHT_MAX: usize = 64 << 20;
+
+/// A place in a manifest: line and column of a character, both counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Position {
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
+impl Position {
+    /// The first character of a file.
+    pub(super) const START: Self = Self { line: 1, column: 1 };
+
+    /// The place of the character at byte `offset` of `text`.
+    pub(super) fn of_offset(text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Self { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// A place for messages: `flatbake.yaml:12:5`.
+pub(super) fn place(file: &str, position: Position) -> String {
+    format!("{file}:{position}")
+}
+
+/// What is wrong with a manifest, and where.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// None only until who reads the value adds it.
+    pub(super) position: Option<Position>,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(position: Position, message: impl Into<String>) -> Self {
+        Self { position: Some(position), ..Self::without_place(message) }
+    }
+
+    pub(super) fn without_place(message: impl Into<String>) -> Self {
+        Self { position: None, message: message.into(), hint: None }
+    }
+
+    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// A value and its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Node {
+    pub(super) position: Position,
+    pub(super) value: Value,
+}
+
+/// A value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    Scalar(Scalar),
+    List(Vec<Node>),
+    /// In the order of the file, no name twice.
+    Table(Vec<(Key, Node)>),
+}
+
+/// The name of a value in a table.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Key {
+    pub(super) position: Position,
+    pub(super) name: String,
+}
+
+/// A single value: its text, without quotes and escapes, and what it is meant as.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Scalar {
+    pub(super) text: String,
+    pub(super) kind: Kind,
+}
+
+/// What the text of a scalar is meant as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Null,
+    Bool(bool),
+    Integer,
+    Float,
+    Text,
+    /// Text with the values of variables in it, which may be meant as a number or a boolean.
+    Substituted,
+}
+
+impl Scalar {
+    /// The number that the text of an integer says: decimal, or with `0x`, `0o` or `0b` in front.
+    pub(super) fn integer(&self) -> Option<i64> {
+        let digits = self.text.replace('_', "");
+        let (sign, digits) = match digits.strip_prefix('-') {
+            Some(digits) => ("-", digits),
+            None => ("", digits.strip_prefix('+').unwrap_or(&digits)),
+        };
+        let (radix, digits) = match digits.get(..2) {
+            Some("0x") => (16, &digits[2..]),
+            Some("0o") => (8, &digits[2..]),
+            Some("0b") => (2, &digits[2..]),
+            // Octal to some readers, decimal to others.
+            Some(two) if two.starts_with('0') => return None,
+            _ => (10, digits),
+        };
+        if digits.starts_with(['+', '-']) {
+            return None;
+        }
+        i64::from_str_radix(&format!("{sign}{digits}"), radix).ok()
+    }
+
+    /// The number that the text of a float says, if it is finite.
+    pub(super) fn float(&self) -> Option<f64> {
+        self.text.replace('_', "").parse().ok().filter(|number: &f64| number.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_in_every_notation() {
+        let integer = |text: &str| Scalar { text: text.to_owned(), kind: Kind::Integer }.integer();
+        for (text, number) in [("0", 0), ("-12", -12), ("+7", 7), ("0x1F", 31), ("0o644", 420), ("1_000", 1000)] {
+            assert_eq!(integer(text), Some(number), "{text}");
+        }
+        for bad in ["", "0644", "-", "0x", "0x-1", "+-1", "99999999999999999999", "1.0"] {
+            assert_eq!(integer(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn positions_count_characters() {
+        let text = "aä\nöx";
+        assert_eq!(Position::of_offset(text, 0), Position::START);
+        assert_eq!(Position::of_offset(text, 3), Position { line: 1, column: 3 });
+        assert_eq!(Position::of_offset(text, 6), Position { line: 2, column: 2 });
+        assert_eq!(Position::of_offset(text, 5).line, 2, "an offset inside a character is still in the text");
+    }
+}
