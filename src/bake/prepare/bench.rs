@@ -343,9 +343,14 @@ impl<'a> Bench<'a> {
     pub(super) fn forget_written(&mut self, partition: Designator, path: &FsPath) -> Result<()> {
         let key = self.key(partition, path)?;
         self.written.remove(&key);
+        self.forget_changes(partition, path);
+        Ok(())
+    }
+
+    /// Takes what was put at `path` out of the plan, which shows what is there in the end; removals stay.
+    fn forget_changes(&mut self, partition: Designator, path: &FsPath) {
         self.changes
             .retain(|change| (change.partition, &change.path) != (partition, path) || change.action == Action::Remove);
-        Ok(())
     }
 
     /// The later of two entries for one path stays, which is told; two names that FAT takes for one are an error.
@@ -365,10 +370,7 @@ impl<'a> Bench<'a> {
             Entry::Occupied(_) => {
                 let finding = Finding::new(code::WRITTEN_TWICE).with("path", path).with("by", why);
                 self.findings.push(finding.at(partition.to_string()));
-                // The plan shows what is there in the end.
-                self.changes.retain(|change| {
-                    (change.partition, &change.path) != (partition, path) || change.action == Action::Remove
-                });
+                self.forget_changes(partition, path);
                 Ok(())
             }
         }
@@ -462,9 +464,9 @@ impl<'a> Bench<'a> {
         };
         self.asked(partition, change.bytes, why)?;
         match content {
-            Content::Bytes(bytes) => self.edit(partition, path, |fs| {
-                replace(fs, path, in_the_way, &attributes, crate::bytes::to_u64(bytes.len()), &mut &*bytes)
-            })?,
+            Content::Bytes(bytes) => {
+                self.edit(partition, path, |fs| replace(fs, path, in_the_way, &attributes, change.bytes, &mut &*bytes))?
+            }
             Content::Host(file, bytes) => {
                 let mut reader = self.run.inputs.reader("file", file)?;
                 if reader.bytes() != bytes {

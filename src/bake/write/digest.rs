@@ -30,8 +30,8 @@ impl Sha256Sum {
 
 /// Makes all bytes of `file` durable, which will be `path`, and says what it is.
 ///
-/// Where `digest` asks for a digest, the file is read meanwhile (or after that, where other jobs go on), which is still in the host's memory: formats whose header
-/// is written last cannot be hashed as they are written.
+/// Where `digest` asks for a digest, the file is read meanwhile (or after that, where other jobs go on), which is still in
+/// the host's memory: formats whose header is written last cannot be hashed as they are written.
 pub(super) fn seal(
     desk: &Desk<'_>,
     file: &File,

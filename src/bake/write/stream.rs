@@ -65,13 +65,11 @@ pub fn stream(
 }
 
 fn refuse_several_files(format: OutputFormat) -> Result<()> {
-    match format {
-        OutputFormat::VmdkFlat | OutputFormat::Hdd => {
-            Err(Error::unsupported(format!("{format} is more than one file, which cannot be streamed"))
-                .with_hint("write it to a file, or choose a format that is one file, such as vmdk_stream"))
-        }
-        _ => Ok(()),
+    if format.is_one_file() {
+        return Ok(());
     }
+    Err(Error::unsupported(format!("{format} is more than one file, which cannot be streamed"))
+        .with_hint("write it to a file, or choose a format that is one file, such as vmdk_stream"))
 }
 
 /// What it counts: one pass for raw, else one more for the way through a file.
