@@ -179,7 +179,7 @@ fn a_hard_link_is_replaced_and_its_other_name_keeps_the_content() {
     };
     let context = Context::new(temp);
     let prepared = request.prepare(&context).unwrap();
-    assert!(prepared.report().shared.changes[0].replaces);
+    assert!(prepared.report(&context).unwrap().shared.changes[0].replaces);
     assert!(prepared.write(&context).unwrap().failure.is_none());
     let baked = open(&temp.join("out.img"), &options, &NoProgress).unwrap().device;
     let baked = Disk::open("baked", baked).unwrap();

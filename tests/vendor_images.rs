@@ -201,7 +201,7 @@ fn disks_have_the_sizes_of_flatcars_own() {
         let folder = dir.path().join(format!("{}", sizes[0]));
         let vendors = VendorTargets { chosen, no_oem: true, ..VendorTargets::default() };
         let request = Request { vendors, folder: Some(folder.clone()), ..Request::new(&image) };
-        let report = request.prepare(&context).unwrap().report();
+        let report = request.prepare(&context).unwrap().report(&context).unwrap();
         let planned: Vec<u64> = report.outputs.iter().map(|output| output.disk_bytes / MIB).collect();
         assert_eq!(planned, sizes);
         // The same layouts as raw disks, for judges.

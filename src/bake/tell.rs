@@ -7,9 +7,10 @@ use super::report::{
     BaseReport, ErrorReport, FileReport, InputReport, OutputReport, PlanReport, Report, SCHEMA_VERSION, VariantReport,
     findings,
 };
-use super::request::Stream;
+use super::request::{Context, Stream};
 use super::write::{Outcome, Output, WrittenFile};
 use crate::block::shown;
+use crate::error::Result;
 
 impl Target {
     /// The files as a dry run tells them.
@@ -67,7 +68,13 @@ fn shown_below(folder: Option<&Path>, path: &Path) -> String {
 
 impl Prepared {
     /// What the run would do: the report of a dry run.
-    pub fn report(&self) -> Report {
+    ///
+    /// # Errors
+    /// Where the request asks for digests: those of reading the inputs whose digest is not known yet.
+    pub fn report(&self, context: &Context<'_>) -> Result<Report> {
+        if self.request.needs_digests() {
+            self.inputs.complete(context.progress)?;
+        }
         let planned = |image: &PreparedImage| OutputReport {
             files: match &self.request.stream {
                 Some(stream) => vec![stream.planned()],
@@ -76,7 +83,7 @@ impl Prepared {
             ..self.output_report(image)
         };
         let outputs = self.images.iter().map(planned).collect();
-        self.report_of(outputs, true)
+        Ok(self.report_of(outputs, true))
     }
 
     fn output_report(&self, image: &PreparedImage) -> OutputReport {

@@ -39,7 +39,7 @@ fn what_is_asked_for_is_in_the_image_and_in_the_report() {
     asked.edits.files.push(motd);
     let prepared = asked.prepare(&context).unwrap();
     assert!(!out.exists());
-    let planned = prepared.report();
+    let planned = prepared.report(&context).unwrap();
     let written = prepared.write(&context).unwrap();
     assert!(written.failure.is_none(), "{:?}", written.failure);
     assert_eq!(read(&out, Designator::Root, "/etc/motd"), b"hello\n");

@@ -18,13 +18,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::{FileDevice, open_for_reading};
+use super::{FileDevice, Watched, open_for_reading, sha256};
 use crate::bytes::{hex, to_u64, to_usize};
 use crate::error::{Error, Result};
 use crate::progress::{Cancel, Progress};
-
-/// Bytes hashed at a time where a file is read for its digest alone.
-const CHUNK: usize = 1 << 20;
 
 /// What tells whether a file is still the same: device, inode, size, and when content and inode were last changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,26 +251,28 @@ impl Inputs {
 
     /// Reads the files whose digest is not known yet.
     pub fn complete(&self, progress: &dyn Progress) -> Result<()> {
-        let missing: Vec<Input> = self.list().into_iter().filter(|input| input.sha256.is_none()).collect();
+        let missing = self.missing();
         if missing.is_empty() {
             return Ok(());
         }
-        progress.start("hashing the inputs", missing.iter().map(|input| input.bytes).fold(0, u64::saturating_add));
+        progress.start("hashing the inputs", self.missing_bytes());
         let digested = missing.iter().try_for_each(|input| self.complete_one(input, progress));
         progress.finish();
         digested
     }
 
+    /// The length of all files whose digest is not known yet, in bytes.
+    pub fn missing_bytes(&self) -> u64 {
+        self.missing().iter().map(|input| input.bytes).fold(0, u64::saturating_add)
+    }
+
+    fn missing(&self) -> Vec<Input> {
+        self.list().into_iter().filter(|input| input.sha256.is_none()).collect()
+    }
+
     fn complete_one(&self, input: &Input, progress: &dyn Progress) -> Result<()> {
-        let mut reader = self.reader(input.role, &input.path)?;
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            let read = reader.read(&mut chunk);
-            match read.map_err(|error| crate::error::from_io(format!("reading {}", shown(&input.path)), error))? {
-                0 => return reader.finish(),
-                read => progress.advance(to_u64(read)),
-            }
-        }
+        let device = Watched::new(self.device(input.role, &input.path)?, &self.cancel);
+        self.digested(&input.path, sha256(&device, &mut |bytes| progress.advance(bytes))?)
     }
 }
 

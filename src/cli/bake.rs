@@ -71,7 +71,7 @@ impl Bake {
         let context = self.request.read.context(reporter);
         let (made, prepared) = prepare(&self.request, &context, reporter)?;
         if self.dry_run {
-            return tell_plan(&prepared, self.json);
+            return tell_plan(&prepared, &context, self.json);
         }
         let written = match self.request.is_streamed() {
             true => prepared.stream(&context, &mut io::stdout().lock())?,
@@ -97,7 +97,7 @@ impl Plan {
         if let Some(manifest) = made.manifest.as_ref().filter(|_| self.lock) {
             write_lock(manifest, &prepared, &context, reporter)?;
         }
-        tell_plan(&prepared, self.json)
+        tell_plan(&prepared, &context, self.json)
     }
 }
 
@@ -117,8 +117,8 @@ fn prepare(args: &RequestArgs, context: &Context<'_>, reporter: &Reporter) -> Re
     Ok((made, prepared))
 }
 
-fn tell_plan(prepared: &Prepared, json: bool) -> Result<()> {
-    let report = prepared.report();
+fn tell_plan(prepared: &Prepared, context: &Context<'_>, json: bool) -> Result<()> {
+    let report = prepared.report(context)?;
     if json { super::print_json(&report) } else { super::print(show(&report)) }
 }
 

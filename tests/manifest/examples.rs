@@ -41,7 +41,8 @@ fn files(written: &Written) -> BTreeSet<String> {
 fn one_node() {
     let dir = folder();
     let prepared = load(dir.path(), "one-node.yaml").request.prepare(&context()).unwrap();
-    let paths: Vec<String> = prepared.report().shared.changes.iter().map(|change| change.path.clone()).collect();
+    let paths: Vec<String> =
+        prepared.report(&context()).unwrap().shared.changes.iter().map(|change| change.path.clone()).collect();
     for path in [
         "/etc/hostname",
         "/etc/ssh/sshd_config.d/10-local.conf",
@@ -71,7 +72,7 @@ fn a_fleet() {
 fn all_vendors() {
     let dir = folder();
     let prepared = load(dir.path(), "all-vendors.yaml").request.prepare(&context()).unwrap();
-    let report = prepared.report();
+    let report = prepared.report(&context()).unwrap();
     let vendors: BTreeSet<_> = report.outputs.iter().filter_map(|output| output.vendor.as_deref()).collect();
     assert!(vendors.len() > 20 && vendors.contains("our_cloud") && vendors.contains("azure"), "{vendors:?}");
 }

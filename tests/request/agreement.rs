@@ -149,7 +149,7 @@ fn what_is_prepared_is_what_is_written_with_the_same_numbers() {
                 continue;
             }
         };
-        let planned = prepared.report();
+        let planned = prepared.report(&context).unwrap();
         let written = prepared.write(&context).unwrap();
         assert!(written.failure.is_none(), "round {round}: {:?}", written.failure);
         assert_eq!(planned.shared, written.report.shared);
@@ -209,7 +209,7 @@ fn a_root_that_grows_by_itself_is_as_large_as_its_editor_needs() {
             ..Request::new(&base)
         };
         let prepared = request.prepare(&context).unwrap();
-        let report = prepared.report();
+        let report = prepared.report(&context).unwrap();
         let space = report.shared.space.iter().find(|space| space.partition == "root").unwrap();
         if let Some(resize) = &report.shared.resize {
             let slack = 64 << 20;

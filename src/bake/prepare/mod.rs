@@ -407,7 +407,7 @@ impl Prepared {
     /// The inputs are what the request says they must be, and still what they were when they were read.
     fn check_inputs(&self, context: &Context<'_>) -> Result<()> {
         let Expected { digests, locked } = &self.request.expected;
-        if !digests.is_empty() || locked.is_some() || self.request.needs_digests() {
+        if !digests.is_empty() || locked.is_some() {
             self.inputs.complete(context.progress)?;
         }
         for expected in digests {

@@ -69,22 +69,28 @@ impl Prepared {
         let oversight =
             Oversight { progress: context.progress, cancel: &context.cancel, before_naming: &before_naming };
         let step = format!("writing {} images", self.images.len());
-        let results = run(
-            &step,
-            self.images.iter().map(|image| self.job(context, image, &live)).collect(),
-            &Limits::default(),
-            &oversight,
-        );
+        let digests = self.request.needs_digests().then(|| self.digests()).flatten();
+        let has_digests = digests.is_some();
+        let images = self.images.iter().map(|image| self.job(context, image, &live));
+        let mut results = run(&step, digests.into_iter().chain(images).collect(), &Limits::default(), &oversight);
+        let digested = if has_digests { results.remove(0).err() } else { None };
         let outcome =
             |result: Result<Outcome>| result.unwrap_or_else(|error| Outcome { files: Vec::new(), error: Some(error) });
         let outcomes: Vec<Outcome> = results.into_iter().map(outcome).collect();
-        let changed = self.inputs.check(&[]).err();
+        let changed = digested.or_else(|| self.inputs.check(&[]).err());
         let report = self.written_report(&outcomes);
         if let Some(folder) = self.request.folder.as_deref().filter(|_| !context.cancel.is_cancelled()) {
             write_reports(folder, &report)?;
         }
         let failure = failure_of(&self.images, outcomes).or(changed);
         Ok(Written { report, failure })
+    }
+
+    /// Hashes the inputs whose digest the report tells and nobody has needed so far, beside what is written.
+    fn digests(&self) -> Option<Job<'_, Outcome>> {
+        let bytes = self.inputs.missing_bytes();
+        let hash = move |desk: &Desk<'_>| self.inputs.complete(&desk.step(bytes)).map(|()| Outcome::default());
+        (bytes > 0).then(|| Job::new(bytes, 0, hash))
     }
 
     fn job<'a>(

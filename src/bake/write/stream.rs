@@ -54,14 +54,13 @@ pub fn stream(
 ) -> Result<Streamed> {
     refuse_several_files(output.format)?;
     let oversight = Oversight::new(progress, cancel);
-    let mut pipe = Pipe { out, cancel, bytes: 0, sum: output.digest.then(Sha256Sum::default) };
+    let mut pipe = Pipe::new(out, cancel, output.digest);
     let step = format!("streaming {}", output.format);
     let written = alone(&step, work(output, disk.size()), &oversight, |desk| {
         write(desk, &desk.read(disk), output, temp_dir, &mut pipe)?;
-        pipe.flush()
+        pipe.finish()
     });
-    written.at(|| format!("writing a stream of {}", output.format)).map_err(with_hint)?;
-    Ok(Streamed { bytes: pipe.bytes, sha256: pipe.sum.map(Sha256Sum::finish) })
+    written.at(|| format!("writing a stream of {}", output.format)).map_err(with_hint)
 }
 
 fn refuse_several_files(format: OutputFormat) -> Result<()> {
@@ -91,30 +90,37 @@ fn write(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, temp_dir: &Pa
 }
 
 /// Where the bytes go.
-struct Pipe<'a> {
+pub(super) struct Pipe<'a> {
     out: &'a mut dyn Write,
     cancel: &'a Cancel,
     bytes: u64,
     sum: Option<Sha256Sum>,
 }
 
-impl Pipe<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+impl<'a> Pipe<'a> {
+    /// `out`, until `cancel` is raised; with a digest of what goes there where `digest` asks for it.
+    pub(super) fn new(out: &'a mut dyn Write, cancel: &'a Cancel, digest: bool) -> Self {
+        Self { out, cancel, bytes: 0, sum: digest.then(Sha256Sum::default) }
+    }
+
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.cancel.check()?;
-        self.out.write_all(bytes).map_err(|error| self.failed(error))?;
+        self.out.write_all(bytes).map_err(|error| failed(error, self.bytes))?;
         self.bytes += to_u64(bytes.len());
         self.sum.iter_mut().for_each(|sum| sum.update(bytes));
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Flushes it, and tells what went into it.
+    pub(super) fn finish(self) -> Result<Streamed> {
         self.cancel.check()?;
-        self.out.flush().map_err(|error| self.failed(error))
+        self.out.flush().map_err(|error| failed(error, self.bytes))?;
+        Ok(Streamed { bytes: self.bytes, sha256: self.sum.map(Sha256Sum::finish) })
     }
+}
 
-    fn failed(&self, error: std::io::Error) -> Error {
-        let is_closed = error.kind() == std::io::ErrorKind::BrokenPipe;
-        let failed = Error::io(format!("writing to the stream at {}", self.bytes), error);
-        if is_closed { failed.with_hint("whoever read the stream has closed it") } else { failed }
-    }
+fn failed(error: std::io::Error, at: u64) -> Error {
+    let is_closed = error.kind() == std::io::ErrorKind::BrokenPipe;
+    let failed = Error::io(format!("writing to the stream at {at}"), error);
+    if is_closed { failed.with_hint("whoever read the stream has closed it") } else { failed }
 }

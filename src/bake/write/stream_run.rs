@@ -6,10 +6,9 @@ use std::io::{Read, Seek, Write};
 use super::super::prepare::{Prepared, PreparedImage};
 use super::super::report::FileReport;
 use super::super::request::{Context, Stream};
-use super::digest::Sha256Sum;
+use super::Output;
 use super::run::{Outcome, Written};
-use super::{Output, Streamed, stream};
-use crate::bytes::to_u64;
+use super::stream::{Pipe, Streamed, stream};
 use crate::error::{Error, Result, ResultExt};
 use crate::machine::{BundleFormat, Member, WriteOptions, write_bundle};
 
@@ -34,6 +33,9 @@ impl Prepared {
             }
             Stream::Bundle => self.stream_bundle(context, image, &disk, out)?,
         };
+        if self.request.needs_digests() {
+            self.inputs.complete(context.progress)?;
+        }
         self.inputs.check(&[])?;
         let mut report = self.written_report(&[Outcome::default()]);
         if let Some(output) = report.outputs.first_mut() {
@@ -56,18 +58,13 @@ impl Prepared {
         let members = [Member::device(super::vendor::GCE_MEMBER, disk)];
         write_bundle(BundleFormat::Gce, &members, &spool, options, context.progress).at(|| image.key.to_string())?;
         spool.rewind().map_err(spooled)?;
-        let (mut sum, mut bytes) = (Sha256Sum::default(), 0);
+        let mut pipe = Pipe::new(out, &context.cancel, true);
         let mut chunk = vec![0; CHUNK];
         loop {
-            context.cancel.check()?;
-            let len = spool.read(&mut chunk).map_err(|error| Error::io("reading a temporary file", error))?;
-            if len == 0 {
-                break;
+            match spool.read(&mut chunk).map_err(|error| Error::io("reading a temporary file", error))? {
+                0 => return pipe.finish(),
+                len => pipe.put(&chunk[..len])?,
             }
-            out.write_all(&chunk[..len]).map_err(|error| Error::io("writing the stream", error))?;
-            sum.update(&chunk[..len]);
-            bytes += to_u64(len);
         }
-        Ok(Streamed { bytes, sha256: Some(sum.finish()) })
     }
 }
