@@ -133,6 +133,15 @@ codes! {
     /// Ignition would make kernel arguments of a grub.cfg unconditional.
     GRUB_CONDITION = "grub-condition", Warning,
         "line {line}: Ignition moves this line out of its condition when it sets kernel arguments";
+    /// `export` is used as if it assigned a value.
+    GRUB_EXPORT = "grub-export", Warning,
+        "line {line}: export sets no value in GRUB, so these kernel arguments never reach the kernel";
+    /// What a grub.cfg sets cannot be told from the file.
+    GRUB_OPAQUE = "grub-opaque", Warning,
+        "line {line}: what is set from here on depends on another file or on the machine, so kernel arguments may be lost";
+    /// GRUB cannot read a part of grub.cfg.
+    GRUB_SYNTAX = "grub-syntax", Warning,
+        "line {line}: GRUB finds a syntax error here, and skips what belongs to it";
     /// A kernel argument fixes the identity of one machine.
     GRUB_MACHINE_ID = "grub-machine-id", Warning,
         "line {line}: {argument} is left over from a machine, and every clone would get its machine ID";

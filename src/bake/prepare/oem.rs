@@ -171,10 +171,9 @@ impl Bench<'_> {
             OemChange::Install(payload) => payload.grub_cfg.as_deref().unwrap_or_default(),
             _ => "",
         };
-        let kept: Vec<&str> = grub::kernel_args(new).collect();
-        let is_wanted = |argument: &&str| work.edits.kernel_args.iter().any(|wanted| wanted == argument);
-        let lost: Vec<&str> =
-            grub::kernel_args(&text).filter(|argument| !kept.contains(argument) && !is_wanted(argument)).collect();
+        let kept = grub::kernel_args(new);
+        let mut lost = grub::kernel_args(&text);
+        lost.retain(|argument| !kept.contains(argument) && !work.edits.kernel_args.contains(argument));
         if !lost.is_empty() {
             let finding = Finding::new(code::KERNEL_ARGS_LOST).with("path", path).with("args", lost.join(" "));
             self.findings.push(finding.at(Designator::Oem.to_string()));
