@@ -3,8 +3,11 @@
 
 mod common;
 
+use common::judges::ext4_clean;
 use common::programs::{self, command, judge, said};
+use common::region::Region;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -197,4 +200,102 @@ fn info_tells_what_an_image_is() {
     assert!((1..size).contains(&info["allocated_bytes"].as_u64().unwrap()), "{info}");
     let text = flatbake(dir.path(), &["info", sample().to_str().unwrap()]);
     assert!(said(&text).contains("compression:      bzip2"), "{}", said(&text));
+}
+
+/// The partitions as `fdisk` lists them with sectors of `bytes`: begin and length in bytes, type, GUID, name and flags.
+fn partitions(disk: &Path, bytes: u64) -> Option<Vec<(u64, u64, String)>> {
+    let size = format!("-b{bytes}");
+    let columns = "Device,Start,Sectors,Type-UUID,UUID,Attrs,Name";
+    let output = programs::ask("fdisk", [&size, "-l", "-o", columns, disk.to_str().unwrap()], b"")?;
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with(disk.to_str().unwrap()));
+    let shown = |row: &str| {
+        let mut words = row[disk.to_str().unwrap().len()..].split_whitespace();
+        let number = words.next().unwrap().to_owned();
+        let mut place = || words.next().unwrap().parse::<u64>().unwrap() * bytes;
+        let (start, len) = (place(), place());
+        (start, len, format!("{number} {}", words.collect::<Vec<_>>().join(" ")))
+    };
+    Some(rows.map(shown).collect())
+}
+
+#[test]
+fn a_table_moves_into_other_sectors_and_no_partition_does() {
+    let dir = common::scratch_dir();
+    let at = |name: &str| dir.path().join(name);
+    let Some(sgdisk) = judge("sgdisk") else { return };
+    let size = 64u64 << 20;
+    fs::File::create(at("disk.raw")).unwrap().set_len(size).unwrap();
+    let layout = ["-n", "2:4096:+16M", "-c", "2:ROOT", "-A", "2:set:60", "-n", "5:0:+8M", "-t", "5:ef00"];
+    let made = command(&sgdisk).args(["-a", "2048"]).args(layout).arg(at("disk.raw")).output().unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    let region = |disk: &str| Region { path: at(disk), offset: 4096 * 512, len: 16 << 20 };
+    let tree = at("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("file"), common::noise(4, 3 << 20)).unwrap();
+    if !common::programs::judges(&["mke2fs", "e2fsck"]) {
+        return;
+    }
+    let fs_image = at("fs.raw");
+    fs::File::create(&fs_image).unwrap().set_len(16 << 20).unwrap();
+    programs::must_run(
+        "mke2fs",
+        ["-q", "-t", "ext4", "-b", "4096", "-d", tree.to_str().unwrap(), fs_image.to_str().unwrap()],
+    );
+    let disk = fs::File::options().write(true).open(at("disk.raw")).unwrap();
+    disk.write_all_at(&fs::read(&fs_image).unwrap(), 4096 * 512).unwrap();
+    let Some(before) = partitions(&at("disk.raw"), 512) else { return };
+    assert_eq!(before.len(), 2);
+
+    convert(dir.path(), &["disk.raw", "large.raw", "--sector-size", "4096"]);
+    assert_eq!(partitions(&at("large.raw"), 4096).unwrap(), before);
+    ext4_clean(&region("large.raw")).unwrap();
+    let large = fs::read(at("large.raw")).unwrap();
+    assert!(&large[512..520] != b"EFI PART" && &large[4096..4104] == b"EFI PART", "nothing is left of the old table");
+    assert!(
+        large[2 << 20..(2 << 20) + (24 << 20)] == fs::read(at("disk.raw")).unwrap()[2 << 20..(2 << 20) + (24 << 20)]
+    );
+
+    convert(dir.path(), &["large.raw", "back.raw", "--sector-size", "512"]);
+    assert_eq!(partitions(&at("back.raw"), 512).unwrap(), before);
+    common::judges::gpt_clean(&at("back.raw")).unwrap();
+    convert(dir.path(), &["back.raw", "same.raw", "--sector-size", "512"]);
+    assert_eq!(fs::read(at("same.raw")).unwrap(), fs::read(at("back.raw")).unwrap());
+
+    // A VHDX says its sectors; what can only have small ones is refused.
+    convert(dir.path(), &["large.raw", "large.vhdx"]);
+    for (disk, sectors) in [("large.raw", 4096), ("back.raw", 512)] {
+        convert(dir.path(), &[disk, "of.vhdx", "--overwrite"]);
+        let info = flatbake(dir.path(), &["info", "of.vhdx", "--json"]);
+        let info: serde_json::Value = serde_json::from_slice(&info.stdout).unwrap();
+        assert_eq!(info["sector_bytes"], sectors);
+        // QEMU knows no VHDX with sectors of 4096 bytes.
+        if let Some(qemu_img) = judge("qemu-img").filter(|_| sectors == 512) {
+            let arguments = ["compare", "-f", "raw", "-F", "vhdx", disk, "of.vhdx"];
+            let compared = command(&qemu_img).current_dir(dir.path()).args(arguments).output().unwrap();
+            assert!(compared.status.success(), "{}", said(&compared));
+        }
+    }
+    convert(dir.path(), &["large.vhdx", "again.raw"]);
+    assert_eq!(fs::read(at("again.raw")).unwrap(), large);
+    for format in ["vmdk_ide", "vmdk_scsi", "vmdk_stream", "vmdk_flat", "vhd", "vhd_fixed", "vdi", "hdd"] {
+        let output = flatbake(dir.path(), &["convert", "large.raw", "refused", "--format", format]);
+        assert_eq!(output.status.code(), Some(3), "{format}: {}", said(&output));
+        assert!(said(&output).contains("sectors of 4096 bytes") && !at("refused").exists(), "{}", said(&output));
+    }
+}
+
+#[test]
+fn filesystems_of_smaller_units_stay_on_small_sectors() {
+    let dir = common::scratch_dir();
+    raw_disk(dir.path());
+    let output = flatbake(dir.path(), &["convert", "disk.raw", "large.raw", "--sector-size", "4096"]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(
+        said(&output).contains("partition 1 'EFI-SYSTEM' holds a vfat filesystem made of units of 512 bytes"),
+        "{}",
+        said(&output)
+    );
+    assert!(!dir.path().join("large.raw").exists());
 }

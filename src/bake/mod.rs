@@ -36,5 +36,5 @@ pub use request::{
 };
 pub use write::{
     Artifact, ArtifactFile, CompressionType, Level, Output, OutputDetails, Oversight, Streamed, Written, emit,
-    emit_all, stream,
+    emit_all, in_sectors_of, stream,
 };

@@ -1,11 +1,12 @@
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use flatbake::bake::{self, Artifact, Output, Oversight};
 use flatbake::block::BlockDevice;
 use flatbake::bytes::ByteSize;
-use flatbake::{Error, ErrorKind, Result};
+use flatbake::{Error, ErrorKind, Result, ResultExt};
 
 use super::image::{ReadArgs, temp_dir};
 use super::output::{Destination, OutputArgs, describe, refuse_existing, timestamp};
@@ -41,6 +42,10 @@ pub struct Convert {
     overwrite: bool,
     #[command(flatten)]
     output: OutputArgs,
+    /// Write the partition table for sectors of this many bytes; no partition moves. A filesystem that cannot be read in
+    /// larger sectors (such as the FAT of an ESP) is refused
+    #[arg(long, value_name = "512|4096", value_enum, hide_possible_values = true)]
+    sector_size: Option<SectorSize>,
     /// Time for formats that tell one (vhd): seconds since 1970, or 2026-01-31T12:00:00Z
     /// [default: SOURCE_DATE_EPOCH, else the earliest one]
     #[arg(long, value_name = "TIME")]
@@ -50,6 +55,25 @@ pub struct Convert {
     json: bool,
     #[command(flatten)]
     read: ReadArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SectorSize {
+    /// Nearly all disks
+    #[value(name = "512")]
+    Usual,
+    /// "4K native" ones
+    #[value(name = "4096")]
+    Large,
+}
+
+impl SectorSize {
+    fn bytes(self) -> u32 {
+        match self {
+            Self::Usual => 512,
+            Self::Large => 4096,
+        }
+    }
 }
 
 impl Convert {
@@ -67,12 +91,21 @@ impl Convert {
         }
     }
 
+    /// The disk that is read, in sectors of the size that is asked for.
+    fn disk(&self, reporter: &Reporter) -> Result<Arc<dyn BlockDevice>> {
+        let disk = self.read.open(&self.input, reporter)?.device;
+        match self.sector_size {
+            None => Ok(disk),
+            Some(size) => bake::in_sectors_of(disk, size.bytes(), &temp_dir()).at(|| self.input.display().to_string()),
+        }
+    }
+
     fn to_files(&self, outputs: Vec<Output>, reporter: &Reporter) -> Result<()> {
         let files: Vec<PathBuf> = outputs.iter().flat_map(Output::files).collect();
         files.iter().try_for_each(|file| refuse_existing(file, self.overwrite))?;
-        let image = self.read.open(&self.input, reporter)?;
+        let disk = self.disk(reporter)?;
         files.iter().try_for_each(|file| reporter.inputs().refuse(file))?;
-        let artifacts = write(&image.device, outputs, reporter)?;
+        let artifacts = write(&disk, outputs, reporter)?;
         match artifacts.as_slice() {
             _ if !self.json => Ok(()),
             [artifact] => super::print_json(artifact),
@@ -90,12 +123,12 @@ impl Convert {
                 .with_hint("give every output a name"));
         }
         stdio::refuse_terminal()?;
-        let image = self.read.open(&self.input, reporter)?;
+        let disk = self.disk(reporter)?;
         let mut out = io::stdout().lock();
-        let streamed = bake::stream(&image.device, output, &mut out, &temp_dir(), reporter, reporter.cancel())?;
+        let streamed = bake::stream(&disk, output, &mut out, &temp_dir(), reporter, reporter.cancel())?;
         reporter.inputs().check(&[])?;
         let digest = streamed.sha256.map(|sha256| format!("\n{sha256}  {}", stdio::DASH)).unwrap_or_default();
-        let (size, disk) = (ByteSize(streamed.bytes), ByteSize(image.device.size()));
+        let (size, disk) = (ByteSize(streamed.bytes), ByteSize(disk.size()));
         reporter.info(&format!("wrote {size} to standard output ({}, disk of {disk}){digest}", output.format));
         Ok(())
     }

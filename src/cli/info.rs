@@ -81,6 +81,9 @@ impl Document {
             let packed = details.cluster_compression.map(|with| format!(", compressed ones with {with}"));
             rows.push(("clusters:", bytes(size) + &packed.unwrap_or_default()));
         }
+        if let Some(size) = details.sector_bytes {
+            rows.push(("sectors:", format!("{size} bytes")));
+        }
         for reference in details.external_references {
             rows.push(("refers to:", format!("{} ({})", reference.name.escape_debug(), reference.role)));
         }

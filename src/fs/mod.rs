@@ -12,6 +12,7 @@ mod extract;
 pub mod fat;
 mod guard;
 mod path;
+mod sectors;
 pub mod squashfs;
 mod types;
 mod walk;
@@ -19,6 +20,7 @@ mod walk;
 pub use detect::{EditOptions, check_editable, edit, is_unformatted, open, probe};
 pub use extract::{ExtractOptions, Extracted, extract};
 pub use path::FsPath;
+pub use sectors::unit_bytes;
 pub use types::{Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Timestamp, Xattr};
 pub use walk::{Entry, exists, read_file, resolve, walk};
 

@@ -12,6 +12,8 @@ pub struct Details {
     pub virtual_bytes: Option<u64>,
     /// Bytes in a cluster, block or grain: the unit in which the disk is stored.
     pub cluster_bytes: Option<u64>,
+    /// Bytes in a logical sector, where the format says it (vhdx).
+    pub sector_bytes: Option<u32>,
     /// What compressed clusters are compressed with: `zlib` or `zstd`.
     pub cluster_compression: Option<&'static str>,
     /// Other files that the image refers to.

@@ -60,7 +60,7 @@ const FORMATS: [Format; 9] = [
         name: "vhdx",
         qemu: "vhdx",
         checked: true,
-        write: |device, out, identity| vhdx::write(device, out, identity, &NoProgress),
+        write: |device, out, identity| vhdx::write(device, out, 512, identity, &NoProgress),
     },
     Format {
         name: "vdi",

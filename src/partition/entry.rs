@@ -16,6 +16,7 @@ pub const MAX_NAME_UNITS: usize = 36;
 
 const TYPE_GUID: usize = 0;
 const UNIQUE_GUID: usize = 16;
+const STARTING_LBA: usize = 32;
 const ENDING_LBA: usize = 40;
 const ATTRIBUTES: usize = 48;
 const NAME: usize = 56;
@@ -167,6 +168,16 @@ impl EntryArray {
         self.put(number, ENDING_LBA, &lba.to_le_bytes());
     }
 
+    pub fn set_lbas(&mut self, number: u32, starting_lba: u64, ending_lba: u64) {
+        self.put(number, STARTING_LBA, &starting_lba.to_le_bytes());
+        self.set_ending_lba(number, ending_lba);
+    }
+
+    /// The same entries, whose places are to be said in sectors of another size.
+    pub fn in_sectors_of(&self, sector_size: u32) -> Self {
+        Self { sector_size, ..self.clone() }
+    }
+
     pub fn set_attributes(&mut self, number: u32, attributes: PartitionAttributes) {
         self.put(number, ATTRIBUTES, &attributes.0.to_le_bytes());
     }
@@ -198,7 +209,7 @@ impl EntryArray {
             number,
             type_guid,
             unique_guid: Guid::from_disk(fields.array(UNIQUE_GUID)?),
-            starting_lba: fields.le64(32)?,
+            starting_lba: fields.le64(STARTING_LBA)?,
             ending_lba: fields.le64(ENDING_LBA)?,
             attributes: PartitionAttributes(fields.le64(ATTRIBUTES)?),
             name: PartitionName::from_disk(&fields.array(NAME)?),

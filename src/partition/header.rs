@@ -132,6 +132,16 @@ impl Header {
         self.array_bytes().div_ceil(to_u64(self.raw.len()))
     }
 
+    /// Makes its sector one of `sector` bytes.
+    pub fn resize_to(&mut self, sector: usize) -> Result<()> {
+        if self.header_size > sector {
+            let size = self.header_size;
+            return Err(Error::unsupported(format!("the header has {size} bytes, more than a sector of {sector}")));
+        }
+        self.raw.resize(sector, 0);
+        Ok(())
+    }
+
     /// The same table described from the other place: a fresh copy for `my_lba` with its entries at `entry_lba`.
     pub fn mirrored(&self, my_lba: u64, entry_lba: u64) -> Self {
         Self { my_lba, alternate_lba: self.my_lba, partition_entry_lba: entry_lba, ..self.clone() }

@@ -20,6 +20,7 @@ mod header;
 mod kind;
 mod mbr;
 mod read;
+mod sectors;
 mod table;
 #[cfg(test)]
 mod tests;

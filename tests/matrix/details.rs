@@ -132,6 +132,7 @@ fn the_command_line_tells_all_of_it() {
         ("allocated_bytes", Value::Null),
         ("partition_table", Value::Null),
         ("cluster_bytes", 65_536.into()),
+        ("sector_bytes", Value::Null),
         ("cluster_compression", "zlib".into()),
         ("external_references", reference),
         ("snapshots", 1.into()),

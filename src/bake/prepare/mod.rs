@@ -150,6 +150,7 @@ impl Request {
         let generation = Generation::of(disk.table());
         let vendors = vendors::choose(self, &run, generation, &mut findings)?;
         targets::check_vendors(self, &vendors)?;
+        targets::check_sectors(&targets, &vendors, disk.table().sector_size())?;
         targets::register_firmware(self, &inputs)?;
         if !vendors.is_empty() && generation.is_none() {
             findings.push(Finding::new(code::LAYOUT_UNKNOWN));

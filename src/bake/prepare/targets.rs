@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::request::{FirmwareFiles, Request};
-use super::super::write::Output;
+use super::super::write::{Output, check_sectors as check_format};
 use super::vendors::ChosenVendor;
 use crate::block::{BlockDevice, Inputs, OutputFile, Overlay, real_path, refuse_existing, shown};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::Disk;
 use crate::flatcar::live::iso::Isolinux;
 use crate::flatcar::live::pxe;
@@ -179,6 +179,19 @@ pub(super) fn check_vendors(request: &Request, vendors: &[ChosenVendor]) -> Resu
         if is_given && !is_used {
             return Err(Error::invalid(format!("{what} is given, but none of the vendors uses it"))
                 .with_hint("leave it out, or ask for a vendor that does"));
+        }
+    }
+    Ok(())
+}
+
+/// All formats can hold a disk with sectors of `sector_bytes`.
+pub(super) fn check_sectors(targets: &[Output], vendors: &[ChosenVendor], sector_bytes: u32) -> Result<()> {
+    for target in targets {
+        check_format(target.format, sector_bytes).at(|| shown(&target.path))?;
+    }
+    for settings in vendors.iter().map(|vendor| &vendor.settings) {
+        if let Some(format) = settings.disk_format.output() {
+            check_format(format, sector_bytes).at(|| format!("vendor {}", settings.id))?;
         }
     }
     Ok(())

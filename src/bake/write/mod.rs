@@ -22,6 +22,7 @@ mod pace;
 mod room;
 mod run;
 mod schedule;
+mod sectors;
 mod share;
 mod staged;
 mod stream;
@@ -40,6 +41,8 @@ pub use run::Written;
 pub(super) use run::{Outcome, WrittenFile};
 use schedule::Desk;
 pub use schedule::Oversight;
+pub(in crate::bake) use sectors::check_sectors;
+pub use sectors::in_sectors_of;
 pub use stream::{Streamed, stream};
 
 use std::fs::File;
@@ -63,6 +66,7 @@ use crate::progress::Progress;
 ///
 /// Those of [`emit`], and that of the run's check before outputs get their names.
 pub(super) fn write_output(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Result<Artifact> {
+    check_sectors(output.format, sectors::sector_bytes(disk)).at(|| format!("writing {}", output.path.display()))?;
     let write = || stage(desk, disk, output)?.commit(desk, output.digest, disk.size());
     let files = write().at(|| format!("writing {}", output.path.display())).map_err(with_hint)?;
     Ok(Artifact {
@@ -175,7 +179,7 @@ fn write_image(disk: &dyn BlockDevice, out: &File, output: &Output, progress: &d
         OutputFormat::VmdkStream => vmdk::write_stream(disk, out, name, output.stream_level, identity, progress),
         OutputFormat::Vhd => vhd::write_dynamic(disk, out, identity, progress),
         OutputFormat::VhdFixed => vhd::write_fixed(disk, out, identity, progress),
-        OutputFormat::Vhdx => vhdx::write(disk, out, identity, progress),
+        OutputFormat::Vhdx => vhdx::write(disk, out, sectors::sector_bytes(disk), identity, progress),
         OutputFormat::Vdi => vdi::write(disk, out, identity, progress),
         OutputFormat::VmdkFlat | OutputFormat::Hdd => {
             Err(Error::internal(format!("{} is more than one file", output.format)))

@@ -39,6 +39,7 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
         details.variant = Some(if metadata.fixed { "fixed" } else { "dynamic" }.to_owned());
         details.virtual_bytes = Some(metadata.virtual_disk_size);
         details.cluster_bytes = Some(metadata.block_size);
+        details.sector_bytes = Some(metadata.logical_sector_size);
     });
     let blocks = metadata.virtual_disk_size.div_ceil(metadata.block_size);
     // After the blocks of a chunk, whose sectors take a bitmap of 1 MiB in differencing disks, comes its entry.

@@ -17,9 +17,6 @@ const IS_VIRTUAL_DISK: u32 = 2;
 /// Flag of an item: who does not know it must not open the image.
 const IS_REQUIRED: u32 = 4;
 
-/// Bytes in a sector of the disk, logical and physical, as QEMU writes it.
-pub(super) const SECTOR_BYTES: u32 = 512;
-
 /// What the metadata tell.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Metadata {
@@ -28,6 +25,8 @@ pub(super) struct Metadata {
     /// Bytes of the disk.
     pub disk_size: u64,
     pub disk_id: Guid,
+    /// Bytes in a sector of the disk, logical and physical.
+    pub sector_bytes: u32,
 }
 
 impl Metadata {
@@ -35,7 +34,7 @@ impl Metadata {
     pub fn to_bytes(self) -> Vec<u8> {
         // No flags in the file parameters: blocks may be left out, and there is no parent.
         let file_parameters = [self.block_size.to_le_bytes(), [0; 4]].concat();
-        let sector = SECTOR_BYTES.to_le_bytes();
+        let sector = self.sector_bytes.to_le_bytes();
         let items: [(Guid, &[u8], u32); 5] = [
             (FILE_PARAMETERS, &file_parameters, IS_REQUIRED),
             (VIRTUAL_DISK_SIZE, &self.disk_size.to_le_bytes(), IS_VIRTUAL_DISK | IS_REQUIRED),
