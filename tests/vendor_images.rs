@@ -34,8 +34,9 @@ fn flatbake(arguments: &[&str]) -> Command {
 
 /// The vendors of `--vendor all` with their settings.
 fn all() -> Vec<(String, Settings)> {
-    let current = Vendors::builtin().iter().filter(|vendor| vendor.status == Status::Current);
-    current.map(|vendor| (vendor.id.to_string(), vendor.for_release(MAJOR).unwrap())).collect()
+    let own = Vendors::builtin().iter().filter(|vendor| matches!(vendor.status, Status::Current | Status::Removed));
+    let made = own.filter(|vendor| vendor.is_made_in(MAJOR));
+    made.map(|vendor| (vendor.id.to_string(), vendor.for_release(MAJOR).unwrap())).collect()
 }
 
 /// The sysexts of all of them as `DIR/oem-ID.raw`.
@@ -173,6 +174,7 @@ fn every_vendor_of_the_table() {
             [Path::new("convert"), "-f".as_ref(), driver.as_ref(), "-O".as_ref(), "raw".as_ref(), &file, &raw],
         );
         let size = settings.disk_size.map_or(disk_bytes, |size| size.bytes());
+        let size = size.next_multiple_of(settings.disk_size_step.bytes());
         assert_eq!(fs::metadata(&raw).unwrap().len(), size, "{id}");
         gpt_clean(&raw).unwrap_or_else(|error| panic!("{id}: {error}"));
         let at = |number| Region::partition(&raw, number).unwrap();

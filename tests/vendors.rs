@@ -7,7 +7,7 @@ use common::programs::{self, ask, success};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use flatbake::flatcar::vendor::{Status, Vendors};
+use flatbake::flatcar::vendor::{Status, Vendor, Vendors};
 
 fn flatbake(arguments: &[&str]) -> Command {
     let mut command = programs::flatbake();
@@ -90,4 +90,47 @@ fn grub_understands_all_configs() {
     }
     let broken = ask("grub-script-check", [] as [&str; 0], b"if [ x = y ]; then\n").unwrap();
     assert!(!broken.status.success(), "the judge finds nothing wrong with an open condition");
+}
+
+/// The ids of the table of flatcar/scripts that are no aliases, by release line, as that table has them at the tags
+/// lts-4081.3.10, stable-4459.2.0, stable-4593.2.5 and stable-4757.2.0.
+const ALWAYS: &str = "akamai ami ami_vmdk azure cloudsigma cloudstack cloudstack_vhd digitalocean exoscale gce hetzner \
+    hyperv hyperv_vhdx iso kubevirt openstack openstack_mini parallels pxe qemu_uefi scaleway vagrant vagrant_parallels \
+    virtualbox vmware vmware_ova vmware_raw xen";
+const UNTIL_4593: &str = "packet rackspace rackspace_onmetal rackspace_vhd vagrant_virtualbox vagrant_vmware_fusion";
+
+#[test]
+fn all_vendors_are_those_of_the_release_line() {
+    for (major, others) in [
+        (4081, vec![UNTIL_4593]),
+        (4459, vec![UNTIL_4593, "proxmoxve nutanix stackit"]),
+        (4593, vec![UNTIL_4593, "proxmoxve nutanix stackit"]),
+        (4757, vec!["proxmoxve nutanix stackit oraclecloud"]),
+    ] {
+        let mut wanted: Vec<&str> =
+            ALWAYS.split_whitespace().chain(others.iter().flat_map(|ids| ids.split(' '))).collect();
+        wanted.sort_unstable();
+        let own = |vendor: &&Vendor| !matches!(vendor.status, Status::Alias | Status::Refused);
+        let made = Vendors::builtin().iter().filter(own).filter(|vendor| vendor.is_made_in(Some(major)));
+        let made: Vec<&str> = made.map(|vendor| vendor.id.as_str()).collect();
+        assert_eq!(made, wanted, "{major}");
+    }
+    let newest = Vendors::builtin().iter().filter(|vendor| vendor.is_made_in(None)).count();
+    assert_eq!(newest, 32);
+}
+
+#[test]
+fn what_a_tag_shows_lies_within_what_is_said() {
+    for vendor in Vendors::builtin().iter() {
+        let major = |tag: &flatbake::flatcar::vendor::Text| {
+            let version = tag.as_str().split_once('-').unwrap().1;
+            flatbake::flatcar::vendor::major_of(version).unwrap()
+        };
+        if let Some(tag) = &vendor.since_tag {
+            assert!(vendor.is_made_in(Some(major(tag))) && vendor.since.unwrap() <= major(tag), "{}", vendor.id);
+        }
+        if let Some(tag) = &vendor.removed_tag {
+            assert!(!vendor.is_made_in(Some(major(tag))), "{}", vendor.id);
+        }
+    }
 }

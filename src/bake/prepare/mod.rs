@@ -177,7 +177,7 @@ impl Request {
         let (edits, _) = self.parts(&self.edits, &vendors);
         // What is shared must fit the smallest of the layouts, so ROOT has the size of that one from the start.
         let root_floor = vendors.iter().filter_map(|vendor| vendor.root_floor).min();
-        let sizes = Sizes { root: self.root_size, root_floor, disk_floor: None };
+        let sizes = Sizes { root: self.root_size, root_floor, ..Sizes::default() };
         let shared = make(run, &stock, Work { edits: &edits, oem: &OemChange::Keep }, sizes)?;
         let mut prepared = Prepared {
             request: self.clone(),

@@ -31,6 +31,8 @@ pub(super) struct Sizes {
     pub(super) root_floor: Option<u64>,
     /// The disk grows to this many bytes where it would be smaller otherwise, with free space behind ROOT.
     pub(super) disk_floor: Option<u64>,
+    /// The disk grows to a multiple of this many bytes, with free space behind ROOT.
+    pub(super) disk_step: Option<u64>,
 }
 
 /// What a bench starts from: a disk, and overlays that hold the same.
@@ -132,7 +134,7 @@ fn spare(space: &Space) -> u64 {
 
 /// Decides on the new sizes of ROOT and the disk; `None` where they stay. `wanted` is the size that ROOT shall have.
 fn resize(disk: &Disk, sizes: Sizes, wanted: Option<u64>) -> Result<Option<Resize>> {
-    if wanted.is_none() && sizes.root_floor.is_none() && sizes.disk_floor.is_none() {
+    if wanted.is_none() && sizes.root_floor.is_none() && sizes.disk_floor.is_none() && sizes.disk_step.is_none() {
         return Ok(None);
     }
     let root = disk.partition(Designator::Root.into())?;
@@ -151,15 +153,16 @@ fn resize(disk: &Disk, sizes: Sizes, wanted: Option<u64>) -> Result<Option<Resiz
         );
     }
     let disk_now = disk.device().size();
-    if size == now && sizes.disk_floor.is_none_or(|floor| floor <= disk_now) {
+    let end = root.offset().saturating_add(size).saturating_add(BACKUP_TABLE);
+    let aligned = if size > now { align_up(end, DISK_ALIGNMENT).unwrap_or(u64::MAX) } else { 0 };
+    let least = aligned.max(disk_now).max(sizes.disk_floor.unwrap_or(0));
+    let disk_bytes = sizes.disk_step.map_or(Some(least), |step| align_up(least, step)).unwrap_or(u64::MAX);
+    if size == now && disk_bytes == disk_now {
         return Ok(None);
     }
     let behind = disk.table().partitions().find(|other| other.offset() > root.offset());
     if let Some(other) = behind.filter(|_| size > now) {
         return Err(Error::unsupported(format!("ROOT cannot grow: {other} lies behind it")).at(place()));
     }
-    let end = root.offset().saturating_add(size).saturating_add(BACKUP_TABLE);
-    let aligned = if size > now { align_up(end, DISK_ALIGNMENT).unwrap_or(u64::MAX) } else { 0 };
-    let disk_bytes = aligned.max(disk_now).max(sizes.disk_floor.unwrap_or(0));
     Ok(Some(Resize { root_bytes_before: now, root_bytes: size, disk_bytes }))
 }

@@ -28,7 +28,8 @@ impl ChosenVendor {
     /// What is asked of the sizes of its disk.
     pub(super) fn sizes(&self) -> Sizes {
         let disk_floor = self.settings.disk_size.map(|size| size.bytes());
-        Sizes { root: None, root_floor: self.root_floor, disk_floor }
+        let disk_step = self.settings.disk_format.output().map(|_| self.settings.disk_size_step.bytes());
+        Sizes { root: None, root_floor: self.root_floor, disk_floor, disk_step }
     }
 
     /// Some vendors want disks of exactly one size.
@@ -90,16 +91,17 @@ pub(super) fn choose(
 fn choices(request: &Request, major: Option<u64>, findings: &mut Vec<Finding>) -> Vec<VendorChoice> {
     let mut choices = request.vendors.chosen.clone();
     let Some(all) = &request.vendors.all_of else { return choices };
-    for vendor in all.iter().filter(|vendor| vendor.status == Status::Current) {
+    // An alias is another name for images that are made already; what is refused is made for no release.
+    let own = all.iter().filter(|vendor| matches!(vendor.status, Status::Current | Status::Removed));
+    for vendor in own {
         if choices.iter().any(|choice| choice.vendor.id == vendor.id) {
             continue;
         }
-        match major.zip(vendor.since).filter(|(major, since)| major < since) {
-            Some((major, since)) => {
-                let why = format!("Flatcar makes images for it since release {since}, and this is {major}");
-                findings.push(Finding::new(code::VENDOR_LEFT_OUT).with("vendor", &vendor.id).with("why", why));
-            }
-            None => choices.push(VendorChoice { vendor: vendor.clone(), oem_sysext: None, origin: None }),
+        if vendor.is_made_in(major) {
+            choices.push(VendorChoice { vendor: vendor.clone(), oem_sysext: None, origin: None });
+        } else if let Some((major, since)) = major.zip(vendor.since).filter(|(major, since)| major < since) {
+            let why = format!("Flatcar makes images for it since release {since}, and this is {major}");
+            findings.push(Finding::new(code::VENDOR_LEFT_OUT).with("vendor", &vendor.id).with("why", why));
         }
     }
     choices

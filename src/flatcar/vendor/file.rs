@@ -27,8 +27,12 @@ pub struct VendorFile {
     pub alias_of: Option<Id>,
     /// The major number of the first Flatcar release with images for it.
     pub since: Option<u64>,
+    /// A tag of Flatcar's scripts whose table has it, at or behind `since`: `stable-4459.2.0`.
+    pub since_tag: Option<Text>,
     /// The major number from which on Flatcar makes no images for it.
     pub removed: Option<u64>,
+    /// A tag of Flatcar's scripts whose table no longer has it: `stable-4757.2.0`.
+    pub removed_tag: Option<Text>,
     /// The day on which Flatcar gave it up: `2026-04-23`.
     pub removed_on: Option<Text>,
     /// Why it is refused.
@@ -52,6 +56,8 @@ pub struct VendorFile {
     pub disk_ext: Option<Extension>,
     /// The exact size of the disk that the image shows, where it is not that of the layout: `10G`.
     pub disk_size: Option<DiskSize>,
+    /// The disk grows to a multiple of this: `1G`; `1M` where nothing is said.
+    pub disk_size_step: Option<DiskSize>,
     /// The OEM sysext without its prefix `oem-`.
     pub oem_sysext: Option<Id>,
     /// Flatcar's package of OEM files that are in no sysext.
@@ -185,6 +191,7 @@ impl VendorFile {
         self.disk_layout = self.disk_layout.or(target.disk_layout);
         self.disk_ext = self.disk_ext.take().or(target.disk_ext);
         self.disk_size = self.disk_size.or(target.disk_size);
+        self.disk_size_step = self.disk_size_step.or(target.disk_size_step);
         self.oem_sysext = self.oem_sysext.take().or(target.oem_sysext);
         self.oem_package = self.oem_package.take().or(target.oem_package);
         self.oem = self.oem.take().or(target.oem);

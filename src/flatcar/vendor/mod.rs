@@ -46,8 +46,12 @@ pub struct Vendor {
     pub alias_of: Option<Id>,
     /// The major number of the first Flatcar release with images for it, where it matters.
     pub since: Option<u64>,
+    /// A tag of Flatcar's scripts whose table has it, at or behind `since`.
+    pub since_tag: Option<Text>,
     /// The major number from which on Flatcar makes no images for it.
     pub removed: Option<u64>,
+    /// A tag of Flatcar's scripts whose table no longer has it.
+    pub removed_tag: Option<Text>,
     /// The day on which Flatcar gave it up.
     pub removed_on: Option<Text>,
     /// Why it is refused.
@@ -100,8 +104,8 @@ impl Vendor {
             Status::Refused => None,
             _ => Some(Settings::of_file(&file)?),
         };
-        let VendorFile { id, name, status, alias_of, since, removed, removed_on, why, keywords, needs, notes, .. } =
-            file;
+        let VendorFile { id, name, status, alias_of, since, since_tag, removed, removed_tag, removed_on, .. } = file;
+        let (why, keywords, needs, notes) = (file.why, file.keywords, file.needs, file.notes);
         let (arch, until) = (file.arch.unwrap_or_else(|| vec![Arch::Amd64, Arch::Arm64]), file.until);
         let vendor = Self {
             id,
@@ -109,7 +113,9 @@ impl Vendor {
             status,
             alias_of,
             since,
+            since_tag,
             removed,
+            removed_tag,
             removed_on,
             why,
             keywords,
@@ -139,6 +145,16 @@ impl Vendor {
             settings.change(until)?;
         }
         Ok(settings)
+    }
+
+    /// Whether Flatcar's own table has it in the release with this major number, or in the newest.
+    pub fn is_made_in(&self, major: Option<u64>) -> bool {
+        let is_there_now = matches!(self.status, Status::Current);
+        major.map_or(is_there_now, |major| {
+            self.since.is_none_or(|since| since <= major)
+                && self.removed.is_none_or(|removed| major < removed)
+                && (is_there_now || self.removed.is_some())
+        })
     }
 
     /// What was different in older releases, the newest change first.

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::file::{Grub, Oem, Until, VendorFile, Without};
 use super::words::{CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id, MemberPath};
+use crate::bytes::align_up;
 use crate::error::{Error, Result};
 use crate::flatcar::{Generation, Layout};
 use crate::machine::{BundleFormat, ConfFile, ConfFormat, Machine, conf_files};
@@ -27,6 +28,9 @@ pub struct Settings {
     /// The exact size of the disk that the image shows, in bytes; that of the layout where `None`.
     #[serde(rename = "disk_size_bytes")]
     pub disk_size: Option<DiskSize>,
+    /// The disk grows to a multiple of this, in bytes.
+    #[serde(rename = "disk_size_step_bytes")]
+    pub disk_size_step: DiskSize,
     /// The OEM sysext without its prefix `oem-`.
     pub oem_sysext: Option<Id>,
     /// Flatcar's package with OEM files that are in no sysext and that a bake does not have.
@@ -66,6 +70,7 @@ impl Settings {
             disk_layout: has_disk.then(|| file.disk_layout.unwrap_or(DiskLayout::Base)),
             disk_ext: file.disk_ext.clone().unwrap_or_else(|| usual_extension(disk_format)),
             disk_size: file.disk_size,
+            disk_size_step: file.disk_size_step.unwrap_or_default(),
             oem_sysext: file.oem_sysext.clone(),
             oem_package: file.oem_package.clone(),
             oem: file.oem.clone(),
@@ -149,7 +154,8 @@ impl Settings {
     pub fn released_size(&self, generation: Generation) -> Option<u64> {
         let name = self.disk_layout?.name();
         let layout = Layout::ALL.into_iter().find(|layout| layout.name == name && layout.generation == generation);
-        self.disk_size.map(DiskSize::bytes).or(layout.map(|layout| layout.disk_size))
+        let size = self.disk_size.map(DiskSize::bytes).or(layout.map(|layout| layout.disk_size))?;
+        align_up(size, self.disk_size_step.bytes())
     }
 
     /// How the names of this vendor's files begin: `flatcar_production_azure`.

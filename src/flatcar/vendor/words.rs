@@ -248,6 +248,13 @@ checked_text! {
 #[schemars(with = "String")]
 pub struct DiskSize(u64);
 
+/// What all sizes of disks are multiples of.
+impl Default for DiskSize {
+    fn default() -> Self {
+        Self(SIZE_UNIT)
+    }
+}
+
 impl DiskSize {
     /// Bytes.
     pub fn bytes(self) -> u64 {
