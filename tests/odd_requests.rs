@@ -242,3 +242,24 @@ fn messages_name_the_partition_and_keep_their_hint() {
     }
     assert!(!place.dir.path().join("no").exists());
 }
+
+#[test]
+fn a_system_with_other_rules_is_looked_into_but_not_baked() {
+    let place = Place::new();
+    let disk = place.dir.path().join("disk.raw");
+    let converted = place.command(&["convert"]).arg(sample()).arg(&disk).output().unwrap();
+    assert!(converted.status.success(), "{}", said(&converted));
+    let Some(named) = common::programs::run("sgdisk", ["-c", "7:HASH-A", disk.to_str().unwrap()]) else { return };
+    assert!(named.status.success());
+    let run = |arguments: &[&str]| place.command(arguments).output().unwrap();
+    for more in [&[][..], &["--dry-run"], &["--force"]] {
+        let request = ["bake", "--image", "disk.raw", "-o", "out.img", "--kernel-arg", "quiet"];
+        let output = run(&[&request, more].concat());
+        assert_eq!(output.status.code(), Some(3), "{more:?}: {}", said(&output));
+        assert!(said(&output).contains("this is Azure Container Linux"), "{}", said(&output));
+    }
+    for arguments in [&["ls", "disk.raw", "9"][..], &["info", "disk.raw"], &["convert", "disk.raw", "out.qcow2"]] {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    }
+}

@@ -123,6 +123,11 @@ pub(super) struct PreparedImage {
     held: Option<Arc<Overlay>>,
 }
 
+/// `ID` in the os-release of Azure Container Linux.
+const AZURE_LINUX: &str = "azurelinux";
+/// Partitions that it has and Flatcar has not: hash trees of its two systems.
+const AZURE_LINUX_LABELS: [&str; 2] = ["HASH-A", "HASH-B"];
+
 impl Request {
     /// Reads the base image and all inputs, decides everything and carries it out on overlays. No file is written.
     ///
@@ -141,6 +146,7 @@ impl Request {
         let (disk, facts) = open_base(self, context, &inputs)?;
         let mut findings = disk.findings();
         let release = release_of(&disk, &mut findings);
+        refuse_other_systems(&disk, release.as_ref())?;
         let timestamp = match self.timestamp {
             Some(time) => time,
             None => newest_time(&disk, &mut findings),
@@ -473,6 +479,21 @@ fn release_of(disk: &Disk, findings: &mut Vec<Finding>) -> Option<OsRelease> {
         findings.push(Finding::new(code::RELEASE_UNKNOWN).with("why", error));
         None
     })
+}
+
+/// Azure Container Linux derives from Flatcar, but its partitions and its way of booting are others: nothing that is known
+/// of Flatcar's may be applied to it.
+fn refuse_other_systems(disk: &Disk, release: Option<&OsRelease>) -> Result<()> {
+    let is_named = release.is_some_and(|release| release.id() == AZURE_LINUX);
+    let has_its_partitions =
+        disk.table().partitions().any(|partition| AZURE_LINUX_LABELS.contains(&partition.name.to_string().as_str()));
+    if !is_named && !has_its_partitions {
+        return Ok(());
+    }
+    let why = "this is Azure Container Linux, not Flatcar: it boots without GRUB, and its partitions are others";
+    Err(Error::unsupported(why)
+        .with_hint("looking into it and converting it work; what is to be in it must be put there by its own tools")
+        .at(disk.name()))
 }
 
 /// The newest time that the base image shows: that of the top folders of OEM and ROOT and of os-release.
