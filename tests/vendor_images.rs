@@ -324,3 +324,65 @@ fn a_manifest_gives_variants_for_vendors() {
     let output = run(&["--locked", "--overwrite"]).output().unwrap();
     assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn what_runs_from_memory_gets_the_kernel_arguments() {
+    let dir = scratch_dir();
+    let Some(image) = small_image() else { return };
+    let out = dir.path().join("out");
+    let arguments = ["--no-oem", "--kernel-arg", "flatbake.test=1"];
+    success(&mut bake_alone(&image, "iso,pxe,qemu_uefi", &out, &arguments));
+    let iso = fs::read(out.join("flatcar_production_iso_image.iso")).unwrap();
+    let menu = b" 'flatcar.autologin' 'flatcar.first_boot=1' 'flatbake.test=1'\n";
+    assert!(iso.windows(menu.len()).any(|window| window == menu), "the menu has the argument");
+    let script = |name: &str| fs::read_to_string(out.join(format!("flatcar_production_{name}.sh"))).unwrap();
+    assert!(script("pxe").contains("VM_APPEND='flatbake.test=1'\n"), "{}", script("pxe"));
+    assert!(script("qemu_uefi").contains("VM_APPEND=''\n"), "GRUB reads OEM's grub.cfg itself");
+    // Without isolinux only UEFI starts the CD.
+    assert!(script("iso").contains("VM_PFLASH_RO='flatcar_production_iso_efi_code.qcow2'\n"), "{}", script("iso"));
+}
+
+#[test]
+fn what_runs_from_memory_is_refused_files_on_root() {
+    let dir = scratch_dir();
+    let Some(image) = small_image() else { return };
+    let file = dir.path().join("file");
+    fs::write(&file, "content").unwrap();
+    let root_file = format!("{}:/srv/file", file.display());
+    let run = |vendors: &str, more: &[&str]| {
+        let arguments = [&["--no-oem", "--dry-run", "--json", "--root-file", &root_file], more].concat();
+        bake_alone(&image, vendors, &dir.path().join("out"), &arguments).output().unwrap()
+    };
+    for vendors in ["pxe", "iso", "xen,iso"] {
+        let output = run(vendors, &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{vendors}: {said}");
+        assert!(said.contains("a live system has no ROOT partition"), "{said}");
+        assert!(run(vendors, &["--force"]).status.success(), "{vendors}");
+    }
+    assert!(run("xen,gce", &[]).status.success());
+    // Nobody named them: the others are made, and the report says which are not.
+    let report: serde_json::Value = serde_json::from_slice(
+        &success(&mut {
+            let arguments = ["--no-oem", "--dry-run", "--json", "--root-file", &root_file];
+            bake_alone(&image, "all", &dir.path().join("out"), &arguments)
+        })
+        .stdout,
+    )
+    .unwrap();
+    let left_out: Vec<&str> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["code"] == "vendor-left-out")
+        .map(|finding| finding["values"]["vendor"].as_str().unwrap())
+        .collect();
+    assert_eq!(left_out, ["iso", "pxe"]);
+}
+
+/// Bakes for `vendors` into `out` without OEM sysexts.
+fn bake_alone(image: &Path, vendors: &str, out: &Path, more: &[&str]) -> Command {
+    let mut command = flatbake(&["bake", "--vendor", vendors]);
+    command.arg("--image").arg(image).arg("--output-dir").arg(out).args(more);
+    command
+}

@@ -80,6 +80,10 @@ const HINTS: &[Hint] = &[
         "pack it with EXTENSION_RELOAD_MANAGER=1, so that systemd reads the units when they are merged",
     ),
     Hint::new(code::SYSEXT_PROGRAM, "use the sysext's build for {host}"),
+    Hint::new(
+        code::LIVE_WITHOUT_ROOT,
+        "put configs on OEM, have Ignition write the rest, and bake disks apart from what runs from memory",
+    ),
     // What a bake changes.
     Hint::when("top", "usr", code::HIDDEN_BY_MOUNT, "pack files for /usr in a sysext"),
     Hint::when("top", "oem", code::HIDDEN_BY_MOUNT, "use --oem-file"),

@@ -218,7 +218,7 @@ codes! {
     // Live systems.
 
     /// A live system boots without a part of the image.
-    LIVE_WITHOUT_ROOT = "live-without-root", Warning,
+    LIVE_WITHOUT_ROOT = "live-without-root", Error,
         "a live system has no ROOT partition, so these of its entries are left out: {entries}";
     /// A live system boots without some of OEM.
     LIVE_OEM_SPECIAL = "live-oem-special", Warning,

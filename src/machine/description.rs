@@ -106,6 +106,10 @@ pub struct Machine {
     pub identity: Identity,
     /// Firmware files; `STEM_efi_code.qcow2` and `STEM_efi_vars.qcow2` where nothing else is said.
     pub firmware: Option<Firmware>,
+    /// Arguments for a kernel that is started without a boot loader of its own: by [`crate::machine::ConfFormat::Pxe`].
+    pub kernel_arguments: Vec<String>,
+    /// A CD image that only UEFI can start: for [`crate::machine::ConfFormat::Iso`].
+    pub needs_uefi: bool,
 }
 
 impl Machine {
@@ -124,6 +128,8 @@ impl Machine {
             cpus: CPUS,
             identity: Identity::default(),
             firmware: None,
+            kernel_arguments: Vec::new(),
+            needs_uefi: false,
         }
     }
 

@@ -24,8 +24,8 @@ fn kernel(machine: &Machine) -> String {
 fn script(format: ConfFormat, machine: &Machine) -> String {
     let firmware = machine.firmware();
     let only = |wanted: bool, name: &str| if wanted { name.to_owned() } else { String::new() };
-    let uefi = matches!(format, ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure);
     let (pxe, iso) = (format == ConfFormat::Pxe, format == ConfFormat::Iso);
+    let uefi = matches!(format, ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure) || (iso && machine.needs_uefi);
     let values = [
         ("VM_BOARD", format!("{}-usr", machine.arch)),
         ("VM_NAME", machine.vm_name.clone()),
@@ -33,6 +33,7 @@ fn script(format: ConfFormat, machine: &Machine) -> String {
         ("VM_IMAGE", only(!pxe && !iso, &machine.disk_name)),
         ("VM_KERNEL", only(pxe, &kernel(machine))),
         ("VM_INITRD", only(pxe, &machine.disk_name)),
+        ("VM_APPEND", only(pxe, &machine.kernel_arguments.join(" "))),
         ("VM_CDROM", only(iso, &machine.disk_name)),
         ("VM_PFLASH_RO", only(uefi, &firmware.code)),
         ("VM_PFLASH_RW", only(uefi, &firmware.vars)),
@@ -77,7 +78,14 @@ Configure its first boot with Ignition, take another SSH port or other keys:
             typed(&kernel(machine)),
             typed(&machine.disk_name)
         )),
-        ConfFormat::Iso => text.push_str("\nThe machine has no disk: whatever it writes is gone when it ends.\n"),
+        ConfFormat::Iso => {
+            text.push_str("\nThe machine has no disk: whatever it writes is gone when it ends.\n");
+            if machine.needs_uefi {
+                text.push_str(
+                    "Only UEFI starts this CD image; the script takes the firmware of this computer, or what -R and -W name.\n",
+                );
+            }
+        }
         _ => {}
     }
     text

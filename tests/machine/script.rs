@@ -146,6 +146,27 @@ fn options_reach_qemu() {
 }
 
 #[test]
+fn further_disks_come_behind_the_first() {
+    if judge("sh").is_none() {
+        return;
+    }
+    let stage = Stage::new(ConfFormat::Qemu, &machine());
+    for name in ["one disk", "two,disk"] {
+        fs::write(stage.dir.path().join(name), "raw").unwrap();
+    }
+    let asked = stage.asked(&["-d", "one disk", "-D", "serial=x,logical_block_size=4096", "-d", "two,disk"]);
+    for wanted in [
+        "-drive if=none,id=disk1,format=raw,file=one disk",
+        "-drive if=none,id=disk2,format=raw,file=two,,disk",
+        "-device virtio-blk-pci,drive=disk1",
+        "-device virtio-blk-pci,drive=disk,bootindex=1,serial=x,logical_block_size=4096",
+    ] {
+        has(&asked, wanted);
+    }
+    assert!(!stage.run(&["-d", "no such disk"]).status.success());
+}
+
+#[test]
 fn names_are_nothing_but_names() {
     if judge("sh").is_none() {
         return;

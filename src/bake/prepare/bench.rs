@@ -194,19 +194,7 @@ impl<'a> Bench<'a> {
 
     /// An error with all findings that stop the run, unless it is forced.
     fn stop_at_findings(&mut self) -> Result<()> {
-        if self.run.policy.force {
-            self.findings = std::mem::take(&mut self.findings).into_iter().map(Finding::lifted).collect();
-        }
-        let stops: Vec<Finding> = self.findings.iter().filter(|finding| finding.stops()).cloned().collect();
-        let message = match stops.as_slice() {
-            [] => return Ok(()),
-            [finding] => finding.to_string(),
-            findings => {
-                let each = findings.iter().map(|finding| format!("\n  - {finding}"));
-                format!("{} findings:{}", findings.len(), each.collect::<String>())
-            }
-        };
-        Err(Error::invalid(message).with_findings(stops))
+        stop_at(&mut self.findings, self.run.policy)
     }
 
     /// Makes the disk and ROOT's entry in the partition table larger; the filesystem grows when it is opened.
@@ -596,6 +584,23 @@ impl<'a> Bench<'a> {
         let error = Error::no_space(message).with_source(error).with_hint(hint).at(self.disk.describe(full.into()));
         Failure { error, full: Some(full), asked_on_root }
     }
+}
+
+/// An error with all of `findings` that stop the run, unless it is forced: then they are lifted.
+pub(super) fn stop_at(findings: &mut Vec<Finding>, policy: Policy) -> Result<()> {
+    if policy.force {
+        *findings = std::mem::take(findings).into_iter().map(Finding::lifted).collect();
+    }
+    let stops: Vec<Finding> = findings.iter().filter(|finding| finding.stops()).cloned().collect();
+    let message = match stops.as_slice() {
+        [] => return Ok(()),
+        [finding] => finding.to_string(),
+        findings => {
+            let each = findings.iter().map(|finding| format!("\n  - {finding}"));
+            format!("{} findings:{}", findings.len(), each.collect::<String>())
+        }
+    };
+    Err(Error::invalid(message).with_findings(stops))
 }
 
 /// A file to write.

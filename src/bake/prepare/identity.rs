@@ -3,8 +3,9 @@
 use super::{Key, Prepared};
 use crate::error::Result;
 use crate::flatcar::vendor::Settings;
+use crate::flatcar::{Disk, live};
 use crate::image::Identity;
-use crate::machine::Machine;
+use crate::machine::{Arch, Machine};
 
 /// What config files call a release or channel that is not known.
 const UNKNOWN: &str = "unknown";
@@ -17,15 +18,19 @@ impl Prepared {
     }
 
     /// What config files say of the machine of a vendor's result.
-    pub(in crate::bake) fn machine(&self, settings: &Settings, key: &Key, disk_bytes: u64) -> Result<Machine> {
+    pub(in crate::bake) fn machine(&self, settings: &Settings, key: &Key, disk: &Disk) -> Result<Machine> {
         let release = self.base.release.as_ref();
         let version = release.and_then(|release| release.version()).unwrap_or(UNKNOWN);
         let channel = release.and_then(|release| release.channel());
         let group = channel.map_or(UNKNOWN.to_owned(), |channel| channel.to_string());
         let arch = release.and_then(|release| release.architecture()).unwrap_or("x86-64").parse()?;
+        let disk_bytes = disk.device().size();
+        let is_live = settings.disk_format.output().is_none();
         Ok(Machine {
             memory_mib: settings.memory_mib,
             identity: self.identity(key),
+            kernel_arguments: if is_live { live::oem_arguments(disk)? } else { Vec::new() },
+            needs_uefi: self.isolinux.is_none() || arch == Arch::Arm64,
             ..Machine::new(&settings.stem(), &settings.disk_file_name(), version, &group, arch, disk_bytes)
         })
     }

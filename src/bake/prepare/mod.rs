@@ -37,7 +37,7 @@ use crate::fs::{self, FsPath, Timestamp};
 use crate::image::{self, Compression, Format, OpenOptions};
 
 pub(super) use bench::Run;
-use bench::Work;
+use bench::{Work, stop_at};
 use payload::OemChange;
 use sizes::{Made, Sizes, Stock, make};
 pub(super) use targets::{FIRMWARE_ROLE, REPORT, SUMS, Target, firmware, firmware_names};
@@ -300,6 +300,11 @@ impl Prepared {
                     self.images.push(PreparedImage { key, variant, vendor, plan, disk_bytes, settings, target, held });
                 }
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) if vendor.is_some_and(|at| self.vendors[at].may_be_left_out(&error)) => {
+                    let left_out =
+                        Finding::new(code::VENDOR_LEFT_OUT).with("vendor", &key).with("why", error.message());
+                    self.findings.push(left_out);
+                }
                 Err(error) => failures.push((key, error)),
             }
         }
@@ -334,7 +339,8 @@ impl Prepared {
         let mut made = make(run, &stock, Work { edits: &edits, oem: &chosen.oem }, chosen.sizes())?;
         chosen.check_size(made.overlay.size()).at(|| label.clone())?;
         made.plan.findings.extend(chosen.findings.iter().cloned());
-        let more = self.check_vendor(chosen, variant, &made).at(|| label)?;
+        let mut more = self.check_vendor(chosen, variant, &made).at(|| label.clone())?;
+        stop_at(&mut more, self.request.policy).at(|| label)?;
         made.plan.findings.extend(more);
         Ok(made)
     }
@@ -346,12 +352,21 @@ impl Prepared {
             variant: variant.map(|at| self.request.variants[at].name.clone()),
             vendor: Some(settings.id.as_str().to_owned()),
         };
-        settings.conf_texts(&self.machine(settings, &key, made.overlay.size())?)?;
+        let device: Arc<dyn BlockDevice> = Arc::clone(&made.overlay) as _;
+        let disk = Disk::open(settings.stem(), device)?;
+        settings.conf_texts(&self.machine(settings, &key, &disk)?)?;
         if settings.disk_format.output().is_some() {
             return Ok(Vec::new());
         }
-        let device: Arc<dyn BlockDevice> = Arc::clone(&made.overlay) as _;
-        live::check(&Disk::open(settings.stem(), device)?)
+        let findings = live::check(&disk)?;
+        // What an image has always had on ROOT nobody has asked for.
+        let of_variant = self.variants.last().filter(|_| variant.is_some()).map(|variant| &variant.plan);
+        let plans = [Some(&self.shared), of_variant, Some(&made.plan)];
+        let mut changes = plans.into_iter().flatten().flat_map(|plan| &plan.changes);
+        if changes.any(|change| change.partition == Designator::Root) {
+            return Ok(findings);
+        }
+        Ok(findings.into_iter().map(Finding::lifted).collect())
     }
 
     /// The disk of a result: the one that was kept, or the same made once more.

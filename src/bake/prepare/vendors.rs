@@ -22,6 +22,8 @@ pub(super) struct ChosenVendor {
     pub(super) root_floor: Option<u64>,
     /// What a person should know of images of this release for this vendor.
     pub(super) findings: Vec<Finding>,
+    /// It was not named: all vendors were asked for.
+    is_one_of_all: bool,
 }
 
 impl ChosenVendor {
@@ -30,6 +32,13 @@ impl ChosenVendor {
         let disk_floor = self.settings.disk_size.map(|size| size.bytes());
         let disk_step = self.settings.disk_format.output().map(|_| self.settings.disk_size_step.bytes());
         Sizes { root: None, root_floor: self.root_floor, disk_floor, disk_step }
+    }
+
+    /// Whether nobody asked for it by name, and it cannot hold what is baked: what runs from memory has no ROOT.
+    pub(super) fn may_be_left_out(&self, error: &Error) -> bool {
+        let findings = error.findings();
+        let is_about_root = |finding: &Finding| finding.code() == code::LIVE_WITHOUT_ROOT;
+        self.is_one_of_all && !findings.is_empty() && findings.iter().all(is_about_root)
     }
 
     /// Some vendors want disks of exactly one size.
@@ -79,7 +88,8 @@ pub(super) fn choose(
             findings.push(Finding::new(code::OEM_PACKAGE_MISSING).with("package", package));
         }
         let root_floor = root_floor(&settings, generation);
-        chosen.push(ChosenVendor { settings, oem, root_floor, findings });
+        let is_one_of_all = !targets.chosen.iter().any(|named| named.vendor.id == vendor.id);
+        chosen.push(ChosenVendor { settings, oem, root_floor, findings, is_one_of_all });
     }
     if !missing.is_empty() {
         return Err(sysexts.missing(&missing, run.release.as_ref()));

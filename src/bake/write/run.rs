@@ -13,6 +13,7 @@ use super::staged::{NewFile, Staged, write_file};
 use super::{Artifact, ArtifactFile, Output, write_output};
 use crate::block::{BlockDevice, OutputFile, Overlay};
 use crate::error::{Error, ErrorKind, Result};
+use crate::flatcar::Disk;
 use crate::flatcar::live::LiveCache;
 use crate::flatcar::vendor::Settings;
 use crate::image::{Identity, OutputFormat};
@@ -261,6 +262,7 @@ impl Writer<'_> {
     }
 
     pub(super) fn machine(&self, settings: &Settings) -> Result<Machine> {
-        self.prepared.machine(settings, &self.image.key, self.image.disk_bytes)
+        let device: Arc<dyn BlockDevice> = Arc::clone(self.overlay) as _;
+        self.prepared.machine(settings, &self.image.key, &Disk::open(settings.stem(), device)?)
     }
 }

@@ -98,6 +98,11 @@ pub fn kernel_args(config: &str) -> Vec<String> {
     run::run(&script::parse(config)).value(VARIABLE).may()
 }
 
+/// The kernel arguments that a `grub.cfg` adds in any case.
+pub fn certain_kernel_args(config: &str) -> Vec<String> {
+    run::run(&script::parse(config)).value(VARIABLE).must()
+}
+
 /// `config` with kernel arguments added (unless they are there) and removed (wherever they are). Whatever is set without
 /// them stays set, in whichever words; where that does not depend on the machine, all top-level lines that Ignition's editor
 /// understands become one last line.

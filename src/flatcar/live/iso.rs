@@ -25,7 +25,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use super::initrd::{InitrdReport, LiveOptions, initrd, temporary};
-use super::{BOOT, USR, pxe};
+use super::{BOOT, USR, oem_arguments, pxe};
 use crate::block::{BlockDevice, FileDevice, Watched, Window};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::Disk;
@@ -73,7 +73,7 @@ pub struct IsoOptions {
     /// How to make the initrd.
     pub live: LiveOptions,
     /// The kernel's arguments; `flatcar.autologin` otherwise, as Flatcar has it, and `flatcar.first_boot=1` where OEM has
-    /// configurations for Ignition.
+    /// configurations for Ignition, with those that OEM's `grub.cfg` sets.
     pub kernel_arguments: Option<String>,
     /// For BIOSes.
     pub isolinux: Option<Isolinux>,
@@ -124,7 +124,7 @@ pub fn write_iso(disk: &Disk, out: &File, options: &IsoOptions, progress: &dyn P
     let kernel = FileDevice::from_file(kernel, &folder.join("vmlinuz"))?;
     let made = initrd(disk, || temporary(folder), &options.live, progress)?;
     let (initrd, cpio) = (&made.report, &made.device);
-    let arguments = arguments(options, initrd)?;
+    let arguments = arguments(options, initrd, oem_arguments(disk)?)?;
     let efi = if options.uefi { Some(efi_volume(disk, &kernel, cpio, &arguments, initrd)?) } else { None };
 
     let mut files = menus(options, &arguments);
@@ -164,12 +164,16 @@ fn check(disk: &Disk, options: &IsoOptions) -> Result<()> {
 }
 
 /// The kernel's arguments, checked: they go into two kinds of menus.
-fn arguments(options: &IsoOptions, initrd: &InitrdReport) -> Result<String> {
+fn arguments(options: &IsoOptions, initrd: &InitrdReport, of_oem: Vec<String>) -> Result<String> {
     let ignition = initrd.oem_files.iter().any(|path| IGNITION_FILES.contains(&path.as_str()));
     let text = match (&options.kernel_arguments, ignition) {
         (Some(text), _) => text.clone(),
-        (None, true) => format!("{AUTOLOGIN} {FIRST_BOOT}"),
-        (None, false) => AUTOLOGIN.to_owned(),
+        (None, is_configured) => {
+            let mut all = vec![AUTOLOGIN.to_owned()];
+            all.extend(is_configured.then(|| FIRST_BOOT.to_owned()));
+            all.extend(of_oem.into_iter().filter(|argument| argument != AUTOLOGIN && argument != FIRST_BOOT));
+            all.join(" ")
+        }
     };
     if text.len() > ARGUMENTS_MAX || text.chars().any(|c| c.is_control() || c == '\'') {
         return Err(Error::invalid(format!(

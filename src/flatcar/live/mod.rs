@@ -23,16 +23,21 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::disk::Disk;
+use super::grub;
 use super::layout::{Designator, PartitionRef};
 use crate::bytes::to_usize;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::Finding;
-use crate::fs::{FileRead, FileSystem, FsPath, exists};
+use crate::fs::{FileRead, FileSystem, FsPath, exists, is_unformatted, read_file};
 
 const BOOT: PartitionRef = PartitionRef::Designator(Designator::Boot);
 const USR: PartitionRef = PartitionRef::Designator(Designator::Usr);
 const OEM: PartitionRef = PartitionRef::Designator(Designator::Oem);
 const ROOT: PartitionRef = PartitionRef::Designator(Designator::Root);
+
+/// GRUB's configuration on OEM, and the most of it that is read.
+const GRUB_CFG: &str = "/grub.cfg";
+const GRUB_CFG_MAX: u64 = 1 << 20;
 
 /// Bytes that are copied at once.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -49,6 +54,31 @@ pub fn check(disk: &Disk) -> Result<Vec<Finding>> {
     let esp = disk.filesystem(BOOT)?;
     esp.metadata(&kernel_path(disk)?).at(|| disk.describe(BOOT))?;
     Ok(initrd::left_out_of_root(disk)?.into_iter().collect())
+}
+
+/// The kernel arguments that OEM's `grub.cfg` sets in any case: where no GRUB runs, they must be given in other ways.
+///
+/// # Errors
+/// An argument that not all of these ways can take; the image's read errors.
+pub fn oem_arguments(disk: &Disk) -> Result<Vec<String>> {
+    let read = || -> Result<Vec<String>> {
+        let oem = disk.filesystem(OEM)?;
+        let text = read_file(&*oem, &FsPath::new(GRUB_CFG)?, GRUB_CFG_MAX)?;
+        Ok(grub::certain_kernel_args(&String::from_utf8_lossy(&text)))
+    };
+    let arguments = match read() {
+        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Ok(Vec::new()),
+        read => read?,
+    };
+    match arguments.iter().find(|argument| argument.contains(|c: char| c.is_control() || c == '\'')) {
+        None => Ok(arguments),
+        Some(argument) => {
+            let shown = argument.escape_debug();
+            Err(Error::invalid(format!("the kernel argument '{shown}' cannot stand in the menus of a live system"))
+                .with_hint("leave single quotes out of kernel arguments")
+                .at(disk.describe(OEM)))
+        }
+    }
 }
 
 /// Where the ESP has the kernel of the active USR partition.

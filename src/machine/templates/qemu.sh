@@ -17,6 +17,8 @@ is none of these options is handed to QEMU.
   -f H:G    port H of this computer leads to port G of the machine; may be repeated
   -M MIB    memory [$VM_MEMORY]
   -I FILE   disk image
+  -D OPTS   more options of this disk, as QEMU's virtio-blk-pci knows them
+  -d FILE   image of another disk; may be repeated
   -R FILE   UEFI firmware, only read
   -W FILE   UEFI variables, read and written
   -K FILE   kernel to be started without a boot loader
@@ -72,11 +74,13 @@ SSH_KEYS=
 SWTPM_DIR=
 FORWARDS=
 SAFE_ARGS=0
+DISK_OPTS=
+DISKS=
 
 while [ $# -gt 0 ]; do
     case "$1" in
-        -[iucapfMIRWKrT] | -ignition-config | -user-data | -config-drive | -authorized-keys | -ssh-port | \
-            -forward-port | -memory | -image-file | -pflash-ro | -pflash-rw | -kernel-file | -initrd-file | -tpm)
+        -[iucapfMIDdRWKrT] | -ignition-config | -user-data | -config-drive | -authorized-keys | -ssh-port | \
+            -forward-port | -memory | -image-file | -image-disk-opts | -disk | -pflash-ro | -pflash-rw | -kernel-file | -initrd-file | -tpm)
             [ $# -ge 2 ] || die "$1 needs a value, see $0 -h" ;;
     esac
     case "$1" in
@@ -88,6 +92,9 @@ while [ $# -gt 0 ]; do
         -f | -forward-port) FORWARDS="$FORWARDS $2" && shift 2 ;;
         -M | -memory) VM_MEMORY=$2 && shift 2 ;;
         -I | -image-file) VM_IMAGE=$2 && shift 2 ;;
+        -D | -image-disk-opts) DISK_OPTS=$2 && shift 2 ;;
+        -d | -disk) DISKS="$DISKS${DISKS:+
+}$2" && shift 2 ;;
         -R | -pflash-ro) VM_PFLASH_RO=$2 && shift 2 ;;
         -W | -pflash-rw) VM_PFLASH_RW=$2 && shift 2 ;;
         -K | -kernel-file) VM_KERNEL=$2 && shift 2 ;;
@@ -217,11 +224,23 @@ fi
 
 [ -z "$IGNITION_CONFIG_FILE" ] ||
     set -- -fw_cfg "name=opt/org.flatcar-linux/config,file=$(value "$IGNITION_CONFIG_FILE")" "$@"
+# Further disks, a line each: they come behind the one that is started.
+NUMBER=0
+while IFS= read -r disk; do
+    [ -n "$disk" ] || continue
+    [ -r "$disk" ] || die "cannot read $disk"
+    NUMBER=$((NUMBER + 1))
+    set -- -drive "if=none,id=disk$NUMBER,$(image "$disk")" -device "virtio-blk-pci,drive=disk$NUMBER" "$@"
+done <<END
+$DISKS
+END
 [ -z "$VM_IMAGE" ] ||
-    set -- -drive "if=none,id=disk,$(image "$VM_IMAGE")" -device virtio-blk-pci,drive=disk,bootindex=1 "$@"
+    set -- -drive "if=none,id=disk,$(image "$VM_IMAGE")" \
+        -device "virtio-blk-pci,drive=disk,bootindex=1${DISK_OPTS:+,$DISK_OPTS}" "$@"
 [ -z "$VM_CDROM" ] || set -- -boot order=d -drive "media=cdrom,readonly=on,$(image "$VM_CDROM")" "$@"
 [ -z "$VM_KERNEL" ] || set -- -kernel "$VM_KERNEL" "$@"
 [ -z "$VM_INITRD" ] || set -- -initrd "$VM_INITRD" "$@"
+[ -z "$VM_APPEND" ] || set -- -append "$VM_APPEND" "$@"
 
 port "$SSH_PORT"
 NETWORK="user,id=eth0,hostname=$(value "$VM_NAME"),hostfwd=tcp:127.0.0.1:$SSH_PORT-:22"
