@@ -386,3 +386,26 @@ fn bake_alone(image: &Path, vendors: &str, out: &Path, more: &[&str]) -> Command
     command.arg("--image").arg(image).arg("--output-dir").arg(out).args(more);
     command
 }
+
+#[test]
+fn a_box_that_lets_nobody_in_is_refused() {
+    let dir = scratch_dir();
+    let recipe = Recipe { version: "4593.2.5".to_owned(), ..Recipe::small() };
+    let Some(image) = flatcar_image(&recipe) else { return };
+    let config = dir.path().join("config.ign");
+    fs::write(&config, r#"{"ignition":{"version":"3.3.0"}}"#).unwrap();
+    let run = |vendors: &str, more: &[&str]| {
+        let sysexts = dir.path().join("none");
+        fs::create_dir_all(&sysexts).unwrap();
+        let arguments = [&["--dry-run", "--json", "--oem-sysext", sysexts.to_str().unwrap()], more].concat();
+        bake_alone(&image, vendors, &dir.path().join("out"), &arguments).output().unwrap()
+    };
+    for vendor in ["vagrant", "vagrant_parallels", "vagrant_virtualbox", "vagrant_vmware_fusion"] {
+        let output = run(vendor, &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{vendor}: {said}");
+        assert!(said.contains("nobody could log in"), "{said}");
+        let output = run(vendor, &["--config-ign", config.to_str().unwrap()]);
+        assert!(output.status.success(), "{vendor}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

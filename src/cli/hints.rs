@@ -98,6 +98,10 @@ const HINTS: &[Hint] = &[
     Hint::new(code::KERNEL_ARGS_LOST, "bring them back with --kernel-arg"),
     Hint::new(code::SYSEXT_UNCHECKED, "see what is on USR: flatbake inspect IMG; --force bakes it in unchecked"),
     Hint::new(code::OEM_PACKAGE_MISSING, "add those that are needed with --oem-file"),
+    Hint::new(
+        code::OEM_KEY_MISSING,
+        "give a config with a key for core with --config-ign or --base-ign, or bake a release from 4722 on",
+    ),
     Hint::new(code::VENDOR_LEFT_OUT, "bake it all the same with --vendor {vendor}"),
     Hint::new(code::INPUT_UNUSED, "leave it out"),
 ];

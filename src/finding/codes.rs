@@ -262,6 +262,10 @@ codes! {
     /// Flatcar's own image of a vendor has files that are not reproduced here.
     OEM_PACKAGE_MISSING = "oem-package-missing", Warning,
         "Flatcar's own image also has the files of its package {package} on OEM";
+    /// Nobody could log in to a box.
+    OEM_KEY_MISSING = "oem-key-missing", Error,
+        "nobody could log in: in this release the key that lets Vagrant in comes from Flatcar's package {package}, which is \
+         not reproduced here";
     /// Flatcar makes no image of this architecture for a vendor.
     VENDOR_ARCH = "vendor-arch", Warning,
         "Flatcar makes no {arch} images for {vendor}";

@@ -79,6 +79,16 @@ pub struct Firmware {
     pub vars: String,
 }
 
+/// What VirtualBox' machines are made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum VirtualBoxHardware {
+    /// UEFI, and a disk behind VirtIO SCSI: Flatcar's since 4722.
+    #[default]
+    Uefi,
+    /// BIOS, one processor, and a disk behind IDE: Flatcar's before that.
+    Bios,
+}
+
 /// A virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
@@ -108,6 +118,8 @@ pub struct Machine {
     pub firmware: Option<Firmware>,
     /// Arguments for a kernel that is started without a boot loader of its own: by [`crate::machine::ConfFormat::Pxe`].
     pub kernel_arguments: Vec<String>,
+    /// What VirtualBox' machines are made of.
+    pub virtualbox: VirtualBoxHardware,
     /// A CD image that only UEFI can start: for [`crate::machine::ConfFormat::Iso`].
     pub needs_uefi: bool,
 }
@@ -129,6 +141,7 @@ impl Machine {
             identity: Identity::default(),
             firmware: None,
             kernel_arguments: Vec::new(),
+            virtualbox: VirtualBoxHardware::default(),
             needs_uefi: false,
         }
     }

@@ -30,7 +30,7 @@ mod xml;
 
 pub use conf::conf_files;
 pub use conf_file::{ConfFile, Place};
-pub use description::{Arch, Firmware, Machine};
+pub use description::{Arch, Firmware, Machine, VirtualBoxHardware};
 pub use format::{BundleFormat, ConfFormat};
 pub use vagrant::{CatalogBox, vagrant_catalog};
 pub use write::{Content, Member, WriteOptions, write_bundle};

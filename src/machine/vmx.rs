@@ -49,7 +49,6 @@ pub(super) fn text(machine: &Machine) -> String {
     let own = [
         ("displayName", machine.vm_name.clone()),
         ("memsize", machine.memory_mib.to_string()),
-        ("numvcpus", machine.cpus.to_string()),
         ("scsi0:0.fileName", machine.disk_name.clone()),
     ];
     let fixed = FIXED.iter().map(|(key, value)| (*key, (*value).to_owned()));

@@ -42,7 +42,6 @@ fn vmx_lines_have_unique_keys_and_whole_values() {
         for (key, value) in [
             ("displayName", HOSTILE),
             ("memsize", "1024"),
-            ("numvcpus", "2"),
             ("scsi0:0.fileName", DISK),
             ("scsi0.virtualDev", "pvscsi"),
             ("ethernet0.virtualDev", "vmxnet3"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flatbake::machine::{ConfFormat, Machine, conf_files};
+use flatbake::machine::{ConfFormat, Machine, VirtualBoxHardware, conf_files};
 use roxmltree::{Document, Node};
 
 use super::common::programs::{ask, said};
@@ -140,7 +140,8 @@ fn the_ovf_for_vmware_is_consistent() {
 
 #[test]
 fn the_ovf_for_virtualbox_is_consistent() {
-    for machine in [machine(), hostile()] {
+    let old = Machine { virtualbox: VirtualBoxHardware::Bios, cpus: 1, ..machine() };
+    for machine in [machine(), hostile(), old] {
         for (format, end) in [(ConfFormat::OvfVirtualbox, ".ovf"), (ConfFormat::Vagrant, "box.ovf")] {
             let ovf = text_of(format, &machine, end);
             check_envelope(&ovf, &machine);
@@ -156,7 +157,15 @@ fn the_ovf_for_virtualbox_is_consistent() {
             assert_eq!(image, format!("{{{disk}}}"));
             assert_ne!(settings.attribute("uuid"), Some(image));
             assert_eq!(one(settings, "Memory").attribute("RAMSize"), Some("1024"));
-            assert_eq!(one(settings, "CPU").attribute("count"), Some("2"));
+            let (cpus, firmware, controller, resource) = match machine.virtualbox {
+                VirtualBoxHardware::Uefi => ("2", "EFI", "VirtioSCSI", "20"),
+                VirtualBoxHardware::Bios => ("1", "BIOS", "PIIX4", "5"),
+            };
+            assert_eq!(one(settings, "CPU").attribute("count"), Some(cpus));
+            assert_eq!(one(settings, "Firmware").attribute("type"), Some(firmware));
+            assert_eq!(one(settings, "StorageController").attribute("type"), Some(controller));
+            let item = all(root, "Item").into_iter().find(|item| text(*item, "InstanceID") == "3").unwrap();
+            assert_eq!((text(item, "ResourceSubType"), text(item, "ResourceType")), (controller, resource));
             check_mac(one(settings, "Adapter").attribute("MACAddress").unwrap(), "080027");
         }
     }
@@ -178,7 +187,7 @@ fn the_parallels_machine_is_consistent() {
         assert_eq!(text(root, "VmCreationDate"), "2023-11-14 22:13:20");
         let disk = one(root, "Hdd");
         assert_eq!((text(disk, "SystemName"), text(disk, "Size"), text(disk, "SizeOnDisk")), (DISK, "12600", "117"));
-        assert_eq!((text(root, "RAM"), text(one(root, "Cpu"), "Number")), ("1024", "2"));
+        assert_eq!((text(root, "RAM"), text(one(root, "Cpu"), "Number")), ("1024", "1"));
         set([text(root, "VmUuid"), text(root, "SourceVmUuid"), text(disk, "Uuid")].into_iter());
         set([text(root, "MAC"), text(root, "HostMAC")].into_iter());
         check_mac(text(root, "MAC"), "001C42");

@@ -3,12 +3,15 @@
 use super::{Key, Prepared};
 use crate::error::Result;
 use crate::flatcar::vendor::Settings;
-use crate::flatcar::{Disk, live};
+use crate::flatcar::{Disk, OsRelease, live};
 use crate::image::Identity;
-use crate::machine::{Arch, Machine};
+use crate::machine::{Arch, Machine, VirtualBoxHardware};
 
 /// What config files call a release or channel that is not known.
 const UNKNOWN: &str = "unknown";
+
+/// The first release whose machines for VirtualBox start by UEFI.
+const UEFI_IN_VIRTUALBOX: u64 = 4722;
 
 impl Prepared {
     /// What identifiers of a result are made from.
@@ -25,11 +28,13 @@ impl Prepared {
         let group = channel.map_or(UNKNOWN.to_owned(), |channel| channel.to_string());
         let arch = release.and_then(|release| release.architecture()).unwrap_or("x86-64").parse()?;
         let disk_bytes = disk.device().size();
+        let is_old = release.and_then(OsRelease::major).is_some_and(|major| major < UEFI_IN_VIRTUALBOX);
         let is_live = settings.disk_format.output().is_none();
         Ok(Machine {
             memory_mib: settings.memory_mib,
             identity: self.identity(key),
             kernel_arguments: if is_live { live::oem_arguments(disk)? } else { Vec::new() },
+            virtualbox: if is_old { VirtualBoxHardware::Bios } else { VirtualBoxHardware::Uefi },
             needs_uefi: self.isolinux.is_none() || arch == Arch::Arm64,
             ..Machine::new(&settings.stem(), &settings.disk_file_name(), version, &group, arch, disk_bytes)
         })

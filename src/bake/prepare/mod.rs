@@ -338,8 +338,8 @@ impl Prepared {
         let stock = stock_of(label.clone(), overlay)?;
         let mut made = make(run, &stock, Work { edits: &edits, oem: &chosen.oem }, chosen.sizes())?;
         chosen.check_size(made.overlay.size()).at(|| label.clone())?;
-        made.plan.findings.extend(chosen.findings.iter().cloned());
-        let mut more = self.check_vendor(chosen, variant, &made).at(|| label.clone())?;
+        let mut more = chosen.findings.clone();
+        more.extend(self.check_vendor(chosen, variant, &made).at(|| label.clone())?);
         stop_at(&mut more, self.request.policy).at(|| label)?;
         made.plan.findings.extend(more);
         Ok(made)

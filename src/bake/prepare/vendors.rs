@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::super::edits::Edits;
 use super::super::request::{Request, VendorChoice};
 use super::bench::Run;
 use super::oem_sysexts::OemSysexts;
@@ -12,6 +13,9 @@ use crate::finding::{Finding, code};
 use crate::flatcar::vendor::{Settings, Status, Vendor};
 use crate::flatcar::{Generation, Layout, LayoutName};
 use crate::machine::Arch;
+
+/// How the packages begin that let Vagrant in.
+const VAGRANT_PACKAGES: &str = "oem-vagrant";
 
 /// A vendor that images are made for.
 #[derive(Debug, Clone)]
@@ -34,11 +38,11 @@ impl ChosenVendor {
         Sizes { root: None, root_floor: self.root_floor, disk_floor, disk_step }
     }
 
-    /// Whether nobody asked for it by name, and it cannot hold what is baked: what runs from memory has no ROOT.
+    /// Whether nobody asked for it by name, and it cannot be made: what runs from memory has no ROOT, a box no key.
     pub(super) fn may_be_left_out(&self, error: &Error) -> bool {
         let findings = error.findings();
-        let is_about_root = |finding: &Finding| finding.code() == code::LIVE_WITHOUT_ROOT;
-        self.is_one_of_all && !findings.is_empty() && findings.iter().all(is_about_root)
+        let is_its_own = |finding: &Finding| [code::LIVE_WITHOUT_ROOT, code::OEM_KEY_MISSING].contains(&finding.code());
+        self.is_one_of_all && !findings.is_empty() && findings.iter().all(is_its_own)
     }
 
     /// Some vendors want disks of exactly one size.
@@ -86,6 +90,10 @@ pub(super) fn choose(
         findings.extend(foreign_arch(vendor, run));
         if let Some(package) = settings.oem_package.as_ref().filter(|_| !targets.no_oem) {
             findings.push(Finding::new(code::OEM_PACKAGE_MISSING).with("package", package));
+            // Vagrant logs in with a key that it knows; a config of the user's own may have others.
+            if package.as_str().starts_with(VAGRANT_PACKAGES) && !has_configs(request) {
+                findings.push(Finding::new(code::OEM_KEY_MISSING).with("package", package));
+            }
         }
         let root_floor = root_floor(&settings, generation);
         let is_one_of_all = !targets.chosen.iter().any(|named| named.vendor.id == vendor.id);
@@ -95,6 +103,13 @@ pub(super) fn choose(
         return Err(sysexts.missing(&missing, run.release.as_ref()));
     }
     Ok(chosen)
+}
+
+/// Whether every result has a config for Ignition.
+fn has_configs(request: &Request) -> bool {
+    let has = |edits: &Edits| edits.base_ign.is_some() || edits.config_ign.is_some();
+    let variants = &request.variants;
+    has(&request.edits) || (!variants.is_empty() && variants.iter().all(|variant| has(&variant.edits)))
 }
 
 /// The vendors that are named, and those of the release where all are asked for.

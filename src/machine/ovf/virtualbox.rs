@@ -1,10 +1,11 @@
-//! The OVF for VirtualBox 7: UEFI, a VirtIO SCSI disk and a VirtIO network card behind NAT.
+//! The OVF for VirtualBox 7: UEFI, a VirtIO SCSI disk and a VirtIO network card behind NAT; for releases before 4722 BIOS
+//! and an IDE disk.
 //!
 //! What OVF has no words for is in an element of VirtualBox' own, with the whole machine in its settings format 1.19.
 
 use super::sections::{DISK_ID, NAMESPACES, disk_sections, item, network_section, system};
 use crate::bytes::Guid;
-use crate::machine::description::{Machine, VIRTUALBOX_MAC};
+use crate::machine::description::{Machine, VIRTUALBOX_MAC, VirtualBoxHardware};
 use crate::machine::time;
 use crate::machine::xml::Xml;
 
@@ -42,10 +43,18 @@ pub fn text(machine: &Machine) -> String {
     xml.finish()
 }
 
+/// The number of processors.
+fn cpus(machine: &Machine) -> String {
+    match machine.virtualbox {
+        VirtualBoxHardware::Uefi => machine.cpus.to_string(),
+        VirtualBoxHardware::Bios => "1".to_owned(),
+    }
+}
+
 fn hardware(xml: &mut Xml, machine: &Machine) {
     xml.leaf("Info", "Virtual hardware");
     system(xml, &machine.vm_name, "virtualbox-2.2");
-    let (cpus, memory) = (machine.cpus.to_string(), machine.memory_mib.to_string());
+    let (cpus, memory) = (cpus(machine), machine.memory_mib.to_string());
     item(
         xml,
         &[
@@ -69,20 +78,24 @@ fn hardware(xml: &mut Xml, machine: &Machine) {
             ("rasd:VirtualQuantity", &memory),
         ],
     );
-    devices(xml);
+    devices(xml, machine.virtualbox);
 }
 
-fn devices(xml: &mut Xml) {
+fn devices(xml: &mut Xml, hardware: VirtualBoxHardware) {
+    let (caption, description, subtype, kind) = match hardware {
+        VirtualBoxHardware::Uefi => ("virtioSCSIController0", "VirtIO SCSI controller", "VirtioSCSI", "20"),
+        VirtualBoxHardware::Bios => ("ideController0", "IDE controller", "PIIX4", "5"),
+    };
     item(
         xml,
         &[
             ("rasd:Address", "0"),
-            ("rasd:Caption", "virtioSCSIController0"),
-            ("rasd:Description", "VirtIO SCSI controller"),
-            ("rasd:ElementName", "virtioSCSIController0"),
+            ("rasd:Caption", caption),
+            ("rasd:Description", description),
+            ("rasd:ElementName", caption),
             ("rasd:InstanceID", "3"),
-            ("rasd:ResourceSubType", "VirtioSCSI"),
-            ("rasd:ResourceType", "20"),
+            ("rasd:ResourceSubType", subtype),
+            ("rasd:ResourceType", kind),
         ],
     );
     item(
@@ -133,7 +146,8 @@ fn settings(xml: &mut Xml, machine: &Machine, disk: Guid) {
         ("snapshotFolder", "Snapshots"),
         ("lastStateChange", &time::iso(machine.identity.time)),
     ];
-    let (cpus, memory) = (machine.cpus.to_string(), machine.memory_mib.to_string());
+    let (cpus, memory) = (cpus(machine), machine.memory_mib.to_string());
+    let is_uefi = machine.virtualbox == VirtualBoxHardware::Uefi;
     xml.element("vbox:Machine", &attributes, |xml| {
         xml.leaf("ovf:Info", "The machine in VirtualBox' own words");
         xml.element("Hardware", &[], |xml| {
@@ -146,9 +160,9 @@ fn settings(xml: &mut Xml, machine: &Machine, disk: Guid) {
             });
             xml.empty("Memory", &[("RAMSize", &memory)]);
             xml.empty("HID", &[("Pointing", "USBTablet")]);
-            xml.empty("Chipset", &[("type", "ICH9")]);
+            xml.empty("Chipset", &[("type", if is_uefi { "ICH9" } else { "PIIX3" })]);
             xml.empty("Display", &[("controller", "VMSVGA")]);
-            xml.empty("Firmware", &[("type", "EFI")]);
+            xml.empty("Firmware", &[("type", if is_uefi { "EFI" } else { "BIOS" })]);
             xml.element("BIOS", &[], |xml| {
                 xml.empty("IOAPIC", &[("enabled", "true")]);
                 xml.empty("SmbiosUuidLittleEndian", &[("enabled", "true")]);
@@ -164,19 +178,18 @@ fn settings(xml: &mut Xml, machine: &Machine, disk: Guid) {
             });
             xml.empty("AudioAdapter", &[("enabled", "false")]);
             xml.empty("RTC", &[("localOrUTC", "UTC")]);
-            storage(xml, disk);
+            storage(xml, machine.virtualbox, disk);
         });
     });
 }
 
-fn storage(xml: &mut Xml, disk: Guid) {
-    let controller = [
-        ("name", "virtio"),
-        ("type", "VirtioSCSI"),
-        ("PortCount", "1"),
-        ("useHostIOCache", "false"),
-        ("Bootable", "true"),
-    ];
+fn storage(xml: &mut Xml, hardware: VirtualBoxHardware, disk: Guid) {
+    let (name, kind, ports) = match hardware {
+        VirtualBoxHardware::Uefi => ("virtio", "VirtioSCSI", "1"),
+        VirtualBoxHardware::Bios => ("IDE", "PIIX4", "2"),
+    };
+    let controller =
+        [("name", name), ("type", kind), ("PortCount", ports), ("useHostIOCache", "false"), ("Bootable", "true")];
     let attached = [("type", "HardDisk"), ("port", "0"), ("device", "0")];
     xml.element("StorageControllers", &[], |xml| {
         xml.element("StorageController", &controller, |xml| {
