@@ -73,6 +73,17 @@ pub(super) fn descriptor_block(superblock: &Superblock, index: u32, backup: bool
     group_start(superblock, group) + u64::from(at) + u64::from(has_superblock(superblock, group))
 }
 
+/// Descriptor blocks that lie in a row behind superblocks.
+pub(super) fn descriptors_in_row(superblock: &Superblock) -> u32 {
+    descriptor_blocks(superblock).min(first_meta(superblock))
+}
+
+/// Whether a group with a superblock has the descriptors that lie in a row behind it, too: no group does that keeps
+/// descriptors of its own meta group.
+pub(super) fn has_table(superblock: &Superblock, group: u32) -> bool {
+    has_superblock(superblock, group) && group / descriptors_per_block(superblock) < first_meta(superblock)
+}
+
 /// Descriptor blocks, used and reserved, at the start of a group, behind its superblock.
 pub(super) fn descriptor_blocks_in(superblock: &Superblock, group: u32) -> u64 {
     let per_block = descriptors_per_block(superblock);

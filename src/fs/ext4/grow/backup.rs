@@ -3,7 +3,7 @@
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::error::Result;
 use crate::fs::ext4::superblock::{S_STATE, STATE_VALID};
-use crate::fs::ext4::{Ext4, checksum, features, layout};
+use crate::fs::ext4::{Ext4, checksum, layout};
 
 /// Offset of `s_block_group_nr`: the group that a copy lies in.
 const S_BLOCK_GROUP_NR: usize = 0x5A;
@@ -14,13 +14,12 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let superblock = &self.superblock;
         let size = u64::from(superblock.block_size);
         let descriptors = layout::descriptor_blocks(superblock);
-        let meta = superblock.has_incompat(features::INCOMPAT_META_BG);
-        let in_row = if meta { descriptors.min(superblock.first_meta_bg) } else { descriptors };
+        let in_row = layout::descriptors_in_row(superblock);
         let table = self.descriptor_bytes(0..in_row)?;
         for group in (1..superblock.group_count).filter(|group| layout::has_superblock(superblock, *group)) {
             let start = layout::group_start(superblock, group) * size;
             self.store.write_at(start, &self.superblock_copy(group))?;
-            if layout::descriptor_blocks_in(superblock, group) >= u64::from(in_row) {
+            if layout::has_table(superblock, group) {
                 self.store.write_at(start + size, &table)?;
             }
         }

@@ -9,10 +9,12 @@
 //! New groups are left uninitialised where descriptors have checksums: their inode tables are not written.
 
 mod backup;
+mod check;
 mod resize_inode;
 mod tables;
 
 use super::group::{BLOCK_UNINIT, Group, INODE_UNINIT};
+use super::space::Run;
 use super::superblock::{BLOCKS_COUNT_MAX, S_FEATURE_INCOMPAT, Superblock, ensure};
 use super::{Ext4, features, group, layout};
 use crate::block::{BlockDevice, BlockDeviceMut};
@@ -22,6 +24,8 @@ use crate::error::{Error, Result};
 const LAST_GROUP_MIN: u64 = 50;
 /// Offset of `s_overhead_clusters`: 0 has the kernel count for itself.
 const S_OVERHEAD: usize = 0x248;
+/// Offset of `s_backup_bgs`.
+const S_BACKUP_BGS: usize = 0x24C;
 
 impl<D: BlockDeviceMut> Ext4<D> {
     /// Grows the filesystem to `new_size_bytes` of its device, rounded down to blocks and to a last group that is
@@ -52,6 +56,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         self.add_groups(&old, &new)?;
         self.superblock = new;
         self.space.protect(&self.superblock)?;
+        self.free_old_backup(&old)?;
         if self.superblock.has_compat(features::COMPAT_RESIZE_INODE) {
             self.rebuild_resize_inode()?;
         } else if old.has_compat(features::COMPAT_RESIZE_INODE) {
@@ -61,7 +66,24 @@ impl<D: BlockDeviceMut> Ext4<D> {
         self.space.store(&self.store, &self.superblock)?;
         self.write_superblock()?;
         self.write_backups()?;
+        self.check_growth(&old)?;
         self.set_failed(false)
+    }
+
+    /// Frees what was a backup and is none any more.
+    fn free_old_backup(&mut self, old: &Superblock) -> Result<()> {
+        for group in old.backup_bgs {
+            let is_gone = old.has_compat(features::COMPAT_SPARSE_SUPER2)
+                && (1..old.group_count).contains(&group)
+                && !layout::has_superblock(&self.superblock, group);
+            if is_gone {
+                let start = layout::group_start(old, group);
+                let kept = layout::head_blocks(&self.superblock, group);
+                let run = Run { start: start + kept, len: layout::head_blocks(old, group) - kept };
+                self.space.release(&self.store, &self.superblock, run)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the last group whole, or as long as it gets.
@@ -160,6 +182,7 @@ fn planned(old: &Superblock, blocks: u64) -> Result<Superblock> {
 fn count_groups(old: &Superblock, new: &mut Superblock) -> Result<()> {
     let groups = (new.blocks_count - u64::from(new.first_data_block)).div_ceil(u64::from(new.blocks_per_group));
     new.group_count = u32::try_from(groups).map_err(|_| Error::unsupported("too many block groups"))?;
+    new.backup_bgs = backup_groups(old, new.group_count);
     new.feature_incompat = old.feature_incompat;
     new.feature_compat = old.feature_compat;
     (new.reserved_gdt_blocks, new.first_meta_bg) = (old.reserved_gdt_blocks, old.first_meta_bg);
@@ -180,6 +203,18 @@ fn count_groups(old: &Superblock, new: &mut Superblock) -> Result<()> {
     ensure(new.first_meta_bg > 0, || "there is no descriptor block".to_owned())
 }
 
+/// The groups with backups where sparse_super2 names them: the second one is always the last.
+fn backup_groups(old: &Superblock, groups: u32) -> [u32; 2] {
+    let last = groups - 1;
+    match old.backup_bgs {
+        _ if !old.has_compat(features::COMPAT_SPARSE_SUPER2) || groups == old.group_count => old.backup_bgs,
+        [first, second] if second != 0 => [first, last],
+        [0, 0] if old.group_count == 1 => [1, if last > 1 { last } else { 0 }],
+        [1, 0] if old.group_count == 2 => [1, last],
+        as_before => as_before,
+    }
+}
+
 /// Puts what growing changes into the raw superblock; counts and features follow when it is written.
 fn store_fields(new: &mut Superblock) {
     let (blocks, reserved) = (new.blocks_count.to_le_bytes(), new.free.reserved_blocks.to_le_bytes());
@@ -196,4 +231,7 @@ fn store_fields(new: &mut Superblock) {
     raw[0x104..0x108].copy_from_slice(&new.first_meta_bg.to_le_bytes());
     raw[S_FEATURE_INCOMPAT..S_FEATURE_INCOMPAT + 4].copy_from_slice(&new.feature_incompat.to_le_bytes());
     raw[S_OVERHEAD..S_OVERHEAD + 4].fill(0);
+    for (at, group) in [S_BACKUP_BGS, S_BACKUP_BGS + 4].into_iter().zip(new.backup_bgs) {
+        raw[at..at + 4].copy_from_slice(&group.to_le_bytes());
+    }
 }
