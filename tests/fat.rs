@@ -233,6 +233,20 @@ fn metadata_names_and_what_fat_lacks() {
 }
 
 #[test]
+fn names_have_as_many_units_as_fat_has_room_for() {
+    let Some(image) = Image::make(40 << 20, &["-F", "32"]) else { return };
+    let mut fat = Fat::open(image.disk()).unwrap();
+    // 255 units are up to 765 bytes.
+    for name in [format!("/{}", "\u{6f22}".repeat(255)), format!("/{}", "\u{1f427}".repeat(127))] {
+        write(&mut fat, &name, b"content").unwrap();
+        assert_eq!(read(&fat, &name), b"content");
+        assert!(fat.read_dir(&FsPath::root()).unwrap().iter().any(|entry| entry.name == name.as_bytes()[1..]));
+    }
+    assert!(write(&mut fat, &format!("/{}", "a".repeat(256)), b"").is_err());
+    assert!(FsPath::new(format!("/{}", "\u{6f22}".repeat(256))).is_err());
+}
+
+#[test]
 fn a_volume_filled_to_the_last_cluster() {
     for arguments in [&["-F", "32", "-s", "1"][..], &["-F", "16"], &["-F", "12"]] {
         let size = if arguments[1] == "12" { 1 << 20 } else { 36 << 20 };

@@ -89,6 +89,9 @@ codes! {
     /// The archive goes to a filesystem without extended attributes.
     ARCHIVE_XATTRS = "archive-xattrs", Warning,
         "FAT has no extended attributes, so those in the archive are left out (entries with some: {count})";
+    /// Attributes of other systems.
+    ARCHIVE_FOREIGN_XATTRS = "archive-foreign-xattrs", Warning,
+        "attributes that Linux has no namespace for are left out: {names}";
     /// The archive's end mark is half as long as it should be.
     ARCHIVE_END_SHORT = "archive-end-short", Note,
         "the archive ends with one block of zeroes instead of two";

@@ -3,6 +3,7 @@
 //! Every filesystem speaks through [`FileSystem`] and, where it can be edited, [`FileSystemMut`]. Paths name entries
 //! exactly: no operation follows a symlink; [`resolve`] does that on top, inside the filesystem's own root only.
 
+mod acl;
 pub mod btrfs;
 mod cache;
 mod detect;
@@ -17,6 +18,7 @@ pub mod squashfs;
 mod types;
 mod walk;
 
+pub(crate) use acl::from_text as acl_from_text;
 pub use detect::{EditOptions, check_editable, edit, is_unformatted, open, probe};
 pub use extract::{ExtractOptions, Extracted, extract};
 pub use path::FsPath;
@@ -52,7 +54,8 @@ pub trait FileSystem: Send {
     /// Opens a regular file for positional reading.
     fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>>;
 
-    /// Extended attributes with their full names (`user.mime_type`), sorted by name.
+    /// Extended attributes with their full names (`user.mime_type`), sorted by name; access control lists in the form of
+    /// `getxattr`, whatever the filesystem's own is.
     fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>>;
 }
 
@@ -85,7 +88,8 @@ pub trait FileSystemMut: FileSystem {
     /// Creates an empty directory.
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()>;
 
-    /// Creates a regular file, or replaces one's content and attributes, with exactly `size` bytes of `content`.
+    /// Creates a regular file, or replaces one's content and attributes, with exactly `size` bytes of `content`. Extended
+    /// attributes of the old one go: those that give rights, such as capabilities, were for another content.
     /// Fewer or more bytes are an error.
     fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()>;
 

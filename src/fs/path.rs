@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// Longest name of one entry, in bytes (ext4, btrfs, squashfs; FAT counts 255 UTF-16 units).
-const NAME_MAX: usize = 255;
+/// Longest name of one entry in any filesystem here, in bytes: FAT's 255 UTF-16 units of three bytes each in UTF-8.
+const NAME_MAX: usize = 3 * 255;
+/// Longest name on Linux' own filesystems (ext4, btrfs), in bytes.
+const LINUX_NAME_MAX: usize = 255;
 /// Longest path, in bytes (`PATH_MAX` of Linux).
 const PATH_MAX: usize = 4096;
 
@@ -42,7 +44,7 @@ impl FsPath {
             b"" | b"." | b".." => "is not a name of an entry",
             _ if name.contains(&b'/') => "contains a slash",
             _ if name.contains(&0) => "contains a NUL byte",
-            _ if name.len() > NAME_MAX => "is longer than 255 bytes",
+            _ if name.len() > NAME_MAX => "is longer than 765 bytes",
             _ if self.0.len() + 1 + name.len() > PATH_MAX => "makes a path longer than 4096 bytes",
             _ => {
                 let mut path = self.0.clone();
@@ -54,6 +56,14 @@ impl FsPath {
             }
         };
         Err(Error::invalid(format!("'{}' {fault}", String::from_utf8_lossy(name))).at(self.to_string()))
+    }
+
+    /// An error where the name of the entry is longer than the 255 bytes of ext4 and btrfs.
+    pub(super) fn check_linux_name(&self) -> Result<()> {
+        match self.name().map_or(0, <[u8]>::len) {
+            0..=LINUX_NAME_MAX => Ok(()),
+            len => Err(Error::invalid(format!("a name of {len} bytes: at most {LINUX_NAME_MAX} are possible here"))),
+        }
     }
 
     /// Whether it is `/`.

@@ -158,7 +158,8 @@ fn step(random: &mut Random, model: &mut Model, fs: &mut BtrfsEditor) -> bool {
             let fresh = node(FileType::File, attributes.mode, content.len(), hex(&Sha256::digest(&content)));
             let allowed = match existing {
                 Some(id) if model.nodes[&id].file_type == FileType::File => {
-                    let xattrs = std::mem::take(&mut model.nodes.get_mut(&id).unwrap().xattrs);
+                    let mut xattrs = std::mem::take(&mut model.nodes.get_mut(&id).unwrap().xattrs);
+                    xattrs.retain(|name, _| name == b"btrfs.compression");
                     model.nodes.insert(id, Node { xattrs, ..fresh });
                     true
                 }

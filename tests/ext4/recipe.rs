@@ -75,7 +75,10 @@ pub fn recipe(fs: &mut Ext4<ImageFile>, model: &mut Model, block: usize, [early,
 }
 
 /// An access list as ext4 stores it: version, then tag and permissions, for a named user with a number.
-const ACL: &[u8] = &[1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 7, 0, 57, 5, 0, 0, 4, 0, 4, 0, 16, 0, 7, 0, 32, 0, 0, 0];
+const ACL: &[u8] = &[
+    2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 7, 0, 57, 5, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 7, 0,
+    255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
+];
 
 /// A file capability of version 2: cap_net_bind_service, permitted and effective.
 const CAPABILITY: &[u8] = &[1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

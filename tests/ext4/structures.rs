@@ -123,6 +123,35 @@ fn values_in_inodes_are_read_and_kept() {
     fs.remove(&path("/etc/link")).unwrap();
     fs.commit().unwrap();
     assert_clean(&image);
+    drop(fs);
+    // A folder counts the blocks of its values: nothing may be put into it.
+    debugfs_write(&image, &format!("ea_set -f {} /etc user.big\n", value.display()));
+    replayed(&image);
+    assert_clean(&image);
+    let mut fs = edit(&image);
+    let outcome = fs.write_file(&path("/etc/new"), &attributes(0o644, 1), 0, &mut &b""[..]);
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_clean(&image);
+}
+
+#[test]
+fn names_have_255_bytes() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = file_in(&folder, "a.img");
+    mke2fs(&image, 16, "", None, &[]);
+    let mut fs = edit(&image);
+    for (bytes, fits) in [(255, true), (256, false), (700, false)] {
+        let name = path(&format!("/{}", "n".repeat(bytes)));
+        assert_eq!(fs.create_dir(&name, &attributes(0o755, 1)).is_ok(), fits, "{bytes}");
+        if !fits {
+            fs = edit(&image);
+        }
+        fs.commit().unwrap();
+    }
+    assert_clean(&image);
 }
 
 #[test]

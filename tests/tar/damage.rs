@@ -64,7 +64,7 @@ fn everything() -> Vec<u8> {
             ("mtime", b"-1.25"),
             ("SCHILY.xattr.user.a", b"\0\n="),
             ("LIBARCHIVE.xattr.user.b", b"AAEC"),
-            ("SCHILY.acl.access", b"user::rwx"),
+            ("SCHILY.acl.access", b"user::rwx,user:joe:r--,group::r--,mask::r--,other::---"),
         ])
         .file("x", "pax")
         .pax(&[("GNU.sparse.size", b"5000"), ("GNU.sparse.numblocks", b"1"), ("GNU.sparse.map", b"4000,3")])

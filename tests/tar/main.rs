@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attributes;
 #[path = "../common/mod.rs"]
 mod common;
 mod damage;

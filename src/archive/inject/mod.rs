@@ -85,6 +85,7 @@ pub fn inject(
         layer,
         times: BTreeMap::new(),
         lost_xattrs: 0,
+        foreign_xattrs: BTreeSet::new(),
         replaced_symlinks: Few::default(),
         summary: TarSummary::default(),
     };
@@ -100,8 +101,17 @@ pub fn inject(
     if job.lost_xattrs > 0 {
         summary.findings.push(Finding::new(code::ARCHIVE_XATTRS).with("count", job.lost_xattrs));
     }
+    if !job.foreign_xattrs.is_empty() {
+        let names: Vec<String> = job.foreign_xattrs.into_iter().collect();
+        summary.findings.push(Finding::new(code::ARCHIVE_FOREIGN_XATTRS).with("names", names.join(", ")));
+    }
     Ok(summary)
 }
+
+/// What the names of extended attributes begin with on Linux.
+const NAMESPACES: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system."];
+/// Most names of attributes of other systems that are told.
+const FOREIGN_MAX: usize = 20;
 
 struct Job<'a> {
     fs: &'a mut dyn FileSystemMut,
@@ -115,6 +125,8 @@ struct Job<'a> {
     times: BTreeMap<FsPath, Timestamp>,
     /// Entries whose attributes FAT cannot keep.
     lost_xattrs: u64,
+    /// Names of attributes in no namespace of Linux.
+    foreign_xattrs: BTreeSet<String>,
     /// Symlinks whose place a directory took, with their targets.
     replaced_symlinks: Few,
     summary: TarSummary,
@@ -292,6 +304,12 @@ impl Job<'_> {
             return Ok(());
         }
         for xattr in &entry.xattrs {
+            if !NAMESPACES.iter().any(|namespace| xattr.name.starts_with(namespace)) {
+                if self.foreign_xattrs.len() < FOREIGN_MAX {
+                    self.foreign_xattrs.insert(shown(&xattr.name));
+                }
+                continue;
+            }
             let result = self.fs.set_xattr(place, &xattr.name, &xattr.value);
             result.at(|| format!("setting the attribute {}", shown(&xattr.name)))?;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
-use crate::fs::Timestamp;
+use crate::fs::{Timestamp, acl_from_text};
 
 /// Longest extended header. All attributes Linux allows on a file are below 1 MiB, the rest is for sparse maps.
 pub(super) const PAX_MAX: u64 = 8 << 20;
@@ -88,7 +88,9 @@ impl Pax {
             b"mtime" => self.mtime = optional(value, || time(value))?,
             b"SCHILY.devmajor" => self.device.0 = optional(value, || small(decimal()?))?,
             b"SCHILY.devminor" => self.device.1 = optional(value, || small(decimal()?))?,
-            b"SCHILY.acl.access" | b"SCHILY.acl.default" | b"SCHILY.acl.ace" => self.acls = true,
+            b"SCHILY.acl.access" => self.acl(b"system.posix_acl_access", value)?,
+            b"SCHILY.acl.default" => self.acl(b"system.posix_acl_default", value)?,
+            b"SCHILY.acl.ace" => self.acls = true,
             b"RHT.security.selinux" => self.xattr(b"security.selinux".to_vec(), value.to_vec())?,
             b"GNU.sparse.major" => sparse.major = Some(decimal()?),
             b"GNU.sparse.minor" => sparse.minor = Some(decimal()?),
@@ -105,6 +107,18 @@ impl Pax {
             },
         }
         Ok(())
+    }
+
+    /// Sets an access control list that is told as text; one that cannot be taken over is noted.
+    fn acl(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
+        let text = str::from_utf8(value).ok();
+        match text.map(acl_from_text) {
+            Some(Ok(list)) => self.xattr(name.to_vec(), list),
+            _ => {
+                self.acls = true;
+                Ok(())
+            }
+        }
     }
 
     /// Sets an attribute; a later record of the same name wins (libarchive writes every attribute in two forms).

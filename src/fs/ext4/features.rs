@@ -29,7 +29,7 @@ pub(super) const INCOMPAT_64BIT: u32 = 0x80;
 /// `INCOMPAT_FLEX_BG`
 pub(super) const INCOMPAT_FLEX_BG: u32 = 0x200;
 /// `INCOMPAT_EA_INODE`
-const INCOMPAT_EA_INODE: u32 = 0x400;
+pub(super) const INCOMPAT_EA_INODE: u32 = 0x400;
 /// `INCOMPAT_CSUM_SEED`
 pub(super) const INCOMPAT_CSUM_SEED: u32 = 0x2000;
 /// `INCOMPAT_LARGEDIR`

@@ -71,7 +71,7 @@ pub fn probe(device: &dyn BlockDevice) -> bool {
 /// - `write_file` over an existing file keeps its inode, and with it the file's other names; content, owner, mode and
 ///   times are replaced and extended attributes go.
 /// - Symlinks have mode 0777 whatever is asked for, as on Linux.
-/// - `system.posix_acl_access` and `…_default` are bytes as ext4 stores them, which differ from `getxattr`'s.
+/// - `system.posix_acl_access` and `…_default` are read and set in the form of `getxattr`; ext4 has its own on disk.
 /// - Blocks of zeroes in content become holes; a file must fit as if it had none, for its content is not known before.
 /// - Content is written at once, to blocks that were free; names, inodes and bitmaps are written at commit.
 /// - Free space leaves out the blocks reserved for root (5 % as released), so that the running system keeps them, and

@@ -12,6 +12,7 @@ use super::{Ext4, dir, inline};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
+use crate::fs::acl;
 use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr, check_within};
 
 /// Largest directory in bytes; a million entries with names of 255 bytes take 272 MB.
@@ -251,6 +252,9 @@ impl<D: BlockDevice> Ext4<D> {
                 Value::Bytes(bytes) => bytes,
                 Value::Inode(ino, len) => self.xattr_value(ino, len)?,
             };
+            let is_acl = acl::is_acl(&name);
+            let value =
+                if is_acl { acl::from_ext4(&value).map_err(|error| Error::corrupt(error.to_string()))? } else { value };
             found.push(Xattr { name, value });
         }
         found.sort();

@@ -98,10 +98,13 @@ impl BtrfsEditor {
 
     fn replace(&mut self, number: u64, attributes: &Attributes) -> Result<()> {
         let transid = self.touch();
-        let inode = &mut self.tree.node_mut(number)?.inode;
+        let node = self.tree.node_mut(number)?;
+        let inode = &mut node.inode;
         if inode.file_type()? != FileType::File {
             return Err(Error::invalid("exists already and is not a regular file"));
         }
+        // Capabilities and labels were those of the old content; how it is stored stays.
+        node.xattrs.retain(|name, _| name == COMPRESSION);
         inode.mode = FileType::File.mode_bits() | (attributes.mode & 0o7777);
         (inode.uid, inode.gid) = (attributes.uid, attributes.gid);
         (inode.atime, inode.ctime, inode.mtime) = (attributes.mtime, attributes.mtime, attributes.mtime);
@@ -212,7 +215,7 @@ impl FileSystemMut for BtrfsEditor {
         self.create(path, FileType::Directory, attributes, content).map(drop).at(|| path.to_string())
     }
 
-    /// An existing file keeps its hard links, extended attributes and time of birth.
+    /// An existing file keeps its hard links, its property of compression and its time of birth.
     fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()> {
         let number = match self.tree.find(path) {
             Ok(number) => self.replace(number, attributes).map(|()| number),

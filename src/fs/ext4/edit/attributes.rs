@@ -100,7 +100,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         Ok(())
     }
 
-    /// Refuses inodes whose attributes lie in other inodes, which would have to be freed with them.
+    /// Refuses inodes whose attributes lie in other inodes, which would have to be freed, and are counted, with them.
     pub(super) fn check_removable(&self, inode: &Inode) -> Result<()> {
         let outside = self.attributes(inode)?.iter().any(|one| matches!(one.value, xattr::Value::Inode(..)));
         if !outside {

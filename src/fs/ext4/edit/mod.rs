@@ -101,6 +101,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let (Some(parent), Some(name)) = (path.parent(), path.name()) else {
             return Err(Error::invalid("the root directory itself cannot be made, moved or removed"));
         };
+        path.check_linux_name()?;
         let known = self.names.borrow().known_parent(&parent);
         let parent = match known {
             Some(ino) => self.inode(ino)?,
@@ -209,6 +210,10 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// Changes a directory's names, counting what it needs at commit.
     fn change_directory<T>(&mut self, ino: u32, change: impl FnOnce(&mut Directory) -> T) -> Result<T> {
         self.directory(ino)?;
+        if self.superblock.has_incompat(features::INCOMPAT_EA_INODE) {
+            // Its count of blocks, which changes with it, also counts those of the other inode.
+            self.check_removable(&self.inode(ino)?)?;
+        }
         let missing = || Error::internal("the directory was just loaded");
         let editor = self.editor.as_mut().ok_or_else(missing)?;
         let directory = editor.directories.get_mut(&ino).ok_or_else(missing)?;

@@ -10,6 +10,7 @@ use super::{Created, LINKS_MAX, check_mode};
 use crate::block::BlockDeviceMut;
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};
+use crate::fs::acl;
 use crate::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
 
 /// Longest symlink target that lies in the inode.
@@ -114,6 +115,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
     fn set_xattr(&mut self, path: &FsPath, name: &[u8], value: &[u8]) -> Result<()> {
         self.edit(path, |fs| {
             let (index, rest) = xattr::split_name(name)?;
+            let value = if acl::is_acl(name) { acl::to_ext4(value)? } else { value.to_vec() };
             let max = fs.superblock.block_bytes();
             if value.len() >= max {
                 return Err(Error::unsupported(format!(
@@ -121,7 +123,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
                     value.len()
                 )));
             }
-            let value = xattr::Value::Bytes(value.to_vec());
+            let value = xattr::Value::Bytes(value);
             fs.change_attributes(path, |attributes| {
                 attributes.retain(|old| (old.index, &old.name[..]) != (index, rest));
                 attributes.push(xattr::Attribute { index, name: rest.to_vec(), value });
