@@ -13,6 +13,11 @@ use crate::bytes::to_u64;
 use crate::error::{Error, Result};
 
 const FORMAT: &str = "zstd";
+/// `Magic_Number` of a frame.
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// Magic number and `Frame_Header_Descriptor`, whose bit 3 is reserved.
+const HEAD_LEN: usize = 5;
+const RESERVED: u8 = 8;
 
 /// Decodes all of `reader`, passes the bytes to `sink` piece by piece and returns how many there were.
 ///
@@ -57,7 +62,13 @@ impl<R: BufRead> Decoder<R> {
         if self.source.fill_buf()?.is_empty() {
             return Ok(false);
         }
-        match self.frame.init(&mut self.source) {
+        // The crate does not look at the reserved bit of the frame's descriptor.
+        let mut head = Vec::with_capacity(HEAD_LEN);
+        (&mut self.source).take(to_u64(HEAD_LEN)).read_to_end(&mut head)?;
+        if head.starts_with(&MAGIC) && head.get(MAGIC.len()).is_some_and(|descriptor| descriptor & RESERVED != 0) {
+            return Err(Error::unsupported("a zstd frame has a bit set that is reserved").into());
+        }
+        match self.frame.init((&head[..]).chain(&mut self.source)) {
             Ok(()) => self.given = Some(0),
             Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
                 let length = u64::from(length);

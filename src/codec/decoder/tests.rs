@@ -191,3 +191,74 @@ fn an_error_of_the_reader_comes_out_unchanged() {
         assert_eq!(again.kind(), ErrorKind::Corrupt, "{command:?}: {again:?}");
     }
 }
+
+/// Whether the tool that a file is usually unpacked with takes it.
+fn tool_takes(program: &str, packed: &[u8]) -> Option<bool> {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let mut command = judge(program)?;
+    let mut child =
+        command.arg("-t").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // It may stop reading before the end.
+    let _ = child.stdin.take().unwrap().write_all(packed);
+    Some(child.wait().unwrap().success())
+}
+
+/// Every bit of the headers and of what follows them, flipped, with xz's checksum made right: what the usual tool refuses is
+/// refused here.
+#[test]
+fn nothing_is_taken_that_the_usual_tools_refuse() {
+    let sample = sample(300);
+    let mut refused = 0;
+    for (command, head) in [
+        (&["gzip", "-c"][..], 10),
+        (&["bzip2", "-c"], 24),
+        (&["zstd", "-c"], 12),
+        (&["xz", "-c", "--check=crc32"], 12),
+        (&["xz", "-c", "--check=crc32", "--block-size=100"], 12),
+    ] {
+        let Some(packed) = pack(command, &sample) else { continue };
+        let xz_header = (command[0] == "xz").then(|| 12..12 + (usize::from(packed[12]) + 1) * 4);
+        let end = xz_header.as_ref().map_or(head, |header| header.end);
+        for bit in 0..end * 8 {
+            let mut damaged = packed.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if let Some(header) =
+                xz_header.clone().filter(|header| (header.start + 1..header.end - 4).contains(&(bit / 8)))
+            {
+                let crc = crc32fast::hash(&damaged[header.start..header.end - 4]).to_le_bytes();
+                damaged[header.end - 4..header.end].copy_from_slice(&crc);
+            }
+            if Format::detect(&damaged) == Format::Plain {
+                continue;
+            }
+            let ours = unpack(&damaged);
+            let Some(theirs) = tool_takes(command[0], &damaged) else { return };
+            assert!(theirs || ours.is_err(), "{command:?}: bit {bit} is refused by {}", command[0]);
+            refused += u32::from(!theirs);
+        }
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+/// Numbers with more bytes than they need, and fields that are not known, where xz has them.
+#[test]
+fn xz_headers_are_written_in_one_way_only() {
+    // Header of a block whose sizes (3 and 5 bytes) are told, with a filter LZMA2 of 4 KiB.
+    let header = |sizes: &[u8], rest: &[u8]| {
+        let mut header = vec![0, 0xc0];
+        header.extend_from_slice(sizes);
+        header.extend_from_slice(&[0x21, 1, 0]);
+        header.extend_from_slice(rest);
+        header.resize(header.len().next_multiple_of(4), 0);
+        header[0] = u8::try_from(header.len() / 4).unwrap();
+        let crc = crc32fast::hash(&header);
+        header.extend_from_slice(&crc.to_le_bytes());
+        crate::codec::xz::BlockHeader::parse(&header, 1 << 20)
+    };
+    header(&[3, 5], &[]).unwrap();
+    header(&[0x83, 1, 5], &[]).unwrap();
+    assert_eq!(header(&[0x83, 0, 5], &[]).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(header(&[3, 0x85, 0x80, 0], &[]).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(header(&[3, 5], &[0, 1]).unwrap_err().kind(), ErrorKind::Unsupported);
+}

@@ -81,6 +81,9 @@ impl BlockHeader {
             }
         }
         let dictionary = dictionary.ok_or_else(|| Error::unsupported("an xz block without LZMA2"))?;
+        if header[at..end].iter().any(|&byte| byte != 0) {
+            return Err(Error::unsupported("an xz block header has more fields than are known"));
+        }
         Ok(Self { header_bytes: to_u64(header.len()), compressed, uncompressed, filters, dictionary })
     }
 
@@ -162,6 +165,9 @@ pub(super) fn number<E: From<Error>>(mut next: impl FnMut() -> Result<u8, E>) ->
     for shift in (0..63).step_by(7) {
         let byte = next()?;
         value |= u64::from(byte & 0x7f) << shift;
+        if byte == 0 && shift > 0 {
+            return Err(Error::corrupt("an xz number is written with more bytes than it needs").into());
+        }
         if byte & 0x80 == 0 {
             return Ok(value);
         }
