@@ -33,11 +33,21 @@ pub(super) struct DockerTree {
     has_layers: bool,
     has_overlay_xattrs: bool,
     containerd: bool,
+    /// Top-level members that a container image in an archive has.
+    image_members: BTreeSet<&'static str>,
+    /// `/var/lib/docker` within itself.
+    is_nested: bool,
 }
 
+/// What lies at the top of archives of `docker save` and of OCI layouts.
+const IMAGE_MEMBERS: [&str; 4] = ["manifest.json", "index.json", "oci-layout", "repositories"];
+
 impl DockerTree {
-    /// Takes in an entry that goes to `path`.
-    pub(super) fn see(&mut self, path: &FsPath, entry: &TarEntry) -> Role {
+    /// Takes in an entry that is called `names` in the archive and goes to `path`.
+    pub(super) fn see(&mut self, names: &[&[u8]], path: &FsPath, entry: &TarEntry) -> Role {
+        if let [name] = names {
+            self.image_members.extend(IMAGE_MEMBERS.into_iter().find(|member| member.as_bytes() == *name));
+        }
         let names: Vec<&[u8]> = path.components().skip(2).collect();
         let below = |directory: &[u8]| {
             path.components().take(2).eq([&b"var"[..], b"lib"])
@@ -52,6 +62,7 @@ impl DockerTree {
 
     fn see_docker(&mut self, names: &[&[u8]], entry: &TarEntry) -> Role {
         match names {
+            [b"var", b"lib", b"docker", ..] | [b"docker", b"overlay2" | b"image", ..] => self.is_nested = true,
             [b"engine-id", ..] => {
                 self.identity.insert("engine-id");
                 return Role::Identity;
@@ -89,6 +100,16 @@ impl DockerTree {
     /// What a person should know, each kind once.
     pub(super) fn findings(&self, identity_kept: bool) -> Vec<Finding> {
         let mut findings = Vec::new();
+        // `index.json` alone is a name like any other.
+        let is_image = self.image_members.contains("oci-layout")
+            || (self.image_members.contains("manifest.json") && self.image_members.len() > 1);
+        if is_image {
+            let members: Vec<&str> = self.image_members.iter().copied().collect();
+            findings.push(Finding::new(code::ARCHIVE_IS_IMAGE).with("members", members.join(", ")));
+        }
+        if self.is_nested {
+            findings.push(Finding::new(code::DOCKER_NESTED));
+        }
         if !self.identity.is_empty() {
             let code = if identity_kept { code::DOCKER_IDENTITY_KEPT } else { code::DOCKER_IDENTITY_DROPPED };
             findings.push(Finding::new(code).with("paths", in_docker(&self.identity)));

@@ -120,7 +120,7 @@ impl<'a> Selector<'a> {
         if names.is_empty() && entry.kind != TarKind::Directory {
             return Err(Error::corrupt("an entry without a name that is not a directory"));
         }
-        if self.docker.see(&path, entry) == Role::Identity && !self.options.keep_docker_identity {
+        if self.docker.see(&names, &path, entry) == Role::Identity && !self.options.keep_docker_identity {
             return Ok(Action::Skip);
         }
         let target = match &entry.kind {

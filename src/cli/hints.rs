@@ -40,6 +40,15 @@ const HINTS: &[Hint] = &[
     Hint::new(code::ARCHIVE_ROOT_CHANGED, "leave the entry out when the archive is made, or with --exclude"),
     Hint::new(code::ARCHIVE_SYMLINK_REPLACED, "pack the files under the path that the symlink leads to"),
     Hint::new(code::ARCHIVE_END_MISSING, "compare the archive's size or checksum with the original's"),
+    Hint::new(
+        code::ARCHIVE_IS_IMAGE,
+        "load it into a Docker with docker load, pack that Docker's /var/lib/docker, and give it with \
+         --root-tar FILE:/var/lib/docker",
+    ),
+    Hint::new(
+        code::DOCKER_NESTED,
+        "give the archive with --root-tar FILE:/, or leave names out with --strip-components",
+    ),
     Hint::new(code::DOCKER_IDENTITY_DROPPED, "--keep-docker-identity keeps it"),
     Hint::new(code::DOCKER_STATE, "pack only image, overlay2 and volumes of /var/lib/docker, or use --exclude"),
     Hint::new(code::DOCKER_DRIVER, "pull the images again with a Docker that uses overlay2, then pack its folder"),

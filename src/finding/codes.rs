@@ -98,6 +98,12 @@ codes! {
     /// Nothing says that the archive is whole.
     ARCHIVE_END_MISSING = "archive-end-missing", Warning,
         "the archive has no end mark, so it may be cut short after its last entry";
+    /// The archive is a container image, not a tree of files.
+    ARCHIVE_IS_IMAGE = "archive-is-image", Warning,
+        "the archive is a container image ({members}), and is unpacked as plain files that no container runtime looks for";
+    /// An archive that begins with `var/lib/docker` is unpacked in `/var/lib/docker`.
+    DOCKER_NESTED = "docker-nested", Warning,
+        "the archive brings Docker's folder into Docker's folder, where Docker will not look for it";
     /// Docker's files that identify a machine are in the archive, and not wanted.
     DOCKER_IDENTITY_DROPPED = "docker-identity-dropped", Warning,
         "the Docker identity of another machine is left out, as all machines made from the image would share it: {paths}";

@@ -55,3 +55,23 @@ fn attributes_of_other_systems_are_left_out_and_told_once() {
     let names = "com.apple.provenance, com.apple.quarantine";
     assert_eq!(summary.findings, [Finding::new(code::ARCHIVE_FOREIGN_XATTRS).with("names", names)]);
 }
+
+#[test]
+fn of_several_headers_in_a_row_the_last_one_counts() {
+    let archive = Maker::new()
+        .global(&[("uid", b"7")])
+        .pax(&[("path", b"first"), ("SCHILY.xattr.user.first", b"1")])
+        .pax(&[("path", b"second")])
+        .file("name", "content")
+        .pax(&[("path", b"third")])
+        .pax(&[("gid", b"9")])
+        .file("fourth", "content")
+        .end();
+    let mut fs = Model::new();
+    unpack_to(&mut fs, &archive, "/", &TarOptions::default()).unwrap();
+    let node = fs.node(&path("/second")).unwrap();
+    assert_eq!((node.metadata.uid, node.xattrs.len()), (7, 0));
+    let node = fs.node(&path("/fourth")).unwrap();
+    assert_eq!((node.metadata.uid, node.metadata.gid), (7, 9));
+    assert!(fs.node(&path("/first")).is_err() && fs.node(&path("/third")).is_err());
+}

@@ -120,3 +120,29 @@ fn a_good_tree_of_docker_gives_no_findings() {
     assert_eq!((summary.files, summary.nodes), (2, 1));
     assert!(summary.top_level.iter().eq([&path("/var")]));
 }
+
+#[test]
+fn what_was_meant_otherwise_is_told() {
+    let findings = |maker: Maker, dest: &str| {
+        let summary = unpack_to(&mut Model::new(), &maker.end(), dest, &TarOptions::default()).unwrap();
+        summary.findings.iter().map(Finding::code).collect::<Vec<_>>()
+    };
+    let saved = || Maker::new().file("manifest.json", "[]").file("repositories", "{}").file("abc/layer.tar", "");
+    let layout = || Maker::new().file("oci-layout", "{}").file("index.json", "{}").file("blobs/sha256/1", "");
+    assert_eq!(findings(saved(), "/srv"), [code::ARCHIVE_IS_IMAGE]);
+    assert_eq!(findings(layout(), "/"), [code::ARCHIVE_IS_IMAGE]);
+    assert!(findings(Maker::new().file("index.json", "{}").file("x/oci-layout", ""), "/srv").is_empty());
+    let docker = |prefix: &str| {
+        let name = |rest: &str| format!("{prefix}{rest}");
+        Maker::new().dir(&name("overlay2/")).file(&name("image/overlay2/repositories.json"), "{}")
+    };
+    for (prefix, dest, nested) in [
+        ("var/lib/docker/", "/var/lib/docker", true),
+        ("docker/", "/var/lib/docker", true),
+        ("var/lib/docker/", "/", false),
+        ("", "/var/lib/docker", false),
+    ] {
+        let wanted: &[_] = if nested { &[code::DOCKER_NESTED] } else { &[] };
+        assert_eq!(findings(docker(prefix), dest), wanted, "{prefix} to {dest}");
+    }
+}

@@ -135,7 +135,10 @@ impl<R: Read> TarReader<R> {
             b'x' | b'X' => {
                 let records = self.input.payload(header.size()?, PAX_MAX - pending.pax_bytes)?;
                 pending.pax_bytes += to_u64(records.len());
-                pending.pax.get_or_insert_with(|| self.globals.clone()).read(&records)?;
+                // Of several in a row the last one counts, as with other readers.
+                let mut pax = self.globals.clone();
+                pax.read(&records)?;
+                pending.pax = Some(pax);
             }
             b'g' => {
                 let records = self.input.payload(header.size()?, PAX_MAX)?;
