@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use flatbake::ErrorKind;
 use flatbake::fs::ext4::{Ext4, Recovery};
+use flatbake::fs::read_file;
 
 use crate::images::mke2fs;
+use crate::model::path;
 use crate::support::{Scratch, file_in, have_judges};
 
 /// The hint must say what to do.
@@ -77,4 +79,38 @@ fn features_beyond_reach_are_named() {
         assert!(error.to_string().contains(words), "{features}: {error}");
         assert_eq!(Ext4::open_read_only(Scratch::new(image)).is_ok(), readable, "{features}");
     }
+}
+
+#[test]
+fn sound_but_unusual_filesystems_are_read_or_refused_with_the_reason() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (image, source) = (file_in(&folder, "a.img"), file_in(&folder, "tree"));
+    std::fs::create_dir(&source).unwrap();
+    std::fs::write(source.join("file"), "content").unwrap();
+    let make = |options: &[&str]| {
+        std::fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        let mut command = crate::support::judge("mke2fs").unwrap();
+        let output = command.args(["-q", "-F"]).args(options).arg("-d").arg(&source).arg(&image).output().unwrap();
+        assert!(output.status.success(), "{options:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Arc::new(std::fs::read(&image).unwrap())
+    };
+    // Clusters larger than blocks of 1 KiB: the first group begins with block 0, its superblock is block 1.
+    for block in ["1024", "2048", "4096"] {
+        let bytes = make(&["-t", "ext4", "-O", "bigalloc", "-b", block, "-C", "16384"]);
+        let fs = Ext4::open_read_only(Scratch::new(bytes.clone())).unwrap();
+        assert_eq!(read_file(&fs, &path("/file"), 100).unwrap(), b"content", "{block}");
+        assert_refused(&bytes, ErrorKind::Unsupported, "bigalloc");
+    }
+    let bytes = make(&["-t", "ext2", "-r", "0", "-b", "1024"]);
+    let error = Ext4::open_read_only(Scratch::new(bytes)).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    assert!(error.to_string().contains("revision 0"), "{error}");
+    // Descriptors of another size that the format allows.
+    let mut bytes = make(&["-t", "ext4", "-O", "^metadata_csum,64bit"]).to_vec();
+    bytes[1024 + 0xFE..1024 + 0x100].copy_from_slice(&128u16.to_le_bytes());
+    let error = Ext4::open_read_only(Scratch::new(Arc::new(bytes))).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
 }

@@ -70,7 +70,9 @@ pub(super) fn descriptor_block(superblock: &Superblock, index: u32, backup: bool
     } else {
         (index * descriptors_per_block(superblock) + u32::from(backup), 0)
     };
-    group_start(superblock, group) + u64::from(at) + u64::from(has_superblock(superblock, group))
+    // Block 0 of 1 KiB is for a boot loader, also where the first group begins with it (bigalloc).
+    let start = group_start(superblock, group).max(u64::from(superblock.block_size == 1024));
+    start + u64::from(at) + u64::from(has_superblock(superblock, group))
 }
 
 /// Descriptor blocks that lie in a row behind superblocks.
@@ -120,8 +122,9 @@ pub(super) type Runs = Vec<(u64, u64)>;
 pub(super) fn zones(superblock: &Superblock, groups: &[Group]) -> Result<Runs> {
     let mut runs = Runs::new();
     for (number, group) in (0..).zip(groups) {
-        let head = head_blocks(superblock, number);
         let start = group_start(superblock, number);
+        let before = u64::from(superblock.block_size == 1024).saturating_sub(start);
+        let head = before + head_blocks(superblock, number);
         if head > 0 {
             runs.push((start, head.min(superblock.blocks_count - start)));
         }

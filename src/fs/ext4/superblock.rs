@@ -151,6 +151,12 @@ impl Superblock {
                 .with_hint("compare the image with the original's checksum; e2fsck can repair it"));
         }
         let revision = f.le32(0x4C)?;
+        if revision == 0 {
+            return Err(Error::unsupported(
+                "ext2 of revision 0, without features and with inodes of 128 bytes, is not read",
+            )
+            .with_hint("tune2fs -O dir_index makes it revision 1"));
+        }
         ensure(revision == 1, || format!("revision {revision} of the superblock is not 1"))?;
         let is_64bit = feature_incompat & features::INCOMPAT_64BIT != 0;
         let wide = |low: usize, high: usize| -> Result<u64> {
@@ -280,7 +286,11 @@ impl Superblock {
             format!("s_inode_size {size} is not a power of two from 128 to {block_size}")
         })?;
         let expected = if self.feature_incompat & features::INCOMPAT_64BIT == 0 { 32 } else { 64 };
-        ensure(self.desc_size == expected, || format!("s_desc_size {} is not {expected}", self.desc_size))?;
+        let size = self.desc_size;
+        if expected == 64 && (128..=1024).contains(&size) && size.is_power_of_two() {
+            return Err(Error::unsupported(format!("group descriptors of {size} bytes: 32 and 64 are known")));
+        }
+        ensure(size == expected, || format!("s_desc_size {size} is not {expected}"))?;
         let count = self.blocks_count;
         let on_device = device_size / u64::from(block_size);
         let first = u64::from(self.first_data_block);
