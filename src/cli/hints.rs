@@ -80,6 +80,13 @@ const HINTS: &[Hint] = &[
         "pack it with EXTENSION_RELOAD_MANAGER=1, so that systemd reads the units when they are merged",
     ),
     Hint::new(code::SYSEXT_PROGRAM, "use the sysext's build for {host}"),
+    Hint::new(code::SYSEXT_HIDES, "pack these files under other names"),
+    Hint::new(code::SYSEXT_DELETES, "pack the files of a whole tree, not a layer with its whiteouts"),
+    Hint::new(code::SYSEXT_CLOSES, "give its folders the mode 0755 and pack it anew"),
+    Hint::new(code::SYSEXT_OWNER, "pack it with all owners 0:0, as mksquashfs -all-root and mkfs.erofs --all-root do"),
+    Hint::new(code::SYSEXT_OVERLAY_MARKS, "pack the files of a whole tree, not a layer with its whiteouts"),
+    Hint::new(code::SYSEXT_WRITABLE, "take the permission away (chmod o-w) and pack it anew"),
+    Hint::new(code::SYSEXT_KERNEL, "pack it as squashfs with zstd or gzip"),
     // What a bake changes.
     Hint::when("top", "usr", code::HIDDEN_BY_MOUNT, "pack files for /usr in a sysext"),
     Hint::when("top", "oem", code::HIDDEN_BY_MOUNT, "use --oem-file"),

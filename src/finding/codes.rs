@@ -205,6 +205,33 @@ codes! {
     /// Some of a sysext's programs do not run.
     SYSEXT_PROGRAM = "sysext-program", Warning,
         "{path} is for {arch}, but the image is for {host}";
+    /// A sysext has something of another kind where the image has a folder, or a folder where it has something else.
+    SYSEXT_HIDES = "sysext-hides", Error,
+        "merged, the sysext would hide what the image has: {paths}";
+    /// A sysext has marks by which the image's own files would be gone.
+    SYSEXT_DELETES = "sysext-deletes", Error,
+        "merged, the sysext would delete what the image has: {paths}";
+    /// A sysext would take permissions away from the image's folders.
+    SYSEXT_CLOSES = "sysext-closes", Error,
+        "merged, folders of the image would lose permissions: {paths}";
+    /// A sysext would give the image's folders to somebody else.
+    SYSEXT_OWNER = "sysext-owner", Warning,
+        "merged, folders of the image would belong to somebody else: {paths}";
+    /// A sysext has files of its own in the place of the image's.
+    SYSEXT_REPLACES = "sysext-replaces", Warning,
+        "merged, files of the sysext would be seen instead of the image's: {paths}";
+    /// A sysext has bookkeeping of overlayfs in it.
+    SYSEXT_OVERLAY_MARKS = "sysext-overlay-marks", Warning,
+        "the sysext has marks of overlayfs, which hide files of other sysexts or make entries unreadable: {paths}";
+    /// Files of a sysext may be changed by everybody.
+    SYSEXT_WRITABLE = "sysext-writable", Warning,
+        "the sysext has entries that everybody may write: {paths}";
+    /// Two sysexts have one path.
+    SYSEXT_SHARED_PATHS = "sysext-shared-paths", Warning,
+        "the sysext {other} has other files under the same names, and one of each is hidden: {paths}";
+    /// The image's kernel cannot mount a sysext.
+    SYSEXT_KERNEL = "sysext-kernel", Error,
+        "the kernel of release {release} cannot mount {what}";
 
     // Vendors.
 

@@ -1,17 +1,18 @@
 //! Sysexts: checked against the image's own release, then placed and linked.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::super::edits::{Edits, Place, SysextSpec};
 use super::super::host;
 use super::super::request::at_origin;
 use super::bench::{Bench, Content, NewFile};
-use crate::block::shown;
+use crate::block::{BlockDevice, shown};
 use crate::error::{Error, Result, ResultExt};
 use crate::finding::{Finding, code};
 use crate::flatcar::Designator;
-use crate::flatcar::sysext::{self, HostRelease};
-use crate::fs::FsPath;
+use crate::flatcar::sysext::{self, HostRelease, HostTree};
+use crate::fs::{FileSystem, FsPath};
 
 /// Where sysexts go unless told otherwise, each into a folder of its name.
 const EXTENSIONS_DIR: &str = "/opt/extensions";
@@ -91,21 +92,60 @@ impl Bench<'_> {
         self.write_file(NewFile { partition, path: &path, content, mode: 0o644, owner: (0, 0), why })
     }
 
-    /// Checks an extension that will be merged as `name` against the image's release.
+    /// Checks an extension that will be merged as `name` against the image's release and its kernel.
     pub(super) fn check_sysext(&mut self, name: &str, path: &Path, role: &'static str) -> Result<()> {
         if self.sysexts.contains_key(name) {
             return Ok(());
         }
         let file = shown(path);
-        let device = std::sync::Arc::new(self.run.inputs.device(role, path)?);
-        let fs = sysext::open_extension(device).at(|| file.clone())?;
+        let device: Arc<dyn BlockDevice> = Arc::new(self.run.inputs.device(role, path)?);
+        let fs = sysext::open_extension(Arc::clone(&device)).at(|| file.clone())?;
         let info = sysext::inspect(&*fs).at(|| file.clone())?;
         let findings = match &self.run.release {
             None => vec![Finding::new(code::SYSEXT_UNCHECKED)],
-            Some(release) => sysext::check(&info, name, &HostRelease::from(release)),
+            Some(release) => {
+                let needs = sysext::Needs::of(device).at(|| file.clone())?;
+                let mut findings = sysext::check(&info, name, &HostRelease::from(release));
+                findings.extend(sysext::check_kernel(&needs, release));
+                findings
+            }
         };
         self.findings.extend(findings.into_iter().map(|finding| finding.at(file.clone())));
         self.sysexts.insert(name.to_owned(), info);
         Ok(())
+    }
+
+    /// Compares sysexts with what the image has where they are merged, and with one another; those of `beside` are on
+    /// the disk already.
+    pub(super) fn compare_sysexts(&mut self, sysexts: &[SysextSpec], beside: &[SysextSpec]) -> Result<()> {
+        if sysexts.is_empty() {
+            return Ok(());
+        }
+        // What cannot be read has other findings, or stops the work where it is needed.
+        let of = |designator: Designator| self.disk.filesystem(designator.into()).ok();
+        let host = HostTree::new(of(Designator::Usr), of(Designator::Root));
+        for (at, spec) in sysexts.iter().enumerate() {
+            let place = || format!("sysext {}", spec.name);
+            let known = self.sysexts.get(&spec.name).map(|info| info.real_dirs.clone()).unwrap_or_default();
+            let fs = self.open_sysext(spec).at(place)?;
+            let mut findings = sysext::compare(&*fs, &host, &known).at(place)?;
+            for other in beside.iter().chain(&sysexts[..at]) {
+                self.run.context.cancel.check()?;
+                let other_fs = self.open_sysext(other).at(place)?;
+                let paths = sysext::shared_paths(&*fs, &*other_fs).at(place)?;
+                if !paths.is_empty() {
+                    let finding = Finding::new(code::SYSEXT_SHARED_PATHS).with("other", &other.name);
+                    findings.push(finding.with("paths", paths));
+                }
+            }
+            let file = shown(&spec.file);
+            self.findings.extend(findings.into_iter().map(|finding| finding.at(file.clone())));
+        }
+        Ok(())
+    }
+
+    fn open_sysext(&self, spec: &SysextSpec) -> Result<Box<dyn FileSystem>> {
+        let device = Arc::new(self.run.inputs.device("sysext", &spec.file)?);
+        sysext::open_extension(device).at(|| shown(&spec.file))
     }
 }
