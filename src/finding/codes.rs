@@ -229,6 +229,24 @@ codes! {
     /// Two sysexts have one path.
     SYSEXT_SHARED_PATHS = "sysext-shared-paths", Warning,
         "the sysext {other} has other files under the same names, and one of each is hidden: {paths}";
+    /// A file for updates of a sysext lacks what it must have.
+    SYSUPDATE_INVALID = "sysupdate-invalid", Warning,
+        "systemd-sysupdate cannot use this file: it {why}";
+    /// The release's systemd does not read files of this name.
+    SYSUPDATE_ENDING = "sysupdate-ending", Warning,
+        "release {release} reads files for updates only where their names end in .conf";
+    /// Updates of a sysext go to another folder.
+    SYSUPDATE_PATH = "sysupdate-path", Warning,
+        "updates would go to {path}, but the sysext is baked into {folder}, where it would stay for ever";
+    /// Updates of a sysext do not know the version that is baked.
+    SYSUPDATE_PATTERN = "sysupdate-pattern", Warning,
+        "the pattern {pattern} does not fit {file}, so updates would not know the version that is baked";
+    /// Updates of a sysext do not change what is merged.
+    SYSUPDATE_LINK = "sysupdate-link", Warning,
+        "CurrentSymlink is {found}, so updates would not change {link}, by which the sysext is merged";
+    /// Updates of a sysext keep another number of versions than is asked for.
+    SYSUPDATE_INSTANCES = "sysupdate-instances", Warning,
+        "InstancesMax is {value}, but systemd-sysupdate keeps two versions at least";
     /// The image's kernel cannot mount a sysext.
     SYSEXT_KERNEL = "sysext-kernel", Error,
         "the kernel of release {release} cannot mount {what}";
@@ -256,6 +274,18 @@ codes! {
     /// An entry lies where the running system mounts another filesystem.
     HIDDEN_BY_MOUNT = "hidden-by-mount", Error,
         "{path} would never be seen: the running system mounts another filesystem over /{top}";
+    /// An entry lies where the running system puts a link of its own.
+    PATH_REPLACED = "path-replaced", Error,
+        "{path} would be lost: the running system replaces {top} by a link at boot";
+    /// An entry lies where the running system has a link, unless something is there.
+    PATH_SPLIT = "path-split", Error,
+        "{path} would keep the running system from making {top} a link to {by}, and programs would look in both";
+    /// A config is baked for Ignition, which does not run again.
+    IGNITION_NOT_RUN = "ignition-not-run", Warning,
+        "{path} is missing, so Ignition ran already and will not run the config that is baked";
+    /// The image has the identity of a machine.
+    MACHINE_ID_LEFT = "machine-id-left", Warning,
+        "{path} is left over from a machine: all clones would share it, and units that Ignition enables stay disabled";
     /// Two requests write one path; the later one counts.
     WRITTEN_TWICE = "written-twice", Warning,
         "{path} is written more than once: that of {by} stays";

@@ -153,6 +153,8 @@ impl<'a> Bench<'a> {
         self.put_configs(work.edits)?;
         self.kernel_args(&work.edits.kernel_args, &work.edits.removed_kernel_args)?;
         self.make_links(work.edits)?;
+        self.see_owned_paths()?;
+        self.see_booted(work.edits)?;
         self.stop_at_findings()?;
         self.commit()
     }
@@ -277,6 +279,11 @@ impl<'a> Bench<'a> {
             .at(|| path.to_string())
             .at(|| self.disk.describe(partition.into()))
             .map_err(|error| self.noting_full(partition, error))
+    }
+
+    /// Whether a partition was opened to be changed.
+    pub(super) fn is_edited(&self, partition: Designator) -> bool {
+        self.editors.contains_key(&partition)
     }
 
     /// The filesystem of a partition with the changes made so far.

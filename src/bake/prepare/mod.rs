@@ -14,6 +14,7 @@ mod identity;
 mod oem;
 mod oem_sysexts;
 mod payload;
+mod running;
 mod sizes;
 mod sysext;
 mod targets;
