@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "sysext/merged.rs"]
+mod merged;
 
 use std::fs;
 use std::os::unix::fs::symlink;

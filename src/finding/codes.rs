@@ -214,6 +214,51 @@ codes! {
     /// Some of a sysext's programs do not run.
     SYSEXT_PROGRAM = "sysext-program", Warning,
         "{path} is for {arch}, but the image is for {host}";
+    /// A sysext has something of another kind where the image has a folder, or a folder where it has something else.
+    SYSEXT_HIDES = "sysext-hides", Error,
+        "merged, the sysext would hide what the image has: {paths}";
+    /// A sysext has marks by which the image's own files would be gone.
+    SYSEXT_DELETES = "sysext-deletes", Error,
+        "merged, the sysext would delete what the image has: {paths}";
+    /// A sysext would take permissions away from the image's folders.
+    SYSEXT_CLOSES = "sysext-closes", Error,
+        "merged, folders of the image would lose permissions: {paths}";
+    /// A sysext would give the image's folders to somebody else.
+    SYSEXT_OWNER = "sysext-owner", Warning,
+        "merged, folders of the image would belong to somebody else: {paths}";
+    /// A sysext has files of its own in the place of the image's.
+    SYSEXT_REPLACES = "sysext-replaces", Warning,
+        "merged, files of the sysext would be seen instead of the image's: {paths}";
+    /// A sysext has bookkeeping of overlayfs in it.
+    SYSEXT_OVERLAY_MARKS = "sysext-overlay-marks", Warning,
+        "the sysext has marks of overlayfs, which hide files of other sysexts or make entries unreadable: {paths}";
+    /// Files of a sysext may be changed by everybody.
+    SYSEXT_WRITABLE = "sysext-writable", Warning,
+        "the sysext has entries that everybody may write: {paths}";
+    /// Two sysexts have one path.
+    SYSEXT_SHARED_PATHS = "sysext-shared-paths", Warning,
+        "the sysext {other} has other files under the same names, and one of each is hidden: {paths}";
+    /// A file for updates of a sysext lacks what it must have.
+    SYSUPDATE_INVALID = "sysupdate-invalid", Warning,
+        "systemd-sysupdate cannot use this file: it {why}";
+    /// The release's systemd does not read files of this name.
+    SYSUPDATE_ENDING = "sysupdate-ending", Warning,
+        "release {release} reads files for updates only where their names end in .conf";
+    /// Updates of a sysext go to another folder.
+    SYSUPDATE_PATH = "sysupdate-path", Warning,
+        "updates would go to {path}, but the sysext is baked into {folder}, where it would stay for ever";
+    /// Updates of a sysext do not know the version that is baked.
+    SYSUPDATE_PATTERN = "sysupdate-pattern", Warning,
+        "the pattern {pattern} does not fit {file}, so updates would not know the version that is baked";
+    /// Updates of a sysext do not change what is merged.
+    SYSUPDATE_LINK = "sysupdate-link", Warning,
+        "CurrentSymlink is {found}, so updates would not change {link}, by which the sysext is merged";
+    /// Updates of a sysext keep another number of versions than is asked for.
+    SYSUPDATE_INSTANCES = "sysupdate-instances", Warning,
+        "InstancesMax is {value}, but systemd-sysupdate keeps two versions at least";
+    /// The image's kernel cannot mount a sysext.
+    SYSEXT_KERNEL = "sysext-kernel", Error,
+        "the kernel of release {release} cannot mount {what}";
 
     // Vendors.
 
@@ -238,6 +283,18 @@ codes! {
     /// An entry lies where the running system mounts another filesystem.
     HIDDEN_BY_MOUNT = "hidden-by-mount", Error,
         "{path} would never be seen: the running system mounts another filesystem over /{top}";
+    /// An entry lies where the running system puts a link of its own.
+    PATH_REPLACED = "path-replaced", Error,
+        "{path} would be lost: the running system replaces {top} by a link at boot";
+    /// An entry lies where the running system has a link, unless something is there.
+    PATH_SPLIT = "path-split", Error,
+        "{path} would keep the running system from making {top} a link to {by}, and programs would look in both";
+    /// A config is baked for Ignition, which does not run again.
+    IGNITION_NOT_RUN = "ignition-not-run", Warning,
+        "{path} is missing, so Ignition ran already and will not run the config that is baked";
+    /// The image has the identity of a machine.
+    MACHINE_ID_LEFT = "machine-id-left", Warning,
+        "{path} is left over from a machine: all clones would share it, and units that Ignition enables stay disabled";
     /// Two requests write one path; the later one counts.
     WRITTEN_TWICE = "written-twice", Warning,
         "{path} is written more than once: that of {by} stays";

@@ -7,6 +7,7 @@ mod layout;
 pub mod live;
 mod os_release;
 pub mod sysext;
+pub mod sysupdate;
 pub mod unit;
 pub mod vendor;
 

@@ -11,7 +11,7 @@ use crate::bake::{
     ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec, UnitSpec,
 };
 use crate::error::{Error, Result, ResultExt};
-use crate::flatcar::{Designator, grub};
+use crate::flatcar::{Designator, grub, sysupdate};
 
 /// What the shared bake and its variants have in common.
 pub(super) struct Changes<'a> {
@@ -90,8 +90,10 @@ fn sysext(spanned: &Spanned<document::Sysext>, inputs: &mut Inputs) -> Result<Sy
     let sysext = &spanned.value;
     let name = sysext.name.value.clone();
     let file = inputs.add_digested(&sysext.file, sysext.sha256.as_ref())?;
-    // It is taken along.
-    inputs.check_beside(&sysext.file, &format!("{name}.conf"))?;
+    // They are taken along.
+    for ending in sysupdate::ENDINGS {
+        inputs.check_beside(&sysext.file, &format!("{name}.{ending}"))?;
+    }
     Ok(SysextSpec { name, file, origin: Some(inputs.place(spanned.position)) })
 }
 

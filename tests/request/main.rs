@@ -9,6 +9,7 @@ mod agreement;
 mod fleet;
 mod inputs;
 mod options;
+mod running;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

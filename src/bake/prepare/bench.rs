@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::super::edits::Edits;
+use super::super::edits::{Edits, SysextSpec};
 use super::super::plan::{Action, Change, Plan, Resize, Source, Space};
 use super::super::request::{Context, Policy, at_origin};
 use super::payload::OemChange;
@@ -49,6 +49,8 @@ pub(super) struct Work<'a> {
     pub(super) edits: &'a Edits,
     /// What becomes of the vendor's files on OEM.
     pub(super) oem: &'a OemChange,
+    /// Sysexts of this run that are on the disk already.
+    pub(super) beside: &'a [SysextSpec],
 }
 
 /// Why a bench gave up.
@@ -136,7 +138,7 @@ impl<'a> Bench<'a> {
     }
 
     fn work(&mut self, work: Work<'_>) -> Result<Vec<Space>> {
-        self.examine(work.edits)?;
+        self.examine(work)?;
         self.stop_at_findings()?;
         self.grow()?;
         for place in &work.edits.removals {
@@ -151,18 +153,22 @@ impl<'a> Bench<'a> {
         self.put_configs(work.edits)?;
         self.kernel_args(&work.edits.kernel_args, &work.edits.removed_kernel_args)?;
         self.make_links(work.edits)?;
+        self.see_owned_paths()?;
+        self.see_booted(work.edits)?;
         self.stop_at_findings()?;
         self.commit()
     }
 
     /// What can be told to be wrong from the request and its inputs alone, before anything is changed.
-    fn examine(&mut self, edits: &Edits) -> Result<()> {
+    fn examine(&mut self, work: Work<'_>) -> Result<()> {
+        let edits = work.edits;
         for sysext in &edits.sysexts {
             let checked = self.check_sysext(&sysext.name, &sysext.file, "sysext");
             checked
                 .at(|| format!("sysext {}", sysext.name))
                 .map_err(|error| at_origin(error, sysext.origin.as_ref()))?;
         }
+        self.compare_sysexts(&edits.sysexts, work.beside)?;
         for file in &edits.files {
             self.see_path(file.partition, &file.path, FileType::File);
         }
@@ -261,6 +267,11 @@ impl<'a> Bench<'a> {
             .at(|| path.to_string())
             .at(|| self.disk.describe(partition.into()))
             .map_err(|error| self.noting_full(partition, error))
+    }
+
+    /// Whether a partition was opened to be changed.
+    pub(super) fn is_edited(&self, partition: Designator) -> bool {
+        self.editors.contains_key(&partition)
     }
 
     /// The filesystem of a partition with the changes made so far.

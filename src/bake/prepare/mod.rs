@@ -14,6 +14,7 @@ mod identity;
 mod oem;
 mod oem_sysexts;
 mod payload;
+mod running;
 mod sizes;
 mod sysext;
 mod targets;
@@ -184,7 +185,7 @@ impl Request {
         // What is shared must fit the smallest of the layouts, so ROOT has the size of that one from the start.
         let root_floor = vendors.iter().filter_map(|vendor| vendor.root_floor).min();
         let sizes = Sizes { root: self.root_size, root_floor, ..Sizes::default() };
-        let shared = make(run, &stock, Work { edits: &edits, oem: &OemChange::Keep }, sizes)?;
+        let shared = make(run, &stock, Work { edits: &edits, oem: &OemChange::Keep, beside: &[] }, sizes)?;
         let mut prepared = Prepared {
             request: self.clone(),
             inputs: run.inputs.clone(),
@@ -270,7 +271,8 @@ impl Prepared {
         // A size that is given was reached by the shared bake; as large as it needs may be more for a variant.
         let root = self.request.root_size.filter(|size| *size == RootSize::Auto);
         let sizes = Sizes { root, ..Sizes::default() };
-        make(run, &stock, Work { edits: &edits, oem: &OemChange::Keep }, sizes)
+        let beside = &self.request.edits.sysexts;
+        make(run, &stock, Work { edits: &edits, oem: &OemChange::Keep, beside }, sizes)
     }
 
     /// The results of one variant, or of the shared bake.
@@ -331,12 +333,13 @@ impl Prepared {
         let label = format!("{}{named}", self.base.name);
         let Some(at) = vendor else {
             let stock = stock_of(label, overlay)?;
-            return make(run, &stock, Work { edits: &edits, oem: &OemChange::Keep }, Sizes::default());
+            let work = Work { edits: &edits, oem: &OemChange::Keep, beside: &[] };
+            return make(run, &stock, work, Sizes::default());
         };
         let chosen = &self.vendors[at];
         let label = format!("{label}: vendor {}", chosen.settings.id);
         let stock = stock_of(label.clone(), overlay)?;
-        let mut made = make(run, &stock, Work { edits: &edits, oem: &chosen.oem }, chosen.sizes())?;
+        let mut made = make(run, &stock, Work { edits: &edits, oem: &chosen.oem, beside: &[] }, chosen.sizes())?;
         chosen.check_size(made.overlay.size()).at(|| label.clone())?;
         let mut more = chosen.findings.clone();
         more.extend(self.check_vendor(chosen, variant, &made).at(|| label.clone())?);

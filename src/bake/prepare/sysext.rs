@@ -1,20 +1,29 @@
 //! Sysexts: checked against the image's own release, then placed and linked.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::super::edits::{Edits, Place, SysextSpec};
 use super::super::host;
 use super::super::request::at_origin;
 use super::bench::{Bench, Content, NewFile};
-use crate::block::shown;
+use crate::block::{BlockDevice, shown};
 use crate::error::{Error, Result, ResultExt};
 use crate::finding::{Finding, code};
 use crate::flatcar::Designator;
-use crate::flatcar::sysext::{self, HostRelease};
-use crate::fs::FsPath;
+use crate::flatcar::sysext::{self, HostRelease, HostTree};
+use crate::flatcar::sysupdate::{self, Baked, Transfer};
+use crate::fs::{FileSystem, FsPath};
 
 /// Where sysexts go unless told otherwise, each into a folder of its name.
 const EXTENSIONS_DIR: &str = "/opt/extensions";
+/// Where sysexts are linked by the names they are merged by.
+const LINKS_DIR: &str = "/etc/extensions";
+/// Folders where systemd-sysext looks for sysexts.
+const SEARCHED: [&str; 3] = [LINKS_DIR, "/run/extensions", "/var/lib/extensions"];
+/// What files of systemd-sysupdate are to a run, and their largest size; real ones have a few lines.
+const TRANSFER_ROLE: &str = "sysupdate config";
+const TRANSFER_MAX: u64 = 1 << 20;
 /// First release that mounts the OEM partition at /oem; older ones do at /usr/share/oem.
 const OEM_MOUNT_CHANGED: u64 = 3637;
 
@@ -43,31 +52,56 @@ impl Bench<'_> {
                     .with_hint("install them to a folder of root or oem"));
             }
         };
+        let link = FsPath::new(LINKS_DIR)?.join(format!("{}.raw", spec.name))?;
+        refuse_second_name(spec, &seen_as, &link)?;
         let place = self.locate(partition, &path)?;
         if self.is_written(partition, &place)? {
             return Err(Error::invalid(format!("{partition}:{path} is already taken by another sysext of this bake"))
                 .with_hint("give the files different names, or do not put them into one folder"));
         }
-        self.copy_file(&spec.file, "sysext", partition, &path, &why)?;
-        let link = FsPath::new("/etc/extensions")?.join(format!("{}.raw", spec.name))?;
-        let link = self.locate(Designator::Root, &link)?;
-        if self.type_at(Designator::Root, &link)?.is_some() {
-            let finding = Finding::new(code::SYSEXT_REPLACED).with("path", &link);
+        let link_place = self.locate(Designator::Root, &link)?;
+        if self.type_at(Designator::Root, &link_place)?.is_some() {
+            let finding = Finding::new(code::SYSEXT_REPLACED).with("path", &link_place);
             self.findings.push(finding.at(Designator::Root.to_string()));
         }
-        self.make_symlink(Designator::Root, &link, &seen_as, &why)?;
-        self.install_conf(spec, &why)
+        self.copy_file(&spec.file, "sysext", partition, &path, &why)?;
+        // A file that lies where it is merged from needs no link, and must not become one to itself.
+        if (partition, &place) != (Designator::Root, &link_place) {
+            self.make_symlink(Designator::Root, &link_place, &seen_as, &why)?;
+        }
+        let folder = FsPath::new(&seen_as)?.parent().unwrap_or_else(FsPath::root);
+        self.install_transfers(spec, &folder, &link, &why)
     }
 
-    /// The sysupdate config beside a sysext, if there is one.
-    fn install_conf(&mut self, spec: &SysextSpec, why: &str) -> Result<()> {
-        let name = format!("{}.conf", spec.name);
-        let conf = spec.file.with_file_name(&name);
-        if !conf.is_file() {
-            return Ok(());
+    /// The files of systemd-sysupdate beside a sysext, where there are some.
+    fn install_transfers(&mut self, spec: &SysextSpec, folder: &FsPath, link: &FsPath, why: &str) -> Result<()> {
+        for ending in sysupdate::ENDINGS {
+            let name = format!("{}.{ending}", spec.name);
+            let source = spec.file.with_file_name(&name);
+            if !source.is_file() {
+                continue;
+            }
+            let file = spec.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let baked = Baked {
+                folder,
+                file: &file,
+                link,
+                architecture: self.run.release.as_ref().and_then(|release| release.architecture()),
+            };
+            let text = self.run.inputs.read(TRANSFER_ROLE, &source, TRANSFER_MAX)?;
+            let mut findings = match Transfer::parse(&String::from_utf8_lossy(&text)) {
+                Ok(transfer) => sysupdate::check(&transfer, baked),
+                Err(error) => vec![Finding::new(code::SYSUPDATE_INVALID).with("why", error)],
+            };
+            let major = self.run.major();
+            if let Some(release) = major.filter(|_| !sysupdate::is_read(ending, major)) {
+                findings.push(Finding::new(code::SYSUPDATE_ENDING).with("release", release));
+            }
+            self.findings.extend(findings.into_iter().map(|finding| finding.at(shown(&source))));
+            let target = FsPath::new("/etc")?.join(format!("sysupdate.{}.d", spec.name))?.join(name)?;
+            self.copy_file(&source, TRANSFER_ROLE, Designator::Root, &target, why)?;
         }
-        let folder = FsPath::new("/etc")?.join(format!("sysupdate.{}.d", spec.name))?;
-        self.copy_file(&conf, "sysupdate config", Designator::Root, &folder.join(name)?, why)
+        Ok(())
     }
 
     fn oem_mount_point(&self) -> &'static str {
@@ -91,21 +125,73 @@ impl Bench<'_> {
         self.write_file(NewFile { partition, path: &path, content, mode: 0o644, owner: (0, 0), why })
     }
 
-    /// Checks an extension that will be merged as `name` against the image's release.
+    /// Checks an extension that will be merged as `name` against the image's release and its kernel.
     pub(super) fn check_sysext(&mut self, name: &str, path: &Path, role: &'static str) -> Result<()> {
         if self.sysexts.contains_key(name) {
             return Ok(());
         }
         let file = shown(path);
-        let device = std::sync::Arc::new(self.run.inputs.device(role, path)?);
-        let fs = sysext::open_extension(device).at(|| file.clone())?;
+        let device: Arc<dyn BlockDevice> = Arc::new(self.run.inputs.device(role, path)?);
+        let fs = sysext::open_extension(Arc::clone(&device)).at(|| file.clone())?;
         let info = sysext::inspect(&*fs).at(|| file.clone())?;
         let findings = match &self.run.release {
             None => vec![Finding::new(code::SYSEXT_UNCHECKED)],
-            Some(release) => sysext::check(&info, name, &HostRelease::from(release)),
+            Some(release) => {
+                let needs = sysext::Needs::of(device).at(|| file.clone())?;
+                let mut findings = sysext::check(&info, name, &HostRelease::from(release));
+                findings.extend(sysext::check_kernel(&needs, release));
+                findings
+            }
         };
         self.findings.extend(findings.into_iter().map(|finding| finding.at(file.clone())));
         self.sysexts.insert(name.to_owned(), info);
         Ok(())
     }
+
+    /// Compares sysexts with what the image has where they are merged, and with one another; those of `beside` are on
+    /// the disk already.
+    pub(super) fn compare_sysexts(&mut self, sysexts: &[SysextSpec], beside: &[SysextSpec]) -> Result<()> {
+        if sysexts.is_empty() {
+            return Ok(());
+        }
+        // What cannot be read has other findings, or stops the work where it is needed.
+        let of = |designator: Designator| self.disk.filesystem(designator.into()).ok();
+        let host = HostTree::new(of(Designator::Usr), of(Designator::Root));
+        for (at, spec) in sysexts.iter().enumerate() {
+            let place = || format!("sysext {}", spec.name);
+            let known = self.sysexts.get(&spec.name).map(|info| info.real_dirs.clone()).unwrap_or_default();
+            let fs = self.open_sysext(spec).at(place)?;
+            let mut findings = sysext::compare(&*fs, &host, &known).at(place)?;
+            for other in beside.iter().chain(&sysexts[..at]) {
+                self.run.context.cancel.check()?;
+                let other_fs = self.open_sysext(other).at(place)?;
+                let paths = sysext::shared_paths(&*fs, &*other_fs).at(place)?;
+                if !paths.is_empty() {
+                    let finding = Finding::new(code::SYSEXT_SHARED_PATHS).with("other", &other.name);
+                    findings.push(finding.with("paths", paths));
+                }
+            }
+            let file = shown(&spec.file);
+            self.findings.extend(findings.into_iter().map(|finding| finding.at(file.clone())));
+        }
+        Ok(())
+    }
+
+    fn open_sysext(&self, spec: &SysextSpec) -> Result<Box<dyn FileSystem>> {
+        let device = Arc::new(self.run.inputs.device("sysext", &spec.file)?);
+        sysext::open_extension(device).at(|| shown(&spec.file))
+    }
+}
+
+/// In a folder where systemd looks for sysexts, a file has the name that it is merged by; another one would merge it twice.
+fn refuse_second_name(spec: &SysextSpec, seen_as: &str, link: &FsPath) -> Result<()> {
+    let path = FsPath::new(seen_as)?;
+    let folder = path.parent().map(|folder| folder.to_string()).unwrap_or_default();
+    let is_seen = path.name().is_some_and(|name| name.ends_with(b".raw"));
+    if !is_seen || !SEARCHED.contains(&folder.as_str()) || path.name() == link.name() {
+        return Ok(());
+    }
+    let name = String::from_utf8_lossy(path.name().unwrap_or_default()).into_owned();
+    Err(Error::invalid(format!("in {folder}, {name} would be merged under that name too, besides {}", spec.name))
+        .with_hint(format!("name the file {}.raw, or install it to another folder", spec.name)))
 }

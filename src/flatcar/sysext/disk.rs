@@ -27,8 +27,31 @@ const USR_TYPES: [(&str, Guid); 2] = [
 ///
 /// The paths are those of the extension, beginning with `/usr` or `/opt`, for a usr partition too.
 pub fn open_extension(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem>> {
+    let content = find(device)?;
+    let fs = match &content.place {
+        Some(place) => fs::open(content.device).at(|| place.clone())?,
+        None => fs::open(content.device)?,
+    };
+    Ok(if content.is_usr { Box::new(UsrView::new(fs)) } else { fs })
+}
+
+/// The bytes of the filesystem of a sysext file.
+pub(super) fn open_content(device: Arc<dyn BlockDevice>) -> Result<Arc<dyn BlockDevice>> {
+    Ok(find(device)?.device)
+}
+
+/// The filesystem of a sysext file.
+struct Content {
+    device: Arc<dyn BlockDevice>,
+    /// It holds what lies below /usr.
+    is_usr: bool,
+    /// What errors call it, where it is a partition.
+    place: Option<String>,
+}
+
+fn find(device: Arc<dyn BlockDevice>) -> Result<Content> {
     if !has_gpt(&*device)? {
-        return fs::open(device);
+        return Ok(Content { device, is_usr: false, place: None });
     }
     let table = PartitionTable::read(&device)?;
     let roots = of_types(&table, &ROOT_TYPES);
@@ -42,10 +65,9 @@ pub fn open_extension(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem
                 .with_hint("a sysext for one architecture has one root or usr partition"),
         });
     };
-    let place = || format!("{name} partition ({})", partition.number);
-    let window = Window::new(device, partition.offset(), partition.size()).at(place)?;
-    let fs = fs::open(Arc::new(window)).at(place)?;
-    Ok(if is_usr { Box::new(UsrView::new(fs)) } else { fs })
+    let place = format!("{name} partition ({})", partition.number);
+    let window = Window::new(device, partition.offset(), partition.size()).at(|| place.clone())?;
+    Ok(Content { device: Arc::new(window), is_usr, place: Some(place) })
 }
 
 fn has_gpt(device: &dyn BlockDevice) -> Result<bool> {
