@@ -101,12 +101,12 @@ pub fn check_kernel(needs: &Needs, release: &OsRelease) -> Vec<Finding> {
     let Some((text, version)) = release.version_id().and_then(|text| Some((text, numbers(text)?))) else {
         return Vec::new();
     };
-    let own = ABILITIES.iter().filter(|ability| ability.filesystem == needs.filesystem);
+    let mut own = ABILITIES.iter().filter(|ability| ability.filesystem == needs.filesystem);
     if own.clone().next().is_none() {
         return Vec::new();
     }
     let finding = |what: String| Finding::new(code::SYSEXT_KERNEL).with("release", text).with("what", what);
-    let Some(ability) = own.filter(|ability| ability.since <= version).last() else {
+    let Some(ability) = own.rfind(|ability| ability.since <= version) else {
         return vec![finding(needs.filesystem.to_string())];
     };
     let unknown = needs.compressors.iter().filter(|compressor| !ability.compressors.contains(compressor));
