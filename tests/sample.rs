@@ -46,6 +46,7 @@ fn make_the_sample() {
     sysext(&sample(""), "hello.raw", &hello()).unwrap();
     sysext(&sample(""), "greeter.raw", &greeter()).unwrap();
     copy_file(&flatcar_image(&Recipe::small()).unwrap(), &sample("flatcar_sample.bin"));
+    copy_file(&flatcar_image(&Recipe::small_4757()).unwrap(), &sample("flatcar_sample_4757.bin"));
 }
 
 /// Copies a stream into a sparse file.
@@ -67,20 +68,22 @@ fn write_sparse(mut from: impl Read, to: &mut File) {
 }
 
 #[test]
-fn the_bundled_image_is_a_sound_flatcar_like_image() {
+fn the_bundled_images_are_sound_flatcar_like_images() {
     let Some(bzip2) = judge("bzip2") else { return };
     let dir = scratch_dir();
-    let image = dir.path().join("flatcar_sample.bin");
-    let mut unpack =
-        command(&bzip2).arg("-dc").arg(sample("flatcar_sample.bin.bz2")).stdout(Stdio::piped()).spawn().unwrap();
-    write_sparse(unpack.stdout.take().unwrap(), &mut File::create(&image).unwrap());
-    assert!(unpack.wait().unwrap().success());
-    assert_sound(&Recipe::small(), &image);
+    for (name, recipe) in [("flatcar_sample", Recipe::small()), ("flatcar_sample_4757", Recipe::small_4757())] {
+        let image = dir.path().join(name);
+        let packed = sample(&format!("{name}.bin.bz2"));
+        let mut unpack = command(&bzip2).arg("-dc").arg(packed).stdout(Stdio::piped()).spawn().unwrap();
+        write_sparse(unpack.stdout.take().unwrap(), &mut File::create(&image).unwrap());
+        assert!(unpack.wait().unwrap().success());
+        assert_sound(&recipe, &image);
+    }
 }
 
 #[test]
 fn the_bundled_files_are_small() {
-    let names = ["flatcar_sample.bin.bz2", "hello.raw", "greeter.raw", "hello.conf"];
+    let names = ["flatcar_sample.bin.bz2", "flatcar_sample_4757.bin.bz2", "hello.raw", "greeter.raw", "hello.conf"];
     let total: u64 = names.iter().map(|name| sample(name).metadata().unwrap().len()).sum();
     assert!(total < 2 << 20, "{total} bytes");
 }
@@ -96,8 +99,9 @@ fn the_bundled_sysexts_are_sound() {
 }
 
 #[test]
-fn the_bundled_image_is_a_whole_bzip2_file() {
+fn the_bundled_images_are_whole_bzip2_files() {
     stream_clean(&sample("flatcar_sample.bin.bz2")).unwrap();
+    stream_clean(&sample("flatcar_sample_4757.bin.bz2")).unwrap();
     if judge("bzip2").is_some() {
         let dir = scratch_dir();
         let copy = dir.path().join("cut.bz2");

@@ -1,10 +1,11 @@
 #!/bin/bash
-# Makes the bundled sample anew: flatcar_sample.bin.bz2, hello.raw and greeter.raw.
+# Makes the bundled samples anew: flatcar_sample.bin.bz2, flatcar_sample_4757.bin.bz2, hello.raw and greeter.raw.
 #
 # Needs no root. The recipe is the one that tests use for all their images (tests/common/flatcar.rs, tests/sample.rs):
 #   disk            sgdisk: partitions 1 2 3 4 6 7 9 with Flatcar's names, types and fixed identities, 378 MiB, mostly holes
 #   1 EFI-SYSTEM    mkfs.vfat -F 32, mcopy: flatcar/first_boot, flatcar/vmlinuz-a (pseudo-random), EFI/boot, flatcar/grub
 #   3 USR-A         mkfs.btrfs --mixed --rootdir: lib/os-release (4593.2.0), share/flatcar, two small built-in sysexts
+#                   the sample of 4757: os-release of 4757.2.1, built-in sysexts as disk images with EROFS, /etc as a confext
 #   6 OEM           mkfs.btrfs --mixed, empty, with the property compression=zlib on its top directory
 #   9 ROOT          mke2fs -t ext4 -b 4096 -i 4096 -I 256: empty directories boot, oem, usr
 #   hello.raw       mksquashfs; greeter.raw: mkfs.erofs
@@ -13,5 +14,5 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 FLATBAKE_REQUIRE_ORACLES=1 cargo test --quiet --test sample -- --ignored --exact make_the_sample
-bzip2 --best --force testdata/sample/flatcar_sample.bin
+bzip2 --best --force testdata/sample/flatcar_sample.bin testdata/sample/flatcar_sample_4757.bin
 ls -l testdata/sample

@@ -27,6 +27,7 @@ use super::{noise, scratch_dir, scratch_root};
 use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -59,6 +60,8 @@ pub struct Recipe {
     /// with one like that of a container store (`var/lib/docker`). In percent, up to [`FULL`].
     pub usr_fill_percent: u64,
     pub root_fill_percent: u64,
+    /// Built-in sysexts are disk images with EROFS, and /etc is a confext, as since 4628.
+    pub ddis: bool,
     /// More files: partition number, path, content.
     pub files: Vec<(u32, String, Vec<u8>)>,
 }
@@ -75,6 +78,7 @@ impl Recipe {
             kernel_bytes: 4 << 20,
             usr_fill_percent: 0,
             root_fill_percent: 0,
+            ddis: false,
             files: Vec::new(),
         }
     }
@@ -93,6 +97,11 @@ impl Recipe {
     /// The present generation at the size of a fixture, for tests that look at every byte.
     pub fn small() -> Self {
         Self { layout: SMALL, kernel_bytes: 64 << 10, ..Self::new() }
+    }
+
+    /// Stable since 4757.2 at the size of a fixture.
+    pub fn small_4757() -> Self {
+        Self { version: "4757.2.1".to_owned(), ddis: true, ..Self::small() }
     }
 
     /// The same with one more file in partition 1, 3, 6 or 9.
@@ -346,9 +355,14 @@ fn write_usr(recipe: &Recipe, source: &Path) {
     write_file(source, "bin/greet", b"#!/bin/sh\necho greetings\n");
     write_link(source, "sbin", "bin");
     make_dir(source, "share/flatcar/sysext");
-    for built_in in built_in_sysexts(recipe) {
-        let link = format!("share/flatcar/etc/extensions/{}.raw", built_in.name);
-        write_link(source, &link, &format!("/usr/share/flatcar/sysext/{}.raw", built_in.name));
+    if recipe.ddis {
+        write_file(source, "lib/confexts/00-flatcar-default.raw", &ddi("00-flatcar-default"));
+        write_file(source, "lib/verity.d/sysexts.crt", include_bytes!("../../testdata/ddi/sysexts.crt"));
+    } else {
+        for built_in in built_in_sysexts(recipe) {
+            let link = format!("share/flatcar/etc/extensions/{}.raw", built_in.name);
+            write_link(source, &link, &format!("/usr/share/flatcar/sysext/{}.raw", built_in.name));
+        }
     }
     let fill = share(recipe.layout.usr_fs_bytes, recipe.usr_fill_percent);
     if fill > 0 {
@@ -360,11 +374,21 @@ fn write_usr(recipe: &Recipe, source: &Path) {
 const USR_SEED: u64 = 3;
 const ROOT_SEED: u64 = 9;
 
+/// A signed disk image of `testdata/ddi`.
+pub fn ddi(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/ddi/{name}.raw.zst"));
+    let packed = File::open(path).unwrap();
+    let mut bytes = Vec::new();
+    ruzstd::decoding::StreamingDecoder::new(packed).unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
 /// The sysexts that Flatcar ships within USR.
 pub fn built_in_sysexts(recipe: &Recipe) -> [Sysext; 2] {
     let arch = if recipe.arch == "amd64" { "x86-64" } else { "arm64" };
     let fields = [("ID", "flatcar"), ("VERSION_ID", recipe.version.as_str()), ("ARCHITECTURE", arch)];
-    ["docker-flatcar", "containerd-flatcar"].map(|name| Sysext::new(name, arch, Format::Squashfs).with_fields(&fields))
+    let format = if recipe.ddis { Format::Ddi } else { Format::Squashfs };
+    ["docker-flatcar", "containerd-flatcar"].map(|name| Sysext::new(name, arch, format).with_fields(&fields))
 }
 
 fn make_usr(recipe: &Recipe, source: &Path, file: &Path) {

@@ -7,7 +7,7 @@ use super::scratch_dir;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// The filesystem of a sysext.
@@ -17,6 +17,8 @@ pub enum Format {
     Erofs,
     Ext4,
     Btrfs,
+    /// A GPT with EROFS in its root partition, as releases since 4628 have theirs, but without a hash tree and signature.
+    Ddi,
 }
 
 /// A system extension to be made.
@@ -64,6 +66,7 @@ pub fn sysext(dir: &Path, file: &str, sysext: &Sysext) -> Option<PathBuf> {
         Format::Erofs => &["mkfs.erofs"],
         Format::Ext4 => &["mke2fs", "debugfs", "resize2fs", "e2fsck"],
         Format::Btrfs => &["mkfs.btrfs"],
+        Format::Ddi => &["mkfs.erofs", "sgdisk"],
     };
     if !judges(tools) {
         return None;
@@ -90,6 +93,9 @@ pub fn write_tree(sysext: &Sysext, tree: &Path) {
     set_times(tree);
 }
 
+/// The first sector of a DDI's partition, and the type of a root partition of x86-64.
+const DDI_START: u64 = 2048;
+const ROOT_X86_64: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
 const EXT4_UUID: &str = "575e7400-f1a7-4ba4-8e00-000000000004";
 
 fn pack(tree: &Path, image: &Path, format: Format) {
@@ -118,6 +124,23 @@ fn pack(tree: &Path, image: &Path, format: Format) {
             let options = ["-q", "--mixed", "-m", "single", "-d", "single", "--shrink", "--rootdir"];
             fs::File::create(image).unwrap().set_len(1 << 30).unwrap();
             run("mkfs.btrfs", &options, &[tree, image], &[]);
+        }
+        Format::Ddi => {
+            let content = image.with_extension("erofs");
+            pack(tree, &content, Format::Erofs);
+            let bytes = fs::read(&content).unwrap();
+            fs::remove_file(&content).unwrap();
+            let sectors = bytes.len().div_ceil(512);
+            let file = fs::File::create(image).unwrap();
+            file.set_len((DDI_START + sectors.next_multiple_of(2048) as u64 + 2048) * 512).unwrap();
+            file.write_all_at(&bytes, DDI_START * 512).unwrap();
+            let partition = format!("--new=1:{DDI_START}:+{sectors}");
+            let kind = format!("--typecode=1:{ROOT_X86_64}");
+            let guids = [
+                "--partition-guid=1:575e7400-f1a7-4ba4-8e00-000000000005",
+                "--disk-guid=575e7400-f1a7-4ba4-8e00-000000000006",
+            ];
+            run("sgdisk", &[&partition, &kind, guids[0], guids[1]], &[image], &[]);
         }
     }
 }
