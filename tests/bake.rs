@@ -41,12 +41,21 @@ struct Ingredients {
 
 impl Ingredients {
     fn new() -> Option<Self> {
+        Self::with_greeter(Format::Erofs)
+    }
+
+    /// What the kernel of the recipe's release can mount: EROFS came after 4081.
+    fn of(recipe: &Recipe) -> Option<Self> {
+        Self::with_greeter(if recipe.version.starts_with("4081.") { Format::Squashfs } else { Format::Erofs })
+    }
+
+    fn with_greeter(format: Format) -> Option<Self> {
         let dir = scratch_dir();
         let fields = [("ID", "flatcar"), ("SYSEXT_LEVEL", "1.0"), ("ARCHITECTURE", "x86-64")];
         let hello =
             Sysext { ballast: 3 << 20, ..Sysext::new("hello", "x86-64", Format::Squashfs).with_fields(&fields) };
         let hello = sysext(dir.path(), "hello-1.2.3-x86-64.raw", &hello)?;
-        let greeter = sysext(dir.path(), "greeter.raw", &Sysext::new("greeter", "x86-64", Format::Erofs))?;
+        let greeter = sysext(dir.path(), "greeter.raw", &Sysext::new("greeter", "x86-64", format))?;
         fs::write(dir.path().join("hello.conf"), "[Transfer]\nVerify=false\n").unwrap();
         fs::write(dir.path().join("note.txt"), "a note for the boot partition\n").unwrap();
         let tree = dir.path().join("tree");
@@ -170,7 +179,7 @@ fn anonymous(mut table: serde_json::Value) -> serde_json::Value {
 
 /// A whole bake of one generation into raw and qcow2.
 fn bake_generation(recipe: &Recipe) {
-    let (Some(image), Some(ingredients)) = (flatcar_image(recipe), Ingredients::new()) else { return };
+    let (Some(image), Some(ingredients)) = (flatcar_image(recipe), Ingredients::of(recipe)) else { return };
     let dir = scratch_dir();
     let (raw, qcow2) = (dir.path().join("out.img"), dir.path().join("out.qcow2"));
     let before = (fs::metadata(&image).unwrap().modified().unwrap(), Region::whole(&image).read(0, 4 << 20));
@@ -235,7 +244,7 @@ fn an_ext4_oem_can_be_edited() {
 fn edit_btrfs_oem(recipe: &Recipe) {
     let grub_cfg = "set oem_id=\"qemu\"\nset linux_append=\"flatcar.autologin quiet\"\n";
     let recipe = recipe.clone().with_file(6, "grub.cfg", grub_cfg.as_bytes()).with_file(6, "old/file", b"old");
-    let (Some(image), Some(ingredients)) = (flatcar_image(&recipe), Ingredients::new()) else { return };
+    let (Some(image), Some(ingredients)) = (flatcar_image(&recipe), Ingredients::of(&recipe)) else { return };
     let dir = scratch_dir();
     let (raw, config) = (dir.path().join("out.img"), dir.path().join("config.ign"));
     fs::write(&config, r#"{"ignition": {"version": "3.4.0"}}"#).unwrap();
