@@ -138,7 +138,13 @@ mod tests {
         for bad in ["", "a", "/a/../b", "/..", "/a\0b"] {
             assert!(FsPath::new(bad).is_err(), "{bad:?}");
         }
-        assert!(FsPath::new(format!("/{}", "n".repeat(256))).is_err());
+        for (bytes, on_linux, anywhere) in
+            [(255, true, true), (256, false, true), (765, false, true), (766, false, false)]
+        {
+            let path = FsPath::new(format!("/{}", "n".repeat(bytes)));
+            assert_eq!(path.is_ok(), anywhere, "{bytes}");
+            assert_eq!(path.is_ok_and(|path| path.check_linux_name().is_ok()), on_linux, "{bytes}");
+        }
         assert!(FsPath::new("/nnnn".repeat(1000)).is_err());
     }
 

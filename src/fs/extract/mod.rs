@@ -136,6 +136,9 @@ impl Job<'_> {
                 let path = directory.path.join(&entry.name).map_err(|error| {
                     error.with_kind(crate::ErrorKind::Corrupt).at("a name that no file of the host can have")
                 })?;
+                // FAT's names may be longer than those of Linux.
+                path.check_linux_name()
+                    .map_err(|error| error.with_kind(crate::ErrorKind::Unsupported).at(path.to_string()))?;
                 if let Some(below) = self.entry(path, &entry.name, &folder, top, &directory.route)? {
                     todo.push(below);
                 }
