@@ -110,7 +110,7 @@ pub(super) struct PreparedVariant {
 pub(super) struct PreparedImage {
     pub(super) key: Key,
     /// Its variant, by its place in the list.
-    variant: Option<usize>,
+    pub(super) variant: Option<usize>,
     /// Its vendor, by its place in the list.
     vendor: Option<usize>,
     /// What it adds to its variant, or to the shared bake where there is none.

@@ -19,7 +19,7 @@ pub fn emit(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) ->
     let step = format!("writing {}", output.path.display());
     let cancel = Cancel::new();
     let oversight = Oversight::new(progress, &cancel);
-    alone(&step, output.work(disk.size()), &oversight, |desk| write_output(desk, &desk.read(disk), output))
+    alone(&step, output.work(disk.size()), &oversight, |desk| write_output(desk, &desk.read(disk), output, None))
 }
 
 /// Writes several outputs, up to eight at a time, each of its disk: one that they share, forks of one, or others. Every
@@ -37,7 +37,7 @@ pub fn emit_all(outputs: &[(&dyn BlockDevice, Output)], oversight: &Oversight<'_
     let jobs = outputs.iter().enumerate().map(|(index, (disk, output))| {
         Job::new(output.work(disk.size()), output.memory(), move |desk| {
             refuse_twice(&outputs[..index], output)?;
-            write_output(desk, &desk.read(*disk), output)
+            write_output(desk, &desk.read(*disk), output, None)
         })
     });
     run(&format!("writing {} outputs", outputs.len()), jobs.collect(), &Limits::default(), oversight)

@@ -49,7 +49,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use self::digest::Sha256Sum;
+use self::digest::{Sha256Sum, SharedSum, Sum};
 use self::output::refuse_compression;
 use self::staged::{Names, Staged};
 use crate::block::{BlockDevice, FileDevice, OutputFile, OutputFolder};
@@ -60,14 +60,20 @@ use crate::image::{CompressOptions, OutputFormat, compress_with, parallels, plai
 use crate::progress::Progress;
 
 /// Writes `disk`, which is read as it is, to `output`, as a part of a job that declared [`Output::work`] for it. On
-/// failure nothing is left under its name but what was there before.
+/// failure nothing is left under its name but what was there before. `shared` is the digest of all raw outputs of this
+/// disk, where there may be others.
 ///
 /// # Errors
 ///
 /// Those of [`emit`], and that of the run's check before outputs get their names.
-pub(super) fn write_output(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Result<Artifact> {
+fn write_output(
+    desk: &Desk<'_>,
+    disk: &dyn BlockDevice,
+    output: &Output,
+    shared: Option<&SharedSum>,
+) -> Result<Artifact> {
     check_sectors(output.format, sectors::sector_bytes(disk)).at(|| format!("writing {}", output.path.display()))?;
-    let write = || stage(desk, disk, output)?.commit(desk, output.digest, disk.size());
+    let write = || stage(desk, disk, output)?.commit(desk, sum_of(output, shared), disk.size());
     let files = write().at(|| format!("writing {}", output.path.display())).map_err(with_hint)?;
     Ok(Artifact {
         path: output.path.clone(),
@@ -77,6 +83,16 @@ pub(super) fn write_output(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Out
         disk_bytes: disk.size(),
         files,
     })
+}
+
+/// What digest `output` wants: `shared` is that of the disk's own bytes.
+fn sum_of<'a>(output: &Output, shared: Option<&'a SharedSum>) -> Sum<'a> {
+    let is_the_disk = output.format == OutputFormat::Raw && output.compress.is_none();
+    match (output.digest, shared.filter(|_| is_the_disk)) {
+        (false, _) => Sum::Unwanted,
+        (true, None) => Sum::Own,
+        (true, Some(shared)) => Sum::Shared(shared),
+    }
 }
 
 fn with_hint(error: Error) -> Error {

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use super::super::prepare::{Key, Prepared, PreparedImage, REPORT, SUMS, Target};
 use super::super::report::Report;
 use super::super::request::Context;
+use super::digest::SharedSum;
 use super::schedule::{Desk, Job, Limits, Oversight, run};
 use super::staged::{NewFile, Staged, write_file};
-use super::{Artifact, ArtifactFile, Output, write_output};
+use super::{Artifact, ArtifactFile, Output, sum_of, write_output};
 use crate::block::{BlockDevice, OutputFile, Overlay};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flatcar::Disk;
@@ -54,6 +55,21 @@ impl WrittenFile {
     }
 }
 
+/// What the results of one run share.
+struct Common {
+    live: Arc<LiveCache>,
+    /// The digests of the disks that several results have unchanged: that of the base, and those of the variants.
+    sums: Vec<SharedSum>,
+}
+
+impl Common {
+    /// The digest of the disk, where the result has it as its variant, or the shared part of the run, left it.
+    fn sum(&self, image: &PreparedImage, overlay: &Overlay) -> Option<&SharedSum> {
+        let of_variant = self.sums.get(image.variant.map_or(0, |at| at + 1));
+        of_variant.filter(|_| overlay.is_untouched())
+    }
+}
+
 impl Prepared {
     /// Writes all results, several at a time, and what tells of them. A failure of one spoils no other.
     ///
@@ -65,14 +81,15 @@ impl Prepared {
         if let Some(folder) = &self.request.folder {
             make_folder(folder)?;
         }
-        let live = Arc::new(LiveCache::new());
+        let sums = std::iter::repeat_with(SharedSum::default).take(1 + self.variants.len()).collect();
+        let common = Common { live: Arc::new(LiveCache::new()), sums };
         let before_naming = || self.inputs.check(&["base image", "file of the base image"]);
         let oversight =
             Oversight { progress: context.progress, cancel: &context.cancel, before_naming: &before_naming };
         let step = format!("writing {} images", self.images.len());
         let digests = self.request.needs_digests().then(|| self.digests()).flatten();
         let has_digests = digests.is_some();
-        let images = self.images.iter().map(|image| self.job(context, image, &live));
+        let images = self.images.iter().map(|image| self.job(context, image, &common));
         let mut results = run(&step, digests.into_iter().chain(images).collect(), &Limits::default(), &oversight);
         let digested = if has_digests { results.remove(0).err() } else { None };
         let outcome =
@@ -94,22 +111,11 @@ impl Prepared {
         (bytes > 0).then(|| Job::new(bytes, 0, hash))
     }
 
-    fn job<'a>(
-        &'a self,
-        context: &'a Context<'a>,
-        image: &'a PreparedImage,
-        live: &'a Arc<LiveCache>,
-    ) -> Job<'a, Outcome> {
-        Job::new(self.work(image), self.memory(image), move |desk| Ok(self.write_image(context, image, desk, live)))
+    fn job<'a>(&'a self, context: &'a Context<'a>, image: &'a PreparedImage, common: &'a Common) -> Job<'a, Outcome> {
+        Job::new(self.work(image), self.memory(image), move |desk| Ok(self.write_image(context, image, desk, common)))
     }
 
-    fn write_image(
-        &self,
-        context: &Context<'_>,
-        image: &PreparedImage,
-        desk: &Desk<'_>,
-        live: &Arc<LiveCache>,
-    ) -> Outcome {
+    fn write_image(&self, context: &Context<'_>, image: &PreparedImage, desk: &Desk<'_>, common: &Common) -> Outcome {
         let mut files = Vec::new();
         let written = self.disk_of(context, image).and_then(|overlay| {
             let disk = desk.read(&overlay);
@@ -120,7 +126,8 @@ impl Prepared {
                 overlay: &overlay,
                 disk: &disk,
                 desk,
-                live,
+                live: &common.live,
+                sum: common.sum(image, &overlay),
                 files: &mut files,
             };
             writer.write()
@@ -186,6 +193,8 @@ pub(super) struct Writer<'a> {
     pub(super) desk: &'a Desk<'a>,
     /// What live images share.
     pub(super) live: &'a Arc<LiveCache>,
+    /// The digest of the disk's bytes, where other results have the same.
+    sum: Option<&'a SharedSum>,
     pub(super) files: &'a mut Vec<WrittenFile>,
 }
 
@@ -218,7 +227,7 @@ impl Writer<'_> {
 
     /// Writes the disk to an output that is no part of a bundle.
     pub(super) fn write_disk(&mut self, output: &Output) -> Result<Artifact> {
-        let artifact = write_output(self.desk, self.disk, output)?;
+        let artifact = write_output(self.desk, self.disk, output, self.sum)?;
         for file in &artifact.files {
             self.files.push(WrittenFile {
                 file: file.clone(),
@@ -255,7 +264,7 @@ impl Writer<'_> {
     /// Gives the files of a disk that was written already their names.
     pub(super) fn commit_disk(&mut self, staged: Staged, output: &Output) -> Result<()> {
         let format = Some(output.format);
-        for file in staged.commit(self.desk, output.digest, self.disk.size())? {
+        for file in staged.commit(self.desk, sum_of(output, self.sum), self.disk.size())? {
             self.files.push(WrittenFile { format, ..WrittenFile::small(file) });
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::digest::seal;
+use super::digest::{Sum, seal};
 use super::output::ArtifactFile;
 use super::schedule::Desk;
 use crate::block::{OutputFile, OutputFolder};
@@ -52,15 +52,16 @@ impl Staged {
         lengths.map_err(|error| Error::io("reading its size", error))
     }
 
-    /// Makes everything durable, hashes it where `digest` asks for it, which counts as `work` of the job's declared work,
+    /// Makes everything durable, hashes it where `sum` asks for it, which counts as `work` of the job's declared work,
     /// and gives it its names, unless the run's check says no.
-    pub(in crate::bake) fn commit(self, desk: &Desk<'_>, digest: bool, work: u64) -> Result<Vec<ArtifactFile>> {
-        let hashed = digest && self.known.is_none();
+    pub(super) fn commit(self, desk: &Desk<'_>, sum: Sum<'_>, work: u64) -> Result<Vec<ArtifactFile>> {
+        let sum = if self.known.is_some() { Sum::Unwanted } else { sum };
+        let hashed = !matches!(sum, Sum::Unwanted);
         let parts = parts(work, &self.lengths()?)?;
         let steps = desk.steps(if hashed { &parts } else { &[] });
         let mut sealed = Vec::new();
         for (path, file) in &self.files {
-            sealed.push(seal(desk, file, path, hashed, &steps)?);
+            sealed.push(seal(desk, file, path, sum, &steps)?);
         }
         if let (Some(sum), Some(first)) = (self.known, sealed.first_mut()) {
             first.sha256 = Some(sum);
@@ -108,8 +109,8 @@ pub(in crate::bake) fn write_file(
     }
     write(file.file()).at(|| format!("writing {}", new.path.display()))?;
     let sealed = match new.hash_work {
-        Some(work) => seal(desk, file.file(), new.path, true, &desk.step(work))?,
-        None => seal(desk, file.file(), new.path, true, desk.progress())?,
+        Some(work) => seal(desk, file.file(), new.path, Sum::Own, &desk.step(work))?,
+        None => seal(desk, file.file(), new.path, Sum::Own, desk.progress())?,
     };
     desk.before_naming()?;
     file.commit()?;

@@ -81,6 +81,8 @@ pub struct Overlay {
 #[derive(Clone)]
 struct State {
     size: u64,
+    /// Something was written, or could have been, since the overlay was made.
+    touched: bool,
     /// Changed chunks by their number.
     chunks: BTreeMap<u64, Chunk>,
 }
@@ -123,13 +125,18 @@ impl Overlay {
         let base_size = base.size();
         check_size(base_size)?;
         let store = Arc::new(Store::new(options.memory_budget, options.temp_dir));
-        Ok(Self { base, base_size, store, state: RwLock::new(State { size: base_size, chunks: BTreeMap::new() }) })
+        Ok(Self {
+            base,
+            base_size,
+            store,
+            state: RwLock::new(State { size: base_size, touched: false, chunks: BTreeMap::new() }),
+        })
     }
 
     /// A second overlay that has all changes made so far. Later changes are private to each; base, budget and
     /// temporary file are shared.
     pub fn fork(&self) -> Self {
-        let state = self.read().clone();
+        let state = State { touched: false, ..self.read().clone() };
         Self {
             base: Arc::clone(&self.base),
             base_size: self.base_size,
@@ -156,6 +163,11 @@ impl Overlay {
         Ok(())
     }
 
+    /// Whether it still is what it was forked from: nothing was written, not even what was there already.
+    pub(crate) fn is_untouched(&self) -> bool {
+        !self.read().touched
+    }
+
     /// What was changed, as (offset, length) in bytes, in order, neighbours merged. Granularity is 4 KiB; zeroes
     /// written where zeroes already were known to be do not count.
     pub fn changed_ranges(&self) -> Vec<(u64, u64)> {
@@ -180,7 +192,9 @@ impl Overlay {
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        state.touched = true;
+        state
     }
 
     /// Fills `buf` from `offset`; the range is on the device.

@@ -241,6 +241,22 @@ fn forks_and_readers_in_threads_do_not_disturb_each_other() {
 }
 
 #[test]
+fn only_an_overlay_that_nobody_wrote_to_is_untouched() {
+    let (overlay, base) = over(Base::new(1 << 20, 100_000), 1 << 20);
+    assert!(overlay.is_untouched());
+    overlay.write_at(5, &base.bytes[5..9]).unwrap();
+    assert!(!overlay.is_untouched(), "what was there already was written once more");
+    let ways: [fn(&Overlay) -> Result<()>; 3] =
+        [|fork| fork.write_at(0, &[1]), |fork| fork.write_zeroes(0, 4096), |fork| fork.grow(2 << 20)];
+    for change in ways {
+        let fork = overlay.fork();
+        assert!(fork.is_untouched());
+        change(&fork).unwrap();
+        assert!(!fork.is_untouched() && fork.fork().is_untouched());
+    }
+}
+
+#[test]
 fn slots_of_a_dropped_fork_are_used_again() {
     let (overlay, _) = over(Base::new(2 << 20, 1 << 20), 0);
     let data = vec![5; 1 << 20];
