@@ -12,10 +12,14 @@ use crate::fs::FsPath;
 
 /// Prefix of names that delete entries of lower layers (OCI image specification, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
-/// Prefix of what AUFS kept for itself; of these names only the following is used.
+/// Prefix of what AUFS kept for itself, folders too; of these names only the two that follow are used.
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 /// Hides everything that lower layers have in its directory.
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// The folder at the top where AUFS kept files with several names; others link to them.
+const LINKED: &[u8] = b".wh..wh.plnk";
+/// What overlayfs and fuse-overlayfs note in attributes.
+const OVERLAY_NOTES: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs."];
 
 /// How entries of an archive are selected and changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,7 +30,8 @@ pub struct TarOptions {
     pub owner: Option<(u32, u32)>,
     /// What is left out, by the names in the archive before any are stripped.
     pub excludes: Vec<Glob>,
-    /// The archive is a layer of an OCI image: `.wh.` names delete.
+    /// The archive is a layer of an OCI image, and the tree becomes what containerd makes of it: `.wh.` names and
+    /// overlayfs' marks delete, what builders note for themselves does not arrive, global pax headers are passed over.
     pub oci_layer: bool,
     /// Keeps `/var/lib/docker/engine-id` and `/var/lib/docker/swarm`, which are left out otherwise.
     pub keep_docker_identity: bool,
@@ -39,6 +44,10 @@ pub(super) enum Action {
     Skip,
     /// It goes to this path; a hard link to another name of the second.
     Put(FsPath, Option<FsPath>),
+    /// The same until the archive ends: only what links to it stays.
+    Lend(FsPath),
+    /// It is a directory that goes to this path, where what lower layers have below it is deleted.
+    PutOpaque(FsPath),
     /// What lower layers have at this path is deleted.
     Whiteout(FsPath),
     /// What lower layers have below this path is deleted.
@@ -62,6 +71,9 @@ pub(super) fn for_each<'a>(
     mut visit: impl FnMut(&TarEntry, Action, &mut TarReader<Box<dyn Read + 'a>>) -> Result<()>,
 ) -> Result<Outcome> {
     let mut reader = TarReader::new(codec::decoder(archive)?);
+    if options.oci_layer {
+        reader = reader.without_globals();
+    }
     let mut selector = Selector::new(dest, options);
     while let Some(entry) = reader.next_entry()? {
         let visited = selector.select(&entry).and_then(|action| visit(&entry, action, &mut reader));
@@ -80,6 +92,7 @@ struct Selector<'a> {
     docker: DockerTree,
     outcome: Outcome,
     text_acls: u64,
+    doubles: Doubles,
     /// What the archive's last entry for the root directory makes of it, where that is unusual.
     odd_root: Option<Finding>,
 }
@@ -87,7 +100,7 @@ struct Selector<'a> {
 impl<'a> Selector<'a> {
     fn new(dest: &'a FsPath, options: &'a TarOptions) -> Self {
         let (docker, outcome) = (DockerTree::default(), Outcome::default());
-        Self { dest, options, docker, outcome, text_acls: 0, odd_root: None }
+        Self { dest, options, docker, outcome, text_acls: 0, doubles: Doubles::default(), odd_root: None }
     }
 
     fn select(&mut self, entry: &TarEntry) -> Result<Action> {
@@ -95,8 +108,9 @@ impl<'a> Selector<'a> {
         let action = self.action(entry)?;
         match &action {
             Action::Skip => self.outcome.skipped += 1,
-            Action::Put(path, _) => {
+            Action::Put(path, _) | Action::PutOpaque(path) => {
                 self.text_acls += u64::from(entry.has_text_acls);
+                self.doubles.see(path, entry);
                 self.check_root(path, entry);
             }
             _ => {}
@@ -110,13 +124,12 @@ impl<'a> Selector<'a> {
             return Ok(Action::Skip);
         }
         let Some(names) = self.stripped(&entry.path)? else { return Ok(Action::Skip) };
-        if self.options.oci_layer
-            && let [parents @ .., last] = &names[..]
-            && let Some(hidden) = last.strip_prefix(WHITEOUT)
-        {
-            return self.whiteout(parents, last, hidden);
-        }
         let path = self.place(&names)?;
+        if self.options.oci_layer
+            && let Some(action) = self.of_layer(&names, &path, entry)?
+        {
+            return Ok(action);
+        }
         if names.is_empty() && entry.kind != TarKind::Directory {
             return Err(Error::corrupt("an entry without a name that is not a directory"));
         }
@@ -171,14 +184,32 @@ impl<'a> Selector<'a> {
         self.place(&names)
     }
 
-    fn whiteout(&self, parents: &[&[u8]], last: &[u8], hidden: &[u8]) -> Result<Action> {
-        if last == OPAQUE {
-            return Ok(Action::Opaque(self.place(parents)?));
+    /// What an entry does in a layer where it is no usual one.
+    fn of_layer(&self, names: &[&[u8]], path: &FsPath, entry: &TarEntry) -> Result<Option<Action>> {
+        let [parents @ .., last] = names else { return Ok(None) };
+        if *last == OPAQUE {
+            return self.place(parents).map(Action::Opaque).map(Some);
         }
-        if last.starts_with(WHITEOUT_META) {
-            return Ok(Action::Skip);
+        if names.iter().any(|name| name.starts_with(WHITEOUT_META)) {
+            let is_lent = matches!(names, [LINKED, _]) && matches!(entry.kind, TarKind::File { .. });
+            return Ok(Some(if is_lent { Action::Lend(path.clone()) } else { Action::Skip }));
         }
-        Ok(Action::Whiteout(self.place(parents)?.join(hidden)?))
+        if let Some(hidden) = last.strip_prefix(WHITEOUT) {
+            return self.place(parents)?.join(hidden).map(Action::Whiteout).map(Some);
+        }
+        let is_empty = matches!(entry.kind, TarKind::File { size: 0, .. });
+        if entry.kind == TarKind::CharDevice(0, 0) || (is_empty && note(entry, b"whiteout").is_some()) {
+            return Ok(Some(Action::Whiteout(path.clone())));
+        }
+        for missing in [&b"metacopy"[..], b"redirect"] {
+            if note(entry, missing).is_some() {
+                let shown = shown(missing);
+                return Err(Error::unsupported(format!("what overlayfs marks as {shown} lies in another layer"))
+                    .with_hint("make the layer with a builder, or from a mount without redirect_dir and metacopy"));
+            }
+        }
+        let is_opaque = entry.kind == TarKind::Directory && note(entry, b"opaque") == Some(b"y");
+        Ok(is_opaque.then(|| Action::PutOpaque(path.clone())))
     }
 
     /// The top directory of an archive often has the mode of somebody's working folder.
@@ -204,6 +235,9 @@ impl<'a> Selector<'a> {
         if self.text_acls > 0 {
             outcome.findings.push(Finding::new(code::ARCHIVE_ACLS).with("count", self.text_acls));
         }
+        if self.doubles.count > 0 {
+            outcome.findings.push(Finding::new(code::ARCHIVE_APPLEDOUBLE).with("count", self.doubles.count));
+        }
         match end {
             Some(TarEnd::HalfMarked) => outcome.findings.push(Finding::new(code::ARCHIVE_END_SHORT)),
             Some(TarEnd::Unmarked) => outcome.findings.push(Finding::new(code::ARCHIVE_END_MISSING)),
@@ -211,6 +245,35 @@ impl<'a> Selector<'a> {
         }
         outcome
     }
+}
+
+/// Files in which macOS's tar keeps attributes (AppleDouble): each is called `._NAME` and comes just before `NAME`.
+#[derive(Debug, Default)]
+struct Doubles {
+    /// The path of the entry that the last one may belong to.
+    awaited: Option<FsPath>,
+    count: u64,
+}
+
+impl Doubles {
+    fn see(&mut self, path: &FsPath, entry: &TarEntry) {
+        self.count += u64::from(self.awaited.take().is_some_and(|awaited| awaited == *path));
+        let name = path.name().and_then(|name| name.strip_prefix(b"._"));
+        if let (Some(name), Some(parent), TarKind::File { .. }) = (name, path.parent(), &entry.kind) {
+            self.awaited = if name == b"." { Some(parent) } else { parent.join(name).ok() };
+        }
+    }
+}
+
+/// Whether an attribute is a note of overlayfs or fuse-overlayfs.
+pub(super) fn is_overlay_note(name: &[u8]) -> bool {
+    OVERLAY_NOTES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// What an entry's attributes note under `name`.
+fn note<'e>(entry: &'e TarEntry, name: &[u8]) -> Option<&'e [u8]> {
+    let is_it = |of: &[u8]| OVERLAY_NOTES.iter().any(|prefix| of.strip_prefix(*prefix) == Some(name));
+    entry.xattrs.iter().find(|xattr| is_it(&xattr.name)).map(|xattr| &xattr.value[..])
 }
 
 /// The names of a path without `.`; `..` is refused: it would lead out of what the archive is unpacked to.

@@ -29,6 +29,7 @@ impl Hint {
 const HINTS: &[Hint] = &[
     // Partition tables.
     Hint::new(code::DISK_CUT_SHORT, "get the image again and compare its size and checksum with the published ones"),
+    Hint::new(code::TABLE_UNREADABLE, "get the image again and compare its size and checksum with the published ones"),
     Hint::new(code::TABLE_NOT_EDITABLE, "get the image again, or mend the table with sgdisk"),
     Hint::new(code::PARTITION_GUID_TAKEN, "give one of them another GUID with sgdisk --partition-guid"),
     // Disk images and the cache of decompressed ones.
@@ -39,6 +40,7 @@ const HINTS: &[Hint] = &[
     // Archives.
     Hint::new(code::ARCHIVE_ROOT_CHANGED, "leave the entry out when the archive is made, or with --exclude"),
     Hint::new(code::ARCHIVE_SYMLINK_REPLACED, "pack the files under the path that the symlink leads to"),
+    Hint::new(code::ARCHIVE_APPLEDOUBLE, "pack with COPYFILE_DISABLE=1, or use --exclude '._*'"),
     Hint::new(code::ARCHIVE_END_MISSING, "compare the archive's size or checksum with the original's"),
     Hint::new(
         code::ARCHIVE_IS_IMAGE,

@@ -38,6 +38,9 @@ codes! {
     /// Both copies of the table are whole and say different things.
     TABLE_COPIES_DIFFER = "table-copies-differ", Warning,
         "the two copies of the partition table differ in {field}: the primary one is used";
+    /// Neither copy of the table can be used, and the disk is not to be changed.
+    TABLE_UNREADABLE = "table-unreadable", Warning,
+        "the disk is converted as it is, but its partition table cannot be read: {why}";
     /// The table can be read but not edited.
     TABLE_NOT_EDITABLE = "table-not-editable", Warning,
         "the partition table can be read but not edited: {why}";
@@ -92,6 +95,9 @@ codes! {
     /// Attributes of other systems.
     ARCHIVE_FOREIGN_XATTRS = "archive-foreign-xattrs", Warning,
         "attributes that Linux has no namespace for are left out: {names}";
+    /// Files that macOS's tar makes of attributes.
+    ARCHIVE_APPLEDOUBLE = "archive-appledouble", Warning,
+        "files named ._NAME, in which macOS keeps attributes, come with the files they belong to ({count} in all)";
     /// The archive's end mark is half as long as it should be.
     ARCHIVE_END_SHORT = "archive-end-short", Note,
         "the archive ends with one block of zeroes instead of two";

@@ -6,6 +6,7 @@
 mod acl;
 pub mod btrfs;
 mod cache;
+mod content;
 mod detect;
 pub mod erofs;
 pub mod ext4;
@@ -19,6 +20,7 @@ mod types;
 mod walk;
 
 pub(crate) use acl::from_text as acl_from_text;
+pub use content::{FileContent, Stretch};
 pub use detect::{EditOptions, check_editable, edit, is_unformatted, open, probe};
 pub use extract::{ExtractOptions, Extracted, extract};
 pub use path::FsPath;
@@ -88,10 +90,15 @@ pub trait FileSystemMut: FileSystem {
     /// Creates an empty directory.
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()>;
 
-    /// Creates a regular file, or replaces one's content and attributes, with exactly `size` bytes of `content`. Extended
-    /// attributes of the old one go: those that give rights, such as capabilities, were for another content.
-    /// Fewer or more bytes are an error.
-    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()>;
+    /// Creates a regular file, or replaces one's content and attributes. Extended attributes of the old one go: those that
+    /// give rights, such as capabilities, were for another content. Holes stay holes where the filesystem has them, and
+    /// then cost nothing.
+    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()>;
+
+    /// The same with exactly `size` bytes of `content`; fewer or more are an error.
+    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()> {
+        self.write_content(path, attributes, FileContent::whole(size, content))
+    }
 
     /// Creates a symlink.
     fn symlink(&mut self, path: &FsPath, target: &[u8], attributes: &Attributes) -> Result<()>;

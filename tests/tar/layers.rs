@@ -3,8 +3,9 @@
 use flatbake::Finding;
 use flatbake::archive::TarOptions;
 use flatbake::finding::code;
+use flatbake::fs::FileSystem;
 
-use super::maker::Maker;
+use super::maker::{Maker, record};
 use super::model::Model;
 use super::{listing, path, unpack_to};
 
@@ -56,6 +57,79 @@ fn a_link_cannot_replace_the_directory_of_its_target() {
     let error = unpack_to(&mut base(), &Maker::new().hard_link("a", "a/one").end(), "/", &layer()).unwrap_err();
     assert!(error.to_string().contains("in place of the directory"), "{error:?}");
     assert_eq!(after(Maker::new().hard_link("a", "b/y")), ["/a = y"]);
+}
+
+#[test]
+fn what_builders_note_for_themselves_does_not_arrive() {
+    let notes = Maker::new()
+        .dir(".wh..wh.orph/")
+        .file(".wh..wh.orph/123", "lost")
+        .file("a/.wh..wh.orph/deep/er", "lost")
+        .dir(".wh..wh.plnk/")
+        .file(".wh..wh.plnk/55.66", "linked")
+        .hard_link("a/new", ".wh..wh.plnk/55.66")
+        .hard_link("a/other", ".wh..wh.plnk/55.66")
+        .entry(".wh..wh.aufs", b'0', b"", "");
+    let mut fs = base();
+    let before = listing(&fs);
+    unpack_to(&mut fs, &notes.end(), "/", &layer()).unwrap();
+    let new: Vec<String> = listing(&fs).into_iter().filter(|line| !before.contains(line)).collect();
+    assert_eq!(new, ["/a/new = linked", "/a/other = linked"]);
+    let inode = |name: &str| fs.metadata(&path(name)).unwrap().inode;
+    assert_eq!((inode("/a/new"), fs.metadata(&path("/a/new")).unwrap().nlink), (inode("/a/other"), 2));
+    // What is in the image already is nobody's note.
+    let mut fs = Model::new();
+    unpack_to(&mut fs, &Maker::new().file(".wh..wh.plnk/mine", "").end(), "/", &TarOptions::default()).unwrap();
+    let error = unpack_to(&mut fs, &Maker::new().file(".wh..wh.plnk/1.2", "").end(), "/", &layer()).unwrap_err();
+    assert!(error.to_string().contains("is there already"), "{error}");
+}
+
+/// Builders that pack an upper directory of overlayfs as it is leave its own whiteouts in the layer, and containerd unpacks
+/// them to where overlayfs understands them.
+#[test]
+fn marks_of_overlayfs_do_what_they_do_in_a_mount() {
+    let marked = |name: &str, value: &[u8]| Maker::new().pax(&[(&format!("SCHILY.xattr.{name}"), value)]);
+    let without_two = ["/a/", "/a/one = 1", "/a/sub/", "/a/sub/x = x"];
+    assert_eq!(after(Maker::new().node("a/two", b'3', 0, 0)), without_two);
+    assert_eq!(after(marked("user.overlay.whiteout", b"y").file("a/two", "")), without_two);
+    for name in ["trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque"] {
+        let mut fs = base();
+        let archive = Maker::new().file("a/new", "n").pax(&[
+            (&format!("SCHILY.xattr.{name}"), b"y"),
+            ("SCHILY.xattr.trusted.overlay.origin", b"\0\xfb"),
+            ("SCHILY.xattr.trusted.overlayer", b"kept"),
+        ]);
+        unpack_to(&mut fs, &archive.dir("a/").end(), "/", &layer()).unwrap();
+        let found: Vec<String> = listing(&fs).into_iter().filter(|line| line.starts_with("/a")).collect();
+        assert_eq!(found, ["/a/", "/a/new = n"], "{name}");
+        let kept = fs.xattrs(&path("/a")).unwrap();
+        assert_eq!(kept.iter().map(|xattr| &xattr.name[..]).collect::<Vec<_>>(), [b"trusted.overlayer"]);
+    }
+    // `x` says that there are whiteouts in the directory, a file with content is none.
+    assert_eq!(after(marked("user.overlay.opaque", b"x").dir("a/")).len(), 5);
+    assert!(after(marked("user.overlay.whiteout", b"y").file("a/two", "2")).contains(&"/a/two = 2".to_owned()));
+    assert!(after(Maker::new().node("a/two", b'3', 1, 3)).iter().any(|line| line.starts_with("/a/two")));
+    for name in ["trusted.overlay.metacopy", "user.overlay.redirect"] {
+        let error = unpack_to(&mut base(), &marked(name, b"").file("a/two", "").end(), "/", &layer()).unwrap_err();
+        assert_eq!(error.kind(), flatbake::ErrorKind::Unsupported, "{error}");
+    }
+}
+
+/// Go's reader, with which containerd and Docker read layers, applies no global header.
+#[test]
+fn global_headers_count_for_archives_and_not_for_layers() {
+    let archive = || Maker::new().entry("pax_global_header", b'g', &record("uid", b"77"), "").file("a", "");
+    let owner = |options: &TarOptions| {
+        let mut fs = Model::new();
+        unpack_to(&mut fs, &archive().end(), "/", options).unwrap();
+        fs.metadata(&path("/a")).unwrap().uid
+    };
+    assert_eq!((owner(&TarOptions::default()), owner(&layer())), (77, 0));
+    let same_path = || Maker::new().entry("g", b'g', &record("path", b"all/the/same"), "").file("a", "x");
+    assert!(unpack_to(&mut Model::new(), &same_path().end(), "/", &TarOptions::default()).is_err());
+    let mut fs = Model::new();
+    unpack_to(&mut fs, &same_path().end(), "/", &layer()).unwrap();
+    assert_eq!(listing(&fs), ["/a = x"]);
 }
 
 /// Without the option `.wh.` is a name like any other.
@@ -119,6 +193,26 @@ fn a_good_tree_of_docker_gives_no_findings() {
     assert_eq!(summary.findings, []);
     assert_eq!((summary.files, summary.nodes), (2, 1));
     assert!(summary.top_level.iter().eq([&path("/var")]));
+}
+
+#[test]
+fn files_that_macos_adds_are_told_once() {
+    let archive = Maker::new()
+        .file("./._.", "attributes")
+        .dir("./")
+        .file("./._a", "attributes")
+        .file("./a", "")
+        .file("./b/._sub", "attributes")
+        .dir("./b/sub/")
+        .file("./._alone", "somebody's name for a file")
+        .file("./c", "");
+    let summary = unpack_to(&mut Model::new(), &archive.end(), "/srv", &TarOptions::default()).unwrap();
+    assert!(summary.findings.contains(&Finding::new(code::ARCHIVE_APPLEDOUBLE).with("count", 3)), "{summary:?}");
+    let excludes = vec![flatbake::archive::Glob::new("._*").unwrap()];
+    let options = TarOptions { excludes, ..TarOptions::default() };
+    let mut fs = Model::new();
+    let summary = unpack_to(&mut fs, &Maker::new().file("x/._a", "1").file("x/a", "2").end(), "/", &options).unwrap();
+    assert_eq!((summary.findings.len(), listing(&fs)), (0, vec!["/x/".to_owned(), "/x/a = 2".to_owned()]));
 }
 
 #[test]

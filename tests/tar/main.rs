@@ -13,6 +13,7 @@ mod maker;
 mod model;
 mod paths;
 mod scale;
+mod sparse;
 
 use flatbake::archive::{TarOptions, TarSummary, inject};
 use flatbake::fs::FsPath;

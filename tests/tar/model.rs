@@ -1,11 +1,10 @@
 //! A filesystem in memory that does just what the trait says: parents must exist, nothing is followed or replaced.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use flatbake::fs::{
-    Attributes, Capacity, DirEntry, FileRead, FileSystem, FileSystemMut, FileType, FsKind, FsPath, Metadata,
-    MetadataChange, Xattr,
+    Attributes, Capacity, DirEntry, FileContent, FileRead, FileSystem, FileSystemMut, FileType, FsKind, FsPath,
+    Metadata, MetadataChange, Xattr,
 };
 use flatbake::{Error, Result};
 
@@ -159,13 +158,13 @@ impl FileSystemMut for Model {
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {
         self.create(path, FileType::Directory, attributes).map(drop)
     }
-    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()> {
+    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, mut content: FileContent<'_>) -> Result<()> {
+        let size = content.size();
         if size > self.largest_file {
             return Err(Error::no_space(format!("{size} bytes are too many")));
         }
-        let mut bytes = Vec::new();
-        content.read_to_end(&mut bytes).map_err(|error| flatbake::from_io("reading content", error))?;
-        assert_eq!(bytes.len() as u64, size, "{path}: not the size that was announced");
+        let bytes = content.rest()?;
+        content.finish()?;
         let node = self.create(path, FileType::File, attributes)?;
         node.metadata.size = size;
         node.bytes = bytes;

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use std::io::Read;
+
+use super::super::tar::{TarEntry, TarReader};
 use super::Job;
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{FileType, FsPath, walk};
+use crate::fs::{FileType, FsPath, Timestamp, walk};
 
 /// Bytes of the paths of a layer's entries, held in memory: about two million entries.
 const PATHS_MAX: u64 = 256 << 20;
@@ -42,6 +45,27 @@ fn key(path: &FsPath) -> Vec<u8> {
 }
 
 impl Job<'_> {
+    /// Puts a file where later hard links find it, but not for good.
+    pub(super) fn lend<R: Read>(&mut self, entry: &TarEntry, path: &FsPath, reader: &mut TarReader<R>) -> Result<()> {
+        let parent = path.parent().ok_or_else(|| Error::internal("a lent file lies in a folder"))?;
+        if self.lent.is_none() && self.existing_directory(&parent)?.is_some() {
+            return Err(Error::invalid(format!(
+                "{parent} is there already, and so is the folder of AUFS' links in the layer"
+            ))
+            .with_hint("remove the folder first"));
+        }
+        self.put(entry, path, None, reader)?;
+        self.lent = Some(parent);
+        Ok(())
+    }
+
+    /// Removes what was lent.
+    pub(super) fn take_back(&mut self) -> Result<()> {
+        let Some(lent) = self.lent.take() else { return Ok(()) };
+        let place = self.directory(&lent, Timestamp::default())?;
+        self.remove_tree(&place, |_| false).map(drop)
+    }
+
     /// Deletes the entry at `path` as far as it is of lower layers; one that is not there is fine.
     pub(super) fn whiteout(&mut self, path: &FsPath) -> Result<()> {
         let (Some(parent), Some(name)) = (path.parent(), path.name()) else {

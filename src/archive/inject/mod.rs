@@ -9,12 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
-use super::select::{Action, TarOptions, for_each};
+use super::select::{Action, TarOptions, for_each, is_overlay_note};
 use super::tar::{TarEntry, TarKind, TarReader, shown};
 use crate::bytes::to_u64;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
-use crate::fs::{Attributes, FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Timestamp};
+use crate::fs::{
+    Attributes, FileContent, FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Timestamp,
+};
 use crate::progress::Progress;
 
 mod layer;
@@ -83,6 +85,7 @@ pub fn inject(
         progress,
         places,
         layer,
+        lent: None,
         times: BTreeMap::new(),
         lost_xattrs: 0,
         foreign_xattrs: BTreeSet::new(),
@@ -90,6 +93,7 @@ pub fn inject(
         summary: TarSummary::default(),
     };
     let outcome = for_each(archive, dest, options, |entry, action, reader| job.apply(entry, action, reader))?;
+    job.take_back()?;
     job.set_times()?;
     let mut summary = job.summary;
     summary.entries = outcome.entries;
@@ -121,6 +125,8 @@ struct Job<'a> {
     places: Places,
     /// What this archive wrote, where it is an OCI layer.
     layer: Option<Layer>,
+    /// The folder of files that are there only until the archive ends.
+    lent: Option<FsPath>,
     /// Times of directories, to be set at the end.
     times: BTreeMap<FsPath, Timestamp>,
     /// Entries whose attributes FAT cannot keep.
@@ -137,6 +143,8 @@ impl Job<'_> {
         match action {
             Action::Skip => Ok(()),
             Action::Put(path, target) => self.put(entry, &path, target.as_ref(), reader),
+            Action::Lend(path) => self.lend(entry, &path, reader),
+            Action::PutOpaque(path) => self.put(entry, &path, None, reader).and_then(|()| self.opaque(&path)),
             Action::Whiteout(path) => self.whiteout(&path),
             Action::Opaque(path) => self.opaque(&path),
         }
@@ -189,10 +197,14 @@ impl Job<'_> {
                 let target = target.ok_or_else(|| Error::internal("a hard link has a target"))?;
                 return self.hard_link(target, stored, &place);
             }
-            TarKind::File { size, .. } => {
+            TarKind::File { size, sparse } => {
                 self.make_room(&place)?;
-                let mut content = Advancing { content: reader.content(), progress: self.progress };
-                self.fs.write_file(&place, &attributes, *size, &mut content)?;
+                let mut stored = Advancing { content: reader.content(), progress: self.progress };
+                let content = match sparse {
+                    Some(map) => FileContent::sparse(*size, map.segments(), &mut stored)?,
+                    None => FileContent::whole(*size, &mut stored),
+                };
+                self.fs.write_content(&place, &attributes, content)?;
                 self.summary.files += 1;
                 self.summary.content_bytes = self.summary.content_bytes.saturating_add(*size);
             }
@@ -304,6 +316,9 @@ impl Job<'_> {
             return Ok(());
         }
         for xattr in &entry.xattrs {
+            if self.layer.is_some() && is_overlay_note(&xattr.name) {
+                continue;
+            }
             if !NAMESPACES.iter().any(|namespace| xattr.name.starts_with(namespace)) {
                 if self.foreign_xattrs.len() < FOREIGN_MAX {
                     self.foreign_xattrs.insert(shown(&xattr.name));

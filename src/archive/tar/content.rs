@@ -1,9 +1,8 @@
-//! The content of an entry, its holes filled in.
+//! The content of an entry, without its holes.
 
 use std::io::{self, Read};
 
 use super::input::{Input, cut_short, padded};
-use super::sparse::{Segment, SparseMap};
 use crate::bytes::to_u64;
 use crate::error::ResultExt;
 
@@ -13,45 +12,25 @@ pub(super) struct Data {
     /// Bytes left in the archive, and what fills the last block up.
     stored: u64,
     padding: u64,
-    /// Bytes given out of the file and bytes it has.
-    position: u64,
-    size: u64,
-    map: Option<SparseMap>,
-    /// The segment that is current or comes next.
-    segment: usize,
+    /// Whether they are a file's.
+    is_file: bool,
     /// The entry, for errors.
     pub(super) place: String,
 }
 
 impl Data {
-    /// `stored` bytes in the archive that make `size` bytes of a file.
-    pub(super) fn new(stored: u64, size: u64, map: Option<SparseMap>) -> Self {
-        Self { stored, padding: padded(stored) - stored, size, map, ..Self::default() }
+    /// `stored` bytes in the archive.
+    pub(super) fn new(stored: u64, is_file: bool) -> Self {
+        Self { stored, padding: padded(stored) - stored, is_file, place: String::new() }
     }
 
     /// Bytes up to the next header.
     pub(super) fn left(&self) -> u64 {
         self.stored.saturating_add(self.padding)
     }
-
-    /// The current stretch: whether it is a hole, and its bytes from here on.
-    fn stretch(&mut self) -> (bool, u64) {
-        let Some(map) = &self.map else { return (false, self.size - self.position) };
-        let end = |segment: &Segment| segment.offset + segment.len;
-        while let Some(segment) = map.segments().get(self.segment) {
-            if self.position < segment.offset {
-                return (true, segment.offset - self.position);
-            }
-            if self.position < end(segment) {
-                return (false, end(segment) - self.position);
-            }
-            self.segment += 1;
-        }
-        (true, self.size - self.position)
-    }
 }
 
-/// The content of an entry; its errors carry an [`Error`].
+/// The stored bytes of a file; its errors carry an [`Error`].
 pub struct Content<'a, R> {
     pub(super) input: &'a mut Input<R>,
     pub(super) data: &'a mut Data,
@@ -59,35 +38,26 @@ pub struct Content<'a, R> {
 
 impl<R> std::fmt::Debug for Content<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content").field("position", &self.data.position).field("size", &self.data.size).finish()
+        f.debug_struct("Content").field("stored", &self.data.stored).finish_non_exhaustive()
     }
 }
 
 impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let (is_hole, len) = self.data.stretch();
-        let len = usize::try_from(len).map_or(buf.len(), |len| len.min(buf.len()));
-        let buf = &mut buf[..len];
-        let len = match is_hole {
-            _ if buf.is_empty() => return Ok(0),
-            true => {
-                buf.fill(0);
-                len
-            }
-            false => {
-                let len = self.input.read(buf).at(|| self.data.place.clone())?;
-                if len == 0 {
-                    let message = format!(
-                        "the archive ends at byte {}, {} bytes of this entry are missing",
-                        self.input.offset, self.data.stored
-                    );
-                    return Err(cut_short(&message).at(self.data.place.clone()).into());
-                }
-                self.data.stored -= to_u64(len);
-                len
-            }
-        };
-        self.data.position += to_u64(len);
+        let left = if self.data.is_file { self.data.stored } else { 0 };
+        let len = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
+        if len == 0 {
+            return Ok(0);
+        }
+        let len = self.input.read(&mut buf[..len]).at(|| self.data.place.clone())?;
+        if len == 0 {
+            let message = format!(
+                "the archive ends at byte {}, {} bytes of this entry are missing",
+                self.input.offset, self.data.stored
+            );
+            return Err(cut_short(&message).at(self.data.place.clone()).into());
+        }
+        self.data.stored -= to_u64(len);
         Ok(len)
     }
 }

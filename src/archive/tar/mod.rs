@@ -26,7 +26,7 @@ pub use content::Content;
 pub use input::TarEnd;
 pub use read::TarReader;
 pub(super) use read::shown;
-pub use sparse::{Segment, SparseMap};
+pub use sparse::SparseMap;
 pub use write::TarLayout;
 
 use crate::fs::{Timestamp, Xattr};

@@ -23,6 +23,7 @@ const NAME_MAX: u64 = 1 << 16;
 pub struct TarReader<R> {
     input: Input<R>,
     globals: Pax,
+    use_globals: bool,
     data: Data,
     seen_header: bool,
     end: Option<TarEnd>,
@@ -58,10 +59,16 @@ impl<R: Read> TarReader<R> {
         Self {
             input: Input::new(reader),
             globals: Pax::default(),
+            use_globals: true,
             data: Data::default(),
             seen_header: false,
             end: None,
         }
+    }
+
+    /// Passes over headers for all entries that follow, as Go's reader does, and with it all that read container images.
+    pub fn without_globals(self) -> Self {
+        Self { use_globals: false, ..self }
     }
 
     /// The next entry, `None` at the end. What was not read of the content before is passed over.
@@ -94,7 +101,7 @@ impl<R: Read> TarReader<R> {
         }
     }
 
-    /// The content of the entry last returned, holes as zeroes; empty for all but files.
+    /// The stored bytes of the entry last returned, those of a sparse file one stretch after the other; none for all but files.
     pub fn content(&mut self) -> Content<'_, R> {
         Content { input: &mut self.input, data: &mut self.data }
     }
@@ -140,6 +147,7 @@ impl<R: Read> TarReader<R> {
                 pax.read(&records)?;
                 pending.pax = Some(pax);
             }
+            b'g' if !self.use_globals => self.input.skip(padded(header.size()?))?,
             b'g' => {
                 let records = self.input.payload(header.size()?, PAX_MAX)?;
                 self.globals.read_global(&records)?;
@@ -200,7 +208,7 @@ impl<R: Read> TarReader<R> {
         let kind = match header.typeflag() {
             // Archives from before ustar have directories as files whose name ends with a slash.
             0 | b'0' | b'7' if path.ends_with(b"/") => {
-                self.data = Data::new(size()?, 0, None);
+                self.data = Data::new(size()?, false);
                 TarKind::Directory
             }
             0 | b'0' | b'7' => self.file(header, size()?, pax)?,
@@ -213,7 +221,7 @@ impl<R: Read> TarReader<R> {
             b'6' => TarKind::Fifo,
             // A directory of an incremental backup, with the names of its entries.
             b'D' => {
-                self.data = Data::new(size()?, 0, None);
+                self.data = Data::new(size()?, false);
                 TarKind::Directory
             }
             b'M' => return Err(unknown_type("the continuation of a file from another volume")),
@@ -229,7 +237,7 @@ impl<R: Read> TarReader<R> {
 
     fn file(&mut self, header: &Header, stored: u64, pax: &Pax) -> Result<TarKind> {
         if !pax.sparse.is_used() {
-            self.data = Data::new(stored, stored, None);
+            self.data = Data::new(stored, true);
             return Ok(TarKind::File { size: stored, sparse: None });
         }
         let size = pax.sparse.realsize.ok_or_else(|| Error::corrupt("a sparse file without its size"))?;
@@ -252,7 +260,7 @@ impl<R: Read> TarReader<R> {
         if header.typeflag() == b'7' {
             return Err(Error::corrupt("a contiguous file that is sparse"));
         }
-        self.data = Data::new(stored, size, Some(map.clone()));
+        self.data = Data::new(stored, true);
         Ok(TarKind::File { size, sparse: Some(map) })
     }
 
@@ -270,7 +278,7 @@ impl<R: Read> TarReader<R> {
         }
         let size = header.realsize()?;
         let map = SparseMap::new(pairs, size, stored)?;
-        self.data = Data::new(stored, size, Some(map.clone()));
+        self.data = Data::new(stored, true);
         Ok(TarKind::File { size, sparse: Some(map) })
     }
 }

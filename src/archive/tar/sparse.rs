@@ -14,24 +14,16 @@ use super::header::{BLOCK, Block};
 use super::pax::{PaxSparse, decimal};
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};
+use crate::fs::Stretch;
 
 /// Segments of a file: a map of 16 MiB, enough for a disk image of 8 GiB with a hole after every second block.
 pub(super) const SEGMENTS_MAX: usize = 1 << 20;
-/// Size of a sparse file with its holes. They are handed on as zeroes, so the time taken follows this size.
-const SIZE_MAX: u64 = 1 << 40;
-
-/// A stored stretch of a sparse file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Segment {
-    /// Where it lies in the file.
-    pub offset: u64,
-    /// Its bytes.
-    pub len: u64,
-}
+/// Size of a sparse file with its holes: that of any file on Linux.
+const SIZE_MAX: u64 = i64::MAX as u64;
 
 /// The stored stretches of a sparse file, in order, apart, and within its size.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SparseMap(Arc<[Segment]>);
+pub struct SparseMap(Arc<[Stretch]>);
 
 impl SparseMap {
     /// Checks a map against the size of the file with its holes and the bytes stored in the archive.
@@ -52,7 +44,7 @@ impl SparseMap {
             total = total.saturating_add(len);
             // GNU tar marks the end of a file with a segment of no bytes.
             if len > 0 {
-                segments.push(Segment { offset, len });
+                segments.push(Stretch { offset, len });
             }
         }
         if total != stored {
@@ -62,7 +54,7 @@ impl SparseMap {
     }
 
     /// The stretches.
-    pub fn segments(&self) -> &[Segment] {
+    pub fn segments(&self) -> &[Stretch] {
         &self.0
     }
 }
@@ -126,7 +118,7 @@ mod tests {
     #[test]
     fn maps_are_ordered_within_the_file_and_stored_whole() {
         let map = SparseMap::new([(0, 5), (5, 0), (10, 10), (20, 0)], 20, 15).unwrap();
-        assert_eq!(map.segments(), [Segment { offset: 0, len: 5 }, Segment { offset: 10, len: 10 }]);
+        assert_eq!(map.segments(), [Stretch { offset: 0, len: 5 }, Stretch { offset: 10, len: 10 }]);
         assert!(SparseMap::new([(10, 5), (0, 5)], 20, 10).is_err(), "backwards");
         assert!(SparseMap::new([(0, 5), (4, 5)], 20, 10).is_err(), "overlapping");
         assert!(SparseMap::new([(16, 5)], 20, 5).is_err(), "beyond the end");

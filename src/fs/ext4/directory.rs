@@ -77,7 +77,7 @@ impl Directory {
         let needed = htree::blocks_needed(superblock, self.bytes + to_u64(more));
         match needed.saturating_sub(self.blocks) {
             0 => 0,
-            grown => grown + map::nodes_needed(superblock, needed, needed),
+            grown => grown + map::nodes_needed(superblock, needed, needed, needed),
         }
     }
 

@@ -37,12 +37,13 @@ impl Mapping {
     }
 }
 
-/// Blocks of a tree or map for content of `blocks` blocks in at most `pieces` pieces.
-pub(super) fn nodes_needed(superblock: &Superblock, blocks: u64, pieces: u64) -> u64 {
+/// Blocks of a tree or map for `blocks` blocks in at most `pieces` pieces, the last of them the `span`th of the file.
+pub(super) fn nodes_needed(superblock: &Superblock, span: u64, blocks: u64, pieces: u64) -> u64 {
     if superblock.has_incompat(features::INCOMPAT_EXTENTS) {
         extent_write::nodes_needed(superblock, pieces)
     } else {
-        blockmap::nodes_needed(superblock, blocks)
+        // Between holes every block may need pointers of its own on each of the three levels.
+        blockmap::nodes_needed(superblock, span).min(blocks.saturating_mul(3))
     }
 }
 

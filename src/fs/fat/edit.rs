@@ -3,8 +3,6 @@
 //! Room is checked before anything is written. Clusters that are given up, and the rest of a file's last cluster, are
 //! filled with zeroes: what was there does not leak, and the image compresses better.
 
-use std::io::Read;
-
 use hadris_fs::{Extent, Name, NodeId, RenameMode, SetAttr};
 
 use super::check;
@@ -12,8 +10,8 @@ use super::device::{Editable, explain, read_vec};
 use super::{BOOT_SECTOR, Fat, boot, names};
 use crate::block::BlockDeviceMut;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, ErrorKind, Result, ResultExt, from_io};
-use crate::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::fs::{Attributes, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
 
 /// Bytes written at once: large enough to make contiguous writes, small enough for any machine.
 const CHUNK: u64 = 1 << 20;
@@ -156,23 +154,20 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
         self.wipe(&runs)
     }
 
-    fn fill(&self, node: NodeId, size: u64, content: &mut dyn Read) -> Result<()> {
+    /// FAT has no holes: they become zeroes.
+    fn fill(&self, node: NodeId, mut content: FileContent<'_>) -> Result<()> {
+        let size = content.size();
         let mut buf = vec![0; to_usize(size.min(CHUNK))?];
-        let mut done = 0;
-        while done < size {
+        while content.position() < size {
+            let done = content.position();
             let len = to_usize((size - done).min(CHUNK))?;
-            content.read_exact(&mut buf[..len]).map_err(|error| too_short(error, size))?;
+            content.fill(&mut buf[..len])?;
             let written = self.driver.borrow_mut().write(node, done, &buf[..len]).map_err(explain)?;
             if written != len {
                 return Err(Error::internal(format!("the FAT driver wrote {written} of {len} bytes")));
             }
-            done += to_u64(len);
         }
-        match content.read_exact(&mut [0]) {
-            Ok(()) => Err(Error::invalid(format!("the content is longer than the {size} bytes announced"))),
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(()),
-            Err(error) => Err(from_io("reading the content to write", error)),
-        }
+        content.finish()
     }
 
     /// Removes the dirty mark that Linux leaves in the boot sector of a volume it did not unmount.
@@ -187,15 +182,6 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
             }
             _ => Ok(()),
         }
-    }
-}
-
-fn too_short(error: std::io::Error, size: u64) -> Error {
-    match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => {
-            Error::invalid(format!("the content is shorter than the {size} bytes announced"))
-        }
-        _ => from_io("reading the content to write", error),
     }
 }
 
@@ -218,15 +204,16 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<Editable<D>> {
         Ok(())
     }
 
-    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()> {
+    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
         names::storable(path)?;
+        let size = content.size();
         if size > u64::from(u32::MAX) {
             return Err(Error::unsupported(format!("{size} bytes, a file on FAT has at most {}", u32::MAX))
                 .at(path.to_string()));
         }
         self.edited = true;
         let node = self.empty_file(path, attributes, size)?;
-        let written = self.fill(node, size, content).and_then(|()| {
+        let written = self.fill(node, content).and_then(|()| {
             let stamps = stamps(attributes)?;
             self.driver.borrow_mut().setattr(node, &stamps).map_err(explain)?;
             self.wipe_slack(node, size)

@@ -1,7 +1,6 @@
 //! The [`FileSystemMut`] of an edited filesystem: changes to the tree in memory.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use super::super::extent::{Compression, INLINE_HEADER_LEN};
 use super::super::inode::{Inode, flag};
@@ -11,7 +10,7 @@ use super::model::{Content, Directory, FIRST_INDEX, Node, Span, SpanBody};
 use super::store::How;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
+use crate::fs::{Attributes, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
 
 /// The attribute that says how new files and directories below are compressed.
 const COMPRESSION: &[u8] = b"btrfs.compression";
@@ -83,12 +82,13 @@ impl BtrfsEditor {
         Ok(How { compress, checksums, generation: self.generation(), inline_max })
     }
 
-    fn set_content(&mut self, number: u64, size: u64, content: &mut dyn Read) -> Result<()> {
+    fn set_content(&mut self, number: u64, content: FileContent<'_>) -> Result<()> {
+        let size = content.size();
         if i64::try_from(size).is_err() {
             return Err(Error::invalid(format!("a file of {size} bytes")));
         }
         let how = self.how(self.tree.node(number)?.inode.flags)?;
-        let spans = self.store.add(content, size, how)?;
+        let spans = self.store.add(content, how)?;
         let node = self.tree.node_mut(number)?;
         node.inode.size = size;
         node.inode.flags &= !flag::PREALLOC;
@@ -216,12 +216,12 @@ impl FileSystemMut for BtrfsEditor {
     }
 
     /// An existing file keeps its hard links, its property of compression and its time of birth.
-    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()> {
+    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
         let number = match self.tree.find(path) {
             Ok(number) => self.replace(number, attributes).map(|()| number),
             Err(_) => self.create(path, FileType::File, attributes, Content::Extents(Vec::new())),
         };
-        number.and_then(|number| self.set_content(number, size, content)).at(|| path.to_string())
+        number.and_then(|number| self.set_content(number, content)).at(|| path.to_string())
     }
 
     /// Links have mode 0777 whatever `attributes` say, as on Linux.

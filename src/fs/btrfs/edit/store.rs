@@ -1,7 +1,6 @@
 //! Where contents are while a filesystem is edited: in the source filesystem or in an unlinked temporary file.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +13,9 @@ use super::super::extent::{COMPRESSED_MAX, Compression};
 use super::super::tree::TreeRoot;
 use super::super::volume::Volume;
 use super::model::{Span, SpanBody};
-use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, from_io};
+use crate::bytes::{is_zero, to_u64, to_usize};
+use crate::error::{Error, Result};
+use crate::fs::FileContent;
 
 /// Uncompressed extents are at most this long, so that they fit between what lies in a block group already.
 pub(super) const PLAIN_MAX: u64 = 1 << 20;
@@ -139,27 +139,29 @@ impl Store {
         self.extents.get(number).ok_or_else(|| Error::internal(format!("extent {number} is gone")))
     }
 
-    /// Takes in exactly `size` bytes of `content` and returns the spans of the file they make.
-    pub(super) fn add(&mut self, content: &mut dyn Read, size: u64, how: How) -> Result<Vec<Span>> {
-        let mut spans = Vec::new();
-        let piece = to_usize(COMPRESSED_MAX)?;
-        let mut offset = 0;
+    /// Takes in all of `content` and returns the spans of the file it makes.
+    pub(super) fn add(&mut self, mut content: FileContent<'_>, how: How) -> Result<Vec<Span>> {
+        let (mut spans, size) = (Vec::new(), content.size());
         if size <= to_u64(INLINE_MAX).max(self.sectorsize().into()) {
-            let whole = read_exactly(content, to_usize(size)?)?;
+            let whole = content.rest()?;
             match self.inline(&whole, how)? {
                 Some(span) => spans.extend(span),
                 None => self.add_pieces(&whole, 0, how, &mut spans)?,
             }
-            offset = size;
         }
-        while offset < size {
-            let batch = read_exactly(content, to_usize((size - offset).min(to_u64(BATCH * piece)))?)?;
+        let mut batch = Vec::new();
+        loop {
+            content.skip(COMPRESSED_MAX);
+            let offset = content.position();
+            let len = (size - offset).min(to_u64(BATCH).saturating_mul(COMPRESSED_MAX));
+            if len == 0 {
+                break;
+            }
+            batch.resize(to_usize(len)?, 0);
+            content.fill(&mut batch)?;
             self.add_pieces(&batch, offset, how, &mut spans)?;
-            offset += to_u64(batch.len());
         }
-        if content.read(&mut [0]).map_err(|error| from_io("reading the content of a file", error))? != 0 {
-            return Err(Error::invalid(format!("the content goes on after the {size} bytes that were announced")));
-        }
+        content.finish()?;
         Ok(spans)
     }
 
@@ -182,7 +184,8 @@ impl Store {
         Ok(Some(Some(Span { offset: 0, len: to_u64(content.len()), body })))
     }
 
-    /// Cuts content into extents, compresses them side by side and appends them to the spool in order.
+    /// Cuts content into extents, compresses them side by side and appends them to the spool in order. Pieces of zeroes
+    /// become holes.
     fn add_pieces(&mut self, content: &[u8], mut offset: u64, how: How, spans: &mut Vec<Span>) -> Result<()> {
         let sectorsize = to_usize(self.sectorsize().into())?;
         let piece = to_usize(COMPRESSED_MAX)?;
@@ -190,10 +193,15 @@ impl Store {
             .par_chunks(piece)
             .map_init(
                 || Compress::new(flate2::Compression::new(LEVEL), true),
-                |stream, raw| if how.compress { zlib(stream, raw) } else { Ok(None) },
+                |stream, raw| if how.compress && !is_zero(raw) { zlib(stream, raw) } else { Ok(None) },
             )
             .collect::<Result<_>>()?;
         for (raw, packed) in content.chunks(piece).zip(packed) {
+            let at = offset;
+            offset += to_u64(raw.len());
+            if is_zero(raw) {
+                continue;
+            }
             let ram_bytes = raw.len().next_multiple_of(sectorsize);
             // Only what saves at least one sector is worth it.
             let packed = packed.filter(|packed| packed.len().next_multiple_of(sectorsize) < ram_bytes);
@@ -211,8 +219,7 @@ impl Store {
                 checksums: how.checksums,
                 generation: how.generation,
             };
-            self.add_span(extent, offset, spans);
-            offset += to_u64(raw.len());
+            self.add_span(extent, at, spans);
         }
         Ok(())
     }
@@ -223,6 +230,7 @@ impl Store {
             && let Some(span) = spans.last_mut()
             && let Some(last) = self.extents.last_mut()
             && last.compression == Compression::None
+            && span.offset + span.len == offset
             && last.origin == Origin::Spool(start - last.disk_bytes.min(start))
             && last.disk_bytes + extent.disk_bytes <= PLAIN_MAX
         {
@@ -283,18 +291,6 @@ fn zlib(stream: &mut Compress, raw: &[u8]) -> Result<Option<Vec<u8>>> {
     let len = to_usize(stream.total_out())?;
     packed.truncate(len);
     Ok((len < raw.len()).then_some(packed))
-}
-
-fn read_exactly(content: &mut dyn Read, len: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(len);
-    content
-        .take(to_u64(len))
-        .read_to_end(&mut bytes)
-        .map_err(|error| from_io("reading the content of a file", error))?;
-    if bytes.len() < len {
-        return Err(Error::invalid("the content ends before the size that was announced"));
-    }
-    Ok(bytes)
 }
 
 fn copy(held: &[u8], skip: u64, out: &mut [u8]) -> Result<()> {

@@ -1,7 +1,5 @@
 //! File content: streamed to free blocks in large writes, blocks of zeroes left out.
 
-use std::io::Read;
-
 use super::super::extent::{self, Extent};
 use super::super::inode::{self, Inode};
 use super::super::space::Goal;
@@ -9,8 +7,8 @@ use super::super::{Ext4, features, layout, map};
 use super::Created;
 use crate::block::BlockDeviceMut;
 use crate::bytes::{is_zero, to_u64, to_usize};
-use crate::error::{Error, Result, from_io};
-use crate::fs::{Attributes, FileType, FsPath};
+use crate::error::{Error, Result};
+use crate::fs::{Attributes, FileContent, FileType, FsPath};
 
 /// Bytes of content in memory at a time.
 const CHUNK: u64 = 1 << 20;
@@ -23,53 +21,50 @@ const LARGE_FILE: u64 = 1 << 31;
 
 impl<D: BlockDeviceMut> Ext4<D> {
     /// Creates or overwrites a regular file.
-    pub(super) fn put_file(
-        &mut self,
-        path: &FsPath,
-        attributes: &Attributes,
-        size: u64,
-        content: &mut dyn Read,
-    ) -> Result<()> {
+    pub(super) fn put_file(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
         self.check_attributes(attributes)?;
-        let blocks = size.div_ceil(u64::from(self.superblock.block_size));
-        if blocks > BLOCKS_MAX {
+        let block_bytes = u64::from(self.superblock.block_size);
+        let (size, span) = (content.size(), content.size().div_ceil(block_bytes));
+        if span > BLOCKS_MAX {
             return Err(Error::unsupported(format!("a file of {size} bytes: ext4 has at most {BLOCKS_MAX} blocks")));
         }
+        let blocks = content.blocks(block_bytes);
         let Some(old) = self.place(path)?.existing else {
-            let needed = blocks + self.nodes_needed(blocks, 0)?;
+            let needed = blocks + self.nodes_needed(span, blocks, content.stretches())?;
             let Created { ino, raw, .. } = self.create(path, FileType::File, attributes, needed)?;
-            return self.fill(ino, raw, size, content);
+            return self.fill(ino, raw, content);
         };
         if old.file_type != FileType::File {
             return Err(Error::invalid("exists and is not a regular file"));
         }
         self.check_removable(&old)?;
         let mapping = self.mapping(&old)?;
-        let needed = blocks + self.nodes_needed(blocks, to_u64(mapping.extents.len()))?;
+        let needed = blocks + self.nodes_needed(span, blocks, content.stretches() + to_u64(mapping.extents.len()))?;
         self.check_space(needed, mapping.blocks(), 0)?;
         self.release_content(&old)?;
         let raw = emptied(&self.superblock, &old, attributes);
-        self.fill(old.ino, raw, size, content)
+        self.fill(old.ino, raw, content)
     }
 
-    /// Blocks of a tree for content of `blocks` blocks, at most; `more` pieces of free space come from elsewhere.
-    fn nodes_needed(&mut self, blocks: u64, more: u64) -> Result<u64> {
-        let worst = map::nodes_needed(&self.superblock, blocks, blocks);
+    /// Blocks of a tree for `blocks` blocks in a file of `span`, at most; `more` pieces come from elsewhere
+    /// than free space.
+    fn nodes_needed(&mut self, span: u64, blocks: u64, more: u64) -> Result<u64> {
+        let worst = map::nodes_needed(&self.superblock, span, blocks, blocks);
         if worst == 0 || blocks + worst <= self.usable_blocks() {
             return Ok(worst);
         }
-        // Nearly full: no file has more pieces than free space has, but for those that are longer than an extent.
+        // Nearly full: no file has more pieces than free space has, but for those that are longer than an extent, and
+        // those that its own holes make.
         let runs = self.space.count_runs(&self.store, &self.superblock, blocks)?;
         let groups = blocks / u64::from(self.superblock.blocks_per_group / 2) + 1;
-        Ok(map::nodes_needed(&self.superblock, blocks, blocks.min(runs + more + groups)))
+        Ok(map::nodes_needed(&self.superblock, span, blocks, blocks.min(runs + more + groups)))
     }
 
-    /// Streams exactly `size` bytes into an inode without content and keeps it.
-    pub(super) fn fill(&mut self, ino: u32, mut raw: Vec<u8>, size: u64, content: &mut dyn Read) -> Result<()> {
-        let extents = self.stream(ino, size, content)?;
-        if read_some(content, &mut [0])? != 0 {
-            return Err(Error::invalid(format!("the content is longer than the {size} bytes announced")));
-        }
+    /// Streams `content` into an inode that has none and keeps it.
+    pub(super) fn fill(&mut self, ino: u32, mut raw: Vec<u8>, mut content: FileContent<'_>) -> Result<()> {
+        let size = content.size();
+        let extents = self.stream(ino, &mut content)?;
+        content.finish()?;
         inode::set_size(&mut raw, size);
         if size >= LARGE_FILE {
             self.need_ro_feature(features::RO_COMPAT_LARGE_FILE)?;
@@ -93,22 +88,24 @@ impl<D: BlockDeviceMut> Ext4<D> {
         layout::group_start(&self.superblock, (ino - 1) / self.superblock.inodes_per_group)
     }
 
-    fn stream(&mut self, ino: u32, size: u64, content: &mut dyn Read) -> Result<Vec<Extent>> {
-        let block = self.superblock.block_bytes();
+    fn stream(&mut self, ino: u32, content: &mut FileContent<'_>) -> Result<Vec<Extent>> {
+        let (size, block) = (content.size(), self.superblock.block_bytes());
         let mut extents = Vec::new();
-        let mut goal = Goal { block: self.group_block(ino), total: size.div_ceil(to_u64(block)) };
+        let mut goal = Goal { block: self.group_block(ino), total: content.blocks(to_u64(block)) };
         let most = size.min(CHUNK).next_multiple_of(to_u64(block));
         let mut chunk = vec![0; to_usize(most)?];
-        let mut done = 0;
-        while done < size {
-            let len = to_usize((size - done).min(to_u64(chunk.len())))?;
-            read_exactly(content, &mut chunk[..len], done, size)?;
+        loop {
+            content.skip(to_u64(block));
+            let at = content.position();
+            let len = to_usize((size - at).min(to_u64(chunk.len())))?;
+            if len == 0 {
+                return Ok(extents);
+            }
+            content.fill(&mut chunk[..len])?;
             let whole = len.next_multiple_of(block);
             chunk[len..whole].fill(0);
-            self.put_chunk(&chunk[..whole], done / to_u64(block), &mut goal, &mut extents)?;
-            done += to_u64(len);
+            self.put_chunk(&chunk[..whole], at / to_u64(block), &mut goal, &mut extents)?;
         }
-        Ok(extents)
     }
 
     /// Writes the blocks of a chunk that are not zero.
@@ -146,28 +143,4 @@ fn emptied(superblock: &super::super::superblock::Superblock, old: &Inode, attri
     raw[0x64..0x68].copy_from_slice(&old.raw[0x64..0x68]);
     raw[0x20] = old.raw[0x20] & FLAGS_KEPT;
     raw
-}
-
-/// One read, tried again when interrupted.
-fn read_some(content: &mut dyn Read, buf: &mut [u8]) -> Result<usize> {
-    loop {
-        match content.read(buf) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            result => return result.map_err(|error| from_io("reading the content", error)),
-        }
-    }
-}
-
-/// Fills `buf` with content from byte `done` of `size`.
-fn read_exactly(content: &mut dyn Read, mut buf: &mut [u8], done: u64, size: u64) -> Result<()> {
-    let wanted = done + to_u64(buf.len());
-    while !buf.is_empty() {
-        let len = read_some(content, buf)?;
-        if len == 0 {
-            let got = wanted - to_u64(buf.len());
-            return Err(Error::invalid(format!("the content ends after {got} of the {size} bytes announced")));
-        }
-        buf = &mut buf[len..];
-    }
-    Ok(())
 }

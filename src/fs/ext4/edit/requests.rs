@@ -1,7 +1,5 @@
 //! The requests of [`FileSystemMut`], one by one.
 
-use std::io::Read;
-
 use super::super::directory::Directory;
 use super::super::inode::{self, Inode};
 use super::super::time::{self, Time};
@@ -11,7 +9,7 @@ use crate::block::BlockDeviceMut;
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};
 use crate::fs::acl;
-use crate::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
+use crate::fs::{Attributes, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
 
 /// Longest symlink target that lies in the inode.
 const FAST_SYMLINK_MAX: usize = 59;
@@ -34,8 +32,8 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
         })
     }
 
-    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()> {
-        self.edit(path, |fs| fs.put_file(path, attributes, size, content))
+    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
+        self.edit(path, |fs| fs.put_file(path, attributes, content))
     }
 
     fn symlink(&mut self, path: &FsPath, target: &[u8], attributes: &Attributes) -> Result<()> {
@@ -51,8 +49,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
             let slow = target.len() > FAST_SYMLINK_MAX;
             let Created { ino, mut raw, .. } = fs.create(path, FileType::Symlink, &attributes, u64::from(slow))?;
             if slow {
-                let size = to_u64(target.len());
-                return fs.fill(ino, raw, size, &mut &target[..]);
+                return fs.fill(ino, raw, FileContent::whole(to_u64(target.len()), &mut &target[..]));
             }
             let mut block = [0; inode::I_BLOCK_SIZE];
             block[..target.len()].copy_from_slice(target);
