@@ -188,6 +188,26 @@ fn what_makes_no_sense_is_refused_and_writes_nothing() {
     }
 }
 
+/// A fixed VHD without its end shows no format any more; what is left of the disk says that it is not all of it.
+#[test]
+fn a_disk_that_was_cut_short_is_converted_with_a_word() {
+    let dir = tempfile::tempdir().unwrap();
+    raw_disk(dir.path());
+    convert(dir.path(), &["disk.raw", "whole.vhd", "--format", "vhd_fixed"]);
+    let vhd = dir.path().join("whole.vhd");
+    let said = |bytes: u64| {
+        std::fs::OpenOptions::new().write(true).open(&vhd).unwrap().set_len(bytes).unwrap();
+        let output = flatbake(dir.path(), &["convert", "whole.vhd", "out.raw", "--overwrite"]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let len = fs::metadata(&vhd).unwrap().len();
+    assert!(!said(len).contains("warning"));
+    assert!(said(len - 1024).contains("warning"), "the backup table is gone");
+    let cut = said(len / 2);
+    assert!(cut.contains("its partition table cannot be read") && cut.contains("checksum"), "{cut}");
+}
+
 #[test]
 fn info_tells_what_an_image_is() {
     let dir = common::scratch_dir();

@@ -6,7 +6,9 @@ use clap::{Args, ValueEnum, ValueHint};
 use flatbake::bake::{self, Artifact, Output, Oversight};
 use flatbake::block::BlockDevice;
 use flatbake::bytes::ByteSize;
-use flatbake::{Error, ErrorKind, Result, ResultExt};
+use flatbake::finding::code;
+use flatbake::partition::PartitionTable;
+use flatbake::{Error, ErrorKind, Finding, Progress, Result, ResultExt};
 
 use super::image::{ReadArgs, temp_dir};
 use super::output::{Destination, OutputArgs, describe, refuse_existing, timestamp};
@@ -95,7 +97,10 @@ impl Convert {
     fn disk(&self, reporter: &Reporter) -> Result<Arc<dyn BlockDevice>> {
         let disk = self.read.open(&self.input, reporter)?.device;
         match self.sector_size {
-            None => Ok(disk),
+            None => {
+                tell_of_table(&*disk, reporter)?;
+                Ok(disk)
+            }
             Some(size) => bake::in_sectors_of(disk, size.bytes(), &temp_dir()).at(|| self.input.display().to_string()),
         }
     }
@@ -132,6 +137,20 @@ impl Convert {
         reporter.info(&format!("wrote {size} to standard output ({}, disk of {disk}){digest}", output.format));
         Ok(())
     }
+}
+
+/// Tells what is wrong with the partition table: a disk that was cut short, or changed on the way, shows it there.
+fn tell_of_table(disk: &dyn BlockDevice, reporter: &Reporter) -> Result<()> {
+    match PartitionTable::read(disk) {
+        Ok(table) => table.findings().iter().for_each(|finding| reporter.found(finding)),
+        Err(error) if error.kind() == ErrorKind::Corrupt => {
+            reporter.found(&Finding::new(code::TABLE_UNREADABLE).with("why", error));
+        }
+        // Disks without such a table are converted, too.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Writes all outputs that can be written, and says which.

@@ -99,8 +99,14 @@ impl<D: BlockDevice> Erofs<D> {
     /// Opens the EROFS on `device`, which may be longer than the filesystem.
     pub fn open(device: D) -> Result<Self> {
         check_superblock(&device).at(|| "EROFS superblock")?;
+        let size = device.size();
         let fs = ready(EroFS::new(Device(device)))?;
         let superblock = fs.super_block();
+        let stated = superblock.block_count().saturating_mul(1 << superblock.blk_size_bits);
+        if stated > size {
+            return Err(Error::corrupt(format!("EROFS of {stated} bytes on a device of {size}"))
+                .with_hint("the file is cut short: fetch it again and compare its checksum"));
+        }
         let root = ready(fs.get_inode(superblock.root_inode_id())).at(|| "root inode")?;
         if !root.is_dir() {
             return Err(Error::corrupt("the root of the EROFS is not a directory"));

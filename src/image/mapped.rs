@@ -143,9 +143,24 @@ impl<M: Map> Mapped<M> {
         Ok((first, len.min(max_len)))
     }
 
+    /// Refuses bytes of the disk that lie at `at` where the file does not reach that far.
+    fn check_stored(&self, offset: u64, at: u64, len: u64) -> Result<()> {
+        let size = self.map.storage().size();
+        match at.checked_add(len) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(Error::corrupt(format!(
+                "{len} bytes at {offset} of the disk are said to lie at byte {at} of the file, which has {size}"
+            ))
+            .with_hint("the file is cut short: compare its size and checksum with the original's")),
+        }
+    }
+
     fn read_piece(&self, piece: Piece, offset: u64, buf: &mut [u8]) -> Result<()> {
         match (piece, self.map.below()) {
-            (Piece::Stored(at), _) => self.map.storage().read_at(at, buf)?,
+            (Piece::Stored(at), _) => {
+                self.check_stored(offset, at, to_u64(buf.len()))?;
+                self.map.storage().read_at(at, buf)?;
+            }
             (Piece::Below, Some(below)) => below.read_at(offset, buf)?,
             (Piece::Zero | Piece::Below, _) => buf.fill(0),
             (Piece::Packed { unit, entry }, _) => {
@@ -197,6 +212,7 @@ impl<M: Map> BlockDevice for Mapped<M> {
         Ok(match (piece, self.map.below()) {
             (Piece::Packed { .. }, _) => Extent { kind: ExtentKind::Data, len },
             (Piece::Stored(at), _) => {
+                self.check_stored(offset, at, len)?;
                 // What was allocated and never written is a hole of the file.
                 let extent = self.map.storage().extent_at(at)?;
                 Extent { len: extent.len.min(len), ..extent }

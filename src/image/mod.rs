@@ -28,6 +28,7 @@ pub mod vdi;
 pub mod vhd;
 pub mod vhdx;
 pub mod vmdk;
+mod whole;
 #[cfg(test)]
 mod write_tests;
 
@@ -40,6 +41,7 @@ pub use output_format::OutputFormat;
 pub use output_name::plain_name;
 pub use spool::spool;
 pub use stretches::data_stretches;
+pub use whole::check_whole;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

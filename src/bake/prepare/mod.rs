@@ -481,6 +481,7 @@ fn open_base(request: &Request, context: &Context<'_>, inputs: &Inputs) -> Resul
         }
     };
     let name = shown(request.base.name());
+    image::check_whole(&*opened.device, &context.cancel).at(|| name.clone())?;
     let facts = BaseFacts {
         name: name.clone(),
         format: opened.format,

@@ -14,6 +14,10 @@ use crate::fs::{self, FsKind};
 const SQUASHFS_COMPRESSORS: [&str; 6] = ["gzip", "lzma", "lzo", "xz", "lz4", "zstd"];
 /// Where the superblock of squashfs has that number (`compression`, 16 bits).
 const SQUASHFS_COMPRESSION: u64 = 20;
+/// Where it has the bytes it takes (`bytes_used`, 64 bits). It alone may end within a sector.
+const SQUASHFS_BYTES_USED: u64 = 40;
+/// Sectors of loop devices.
+const SECTOR: u64 = 512;
 /// Compressors of EROFS by their bits in the superblock, the lowest first.
 const EROFS_COMPRESSORS: [&str; 4] = ["lz4", "lzma", "deflate", "zstd"];
 /// Where the superblock of EROFS begins.
@@ -54,6 +58,8 @@ pub struct Needs {
     pub compressors: Vec<&'static str>,
     /// Bits of features without which it cannot be read, where the filesystem has such.
     pub features: u32,
+    /// Bytes of the filesystem that lie behind the last whole sector of the extension: loop devices have whole ones only.
+    pub beyond_sectors: u64,
 }
 
 impl Needs {
@@ -65,7 +71,7 @@ impl Needs {
         let content = open_content(device)?;
         let filesystem = fs::probe(&*content)?
             .ok_or_else(|| Error::unsupported("no filesystem that is known begins where the extension's should"))?;
-        let mut needs = Self { filesystem, compressors: Vec::new(), features: 0 };
+        let mut needs = Self { filesystem, compressors: Vec::new(), features: 0, beyond_sectors: 0 };
         match filesystem {
             FsKind::Squashfs => needs.squashfs(&*content)?,
             FsKind::Erofs => needs.erofs(&*content)?,
@@ -79,6 +85,10 @@ impl Needs {
         content.read_at(SQUASHFS_COMPRESSION, &mut bytes)?;
         let number = usize::from(u16::from_le_bytes(bytes));
         self.compressors.extend(number.checked_sub(1).and_then(|at| SQUASHFS_COMPRESSORS.get(at)));
+        let mut bytes = [0; 8];
+        content.read_at(SQUASHFS_BYTES_USED, &mut bytes)?;
+        let used = u64::from_le_bytes(bytes).min(content.size());
+        self.beyond_sectors = used.saturating_sub(content.size() / SECTOR * SECTOR);
         Ok(())
     }
 
@@ -101,11 +111,15 @@ pub fn check_kernel(needs: &Needs, release: &OsRelease) -> Vec<Finding> {
     let Some((text, version)) = release.version_id().and_then(|text| Some((text, numbers(text)?))) else {
         return Vec::new();
     };
+    let finding = |what: String| Finding::new(code::SYSEXT_KERNEL).with("release", text).with("what", what);
+    if needs.beyond_sectors > 0 {
+        let (kind, beyond) = (needs.filesystem, needs.beyond_sectors);
+        return vec![finding(format!("{kind} of which {beyond} bytes lie behind the last whole sector of the file"))];
+    }
     let mut own = ABILITIES.iter().filter(|ability| ability.filesystem == needs.filesystem);
     if own.clone().next().is_none() {
         return Vec::new();
     }
-    let finding = |what: String| Finding::new(code::SYSEXT_KERNEL).with("release", text).with("what", what);
     let Some(ability) = own.rfind(|ability| ability.since <= version) else {
         return vec![finding(needs.filesystem.to_string())];
     };
@@ -138,7 +152,7 @@ mod tests {
     }
 
     fn needs(filesystem: FsKind, compressors: &[&'static str], features: u32) -> Needs {
-        Needs { filesystem, compressors: compressors.to_vec(), features }
+        Needs { filesystem, compressors: compressors.to_vec(), features, beyond_sectors: 0 }
     }
 
     #[test]
@@ -161,6 +175,23 @@ mod tests {
         }
         let newer = needs(FsKind::Erofs, &["lz4", "lzma", "zstd"], 0x83);
         assert_eq!(told(&newer, "4593.2.5"), ["erofs with lzma", "erofs with zstd", "erofs with the features 0x80"]);
+    }
+
+    /// mksquashfs fills its files up to 4096 bytes; with `-nopad`, and from other writers, they end anywhere.
+    #[test]
+    fn what_ends_within_a_sector_is_cut_by_the_loop_device() {
+        let squashfs = |used: u64, len: usize| {
+            let mut bytes = vec![0; len];
+            bytes[..4].copy_from_slice(b"hsqs");
+            bytes[20] = 1;
+            bytes[40..48].copy_from_slice(&used.to_le_bytes());
+            Needs::of(Arc::new(crate::block::MemoryDevice::new(bytes))).unwrap().beyond_sectors
+        };
+        assert_eq!((squashfs(1500, 4096), squashfs(1500, 1536), squashfs(1536, 1600)), (0, 0, 0));
+        assert_eq!((squashfs(1500, 1500), squashfs(300, 318), squashfs(1537, 1600)), (476, 300, 1));
+        let needs = Needs { beyond_sectors: 300, ..needs(FsKind::Squashfs, &["gzip"], 0) };
+        let expected = "squashfs of which 300 bytes lie behind the last whole sector of the file";
+        assert_eq!(told(&needs, "4593.2.5"), [expected]);
     }
 
     #[test]
