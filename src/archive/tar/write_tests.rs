@@ -1,8 +1,7 @@
-use std::io::Read;
-
 use super::super::{TarKind, TarReader};
 use super::*;
 use crate::block::MemoryDevice;
+use crate::fs::FileContent;
 
 fn bytes(sections: &Sections<'_>) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(sections.size()).unwrap()];
@@ -15,9 +14,15 @@ fn read(archive: &[u8]) -> Vec<(String, u32, Option<Vec<u8>>)> {
     let mut reader = TarReader::new(archive);
     let mut entries = Vec::new();
     while let Some(entry) = reader.next_entry().unwrap() {
-        let mut content = Vec::new();
-        reader.content().read_to_end(&mut content).unwrap();
-        let content = matches!(entry.kind, TarKind::File { .. }).then_some(content);
+        let content = match &entry.kind {
+            TarKind::File { size, sparse: Some(map) } => {
+                Some(FileContent::sparse(*size, map.segments(), &mut reader.content()).unwrap().rest().unwrap())
+            }
+            TarKind::File { size, sparse: None } => {
+                Some(FileContent::whole(*size, &mut reader.content()).rest().unwrap())
+            }
+            _ => None,
+        };
         assert_eq!((entry.uid, entry.gid, entry.mtime.secs), (0, 0, 1_700_000_000));
         entries.push((String::from_utf8(entry.path).unwrap(), entry.mode, content));
     }

@@ -20,7 +20,7 @@ use std::io::{self, BufReader, Cursor, Read};
 use std::rc::Rc;
 
 use super::stream::trailing;
-use super::{xz, zstd};
+use super::{gzip, xz, zstd};
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, from_io};
 
@@ -104,7 +104,7 @@ pub fn decoder<'a>(mut reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     let failure = Rc::default();
     let source = BufReader::with_capacity(BUFFER, Source { reader: whole, failure: Rc::clone(&failure) });
     let inner: Box<dyn Read + 'a> = match format {
-        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(source)),
+        Format::Gzip => Box::new(gzip::Members::new(source)),
         Format::Bzip2 => Box::new(Bzip2(pbz2::DecoderReader::new(source))),
         Format::Xz => Box::new(xz::Decoder::new(source)),
         Format::Zstd => Box::new(zstd::Decoder::new(source)),
