@@ -288,6 +288,33 @@ fn a_volume_filled_to_the_last_cluster() {
     }
 }
 
+/// Two tables are usual.
+#[test]
+fn volumes_of_one_or_two_tables_are_edited_and_those_of_more_are_told() {
+    for (size, bits) in [(3 << 20, "12"), (20 << 20, "16"), (80 << 20, "32")] {
+        for tables in ["1", "2", "3", "4"] {
+            let Some(image) = Image::make(size, &["-F", bits, "-f", tables]) else { return };
+            if ["3", "4"].contains(&tables) {
+                let error = Fat::open_read_only(image.disk()).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+                continue;
+            }
+            let mut fat = Fat::open(image.disk()).unwrap();
+            for file in 0..20 {
+                write(&mut fat, &format!("/file{file}"), &content(file, file * 3001)).unwrap();
+            }
+            fat.remove(&path("/file7")).unwrap();
+            fat.commit().unwrap();
+            drop(fat);
+            image.fsck().unwrap();
+            let fat = Fat::open_read_only(image.disk()).unwrap();
+            for file in (0..20).filter(|file| *file != 7) {
+                assert!(read(&fat, &format!("/file{file}")) == content(file, file * 3001), "{bits} {tables} {file}");
+            }
+        }
+    }
+}
+
 #[test]
 fn removed_content_is_gone_and_a_dirty_mark_is_cleared() {
     let Some(image) = Image::make(40 << 20, &["-F", "32"]) else { return };

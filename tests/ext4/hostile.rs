@@ -254,6 +254,48 @@ fn damage_with_repaired_checksums() {
     assert!(refused > 500 && unsealed > 100 && unsealed < refused / 2);
 }
 
+/// Entries that lie nowhere are missing: a folder with a hole, or with a block that was never written, is not an empty one.
+#[test]
+fn a_directory_whose_blocks_are_missing_is_an_error() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = file_in(&folder, "a.img");
+    for features in ["^metadata_csum", "^metadata_csum,^extent,^64bit"] {
+        mke2fs(&file, 16, features, None, &["-b", "1024"]);
+        let mut fs = edit(&file);
+        fs.create_dir(&path("/dir"), &attributes(0o755, 1)).unwrap();
+        (0..60).for_each(|n| {
+            fs.create_dir(&path(&format!("/dir/sub-with-a-long-name-{n}")), &attributes(0o755, 1)).unwrap()
+        });
+        fs.commit().unwrap();
+        let whole = std::fs::read(&file).unwrap();
+        let words = debugfs(&file, "imap /dir\n");
+        let place = words.split("located at block ").nth(1).unwrap();
+        let (block, offset) = place.split_once(", offset 0x").unwrap();
+        let offset = usize::from_str_radix(offset.split_whitespace().next().unwrap(), 16).unwrap();
+        let i_block = block.parse::<usize>().unwrap() * 1024 + offset + 40;
+        let damages: &[(usize, u8)] = match features.contains("extent") {
+            // The first pointer, and the second.
+            true => &[(0, 0), (4, 0)],
+            // The first extent's length says "unwritten"; it begins one block further on; it is one block shorter.
+            false => &[(12 + 5, 0x80), (12, 1), (12 + 4, whole[i_block + 12 + 4] - 1)],
+        };
+        for &(at, value) in damages {
+            let mut damaged = whole.clone();
+            assert_ne!(damaged[i_block + at], value);
+            damaged[i_block + at] = value;
+            if features.contains("extent") {
+                damaged[i_block + at + 1..i_block + at + 4].fill(0);
+            }
+            let fs = Ext4::open_read_only(Scratch::new(Arc::new(damaged))).unwrap();
+            let error = fs.read_dir(&path("/dir")).unwrap_err();
+            assert_eq!(error.kind(), flatbake::ErrorKind::Corrupt, "{features} {at}: {error}");
+        }
+    }
+}
+
 #[test]
 fn a_directory_within_itself_is_not_endless() {
     if !have_judges() {

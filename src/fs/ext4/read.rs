@@ -166,10 +166,15 @@ impl<D: BlockDevice> Ext4<D> {
         let seed = self.superblock.has_checksums().then(|| directory.seed(&self.superblock));
         let mapping = self.mapping(directory)?;
         let mut block = vec![0; self.superblock.block_bytes()];
-        for extent in mapping.extents.iter().filter(|extent| extent.written) {
+        let (blocks, mut next) = (directory.size / block_size, 0);
+        let hole = |at: u64| Error::corrupt(format!("directory inode {ino} has {blocks} blocks, and none is at {at}"));
+        for extent in &mapping.extents {
+            if next < blocks && (extent.logical != next || !extent.written) {
+                return Err(hole(next));
+            }
             for step in 0..extent.len {
                 let logical = extent.logical + step;
-                if logical >= directory.size / block_size {
+                if logical >= blocks {
                     return Ok(());
                 }
                 self.store.read_at((extent.physical + step) * block_size, &mut block)?;
@@ -181,8 +186,9 @@ impl<D: BlockDevice> Ext4<D> {
                     return Ok(());
                 }
             }
+            next = extent.logical + extent.len;
         }
-        Ok(())
+        if next < blocks { Err(hole(next)) } else { Ok(()) }
     }
 
     /// Where an inode's content lies.

@@ -4,7 +4,7 @@
 //! `fat_boot_sector.state` of Linux (`include/uapi/linux/msdos_fs.h`).
 
 use crate::bytes::Fields;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Bytes of the boot sector that are looked at.
 pub(super) const BOOT_SECTOR: usize = 512;
@@ -27,7 +27,7 @@ fn looks_like_fat(sector: &Fields<'_>) -> Result<bool> {
         && sector_size.is_power_of_two()
         && cluster_sectors.is_power_of_two()
         && u32::from(sector_size) * u32::from(cluster_sectors) <= 64 << 10;
-    let copies = sector.le16(14)? != 0 && matches!(sector.u8(16)?, 1 | 2);
+    let copies = sector.le16(14)? != 0 && matches!(sector.u8(16)?, 1..=4);
     let media = matches!(sector.u8(21)?, 0xF0 | 0xF8..=0xFF);
     let total = sector.le16(19)? != 0 || sector.le32(32)? != 0;
     let tables = if is_fat32(sector)? {
@@ -36,6 +36,15 @@ fn looks_like_fat(sector: &Fields<'_>) -> Result<bool> {
         sector.le16(17)? != 0 && sector.le16(22)? != 0
     };
     Ok(jumps && sizes && copies && media && total && tables && sector.array(510)? == [0x55, 0xAA])
+}
+
+/// Refuses a volume that has more tables than the driver keeps alike: Linux reads such ones, and nobody makes them.
+pub(super) fn check_tables(sector: &[u8]) -> Result<()> {
+    match Fields::new("FAT boot sector", sector).u8(16)? {
+        tables @ 3..=4 => Err(Error::unsupported(format!("a FAT volume with {tables} tables: 1 and 2 are handled"))
+            .with_hint("make the volume anew with mkfs.vfat, and copy the files with mcopy")),
+        _ => Ok(()),
+    }
 }
 
 /// The serial number (`BS_VolID`) that the first 512 bytes of a volume name.

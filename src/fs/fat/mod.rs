@@ -94,6 +94,7 @@ impl<M: Medium> Fat<M> {
             crate::ErrorKind::Corrupt => Error::corrupt("no FAT filesystem: too small for a boot sector"),
             _ => error,
         })?;
+        boot::check_tables(&sector)?;
         let blocks = Blocks { device: Arc::clone(&device), free_count: boot::free_count_offset(&sector)? };
         let driver = FatFs::mount(blocks, MountOptions::new()).map_err(|error| explain(error.into_error()))?;
         check::check(&device.medium, driver.info(), depth)?;
