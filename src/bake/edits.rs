@@ -17,6 +17,8 @@ pub struct Edits {
     pub archives: Vec<ArchiveSpec>,
     /// Sysexts to install, in order.
     pub sysexts: Vec<SysextSpec>,
+    /// Have the machine update those of them that have a file of systemd-sysupdate beside them.
+    pub sysupdate: bool,
     /// Folder for the sysext files; by default `/opt/extensions/NAME` on ROOT.
     pub install_to: Option<Place>,
     /// The host name, for `/etc/hostname`.
@@ -253,25 +255,25 @@ pub struct FileSpec {
     pub path: FsPath,
     /// Permission bits; by default 0755 for folders and files that their owner may execute, else 0644.
     pub mode: Option<u32>,
-    /// Owner and group.
-    pub owner: (u32, u32),
+    /// Owner and group; by default those of the user core below `/home/core` of ROOT, else root's.
+    pub owner: Option<(u32, u32)>,
     /// What asked for it, for plans and messages.
     pub origin: Option<String>,
 }
 
 impl FileSpec {
-    /// A copy of `source` at `path`, owned by root.
+    /// A copy of `source` at `path`, owned as is usual there.
     pub fn new(source: impl Into<PathBuf>, partition: Designator, path: FsPath) -> Self {
         Self::with_source(FileSource::Host(source.into()), partition, path)
     }
 
-    /// A file of `content` at `path`, owned by root.
+    /// A file of `content` at `path`, owned as is usual there.
     pub fn inline(content: impl Into<Vec<u8>>, partition: Designator, path: FsPath) -> Self {
         Self::with_source(FileSource::Inline(content.into()), partition, path)
     }
 
     fn with_source(source: FileSource, partition: Designator, path: FsPath) -> Self {
-        Self { source, partition, path, mode: None, owner: (0, 0), origin: None }
+        Self { source, partition, path, mode: None, owner: None, origin: None }
     }
 
     /// Parses `SRC:/DEST[:MODE[:UID:GID]]` of a command line for `partition`. SRC ends at the first `:/`.
@@ -296,7 +298,7 @@ impl FileSpec {
             (None, None, None) => {}
             (Some(uid), Some(gid), None) => {
                 let number = |text: &str| text.parse().map_err(|_| bad("has no numeric UID:GID"));
-                file.owner = (number(uid)?, number(gid)?);
+                file.owner = Some((number(uid)?, number(gid)?));
             }
             _ => return Err(bad("needs both UID and GID, or neither, and nothing behind")),
         }
@@ -369,9 +371,9 @@ mod tests {
         let parse = |text| FileSpec::parse(text, Designator::Root);
         let file = parse("a/b.txt:/etc/motd:0600:500:501").unwrap();
         assert_eq!((&file.source, file.path.as_bytes()), (&FileSource::Host("a/b.txt".into()), &b"/etc/motd"[..]));
-        assert_eq!((file.mode, file.owner), (Some(0o600), (500, 501)));
+        assert_eq!((file.mode, file.owner), (Some(0o600), Some((500, 501))));
         let file = parse("a/b.txt:/etc/").unwrap();
-        assert_eq!((file.path.as_bytes(), file.mode, file.owner), (&b"/etc/b.txt"[..], None, (0, 0)));
+        assert_eq!((file.path.as_bytes(), file.mode, file.owner), (&b"/etc/b.txt"[..], None, None));
         for bad in
             ["x", "x:y", ":/x", "x:/y:9", "x:/y:17777", "x:/y:644:0", "x:/y:644:0:0:0", "x:/y:644:a:b", "x:/../y"]
         {

@@ -73,6 +73,9 @@ struct ChangeArgs {
     /// Folder for sysext files [default: root:/opt/extensions/NAME/]
     #[arg(long, value_name = "PART:/DIR/", value_parser = words::editable::<Place>(), hide_possible_values = true)]
     install_to: Option<Place>,
+    /// Have the machine fetch updates of the sysexts that have a NAME.conf (sysupdate.d(5)) beside them
+    #[arg(long)]
+    sysupdate: bool,
     /// Copy a file or folder to the ROOT partition
     #[arg(long, value_name = "SRC:/DEST[:MODE[:UID:GID]]")]
     root_file: Vec<String>,
@@ -338,6 +341,7 @@ impl RequestArgs {
         if changes.install_to.is_some() {
             edits.install_to.clone_from(&changes.install_to);
         }
+        edits.sysupdate |= changes.sysupdate;
         if let Some(hostname) = &changes.hostname {
             edits.hostname = Some(Hostname { origin: Some("--hostname".to_owned()), ..hostname.clone() });
         }

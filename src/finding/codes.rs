@@ -262,6 +262,12 @@ codes! {
     /// Updates of a sysext keep another number of versions than is asked for.
     SYSUPDATE_INSTANCES = "sysupdate-instances", Warning,
         "InstancesMax is {value}, but systemd-sysupdate keeps two versions at least";
+    /// Updates of a sysext are for machines of another architecture.
+    SYSUPDATE_ARCHITECTURE = "sysupdate-architecture", Warning,
+        "the pattern {pattern} is for {word} machines, but the image is {architecture}";
+    /// Files for updates are baked, but nothing on the machine uses them.
+    SYSUPDATE_NOT_RUN = "sysupdate-not-run", Note,
+        "nothing on the machine fetches updates of these sysexts, though they come with files for that: {names}";
     /// The image's kernel cannot mount a sysext.
     SYSEXT_KERNEL = "sysext-kernel", Error,
         "the kernel of release {release} cannot mount {what}";
@@ -291,7 +297,13 @@ codes! {
         "{path} would never be seen: the running system mounts another filesystem over /{top}";
     /// An entry lies where the running system puts a link of its own.
     PATH_REPLACED = "path-replaced", Error,
-        "{path} would be lost: the running system replaces {top} by a link at boot";
+        "{path} would be lost: the running system replaces {top} at boot";
+    /// An entry lies where the running system removes what is there.
+    PATH_REMOVED = "path-removed", Error,
+        "{path} would be lost: the running system removes it at boot";
+    /// Entries in the home of the user core belong to it, as no owner is given.
+    OWNER_CORE = "owner-core", Note,
+        "no owner is given, so these entries belong to the user core (500:500): {paths}";
     /// An entry lies where the running system has a link, unless something is there.
     PATH_SPLIT = "path-split", Error,
         "{path} would keep the running system from making {top} a link to {by}, and programs would look in both";

@@ -8,6 +8,7 @@ pub mod live;
 mod os_release;
 pub mod sysext;
 pub mod sysupdate;
+pub mod tmpfiles;
 pub mod unit;
 pub mod vendor;
 

@@ -97,6 +97,13 @@ pub fn check(transfer: &Transfer, baked: Baked<'_>) -> Vec<Finding> {
         let pattern = transfer.patterns.join(" ");
         findings.push(Finding::new(code::SYSUPDATE_PATTERN).with("pattern", pattern).with("file", baked.file));
     }
+    if let Some((architecture, (pattern, word))) = baked
+        .architecture
+        .and_then(|own| Some((own, transfer.patterns.iter().find_map(|pattern| foreign(pattern, own))?)))
+    {
+        let finding = Finding::new(code::SYSUPDATE_ARCHITECTURE).with("pattern", pattern).with("word", word);
+        findings.push(finding.with("architecture", architecture));
+    }
     let link = transfer.link.as_deref().and_then(|link| match link.starts_with('/') {
         true => FsPath::new(link).ok(),
         false => target.as_ref().and_then(|target| target.join(link).ok()),
@@ -115,6 +122,21 @@ pub fn check(transfer: &Transfer, baked: Baked<'_>) -> Vec<Finding> {
 /// Whether systemd of a release reads files with this ending; where the release is not known, it does.
 pub fn is_read(ending: &str, major: Option<u64>) -> bool {
     ending == ENDINGS[0] || major.is_none_or(|major| major > OLD_ENDING_ONLY)
+}
+
+/// Words for architectures in names of files, those of one in a row; the first is systemd's.
+const ARCHITECTURES: [&[&str]; 2] = [&["x86-64", "x86_64", "amd64"], &["arm64", "aarch64"]];
+
+/// A pattern in which another architecture than `own` is written out, with its word.
+fn foreign<'p>(pattern: &'p str, own: &str) -> Option<(&'p str, &'static str)> {
+    let others = ARCHITECTURES.iter().filter(|words| words[0] != own);
+    let is_there = |word: &str| {
+        pattern.match_indices(word).any(|(at, _)| {
+            let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
+            is_edge(pattern[..at].chars().next_back()) && is_edge(pattern[at + word.len()..].chars().next())
+        })
+    };
+    others.flat_map(|words| words.iter()).find(|word| is_there(word)).map(|word| (pattern, *word))
 }
 
 /// A pattern with its specifiers resolved; `None` where one is known on the machine only.
@@ -176,6 +198,7 @@ mod tests {
         for (from, to, file, expected) in [
             ("", "", "x-1.2-arm64.raw", "sysupdate-pattern"),
             ("", "", "x-1.raw", "sysupdate-pattern"),
+            ("@v-%a.raw", "@v-aarch64.raw @v-%a.raw", "x-1-x86-64.raw", "sysupdate-architecture"),
             ("/opt/extensions/x/", "/opt/extensions", "x-1-x86-64.raw", "sysupdate-path"),
             ("/etc/extensions/x.raw", "/etc/extensions/y.raw", "x-1-x86-64.raw", "sysupdate-link"),
             ("CurrentSymlink=", "#", "x-1-x86-64.raw", "sysupdate-link"),

@@ -54,19 +54,25 @@ pub fn dropin_path(name: &str, file: &str) -> Result<FsPath> {
     FsPath::new(format!("{unit}.d"))?.join(file)
 }
 
-/// The links, each with its target and path, that enable the unit `name`; `contents` are those that this bake writes.
-pub fn enabling_links(name: &str, contents: Option<&str>) -> Result<Vec<(String, FsPath)>> {
+/// The name of the file of a unit: that of its template where it is an instance.
+pub fn file_of(name: &str) -> String {
+    let (stem, kind) = name.rsplit_once('.').unwrap_or((name, ""));
+    stem.split_once('@').map_or_else(|| name.to_owned(), |(template, _)| format!("{template}@.{kind}"))
+}
+
+/// The links, each with its target and path, that enable the unit `name`; `contents` are those that this bake writes, else
+/// `shipped` are those that the image has, where they are known.
+pub fn enabling_links(name: &str, contents: Option<&str>, shipped: Option<&str>) -> Result<Vec<(String, FsPath)>> {
     let (stem, kind) = name.rsplit_once('.').unwrap_or((name, ""));
     if stem.ends_with('@') {
         return Err(Error::invalid(format!("{name} is a template, which cannot be enabled itself"))
             .with_hint(format!("name an instance of it, such as {stem}1.{kind}")));
     }
-    let target = match (contents, stem.split_once('@')) {
-        (Some(_), _) => format!("{MACHINE_UNITS}/{name}"),
-        (None, Some((template, _))) => format!("{SYSTEM_UNITS}/{template}@.{kind}"),
-        (None, None) => format!("{SYSTEM_UNITS}/{name}"),
+    let target = match contents {
+        Some(_) => format!("{MACHINE_UNITS}/{name}"),
+        None => format!("{SYSTEM_UNITS}/{}", file_of(name)),
     };
-    let install = contents.map(install).transpose()?.unwrap_or_default();
+    let install = contents.or(shipped).map(install).transpose()?.unwrap_or_default();
     let folder = FsPath::new(MACHINE_UNITS)?;
     let mut links = Vec::new();
     for (by, suffix) in &install.dependencies {
@@ -158,7 +164,7 @@ mod tests {
     use super::*;
 
     fn links(name: &str, contents: Option<&str>) -> Vec<String> {
-        let links = enabling_links(name, contents).unwrap();
+        let links = enabling_links(name, contents, None).unwrap();
         links.iter().map(|(target, path)| format!("{path} -> {target}")).collect()
     }
 
@@ -194,9 +200,9 @@ mod tests {
             assert!(path(bad).is_err(), "{bad}");
         }
         assert!(path("dev-disk-by\\x2dlabel-x.swap").is_ok());
-        assert!(enabling_links("a@.service", None).is_err());
+        assert!(enabling_links("a@.service", None, None).is_err());
         for contents in ["[Install]\nWantedBy=../x", "[Install]\nWantedBy=%i.target", "[Install]\nAlias=x/y.service"] {
-            assert!(enabling_links("a.service", Some(contents)).is_err(), "{contents}");
+            assert!(enabling_links("a.service", Some(contents), None).is_err(), "{contents}");
         }
     }
 }

@@ -65,6 +65,7 @@ impl<'a> Changes<'a> {
             archives: all(self.tarballs, inputs, archive)?,
             sysexts: all(self.sysexts, inputs, sysext)?,
             install_to: self.install_to.map(|text| place(text, inputs)).transpose()?,
+            sysupdate: false,
             hostname: self.hostname.map(|name| hostname(name, inputs)).transpose()?,
             files: all(self.files, inputs, file)?,
             units: all(self.units, inputs, unit)?,
@@ -118,7 +119,8 @@ fn file(spanned: &Spanned<document::File>, inputs: &mut Inputs) -> Result<FileSp
         partition: place.partition,
         path: place.path,
         mode: file.mode.as_ref().map(|mode| octal(mode).at(|| inputs.place(mode.position))).transpose()?,
-        owner: (file.uid, file.gid),
+        owner: (file.uid.is_some() || file.gid.is_some())
+            .then(|| (file.uid.unwrap_or_default(), file.gid.unwrap_or_default())),
         origin: Some(inputs.place(spanned.position)),
     })
 }

@@ -29,6 +29,8 @@ pub(super) struct Document {
     pub(super) sysexts: Vec<Spanned<Sysext>>,
     /// Folder for the sysext files, PART:/DIR; by default root:/opt/extensions/NAME.
     pub(super) install_to: Option<Text>,
+    /// Have the machine fetch updates of the sysexts that have a sysupdate config beside them.
+    pub(super) sysupdate: bool,
     /// Files and folders to put into the image, in order.
     pub(super) files: Vec<Spanned<File>>,
     /// Symlinks to make on ROOT, in order.
@@ -142,12 +144,10 @@ pub(super) struct File {
     pub(super) content_base64: Option<Text>,
     /// Permission bits in octal digits, such as 0644; by default 0755 for folders and executable files, else 0644.
     pub(super) mode: Option<Spanned<Raw>>,
-    /// Number of the owner.
-    #[serde(default)]
-    pub(super) uid: u32,
-    /// Number of the group.
-    #[serde(default)]
-    pub(super) gid: u32,
+    /// Number of the owner; by default that of the user core, 500, below /home/core of ROOT, else 0.
+    pub(super) uid: Option<u32>,
+    /// Number of the group, with the same default.
+    pub(super) gid: Option<u32>,
 }
 
 /// A symlink to make on ROOT.

@@ -29,6 +29,7 @@ pub const FLAGS: &[(&str, Counterpart)] = &[
     ("lock", None(OF_THE_RUN)),
     ("NAME:FILE", Keys(&["sysexts", "sysexts[].name", "sysexts[].file"])),
     ("install-to", Keys(&["install_to"])),
+    ("sysupdate", Keys(&["sysupdate"])),
     ("boot-file", Keys(FILES)),
     ("oem-file", Keys(FILES)),
     ("root-file", Keys(FILES)),

@@ -28,7 +28,8 @@ pub(super) fn resolve(path: &Path, options: &LoadOptions, document: &Document) -
     let mut inputs = Inputs::new(path, options)?;
     let known = vendors::known(document, options, &inputs)?;
     let base = base(document, options, &mut inputs)?;
-    let edits = Changes::of_document(document).edits(&mut inputs)?;
+    let mut edits = Changes::of_document(document).edits(&mut inputs)?;
+    edits.sysupdate = document.sysupdate;
     let variants =
         document.variants.iter().map(|variant| self::variant(variant, &mut inputs)).collect::<Result<_>>()?;
     let mut targets = vendors::targets(document, &known.vendors, &inputs)?;

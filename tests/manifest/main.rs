@@ -80,7 +80,7 @@ fn told(edits: &Edits) -> String {
     writeln!(text, "hostname {:?}", edits.hostname.as_ref().map(|hostname| &hostname.name)).unwrap();
     for file in &edits.files {
         let mode = file.mode.map_or("-".to_owned(), |mode| format!("{mode:04o}"));
-        let (partition, path, (uid, gid)) = (file.partition, &file.path, file.owner);
+        let (partition, path, (uid, gid)) = (file.partition, &file.path, file.owner.unwrap_or_default());
         writeln!(text, "file {partition}:{path} {mode} {uid}:{gid} {}", source(&file.source)).unwrap();
     }
     for unit in &edits.units {

@@ -80,6 +80,8 @@ const ROWS: &[Row] = &[
     row(&["--force"], ALL, Shows::Elsewhere),
     row(&["--overwrite"], ALL, Shows::Elsewhere),
     row(&["--no-replay"], ALL, Shows::Elsewhere),
+    // There is no sysext whose updates could be fetched.
+    row(&["--sysupdate"], &[], Shows::Files),
     row(&["--owner", "1:2"], &[], Shows::Files),
     row(&["--strip-components", "1"], &[], Shows::Files),
     row(&["--exclude", "x"], &[], Shows::Files),

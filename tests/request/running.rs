@@ -4,11 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use flatbake::Finding;
-use flatbake::bake::{ArchiveSpec, ConfigSpec, Context, Edits, FileSource, FileSpec, LinkSpec, Output, Place, Request};
+use flatbake::bake::{
+    ArchiveSpec, ConfigSpec, Context, Edits, FileSource, FileSpec, LinkSpec, Output, Place, Policy, Request, UnitSpec,
+};
+use flatbake::block::FileDevice;
 use flatbake::flatcar::Designator;
-use flatbake::fs::FsPath;
+use flatbake::fs::{FsPath, read_file};
 
 use super::{raw_sample, sample};
+use crate::common::flatcar::{Recipe, flatcar_image};
 use crate::common::programs::must_run;
 use crate::common::scratch_dir;
 
@@ -18,8 +22,12 @@ fn path(path: &str) -> FsPath {
 
 /// The words of all findings of a bake, whether it goes on or stops; other errors as they are.
 fn told(dir: &Path, edits: Edits) -> Result<Vec<&'static str>, String> {
+    told_of(&raw_sample(), dir, edits)
+}
+
+fn told_of(image: &Path, dir: &Path, edits: Edits) -> Result<Vec<&'static str>, String> {
     let outputs = vec![Output::named(dir.join("out.bin")).unwrap()];
-    let request = Request { edits, outputs, ..Request::new(raw_sample()) };
+    let request = Request { edits, outputs, ..Request::new(image) };
     let words = |findings: &[Finding]| findings.iter().map(|finding| finding.code().word).collect();
     match request.prepare(&Context::new("/tmp")) {
         Ok(prepared) => Ok(words(&prepared.findings())),
@@ -73,6 +81,36 @@ fn paths_of_the_system_are_told_for_files_links_and_archives() {
     assert_eq!(told(dir.path(), link("/lib/modules/x", "y")).unwrap(), ["path-replaced"]);
     // The link that the system itself would make.
     assert_eq!(told(dir.path(), link("/bin", "usr/bin")).unwrap(), [""; 0]);
+}
+
+/// What an image says of its own, beyond what all of Flatcar's do, and what ROOT says against it.
+#[test]
+fn rules_of_the_image_are_read() {
+    let rules = "L+ /etc/mtab - - - - ../proc/self/mounts\nR! /var/lib/app-*/lock?\nD /srv/spool 0755\n\
+                 L /srv/state - - - - /run/state\nf+ /etc/issue - - - - hello\n";
+    let recipe = Recipe::small()
+        .with_file(3, "lib/tmpfiles.d/app.conf", rules.as_bytes())
+        .with_file(3, "lib/tmpfiles.d/masked.conf", b"R /srv/masked\n")
+        .with_file(9, "etc/tmpfiles.d/masked.conf", b"R /srv/own\n");
+    let Some(image) = flatcar_image(&recipe) else { return };
+    let dir = scratch_dir();
+    for (at, expected) in [
+        ("/etc/mtab", vec!["path-replaced"]),
+        ("/etc/issue", vec!["path-replaced"]),
+        ("/var/lib/app-one/lock1", vec!["path-removed"]),
+        ("/var/lib/app-one/lock10", vec![]),
+        ("/var/lib/app-one/deep/lock1", vec![]),
+        ("/srv/spool/job", vec!["path-removed"]),
+        ("/srv/spooler", vec![]),
+        ("/srv/state/file", vec!["path-split"]),
+        ("/srv/masked", vec![]),
+        ("/srv/own", vec!["path-removed"]),
+        ("/bin/tool", vec!["path-replaced"]),
+    ] {
+        assert_eq!(told_of(&image, dir.path(), file(at)).unwrap(), expected, "{at}");
+    }
+    assert_eq!(told_of(&image, dir.path(), link("/etc/mtab", "../proc/self/mounts")).unwrap(), [""; 0]);
+    assert_eq!(told_of(&image, dir.path(), link("/etc/mtab", "elsewhere")).unwrap(), ["path-replaced"]);
 }
 
 #[test]
@@ -140,7 +178,8 @@ fn files_for_updates_are_taken_along_and_read() {
             let dir = scratch_dir();
             let file = hello(dir.path(), "hello-1.2.raw");
             fs::write(dir.path().join(format!("hello.{ending}")), &text).unwrap();
-            assert_eq!(told(dir.path(), Edits::new().sysext("hello", &file)).unwrap(), expected, "{ending}: {text}");
+            let all = [&expected[..], &["sysupdate-not-run"]].concat();
+            assert_eq!(told(dir.path(), Edits::new().sysext("hello", &file)).unwrap(), all, "{ending}: {text}");
             let outputs = vec![Output::named(dir.path().join("out.bin")).unwrap()];
             let edits = Edits::new().sysext("hello", &file);
             let request = Request { edits, outputs, ..Request::new(raw_sample()) };
@@ -148,4 +187,75 @@ fn files_for_updates_are_taken_along_and_read() {
             assert!(plan.contains(&format!("/etc/sysupdate.hello.d/hello.{ending}")), "{plan}");
         }
     }
+}
+
+const TRANSFER: &str = "[Source]\nType=url-file\nPath=https://example.org/\nMatchPattern=hello-@v.raw\n[Target]\n\
+                        Type=regular-file\nPath=/opt/extensions/hello\nCurrentSymlink=/etc/extensions/hello.raw\n";
+
+#[test]
+fn updates_are_run_where_that_is_asked_for() {
+    let dir = scratch_dir();
+    let file = hello(dir.path(), "hello-1.2.raw");
+    let edits = |sysupdate| Edits { sysupdate, ..Edits::new().sysext("hello", &file) };
+    let error = told(dir.path(), edits(true)).unwrap_err();
+    assert!(error.contains("no sysext has a file"), "{error}");
+    fs::write(dir.path().join("hello.conf"), TRANSFER).unwrap();
+    assert_eq!(told(dir.path(), edits(false)).unwrap(), ["sysupdate-not-run"]);
+    assert_eq!(told(dir.path(), edits(true)).unwrap(), [""; 0]);
+    // Whoever makes the machine do it in his own words is not told.
+    let mut own = edits(false);
+    let dropin = b"[Service]\nExecStartPre=-/usr/lib/systemd/systemd-sysupdate -C hello update\n".to_vec();
+    let at = path("/etc/systemd/system/systemd-sysupdate.service.d/mine.conf");
+    own.files.push(FileSpec::inline(dropin, Designator::Root, at));
+    assert_eq!(told(dir.path(), own.clone()).unwrap(), ["sysupdate-not-run"]);
+    own.units.push(UnitSpec { enabled: true, ..UnitSpec::new("systemd-sysupdate.timer") });
+    assert_eq!(told(dir.path(), own).unwrap(), [""; 0]);
+
+    let out = dir.path().join("out.bin");
+    let request =
+        Request { edits: edits(true), outputs: vec![Output::named(&out).unwrap()], ..Request::new(raw_sample()) };
+    let context = Context::new("/tmp");
+    assert!(request.prepare(&context).unwrap().write(&context).unwrap().failure.is_none());
+    let disk = flatbake::flatcar::Disk::open("out", std::sync::Arc::new(FileDevice::open(&out).unwrap())).unwrap();
+    let root = disk.filesystem(Designator::Root.into()).unwrap();
+    let text = |at: &str| String::from_utf8(read_file(&*root, &path(at), 4096).unwrap()).unwrap();
+    let dropins = "/etc/systemd/system/systemd-sysupdate.service.d";
+    let update = "[Service]\nExecStartPre=/usr/lib/systemd/systemd-sysupdate -C hello update\n";
+    assert_eq!(text(&format!("{dropins}/hello.conf")), update);
+    assert!(text(&format!("{dropins}/zz-merge.conf")).contains("restart systemd-sysext.service"));
+    assert!(text("/etc/sysupdate.d/noop.conf").contains("MatchPattern=invalid@v.raw"));
+    assert_eq!(text("/etc/sysupdate.hello.d/hello.conf"), TRANSFER);
+    let timer = path("/etc/systemd/system/timers.target.wants/systemd-sysupdate.timer");
+    assert_eq!(root.read_link(&timer).unwrap(), b"/usr/lib/systemd/system/systemd-sysupdate.timer");
+}
+
+/// Files for the login user are the user's, with the folders that are made for them, unless somebody says whose they are.
+#[test]
+fn what_lies_in_the_home_of_core_belongs_to_core() {
+    let dir = scratch_dir();
+    let keys = "/home/core/.ssh/authorized_keys";
+    assert_eq!(told(dir.path(), file(keys)).unwrap(), ["owner-core"]);
+    assert_eq!(told(dir.path(), file("/home/other/x")).unwrap(), [""; 0]);
+    let owned = |owner| {
+        let file = FileSpec::inline(b"x".to_vec(), Designator::Root, path(keys));
+        Edits::new().file(FileSpec { owner, ..file })
+    };
+    let out = dir.path().join("out.bin");
+    let owners = |edits: Edits| {
+        let outputs = vec![Output::named(&out).unwrap()];
+        let request = Request { edits, outputs, ..Request::new(raw_sample()) };
+        let request = Request { policy: Policy { overwrite: true, ..Policy::default() }, ..request };
+        let context = Context::new("/tmp");
+        assert!(request.prepare(&context).unwrap().write(&context).unwrap().failure.is_none());
+        let disk = flatbake::flatcar::Disk::open("out", std::sync::Arc::new(FileDevice::open(&out).unwrap())).unwrap();
+        let root = disk.filesystem(Designator::Root.into()).unwrap();
+        ["/home/core", "/home/core/.ssh", keys]
+            .map(|at| root.metadata(&path(at)).unwrap())
+            .map(|found| (found.uid, found.gid))
+    };
+    assert_eq!(owners(owned(None)), [(500, 500); 3]);
+    assert_eq!(owners(owned(Some((0, 0))))[2], (0, 0));
+    assert_eq!(owners(owned(Some((1000, 7))))[2], (1000, 7));
+    let linked = owners(Edits { links: link("/home/core/bin", "/opt/bin").links, ..owned(None) });
+    assert_eq!(linked, [(500, 500); 3]);
 }

@@ -22,6 +22,10 @@ use crate::fs::{
 };
 
 /// Folders of ROOT that the running system mounts something over.
+/// The home of Flatcar's one user with a login, as names, and its numbers; root's.
+const CORE_HOME: [&[u8]; 2] = [b"home", b"core"];
+const CORE_USER: (u32, u32) = (500, 500);
+const ROOT_USER: (u32, u32) = (0, 0);
 const HIDDEN_ON_ROOT: [&[u8]; 8] = [b"usr", b"oem", b"boot", b"dev", b"proc", b"sys", b"run", b"tmp"];
 /// Most of what takes room that one message names.
 const LARGEST_SHOWN: usize = 3;
@@ -103,6 +107,10 @@ pub(super) struct Bench<'a> {
     written: BTreeMap<(Designator, FsPath), FsPath>,
     /// Folders of ROOT about which a finding speaks already.
     hidden: BTreeSet<Vec<u8>>,
+    /// What was given to the user core, as nobody said whose it is.
+    pub(super) of_core: BTreeSet<FsPath>,
+    /// Sysexts that were installed with a file for their updates.
+    pub(super) updated: BTreeSet<String>,
     /// What is known of sysexts, by the names they are merged by.
     pub(super) sysexts: BTreeMap<String, SysextInfo>,
     full: Option<Designator>,
@@ -128,6 +136,8 @@ impl<'a> Bench<'a> {
             findings: Vec::new(),
             written: BTreeMap::new(),
             hidden: BTreeSet::new(),
+            of_core: BTreeSet::new(),
+            updated: BTreeSet::new(),
             sysexts: BTreeMap::new(),
             full: None,
         };
@@ -149,11 +159,14 @@ impl<'a> Bench<'a> {
             self.archive(archive)?;
         }
         self.install_sysexts(work.edits)?;
+        self.run_updates(work.edits)?;
         self.put_files(work.edits)?;
         self.put_configs(work.edits)?;
         self.kernel_args(&work.edits.kernel_args, &work.edits.removed_kernel_args)?;
         self.make_links(work.edits)?;
         self.see_owned_paths()?;
+        self.see_owners();
+        self.see_updates()?;
         self.see_booted(work.edits)?;
         self.stop_at_findings()?;
         self.commit()
@@ -394,7 +407,7 @@ impl<'a> Bench<'a> {
             missing.push(folder);
         }
         for folder in missing.into_iter().rev() {
-            self.make_folder(partition, &folder, (0, 0), why)?;
+            self.make_folder(partition, &folder, None, why)?;
         }
         let old = self.metadata(partition, path)?;
         if old.as_ref().is_some_and(|old| old.file_type == FileType::Directory) && new != FileType::Directory {
@@ -405,17 +418,26 @@ impl<'a> Bench<'a> {
         Ok(old)
     }
 
+    /// Whose an entry is about which nothing else is said.
+    fn usual_owner(&mut self, partition: Designator, path: &FsPath) -> (u32, u32) {
+        if partition != Designator::Root || !path.components().take(2).eq(CORE_HOME) {
+            return ROOT_USER;
+        }
+        self.of_core.insert(path.clone());
+        CORE_USER
+    }
+
     /// Makes a folder at a path where nothing is.
     pub(super) fn make_folder(
         &mut self,
         partition: Designator,
         path: &FsPath,
-        owner: (u32, u32),
+        owner: Option<(u32, u32)>,
         why: &str,
     ) -> Result<()> {
         let mut change = change(partition, path, Action::CreateDir, why);
         change.mode = 0o755;
-        (change.uid, change.gid) = owner;
+        (change.uid, change.gid) = owner.unwrap_or_else(|| self.usual_owner(partition, path));
         let attributes = self.attributes(&change);
         self.asked(partition, 0, why)?;
         self.edit(partition, path, |fs| fs.create_dir(path, &attributes))?;
@@ -429,6 +451,7 @@ impl<'a> Bench<'a> {
         self.note_written(partition, path, why)?;
         let mut change = change(partition, path, Action::Symlink { target: target.to_owned() }, why);
         change.replaces = old.is_some();
+        (change.uid, change.gid) = self.usual_owner(partition, path);
         let attributes = self.attributes(&change);
         self.asked(partition, 0, why)?;
         self.edit(partition, path, |fs| {
@@ -453,7 +476,7 @@ impl<'a> Bench<'a> {
         let mut change = change(partition, path, Action::WriteFile { source }, why);
         change.replaces = old.is_some();
         change.mode = mode;
-        (change.uid, change.gid) = owner;
+        (change.uid, change.gid) = owner.unwrap_or_else(|| self.usual_owner(partition, path));
         let attributes = self.attributes(&change);
         // Other names of the old file keep the old content.
         let in_the_way = old.is_some_and(|old| old.file_type != FileType::File || old.nlink > 1);
@@ -620,7 +643,8 @@ pub(super) struct NewFile<'a> {
     pub(super) path: &'a FsPath,
     pub(super) content: Content<'a>,
     pub(super) mode: u32,
-    pub(super) owner: (u32, u32),
+    /// `None` for what is usual there.
+    pub(super) owner: Option<(u32, u32)>,
     pub(super) why: &'a str,
 }
 

@@ -7,10 +7,12 @@ use crate::block::shown;
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::{Designator, unit};
-use crate::fs::{FileType, FsPath};
+use crate::fs::{self, FileType, FsPath};
 
 /// Where systemd looks for the host's name.
 const HOSTNAME: &str = "/etc/hostname";
+/// Where the USR partition has the system's units.
+const SHIPPED_UNITS: &str = "/lib/systemd/system";
 /// Largest unit file that is read; systemd itself refuses lines of more than 1 MiB.
 const UNIT_MAX: u64 = 1 << 20;
 
@@ -28,7 +30,7 @@ impl Bench<'_> {
     pub(super) fn put_text(&mut self, partition: Designator, path: &str, content: &[u8], why: &str) -> Result<()> {
         let path = self.locate(partition, &FsPath::new(path)?)?;
         let content = Content::Bytes(content);
-        self.write_file(NewFile { partition, path: &path, content, mode: 0o644, owner: (0, 0), why })
+        self.write_file(NewFile { partition, path: &path, content, mode: 0o644, owner: None, why })
     }
 
     fn put(&mut self, spec: &FileSpec) -> Result<()> {
@@ -83,7 +85,7 @@ impl Bench<'_> {
     }
 
     /// A folder, unless there is one. A mode that is given is meant for files: folders above them must stay open.
-    fn put_folder(&mut self, partition: Designator, path: &FsPath, owner: (u32, u32), why: &str) -> Result<()> {
+    fn put_folder(&mut self, partition: Designator, path: &FsPath, owner: Option<(u32, u32)>, why: &str) -> Result<()> {
         if path.is_root() {
             return Ok(());
         }
@@ -112,12 +114,21 @@ impl Bench<'_> {
             self.put_text(Designator::Root, &path.to_string(), text.as_bytes(), why)?;
         }
         if spec.enabled {
-            for (target, path) in unit::enabling_links(&spec.name, contents.as_deref())? {
+            let shipped = self.shipped_unit(&spec.name);
+            for (target, path) in unit::enabling_links(&spec.name, contents.as_deref(), shipped.as_deref())? {
                 let path = self.locate(Designator::Root, &path)?;
                 self.make_symlink(Designator::Root, &path, &target, why)?;
             }
         }
         Ok(())
+    }
+
+    /// The text of a unit that comes with the image, where it has one of this name.
+    fn shipped_unit(&self, name: &str) -> Option<String> {
+        let path = FsPath::new(SHIPPED_UNITS).ok()?.join(unit::file_of(name)).ok()?;
+        let usr = self.disk.filesystem(Designator::Usr.into()).ok()?;
+        let path = fs::resolve(&*usr, &path).ok()?;
+        String::from_utf8(fs::read_file(&*usr, &path, UNIT_MAX).ok()?).ok()
     }
 
     fn unit_text(&self, source: &FileSource) -> Result<String> {

@@ -18,6 +18,7 @@ mod running;
 mod sizes;
 mod sysext;
 mod targets;
+mod updates;
 mod vendors;
 
 use std::fmt;
@@ -139,6 +140,7 @@ impl Request {
     /// not what it must be.
     pub fn prepare(&self, context: &Context<'_>) -> Result<Prepared> {
         self.check()?;
+        updates::check_updates(self)?;
         let inputs = Inputs::new(context.cancel.clone());
         for (path, role) in &self.also_read {
             inputs.open(role, path)?;
@@ -268,6 +270,7 @@ impl Prepared {
         if edits.install_to.is_none() {
             edits.install_to.clone_from(&self.request.edits.install_to);
         }
+        edits.sysupdate |= self.request.edits.sysupdate;
         // A size that is given was reached by the shared bake; as large as it needs may be more for a variant.
         let root = self.request.root_size.filter(|size| *size == RootSize::Auto);
         let sizes = Sizes { root, ..Sizes::default() };

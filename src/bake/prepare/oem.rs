@@ -101,7 +101,7 @@ impl Bench<'_> {
             return Ok(());
         }
         let old = self.metadata(Designator::Oem, &path)?;
-        let (mode, owner) = old.map_or((0o644, (0, 0)), |old| (old.mode, (old.uid, old.gid)));
+        let (mode, owner) = old.map_or((0o644, None), |old| (old.mode, Some((old.uid, old.gid))));
         // A grub.cfg that these changes brought is changed, not written a second time.
         self.forget_written(Designator::Oem, &path)?;
         let content = Content::Bytes(text.as_bytes());

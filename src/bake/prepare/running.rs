@@ -1,16 +1,21 @@
 //! What the running system does to what is baked: paths that it replaces at boot, and configs that it will not read.
 
+use std::collections::BTreeSet;
+
 use super::super::edits::Edits;
 use super::bench::Bench;
 use crate::error::{ErrorKind, Result};
-use crate::finding::{Finding, code};
+use crate::finding::{Few, Finding, code};
 use crate::flatcar::Designator;
+use crate::flatcar::tmpfiles::{self, Effect, Rule};
 use crate::fs::{self, FileSystem, FileType, FsPath};
 
-/// Links that systemd-tmpfiles makes on ROOT in the place of whatever is there.
+/// Links that systemd-tmpfiles makes on ROOT in the place of whatever is there, whatever the image at hand says.
 const REPLACED: [&str; 4] = ["/bin", "/sbin", "/lib", "/lib64"];
 /// Links to folders of /run that it makes only where nothing is, with those folders.
-const SPLIT: [(&str, &str); 2] = [("/var/run", "/run"), ("/var/lock", "/run/lock")];
+const SPLIT: [(&str, &str); 2] = [("/var/run", "../run"), ("/var/lock", "../run/lock")];
+/// Largest file of systemd-tmpfiles that is read; real ones have some lines.
+const TMPFILES_MAX: u64 = 1 << 20;
 const FIRST_BOOT: &str = "/flatcar/first_boot";
 const MACHINE_ID: &str = "/etc/machine-id";
 /// More than a machine ID has with its line feed.
@@ -24,34 +29,106 @@ impl Bench<'_> {
         if !self.is_edited(Designator::Root) {
             return Ok(());
         }
-        for path in REPLACED {
-            if let Some(found) = self.new_at(path)? {
-                self.tell_on_root(Finding::new(code::PATH_REPLACED).with("path", found).with("top", path));
-            }
-        }
-        for (path, by) in SPLIT {
-            if let Some(found) = self.new_at(path)? {
-                let finding = Finding::new(code::PATH_SPLIT).with("path", found).with("top", path);
-                self.tell_on_root(finding.with("by", by));
+        let replaced = REPLACED.map(|path| Rule { path: path.to_owned(), effect: Effect::Replaced, target: None });
+        let split = SPLIT.map(|(path, by)| {
+            let target = Some(by.to_owned());
+            Rule { path: path.to_owned(), effect: Effect::Split, target }
+        });
+        let mut seen = BTreeSet::new();
+        for rule in replaced.into_iter().chain(split).chain(self.boot_rules()?) {
+            if seen.insert(rule.path.clone()) {
+                self.see_rule(&rule)?;
             }
         }
         Ok(())
+    }
+
+    /// What was put where a rule says that something happens at boot.
+    fn see_rule(&mut self, rule: &Rule) -> Result<()> {
+        for top in self.places_of(rule)? {
+            let Some(found) = self.new_at(&top, rule.target.as_deref())? else { continue };
+            let finding = match rule.effect {
+                Effect::Replaced => Finding::new(code::PATH_REPLACED).with("path", found).with("top", top),
+                Effect::Split => {
+                    let by = format!("/{}", rule.target.as_deref().unwrap_or_default().trim_start_matches(['.', '/']));
+                    Finding::new(code::PATH_SPLIT).with("path", found).with("top", top).with("by", by)
+                }
+                Effect::Emptied if found == top => continue,
+                Effect::Removed | Effect::Emptied => Finding::new(code::PATH_REMOVED).with("path", found),
+            };
+            self.tell_on_root(finding);
+        }
+        Ok(())
+    }
+
+    /// The rules of the image's tmpfiles.d: those of USR, where ROOT has no file of their name, and those of ROOT.
+    fn boot_rules(&mut self) -> Result<Vec<Rule>> {
+        let root = self.filesystem(Designator::Root)?;
+        let own = config_names(root, "/etc/tmpfiles.d");
+        let mut rules = rules_of(root, &own);
+        if let Ok(usr) = self.disk.filesystem(Designator::Usr.into()) {
+            let is_free = |path: &FsPath| own.iter().all(|own| own.name() != path.name());
+            let names = config_names(&*usr, "/lib/tmpfiles.d").into_iter().filter(is_free).collect::<Vec<_>>();
+            rules.extend(rules_of(&*usr, &names));
+        }
+        Ok(rules)
+    }
+
+    /// The entries of ROOT that a rule means.
+    fn places_of(&mut self, rule: &Rule) -> Result<Vec<FsPath>> {
+        let Ok(path) = FsPath::new(&rule.path) else { return Ok(Vec::new()) };
+        if rule.effect != Effect::Removed {
+            return Ok(vec![path]);
+        }
+        let root = self.filesystem(Designator::Root)?;
+        let mut places = vec![FsPath::root()];
+        for pattern in path.components() {
+            let mut next = Vec::new();
+            for place in places {
+                if !pattern.iter().any(|byte| b"*?[".contains(byte)) {
+                    next.push(place.join(pattern)?);
+                    continue;
+                }
+                // What is no folder has nothing in it.
+                for entry in root.read_dir(&place).unwrap_or_default() {
+                    if tmpfiles::name_fits(pattern, &entry.name) {
+                        next.push(place.join(&entry.name)?);
+                    }
+                }
+            }
+            places = next;
+        }
+        Ok(places)
+    }
+
+    /// What was given to the user core because nothing else was said.
+    pub(super) fn see_owners(&mut self) {
+        let paths: Few = std::mem::take(&mut self.of_core).into_iter().collect();
+        if !paths.is_empty() {
+            self.tell_on_root(Finding::new(code::OWNER_CORE).with("paths", paths));
+        }
     }
 
     fn tell_on_root(&mut self, finding: Finding) {
         self.findings.push(finding.at(Designator::Root.to_string()));
     }
 
-    /// What is at or below `path` of ROOT and was not when the work began, where it is no link.
-    fn new_at(&mut self, path: &str) -> Result<Option<FsPath>> {
-        let path = FsPath::new(path)?;
-        match self.type_at(Designator::Root, &path)? {
-            None | Some(FileType::Symlink) => return Ok(None),
+    /// What is at or below `path` of ROOT and was not when the work began, where it is no link, or not the one that leads to
+    /// `target`.
+    fn new_at(&mut self, path: &FsPath, target: Option<&str>) -> Result<Option<FsPath>> {
+        match self.type_at(Designator::Root, path)? {
+            None => return Ok(None),
+            Some(FileType::Symlink) => {
+                let own = self.filesystem(Designator::Root)?.read_link(path)?;
+                if target.is_none_or(|target| own == target.as_bytes()) {
+                    return Ok(None);
+                }
+            }
             Some(_) => {}
         }
         let before = self.disk.filesystem(Designator::Root.into()).ok();
         let is_old = |path: &FsPath| before.as_ref().is_some_and(|fs| fs::exists(&**fs, path).unwrap_or(false));
-        first_new(self.filesystem(Designator::Root)?, &path, &is_old)
+        first_new(self.filesystem(Designator::Root)?, path, &is_old)
     }
 
     /// Says where a config that is baked would not be carried out, or only in part, as the base was booted before.
@@ -86,6 +163,23 @@ impl Bench<'_> {
         let Ok(fs) = self.disk.filesystem(partition.into()) else { return Ok(None) };
         Ok(fs::exists(&*fs, &path).ok())
     }
+}
+
+/// The files of systemd-tmpfiles in a folder.
+fn config_names(fs: &dyn FileSystem, folder: &str) -> Vec<FsPath> {
+    let Ok(folder) = FsPath::new(folder).and_then(|folder| fs::resolve(fs, &folder)) else { return Vec::new() };
+    let entries = fs.read_dir(&folder).unwrap_or_default();
+    let names = entries.into_iter().filter(|entry| entry.name.ends_with(b".conf"));
+    names.filter_map(|entry| folder.join(&entry.name).ok()).collect()
+}
+
+/// The rules of these files; one that cannot be read, such as a link to /dev/null, has none.
+fn rules_of(fs: &dyn FileSystem, files: &[FsPath]) -> Vec<Rule> {
+    let text = |path: &FsPath| {
+        let path = fs::resolve(fs, path).ok()?;
+        String::from_utf8(fs::read_file(fs, &path, TMPFILES_MAX).ok()?).ok()
+    };
+    files.iter().filter_map(text).flat_map(|text| tmpfiles::rules(&text)).collect()
 }
 
 /// The first entry at or below `top` that is not old: a folder only where nothing in it is new.

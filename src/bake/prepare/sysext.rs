@@ -100,6 +100,7 @@ impl Bench<'_> {
             self.findings.extend(findings.into_iter().map(|finding| finding.at(shown(&source))));
             let target = FsPath::new("/etc")?.join(format!("sysupdate.{}.d", spec.name))?.join(name)?;
             self.copy_file(&source, TRANSFER_ROLE, Designator::Root, &target, why)?;
+            self.updated.insert(spec.name.clone());
         }
         Ok(())
     }
@@ -122,7 +123,7 @@ impl Bench<'_> {
         let entry = host::file(source)?;
         self.run.inputs.open(role, source)?;
         let content = Content::Host(source, entry.bytes);
-        self.write_file(NewFile { partition, path: &path, content, mode: 0o644, owner: (0, 0), why })
+        self.write_file(NewFile { partition, path: &path, content, mode: 0o644, owner: None, why })
     }
 
     /// Checks an extension that will be merged as `name` against the image's release and its kernel.
