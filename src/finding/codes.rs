@@ -313,6 +313,12 @@ codes! {
     /// The image has the identity of a machine.
     MACHINE_ID_LEFT = "machine-id-left", Warning,
         "{path} is left over from a machine: all clones would share it, and units that Ignition enables stay disabled";
+    /// The base has run on a machine.
+    BASE_BOOTED = "base-booted", Warning,
+        "the base image was booted before ({signs}): what it left on its disk comes along, and Ignition may not run again";
+    /// The base has a user config of its own, which stays.
+    CONFIG_KEPT = "config-kept", Note,
+        "{path} is there already and stays: it beats the platform's user data";
     /// Two requests write one path; the later one counts.
     WRITTEN_TWICE = "written-twice", Warning,
         "{path} is written more than once: that of {by} stays";

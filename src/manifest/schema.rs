@@ -27,6 +27,11 @@ fn adapt(schema: &mut Value) {
                     kinds.retain(|kind| !is_null(kind));
                 }
             }
+            if let Some(Value::Array(kinds)) = object.get("type")
+                && let [only] = &kinds[..]
+            {
+                object.insert("type".to_owned(), only.clone());
+            }
             if let Some(kind) = object.get("type").filter(|kind| *kind == "integer" || *kind == "boolean").cloned() {
                 object.insert("type".to_owned(), json!([kind, "string"]));
                 object.insert("pattern".to_owned(), json!(VARIABLE));

@@ -77,6 +77,7 @@ fn told(edits: &Edits) -> String {
     let sysexts: Vec<_> = edits.sysexts.iter().map(|sysext| (&sysext.name, sysext.file.display())).collect();
     let install_to = edits.install_to.as_ref().map(|place| format!("{}:{}", place.partition, place.path));
     writeln!(text, "sysexts {sysexts:?} to {install_to:?}").unwrap();
+    writeln!(text, "sysupdate {}", edits.sysupdate).unwrap();
     writeln!(text, "hostname {:?}", edits.hostname.as_ref().map(|hostname| &hostname.name)).unwrap();
     for file in &edits.files {
         let mode = file.mode.map_or("-".to_owned(), |mode| format!("{mode:04o}"));

@@ -15,6 +15,7 @@ use super::{raw_sample, sample};
 use crate::common::flatcar::{Recipe, flatcar_image};
 use crate::common::programs::must_run;
 use crate::common::scratch_dir;
+use crate::common::sysext::{Format, Sysext, sysext};
 
 fn path(path: &str) -> FsPath {
     FsPath::new(path).unwrap()
@@ -136,11 +137,81 @@ fn a_base_that_was_booted_is_told_where_ignition_is_to_run() {
     }
 }
 
+/// Whatever is baked into a base that a machine has used, and nothing where nothing is.
+#[test]
+fn a_base_that_was_booted_is_told_whatever_is_baked() {
+    let dir = scratch_dir();
+    let used = dir.path().join("used.bin");
+    let config = br#"{"ignition": {"version": "3.3.0"}}"#.to_vec();
+    let edits = Edits {
+        removals: vec![Place { partition: Designator::Boot, path: path("/flatcar/first_boot") }],
+        ..Edits::new()
+            .file(FileSpec::inline(
+                b"0123456789abcdef0123456789abcdef\n".to_vec(),
+                Designator::Root,
+                path("/etc/machine-id"),
+            ))
+            .file(FileSpec::inline(config, Designator::Oem, path("/config.ign")))
+    };
+    let request = Request { edits, outputs: vec![Output::named(&used).unwrap()], ..Request::new(raw_sample()) };
+    let context = Context::new("/tmp");
+    assert!(request.prepare(&context).unwrap().write(&context).unwrap().failure.is_none());
+    let told = |edits| told_of(&used, dir.path(), edits).unwrap();
+    assert_eq!(told(Edits::new()), [""; 0]);
+    assert_eq!(told(file("/srv/x")), ["base-booted", "config-kept"]);
+    let removals =
+        ["boot:/flatcar/none", "root:/etc/machine-id", "oem:/config.ign"].map(|place| place.parse().unwrap());
+    let mended = Edits { removals: removals[1..].to_vec(), ..Edits::new() };
+    assert_eq!(told(mended.clone()), ["base-booted"]);
+    let again = FileSpec::inline(b"again".to_vec(), Designator::Boot, path("/flatcar/first_boot"));
+    assert_eq!(told(mended.file(again)), [""; 0]);
+    let config =
+        ConfigSpec { source: FileSource::Inline(br#"{"ignition": {"version": "3.3.0"}}"#.to_vec()), origin: None };
+    let config = Edits { config_ign: Some(config), ..Edits::new() };
+    assert_eq!(told(config), ["ignition-not-run", "machine-id-left"]);
+}
+
 /// The sample's sysext under a name of its own in a folder.
 fn hello(dir: &Path, name: &str) -> PathBuf {
     let file = dir.join(name);
     fs::copy(sample("hello.raw"), &file).unwrap();
     file
+}
+
+/// A sysext beside those that come with the image, and beside one that was put on ROOT before.
+#[test]
+fn sysexts_are_compared_with_those_of_the_image() {
+    let dir = scratch_dir();
+    let mut mine = Sysext::new("mine", "x86-64", Format::Squashfs);
+    mine.files.push(("usr/bin/docker-flatcar".to_owned(), b"another one".to_vec()));
+    let Some(file) = sysext(dir.path(), "mine.raw", &mine) else { return };
+    let other = Sysext { name: "other".to_owned(), ..mine.clone() };
+    let other = sysext(dir.path(), "other.raw", &Sysext { files: vec![mine.files[0].clone()], ..other }).unwrap();
+    for recipe in [Recipe::small(), Recipe::small_4757()] {
+        let Some(image) = flatcar_image(&recipe) else { return };
+        let told = |edits| told_of(&image, dir.path(), edits).unwrap();
+        let edits = || Edits::new().sysext("mine", &file);
+        assert_eq!(told(edits()), ["sysext-shared-paths"]);
+        let off = Edits { links: link("/etc/extensions/docker-flatcar.raw", "/dev/null").links, ..edits() };
+        assert_eq!(told(off), [""; 0]);
+        // One that was put there by an earlier bake; its own name is that of the one in its place.
+        let with_other = dir.path().join("with-other.bin");
+        let request = Request {
+            edits: Edits::new().sysext("other", &other),
+            outputs: vec![Output::named(&with_other).unwrap()],
+            policy: Policy { overwrite: true, ..Policy::default() },
+            ..Request::new(&image)
+        };
+        let context = Context::new("/tmp");
+        assert!(request.prepare(&context).unwrap().write(&context).unwrap().failure.is_none());
+        let changed = Sysext { files: vec![(mine.files[0].0.clone(), b"changed".to_vec())], ..mine.clone() };
+        let changed = sysext(dir.path(), "changed.raw", &changed).unwrap();
+        let told = told_of(&with_other, dir.path(), Edits::new().sysext("mine", &changed)).unwrap();
+        assert_eq!(told, ["sysext-shared-paths"]);
+        let removals = vec!["root:/etc/extensions/other.raw".parse().unwrap()];
+        let removed = Edits { removals, ..Edits::new().sysext("mine", &changed) };
+        assert_eq!(told_of(&with_other, dir.path(), removed).unwrap(), [""; 0]);
+    }
 }
 
 #[test]

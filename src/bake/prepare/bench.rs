@@ -181,7 +181,7 @@ impl<'a> Bench<'a> {
                 .at(|| format!("sysext {}", sysext.name))
                 .map_err(|error| at_origin(error, sysext.origin.as_ref()))?;
         }
-        self.compare_sysexts(&edits.sysexts, work.beside)?;
+        self.compare_sysexts(edits, work.beside)?;
         for file in &edits.files {
             self.see_path(file.partition, &file.path, FileType::File);
         }

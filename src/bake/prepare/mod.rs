@@ -156,6 +156,7 @@ impl Request {
         };
         let facts = BaseFacts { release: release.clone(), ..facts };
         let run = Run { context, inputs: inputs.clone(), release, timestamp, policy: self.policy };
+        findings.extend(running::see_base(self, &disk)?);
         let generation = Generation::of(disk.table());
         let vendors = vendors::choose(self, &run, generation, &mut findings)?;
         targets::check_vendors(self, &vendors)?;

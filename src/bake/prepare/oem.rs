@@ -18,7 +18,7 @@ use crate::fs::{self, FileType, FsPath};
 const GRUB_CFG: &str = "/grub.cfg";
 const GRUB_CFG_MAX: u64 = 1 << 20;
 const BASE_IGN: &str = "/base/base.ign";
-const CONFIG_IGN: &str = "/config.ign";
+pub(super) const CONFIG_IGN: &str = "/config.ign";
 /// An Ignition config that Flatcar has not read since a release.
 const DEFAULT_IGN: &[u8] = b"/base/default.ign";
 const DEFAULT_IGN_DEAD: u64 = 3185;

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::super::edits::Edits;
+use super::super::edits::{Edits, Place};
+use super::super::request::Request;
 use super::bench::Bench;
+use super::oem::CONFIG_IGN;
 use crate::error::{ErrorKind, Result};
 use crate::finding::{Few, Finding, code};
-use crate::flatcar::Designator;
 use crate::flatcar::tmpfiles::{self, Effect, Rule};
+use crate::flatcar::{Designator, Disk};
 use crate::fs::{self, FileSystem, FileType, FsPath};
 
 /// Links that systemd-tmpfiles makes on ROOT in the place of whatever is there, whatever the image at hand says.
@@ -146,8 +148,7 @@ impl Bench<'_> {
                 true => fs::read_file(self.filesystem(Designator::Root)?, &path, MACHINE_ID_MAX),
                 false => fs::read_file(&*self.disk.filesystem(Designator::Root.into())?, &path, MACHINE_ID_MAX),
             };
-            let is_machine = |content: Vec<u8>| !NO_MACHINE.contains(&String::from_utf8_lossy(&content).trim());
-            if content.map_or(true, is_machine) {
+            if is_of_machine(content) {
                 self.tell_on_root(Finding::new(code::MACHINE_ID_LEFT).with("path", MACHINE_ID));
             }
         }
@@ -163,6 +164,58 @@ impl Bench<'_> {
         let Ok(fs) = self.disk.filesystem(partition.into()) else { return Ok(None) };
         Ok(fs::exists(&*fs, &path).ok())
     }
+}
+
+/// What shows that the base was booted before, and an own config of its that stays: told whatever is baked into it, unless
+/// the changes of `request` mend it, or tell it themselves.
+pub(super) fn see_base(request: &Request, disk: &Disk) -> Result<Vec<Finding>> {
+    let edits = &request.edits;
+    let all = || std::iter::once(edits).chain(request.variants.iter().map(|variant| &variant.edits));
+    let is_changed = !request.vendors.is_empty() || all().any(|edits| *edits != Edits::new());
+    if !is_changed {
+        return Ok(Vec::new());
+    }
+    let is_there = |partition: Designator, path: &str| -> Result<Option<bool>> {
+        let Ok(fs) = disk.filesystem(partition.into()) else { return Ok(None) };
+        Ok(fs::exists(&*fs, &FsPath::new(path)?).ok())
+    };
+    let is_removed = |partition, path: &str| {
+        let is_it = |place: &Place| place.partition == partition && place.path.to_string() == path;
+        edits.removals.iter().any(is_it)
+    };
+    let is_put = |partition, path: &str| {
+        edits.files.iter().any(|file| file.partition == partition && file.path.to_string() == path)
+    };
+    let mut findings = Vec::new();
+    // With a config, both signs have findings of their own.
+    if all().all(|edits| edits.config_ign.is_none() && edits.base_ign.is_none()) {
+        let lacks_flag =
+            is_there(Designator::Boot, FIRST_BOOT)? == Some(false) && !is_put(Designator::Boot, FIRST_BOOT);
+        let is_kept = |path| !is_removed(Designator::Root, path) && !is_put(Designator::Root, path);
+        let has_id = is_kept(MACHINE_ID) && is_there(Designator::Root, MACHINE_ID)? == Some(true) && {
+            let root = disk.filesystem(Designator::Root.into())?;
+            is_of_machine(fs::read_file(&*root, &FsPath::new(MACHINE_ID)?, MACHINE_ID_MAX))
+        };
+        let signs = [
+            lacks_flag.then(|| format!("{}:{FIRST_BOOT} is missing", Designator::Boot)),
+            has_id.then(|| format!("{}:{MACHINE_ID} is there", Designator::Root)),
+        ];
+        let signs: Vec<String> = signs.into_iter().flatten().collect();
+        if !signs.is_empty() {
+            findings.push(Finding::new(code::BASE_BOOTED).with("signs", signs.join(", ")));
+        }
+    }
+    let is_own =
+        edits.config_ign.is_some() || is_removed(Designator::Oem, CONFIG_IGN) || is_put(Designator::Oem, CONFIG_IGN);
+    if !is_own && is_there(Designator::Oem, CONFIG_IGN)? == Some(true) {
+        findings.push(Finding::new(code::CONFIG_KEPT).with("path", CONFIG_IGN).at(Designator::Oem.to_string()));
+    }
+    Ok(findings)
+}
+
+/// Whether what a machine ID's file holds, if it can be read, is one.
+fn is_of_machine(content: Result<Vec<u8>>) -> bool {
+    content.map_or(true, |content| !NO_MACHINE.contains(&String::from_utf8_lossy(&content).trim()))
 }
 
 /// The files of systemd-tmpfiles in a folder.

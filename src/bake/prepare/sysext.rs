@@ -13,7 +13,7 @@ use crate::finding::{Finding, code};
 use crate::flatcar::Designator;
 use crate::flatcar::sysext::{self, HostRelease, HostTree};
 use crate::flatcar::sysupdate::{self, Baked, Transfer};
-use crate::fs::{FileSystem, FsPath};
+use crate::fs::{FileSystem, FsPath, InnerFile};
 
 /// Where sysexts go unless told otherwise, each into a folder of its name.
 const EXTENSIONS_DIR: &str = "/opt/extensions";
@@ -150,11 +150,13 @@ impl Bench<'_> {
     }
 
     /// Compares sysexts with what the image has where they are merged, and with one another; those of `beside` are on
-    /// the disk already.
-    pub(super) fn compare_sysexts(&mut self, sysexts: &[SysextSpec], beside: &[SysextSpec]) -> Result<()> {
+    /// the disk already, as others may be.
+    pub(super) fn compare_sysexts(&mut self, edits: &Edits, beside: &[SysextSpec]) -> Result<()> {
+        let sysexts = &edits.sysexts;
         if sysexts.is_empty() {
             return Ok(());
         }
+        let installed = self.installed(edits, beside)?;
         // What cannot be read has other findings, or stops the work where it is needed.
         let of = |designator: Designator| self.disk.filesystem(designator.into()).ok();
         let host = HostTree::new(of(Designator::Usr), of(Designator::Root));
@@ -172,16 +174,50 @@ impl Bench<'_> {
                     findings.push(finding.with("paths", paths));
                 }
             }
+            for (other, other_fs) in &installed {
+                self.run.context.cancel.check()?;
+                let paths = sysext::shared_paths(&*fs, &**other_fs).at(place)?;
+                if !paths.is_empty() {
+                    findings.push(Finding::new(code::SYSEXT_SHARED_PATHS).with("other", other).with("paths", paths));
+                }
+            }
             let file = shown(&spec.file);
             self.findings.extend(findings.into_iter().map(|finding| finding.at(file.clone())));
         }
         Ok(())
     }
 
+    /// The sysexts that the image has already and goes on to merge. One that cannot be read is passed over: it is not what
+    /// is baked.
+    fn installed(&self, edits: &Edits, beside: &[SysextSpec]) -> Result<Vec<(String, Box<dyn FileSystem>)>> {
+        let mut installed = Vec::new();
+        for (name, (partition, path)) in sysext::installed(self.disk)? {
+            let is_new = edits.sysexts.iter().chain(beside).any(|spec| spec.name == name);
+            if is_new || is_switched_off(edits, &name)? {
+                continue;
+            }
+            let open = || {
+                let inner = InnerFile::open(self.disk.filesystem(partition.into())?, path)?;
+                sysext::open_extension(Arc::new(inner))
+            };
+            installed.extend(open().ok().map(|fs| (name, fs)));
+        }
+        Ok(installed)
+    }
+
     fn open_sysext(&self, spec: &SysextSpec) -> Result<Box<dyn FileSystem>> {
         let device = Arc::new(self.run.inputs.device("sysext", &spec.file)?);
         sysext::open_extension(device).at(|| shown(&spec.file))
     }
+}
+
+/// Whether a sysext of the image is removed, or its place taken by a link or file of the request.
+fn is_switched_off(edits: &Edits, name: &str) -> Result<bool> {
+    let link = FsPath::new(LINKS_DIR)?.join(format!("{name}.raw"))?;
+    let is_it = |partition, path: &FsPath| partition == Designator::Root && *path == link;
+    Ok(edits.links.iter().any(|other| is_it(Designator::Root, &other.path))
+        || edits.files.iter().any(|file| is_it(file.partition, &file.path))
+        || edits.removals.iter().any(|place| is_it(place.partition, &place.path)))
 }
 
 /// In a folder where systemd looks for sysexts, a file has the name that it is merged by; another one would merge it twice.

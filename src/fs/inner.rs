@@ -1,0 +1,52 @@
+//! A file within a filesystem as a device: an image in an image.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use super::{FileSystem, FsPath};
+use crate::block::{BlockDevice, Extent, ExtentKind, check_range};
+use crate::bytes::to_u64;
+use crate::error::{Result, ResultExt};
+
+/// A regular file of a filesystem, which it keeps open.
+pub struct InnerFile {
+    fs: Mutex<Box<dyn FileSystem>>,
+    path: FsPath,
+    size: u64,
+}
+
+impl InnerFile {
+    /// The file at `path`.
+    ///
+    /// # Errors
+    /// As of [`FileSystem::open`].
+    pub fn open(fs: Box<dyn FileSystem>, path: FsPath) -> Result<Self> {
+        let size = fs.open(&path).at(|| path.to_string())?.size();
+        Ok(Self { fs: Mutex::new(fs), path, size })
+    }
+}
+
+impl fmt::Debug for InnerFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InnerFile").field("path", &self.path).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl BlockDevice for InnerFile {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_range(offset, to_u64(buf.len()), self.size)?;
+        // Nothing is changed by reading, so a panic of another thread has left nothing half done.
+        let fs = self.fs.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = fs.open(&self.path).and_then(|file| file.read_at(offset, buf));
+        read.at(|| self.path.to_string())
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent> {
+        check_range(offset, 1, self.size)?;
+        Ok(Extent { kind: ExtentKind::Data, len: self.size - offset })
+    }
+}
