@@ -114,6 +114,10 @@ const HINTS: &[Hint] = &[
     Hint::new(code::PATH_REPLACED, "put programs in /opt/bin, or pack them in a sysext"),
     Hint::new(code::PATH_SPLIT, "write it at boot, for example with tmpfiles.d"),
     Hint::new(code::IGNITION_NOT_RUN, "start from an image that was never booted"),
+    Hint::new(
+        code::SECURE_BOOT_OFF,
+        "give --firmware CODE:VARS, for example OVMF_CODE_4M.secboot.fd:OVMF_VARS_4M.ms.fd",
+    ),
     Hint::new(code::BASE_BOOTED, "start from an image that was never booted"),
     Hint::new(code::CONFIG_KEPT, "--config-ign replaces it, and --remove oem:{path} removes it"),
     Hint::new(code::MACHINE_ID_LEFT, "start from an image that was never booted, or use --remove root:{path}"),

@@ -42,8 +42,8 @@ pub struct OutputArgs {
     /// [default: by the name's extension; raw for a pipe]
     #[arg(long, value_name = "FORMAT", value_parser = words::formats(), hide_possible_values = true)]
     format: Option<OutputFormat>,
-    /// Compress the whole file: gz, bz2, xz or zst [default: by the name's extension, else not]
-    #[arg(long, value_name = "gz|bz2|xz|zst[:LEVEL]")]
+    /// Compress the whole file: gz, bz2, xz, zst or zip [default: by the name's extension, else not]
+    #[arg(long, value_name = "gz|bz2|xz|zst|zip[:LEVEL]")]
     #[arg(value_parser = words::compressions(), hide_possible_values = true)]
     pub compress: Option<CompressOptions>,
     /// qcow2: version, where 2 is what Flatcar's own images have [default: 2, and 3 with zstd]

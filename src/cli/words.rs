@@ -42,7 +42,7 @@ pub fn formats() -> Words<OutputFormat> {
 
 /// Compressions of whole files, without levels.
 pub fn compressions() -> Words<CompressOptions> {
-    let all = [Compression::Gzip, Compression::Bzip2, Compression::Xz, Compression::Zstd];
+    let all = [Compression::Gzip, Compression::Bzip2, Compression::Xz, Compression::Zstd, Compression::Zip];
     Words::new(all.map(|compression| compression.extension().to_owned()))
 }
 

@@ -274,6 +274,9 @@ codes! {
 
     // Vendors.
 
+    /// A machine is to have Secure Boot, and its firmware would not switch it on.
+    SECURE_BOOT_OFF = "secure-boot-off", Error,
+        "Secure Boot would be off: {why}, and it takes firmware whose variables hold PK and db";
     /// Flatcar began to make images for a vendor later.
     VENDOR_TOO_EARLY = "vendor-too-early", Warning,
         "Flatcar has made images for {vendor} only since release {since}, so {release} may lack support";

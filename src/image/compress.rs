@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::{Compression, check_empty, write_out};
 use crate::block::{BlockDevice, ExtentKind};
 use crate::bytes::to_u64;
-use crate::codec::{Source, encode_bzip2, encode_gzip, encode_xz, encode_zstd};
+use crate::codec::{Source, encode_bzip2, encode_gzip, encode_xz, encode_zip, encode_zstd};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -16,15 +16,15 @@ use crate::progress::Progress;
 pub struct CompressOptions {
     /// With what.
     pub compression: Compression,
-    /// How hard: 1 to 9 for gzip and bzip2, 0 to 9 for xz, 1 to 19 for zstd.
+    /// How hard: 1 to 9 for gzip, bzip2 and zip, 0 to 9 for xz, 1 to 19 for zstd.
     pub level: u8,
 }
 
 impl CompressOptions {
-    /// With the usual level: 6 for gzip and xz, 9 for bzip2, 3 for zstd.
+    /// With the usual level: 6 for gzip, xz and zip, 9 for bzip2, 3 for zstd.
     pub fn new(compression: Compression) -> Self {
         let level = match compression {
-            Compression::Gzip | Compression::Xz => 6,
+            Compression::Gzip | Compression::Xz | Compression::Zip => 6,
             Compression::Bzip2 => 9,
             Compression::Zstd => 3,
         };
@@ -37,7 +37,7 @@ impl CompressOptions {
     /// [`crate::ErrorKind::InvalidInput`] with the level and the range.
     pub fn check(self) -> Result<()> {
         let range = match self.compression {
-            Compression::Gzip | Compression::Bzip2 => 1..=9,
+            Compression::Gzip | Compression::Bzip2 | Compression::Zip => 1..=9,
             Compression::Xz => 0..=9,
             Compression::Zstd => 1..=19,
         };
@@ -50,7 +50,7 @@ impl CompressOptions {
 }
 
 impl Compression {
-    /// The compression that a file extension (without its dot) stands for.
+    /// The compression that a file extension (without its dot) of an output stands for.
     pub fn of_extension(extension: &str) -> Option<Self> {
         match extension.to_ascii_lowercase().as_str() {
             "gz" => Some(Self::Gzip),
@@ -68,6 +68,7 @@ impl Compression {
             Self::Bzip2 => "bz2",
             Self::Xz => "xz",
             Self::Zstd => "zst",
+            Self::Zip => "zip",
         }
     }
 }
@@ -75,11 +76,13 @@ impl Compression {
 impl FromStr for CompressOptions {
     type Err = Error;
 
-    /// `gz`, `bz2`, `xz` or `zst`, and a level after a colon: `zst:9`.
+    /// `gz`, `bz2`, `xz`, `zst` or `zip`, and a level after a colon: `zst:9`.
     fn from_str(text: &str) -> Result<Self> {
         let (name, level) = text.split_once(':').map_or((text, None), |(name, level)| (name, Some(level)));
-        let compression = Compression::of_extension(name).ok_or_else(|| {
-            Error::invalid(format!("'{name}' is not a compression")).with_hint("write gz, bz2, xz or zst")
+        let is_zip = name.eq_ignore_ascii_case(Compression::Zip.extension());
+        let known = if is_zip { Some(Compression::Zip) } else { Compression::of_extension(name) };
+        let compression = known.ok_or_else(|| {
+            Error::invalid(format!("'{name}' is not a compression")).with_hint("write gz, bz2, xz, zst or zip")
         })?;
         let mut options = Self::new(compression);
         if let Some(level) = level {
@@ -114,14 +117,14 @@ pub fn compress(
 ) -> Result<()> {
     check_empty(out)?;
     let mut offset = 0;
-    compress_with(device, options, progress, &mut |bytes| {
+    compress_with(device, options, "disk", progress, &mut |bytes| {
         write_out(out, offset, bytes)?;
         offset += to_u64(bytes.len());
         Ok(())
     })
 }
 
-/// As [`compress`], with the compressed bytes given to `sink`, in order.
+/// As [`compress`], with the compressed bytes given to `sink`, in order. `name` is what the file is called in a zip archive.
 ///
 /// # Errors
 ///
@@ -129,6 +132,7 @@ pub fn compress(
 pub fn compress_with(
     device: &dyn BlockDevice,
     options: &CompressOptions,
+    name: &str,
     progress: &dyn Progress,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
@@ -144,6 +148,7 @@ pub fn compress_with(
         Compression::Bzip2 => encode_bzip2(source, level, &mut sink),
         Compression::Xz => encode_xz(source, level, &mut sink),
         Compression::Zstd => encode_zstd(source, level, &mut sink),
+        Compression::Zip => encode_zip(source, level, name, &mut sink),
     };
     progress.finish();
     result

@@ -65,6 +65,8 @@ pub enum Compression {
     Xz,
     /// `.zst`
     Zstd,
+    /// `.zip`, an archive with one file, as Hyper-V's images are published. It is written only.
+    Zip,
 }
 
 impl fmt::Display for Compression {
@@ -74,6 +76,7 @@ impl fmt::Display for Compression {
             Self::Gzip => "gzip",
             Self::Xz => "xz",
             Self::Zstd => "zstd",
+            Self::Zip => "zip",
         })
     }
 }
@@ -116,7 +119,8 @@ const BZIP2_END: &[u8] = &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
 
 /// Names content by its first bytes (a sector of them where there are so many).
 pub fn detect_start(head: &[u8]) -> Content {
-    const COMPRESSIONS: [(&[u8], Compression); 3] = [
+    const COMPRESSIONS: [(&[u8], Compression); 4] = [
+        (b"PK\x03\x04", Compression::Zip),
         (&[0x1f, 0x8b, 0x08], Compression::Gzip),
         (b"\xfd7zXZ\0", Compression::Xz),
         (&[0x28, 0xb5, 0x2f, 0xfd], Compression::Zstd),

@@ -71,6 +71,7 @@ impl Input {
             Compression::Gzip => gzip::decode_start(reader, len),
             Compression::Xz => xz::decode_start(reader, len),
             Compression::Zstd => zstd::decode_start(reader, len),
+            Compression::Zip => Err(zip_archive()),
         }
     }
 
@@ -123,6 +124,7 @@ impl Input {
             Compression::Gzip => gzip::decode_to(reader, threads, sink),
             Compression::Xz => xz::decode_to(reader, threads, sink),
             Compression::Zstd => zstd::decode_to(reader, threads, sink),
+            Compression::Zip => Err(zip_archive()),
         };
         // The end of the file is read after the last piece.
         progress.advance(if result.is_ok() { self.size().saturating_sub(reported) } else { 0 });
@@ -231,6 +233,10 @@ impl<'a> SparseWriter<'a> {
         Error::io(format!("{what} the {} in {folder} at byte {}", self.what, self.offset), error)
             .with_hint(format!("free space in {folder}, or choose another folder (--cache-dir, TMPDIR)"))
     }
+}
+
+fn zip_archive() -> Error {
+    Error::unsupported("the image is packed in a zip archive").with_hint("unpack it first: unzip FILE.zip")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Start scripts for QEMU: values of the machine, then a text that is the same in all of them, and a README.
 
 use super::conf_file::ConfFile;
-use super::description::Machine;
+use super::description::{Arch, Machine};
 use super::format::ConfFormat;
 use super::quote::{shell, typed};
 
@@ -19,6 +19,22 @@ pub(super) fn files(format: ConfFormat, machine: &Machine) -> Vec<ConfFile> {
 /// The file of a format's kernel.
 fn kernel(machine: &Machine) -> String {
     format!("{}.vmlinuz", machine.stem)
+}
+
+/// The name of the script for iPXE.
+pub const IPXE_FILE: &str = "flatcar_production_packet.ipxe";
+
+/// A script for iPXE that starts the files for network boot, which lie beside it, on a machine of Equinix Metal.
+pub fn ipxe(machine: &Machine) -> ConfFile {
+    let console = match machine.arch {
+        Arch::Amd64 => "console=tty0 console=ttyS1,115200n8",
+        Arch::Arm64 => "console=ttyAMA0,115200",
+    };
+    let (kernel, initrd) = (kernel(machine), &machine.disk_name);
+    let fixed = format!("initrd={initrd} flatcar.first_boot=1 flatcar.oem.id=packet {console}");
+    let arguments = [&[fixed], &machine.kernel_arguments[..]].concat().join(" ");
+    let text = format!("#!ipxe\nkernel {kernel} {arguments}\ninitrd {initrd}\nboot\n");
+    ConfFile::beside(IPXE_FILE.to_owned(), text)
 }
 
 fn script(format: ConfFormat, machine: &Machine) -> String {

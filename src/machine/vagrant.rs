@@ -29,7 +29,8 @@ pub struct CatalogBox {
     pub format: ConfFormat,
     /// Its architecture.
     pub arch: Arch,
-    /// From where Vagrant fetches it: an address, or a path.
+    /// From where Vagrant fetches it: an address, or a path, which Vagrant takes from the folder that it is run in, wherever
+    /// the catalog came from.
     pub url: String,
     /// Its SHA-256 in hexadecimal digits.
     pub sha256: String,
@@ -59,13 +60,13 @@ pub(super) fn files(format: ConfFormat, machine: &Machine) -> Result<Vec<ConfFil
     Ok(files)
 }
 
-/// The catalog of the machine's version (`STEM.json`): a user points Vagrant at it to get boxes and their updates.
+/// The catalog of the machine's version, called `name`: a user points Vagrant at it to get boxes and their updates.
 ///
 /// # Errors
 ///
 /// [`crate::ErrorKind::InvalidInput`] where [`Machine::check`] finds something, for a version that Vagrant cannot
 /// compare, a box of another kind or a checksum that is none.
-pub fn vagrant_catalog(machine: &Machine, boxes: &[CatalogBox]) -> Result<ConfFile> {
+pub fn vagrant_catalog(name: &str, machine: &Machine, boxes: &[CatalogBox]) -> Result<ConfFile> {
     machine.check()?;
     let providers: Result<Vec<_>> = boxes.iter().map(catalog_entry).collect();
     let catalog = json!({
@@ -73,7 +74,7 @@ pub fn vagrant_catalog(machine: &Machine, boxes: &[CatalogBox]) -> Result<ConfFi
         "description": format!("Flatcar {}", machine.group),
         "versions": [{ "version": version(&machine.version)?, "providers": providers? }],
     });
-    Ok(ConfFile::beside(format!("{}.json", machine.stem), json_text(&catalog)?))
+    Ok(ConfFile::beside(name.to_owned(), json_text(&catalog)?))
 }
 
 fn catalog_entry(offered: &CatalogBox) -> Result<serde_json::Value> {

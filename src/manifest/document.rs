@@ -73,8 +73,8 @@ pub(super) struct Document {
     pub(super) output: Option<Text>,
     /// Disks to write that are no vendor's: a file name each, which says the format, or a table.
     pub(super) outputs: Vec<Spanned<TextOr<Output>>>,
-    /// Compression of outputs whose names leave it open, and of vendors' disks that are no part of a bundle: gz, bz2, xz
-    /// or zst, with an optional :LEVEL.
+    /// Compression of outputs whose names leave it open, and of vendors' disks that are no part of a bundle: gz, bz2,
+    /// xz, zst or zip, with an optional :LEVEL.
     pub(super) compress: Option<Text>,
     /// Replace files that exist under the names of outputs.
     pub(super) overwrite: bool,
@@ -258,7 +258,7 @@ pub(super) struct Output {
     /// raw, qcow2, vmdk_ide, vmdk_scsi, vmdk_stream, vmdk_flat, vhd, vhd_fixed, vhdx, vdi or hdd; by default as the
     /// name's extension says.
     pub(super) format: Option<Text>,
-    /// What the whole file is compressed with: gz, bz2, xz or zst, with an optional :LEVEL; by default as the name's
+    /// What the whole file is compressed with: gz, bz2, xz, zst or zip, with an optional :LEVEL; by default as the name's
     /// extension says.
     pub(super) compress: Option<Text>,
     /// qcow2: version, 2 or 3; by default 2, which is what Flatcar's own images have, and 3 with zstd.

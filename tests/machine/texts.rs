@@ -111,7 +111,7 @@ fn offered() -> CatalogBox {
 fn a_catalog_offers_boxes() {
     let parallels = CatalogBox { format: ConfFormat::VagrantParallels, ..offered() };
     let machine = Machine { version: "4593.2.5+nightly-1".into(), group: HOSTILE.into(), ..machine() };
-    let catalog = vagrant_catalog(&machine, &[offered(), parallels]).unwrap();
+    let catalog = vagrant_catalog("flatcar_production_test.json", &machine, &[offered(), parallels]).unwrap();
     assert_eq!(catalog.name, "flatcar_production_test.json");
     let parse = "import json, sys\nprint(json.dumps(json.load(sys.stdin)))";
     let Some(values) = python(parse, catalog.content.as_bytes()) else { return };
@@ -137,10 +137,17 @@ fn a_catalog_refuses_what_vagrant_would_not_take() {
     for spoil in wrong {
         let mut offered = offered();
         spoil(&mut offered);
-        assert_eq!(vagrant_catalog(&machine(), &[offered]).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            vagrant_catalog("flatcar_production_test.json", &machine(), &[offered]).unwrap_err().kind(),
+            ErrorKind::InvalidInput
+        );
     }
     for version in ["x1", "1..2", "1.é", HOSTILE] {
         let machine = Machine { version: version.into(), ..machine() };
-        assert_eq!(vagrant_catalog(&machine, &[]).unwrap_err().kind(), ErrorKind::InvalidInput, "{version}");
+        assert_eq!(
+            vagrant_catalog("flatcar_production_test.json", &machine, &[]).unwrap_err().kind(),
+            ErrorKind::InvalidInput,
+            "{version}"
+        );
     }
 }

@@ -15,6 +15,7 @@ mod oem;
 mod oem_sysexts;
 mod payload;
 mod running;
+mod secure_boot;
 mod sizes;
 mod sysext;
 mod targets;
@@ -291,6 +292,7 @@ impl Prepared {
         let name = variant.map(|at| self.request.variants[at].name.clone());
         let is_plain = !targets.is_empty() || matches!(self.request.stream, Some(Stream::Disk(_)));
         let plain = is_plain.then_some(None);
+        let first = self.images.len();
         let all: Vec<Option<usize>> = plain.into_iter().chain((0..self.vendors.len()).map(Some)).collect();
         for vendor in all {
             run.context.cancel.check()?;
@@ -300,8 +302,13 @@ impl Prepared {
                 Ok(made) => {
                     let held = (self.images.len() < HELD_MAX).then(|| Arc::clone(&made.overlay));
                     let settings = vendor.map(|at| self.vendors[at].settings.clone());
-                    let target =
+                    let mut target =
                         targets::of(&self.request, name.as_deref(), settings.as_ref(), targets, &made.overlay)?;
+                    if let Some(catalog) = target.catalog(settings.as_ref())
+                        && self.images[first..].iter().any(|image| image.target.files().contains(&catalog))
+                    {
+                        target.without(&catalog);
+                    }
                     let (plan, disk_bytes) = (made.plan, made.overlay.size());
                     self.images.push(PreparedImage { key, variant, vendor, plan, disk_bytes, settings, target, held });
                 }

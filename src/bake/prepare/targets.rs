@@ -48,6 +48,23 @@ impl Target {
     }
 }
 
+impl Target {
+    /// The catalog that offers a vendor's box, be it written for this result or for another.
+    pub(in crate::bake) fn catalog(&self, settings: Option<&Settings>) -> Option<PathBuf> {
+        match self {
+            Self::Vendor { folder, .. } => Some(folder.join(settings?.catalog_file_name()?)),
+            Self::Plain(_) => None,
+        }
+    }
+
+    /// Leaves out a file that another result of this run writes for both.
+    pub(super) fn without(&mut self, file: &Path) {
+        if let Self::Vendor { folder, names } = self {
+            names.retain(|name| folder.join(name) != file);
+        }
+    }
+}
+
 /// The plain outputs of a request, whose names are checked.
 pub(super) fn plain(request: &Request) -> Result<Vec<Output>> {
     for output in &request.outputs {

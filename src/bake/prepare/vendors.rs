@@ -7,6 +7,7 @@ use super::super::request::{Request, VendorChoice};
 use super::bench::Run;
 use super::oem_sysexts::OemSysexts;
 use super::payload::{OemChange, OemPayload};
+use super::secure_boot::secure_boot;
 use super::sizes::Sizes;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, code};
@@ -88,6 +89,7 @@ pub(super) fn choose(
         };
         let mut findings = vendor.findings(run.major());
         findings.extend(foreign_arch(vendor, run));
+        findings.extend(secure_boot(request, &settings, run)?);
         if let Some(package) = settings.oem_package.as_ref().filter(|_| !targets.no_oem) {
             findings.push(Finding::new(code::OEM_PACKAGE_MISSING).with("package", package));
             // Vagrant logs in with a key that it knows; a config of the user's own may have others.

@@ -9,7 +9,7 @@ use crate::block::FileDevice;
 use crate::error::{Error, Result};
 use crate::flatcar::vendor::Settings;
 use crate::machine::{
-    BundleFormat, CatalogBox, ConfFile, ConfFormat, Machine, Member, Place, WriteOptions, vagrant_catalog, write_bundle,
+    BundleFormat, CatalogBox, ConfFile, ConfFormat, Machine, Member, Place, WriteOptions, write_bundle,
 };
 
 impl Writer<'_> {
@@ -50,7 +50,7 @@ impl Writer<'_> {
         }
         beside.iter().try_for_each(|conf| self.put(folder, conf))?;
         match (bundle, conf_format) {
-            (BundleFormat::Box, Some(format)) => self.catalog(format, settings, &machine, folder),
+            (BundleFormat::Box, Some(format)) => self.offer(format, settings, machine),
             _ => Ok(()),
         }
     }
@@ -79,13 +79,14 @@ impl Writer<'_> {
         Ok(manifest)
     }
 
-    /// The catalog by which Vagrant finds a box, with the box that was written last.
-    fn catalog(&mut self, format: ConfFormat, settings: &Settings, machine: &Machine, folder: &Path) -> Result<()> {
-        let name = settings.bundle_file_name().unwrap_or_default();
-        let made = self.files.iter().find(|written| written.file.path.ends_with(&name));
+    /// Notes the box that was written last for the catalog by which Vagrant finds it.
+    fn offer(&mut self, format: ConfFormat, settings: &Settings, machine: Machine) -> Result<()> {
+        let url = settings.bundle_file_name().unwrap_or_default();
+        let made = self.files.iter().find(|written| written.file.path.ends_with(&url));
         let sha256 = made.and_then(|written| written.file.sha256.clone());
         let sha256 = sha256.ok_or_else(|| Error::internal("the box has no digest"))?;
-        let catalog = vagrant_catalog(machine, &[CatalogBox { format, arch: machine.arch, url: name, sha256 }])?;
-        self.put(folder, &catalog)
+        let arch = machine.arch;
+        *self.offered = Some((machine, CatalogBox { format, arch, url, sha256 }));
+        Ok(())
     }
 }

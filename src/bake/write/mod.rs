@@ -167,11 +167,19 @@ fn write_compressed(
     folder: &Path,
     sink: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
+    let name = image_name(output);
     if output.format == OutputFormat::Raw {
-        return compress_with(disk, options, &desk.step(disk.size()), sink);
+        return compress_with(disk, options, &name, &desk.step(disk.size()), sink);
     }
     let image = write_unnamed(desk, disk, output, folder)?;
-    compress_with(&desk.watch(image), options, &desk.step(disk.size()), sink)
+    compress_with(&desk.watch(image), options, &name, &desk.step(disk.size()), sink)
+}
+
+/// What the image is called without the ending of what it is compressed with.
+fn image_name(output: &Output) -> String {
+    let name = plain_name(&output.path);
+    let packed = output.compress.map(|options| format!(".{}", options.compression.extension()));
+    packed.and_then(|ending| name.strip_suffix(&ending).map(str::to_owned)).unwrap_or(name)
 }
 
 /// Writes an image that is one file, and not compressed, to a file without a name in `folder`.
@@ -186,7 +194,7 @@ fn write_unnamed(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, folde
 
 /// Writes an image that is one file.
 fn write_image(disk: &dyn BlockDevice, out: &File, output: &Output, progress: &dyn Progress) -> Result<()> {
-    let (name, identity) = (&plain_name(&output.path), &output.identity);
+    let (name, identity) = (&image_name(output), &output.identity);
     match output.format {
         OutputFormat::Raw => raw::write(disk, out, progress).map(drop),
         OutputFormat::Qcow2 => qcow2::write(disk, out, &output.qcow2, progress).map(drop),

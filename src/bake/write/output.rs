@@ -124,7 +124,7 @@ fn format_memory(format: OutputFormat, threads: u64) -> u64 {
 /// Memory of a file's compression: a piece and a state on each thread, three packed pieces in flight for each.
 pub(in crate::bake) fn compress_memory(compression: Compression, threads: u64) -> u64 {
     let (piece, state) = match compression {
-        Compression::Gzip => (MIB, MIB / 2),
+        Compression::Gzip | Compression::Zip => (MIB, MIB / 2),
         Compression::Bzip2 => (MIB, 8 * MIB),
         Compression::Xz | Compression::Zstd => (4 * MIB, 0),
     };

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use super::super::prepare::{Key, Prepared, PreparedImage, REPORT, SUMS, Target};
 use super::super::report::Report;
 use super::super::request::Context;
-use super::digest::SharedSum;
+use super::digest::{Sha256Sum, SharedSum};
 use super::schedule::{Desk, Job, Limits, Oversight, run};
 use super::staged::{NewFile, Staged, write_file};
 use super::{Artifact, ArtifactFile, Output, sum_of, write_output};
 use crate::block::{BlockDevice, OutputFile, Overlay};
+use crate::bytes::to_u64;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flatcar::Disk;
 use crate::flatcar::live::LiveCache;
 use crate::flatcar::vendor::Settings;
 use crate::image::{Identity, OutputFormat};
-use crate::machine::{ConfFile, Machine};
+use crate::machine::{CatalogBox, ConfFile, Machine, vagrant_catalog};
 
 /// What a run wrote.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Written {
 pub(in crate::bake) struct Outcome {
     /// The files that were written.
     pub(in crate::bake) files: Vec<WrittenFile>,
+    /// A box that a catalog is to offer.
+    offered: Option<(Machine, CatalogBox)>,
     /// What stopped it.
     pub(in crate::bake) error: Option<Error>,
 }
@@ -92,9 +95,11 @@ impl Prepared {
         let images = self.images.iter().map(|image| self.job(context, image, &common));
         let mut results = run(&step, digests.into_iter().chain(images).collect(), &Limits::default(), &oversight);
         let digested = if has_digests { results.remove(0).err() } else { None };
-        let outcome =
-            |result: Result<Outcome>| result.unwrap_or_else(|error| Outcome { files: Vec::new(), error: Some(error) });
-        let outcomes: Vec<Outcome> = results.into_iter().map(outcome).collect();
+        let outcome = |result: Result<Outcome>| {
+            result.unwrap_or_else(|error| Outcome { error: Some(error), ..Outcome::default() })
+        };
+        let mut outcomes: Vec<Outcome> = results.into_iter().map(outcome).collect();
+        self.write_catalogs(&mut outcomes, &oversight);
         let changed = digested.or_else(|| self.inputs.check(&[]).err());
         let report = self.written_report(&outcomes);
         if let Some(folder) = self.request.folder.as_deref().filter(|_| !context.cancel.is_cancelled()) {
@@ -102,6 +107,24 @@ impl Prepared {
         }
         let failure = failure_of(&self.images, outcomes).or(changed);
         Ok(Written { report, failure })
+    }
+
+    /// Writes the catalogs, each for all boxes of its family that were made.
+    fn write_catalogs(&self, outcomes: &mut [Outcome], oversight: &Oversight<'_>) {
+        for (at, image) in self.images.iter().enumerate() {
+            let Some(path) = image.target.catalog(image.settings.as_ref()) else { continue };
+            if !image.target.files().contains(&path) {
+                continue;
+            }
+            let is_of_it =
+                |other: &PreparedImage| other.target.catalog(other.settings.as_ref()).as_ref() == Some(&path);
+            let offered = self.images.iter().zip(&*outcomes).filter(|(other, _)| is_of_it(other));
+            let offered: Vec<_> = offered.filter_map(|(_, outcome)| outcome.offered.clone()).collect();
+            match write_catalog(&path, &offered, oversight) {
+                Ok(written) => outcomes[at].files.extend(written),
+                Err(error) => drop(outcomes[at].error.get_or_insert(error)),
+            }
+        }
     }
 
     /// Hashes the inputs whose digest the report tells and nobody has needed so far, beside what is written.
@@ -116,7 +139,7 @@ impl Prepared {
     }
 
     fn write_image(&self, context: &Context<'_>, image: &PreparedImage, desk: &Desk<'_>, common: &Common) -> Outcome {
-        let mut files = Vec::new();
+        let (mut files, mut offered) = (Vec::new(), None);
         let written = self.disk_of(context, image).and_then(|overlay| {
             let disk = desk.read(&overlay);
             let mut writer = Writer {
@@ -129,10 +152,11 @@ impl Prepared {
                 live: &common.live,
                 sum: common.sum(image, &overlay),
                 files: &mut files,
+                offered: &mut offered,
             };
             writer.write()
         });
-        Outcome { files, error: written.err() }
+        Outcome { files, offered, error: written.err() }
     }
 }
 
@@ -175,6 +199,25 @@ fn write_reports(folder: &Path, report: &Report) -> Result<()> {
     put_text(&folder.join(REPORT), &(json + "\n"))
 }
 
+/// Writes the catalog of boxes, where there are any.
+fn write_catalog(
+    path: &Path,
+    offered: &[(Machine, CatalogBox)],
+    oversight: &Oversight<'_>,
+) -> Result<Option<WrittenFile>> {
+    let Some((machine, _)) = offered.first() else { return Ok(None) };
+    let boxes: Vec<CatalogBox> = offered.iter().map(|(_, offered)| offered.clone()).collect();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let catalog = vagrant_catalog(&name, machine, &boxes)?;
+    oversight.cancel.check()?;
+    (oversight.before_naming)()?;
+    put_text(path, &catalog.content)?;
+    let mut sum = Sha256Sum::default();
+    sum.update(catalog.content.as_bytes());
+    let bytes = to_u64(catalog.content.len());
+    Ok(Some(WrittenFile::small(ArtifactFile { path: path.to_owned(), bytes, sha256: Some(sum.finish()) })))
+}
+
 fn put_text(path: &Path, text: &str) -> Result<()> {
     let file = OutputFile::create(path)?;
     let written = file.file().write_all(text.as_bytes());
@@ -196,6 +239,8 @@ pub(super) struct Writer<'a> {
     /// The digest of the disk's bytes, where other results have the same.
     sum: Option<&'a SharedSum>,
     pub(super) files: &'a mut Vec<WrittenFile>,
+    /// The box that was made, where it is one.
+    pub(super) offered: &'a mut Option<(Machine, CatalogBox)>,
 }
 
 impl Writer<'_> {

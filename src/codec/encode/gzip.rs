@@ -38,12 +38,19 @@ impl Packer for Deflate {
 pub fn encode(source: &dyn Source, level: u8, sink: &mut dyn Sink) -> Result<()> {
     WideDeflater::new(level)?;
     put_only(sink, &HEADER)?;
+    let crc = deflate(source, level, sink)?;
+    let size = source.size().to_le_bytes();
+    put_only(sink, &[&crc.to_le_bytes()[..], &size[..4]].concat())
+}
+
+/// The deflate stream alone; returns the CRC-32 of `source`.
+pub(super) fn deflate(source: &dyn Source, level: u8, sink: &mut dyn Sink) -> Result<u32> {
     let mut crc = Hasher::new();
     let join = |packed: &Packed<u32>| {
         crc.combine(&Hasher::new_with_initial_len(packed.note, to_u64(packed.len)));
         sink.put(&packed.bytes, to_u64(packed.len))
     };
     pack_all(source, PIECE_BYTES, || WideDeflater::new(level).map(Deflate), join)?;
-    let size = source.size().to_le_bytes();
-    put_only(sink, &[&FINAL_BLOCK[..], &crc.finalize().to_le_bytes(), &size[..4]].concat())
+    put_only(sink, &FINAL_BLOCK)?;
+    Ok(crc.finalize())
 }

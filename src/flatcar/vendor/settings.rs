@@ -7,7 +7,7 @@ use super::words::{CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, F
 use crate::bytes::align_up;
 use crate::error::{Error, Result};
 use crate::flatcar::{Generation, Layout};
-use crate::machine::{BundleFormat, ConfFile, ConfFormat, Machine, conf_files};
+use crate::machine::{BundleFormat, ConfFile, ConfFormat, IPXE_FILE, Machine, conf_files, ipxe};
 
 /// How the names of all of Flatcar's vendor files begin.
 const PREFIX: &str = "flatcar_production_";
@@ -178,6 +178,12 @@ impl Settings {
         self.conf_files.iter().map(|name| self.expand(name.as_str())).collect()
     }
 
+    /// The name of the catalog by which Vagrant finds the box; vendors of one family share it.
+    pub fn catalog_file_name(&self) -> Option<String> {
+        let is_box = self.bundle_format == Some(BundleFormat::Box);
+        self.conf_file_names().into_iter().find(|name| is_box && name.ends_with(".json"))
+    }
+
     /// The names of what is in the bundle, in its order.
     pub fn bundle_member_names(&self) -> Vec<String> {
         self.bundle_files.iter().map(|path| self.expand(path.as_str())).collect()
@@ -192,7 +198,11 @@ impl Settings {
     /// # Errors
     /// Those of [`conf_files`].
     pub fn conf_texts(&self, machine: &Machine) -> Result<Vec<ConfFile>> {
-        self.conf_format.map_or(Ok(Vec::new()), |format| conf_files(format, machine))
+        let mut files = self.conf_format.map_or(Ok(Vec::new()), |format| conf_files(format, machine))?;
+        if self.conf_files.iter().any(|name| name.as_str() == IPXE_FILE) {
+            files.push(ipxe(machine));
+        }
+        Ok(files)
     }
 
     /// What config files call the machine: the stem and the version, with dots and plus signs as dashes.

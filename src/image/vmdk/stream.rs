@@ -1,7 +1,7 @@
 //! Writing streamOptimized, the form inside of OVA files: compressed in parallel, grain after grain.
 //!
 //! Everything but grains is announced by a marker of one sector, every table follows its grains, and the footer, a
-//! second header, knows where the directory is. VMware's own exports look like this.
+//! second header, knows where the directory is, as the header itself does once all is written.
 
 use std::fs::File;
 
@@ -233,7 +233,9 @@ impl<'a> Stream<'a> {
         self.append(&footer.to_bytes())?;
         self.put_marker(0, MARKER_END)?;
         write_out(self.out, DESCRIPTOR_OFFSET * SECTOR, descriptor.as_bytes())?;
-        write_out(self.out, 0, &self.header.to_bytes())
+        // It could say that the directory is named by the footer only; but some readers, open-vmdk up to 0.3.12 among them,
+        // look for no footer.
+        write_out(self.out, 0, &footer.to_bytes())
     }
 
     /// A sector that says what follows and how many sectors it has.
