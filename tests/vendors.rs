@@ -126,6 +126,8 @@ fn what_a_tag_shows_lies_within_what_is_said() {
             let version = tag.as_str().split_once('-').unwrap().1;
             flatbake::flatcar::vendor::major_of(version).unwrap()
         };
+        assert_eq!(vendor.since.is_some(), vendor.since_tag.is_some(), "{}: a tag that has it", vendor.id);
+        assert_eq!(vendor.removed.is_some(), vendor.removed_tag.is_some(), "{}: a tag without it", vendor.id);
         if let Some(tag) = &vendor.since_tag {
             assert!(vendor.is_made_in(Some(major(tag))) && vendor.since.unwrap() <= major(tag), "{}", vendor.id);
         }
