@@ -15,7 +15,7 @@ use common::judges::{Verdict, fat_clean, grub_cmp};
 use common::programs::{command, judge, judges, success};
 use common::random::Random;
 use common::region::Region;
-use common::scratch_dir;
+use common::{longer, scratch_dir};
 use flatbake::block::{BlockDevice, BlockDeviceMut, Extent, ExtentKind};
 use flatbake::fs::fat::{Editable, Fat, probe};
 use flatbake::fs::{
@@ -502,7 +502,8 @@ fn tree_of(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Option<Vec<
 #[test]
 fn hundreds_of_random_edits() {
     let shapes = [(36 << 20, &["-F", "32", "-s", "1"][..]), (20 << 20, &["-F", "16"]), (8 << 20, &["-F", "12"])];
-    for (seed, (size, arguments)) in shapes.into_iter().enumerate() {
+    let runs = shapes.into_iter().cycle().take(usize::try_from(longer(3)).unwrap());
+    for (seed, (size, arguments)) in runs.enumerate() {
         let Some(image) = Image::make(size, arguments) else { return };
         let mut random = Random::new(u64::try_from(seed).unwrap());
         let mut model = Model::new();

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::judges::gpt_clean;
 use common::programs::{ask, judge, said};
 use common::random::Random;
-use common::scratch_dir;
+use common::{longer, scratch_dir};
 use flatbake::Result;
 use flatbake::block::{BlockDevice, BlockDeviceMut, Extent, FileDevice};
 use flatbake::bytes::Guid;
@@ -391,7 +391,7 @@ fn a_protective_mbr_covers_the_grown_disk() {
 fn random_edits_keep_all_judges_agreeing() {
     let mut random = Random::new(7);
     let mut next = |bound: u64| random.below_u64(bound);
-    for (round, maker) in MAKERS.into_iter().cycle().take(6).enumerate() {
+    for (round, maker) in MAKERS.into_iter().cycle().take(usize::try_from(longer(6)).unwrap()).enumerate() {
         let Some(mut disk) = flatcar(maker, if round % 2 == 0 { &OLD } else { &NEW }) else { continue };
         if round % 4 == 0 {
             make_hybrid(&disk);

@@ -247,9 +247,10 @@ impl<'a> Selector<'a> {
     }
 }
 
-/// Files in which macOS's tar keeps attributes (AppleDouble): each is called `._NAME` and comes just before `NAME`.
+/// Files in which macOS's tar keeps attributes (AppleDouble): each is called `._NAME` and comes just before or behind `NAME`.
 #[derive(Debug, Default)]
 struct Doubles {
+    last: Option<FsPath>,
     /// The path of the entry that the last one may belong to.
     awaited: Option<FsPath>,
     count: u64,
@@ -258,9 +259,13 @@ struct Doubles {
 impl Doubles {
     fn see(&mut self, path: &FsPath, entry: &TarEntry) {
         self.count += u64::from(self.awaited.take().is_some_and(|awaited| awaited == *path));
+        let last = self.last.replace(path.clone());
         let name = path.name().and_then(|name| name.strip_prefix(b"._"));
         if let (Some(name), Some(parent), TarKind::File { .. }) = (name, path.parent(), &entry.kind) {
-            self.awaited = if name == b"." { Some(parent) } else { parent.join(name).ok() };
+            let owner = if name == b"." { Some(parent) } else { parent.join(name).ok() };
+            let is_behind = owner.is_some() && owner == last;
+            self.count += u64::from(is_behind);
+            self.awaited = owner.filter(|_| !is_behind);
         }
     }
 }

@@ -205,9 +205,11 @@ fn files_that_macos_adds_are_told_once() {
         .file("./b/._sub", "attributes")
         .dir("./b/sub/")
         .file("./._alone", "somebody's name for a file")
+        .file("./d", "")
+        .file("./._d", "attributes")
         .file("./c", "");
     let summary = unpack_to(&mut Model::new(), &archive.end(), "/srv", &TarOptions::default()).unwrap();
-    assert!(summary.findings.contains(&Finding::new(code::ARCHIVE_APPLEDOUBLE).with("count", 3)), "{summary:?}");
+    assert!(summary.findings.contains(&Finding::new(code::ARCHIVE_APPLEDOUBLE).with("count", 4)), "{summary:?}");
     let excludes = vec![flatbake::archive::Glob::new("._*").unwrap()];
     let options = TarOptions { excludes, ..TarOptions::default() };
     let mut fs = Model::new();
