@@ -108,6 +108,26 @@ fn disks_are_packed_as_zip_archives() {
     assert!(output.status.code() == Some(3) && said(&output).contains("unzip"), "{}", said(&output));
 }
 
+/// What a vendor leaves behind goes, and what nothing takes the place of is named.
+#[test]
+fn files_of_another_vendor_are_removed_with_a_word() {
+    let dir = scratch_dir();
+    let recipe = Recipe::small()
+        .with_file(6, "sysext/active-oem-azure", b"")
+        .with_file(6, "sysext/oem-azure.raw", b"x")
+        .with_file(6, "oem-release", b"ID=azure\n")
+        .with_file(6, "mine", b"kept");
+    let Some(image) = flatcar_image(&recipe) else { return };
+    let mut command = programs::flatbake();
+    command.args(["bake", "--vendor", "xen", "--dry-run", "--output-dir"]).arg(dir.path()).arg("--image").arg(&image);
+    let said = said(&command.output().unwrap());
+    let line = said.lines().find(|line| line.contains("nothing takes their place")).unwrap_or_else(|| panic!("{said}"));
+    for path in ["/sysext/active-oem-azure", "/sysext/oem-azure.raw", "/oem-release"] {
+        assert!(line.contains(path), "{line}");
+    }
+    assert!(!line.contains("mine"), "{line}");
+}
+
 /// Files for network boot came with a script for iPXE, until 4722.
 #[test]
 fn older_files_for_network_boot_have_a_script_for_ipxe() {

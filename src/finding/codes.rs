@@ -274,6 +274,9 @@ codes! {
 
     // Vendors.
 
+    /// Files of another vendor were on OEM.
+    OEM_REMOVED = "oem-removed", Note,
+        "files of the vendor before are removed, and nothing takes their place: {paths}";
     /// A machine is to have Secure Boot, and its firmware would not switch it on.
     SECURE_BOOT_OFF = "secure-boot-off", Error,
         "Secure Boot would be off: {why}, and it takes firmware whose variables hold PK and db";

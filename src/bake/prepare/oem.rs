@@ -10,7 +10,7 @@ use super::bench::{Bench, Content, NewFile, Work};
 use super::payload::{OemChange, OemPayload};
 use crate::block::shown;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::finding::{Finding, code};
+use crate::finding::{Few, Finding, code};
 use crate::flatcar::{Designator, OsRelease, grub};
 use crate::fs::{self, FileType, FsPath};
 
@@ -131,15 +131,35 @@ impl Bench<'_> {
     pub(super) fn oem_change(&mut self, work: Work<'_>) -> Result<()> {
         match work.oem {
             OemChange::Keep => Ok(()),
-            OemChange::Clear => self.remove_payload(work),
+            OemChange::Clear => {
+                let removed = self.remove_payload(work)?;
+                self.see_gone(removed)
+            }
             OemChange::Install(payload) => {
-                self.remove_payload(work)?;
-                self.install(payload, work.edits).at(|| format!("OEM {}", payload.id))
+                let removed = self.remove_payload(work)?;
+                self.install(payload, work.edits).at(|| format!("OEM {}", payload.id))?;
+                self.see_gone(removed)
             }
         }
     }
 
-    fn remove_payload(&mut self, work: Work<'_>) -> Result<()> {
+    /// Tells what was removed and has no successor.
+    fn see_gone(&mut self, removed: Vec<FsPath>) -> Result<()> {
+        let mut gone = Few::default();
+        for path in removed {
+            if self.type_at(Designator::Oem, &path)?.is_none() {
+                gone.add(path);
+            }
+        }
+        if !gone.is_empty() {
+            let finding = Finding::new(code::OEM_REMOVED).with("paths", gone);
+            self.findings.push(finding.at(Designator::Oem.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Removes the files of the vendor before, and returns which there were.
+    fn remove_payload(&mut self, work: Work<'_>) -> Result<Vec<FsPath>> {
         let folder = FsPath::new(SYSEXT_DIR)?;
         let mut old = Vec::new();
         if self.type_at(Designator::Oem, &folder)? == Some(FileType::Directory) {
@@ -150,6 +170,7 @@ impl Bench<'_> {
         }
         old.push(FsPath::new(OEM_RELEASE)?);
         old.push(FsPath::new(GRUB_CFG)?);
+        let mut removed = Vec::new();
         for path in old {
             // A user's removal may have come first.
             if self.type_at(Designator::Oem, &path)?.is_none() {
@@ -159,8 +180,9 @@ impl Bench<'_> {
                 self.see_lost_arguments(&path, work)?;
             }
             self.remove_all(Designator::Oem, &path, "the vendor's files before")?;
+            removed.push(path);
         }
-        Ok(())
+        Ok(removed)
     }
 
     /// Kernel arguments of the old grub.cfg may be the old vendor's or a user's: a person decides.
