@@ -1,14 +1,17 @@
 //! A Flatcar disk that has been opened: its partition table, its filesystems and what release it holds.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::layout::{Designator, PartitionRef, Selected, select};
 use super::os_release::OsRelease;
-use crate::block::{BlockDevice, Window};
+use crate::block::{BlockDevice, Window, shown};
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::finding::Finding;
 use crate::fs::{self, FileSystem, FsPath};
+use crate::image::{self, OpenOptions};
 use crate::partition::{Partition, PartitionTable};
+use crate::progress::Progress;
 
 const USR: PartitionRef = PartitionRef::Designator(Designator::Usr);
 /// Where USR's own tree (it is mounted at /usr) keeps os-release.
@@ -30,6 +33,15 @@ impl Disk {
         let name = name.into();
         let table = PartitionTable::read(&device).at(|| name.clone())?;
         Ok(Self { name, device, table })
+    }
+
+    /// Opens the image at `path`, in any format and compression that is known, and reads its partition table.
+    ///
+    /// # Errors
+    /// As of [`image::open`], and where there is no partition table that can be used.
+    pub fn open_image(path: impl AsRef<Path>, options: &OpenOptions, progress: &dyn Progress) -> Result<Self> {
+        let path = path.as_ref();
+        Self::open(shown(path), image::open(path, options, progress)?.device)
     }
 
     /// What errors call the image.
