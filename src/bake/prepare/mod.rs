@@ -150,6 +150,8 @@ impl Request {
         let (disk, facts) = open_base(self, context, &inputs)?;
         let mut findings = disk.findings();
         let release = release_of(&disk, &mut findings);
+        // What could not be read may just have been cancelled.
+        context.cancel.check()?;
         refuse_other_systems(&disk, release.as_ref())?;
         let timestamp = match self.timestamp {
             Some(time) => time,
@@ -158,6 +160,7 @@ impl Request {
         let facts = BaseFacts { release: release.clone(), ..facts };
         let run = Run { context, inputs: inputs.clone(), release, timestamp, policy: self.policy };
         findings.extend(running::see_base(self, &disk)?);
+        context.cancel.check()?;
         let generation = Generation::of(disk.table());
         let vendors = vendors::choose(self, &run, generation, &mut findings)?;
         targets::check_vendors(self, &vendors)?;
