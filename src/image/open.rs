@@ -105,7 +105,7 @@ pub struct Examined {
 /// Opens the image at `path`: a disk in any [`Format`], as it is or compressed, or the folder of a Parallels disk.
 ///
 /// Files that the image refers to (backing files, data files, extents, parents) are opened only with
-/// [`OpenOptions::allow_external`]. What should be known about the image goes to [`Progress::warn`]. The disk cannot be
+/// [`OpenOptions::allow_external`]. What should be known about the image goes to [`Progress::found`]. The disk cannot be
 /// read any more once the flag of [`OpenOptions::inputs`] is raised.
 ///
 /// # Errors

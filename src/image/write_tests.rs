@@ -234,8 +234,9 @@ fn flat_descriptors_and_stream_markers_are_read_by_their_name() {
     }
     let stream = disk.write(&FORMATS[2]);
     let bytes = fs::read(&stream).unwrap();
-    assert_eq!((bytes[4], bytes[56..64].to_vec()), (3, vec![0xff; 8]), "version, directory at the end");
     let footer = &bytes[bytes.len() - 1536..];
+    assert_eq!(bytes[4], 3, "version");
+    assert!(bytes[..512] == footer[512..1024], "both headers name the directory");
     assert_eq!((footer[0], footer[12], &footer[512..516]), (1, 3, &b"KDMV"[..]), "marker and footer");
     assert!(footer[1024..].iter().all(|&byte| byte == 0), "end of stream");
     if let Some((_, text)) = qemu_img(&["info", &stream]) {

@@ -30,7 +30,7 @@ impl Data {
     }
 }
 
-/// The stored bytes of a file; its errors carry an [`Error`].
+/// The stored bytes of a file; its errors carry an [`Error`](crate::Error).
 pub struct Content<'a, R> {
     pub(super) input: &'a mut Input<R>,
     pub(super) data: &'a mut Data,
