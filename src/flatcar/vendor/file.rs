@@ -93,6 +93,9 @@ pub struct VendorFile {
 pub struct Until {
     /// The major number of the first release in which this no longer holds.
     pub release: u64,
+    /// A tag of Flatcar's sources at which it no longer holds, where one is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Text>,
     /// Settings that there was none of: `oem_sysext`, `disk_size`, …
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<Without>,

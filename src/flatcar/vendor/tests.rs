@@ -122,6 +122,21 @@ fn oem_ids_are_those_that_the_boot_looks_for() {
     }
 }
 
+/// What no longer holds from a release on does not hold at the tag that shows it.
+#[test]
+fn tags_of_changes_are_of_later_releases() {
+    let mut tags = 0;
+    for vendor in Vendors::builtin().iter() {
+        for until in &vendor.until {
+            let Some(tag) = &until.tag else { continue };
+            let (_, version) = tag.as_str().split_once('-').unwrap();
+            assert!(super::major_of(version).unwrap() >= until.release, "{}: {}", vendor.id, until.release);
+            tags += 1;
+        }
+    }
+    assert!(tags >= 20, "{tags}");
+}
+
 #[test]
 fn aliases_have_the_disk_of_another_vendor() {
     let disk = settings("qemu_uefi", None);
