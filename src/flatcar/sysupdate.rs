@@ -97,12 +97,11 @@ pub fn check(transfer: &Transfer, baked: Baked<'_>) -> Vec<Finding> {
         let pattern = transfer.patterns.join(" ");
         findings.push(Finding::new(code::SYSUPDATE_PATTERN).with("pattern", pattern).with("file", baked.file));
     }
-    if let Some((architecture, (pattern, word))) = baked
-        .architecture
-        .and_then(|own| Some((own, transfer.patterns.iter().find_map(|pattern| foreign(pattern, own))?)))
+    if let Some(own) = baked.architecture
+        && let Some((pattern, word)) = transfer.patterns.iter().find_map(|pattern| foreign(pattern, own))
     {
         let finding = Finding::new(code::SYSUPDATE_ARCHITECTURE).with("pattern", pattern).with("word", word);
-        findings.push(finding.with("architecture", architecture));
+        findings.push(finding.with("architecture", own));
     }
     let link = transfer.link.as_deref().and_then(|link| match link.starts_with('/') {
         true => FsPath::new(link).ok(),

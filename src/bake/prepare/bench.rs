@@ -21,11 +21,11 @@ use crate::fs::{
     self, Attributes, Capacity, EditOptions, FileSystemMut, FileType, FsKind, FsPath, Metadata, Timestamp,
 };
 
-/// Folders of ROOT that the running system mounts something over.
 /// The home of Flatcar's one user with a login, as names, and its numbers; root's.
 const CORE_HOME: [&[u8]; 2] = [b"home", b"core"];
 const CORE_USER: (u32, u32) = (500, 500);
 const ROOT_USER: (u32, u32) = (0, 0);
+/// Folders of ROOT that the running system mounts something over.
 const HIDDEN_ON_ROOT: [&[u8]; 8] = [b"usr", b"oem", b"boot", b"dev", b"proc", b"sys", b"run", b"tmp"];
 /// Most of what takes room that one message names.
 const LARGEST_SHOWN: usize = 3;

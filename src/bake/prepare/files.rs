@@ -114,7 +114,7 @@ impl Bench<'_> {
             self.put_text(Designator::Root, &path.to_string(), text.as_bytes(), why)?;
         }
         if spec.enabled {
-            let shipped = self.shipped_unit(&spec.name);
+            let shipped = if contents.is_none() { self.shipped_unit(&spec.name) } else { None };
             for (target, path) in unit::enabling_links(&spec.name, contents.as_deref(), shipped.as_deref())? {
                 let path = self.locate(Designator::Root, &path)?;
                 self.make_symlink(Designator::Root, &path, &target, why)?;

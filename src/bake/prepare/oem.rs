@@ -129,18 +129,16 @@ impl Bench<'_> {
 
     /// Replaces or removes the vendor's files.
     pub(super) fn oem_change(&mut self, work: Work<'_>) -> Result<()> {
-        match work.oem {
-            OemChange::Keep => Ok(()),
-            OemChange::Clear => {
-                let removed = self.remove_payload(work)?;
-                self.see_gone(removed)
-            }
-            OemChange::Install(payload) => {
-                let removed = self.remove_payload(work)?;
-                self.install(payload, work.edits).at(|| format!("OEM {}", payload.id))?;
-                self.see_gone(removed)
-            }
+        let new = match work.oem {
+            OemChange::Keep => return Ok(()),
+            OemChange::Clear => None,
+            OemChange::Install(payload) => Some(payload),
+        };
+        let removed = self.remove_payload(work)?;
+        if let Some(payload) = new {
+            self.install(payload, work.edits).at(|| format!("OEM {}", payload.id))?;
         }
+        self.see_gone(removed)
     }
 
     /// Tells what was removed and has no successor.

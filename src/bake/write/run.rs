@@ -1,8 +1,9 @@
 //! Writes what was prepared: all results side by side, each file whole or not at all, then what tells of them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::prepare::{Key, Prepared, PreparedImage, REPORT, SUMS, Target};
@@ -111,18 +112,20 @@ impl Prepared {
 
     /// Writes the catalogs, each for all boxes of its family that were made.
     fn write_catalogs(&self, outcomes: &mut [Outcome], oversight: &Oversight<'_>) {
-        for (at, image) in self.images.iter().enumerate() {
+        let mut offers: BTreeMap<PathBuf, Vec<(Machine, CatalogBox)>> = BTreeMap::new();
+        for (image, outcome) in self.images.iter().zip(&mut *outcomes) {
+            if let Some(path) = image.target.catalog(image.settings.as_ref()) {
+                offers.entry(path).or_default().extend(outcome.offered.take());
+            }
+        }
+        for (image, outcome) in self.images.iter().zip(outcomes) {
             let Some(path) = image.target.catalog(image.settings.as_ref()) else { continue };
             if !image.target.files().contains(&path) {
                 continue;
             }
-            let is_of_it =
-                |other: &PreparedImage| other.target.catalog(other.settings.as_ref()).as_ref() == Some(&path);
-            let offered = self.images.iter().zip(&*outcomes).filter(|(other, _)| is_of_it(other));
-            let offered: Vec<_> = offered.filter_map(|(_, outcome)| outcome.offered.clone()).collect();
-            match write_catalog(&path, &offered, oversight) {
-                Ok(written) => outcomes[at].files.extend(written),
-                Err(error) => drop(outcomes[at].error.get_or_insert(error)),
+            match write_catalog(&path, offers.remove(&path).unwrap_or_default(), oversight) {
+                Ok(written) => outcome.files.extend(written),
+                Err(error) => drop(outcome.error.get_or_insert(error)),
             }
         }
     }
@@ -202,11 +205,11 @@ fn write_reports(folder: &Path, report: &Report) -> Result<()> {
 /// Writes the catalog of boxes, where there are any.
 fn write_catalog(
     path: &Path,
-    offered: &[(Machine, CatalogBox)],
+    offered: Vec<(Machine, CatalogBox)>,
     oversight: &Oversight<'_>,
 ) -> Result<Option<WrittenFile>> {
-    let Some((machine, _)) = offered.first() else { return Ok(None) };
-    let boxes: Vec<CatalogBox> = offered.iter().map(|(_, offered)| offered.clone()).collect();
+    let (machines, boxes): (Vec<Machine>, Vec<CatalogBox>) = offered.into_iter().unzip();
+    let Some(machine) = machines.first() else { return Ok(None) };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let catalog = vagrant_catalog(&name, machine, &boxes)?;
     oversight.cancel.check()?;
