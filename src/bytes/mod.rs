@@ -3,6 +3,8 @@
 //! On-disk numbers are read with [`Fields`], which never panics: a field beyond the end is an error.
 
 mod guid;
+mod structure;
+
 /// Bytes as hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -16,6 +18,7 @@ mod size;
 
 pub use guid::Guid;
 pub use size::ByteSize;
+pub(crate) use structure::{Field, Order, structure};
 
 use crate::error::{Error, Result};
 
