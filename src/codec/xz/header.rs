@@ -8,7 +8,7 @@ use lzma_rust2::filter::delta::DeltaReader;
 
 use super::check::{Check, CheckType};
 use crate::bytes::{Fields, to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// The smallest dictionary that a header can ask for.
 const DICTIONARY_MIN: u64 = 4096;
@@ -181,6 +181,7 @@ fn dictionary_size(bits: u8, max: u64) -> Result<u32> {
     let size = mantissa << (u32::from(bits & 63) / 2 + 11);
     u32::try_from(size).ok().filter(|_| bits <= 40 && size <= max).ok_or_else(|| {
         Error::unsupported(format!("an xz dictionary of {size} bytes, at most {max} are allowed"))
+            .because(Reason::Limit)
             .with_hint("pack the file again with xz -9 or less")
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::metadata::{MetaWriter, lookup_table};
 use super::pack::Packer;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::Xattr;
 
 /// Longest value (`XATTR_SIZE_MAX` of Linux).
@@ -34,8 +34,9 @@ impl XattrSets {
         }
         set.iter().try_for_each(check)?;
         set.sort();
-        let next = u32::try_from(self.numbers.len())
-            .map_err(|_| Error::unsupported("more than 2^32 different sets of extended attributes"))?;
+        let next = u32::try_from(self.numbers.len()).map_err(|_| {
+            Error::unsupported("more than 2^32 different sets of extended attributes").because(Reason::Limit)
+        })?;
         Ok(Some(*self.numbers.entry(set).or_insert(next)))
     }
 
@@ -71,7 +72,8 @@ impl XattrSets {
 }
 
 fn short(number: usize) -> Result<u32> {
-    u32::try_from(number).map_err(|_| Error::unsupported("extended attributes of more than 4 GiB"))
+    u32::try_from(number)
+        .map_err(|_| Error::unsupported("extended attributes of more than 4 GiB").because(Reason::Limit))
 }
 
 fn check(xattr: &Xattr) -> Result<()> {
