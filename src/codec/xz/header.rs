@@ -87,13 +87,21 @@ impl BlockHeader {
         Ok(Self { header_bytes: to_u64(header.len()), compressed, uncompressed, filters, dictionary })
     }
 
+    /// The dictionary in use: no distance reaches beyond what there is, and the decoder clears all of its dictionary.
+    fn window(&self) -> u32 {
+        let needed = self.uncompressed.unwrap_or(u64::MAX).max(DICTIONARY_MIN);
+        u32::try_from(needed).unwrap_or(u32::MAX).min(self.dictionary)
+    }
+
+    /// Bytes that the decoder takes, its tables of probabilities left out.
+    pub(super) fn decoder_memory(&self) -> u64 {
+        self.window().into()
+    }
+
     /// Unpacks the data that `source` gives next: LZMA2 and then the other filters, last one first. No more is read
     /// than belongs to the data.
     pub(crate) fn reader<'a>(&self, source: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-        // No distance reaches beyond what there is, and the decoder clears all of its dictionary.
-        let needed = self.uncompressed.unwrap_or(u64::MAX).max(DICTIONARY_MIN);
-        let dictionary = u32::try_from(needed).unwrap_or(u32::MAX).min(self.dictionary);
-        let mut reader: Box<dyn Read> = Box::new(Lzma2Reader::new(source, dictionary, None));
+        let mut reader: Box<dyn Read> = Box::new(Lzma2Reader::new(source, self.window(), None));
         for filter in self.filters.iter().rev() {
             reader = match *filter {
                 Filter::Delta { distance } => Box::new(DeltaReader::new(reader, distance)),

@@ -28,6 +28,11 @@ use crate::fs::{Attributes, FileType, FsPath, Timestamp};
 /// Most names of a file, and most links of a directory that are counted (`EXT4_LINK_MAX`).
 const LINKS_MAX: u32 = 65_000;
 
+/// Memory for inodes that were changed and are not written yet.
+pub(super) const INODES_BYTES_MAX: usize = 64 << 20;
+/// What an inode takes in memory besides its bytes.
+pub(super) const INODE_OVERHEAD: usize = 64;
+
 /// What was edited and is not written yet.
 #[derive(Debug, Default)]
 pub(super) struct Editor {
@@ -95,6 +100,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let editor = self.editor()?;
         editor.changes += 1;
         editor.inodes.insert(ino, raw);
+        if self.editor()?.inodes.len() > self.inodes_max {
+            self.write_inodes()?;
+        }
         Ok(())
     }
 
