@@ -4,7 +4,7 @@ use super::*;
 use crate::block::{MemoryDevice, Window};
 use crate::bytes::random::Random;
 use crate::bytes::to_u64;
-use crate::fs::{Attributes, FileSystemMut, walk};
+use crate::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, walk};
 
 /// Bytes before and behind the volume that nothing may change.
 const GUARD: usize = 4096;
@@ -45,10 +45,18 @@ fn small_fat32() -> Vec<u8> {
     image
 }
 
-fn formatted(kind: hadris_fat::FatKind, size: usize) -> Vec<u8> {
-    let mut image = vec![0; size];
-    hadris_fat::sync::format(&mut image, &hadris_fat::FatOptions::new().with_kind(kind)).unwrap();
+/// An empty volume.
+fn formatted(layout: &FatLayout) -> Vec<u8> {
+    let identity = FatIdentity { label: "TEST", serial: 7, time: 0 };
+    let volume = build(&identity, layout, Vec::new()).unwrap();
+    let mut image = vec![0; usize::try_from(volume.image.size()).unwrap()];
+    volume.image.read_at(0, &mut image).unwrap();
     image
+}
+
+/// FAT12 and FAT16 with two tables and clusters of 512 bytes.
+fn layout(kind: FatKind, clusters: u32) -> FatLayout {
+    FatLayout { kind, tables: 2, sector_bytes: 512, cluster_bytes: 512, clusters }
 }
 
 fn path(text: &str) -> FsPath {
@@ -156,12 +164,11 @@ fn reached(read: usize, edited: usize, rounds: usize) {
 }
 
 fn images() -> [(Vec<u8>, usize, usize); 3] {
-    use hadris_fat::FatKind::{Fat12, Fat16};
     // The image, the end of its allocation tables, rounds.
     [
         (populated(small_fat32()), 36 * 512, 3000),
-        (populated(formatted(Fat12, 200 << 10)), 3 * 512, 1500),
-        (populated(formatted(Fat16, 3 << 20)), 48 * 512, 150),
+        (populated(formatted(&layout(FatKind::Fat12, 380))), 5 * 512, 1500),
+        (populated(formatted(&layout(FatKind::Fat16, 5000))), 41 * 512, 150),
     ]
 }
 
