@@ -9,11 +9,10 @@
 //! an extent once for many small reads. Listing a directory makes the crate find it from the root; a directory with very
 //! many subdirectories (tens of thousands) is therefore walked slowly, one with very many files is not.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use erofs_rs::r#async::{EroFS, File};
@@ -21,9 +20,9 @@ use erofs_rs::backend::AsyncImage;
 use erofs_rs::types::{Inode, MAGIC_NUMBER, SUPER_BLOCK_OFFSET};
 
 use super::cache::Cache;
-use super::guard::TreeGuard;
+use super::interned::Interned;
 use super::{
-    Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Timestamp, Xattr, check_within,
+    Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Node, Timestamp, Xattr, check_within,
 };
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
@@ -91,8 +90,8 @@ struct Listing(Vec<(Vec<u8>, Inode)>);
 pub struct Erofs<D: BlockDevice> {
     fs: EroFS<Device<D>>,
     root: Inode,
-    listings: RefCell<Cache<Listing>>,
-    tree: TreeGuard,
+    listings: Cache<Listing>,
+    nodes: Interned,
 }
 
 impl<D: BlockDevice> Erofs<D> {
@@ -111,13 +110,12 @@ impl<D: BlockDevice> Erofs<D> {
         if !root.is_dir() {
             return Err(Error::corrupt("the root of the EROFS is not a directory"));
         }
-        let tree = TreeGuard::new(root.id(), superblock.inos);
-        Ok(Self { fs, root, listings: RefCell::new(Cache::new(LISTING_CACHE_BYTES)), tree })
+        Ok(Self { fs, root, listings: Cache::new(LISTING_CACHE_BYTES), nodes: Interned::new() })
     }
 
     /// The listing of the directory `inode`, whose path is `path`.
     fn listing(&self, path: &FsPath, inode: &Inode) -> Result<Arc<Listing>> {
-        if let Some(listing) = self.listings.borrow_mut().get(inode.id()) {
+        if let Some(listing) = self.listings.get(inode.id()) {
             return Ok(listing);
         }
         if !inode.is_dir() {
@@ -141,7 +139,7 @@ impl<D: BlockDevice> Erofs<D> {
             entries.push((name.to_vec(), entry.inode));
         }
         let listing = Arc::new(Listing(entries));
-        self.listings.borrow_mut().insert(inode.id(), listing.clone(), cost);
+        self.listings.insert(inode.id(), listing.clone(), cost);
         Ok(listing)
     }
 
@@ -153,9 +151,6 @@ impl<D: BlockDevice> Erofs<D> {
             let position = listing.0.binary_search_by(|(entry, _)| entry.as_slice().cmp(name));
             let position = position.map_err(|_| Error::not_found("no such file or directory"))?;
             let child = listing.0[position].1;
-            if child.is_dir() {
-                self.tree.enter(child.id(), inode.id(), to_u64(position))?;
-            }
             at = at.join(name)?;
             inode = child;
         }
@@ -235,7 +230,42 @@ impl<D: BlockDevice> FileSystem for Erofs<D> {
         })
     }
 
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
+    fn root(&self) -> Node {
+        self.nodes.node(&FsPath::root())
+    }
+
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let path = self.nodes.path(directory)?.join(name)?;
+        match self.find(&path) {
+            Ok(_) => Ok(Some(self.nodes.node(&path))),
+            Err(error) if error.kind() == crate::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
+        self.read_dir(&self.nodes.path(directory)?)
+    }
+
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        self.metadata_of(&self.nodes.path(node)?)
+    }
+
+    fn read_link(&self, node: Node) -> Result<Vec<u8>> {
+        self.read_link_of(&self.nodes.path(node)?)
+    }
+
+    fn xattrs(&self, node: Node) -> Result<Vec<Xattr>> {
+        self.xattrs_of(&self.nodes.path(node)?)
+    }
+
+    fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
+        self.open_path(&self.nodes.path(node)?)
+    }
+}
+
+impl<D: BlockDevice> Erofs<D> {
+    fn metadata_of(&self, path: &FsPath) -> Result<Metadata> {
         self.with(path, |inode| {
             let (secs, nanos) = inode.modified_unix();
             Ok(Metadata {
@@ -255,16 +285,16 @@ impl<D: BlockDevice> FileSystem for Erofs<D> {
     fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
         self.with(path, |inode| {
             let listing = self.listing(path, &inode)?;
-            let entry = |(name, inode): &(Vec<u8>, Inode)| DirEntry {
-                name: name.clone(),
-                file_type: file_type(inode),
-                inode: inode.id(),
-            };
-            Ok(listing.0.iter().map(entry).collect())
+            let mut entries = Vec::new();
+            for (name, inode) in &listing.0 {
+                let node = self.nodes.node(&path.join(name)?);
+                entries.push(DirEntry { name: name.clone(), file_type: file_type(inode), node });
+            }
+            Ok(entries)
         })
     }
 
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
+    fn read_link_of(&self, path: &FsPath) -> Result<Vec<u8>> {
         self.with(path, |inode| {
             if !inode.is_symlink() {
                 return Err(Error::invalid("not a symlink"));
@@ -276,17 +306,17 @@ impl<D: BlockDevice> FileSystem for Erofs<D> {
         })
     }
 
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
+    fn open_path(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
         self.with(path, |inode| {
             if !inode.is_file() {
                 return Err(Error::invalid("not a regular file"));
             }
             let file = self.fs.open_inode_file(inode).map_err(convert)?;
-            Ok(Box::new(OpenFile { file, buffer: RefCell::default() }) as Box<dyn FileRead>)
+            Ok(Box::new(OpenFile { file, buffer: Mutex::default() }) as Box<dyn FileRead>)
         })
     }
 
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
+    fn xattrs_of(&self, path: &FsPath) -> Result<Vec<Xattr>> {
         self.with(path, |inode| {
             let xattrs = ready(self.fs.xattrs_inode(inode))?;
             Ok(xattrs.into_iter().map(|(name, value)| Xattr { name, value }).collect())
@@ -297,7 +327,7 @@ impl<D: BlockDevice> FileSystem for Erofs<D> {
 /// An open file with what was unpacked last.
 struct OpenFile<'a, D: BlockDevice> {
     file: File<'a, Device<D>>,
-    buffer: RefCell<Buffer>,
+    buffer: Mutex<Buffer>,
 }
 
 /// `len` bytes of the file from `start`.
@@ -338,7 +368,7 @@ impl<D: BlockDevice> FileRead for OpenFile<'_, D> {
 
     fn read_at(&self, offset: u64, mut buf: &mut [u8]) -> Result<()> {
         check_within(self.file.size(), offset, buf)?;
-        let mut buffer = self.buffer.borrow_mut();
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
         let mut offset = offset;
         while !buf.is_empty() {
             if buffer.at(offset).is_none() {

@@ -19,7 +19,7 @@ use super::time::FatTime;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{Attributes, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
+use crate::fs::{Attributes, ByPath, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Node};
 
 /// Bytes written at once: large enough to make contiguous writes, small enough for any machine. Whole clusters.
 const CHUNK: u64 = 1 << 20;
@@ -65,7 +65,7 @@ fn changing(editor: &mut Option<Editor>) -> Result<&mut Space> {
 impl<D: BlockDeviceMut> Fat<D> {
     /// Takes the directory at `path` out of memory, to change it there and on the device.
     fn check_out(&self, path: &FsPath) -> Result<Directory> {
-        let start = self.directory_start(self.find(path)?).at(|| path.to_string())?;
+        let start = self.directory_start(self.node_at(path)?).at(|| path.to_string())?;
         let directory = self.directory(start).at(|| path.to_string())?;
         self.known().remove(start);
         Ok(Arc::unwrap_or_clone(directory))
@@ -165,9 +165,9 @@ impl<D: BlockDeviceMut> Fat<D> {
         Ok(())
     }
 
-    /// Replaces the content of the file whose entry lies at `node`.
-    fn replace(&mut self, path: &FsPath, node: u64, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
-        let mut entry = self.entry(node)?;
+    /// Replaces the content of the file whose entry lies at this byte of the device.
+    fn replace(&mut self, path: &FsPath, offset: u64, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
+        let mut entry = self.entry(offset)?;
         let old = self.chain(entry.first_cluster(self.geometry.kind))?;
         let wanted = self.geometry.clusters_for(content.size());
         self.reserve(path, wanted, 0, entry.clusters(&self.geometry))?;
@@ -176,7 +176,7 @@ impl<D: BlockDeviceMut> Fat<D> {
         self.write_new_content(&mut entry, content)?;
         entry.set_attr(entry.attr() | ATTR_ARCHIVE);
         entry.stamp(time(attributes));
-        self.device.write_at(node, entry.bytes())
+        self.device.write_at(offset, entry.bytes())
     }
 
     /// Writes a file that is not there yet.
@@ -226,7 +226,7 @@ impl<D: BlockDeviceMut> Fat<D> {
     }
 
     /// Whether the way to `path` leads over `node`.
-    fn leads_over(&self, path: &FsPath, node: u64) -> Result<bool> {
+    fn leads_over(&self, path: &FsPath, node: Node) -> Result<bool> {
         let mut at = self.root();
         for name in path.components() {
             match self.lookup(at, name)? {
@@ -393,8 +393,8 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
         let written = match directory.find(name) {
             Some(item) if item.is_directory => Err(Error::invalid("is a directory, a file cannot replace it")),
             Some(item) => {
-                let node = directory.offset(item.slot)?;
-                self.replace(path, node, attributes, content)
+                let offset = directory.offset(item.slot)?;
+                self.replace(path, offset, attributes, content)
             }
             None => self.create(path, &mut directory, attributes, content),
         };
@@ -416,13 +416,13 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
     }
 
     fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
-        let node = self.find(path)?;
+        let node = self.node_at(path)?;
         // The root directory has no entry that could hold a time.
         let Some(mtime) = change.mtime.filter(|_| !path.is_root()) else { return Ok(()) };
         changing(&mut self.editor)?;
-        let mut entry = self.entry(node)?;
+        let mut entry = self.entry(node.get())?;
         entry.set_written(FatTime::nearest(mtime.secs));
-        self.device.write_at(node, entry.bytes())
+        self.device.write_at(node.get(), entry.bytes())
     }
 
     fn set_xattr(&mut self, path: &FsPath, _name: &[u8], _value: &[u8]) -> Result<()> {
@@ -439,13 +439,13 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
             return Err(Error::invalid("the root directory cannot be moved"));
         };
         let old = std::str::from_utf8(old).map_err(|_| Error::not_found("no such file or directory"))?;
-        let source = self.find(from)?;
+        let source = self.node_at(from)?;
         let to_parent = parent_of(to)?;
         if self.leads_over(&to_parent, source)? {
             return Err(Error::invalid(format!("{to} lies in {from}, which cannot be moved into itself")));
         }
         let from_parent = parent_of(from)?;
-        let same = self.find(&from_parent)? == self.find(&to_parent)?;
+        let same = self.node_at(&from_parent)? == self.node_at(&to_parent)?;
         let mut source_directory = if same { None } else { Some(self.check_out(&from_parent)?) };
         let mut directory = self.check_out(&to_parent)?;
         let request = Move { old, new, to };
@@ -459,8 +459,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
         if path.is_root() {
             return Err(Error::invalid("the root directory cannot be removed"));
         }
-        let node = self.find(path)?;
-        let entry = self.entry(node)?;
+        let entry = self.entry(self.node_at(path)?.get())?;
         let first = entry.first_cluster(self.geometry.kind);
         if entry.is_directory() {
             if !self.directory(first)?.is_empty() {

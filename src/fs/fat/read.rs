@@ -11,25 +11,18 @@ use super::names;
 use super::table::{Extent, damaged};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
-use crate::fs::{
-    Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Timestamp, Xattr, check_within,
-};
+use crate::error::{Error, Result};
+use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Xattr, check_within};
 
 /// The root directory, which has no entry. All other nodes are byte offsets of entries, multiples of 32.
-const ROOT: u64 = 1;
+const ROOT: Node = Node::new(1);
 
 impl<D: BlockDevice> Fat<D> {
-    /// The root directory's node.
-    pub(super) fn root(&self) -> u64 {
-        ROOT
-    }
-
-    /// The entry of a node that is not the root.
-    pub(super) fn entry(&self, node: u64) -> Result<Entry> {
-        match Slot::parse(&read_vec(&self.device, node, SLOT_LEN)?)? {
+    /// The entry that lies at this byte of the device.
+    pub(super) fn entry(&self, offset: u64) -> Result<Entry> {
+        match Slot::parse(&read_vec(&self.device, offset, SLOT_LEN)?)? {
             Slot::Entry(entry) => Ok(entry),
-            _ => Err(Error::invalid(format!("no entry lies at byte {node} any more"))),
+            _ => Err(Error::invalid(format!("no entry lies at byte {offset} any more"))),
         }
     }
 
@@ -42,11 +35,11 @@ impl<D: BlockDevice> Fat<D> {
     }
 
     /// The first cluster of a directory, 0 for the fixed root directory.
-    pub(super) fn directory_start(&self, node: u64) -> Result<u32> {
+    pub(super) fn directory_start(&self, node: Node) -> Result<u32> {
         if node == ROOT {
             return Ok(self.root_start());
         }
-        let entry = self.entry(node)?;
+        let entry = self.entry(node.get())?;
         match entry.is_directory() {
             true => Ok(entry.first_cluster(self.geometry.kind)),
             false => Err(Error::not_found("a part of the path is not a directory")),
@@ -61,77 +54,6 @@ impl<D: BlockDevice> Fat<D> {
         let directory = Arc::new(Directory::read(&self.device, &self.geometry, &self.table, start)?);
         self.known().keep(directory.clone());
         Ok(directory)
-    }
-
-    /// The node of an entry of a directory.
-    pub(super) fn lookup(&self, directory: u64, name: &[u8]) -> Result<Option<u64>> {
-        let directory = self.directory(self.directory_start(directory)?)?;
-        let item = std::str::from_utf8(name).ok().and_then(|name| directory.find(name));
-        item.map(|item| directory.offset(item.slot)).transpose()
-    }
-
-    /// The node at `path`.
-    pub(super) fn find(&self, path: &FsPath) -> Result<u64> {
-        let mut node = self.root();
-        for name in path.components() {
-            let next = self.lookup(node, name).at(|| path.to_string())?;
-            node = next.ok_or_else(|| Error::not_found("no such file or directory").at(path.to_string()))?;
-        }
-        Ok(node)
-    }
-
-    fn entries_of(&self, node: u64) -> Result<Vec<DirEntry>> {
-        let directory = self.directory(self.directory_start(node)?)?;
-        let mut entries = Vec::new();
-        for item in directory.items() {
-            entries.push(DirEntry {
-                name: item.name.clone().into_bytes(),
-                file_type: if item.is_directory { FileType::Directory } else { FileType::File },
-                inode: directory.offset(item.slot)?,
-            });
-        }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(entries)
-    }
-
-    fn metadata_of(&self, node: u64) -> Result<Metadata> {
-        let (is_directory, size, mtime) = match node {
-            ROOT => (true, 0, Timestamp::default()),
-            _ => {
-                let entry = self.entry(node)?;
-                let size = if entry.is_directory() { 0 } else { u64::from(entry.file_size()) };
-                (entry.is_directory(), size, entry.written().timestamp())
-            }
-        };
-        Ok(Metadata {
-            file_type: if is_directory { FileType::Directory } else { FileType::File },
-            mode: if is_directory { 0o755 } else { 0o644 },
-            uid: 0,
-            gid: 0,
-            size,
-            nlink: 1,
-            mtime,
-            device: (0, 0),
-            inode: node,
-        })
-    }
-
-    fn open_node(&self, node: u64) -> Result<OpenFile<'_>> {
-        let entry = if node == ROOT { None } else { Some(self.entry(node)?) };
-        let Some(entry) = entry.filter(|entry| !entry.is_directory()) else {
-            return Err(Error::invalid("is a directory, not a file"));
-        };
-        let size = u64::from(entry.file_size());
-        let clusters = entry.clusters(&self.geometry);
-        if clusters > u64::from(self.geometry.clusters()) {
-            return Err(damaged(format!("a file of {size} bytes is larger than the volume")));
-        }
-        let first = entry.first_cluster(self.geometry.kind);
-        let extents = match clusters {
-            0 => Vec::new(),
-            _ => self.table.extents(&self.device, first, clusters)?.0,
-        };
-        OpenFile::new(&self.device, &self.geometry, extents, size)
     }
 
     /// All extents of the chain that begins at `first`, 0 for none.
@@ -170,27 +92,78 @@ impl<D: BlockDevice> FileSystem for Fat<D> {
         })
     }
 
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
-        self.metadata_of(self.find(path)?).at(|| path.to_string())
+    fn root(&self) -> Node {
+        ROOT
     }
 
-    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
-        self.entries_of(self.find(path)?).at(|| path.to_string())
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let directory = self.directory(self.directory_start(directory)?)?;
+        let item = std::str::from_utf8(name).ok().and_then(|name| directory.find(name));
+        item.map(|item| directory.offset(item.slot).map(Node::new)).transpose()
     }
 
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
-        self.find(path)?;
-        Err(Error::invalid("not a symlink; FAT has none").at(path.to_string()))
+    fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
+        let directory = self.directory(self.directory_start(directory)?)?;
+        let mut entries = Vec::new();
+        for item in directory.items() {
+            entries.push(DirEntry {
+                name: item.name.clone().into_bytes(),
+                file_type: file_type(item.is_directory),
+                node: Node::new(directory.offset(item.slot)?),
+            });
+        }
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
     }
 
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
-        Ok(Box::new(self.open_node(self.find(path)?).at(|| path.to_string())?))
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        let entry = if node == ROOT { None } else { Some(self.entry(node.get())?) };
+        let is_directory = entry.is_none_or(|entry| entry.is_directory());
+        let size = entry.filter(|_| !is_directory).map_or(0, |entry| u64::from(entry.file_size()));
+        Ok(Metadata {
+            file_type: file_type(is_directory),
+            mode: if is_directory { 0o755 } else { 0o644 },
+            uid: 0,
+            gid: 0,
+            size,
+            nlink: 1,
+            mtime: entry.map(|entry| entry.written().timestamp()).unwrap_or_default(),
+            device: (0, 0),
+            inode: node.get(),
+        })
     }
 
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
-        self.find(path)?;
+    fn read_link(&self, node: Node) -> Result<Vec<u8>> {
+        self.metadata(node)?;
+        Err(Error::invalid("not a symlink; FAT has none"))
+    }
+
+    fn xattrs(&self, node: Node) -> Result<Vec<Xattr>> {
+        self.metadata(node)?;
         Ok(Vec::new())
     }
+
+    fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
+        let entry = if node == ROOT { None } else { Some(self.entry(node.get())?) };
+        let Some(entry) = entry.filter(|entry| !entry.is_directory()) else {
+            return Err(Error::invalid("is a directory, not a file"));
+        };
+        let size = u64::from(entry.file_size());
+        let clusters = entry.clusters(&self.geometry);
+        if clusters > u64::from(self.geometry.clusters()) {
+            return Err(damaged(format!("a file of {size} bytes is larger than the volume")));
+        }
+        let first = entry.first_cluster(self.geometry.kind);
+        let extents = match clusters {
+            0 => Vec::new(),
+            _ => self.table.extents(&self.device, first, clusters)?.0,
+        };
+        Ok(Box::new(OpenFile::new(&self.device, &self.geometry, extents, size)?))
+    }
+}
+
+fn file_type(is_directory: bool) -> FileType {
+    if is_directory { FileType::Directory } else { FileType::File }
 }
 
 /// An open file.
