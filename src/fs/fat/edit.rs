@@ -55,9 +55,13 @@ fn parent_of(path: &FsPath) -> Result<FsPath> {
     path.parent().ok_or_else(|| Error::internal("a path with a name has a parent"))
 }
 
+fn only_read() -> Error {
+    Error::internal("the volume was opened for reading only")
+}
+
 /// The free clusters, which are about to change: from here on there is something to commit.
 fn changing(editor: &mut Option<Editor>) -> Result<&mut Space> {
-    let editor = editor.as_mut().ok_or_else(|| Error::internal("the volume was opened for reading only"))?;
+    let editor = editor.as_mut().ok_or_else(only_read)?;
     editor.edited = true;
     Ok(&mut editor.space)
 }
@@ -78,7 +82,7 @@ impl<D: BlockDeviceMut> Fat<D> {
 
     /// Makes sure that `content` clusters and `growth` of the directory fit, when `freed` clusters are given up before.
     fn reserve(&self, path: &FsPath, content: u64, growth: u64, freed: u64) -> Result<()> {
-        let free = u64::from(self.editor.as_ref().map_or(0, Editor::free_clusters)) + freed;
+        let free = u64::from(self.editor.as_ref().ok_or_else(only_read)?.free_clusters()) + freed;
         if content + growth <= free {
             return Ok(());
         }
