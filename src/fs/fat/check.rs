@@ -10,11 +10,11 @@
 //! Reading needs the tree: a directory below itself would make a walk endless. Editing needs all of it, since freeing
 //! the clusters of a file must not free another's.
 
-use super::device::read_vec;
+use super::device::{damaged, read_vec};
 use super::directory::SLOTS_MAX;
 use super::entry::{DOT_DOT, Entry, SLOT_LEN, Slot};
 use super::geometry::{Geometry, Root, SLOT};
-use super::table::{Cursor, Table, damaged};
+use super::table::{Cursor, Table};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::device::read_vec;
+use super::device::{damaged, read_vec};
 use super::entry::{DELETED, Entry, SLOT_LEN, Slot};
 use super::geometry::{Geometry, Root, SLOT};
 use super::long::Assembler;
 use super::names::{self, NewName};
 use super::slots::FreeSlots;
-use super::table::{Table, damaged};
+use super::table::Table;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};
@@ -251,14 +251,14 @@ impl Directory {
         self.last_cluster
     }
 
-    /// Writes an entry under a new name; it gets the room that was found for it. Returns where it lies.
+    /// Writes an entry under a new name; it gets the room that was found for it.
     pub(super) fn write(
         &mut self,
         device: &dyn BlockDeviceMut,
         name: &NewName,
         room: &Room,
         mut entry: Entry,
-    ) -> Result<u64> {
+    ) -> Result<()> {
         let is_directory = entry.is_directory();
         entry.set_name(room.short);
         entry.set_nt_res(name.short_only.unwrap_or(0));
@@ -267,7 +267,7 @@ impl Directory {
         self.write_slots(device, room.start, &name.encode(&entry.into_inner(), &room.short)?)?;
         self.move_end(device, slot + 1)?;
         self.insert(Item { name: name.text.clone(), slot, first_slot: room.start, short: room.short, is_directory });
-        self.offset(slot)
+        Ok(())
     }
 
     /// Sees to it that nothing is found behind the slots that are in use.

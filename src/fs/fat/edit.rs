@@ -197,8 +197,7 @@ impl<D: BlockDeviceMut> Fat<D> {
         self.grow(directory, &room)?;
         let mut entry = Entry::new(room.short, ATTR_ARCHIVE, time(attributes))?;
         self.write_new_content(&mut entry, content)?;
-        directory.write(&self.device, &name, &room, entry)?;
-        Ok(())
+        directory.write(&self.device, &name, &room, entry)
     }
 
     /// What `..` of a directory in this one names: 0 for the root.
@@ -242,26 +241,41 @@ impl<D: BlockDeviceMut> Fat<D> {
         Ok(false)
     }
 
-    /// Moves the entry with this name from one directory, `None` where both are the same, to another, where it replaces
-    /// `target`.
+    /// Moves the entry with this name from one directory, `None` where both are the same, to another.
     fn move_entry(&mut self, request: &Move<'_>, from: &mut Option<Directory>, to: &mut Directory) -> Result<()> {
-        let kind = self.geometry.kind;
-        let source = find_item(from.as_ref().unwrap_or(to), request.old)?;
-        let mut entry = self.entry(from.as_ref().unwrap_or(to).offset(source)?)?;
         let same = from.is_none();
+        let source = find_item(from.as_ref().unwrap_or(to), request.old)?;
+        let entry = self.entry(from.as_ref().unwrap_or(to).offset(source)?)?;
         let existing = to.find(request.new).map(|item| item.slot);
-        let target = existing.filter(|slot| !same || *slot != source);
-        let exact = existing.is_some_and(|slot| same && slot == source) && to.has_exactly(source, request.new);
-        if exact {
+        let is_itself = same && existing == Some(source);
+        if is_itself && to.has_exactly(source, request.new) {
             return Ok(());
         }
-        let replaced = match target {
-            Some(slot) => Some(self.replaceable(request, &entry, to, slot)?),
-            None => None,
-        };
+        let target = existing.filter(|_| !is_itself);
+        let replaced = target.map(|slot| self.replaceable(request, &entry, to, slot)).transpose()?;
+        self.write_moved(request, entry, to, target, same.then_some(source))?;
+        let source_directory = from.as_mut().unwrap_or(to);
+        let moved = source_directory.remove(source)?;
+        source_directory.clear(&self.device, &moved)?;
+        if entry.is_directory() && !same {
+            self.set_parent(entry.first_cluster(self.geometry.kind), self.as_parent(to))?;
+        }
+        self.give_back(&replaced.unwrap_or_default())
+    }
+
+    /// Writes an entry under its new name, in the place of the one at slot `target`. Where its old one lies in the same
+    /// directory, that is at slot `own`.
+    fn write_moved(
+        &mut self,
+        request: &Move<'_>,
+        mut entry: Entry,
+        to: &mut Directory,
+        target: Option<u32>,
+        own: Option<u32>,
+    ) -> Result<()> {
         let name = NewName::new(request.new);
         let cleared = target.map(|slot| to.remove(slot)).transpose()?;
-        let room = to.room(&name, same.then_some(source)).at(|| request.to.to_string())?;
+        let room = to.room(&name, own).at(|| request.to.to_string())?;
         self.reserve(request.to, 0, room.growth, 0)?;
         changing(&mut self.editor)?;
         if let Some(item) = cleared {
@@ -271,17 +285,7 @@ impl<D: BlockDeviceMut> Fat<D> {
         if !entry.is_directory() {
             entry.set_attr(entry.attr() | ATTR_ARCHIVE);
         }
-        to.write(&self.device, &name, &room, entry)?;
-        let source_directory = from.as_mut().unwrap_or(to);
-        let moved = source_directory.remove(source)?;
-        source_directory.clear(&self.device, &moved)?;
-        if entry.is_directory() && !same {
-            self.set_parent(entry.first_cluster(kind), self.as_parent(to))?;
-        }
-        match replaced {
-            Some(extents) => self.give_back(&extents),
-            None => Ok(()),
-        }
+        to.write(&self.device, &name, &room, entry)
     }
 
     /// The clusters of the file at `slot`, which another may replace.

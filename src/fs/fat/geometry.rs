@@ -6,6 +6,7 @@
 //! ```
 
 use super::boot::{ACTIVE_TABLE, BootSector, NOT_MIRRORED};
+use super::device::damaged;
 use super::kind::Kind;
 use crate::error::{Error, Result};
 
@@ -125,6 +126,14 @@ impl Geometry {
     /// Whether there is this cluster.
     pub(super) fn has(&self, cluster: u32) -> bool {
         (FIRST_CLUSTER..=self.cluster_max).contains(&cluster)
+    }
+
+    /// An error where there is no such cluster.
+    pub(super) fn check(&self, cluster: u32) -> Result<()> {
+        if self.has(cluster) {
+            return Ok(());
+        }
+        Err(damaged(format!("a chain leads to cluster {cluster}, which this volume does not have")))
     }
 
     /// Where `cluster`, which there is, begins.

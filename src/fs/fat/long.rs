@@ -150,21 +150,15 @@ mod tests {
         let slot = parts(&name, &SHORT).unwrap();
         assert_eq!(slot[..14], [0x41, b'a', 0, b'b', 0, b'c', 0, 0, 0, 0xFF, 0xFF, 0x0F, 0, checksum(&SHORT)]);
         assert_eq!((&slot[14..26], &slot[26..]), (&[0xFF; 12][..], &[0, 0, 0xFF, 0xFF, 0xFF, 0xFF][..]));
-        // The published example of the specification's algorithm on this name.
-        assert_eq!(checksum(b"FILENAMETXT"), SHORT_SUM);
+        for name in [b"FILENAMETXT", &SHORT, b"           "] {
+            assert_eq!(u32::from(checksum(name)), specified(name));
+        }
     }
 
-    /// Worked out by hand from the specification's code: rotate right, add.
-    const SHORT_SUM: u8 = {
-        let name = b"FILENAMETXT";
-        let mut sum = 0u32;
-        let mut at = 0;
-        while at < 11 {
-            sum = ((sum & 1) * 0x80 + sum / 2 + name[at] as u32) % 256;
-            at += 1;
-        }
-        sum as u8
-    };
+    /// The algorithm in the words of the specification: the sum is rotated to the right by one bit, and a byte is added.
+    fn specified(name: &[u8; 11]) -> u32 {
+        name.iter().fold(0, |sum: u32, byte| ((sum & 1) * 0x80 + (sum >> 1) + u32::from(*byte)) & 0xFF)
+    }
 
     #[test]
     fn a_name_with_a_fault_is_dropped() {

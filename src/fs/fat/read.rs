@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::Fat;
-use super::device::read_vec;
+use super::device::{damaged, read_vec};
 use super::directory::Directory;
 use super::entry::{Entry, SLOT_LEN, Slot};
 use super::geometry::{Geometry, Root};
 use super::names;
-use super::table::{Extent, damaged};
+use super::table::Extent;
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};
@@ -156,7 +156,7 @@ impl<D: BlockDevice> FileSystem for Fat<D> {
         let first = entry.first_cluster(self.geometry.kind);
         let extents = match clusters {
             0 => Vec::new(),
-            _ => self.table.extents(&self.device, first, clusters)?.0,
+            _ => self.table.first_extents(&self.device, first, clusters)?,
         };
         Ok(Box::new(OpenFile::new(&self.device, &self.geometry, extents, size)?))
     }

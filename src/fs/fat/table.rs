@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::device::read_vec;
+use super::device::{damaged, read_vec};
 use super::geometry::{FIRST_CLUSTER, Geometry};
 use super::kind::Link;
 use crate::block::{BlockDevice, BlockDeviceMut};
@@ -24,14 +24,6 @@ use crate::fs::cache::Cache;
 pub(super) const PAGE: u64 = 12 << 10;
 /// Changed pages that are kept: 12 MiB, the table of three million clusters on FAT32.
 const CHANGED_MAX: usize = 1024;
-
-/// What to do about damage.
-pub(super) const REPAIR: &str = "the FAT filesystem is damaged; repair a copy of the image with fsck.vfat -a";
-
-/// An error that names damage.
-pub(super) fn damaged(what: String) -> Error {
-    Error::corrupt(what).with_hint(REPAIR)
-}
 
 /// Neighbouring clusters that follow each other in a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,6 +139,17 @@ impl Table {
         }
         Ok((extents, next))
     }
+
+    /// The first `count` clusters, at least one, of the chain that begins at `first`, fewer where it is shorter. What
+    /// follows the last of them is not looked at, so a file of one cluster needs nothing of the table.
+    pub(super) fn first_extents(&self, device: &dyn BlockDevice, first: u32, count: u64) -> Result<Vec<Extent>> {
+        let (mut extents, last) = self.extents(device, first, count.saturating_sub(1))?;
+        if let Some(last) = last {
+            self.geometry.check(last)?;
+            Extent::append(&mut extents, last);
+        }
+        Ok(extents)
+    }
 }
 
 /// Reads entries of the table one after the other.
@@ -190,10 +193,7 @@ impl Cursor<'_> {
 
     /// The cluster after `cluster` in its chain; `None` behind the last one.
     pub(super) fn next(&mut self, cluster: u32) -> Result<Option<u32>> {
-        let geometry = &self.table.geometry;
-        if !geometry.has(cluster) {
-            return Err(damaged(format!("a chain begins at cluster {cluster}, which this volume does not have")));
-        }
+        self.table.geometry.check(cluster)?;
         let entry = self.entry(cluster)?;
         match self.table.geometry.kind.link(entry) {
             Link::End => Ok(None),
