@@ -134,6 +134,7 @@ macro_rules! structure {
 
             $(
                 $(#[$doc])*
+                #[allow(clippy::int_plus_one, reason = "an offset of 1 is one of many")]
                 $see fn $field(&self) -> $type {
                     const WIDTH: usize = <$type as $crate::bytes::Field>::WIDTH;
                     const { assert!($offset + WIDTH <= $size, "the field ends within the structure") };

@@ -8,7 +8,7 @@ use flatbake::archive::{TarOptions, inject};
 use flatbake::block::MemoryDevice;
 use flatbake::finding::code;
 use flatbake::fs::FileSystemMut;
-use flatbake::fs::fat::{Editable, Fat};
+use flatbake::fs::fat::Fat;
 use flatbake::{ErrorKind, Finding, NoProgress};
 use tempfile::TempDir;
 
@@ -32,7 +32,7 @@ fn volume() -> Option<(TempDir, PathBuf)> {
     Some((folder, image))
 }
 
-fn open(image: &PathBuf) -> Fat<Editable<MemoryDevice>> {
+fn open(image: &PathBuf) -> Fat<MemoryDevice> {
     Fat::open(MemoryDevice::new(fs::read(image).unwrap())).unwrap()
 }
 

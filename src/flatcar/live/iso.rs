@@ -29,7 +29,7 @@ use super::{BOOT, USR, oem_arguments, pxe};
 use crate::block::{BlockDevice, FileDevice, Watched, Window};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::flatcar::Disk;
-use crate::fs::fat::{self, FatContent, FatFile, FatIdentity, FatVolume};
+use crate::fs::fat::{self, FatContent, FatFile, FatIdentity, FatLayout, FatVolume};
 use crate::fs::{ByPath, FileSystem, FileType, FsPath, read_file};
 use crate::image::iso9660::{BiosBoot, EfiPartition, IsoContent, IsoFile, IsoLayout};
 use crate::image::raw;
@@ -219,7 +219,7 @@ fn efi_volume<'a>(
         files.push(file(&format!("EFI/boot/{name}"), FatContent::Bytes(bytes)));
     }
     let identity = FatIdentity { label: "OEM", serial: esp_serial(disk)?, time: initrd.time };
-    fat::build(&identity, files)
+    fat::build(&identity, &FatLayout::CD, files)
 }
 
 /// What GRUB runs in the place of OEM's grub.cfg; it does not come back from it.

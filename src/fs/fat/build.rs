@@ -1,36 +1,36 @@
-//! Lays a new FAT32 volume out, with files that lie in one piece: the boot image of a CD.
+//! Lays a new volume out, with files that lie in one piece: the boot image of a CD.
 //!
 //! ```text
-//!  │boot sector, info, their copies│FAT│FAT│root│folders…│file│file│…
-//!       32 sectors                            clusters of 2 KiB, files one behind the other
+//!  │boot sector, info, their copies│table│table│root│folders…│file│file│…
+//!       reserved sectors                         clusters, files one behind the other
 //! ```
 //!
 //! Content is not copied: the volume is a device that reads from where the content is. As every file lies in one piece at
-//! a multiple of 2 KiB, a CD's own directory can name the same bytes. Names are short ones (`GRUBX64.EFI`), shown in
-//! lower case as Windows NT marks them.
+//! a multiple of 2 KiB in the layout for CDs, a CD's own directory can name the same bytes. Names are short ones
+//! (`GRUBX64.EFI`), shown in lower case as Windows NT marks them.
 
-use std::time::{Duration, UNIX_EPOCH};
-
+use super::boot::{BOOT_SECTOR, BootSector, EXTENDED, SEC_PER_CLUS_MAX, SIGNATURE, TABLES_MAX};
+use super::entry::{ATTR_ARCHIVE, ATTR_DIRECTORY, ATTR_VOLUME_ID, DOT, DOT_DOT, Entry, SLOT_LEN};
+use super::geometry::{FIRST_CLUSTER, Geometry, Root, SLOT};
+use super::info::Info;
+use super::kind::Kind;
+use super::names::{LOWER_EXTENSION, LOWER_NAME};
+use super::table::Extent;
+use super::time::FatTime;
 use crate::block::{BlockDevice, Sections};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
 
-/// Bytes of a sector.
-const SECTOR: u64 = 512;
-/// Bytes of a cluster: a block of a CD.
-const CLUSTER: u64 = 2048;
-/// Sectors before the first FAT, as `mkfs.vfat` has them.
-const RESERVED: u64 = 32;
-/// Fewer clusters would be FAT16; some drivers are wrong by a few.
-const CLUSTERS_MIN: u64 = 65_525 + 16;
-/// More clusters cannot be numbered.
-const CLUSTERS_MAX: u64 = 0x0fff_fff0;
-/// The FATs, root and data begin at a multiple of so many sectors: a block of a CD.
-const SECTORS_PER_BLOCK: u64 = CLUSTER / SECTOR;
-/// Ends a chain.
-const END: u32 = 0x0fff_ffff;
-/// Bytes of a directory entry.
-const ENTRY: usize = 32;
+/// Sectors before the first table of FAT32, as `mkfs.vfat` has them.
+const RESERVED_32: u16 = 32;
+/// Entries of the fixed root directory of FAT12 and FAT16.
+const ROOT_ENTRIES: u16 = 512;
+/// Sector of the free space's numbers.
+const INFO_SECTOR: u16 = 1;
+/// Sector of the boot sector's copy, behind which that of the free space's numbers lies.
+const BACKUP_SECTOR: u16 = 6;
+/// `BPB_Media` of disks that stay where they are.
+const MEDIA: u8 = 0xF8;
 
 /// A file of the volume.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl FatContent<'_> {
 pub struct FatVolume<'a> {
     /// The volume, byte by byte.
     pub image: Sections<'a>,
-    /// Where each file begins in it, a multiple of 2048, and its length; in the order they were given.
+    /// Where each file begins in it and its length, in bytes; in the order they were given.
     pub files: Vec<(u64, u64)>,
 }
 
@@ -79,17 +79,63 @@ pub struct FatIdentity<'a> {
     pub time: i64,
 }
 
+/// How a volume is laid out.
+#[derive(Debug, Clone, Copy)]
+pub struct FatLayout {
+    /// FAT12, FAT16 or FAT32, as the number of clusters demands.
+    pub kind: Kind,
+    /// Tables: 1 to 4.
+    pub tables: u8,
+    /// Bytes of a sector: 512, 1024, 2048 or 4096.
+    pub sector_bytes: u16,
+    /// Bytes of a cluster: 1, 2, 4 or up to 128 sectors.
+    pub cluster_bytes: u32,
+    /// Clusters it has at least.
+    pub clusters: u32,
+}
+
+impl FatLayout {
+    /// FAT32 whose files begin where blocks of a CD do, as small as all drivers can bear: some are wrong by a few clusters
+    /// about where FAT32 begins.
+    pub const CD: Self = Self {
+        kind: Kind::Fat32,
+        tables: 2,
+        sector_bytes: 512,
+        cluster_bytes: 2048,
+        clusters: super::kind::FAT16_MAX + 1 + 16,
+    };
+
+    fn check(&self) -> Result<()> {
+        let sector = u32::from(self.sector_bytes);
+        let sectors = self.sector_bytes.is_power_of_two() && (512..=4096).contains(&sector);
+        let most = sector.saturating_mul(u32::from(SEC_PER_CLUS_MAX));
+        let clusters = self.cluster_bytes.is_power_of_two() && (sector..=most).contains(&self.cluster_bytes);
+        if !sectors || !clusters || !(1..=TABLES_MAX).contains(&self.tables) {
+            return Err(Error::invalid(format!(
+                "no FAT volume has {} tables, sectors of {sector} bytes and clusters of {}: 1 to {TABLES_MAX} tables, \
+                 512, 1024, 2048 or 4096 bytes, and 1 to {SEC_PER_CLUS_MAX} sectors are possible",
+                self.tables, self.cluster_bytes
+            )));
+        }
+        Ok(())
+    }
+
+    fn sectors_per_cluster(&self) -> u32 {
+        self.cluster_bytes / u32::from(self.sector_bytes)
+    }
+}
+
 /// A folder; the root is number 0.
 struct Folder {
     name: [u8; 11],
     parent: usize,
-    entries: Vec<Entry>,
+    entries: Vec<NamedEntry>,
     cluster: u32,
 }
 
-struct Entry {
+struct NamedEntry {
     name: [u8; 11],
-    /// NT's marks for lower case: 8 for the name, 16 for the extension.
+    /// NT's marks for lower case.
     case: u8,
     target: Target,
 }
@@ -104,56 +150,25 @@ enum Target {
 ///
 /// # Errors
 ///
-/// [`crate::ErrorKind::InvalidInput`] for names that are not short ones or double, [`crate::ErrorKind::Unsupported`] for
-/// files of 4 GiB and more and for more than FAT32 can hold.
-pub fn build<'a>(identity: &FatIdentity<'_>, files: Vec<FatFile<'a>>) -> Result<FatVolume<'a>> {
+/// [`crate::ErrorKind::InvalidInput`] for names that are not short ones or double and for a layout that no volume has,
+/// [`crate::ErrorKind::Unsupported`] for files of 4 GiB and more and for more than the kind can hold.
+pub fn build<'a>(identity: &FatIdentity<'_>, layout: &FatLayout, files: Vec<FatFile<'a>>) -> Result<FatVolume<'a>> {
+    layout.check()?;
     let label = label(identity.label)?;
-    let mut folders = folders(&files)?;
-    let mut next = 2u64;
-    let mut chains = Vec::new();
-    let mut take = |bytes: u64| -> Result<u32> {
-        let (first, count) = (next, bytes.div_ceil(CLUSTER));
-        next += count;
-        chains.push((first, count));
-        u32::try_from(first).map_err(|_| Error::unsupported("more than FAT32 can hold"))
-    };
-    for folder in &mut folders {
-        // Beside the entries there are the label, or `.` and `..`, and an empty one at the end.
-        folder.cluster = take(to_u64((folder.entries.len() + 3) * ENTRY))?;
-    }
-    let mut starts = Vec::new();
-    for file in &files {
-        let len = file.content.len();
-        if u32::try_from(len).is_err() {
-            let message = format!("a file of {len} bytes: FAT holds files below 4 GiB");
-            return Err(Error::unsupported(message).at(file.path.clone()));
-        }
-        starts.push(if len == 0 { 0 } else { take(len)? });
-    }
-    let used = next - 2;
-    let clusters = used.max(CLUSTERS_MIN);
-    if clusters > CLUSTERS_MAX {
-        return Err(Error::unsupported(format!("{used} clusters of 2 KiB are more than FAT32 can hold")));
-    }
-    let fat_sectors = ((clusters + 2) * 4).div_ceil(SECTOR).next_multiple_of(SECTORS_PER_BLOCK);
-    let data_start = (RESERVED + 2 * fat_sectors) * SECTOR;
-    let total = data_start + clusters * CLUSTER;
+    let folders = folders(&files)?;
+    let mut plan = Plan::new(label, FatTime::nearest(identity.time), layout, folders);
+    plan.place(&files)?;
+    let boot = plan.boot_sector(identity.serial)?;
+    let geometry = Geometry::new(&boot, u64::MAX)?;
 
     let mut image = Sections::new();
-    let head = head(&label, identity.serial, fat_sectors, total / SECTOR, [clusters - used, next])?;
-    image.push_bytes(head)?;
-    for _ in 0..2 {
-        let fat = fat(&chains)?;
-        let rest = fat_sectors * SECTOR - to_u64(fat.len());
-        image.push_bytes(fat)?;
-        image.push_zeroes(rest)?;
+    image.push_bytes(plan.reserved(boot, geometry.tables_start)?)?;
+    let table = plan.table(&geometry)?;
+    for _ in 0..layout.tables {
+        image.push_bytes(table.clone())?;
+        image.push_zeroes(geometry.table_stride - to_u64(table.len()))?;
     }
-    let sizes: Vec<u64> = files.iter().map(|file| file.content.len()).collect();
-    for number in 0..folders.len() {
-        let bytes = directory(&folders, number, &label, &starts, &sizes, identity.time)?;
-        image.push_bytes(bytes)?;
-        fill(&mut image)?;
-    }
+    plan.push_folders(&mut image, &geometry)?;
     let mut places = Vec::new();
     for file in files {
         places.push((image.size(), file.content.len()));
@@ -161,14 +176,254 @@ pub fn build<'a>(identity: &FatIdentity<'_>, files: Vec<FatFile<'a>>) -> Result<
             FatContent::Bytes(bytes) => image.push_bytes(bytes)?,
             FatContent::Device(device) => image.push_device(device, 0, device.size())?,
         }
-        fill(&mut image)?;
+        fill(&mut image, &geometry)?;
     }
-    image.push_zeroes(total - image.size())?;
+    let end = geometry.cluster_start(geometry.cluster_max) + u64::from(geometry.cluster_bytes);
+    image.push_zeroes(end - image.size())?;
     Ok(FatVolume { image, files: places })
 }
 
-fn fill(image: &mut Sections<'_>) -> Result<()> {
-    image.push_zeroes(image.size().next_multiple_of(CLUSTER) - image.size())
+/// Fills the cluster that was begun up.
+fn fill(image: &mut Sections<'_>, geometry: &Geometry) -> Result<()> {
+    let begun = (image.size() - geometry.data_start) % u64::from(geometry.cluster_bytes);
+    if begun == 0 { Ok(()) } else { image.push_zeroes(u64::from(geometry.cluster_bytes) - begun) }
+}
+
+fn too_much(kind: Kind) -> Error {
+    Error::unsupported(format!("more than {kind} can hold"))
+}
+
+/// What lies where.
+struct Plan<'a> {
+    label: [u8; 11],
+    time: FatTime,
+    layout: &'a FatLayout,
+    folders: Vec<Folder>,
+    /// First cluster and size of each file.
+    files: Vec<(u32, u32)>,
+    chains: Vec<Extent>,
+    /// The first cluster that is free.
+    next: u32,
+}
+
+impl<'a> Plan<'a> {
+    fn new(label: [u8; 11], time: FatTime, layout: &'a FatLayout, folders: Vec<Folder>) -> Self {
+        Self { label, time, layout, folders, files: Vec::new(), chains: Vec::new(), next: FIRST_CLUSTER }
+    }
+
+    /// Finds a place for folders and files.
+    fn place(&mut self, files: &[FatFile<'_>]) -> Result<()> {
+        let fixed_root = self.layout.kind != Kind::Fat32;
+        for number in 0..self.folders.len() {
+            // Beside the entries there are the label, or `.` and `..`, and an empty one at the end.
+            let slots = to_u64(self.folders[number].entries.len()) + 3;
+            if number == 0 && fixed_root {
+                if slots > u64::from(ROOT_ENTRIES) {
+                    return Err(too_much(self.layout.kind));
+                }
+                continue;
+            }
+            self.folders[number].cluster = self.take(slots * SLOT)?;
+        }
+        for file in files {
+            let len = file.content.len();
+            let size = u32::try_from(len).map_err(|_| {
+                let message = format!("a file of {len} bytes: FAT holds files below 4 GiB");
+                Error::unsupported(message).at(file.path.clone())
+            })?;
+            let first = if len == 0 { 0 } else { self.take(len)? };
+            self.files.push((first, size));
+        }
+        Ok(())
+    }
+
+    /// The next clusters for so many bytes.
+    fn take(&mut self, bytes: u64) -> Result<u32> {
+        let first = self.next;
+        let count = u32::try_from(bytes.div_ceil(u64::from(self.layout.cluster_bytes)));
+        let count = count.map_err(|_| too_much(self.layout.kind))?;
+        self.next = first.checked_add(count).ok_or_else(|| too_much(self.layout.kind))?;
+        self.chains.push(Extent { first, count });
+        Ok(first)
+    }
+
+    fn used(&self) -> u32 {
+        self.next - FIRST_CLUSTER
+    }
+
+    fn clusters(&self) -> u32 {
+        self.used().max(self.layout.clusters)
+    }
+
+    fn reserved_sectors(&self) -> u16 {
+        if self.layout.kind == Kind::Fat32 { RESERVED_32 } else { 1 }
+    }
+
+    fn table_sectors(&self) -> u32 {
+        let kind = self.layout.kind;
+        let len = kind.entry_offset(self.clusters() + 1) + kind.entry_len();
+        let sectors = u32::try_from(len.div_ceil(u64::from(self.layout.sector_bytes))).unwrap_or(u32::MAX);
+        // Tables take whole clusters, so that what begins at one before them does behind them.
+        sectors.next_multiple_of(self.layout.sectors_per_cluster())
+    }
+
+    fn boot_sector(&self, serial: u32) -> Result<BootSector<Vec<u8>>> {
+        let FatLayout { kind, tables, sector_bytes, .. } = *self.layout;
+        if Kind::of(kind == Kind::Fat32, u64::from(self.clusters())) != Some(kind) {
+            return Err(Error::unsupported(format!("{} clusters are not what {kind} has", self.clusters())));
+        }
+        let cluster_sectors = self.layout.sectors_per_cluster();
+        let root_sectors = match kind {
+            Kind::Fat32 => 0,
+            _ => (u32::from(ROOT_ENTRIES) * 32).div_ceil(u32::from(sector_bytes)),
+        };
+        let before = u64::from(self.reserved_sectors())
+            + u64::from(tables) * u64::from(self.table_sectors())
+            + u64::from(root_sectors);
+        let sectors = before + u64::from(self.clusters()) * u64::from(cluster_sectors);
+        let sectors = u32::try_from(sectors).map_err(|_| too_much(kind))?;
+
+        let mut boot = BootSector::zeroed();
+        boot.set_oem_name(*b"mkfs.fat");
+        boot.set_byts_per_sec(sector_bytes);
+        boot.set_sec_per_clus(u8::try_from(cluster_sectors).map_err(|_| Error::internal("layouts are checked"))?);
+        boot.set_rsvd_sec_cnt(self.reserved_sectors());
+        boot.set_num_fats(tables);
+        boot.set_media(MEDIA);
+        boot.set_sec_per_trk(63);
+        boot.set_num_heads(255);
+        boot.set_signature(SIGNATURE);
+        match kind {
+            Kind::Fat32 => self.finish_32(&mut boot, serial, sectors),
+            _ => self.finish_16(&mut boot, serial, sectors)?,
+        }
+        Ok(boot)
+    }
+
+    /// What only FAT32 has: the root begins at the first cluster.
+    fn finish_32(&self, boot: &mut BootSector<Vec<u8>>, serial: u32, sectors: u32) {
+        boot.set_jmp_boot([0xEB, 0x58, 0x90]);
+        boot.set_tot_sec32(sectors);
+        boot.set_fat_sz32(self.table_sectors());
+        boot.set_root_clus(FIRST_CLUSTER);
+        boot.set_fs_info(INFO_SECTOR);
+        boot.set_bk_boot_sec(BACKUP_SECTOR);
+        boot.set_drv_num_32(0x80);
+        boot.set_boot_sig_32(EXTENDED);
+        boot.set_vol_id_32(serial);
+        boot.set_vol_lab_32(self.label);
+        boot.set_fil_sys_type_32(*b"FAT32   ");
+    }
+
+    /// What only FAT12 and FAT16 have.
+    fn finish_16(&self, boot: &mut BootSector<Vec<u8>>, serial: u32, sectors: u32) -> Result<()> {
+        boot.set_jmp_boot([0xEB, 0x3C, 0x90]);
+        match u16::try_from(sectors) {
+            Ok(sectors) => boot.set_tot_sec16(sectors),
+            Err(_) => boot.set_tot_sec32(sectors),
+        }
+        let table_sectors = u16::try_from(self.table_sectors()).map_err(|_| too_much(self.layout.kind))?;
+        boot.set_fat_sz16(table_sectors);
+        boot.set_root_ent_cnt(ROOT_ENTRIES);
+        boot.set_drv_num_16(0x80);
+        boot.set_boot_sig_16(EXTENDED);
+        boot.set_vol_id_16(serial);
+        boot.set_vol_lab_16(self.label);
+        boot.set_fil_sys_type_16(if self.layout.kind == Kind::Fat12 { *b"FAT12   " } else { *b"FAT16   " });
+        Ok(())
+    }
+
+    /// The reserved sectors: boot sector and, on FAT32, the free space's numbers, each twice.
+    fn reserved(&self, boot: BootSector<Vec<u8>>, len: u64) -> Result<Vec<u8>> {
+        let sector = usize::from(self.layout.sector_bytes);
+        let boot = boot.into_inner();
+        let mut bytes = vec![0; to_usize(len)?];
+        bytes[..BOOT_SECTOR].copy_from_slice(&boot);
+        if self.layout.kind == Kind::Fat32 {
+            let info = Info::new(self.clusters() - self.used(), self.next).into_inner();
+            let backup = usize::from(BACKUP_SECTOR) * sector;
+            let info_start = usize::from(INFO_SECTOR) * sector;
+            bytes[info_start..info_start + info.len()].copy_from_slice(&info);
+            bytes.copy_within(..info_start + sector, backup);
+        }
+        Ok(bytes)
+    }
+
+    /// The used part of a table: chains of neighbours.
+    fn table(&self, geometry: &Geometry) -> Result<Vec<u8>> {
+        let kind = geometry.kind;
+        let len = kind.entry_offset(self.next - 1) + kind.entry_len();
+        let mut table = vec![0; to_usize(len)?];
+        let mut set = |cluster: u32, value: u32| -> Result<()> {
+            let at = to_usize(kind.entry_offset(cluster))?;
+            kind.encode(cluster, value, &mut table[at..at + to_usize(kind.entry_len())?]);
+            Ok(())
+        };
+        set(0, kind.mask() & !0xFF | u32::from(MEDIA))?;
+        set(1, kind.mask())?;
+        for chain in &self.chains {
+            let last = chain.first + chain.count - 1;
+            for cluster in chain.first..last {
+                set(cluster, cluster + 1)?;
+            }
+            set(last, kind.mask())?;
+        }
+        Ok(table)
+    }
+
+    fn push_folders(&self, image: &mut Sections<'_>, geometry: &Geometry) -> Result<()> {
+        for number in 0..self.folders.len() {
+            let bytes = self.folder(number)?;
+            match geometry.root {
+                Root::Fixed { len, .. } if number == 0 => {
+                    let rest = geometry.data_start - image.size() - to_u64(bytes.len());
+                    debug_assert!(to_u64(bytes.len()) <= len);
+                    image.push_bytes(bytes)?;
+                    image.push_zeroes(rest)?;
+                }
+                _ => {
+                    image.push_bytes(bytes)?;
+                    fill(image, geometry)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&self, name: &[u8; 11], attributes: u8, cluster: u32) -> Result<Entry> {
+        let mut entry = Entry::new(*name, attributes, self.time)?;
+        entry.set_first_cluster(self.layout.kind, cluster);
+        Ok(entry)
+    }
+
+    /// The slots of a folder.
+    fn folder(&self, number: usize) -> Result<Vec<u8>> {
+        let folder = &self.folders[number];
+        let mut entries = Vec::new();
+        if number == 0 {
+            entries.push(self.entry(&self.label, ATTR_VOLUME_ID, 0)?);
+        } else {
+            // A parent that is the root is called cluster 0.
+            let parent = if folder.parent == 0 { 0 } else { self.folders[folder.parent].cluster };
+            entries.push(self.entry(&DOT, ATTR_DIRECTORY, folder.cluster)?);
+            entries.push(self.entry(&DOT_DOT, ATTR_DIRECTORY, parent)?);
+        }
+        for NamedEntry { name, case, target } in &folder.entries {
+            let mut entry = match *target {
+                Target::Folder(number) => self.entry(name, ATTR_DIRECTORY, self.folders[number].cluster)?,
+                Target::File(number) => {
+                    let (first, size) = self.files[number];
+                    let mut entry = self.entry(name, ATTR_ARCHIVE, first)?;
+                    entry.set_file_size(size);
+                    entry
+                }
+            };
+            entry.set_nt_res(*case);
+            entries.push(entry);
+        }
+        let slots: Vec<[u8; SLOT_LEN]> = entries.into_iter().map(Entry::into_inner).collect();
+        Ok(slots.concat())
+    }
 }
 
 /// Takes the paths apart.
@@ -185,19 +440,19 @@ fn folders(files: &[FatFile<'_>]) -> Result<Vec<Folder>> {
                 Some(at) => at + 1,
                 None => {
                     let own = folders.len();
-                    enter(&mut folders[parent], Entry { name, case, target: Target::Folder(own) }, &file.path)?;
+                    enter(&mut folders[parent], NamedEntry { name, case, target: Target::Folder(own) }, &file.path)?;
                     folders.push(Folder { name, parent, entries: Vec::new(), cluster: 0 });
                     own
                 }
             };
         }
         let (name, case) = short_name(last).at(|| file.path.clone())?;
-        enter(&mut folders[parent], Entry { name, case, target: Target::File(number) }, &file.path)?;
+        enter(&mut folders[parent], NamedEntry { name, case, target: Target::File(number) }, &file.path)?;
     }
     Ok(folders)
 }
 
-fn enter(folder: &mut Folder, entry: Entry, path: &str) -> Result<()> {
+fn enter(folder: &mut Folder, entry: NamedEntry, path: &str) -> Result<()> {
     if folder.entries.iter().any(|other| other.name == entry.name) {
         return Err(Error::invalid(format!("'{path}' is there twice")));
     }
@@ -216,7 +471,7 @@ fn short_name(name: &str) -> Result<([u8; 11], u8)> {
     let mut short = [b' '; 11];
     short[..stem.len()].copy_from_slice(stem.to_ascii_uppercase().as_bytes());
     short[8..8 + extension.len()].copy_from_slice(extension.to_ascii_uppercase().as_bytes());
-    Ok((short, if lower(stem) { 8 } else { 0 } | if lower(extension) { 16 } else { 0 }))
+    Ok((short, if lower(stem) { LOWER_NAME } else { 0 } | if lower(extension) { LOWER_EXTENSION } else { 0 }))
 }
 
 fn label(text: &str) -> Result<[u8; 11]> {
@@ -229,122 +484,9 @@ fn label(text: &str) -> Result<[u8; 11]> {
     Ok(label)
 }
 
-/// The reserved sectors: boot sector and free space, each twice.
-fn head(label: &[u8; 11], serial: u32, fat_sectors: u64, sectors: u64, free: [u64; 2]) -> Result<Vec<u8>> {
-    let word = |value: u64| u32::try_from(value).map_err(|_| Error::unsupported("more than FAT32 can hold"));
-    let mut boot = b"\xeb\x58\x90mkfs.fat".to_vec();
-    boot.extend_from_slice(&512u16.to_le_bytes());
-    boot.extend_from_slice(&[4, 32, 0, 2, 0, 0, 0, 0, 0xf8, 0, 0, 63, 0, 255, 0, 0, 0, 0, 0]);
-    for value in [sectors, fat_sectors] {
-        boot.extend_from_slice(&word(value)?.to_le_bytes());
-    }
-    // Both FATs are equal; the root begins at cluster 2; the free space's sector is 1, the copies lie at 6.
-    for value in [0u16, 0, 2, 0, 1, 6] {
-        boot.extend_from_slice(&value.to_le_bytes());
-    }
-    boot.extend_from_slice(&[0; 12]);
-    boot.extend_from_slice(&[0x80, 0, 0x29]);
-    boot.extend_from_slice(&serial.to_le_bytes());
-    boot.extend_from_slice(label);
-    boot.extend_from_slice(b"FAT32   ");
-    boot.resize(510, 0);
-    boot.extend_from_slice(&[0x55, 0xaa]);
-    let mut info = b"RRaA".to_vec();
-    info.resize(484, 0);
-    info.extend_from_slice(b"rrAa");
-    for value in free {
-        info.extend_from_slice(&word(value)?.to_le_bytes());
-    }
-    info.resize(508, 0);
-    info.extend_from_slice(&[0, 0, 0x55, 0xaa]);
-    let mut bytes = [boot, info].concat();
-    bytes.resize(6 * 512, 0);
-    bytes.extend_from_within(..1024);
-    bytes.resize(to_usize(RESERVED * SECTOR)?, 0);
-    Ok(bytes)
-}
-
-/// The used part of a FAT: chains of neighbours.
-fn fat(chains: &[(u64, u64)]) -> Result<Vec<u8>> {
-    let mut entries = vec![0x0fff_fff8, END];
-    for &(first, count) in chains {
-        for at in 1..=count {
-            let next = u32::try_from(first + at).map_err(|_| Error::unsupported("more than FAT32 can hold"))?;
-            entries.push(if at == count { END } else { next });
-        }
-    }
-    Ok(entries.into_iter().flat_map(u32::to_le_bytes).collect())
-}
-
-/// A time as FAT has it: days since 1980 by their parts, and seconds by twos; clamped to 1980 to 2107.
-fn date_and_time(time: i64) -> (u16, u16) {
-    const FIRST: u64 = 315_532_800;
-    const LAST: u64 = 4_354_819_198;
-    let secs = u64::try_from(time).unwrap_or(0).clamp(FIRST, LAST);
-    let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(secs)).to_string();
-    // 2024-01-31T23:59:59Z
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse::<u16>().unwrap_or(0));
-    let [year, month, day, hour, minute, second] = std::array::from_fn(|_| numbers.next().unwrap_or(0));
-    let two_seconds = second / 2;
-    (year.saturating_sub(1980) << 9 | month << 5 | day, hour << 11 | minute << 5 | two_seconds)
-}
-
-fn directory(
-    folders: &[Folder],
-    number: usize,
-    label: &[u8; 11],
-    starts: &[u32],
-    sizes: &[u64],
-    time: i64,
-) -> Result<Vec<u8>> {
-    const FOLDER: u8 = 0x10;
-    const FILE: u8 = 0x20;
-    const LABEL: u8 = 8;
-    let folder = &folders[number];
-    let entry = |name: &[u8; 11], attributes: u8, case: u8, cluster: u32, size: u32| {
-        let (date, clock) = date_and_time(time);
-        let [low0, low1, high0, high1] = cluster.to_le_bytes();
-        let mut bytes = name.to_vec();
-        bytes.extend_from_slice(&[attributes, case, 0]);
-        for half in
-            [clock, date, date, u16::from_le_bytes([high0, high1]), clock, date, u16::from_le_bytes([low0, low1])]
-        {
-            bytes.extend_from_slice(&half.to_le_bytes());
-        }
-        bytes.extend_from_slice(&size.to_le_bytes());
-        bytes
-    };
-    let mut bytes = Vec::new();
-    if number == 0 {
-        bytes.extend(entry(label, LABEL, 0, 0, 0));
-    } else {
-        // A parent that is the root is called cluster 0.
-        let parent = if folder.parent == 0 { 0 } else { folders[folder.parent].cluster };
-        bytes.extend(entry(b".          ", FOLDER, 0, folder.cluster, 0));
-        bytes.extend(entry(b"..         ", FOLDER, 0, parent, 0));
-    }
-    for Entry { name, case, target } in &folder.entries {
-        bytes.extend(match *target {
-            Target::Folder(number) => entry(name, FOLDER, *case, folders[number].cluster, 0),
-            Target::File(number) => {
-                let size = u32::try_from(sizes[number]).map_err(|_| Error::internal("sizes are checked"))?;
-                entry(name, FILE, *case, starts[number], size)
-            }
-        });
-    }
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_clamped() {
-        assert_eq!(date_and_time(1_706_745_599), (44 << 9 | 1 << 5 | 31, 23 << 11 | 59 << 5 | 29));
-        assert_eq!(date_and_time(-1), (1 << 5 | 1, 0));
-        assert_eq!(date_and_time(i64::MAX), (127 << 9 | 12 << 5 | 31, 23 << 11 | 59 << 5 | 29));
-    }
 
     #[test]
     fn names_are_short() {
@@ -356,9 +498,9 @@ mod tests {
         }
         let file = |path: &str| FatFile { path: path.to_owned(), content: FatContent::Bytes(vec![1]) };
         let identity = FatIdentity { label: "OEM", serial: 1, time: 0 };
-        assert!(build(&identity, vec![file("a/b"), file("A/B")]).is_err());
-        assert!(build(&identity, vec![file("a"), file("a/b")]).is_err());
-        assert!(build(&FatIdentity { label: "low", ..identity }, vec![]).is_err());
-        build(&identity, vec![file("a/b"), file("a/c")]).unwrap();
+        assert!(build(&identity, &FatLayout::CD, vec![file("a/b"), file("A/B")]).is_err());
+        assert!(build(&identity, &FatLayout::CD, vec![file("a"), file("a/b")]).is_err());
+        assert!(build(&FatIdentity { label: "low", ..identity }, &FatLayout::CD, vec![]).is_err());
+        build(&identity, &FatLayout::CD, vec![file("a/b"), file("a/c")]).unwrap();
     }
 }

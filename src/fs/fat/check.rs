@@ -1,7 +1,7 @@
 //! Proves a volume sound before it is used: its directories are a tree, and its chains are whole and apart.
 //!
 //! ```text
-//!   allocation table, read once       every cluster is claimed at most once
+//!   allocation table, page by page    every cluster is claimed at most once
 //!   ┌──┬──┬──┬──┬──┬──┐               ┌─────────────┐
 //!   │  │  │ 3│ 4│ ∞│ ∞│  ──follow──▶  │ bit/cluster │  claimed twice: cyclic or cross-linked
 //!   └──┴──┴──┴──┴──┴──┘               └─────────────┘
@@ -10,109 +10,77 @@
 //! Reading needs the tree: a directory below itself would make a walk endless. Editing needs all of it, since freeing
 //! the clusters of a file must not free another's.
 
-use hadris_fat::{FatKind, Geometry, RootLocation};
-
-use super::device::read_vec;
+use super::device::{damaged, read_vec};
+use super::directory::SLOTS_MAX;
+use super::entry::{DOT_DOT, Entry, SLOT_LEN, Slot};
+use super::geometry::{Geometry, Root, SLOT};
+use super::table::{Cursor, Table};
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, to_u64, to_usize};
+use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};
 
-/// Most clusters of a volume: its table takes 64 MiB of memory. An ESP of Flatcar has 261,627.
-const CLUSTERS_MAX: u32 = 1 << 24;
-/// Most entries of a directory (the specification's 2 MiB).
-const SLOTS_MAX: usize = 65_536;
-/// Bytes of a directory entry.
-pub(super) const SLOT: usize = 32;
-/// What to do about damage.
-pub(super) const REPAIR: &str = "the FAT filesystem is damaged; repair a copy of the image with fsck.vfat -a";
-
-const ATTR_VOLUME_ID: u8 = 0x08;
-const ATTR_DIRECTORY: u8 = 0x10;
-const ATTR_LONG_NAME: u8 = 0x0F;
-const DELETED: u8 = 0xE5;
+/// Bytes of the table that are kept in memory while chains are followed: those of four million clusters.
+const TABLE_KEPT: usize = 16 << 20;
+/// Bytes of the tables that are compared at once.
+const COMPARED: u64 = 1 << 20;
 
 /// How much is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
     /// Directories only: enough to read.
     Tree,
-    /// Also files and the second table: needed to edit.
+    /// Also files and the other tables: needed to edit.
     Whole,
 }
 
-/// Checks the volume with this geometry.
-pub(super) fn check(device: &dyn BlockDevice, geometry: &Geometry, depth: Depth) -> Result<()> {
-    let mut checker = Checker { device, geometry, table: Table::load(device, geometry)?, used: Bits::new(geometry) };
+/// Checks a volume.
+pub(super) fn check(device: &dyn BlockDevice, geometry: &Geometry, table: &Table, depth: Depth) -> Result<()> {
     if depth == Depth::Whole {
-        checker.copies_agree()?;
+        tables_agree(device, geometry)?;
     }
+    let cursor = table.cursor(device, TABLE_KEPT);
+    let mut checker = Checker { device, geometry, cursor, used: Bits::default(), depth };
     let mut todo = vec![Directory::root(geometry)];
     while let Some(directory) = todo.pop() {
-        checker.directory(&directory, depth, &mut todo)?;
+        checker.directory(&directory, &mut todo)?;
     }
     Ok(())
 }
 
-fn damaged(what: String) -> Error {
-    Error::corrupt(what).with_hint(REPAIR)
-}
-
-/// The active allocation table in memory.
-struct Table {
-    kind: FatKind,
-    max_cluster: u32,
-    bytes: Vec<u8>,
-}
-
-impl Table {
-    fn load(device: &dyn BlockDevice, geometry: &Geometry) -> Result<Self> {
-        let max_cluster = geometry.max_cluster();
-        if max_cluster > CLUSTERS_MAX {
-            return Err(Error::unsupported(format!(
-                "a FAT filesystem of {} clusters, at most {CLUSTERS_MAX} are handled",
-                max_cluster - 1
-            )));
+/// Compares the tables that are kept alike.
+fn tables_agree(device: &dyn BlockDevice, geometry: &Geometry) -> Result<()> {
+    // The first two entries hold no cluster; the second one's flags may lag behind.
+    let mut at = geometry.kind.entry_offset(2);
+    while at < geometry.table_len() {
+        let len = to_usize(COMPARED.min(geometry.table_len() - at))?;
+        let mut tables =
+            geometry.written_tables().map(|number| read_vec(device, geometry.table_start(number) + at, len));
+        let first = tables.next().transpose()?;
+        for other in tables {
+            if first.as_ref() != Some(&other?) {
+                return Err(damaged("the allocation tables differ".to_owned()));
+            }
         }
-        let start = geometry.fat_copy(geometry.active_fat());
-        let bytes = read_vec(device, start, table_len(geometry)?)?;
-        Ok(Self { kind: geometry.kind(), max_cluster, bytes })
+        at += COMPARED;
     }
-
-    /// The cluster after `cluster`, which is a data cluster.
-    fn next(&self, cluster: u32) -> Result<Option<u32>> {
-        let offset = to_usize(self.kind.entry_offset(u64::from(cluster)))?;
-        let entry = Fields::new("allocation table", &self.bytes).slice(offset, self.kind.entry_len())?;
-        let stored = self.kind.decode(u64::from(cluster), entry) & self.kind.mask();
-        self.kind.next(stored, self.max_cluster).map_err(|_| {
-            damaged(format!("cluster {cluster} leads to {stored:#x}, which is no cluster of this volume in use"))
-        })
-    }
+    Ok(())
 }
 
-/// Bytes of a table up to the entry of the last cluster.
-fn table_len(geometry: &Geometry) -> Result<usize> {
-    let kind = geometry.kind();
-    Ok(to_usize(kind.entry_offset(u64::from(geometry.max_cluster())))? + kind.entry_len())
-}
-
-/// One bit per cluster.
+/// One bit per cluster, up to the highest one in use.
+#[derive(Default)]
 struct Bits(Vec<u64>);
 
 impl Bits {
-    fn new(geometry: &Geometry) -> Self {
-        let words = u64::from(geometry.max_cluster()) / 64 + 1;
-        Self(vec![0; usize::try_from(words).unwrap_or(0)])
-    }
-
     /// Sets the bit and returns whether it was clear.
-    fn claim(&mut self, cluster: u32) -> bool {
-        let word = usize::try_from(cluster / 64).ok().and_then(|index| self.0.get_mut(index));
-        word.is_some_and(|word| {
-            let bit = 1u64 << (cluster % 64);
-            let fresh = *word & bit == 0;
-            *word |= bit;
-            fresh
-        })
+    fn claim(&mut self, cluster: u32) -> Result<bool> {
+        let index = to_usize(u64::from(cluster / 64))?;
+        if self.0.len() <= index {
+            self.0.resize(index + 1, 0);
+        }
+        let bit = 1u64 << (cluster % 64);
+        let fresh = self.0[index] & bit == 0;
+        self.0[index] |= bit;
+        Ok(fresh)
     }
 }
 
@@ -127,9 +95,9 @@ struct Directory {
 
 impl Directory {
     fn root(geometry: &Geometry) -> Self {
-        let first = match geometry.root() {
-            RootLocation::Cluster(first) => Some(first),
-            RootLocation::Fixed { .. } => None,
+        let first = match geometry.root {
+            Root::Chain(first) => Some(first),
+            Root::Fixed { .. } => None,
         };
         Self { name: "the root directory".to_owned(), first, parent: None }
     }
@@ -143,153 +111,102 @@ impl Directory {
     }
 }
 
-/// A directory entry in use.
-struct Entry<'a> {
-    raw: Fields<'a>,
-    name: [u8; 11],
-    attributes: u8,
-}
-
-impl<'a> Entry<'a> {
-    fn parse(slot: &'a [u8]) -> Result<Self> {
-        let raw = Fields::new("directory entry", slot);
-        Ok(Self { raw, name: raw.array(0)?, attributes: raw.u8(11)? })
-    }
-
-    fn first_cluster(&self, kind: FatKind) -> Result<u32> {
-        let high = if kind == FatKind::Fat32 { u32::from(self.raw.le16(20)?) << 16 } else { 0 };
-        Ok((high | u32::from(self.raw.le16(26)?)) & kind.mask())
-    }
-
-    fn is_directory(&self) -> bool {
-        self.attributes & ATTR_DIRECTORY != 0
-    }
-
-    /// Labels, parts of long names, deleted entries, `.` and `..` stand for nothing of their own.
-    fn is_visible(&self) -> bool {
-        let part = self.attributes & 0x3F == ATTR_LONG_NAME || self.attributes & ATTR_VOLUME_ID != 0;
-        !part && self.name[0] != DELETED && self.name[0] != b'.'
-    }
-
-    fn shown(&self) -> String {
-        format!("'{}'", self.name.escape_ascii())
-    }
-}
-
 struct Checker<'a> {
     device: &'a dyn BlockDevice,
     geometry: &'a Geometry,
-    table: Table,
+    cursor: Cursor<'a>,
     used: Bits,
+    depth: Depth,
 }
 
 impl Checker<'_> {
-    fn copies_agree(&self) -> Result<()> {
-        if !self.geometry.mirrored() {
-            return Err(Error::unsupported("a FAT filesystem whose allocation tables are not kept alike"));
+    /// Follows the chain from `first` and claims its clusters, which `each` sees.
+    fn claim(&mut self, first: u32, name: &str, each: &mut dyn FnMut(u32) -> Result<()>) -> Result<u64> {
+        if !self.geometry.has(first) {
+            return Err(damaged(format!("{name} begins at cluster {first}, which this volume does not have")));
         }
-        for copy in 1..self.geometry.fat_count() {
-            let other = read_vec(self.device, self.geometry.fat_copy(copy), self.table.bytes.len())?;
-            // The first two entries hold no cluster; the second one's flags may lag behind.
-            let first = to_usize(self.geometry.kind().entry_offset(2))?;
-            if other.get(first..) != self.table.bytes.get(first..) {
-                return Err(damaged("the two allocation tables differ".to_owned()));
+        let mut len = 0;
+        let mut at = Some(first);
+        while let Some(cluster) = at {
+            if !self.used.claim(cluster)? {
+                return Err(damaged(format!("cluster {cluster} of {name} is in use twice")));
+            }
+            len += 1;
+            each(cluster)?;
+            at = self.cursor.next(cluster)?;
+        }
+        Ok(len)
+    }
+
+    /// The slots of a directory, whose clusters are claimed.
+    fn slots(&mut self, directory: &Directory) -> Result<Vec<u8>> {
+        let (device, geometry) = (self.device, self.geometry);
+        let Some(first) = directory.first else {
+            let Root::Fixed { start, len } = geometry.root else {
+                return Err(Error::internal("only the root directory has no cluster"));
+            };
+            return read_vec(device, start, to_usize(len)?);
+        };
+        let mut slots = Vec::new();
+        self.claim(first, &directory.name, &mut |cluster| {
+            if to_u64(slots.len()) >= u64::from(SLOTS_MAX) * SLOT {
+                return Err(damaged(format!("{} has more than {SLOTS_MAX} entries", directory.name)));
+            }
+            let size = to_usize(u64::from(geometry.cluster_bytes))?;
+            slots.extend(read_vec(device, geometry.cluster_start(cluster), size)?);
+            Ok(())
+        })?;
+        Ok(slots)
+    }
+
+    fn directory(&mut self, directory: &Directory, todo: &mut Vec<Directory>) -> Result<()> {
+        let slots = self.slots(directory)?;
+        if let (Depth::Whole, Some(parent)) = (self.depth, directory.parent) {
+            self.names_its_parent(directory, parent, &slots)?;
+        }
+        for bytes in slots.chunks_exact(SLOT_LEN) {
+            match Slot::parse(bytes)? {
+                Slot::End => break,
+                Slot::Entry(entry) if entry.is_visible() => self.entry(directory, &entry, todo)?,
+                _ => {}
             }
         }
         Ok(())
     }
 
-    /// Follows the chain from `first` and claims its clusters.
-    fn claim(&mut self, first: u32, name: &str, mut each: impl FnMut(&Self, u32) -> Result<()>) -> Result<u64> {
-        let mut len = 0;
-        let mut at = Some(first);
-        while let Some(cluster) = at {
-            if !(2..=self.geometry.max_cluster()).contains(&cluster) {
-                return Err(damaged(format!("{name} begins at cluster {cluster}, which this volume does not have")));
-            }
-            if !self.used.claim(cluster) {
-                return Err(damaged(format!("cluster {cluster} of {name} is in use twice")));
-            }
-            len += 1;
-            each(self, cluster)?;
-            at = self.table.next(cluster)?;
-        }
-        Ok(len)
-    }
-
-    fn directory(&mut self, directory: &Directory, depth: Depth, todo: &mut Vec<Directory>) -> Result<()> {
-        let Some(first) = directory.first else {
-            let RootLocation::Fixed { start, size } = self.geometry.root() else {
-                return Err(Error::internal("only the root directory has no cluster"));
-            };
-            let slots = read_vec(self.device, start, to_usize(size)?)?;
-            return self.entries(directory, &slots, depth, todo);
+    fn names_its_parent(&self, directory: &Directory, parent: u32, slots: &[u8]) -> Result<()> {
+        let up = match Slot::parse(slots.get(SLOT_LEN..2 * SLOT_LEN).unwrap_or(&[0; SLOT_LEN]))? {
+            Slot::Entry(up) if up.name() == DOT_DOT => Some(up.first_cluster(self.geometry.kind)),
+            _ => None,
         };
-        let mut slots = Vec::new();
-        let size = to_usize(u64::from(self.geometry.cluster_size()))?;
-        self.claim(first, &directory.name, |checker, cluster| {
-            if slots.len() >= SLOTS_MAX * SLOT {
-                return Err(damaged(format!("{} has more than {SLOTS_MAX} entries", directory.name)));
-            }
-            let offset = checker.geometry.cluster_offset(cluster).unwrap_or(u64::MAX);
-            slots.extend(read_vec(checker.device, offset, size)?);
-            Ok(())
-        })?;
-        self.entries(directory, &slots, depth, todo)
+        // Some systems give the root the number of its cluster there.
+        let by_number = matches!(self.geometry.root, Root::Chain(root) if parent == 0 && up == Some(root));
+        if up != Some(parent) && !by_number {
+            return Err(damaged(format!("{} does not name the directory it lies in", directory.name)));
+        }
+        Ok(())
     }
 
-    fn entries(&mut self, directory: &Directory, slots: &[u8], depth: Depth, todo: &mut Vec<Directory>) -> Result<()> {
-        let kind = self.geometry.kind();
-        if depth == Depth::Whole
-            && let Some(parent) = directory.parent
-        {
-            let up = slots.get(SLOT..2 * SLOT).map(Entry::parse).transpose()?;
-            let named = up.as_ref().map(|up| up.first_cluster(kind)).transpose()?;
-            let alias =
-                matches!(self.geometry.root(), RootLocation::Cluster(root) if parent == 0 && named == Some(root));
-            if up.is_none_or(|up| up.name != *b"..         ") || (named != Some(parent) && !alias) {
-                return Err(damaged(format!("{} does not name the directory it lies in", directory.name)));
-            }
-        }
-        for slot in slots.chunks_exact(SLOT).take_while(|slot| slot[0] != 0) {
-            let entry = Entry::parse(slot)?;
-            if !entry.is_visible() {
-                continue;
-            }
-            let first = entry.first_cluster(kind)?;
-            if entry.is_directory() {
-                let name = format!("the directory {}", entry.shown());
-                todo.push(Directory { name, first: Some(first), parent: Some(directory.as_parent()) });
-            } else if depth == Depth::Whole {
-                self.file(&entry, first)?;
-            }
+    fn entry(&mut self, directory: &Directory, entry: &Entry, todo: &mut Vec<Directory>) -> Result<()> {
+        let first = entry.first_cluster(self.geometry.kind);
+        let shown = entry.name().escape_ascii().to_string();
+        if entry.is_directory() {
+            let name = format!("the directory '{shown}'");
+            todo.push(Directory { name, first: Some(first), parent: Some(directory.as_parent()) });
+        } else if self.depth == Depth::Whole {
+            self.file(entry, first, &format!("the file '{shown}'"))?;
         }
         Ok(())
     }
 
     /// A file's chain is exactly as long as its size says.
-    fn file(&mut self, entry: &Entry<'_>, first: u32) -> Result<()> {
-        let size = entry.raw.le32(28)?;
-        let wanted = u64::from(size.div_ceil(self.geometry.cluster_size()));
-        let name = format!("the file {}", entry.shown());
-        let len = if first == 0 { 0 } else { self.claim(first, &name, |_, _| Ok(()))? };
+    fn file(&mut self, entry: &Entry, first: u32, name: &str) -> Result<()> {
+        let size = entry.file_size();
+        let wanted = entry.clusters(self.geometry);
+        let len = if first == 0 { 0 } else { self.claim(first, name, &mut |_| Ok(()))? };
         if len != wanted {
             return Err(damaged(format!("{name} has {len} clusters, its size of {size} bytes takes {wanted}")));
         }
         Ok(())
     }
-}
-
-/// Clusters to append to a directory, whose slots are `slots`, until `needed` free ones lie side by side.
-pub(super) fn growth(slots: &[u8], needed: usize, cluster_size: u32) -> u64 {
-    let mut run = 0;
-    let mut ended = false;
-    for slot in slots.chunks_exact(SLOT) {
-        ended |= slot[0] == 0;
-        run = if ended || slot[0] == DELETED { run + 1 } else { 0 };
-        if run >= needed {
-            return 0;
-        }
-    }
-    (to_u64(needed - run) * to_u64(SLOT)).div_ceil(u64::from(cluster_size))
 }

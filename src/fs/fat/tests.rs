@@ -4,7 +4,7 @@ use super::*;
 use crate::block::{MemoryDevice, Window};
 use crate::bytes::random::Random;
 use crate::bytes::to_u64;
-use crate::fs::{Attributes, FileSystemMut, walk};
+use crate::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, walk};
 
 /// Bytes before and behind the volume that nothing may change.
 const GUARD: usize = 4096;
@@ -45,10 +45,18 @@ fn small_fat32() -> Vec<u8> {
     image
 }
 
-fn formatted(kind: hadris_fat::FatKind, size: usize) -> Vec<u8> {
-    let mut image = vec![0; size];
-    hadris_fat::sync::format(&mut image, &hadris_fat::FatOptions::new().with_kind(kind)).unwrap();
+/// An empty volume.
+fn formatted(layout: &FatLayout) -> Vec<u8> {
+    let identity = FatIdentity { label: "TEST", serial: 7, time: 0 };
+    let volume = build(&identity, layout, Vec::new()).unwrap();
+    let mut image = vec![0; usize::try_from(volume.image.size()).unwrap()];
+    volume.image.read_at(0, &mut image).unwrap();
     image
+}
+
+/// FAT12 and FAT16 with two tables and clusters of 512 bytes.
+fn layout(kind: FatKind, clusters: u32) -> FatLayout {
+    FatLayout { kind, tables: 2, sector_bytes: 512, cluster_bytes: 512, clusters }
 }
 
 fn path(text: &str) -> FsPath {
@@ -156,12 +164,11 @@ fn reached(read: usize, edited: usize, rounds: usize) {
 }
 
 fn images() -> [(Vec<u8>, usize, usize); 3] {
-    use hadris_fat::FatKind::{Fat12, Fat16};
     // The image, the end of its allocation tables, rounds.
     [
         (populated(small_fat32()), 36 * 512, 3000),
-        (populated(formatted(Fat12, 200 << 10)), 3 * 512, 1500),
-        (populated(formatted(Fat16, 3 << 20)), 48 * 512, 150),
+        (populated(formatted(&layout(FatKind::Fat12, 380))), 5 * 512, 1500),
+        (populated(formatted(&layout(FatKind::Fat16, 5000))), 41 * 512, 150),
     ]
 }
 
@@ -225,6 +232,29 @@ fn mutated_directories() {
             }
         });
         reached(read, edited, rounds);
+    }
+}
+
+/// Whether these 32 bytes look like a slot of a directory rather than content.
+fn is_slot(bytes: &[u8]) -> bool {
+    bytes[11] == 0x0F || bytes[..11].iter().all(|byte| (0x20..0x7F).contains(byte))
+}
+
+/// Every byte that is looked at, one after the other: boot sector, free space's numbers, table, directories.
+#[test]
+fn every_byte_can_be_another() {
+    let mut random = Random::new(4);
+    for (image, end, _) in images().into_iter().take(2) {
+        let (start, _) = table(&image);
+        let slots =
+            (end..image.len()).step_by(32).filter(|at| is_slot(&image[*at..at + 32])).flat_map(|at| at..at + 32);
+        let places: Vec<usize> = (0..90).chain(500..1024).chain(start..start + 130).chain(slots).collect();
+        let mut next = places.iter().copied();
+        let (read, edited) = mutate(&image, places.len(), &mut |volume| {
+            let at = next.next().unwrap();
+            volume[at] ^= u8::try_from(1 + random.below(255)).unwrap();
+        });
+        reached(read, edited, places.len());
     }
 }
 
@@ -306,5 +336,242 @@ fn other_filesystems_are_not_claimed() {
     for sector in [ntfs, exfat, boot_code] {
         assert!(!probe(&sector[..512]));
         assert_eq!(verdicts(&sector).0.map(|text| text.is_empty()), Some(false));
+    }
+}
+
+/// A volume of 300 clusters in a device.
+fn small(kind: FatKind, tables: u8) -> MemoryDevice {
+    let clusters = if kind == FatKind::Fat16 { 5000 } else { 300 };
+    MemoryDevice::new(formatted(&FatLayout { tables, ..layout(kind, clusters) }))
+}
+
+fn write(fat: &mut dyn FileSystemMut, name: &str, content: &[u8]) -> Result<()> {
+    fat.write_file(&path(name), &Attributes::default(), to_u64(content.len()), &mut &content[..])
+}
+
+fn names(fat: &dyn FileSystem) -> Vec<String> {
+    let entries = fat.entries(fat.root()).unwrap();
+    entries.into_iter().map(|entry| String::from_utf8(entry.name).unwrap()).collect()
+}
+
+/// Changes bytes of a device between two uses.
+fn changed(disk: MemoryDevice, change: impl FnOnce(&mut [u8])) -> MemoryDevice {
+    let mut bytes = disk.into_bytes();
+    change(&mut bytes);
+    MemoryDevice::new(bytes)
+}
+
+#[test]
+fn only_the_active_table_is_read_and_written_where_it_says_so() {
+    let disk = small(FatKind::Fat32, 3);
+    let mut fat = Fat::open(&disk).unwrap();
+    write(&mut fat, "/before", &[1; 3000]).unwrap();
+    fat.commit().unwrap();
+    drop(fat);
+    // The third table is the active one, and the others hold nothing.
+    let (mut start, mut len) = (0, 0);
+    let disk = changed(disk, |bytes| {
+        bytes[40..42].copy_from_slice(&0x82u16.to_le_bytes());
+        (start, len) = table(bytes);
+        bytes[start..start + 2 * len].fill(0xAA);
+    });
+    let mut fat = Fat::open(&disk).unwrap();
+    assert_eq!(crate::fs::read_file(&fat, &path("/before"), 4000).unwrap(), [1; 3000]);
+    write(&mut fat, "/after", &[2; 3000]).unwrap();
+    fat.commit().unwrap();
+    drop(fat);
+    let fat = Fat::open(&disk).unwrap();
+    assert_eq!(crate::fs::read_file(&fat, &path("/after"), 4000).unwrap(), [2; 3000]);
+    drop(fat);
+    let disk = changed(disk, |bytes| assert!(bytes[start..start + 2 * len].iter().all(|byte| *byte == 0xAA)));
+    let disk = changed(disk, |bytes| bytes[40] = 0x83);
+    assert!(Fat::open(&disk).unwrap_err().to_string().contains("table 3 is active, there are 3"));
+}
+
+#[test]
+fn tables_are_kept_alike() {
+    for kind in [FatKind::Fat12, FatKind::Fat16, FatKind::Fat32] {
+        for tables in 1..=4u8 {
+            let disk = small(kind, tables);
+            let mut fat = Fat::open(&disk).unwrap();
+            for index in 0..10u8 {
+                write(&mut fat, &format!("/file {index}"), &vec![index; usize::from(index) * 700]).unwrap();
+            }
+            fat.remove(&path("/file 5")).unwrap();
+            fat.commit().unwrap();
+            drop(fat);
+            let bytes = disk.into_bytes();
+            let (start, len) = table(&bytes);
+            for other in 1..usize::from(tables) {
+                assert!(
+                    bytes[start..start + len] == bytes[start + other * len..start + (other + 1) * len],
+                    "{kind} {other}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_lies_behind_the_end_of_a_directory_stays_there() {
+    let disk = changed(small(FatKind::Fat12, 2), |bytes| {
+        let (start, len) = table(bytes);
+        // The label is the first entry. Behind the end mark there is what looks like files.
+        for slot in 2..60 {
+            bytes[start + 2 * len + slot * 32..][..12].copy_from_slice(b"GARBAGE TXT ");
+        }
+    });
+    let mut fat = Fat::open(&disk).unwrap();
+    assert!(names(&fat).is_empty());
+    for name in ["/A", "/a name that takes some slots", "/B"] {
+        write(&mut fat, name, b"").unwrap();
+    }
+    fat.commit().unwrap();
+    drop(fat);
+    let fat = Fat::open(&disk).unwrap();
+    assert_eq!(names(&fat), ["A", "B", "a name that takes some slots"]);
+}
+
+#[test]
+fn a_long_name_with_a_wrong_checksum_gives_way_to_the_short_one() {
+    let disk = small(FatKind::Fat32, 2);
+    let mut fat = Fat::open(&disk).unwrap();
+    write(&mut fat, "/a long name.txt", b"content").unwrap();
+    fat.commit().unwrap();
+    drop(fat);
+    let disk = changed(disk, |bytes| {
+        let entry = entry_of(bytes, b"ALONGN~1TXT");
+        bytes[entry - 32 + 13] ^= 1;
+    });
+    let mut fat = Fat::open(&disk).unwrap();
+    assert_eq!(names(&fat), ["ALONGN~1.TXT"]);
+    assert!(!crate::fs::exists(&fat, &path("/a long name.txt")).unwrap());
+    write(&mut fat, "/alongn~1.txt", b"other").unwrap();
+    assert_eq!(names(&fat), ["ALONGN~1.TXT"]);
+}
+
+#[test]
+fn short_names_are_those_of_code_page_437() {
+    let disk = small(FatKind::Fat16, 2);
+    let mut fat = Fat::open(&disk).unwrap();
+    write(&mut fat, "/PLAIN.TXT", b"").unwrap();
+    fat.commit().unwrap();
+    drop(fat);
+    let disk = changed(disk, |bytes| {
+        let entry = entry_of(bytes, b"PLAIN   TXT");
+        bytes[entry..entry + 5].copy_from_slice(b"\x05\x99\xE1\x80\x9B");
+    });
+    let fat = Fat::open(&disk).unwrap();
+    assert_eq!(names(&fat), ["σÖßÇ¢.TXT"]);
+    assert!(crate::fs::exists(&fat, &path("/σößç¢.txt")).unwrap());
+}
+
+#[test]
+fn a_fixed_root_directory_that_is_full_is_told() {
+    let disk = small(FatKind::Fat16, 2);
+    let mut fat = Fat::open(&disk).unwrap();
+    // 512 slots, one of which is the label's.
+    for index in 0..511 {
+        write(&mut fat, &format!("/F{index}"), b"").unwrap();
+    }
+    let error = write(&mut fat, "/F511", b"").unwrap_err();
+    assert_eq!(error.kind(), crate::ErrorKind::NoSpace);
+    assert!(error.to_string().contains("a directory of 512 entries is full"), "{error}");
+    fat.remove(&path("/F7")).unwrap();
+    write(&mut fat, "/F511", b"").unwrap();
+    assert_eq!(write(&mut fat, "/long name", b"").unwrap_err().kind(), crate::ErrorKind::NoSpace);
+    // The name that goes makes room for the one that comes.
+    fat.rename(&path("/F1"), &path("/F2")).unwrap();
+    fat.commit().unwrap();
+    drop(fat);
+    assert_eq!(names(&Fat::open(&disk).unwrap()).len(), 510);
+}
+
+#[test]
+fn marks_of_an_unclean_end_go_in_the_copy_too() {
+    let disk = changed(small(FatKind::Fat32, 2), |bytes| {
+        bytes[65] = 1;
+        bytes[6 * 512 + 65] = 1;
+    });
+    let mut fat = Fat::open(&disk).unwrap();
+    fat.commit().unwrap();
+    assert_eq!(disk_byte(&disk, 65), 1, "nothing was edited");
+    write(&mut fat, "/x", b"").unwrap();
+    fat.commit().unwrap();
+    assert_eq!((disk_byte(&disk, 65), disk_byte(&disk, 6 * 512 + 65)), (0, 0));
+}
+
+fn disk_byte(disk: &MemoryDevice, at: u64) -> u8 {
+    let mut byte = [0];
+    disk.read_at(at, &mut byte).unwrap();
+    byte[0]
+}
+
+#[test]
+fn holes_become_zeroes_where_something_else_was() {
+    use crate::fs::{FileContent, Stretch};
+    let disk = changed(small(FatKind::Fat32, 2), |bytes| {
+        let (start, len) = table(bytes);
+        // Behind the root's cluster, which is the first.
+        bytes[start + 2 * len + 512..].fill(0xEE);
+    });
+    let mut fat = Fat::open(&disk).unwrap();
+    let stored = [Stretch { offset: 5000, len: 3 }, Stretch { offset: 20_000, len: 1 }];
+    let mut bytes = &b"abcd"[..];
+    let content = FileContent::sparse(30_001, &stored, &mut bytes).unwrap();
+    fat.write_content(&path("/sparse"), &Attributes::default(), content).unwrap();
+    let mut wanted = vec![0; 30_001];
+    wanted[5000..5003].copy_from_slice(b"abc");
+    wanted[20_000] = b'd';
+    assert!(crate::fs::read_file(&fat, &path("/sparse"), 1 << 20).unwrap() == wanted);
+    fat.commit().unwrap();
+    drop(fat);
+    let bytes = disk.into_bytes();
+    let (start, len) = table(&bytes);
+    let content = start + 2 * len + 512;
+    assert!(bytes[content + 30_001..content + 59 * 512].iter().all(|byte| *byte == 0), "the last cluster's rest");
+}
+
+#[test]
+fn a_name_is_kept_as_it_is_asked_for_when_only_its_case_changes() {
+    let disk = small(FatKind::Fat12, 2);
+    let mut fat = Fat::open(&disk).unwrap();
+    write(&mut fat, "/Mixed Case.txt", b"1").unwrap();
+    fat.rename(&path("/MIXED CASE.TXT"), &path("/mixed case.txt")).unwrap();
+    assert_eq!(names(&fat), ["mixed case.txt"]);
+    fat.rename(&path("/mixed case.txt"), &path("/mixed case.txt")).unwrap();
+    fat.rename(&path("/mixedc~1.txt"), &path("/SHORT.TXT")).unwrap();
+    fat.rename(&path("/short.txt"), &path("/short.txt")).unwrap();
+    assert_eq!(names(&fat), ["short.txt"]);
+}
+
+#[test]
+fn a_volume_that_is_only_read_is_not_written() {
+    let disk = small(FatKind::Fat32, 2);
+    let mut fat = Fat::open_read_only(&disk).unwrap();
+    assert_eq!(write(&mut fat, "/x", b"x").unwrap_err().kind(), crate::ErrorKind::Internal);
+    assert_eq!(fat.capacity().unwrap().free_bytes, 299 * 512);
+    assert_eq!(fat.label().unwrap(), b"TEST");
+}
+
+#[test]
+fn layouts_that_no_volume_has_are_refused() {
+    let identity = FatIdentity { label: "TEST", serial: 7, time: 0 };
+    let good = layout(FatKind::Fat12, 300);
+    let bad = [
+        FatLayout { tables: 0, ..good },
+        FatLayout { tables: 5, ..good },
+        FatLayout { sector_bytes: 256, ..good },
+        FatLayout { sector_bytes: 4096, ..good },
+        FatLayout { cluster_bytes: 129 << 9, ..good },
+        FatLayout { cluster_bytes: 128 << 10, ..good },
+    ];
+    for layout in bad {
+        let error = build(&identity, &layout, Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::InvalidInput, "{layout:?}");
+    }
+    for layout in [layout(FatKind::Fat12, 4085), layout(FatKind::Fat16, 4084), layout(FatKind::Fat16, 65_525)] {
+        let error = build(&identity, &layout, Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Unsupported, "{layout:?}");
     }
 }
