@@ -9,6 +9,7 @@ pub mod btrfs;
 mod cache;
 mod content;
 mod detect;
+mod edit;
 pub mod erofs;
 pub mod ext4;
 mod extract;
@@ -91,7 +92,7 @@ fn check_within(size: u64, offset: u64, buf: &[u8]) -> Result<()> {
     }
 }
 
-/// A filesystem that can be edited. Changes may be held back until [`commit`](Self::commit).
+/// A filesystem that can be edited. What is asked for is checked before an editor sees it (`edit.rs`). Changes may be held back until [`commit`](Self::commit).
 ///
 /// Parents must exist. An existing entry is an error unless the method says otherwise.
 /// A method that fails leaves the filesystem as a whole unusable for writing: the caller drops it and its overlay.

@@ -6,9 +6,9 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 
 /// Longest name of one entry in any filesystem here, in bytes: FAT's 255 UTF-16 units of three bytes each in UTF-8.
-const NAME_MAX: usize = 3 * 255;
+pub(super) const NAME_MAX: usize = 3 * 255;
 /// Longest name on Linux' own filesystems (ext4, btrfs), in bytes.
-const LINUX_NAME_MAX: usize = 255;
+pub(super) const LINUX_NAME_MAX: usize = 255;
 /// Longest path, in bytes (`PATH_MAX` of Linux).
 const PATH_MAX: usize = 4096;
 

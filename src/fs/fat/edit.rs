@@ -19,7 +19,9 @@ use super::time::FatTime;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{Attributes, ByPath, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Node};
+use crate::fs::edit::{Edit, Limits};
+use crate::fs::path::NAME_MAX;
+use crate::fs::{Attributes, ByPath, FileContent, FileSystem, FsPath, MetadataChange, Node};
 
 /// Bytes written at once: large enough to make contiguous writes, small enough for any machine. Whole clusters.
 const CHUNK: u64 = 1 << 20;
@@ -360,13 +362,18 @@ fn find_item(directory: &Directory, name: &str) -> Result<u32> {
     Ok(item.slot)
 }
 
-fn lacking(what: &str, path: &FsPath) -> Error {
-    Error::unsupported(format!("FAT has no {what}"))
-        .with_hint("put it on a partition whose filesystem has them, such as ROOT")
-        .at(path.to_string())
-}
+impl<D: BlockDeviceMut> Edit for Fat<D> {
+    fn limits(&self) -> Limits {
+        Limits {
+            name_bytes: NAME_MAX,
+            file_bytes: u32::MAX.into(),
+            target_bytes: None,
+            hard_links: false,
+            device: None,
+            xattrs: false,
+        }
+    }
 
-impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
     fn as_read(&self) -> &dyn FileSystem {
         self
     }
@@ -392,11 +399,6 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
 
     fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
         let name = names::storable(path)?;
-        let size = content.size();
-        if size > u64::from(u32::MAX) {
-            return Err(Error::unsupported(format!("{size} bytes, a file on FAT has at most {}", u32::MAX))
-                .at(path.to_string()));
-        }
         let mut directory = self.check_out(&parent_of(path)?)?;
         let written = match directory.find(name) {
             Some(item) if item.is_directory => Err(Error::invalid("is a directory, a file cannot replace it")),
@@ -411,18 +413,6 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
         Ok(())
     }
 
-    fn symlink(&mut self, path: &FsPath, _target: &[u8], _attributes: &Attributes) -> Result<()> {
-        Err(lacking("symlinks", path))
-    }
-
-    fn hard_link(&mut self, _existing: &FsPath, path: &FsPath) -> Result<()> {
-        Err(lacking("hard links", path))
-    }
-
-    fn mknod(&mut self, path: &FsPath, _type: FileType, _device: (u32, u32), _attributes: &Attributes) -> Result<()> {
-        Err(lacking("device nodes, fifos or sockets", path))
-    }
-
     fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
         let node = self.node_at(path)?;
         // The root directory has no entry that could hold a time.
@@ -433,19 +423,9 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
         self.device.write_at(node.get(), entry.bytes())
     }
 
-    fn set_xattr(&mut self, path: &FsPath, _name: &[u8], _value: &[u8]) -> Result<()> {
-        Err(lacking("extended attributes", path))
-    }
-
-    fn remove_xattr(&mut self, path: &FsPath, _name: &[u8]) -> Result<()> {
-        Err(lacking("extended attributes", path))
-    }
-
     fn rename(&mut self, from: &FsPath, to: &FsPath) -> Result<()> {
         let new = names::storable(to)?;
-        let Some(old) = from.name() else {
-            return Err(Error::invalid("the root directory cannot be moved"));
-        };
+        let old = from.name().unwrap_or_default();
         let old = std::str::from_utf8(old).map_err(|_| Error::not_found("no such file or directory"))?;
         let source = self.node_at(from)?;
         let to_parent = parent_of(to)?;
@@ -464,9 +444,6 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
     }
 
     fn remove(&mut self, path: &FsPath) -> Result<()> {
-        if path.is_root() {
-            return Err(Error::invalid("the root directory cannot be removed"));
-        }
         let entry = self.entry(self.node_at(path)?.get())?;
         let first = entry.first_cluster(self.geometry.kind);
         if entry.is_directory() {

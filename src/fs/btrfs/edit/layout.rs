@@ -188,7 +188,7 @@ impl BtrfsEditor {
             sectorsize: superblock.sectorsize.into(),
             no_holes: superblock.has(incompat::NO_HOLES),
             extended_refs: superblock.has(incompat::EXTENDED_IREF),
-            item_max: self.item_max()?,
+            item_max: self.item_max(),
         };
         tree_items(&self.tree, &context)
     }

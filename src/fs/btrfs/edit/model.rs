@@ -123,7 +123,6 @@ impl Tree {
 
     /// The directory that `path` lies in, and its name there.
     pub(super) fn parent<'p>(&self, path: &'p FsPath) -> Result<(u64, &'p [u8])> {
-        path.check_linux_name()?;
         let (parent, name) = path
             .parent()
             .zip(path.name())

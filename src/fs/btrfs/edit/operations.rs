@@ -1,4 +1,4 @@
-//! The [`FileSystemMut`] of an edited filesystem: changes to the tree in memory.
+//! The [`Edit`] of a filesystem: changes to the tree in memory.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,26 @@ use super::super::node::{HEADER_LEN, ITEM_LEN};
 use super::BtrfsEditor;
 use super::model::{Content, Directory, FIRST_INDEX, Node, Span, SpanBody};
 use super::store::How;
-use crate::bytes::{to_u64, to_usize};
+use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result, ResultExt};
-use crate::fs::{Attributes, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
+use crate::fs::edit::{Edit, Limits};
+use crate::fs::path::LINUX_NAME_MAX;
+use crate::fs::{Attributes, FileContent, FileSystem, FileType, FsPath, MetadataChange};
 
 /// The attribute that says how new files and directories below are compressed.
 const COMPRESSION: &[u8] = b"btrfs.compression";
 /// Largest major and minor number (12 and 20 bits of the kernel's device number).
 const DEVICE_MAX: (u32, u32) = (0xfff, 0xf_ffff);
+/// Longest file (`MAX_LFS_FILESIZE`).
+const FILE_MAX: u64 = u64::MAX >> 1;
 /// Longest target of a symlink, with its end counted (`PATH_MAX`).
 const TARGET_MAX: usize = 4096;
 
 impl BtrfsEditor {
     /// Bytes of data that one item may have.
-    pub(super) fn item_max(&self) -> Result<usize> {
-        Ok(to_usize(self.store.volume.superblock.nodesize.into())? - HEADER_LEN - ITEM_LEN)
+    pub(super) fn item_max(&self) -> usize {
+        // A node has at most 64 KiB, which the superblock was held to.
+        usize::try_from(self.store.volume.superblock.nodesize).unwrap_or(0).saturating_sub(HEADER_LEN + ITEM_LEN)
     }
 
     /// Marks the filesystem changed and returns the transaction in which it was.
@@ -36,9 +41,6 @@ impl BtrfsEditor {
         let (parent, name) = self.tree.parent(path)?;
         if self.tree.children(parent)?.contains_key(name) {
             return Err(Error::invalid("exists already").because(Reason::Exists));
-        }
-        if attributes.mode > 0o7777 {
-            return Err(Error::invalid(format!("mode {:o}: must be 0 to 7777", attributes.mode)));
         }
         let generation = self.touch();
         let directory = self.tree.node(parent)?;
@@ -78,15 +80,12 @@ impl BtrfsEditor {
     fn how(&self, flags: u64) -> Result<How> {
         let checksums = flags & flag::NODATASUM == 0;
         let compress = checksums && flags & flag::COMPRESS != 0 && flags & flag::NOCOMPRESS == 0;
-        let inline_max = self.item_max()? - INLINE_HEADER_LEN;
+        let inline_max = self.item_max() - INLINE_HEADER_LEN;
         Ok(How { compress, checksums, generation: self.generation(), inline_max })
     }
 
     fn set_content(&mut self, number: u64, content: FileContent<'_>) -> Result<()> {
         let size = content.size();
-        if i64::try_from(size).is_err() {
-            return Err(Error::invalid(format!("a file of {size} bytes")));
-        }
         let how = self.how(self.tree.node(number)?.inode.flags)?;
         let spans = self.store.add(content, how)?;
         let node = self.tree.node_mut(number)?;
@@ -116,9 +115,6 @@ impl BtrfsEditor {
         let (old_parent, old_name) = self.tree.parent(from)?;
         let number = self.tree.find(from)?;
         let (new_parent, new_name) = self.tree.parent(to).at(|| to.to_string())?;
-        if to.starts_with(from) && to != from {
-            return Err(Error::invalid(format!("cannot be moved into itself ({to})")));
-        }
         if let Some(existing) = self.tree.children(new_parent)?.get(new_name).copied() {
             // Two names of one file: nothing to do, as rename(2) has it.
             if existing.inode == number {
@@ -140,9 +136,6 @@ impl BtrfsEditor {
 
     fn change(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
         let number = self.tree.find(path)?;
-        if change.mode.is_some_and(|mode| mode > 0o7777) {
-            return Err(Error::invalid(format!("mode {:o}: must be 0 to 7777", change.mode.unwrap_or_default())));
-        }
         let transid = self.touch();
         let inode = &mut self.tree.node_mut(number)?.inode;
         if let Some(mode) = change.mode {
@@ -157,12 +150,12 @@ impl BtrfsEditor {
 
     fn change_xattr(&mut self, path: &FsPath, name: &[u8], value: Option<&[u8]>) -> Result<()> {
         let number = self.tree.find(path)?;
-        let room = self.item_max()?;
+        let room = self.item_max();
         if let Some(value) = value {
             let used = super::super::dir::DIR_ITEM_LEN + name.len() + value.len();
-            if name.is_empty() || name.len() > 255 || name.contains(&0) || used > room {
+            if used > room {
                 return Err(Error::invalid(format!(
-                    "attribute '{}' with {} bytes: names have 1 to 255 bytes, and all of it at most {room}",
+                    "attribute '{}' with {} bytes: all of it has at most {room}",
                     name.escape_ascii(),
                     value.len()
                 )));
@@ -207,7 +200,19 @@ fn compression_flags(flags: u64, value: Option<&[u8]>) -> u64 {
     }
 }
 
-impl FileSystemMut for BtrfsEditor {
+impl Edit for BtrfsEditor {
+    fn limits(&self) -> Limits {
+        let target_bytes = self.item_max().saturating_sub(INLINE_HEADER_LEN).min(TARGET_MAX - 1);
+        Limits {
+            name_bytes: LINUX_NAME_MAX,
+            file_bytes: FILE_MAX,
+            target_bytes: Some(target_bytes),
+            hard_links: true,
+            device: Some(DEVICE_MAX),
+            xattrs: true,
+        }
+    }
+
     fn as_read(&self) -> &dyn FileSystem {
         self
     }
@@ -228,14 +233,6 @@ impl FileSystemMut for BtrfsEditor {
 
     /// Links have mode 0777 whatever `attributes` say, as on Linux.
     fn symlink(&mut self, path: &FsPath, target: &[u8], attributes: &Attributes) -> Result<()> {
-        let room = (self.item_max()? - INLINE_HEADER_LEN).min(TARGET_MAX - 1);
-        if target.is_empty() || target.len() > room || target.contains(&0) {
-            return Err(Error::invalid(format!(
-                "a target of {} bytes: must be 1 to {room}, without NUL",
-                target.len()
-            ))
-            .at(path.to_string()));
-        }
         let body = SpanBody::Inline { generation: self.touch(), compression: Compression::None, data: target.to_vec() };
         let span = Span { offset: 0, len: to_u64(target.len()), body };
         let attributes = Attributes { mode: 0o777, ..attributes.clone() };
@@ -264,18 +261,6 @@ impl FileSystemMut for BtrfsEditor {
     }
 
     fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()> {
-        let possible = match file_type {
-            FileType::CharDevice | FileType::BlockDevice => device.0 <= DEVICE_MAX.0 && device.1 <= DEVICE_MAX.1,
-            FileType::Fifo | FileType::Socket => device == (0, 0),
-            _ => false,
-        };
-        if !possible {
-            return Err(Error::invalid(format!(
-                "no {file_type:?} with the device number {}:{} can be made",
-                device.0, device.1
-            ))
-            .at(path.to_string()));
-        }
         let number = self.create(path, file_type, attributes, Content::None).at(|| path.to_string())?;
         self.tree.node_mut(number)?.inode.rdev = u64::from(device.0) << 20 | u64::from(device.1);
         Ok(())

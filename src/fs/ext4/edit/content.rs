@@ -13,7 +13,7 @@ use crate::fs::{Attributes, FileContent, FileType, FsPath};
 /// Bytes of content in memory at a time.
 const CHUNK: u64 = 1 << 20;
 /// Largest file (`EXT4_MAX_LOGICAL_BLOCK`: the last block number of 32 bits stays unused).
-const BLOCKS_MAX: u64 = (1 << 32) - 1;
+pub(super) const BLOCKS_MAX: u64 = (1 << 32) - 1;
 /// Flags that an overwritten file keeps: those that users set (`chattr`), the lowest eight bits.
 const FLAGS_KEPT: u8 = 0xF9;
 /// First size that needs the feature large_file.
@@ -22,13 +22,9 @@ const LARGE_FILE: u64 = 1 << 31;
 impl<D: BlockDeviceMut> Ext4<D> {
     /// Creates or overwrites a regular file.
     pub(super) fn put_file(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
-        self.check_attributes(attributes)?;
+        self.check_time(attributes)?;
         let block_bytes = u64::from(self.superblock.block_size);
-        let (size, span) = (content.size(), content.size().div_ceil(block_bytes));
-        if span > BLOCKS_MAX {
-            return Err(Error::unsupported(format!("a file of {size} bytes: ext4 has at most {BLOCKS_MAX} blocks"))
-                .because(Reason::Limit));
-        }
+        let span = content.size().div_ceil(block_bytes);
         let blocks = content.blocks(block_bytes);
         let Some(old) = self.place(path)?.existing else {
             let needed = blocks + self.nodes_needed(span, blocks, content.stretches())?;

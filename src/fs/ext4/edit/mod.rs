@@ -128,9 +128,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// The directory of `path` and what has its name now.
     fn place<'p>(&mut self, path: &'p FsPath) -> Result<Place<'p>> {
         let (Some(parent), Some(name)) = (path.parent(), path.name()) else {
-            return Err(Error::invalid("the root directory itself cannot be made, moved or removed"));
+            return Err(Error::internal("the root directory is refused before"));
         };
-        path.check_linux_name()?;
         let parent = self.parent(parent)?;
         if parent.file_type != FileType::Directory {
             return Err(Error::invalid("the parent is not a directory").because(Reason::NotADirectory));
@@ -157,8 +156,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         Ok((place, existing))
     }
 
-    fn check_attributes(&self, attributes: &Attributes) -> Result<()> {
-        check_mode(attributes.mode)?;
+    fn check_time(&self, attributes: &Attributes) -> Result<()> {
         time::check(self.superblock.inode_size, attributes.mtime)
     }
 
@@ -283,7 +281,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
 
     /// Makes a new inode with a name; `blocks` are what it will need beyond.
     fn create(&mut self, path: &FsPath, file_type: FileType, attributes: &Attributes, blocks: u64) -> Result<Created> {
-        self.check_attributes(attributes)?;
+        self.check_time(attributes)?;
         let place = self.new_place(path)?;
         let is_dir = file_type == FileType::Directory;
         if is_dir {
@@ -328,8 +326,4 @@ fn set_all_times(raw: &mut [u8], stamp: Timestamp) {
     for which in Time::ALL {
         time::set(raw, which, stamp);
     }
-}
-
-fn check_mode(mode: u32) -> Result<()> {
-    if mode <= 0o7777 { Ok(()) } else { Err(Error::invalid(format!("mode {mode:#o} is out of range 0 to 0o7777"))) }
 }

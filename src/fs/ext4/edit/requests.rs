@@ -1,15 +1,18 @@
-//! The requests of [`FileSystemMut`], one by one.
+//! The requests of [`FileSystemMut`](crate::fs::FileSystemMut), one by one.
 
 use super::super::directory::Directory;
 use super::super::inode::{self, Inode};
 use super::super::time::{self, Time};
 use super::super::{Ext4, xattr};
-use super::{Created, LINKS_MAX, check_mode};
+use super::content::BLOCKS_MAX;
+use super::{Created, LINKS_MAX};
 use crate::block::BlockDeviceMut;
 use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result};
 use crate::fs::acl;
-use crate::fs::{Attributes, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
+use crate::fs::edit::{Edit, Limits};
+use crate::fs::path::LINUX_NAME_MAX;
+use crate::fs::{Attributes, FileContent, FileSystem, FileType, FsPath, MetadataChange};
 
 /// Longest symlink target that lies in the inode.
 const FAST_SYMLINK_MAX: usize = 59;
@@ -18,7 +21,19 @@ const SYMLINK_MAX: usize = 4095;
 /// Largest major number (`ext4`'s 12 bits) and minor number (20 bits).
 const DEVICE_MAX: (u32, u32) = (0xFFF, 0xF_FFFF);
 
-impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
+impl<D: BlockDeviceMut> Edit for Ext4<D> {
+    fn limits(&self) -> Limits {
+        let block_bytes = self.superblock.block_bytes();
+        Limits {
+            name_bytes: LINUX_NAME_MAX,
+            file_bytes: BLOCKS_MAX * to_u64(block_bytes),
+            target_bytes: Some(SYMLINK_MAX.min(block_bytes - 1)),
+            hard_links: true,
+            device: Some(DEVICE_MAX),
+            xattrs: true,
+        }
+    }
+
     fn as_read(&self) -> &dyn FileSystem {
         self
     }
@@ -38,13 +53,6 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
 
     fn symlink(&mut self, path: &FsPath, target: &[u8], attributes: &Attributes) -> Result<()> {
         self.edit(path, |fs| {
-            let max = SYMLINK_MAX.min(fs.superblock.block_bytes() - 1);
-            if !(1..=max).contains(&target.len()) || target.contains(&0) {
-                return Err(Error::invalid(format!(
-                    "a symlink target has 1 to {max} bytes and no NUL byte, this one has {} bytes",
-                    target.len()
-                )));
-            }
             let attributes = Attributes { mode: 0o777, ..attributes.clone() };
             let slow = target.len() > FAST_SYMLINK_MAX;
             let Created { ino, mut raw, .. } = fs.create(path, FileType::Symlink, &attributes, u64::from(slow))?;
@@ -81,7 +89,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
 
     fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()> {
         self.edit(path, |fs| {
-            let node = device_words(file_type, device)?;
+            let node = device_words(device);
             let Created { ino, mut raw, .. } = fs.create(path, file_type, attributes, 0)?;
             inode::set_device(&mut raw, node);
             fs.stage(ino, raw)
@@ -90,7 +98,6 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
 
     fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
         self.edit(path, |fs| {
-            change.mode.map_or(Ok(()), check_mode)?;
             change.mtime.map_or(Ok(()), |mtime| time::check(fs.superblock.inode_size, mtime))?;
             let Inode { ino, mut raw, .. } = fs.inode_at(path)?;
             if let Some(mode) = change.mode {
@@ -169,21 +176,10 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
 }
 
 /// `i_block[0..2]` of a node: the old encoding where it fits, else the new one, as the kernel writes them.
-fn device_words(file_type: FileType, (major, minor): (u32, u32)) -> Result<[u32; 2]> {
-    let is_device = matches!(file_type, FileType::CharDevice | FileType::BlockDevice);
-    if !is_device && !matches!(file_type, FileType::Fifo | FileType::Socket) {
-        return Err(Error::invalid("only devices, fifos and sockets are made as nodes"));
-    }
-    let max = if is_device { DEVICE_MAX } else { (0, 0) };
-    if major > max.0 || minor > max.1 {
-        return Err(Error::invalid(format!(
-            "device number {major}:{minor} is out of range: major 0 to {}, minor 0 to {}",
-            max.0, max.1
-        )));
-    }
-    Ok(if major < 256 && minor < 256 {
+fn device_words((major, minor): (u32, u32)) -> [u32; 2] {
+    if major < 256 && minor < 256 {
         [major << 8 | minor, 0]
     } else {
         [0, minor & 0xFF | major << 8 | (minor & !0xFF) << 12]
-    })
+    }
 }
