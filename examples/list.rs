@@ -4,8 +4,9 @@
 
 use std::path::Path;
 
-use flatbake::fs::{ExtractOptions, extract};
-use flatbake::{Disk, Error, FileType, FsPath, NoProgress, OpenOptions, Place, Result};
+use flatbake::{
+    ByPath, Disk, Error, ExtractOptions, FileType, FsPath, NoProgress, OpenOptions, Place, Result, extract,
+};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -15,9 +16,9 @@ fn main() -> Result<()> {
     let place: Place = place.parse()?;
     let disk = Disk::open_image(image, &OpenOptions::new(std::env::temp_dir()), &NoProgress)?;
     let fs = disk.filesystem(place.partition.into())?;
-    for entry in fs.read_dir(&place.path)? {
+    for entry in fs.entries_at(&place.path)? {
         let path = place.path.join(&entry.name)?;
-        let metadata = fs.metadata(&path)?;
+        let metadata = fs.metadata_at(&path)?;
         let mark = if metadata.file_type == FileType::Directory { "/" } else { "" };
         println!("{:06o} {:>10} {path}{mark}", metadata.mode, metadata.size);
     }

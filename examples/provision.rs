@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use flatbake::{
-    Cancel, Context, Designator, Disk, Edits, Error, FileSpec, Finding, FsPath, NoProgress, OpenOptions, Output,
-    Progress, Request, Result, SysextSpec, VendorChoice, Vendors,
+    ByPath, Cancel, Context, Designator, Disk, Edits, Error, FileSpec, Finding, FsPath, NoProgress, OpenOptions,
+    Output, Progress, Request, Result, SysextSpec, VendorChoice, Vendors,
 };
 
 /// Counts, and prints what is found.
@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     };
     let temp = std::env::temp_dir();
     let disk = Disk::open_image(image, &OpenOptions::new(&temp), &NoProgress)?;
-    for entry in disk.filesystem(Designator::Oem.into())?.read_dir(&FsPath::root())? {
+    for entry in disk.filesystem(Designator::Oem.into())?.entries_at(&FsPath::root())? {
         println!("oem: {}", String::from_utf8_lossy(&entry.name));
     }
 

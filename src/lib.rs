@@ -58,6 +58,6 @@ pub use error::{Error, ErrorKind, Result, ResultExt, from_io};
 pub use finding::{Finding, Severity};
 pub use flatcar::vendor::{Vendor, Vendors};
 pub use flatcar::{Designator, Disk, OsRelease};
-pub use fs::{FileSystem, FileType, FsPath, Metadata};
+pub use fs::{ByPath, ExtractOptions, FileSystem, FileType, FsPath, Metadata, Node, extract};
 pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};
 pub use progress::{Cancel, NoProgress, Progress};

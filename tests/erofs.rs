@@ -17,7 +17,7 @@ use common::{longer, noise, scratch_dir};
 use flatbake::ErrorKind;
 use flatbake::block::FileDevice;
 use flatbake::fs::erofs::{self, Erofs};
-use flatbake::fs::{FileSystem, FileType, FsPath, walk};
+use flatbake::fs::{ByPath, FileSystem, FileType, FsPath, walk};
 
 /// How official sysexts with compression are packed.
 const OFFICIAL: &[&str] = &["-zlz4hc,12", "-C65536", "-Efragments,ztailpacking"];
@@ -71,7 +71,7 @@ fn every_layout_gives_the_tree_back() {
         }
         if options.contains(&"-T0") {
             let fs = open(&image);
-            assert_eq!(fs.metadata(&path("/usr/lib/text")).unwrap().mtime.secs, 0);
+            assert_eq!(fs.metadata_at(&path("/usr/lib/text")).unwrap().mtime.secs, 0);
             continue;
         }
         assert_same_tree(&open(&image), &tree);
@@ -120,22 +120,22 @@ fn xattrs_devices_and_special_files() {
     }
     let fs = open(&image);
     let named = |entry: &str| {
-        let xattrs = fs.xattrs(&path(entry)).unwrap().into_iter();
+        let xattrs = fs.xattrs_at(&path(entry)).unwrap().into_iter();
         xattrs.map(|x| format!("{}={}", x.name.escape_ascii(), x.value.escape_ascii())).collect::<Vec<_>>()
     };
     assert_eq!(named("/usr/lib/text"), ["user.extension-release.strict=false", "user.other=1"]);
     assert_eq!(named("/usr/lib/exact"), ["user.extension-release.strict=false"]);
     assert_eq!(named("/usr"), ["user.directory=yes"]);
     assert_eq!(named("/one"), [""; 0]);
-    assert_eq!(fs.metadata(&path("/pipe")).unwrap().file_type, FileType::Fifo);
-    assert_eq!(fs.metadata(&path("/socket")).unwrap().file_type, FileType::Socket);
+    assert_eq!(fs.metadata_at(&path("/pipe")).unwrap().file_type, FileType::Fifo);
+    assert_eq!(fs.metadata_at(&path("/socket")).unwrap().file_type, FileType::Socket);
     assert_eq!(fs.capacity().unwrap().block_bytes, 4096);
     assert_eq!(fs.label().unwrap(), b"");
     for (entry, wrong) in [("/nothing", ErrorKind::NotFound), ("/one/x", ErrorKind::NotFound)] {
-        assert_eq!(fs.metadata(&path(entry)).unwrap_err().kind(), wrong, "{entry}");
+        assert_eq!(fs.metadata_at(&path(entry)).unwrap_err().kind(), wrong, "{entry}");
     }
-    assert_eq!(fs.open(&path("/usr")).err().unwrap().kind(), ErrorKind::InvalidInput);
-    assert_eq!(fs.read_link(&path("/one")).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(fs.open_at(&path("/usr")).err().unwrap().kind(), ErrorKind::InvalidInput);
+    assert_eq!(fs.read_link_at(&path("/one")).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
 
 #[test]
@@ -153,10 +153,11 @@ fn many_files_and_small_reads_are_not_quadratic() {
     }
     let fs = open(&image);
     let start = Instant::now();
-    for entry in fs.read_dir(&path("/d")).unwrap() {
-        assert_eq!(fs.metadata(&path("/d").join(&entry.name).unwrap()).unwrap().inode, entry.inode);
+    for entry in fs.entries_at(&path("/d")).unwrap() {
+        let by_path = fs.metadata_at(&path("/d").join(&entry.name).unwrap()).unwrap();
+        assert_eq!(by_path, fs.metadata(entry.node).unwrap());
     }
-    let file = fs.open(&path("/large")).unwrap();
+    let file = fs.open_at(&path("/large")).unwrap();
     let mut buffer = [0; 1000];
     for (index, wanted) in content.chunks(1000).enumerate() {
         let buffer = &mut buffer[..wanted.len()];
@@ -234,7 +235,7 @@ fn directories_that_do_not_form_a_tree_are_refused() {
         return;
     }
     let bytes = fs::read(&image).unwrap();
-    let nid = |name: &str| open(&image).metadata(&path(name)).unwrap().inode.to_le_bytes();
+    let nid = |name: &str| open(&image).metadata_at(&path(name)).unwrap().inode.to_le_bytes();
     // Entries of 12 bytes begin with the inode number and lie in one block with their names.
     let replace = |from: [u8; 8], to: [u8; 8]| {
         let mut bytes = bytes.clone();

@@ -19,7 +19,8 @@ use common::{longer, scratch_dir};
 use flatbake::block::{BlockDevice, BlockDeviceMut, Extent, ExtentKind};
 use flatbake::fs::fat::{Editable, Fat, probe};
 use flatbake::fs::{
-    Attributes, ExtractOptions, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp, extract, walk,
+    Attributes, ByPath, ExtractOptions, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp,
+    extract, walk,
 };
 use flatbake::{ErrorKind, Result};
 use tempfile::TempDir;
@@ -197,19 +198,19 @@ fn metadata_names_and_what_fat_lacks() {
     let mut fat = Fat::open(image.disk()).unwrap();
     fat.create_dir(&path("/d"), &at(1_600_000_001)).unwrap();
     write(&mut fat, "/d/File", b"one").unwrap();
-    let file = fat.metadata(&path("/D/fILE")).unwrap();
+    let file = fat.metadata_at(&path("/D/fILE")).unwrap();
     assert_eq!((file.file_type, file.mode, file.uid, file.size, file.nlink), (FileType::File, 0o644, 0, 3, 1));
     assert_eq!(file.mtime, Timestamp { secs: 1_700_000_000, nanos: 0 });
-    let folder = fat.metadata(&path("/d")).unwrap();
+    let folder = fat.metadata_at(&path("/d")).unwrap();
     assert_eq!((folder.file_type, folder.mode, folder.mtime.secs), (FileType::Directory, 0o755, 1_600_000_000));
-    let listed = fat.read_dir(&path("/d")).unwrap();
-    assert_eq!((listed[0].name.as_slice(), listed[0].inode), (&b"File"[..], file.inode));
+    let listed = fat.entries_at(&path("/d")).unwrap();
+    assert_eq!((listed[0].name.as_slice(), fat.metadata(listed[0].node).unwrap()), (&b"File"[..], file.clone()));
     assert_ne!(file.inode, folder.inode);
 
     let change = MetadataChange { mtime: Some(Timestamp::default()), mode: Some(0o777), ..Default::default() };
     fat.set_metadata(&path("/d/file"), &change).unwrap();
     fat.set_metadata(&FsPath::root(), &change).unwrap();
-    assert_eq!(fat.metadata(&path("/d/file")).unwrap().mtime.secs, 315_532_800);
+    assert_eq!(fat.metadata_at(&path("/d/file")).unwrap().mtime.secs, 315_532_800);
 
     let kind = |result: Result<()>| result.unwrap_err().kind();
     let link = path("/link");
@@ -229,7 +230,7 @@ fn metadata_names_and_what_fat_lacks() {
     assert_eq!(kind(fat.write_file(&link, &at(0), 5, &mut &b"four"[..])), ErrorKind::InvalidInput);
     assert_eq!(kind(fat.write_file(&link, &at(0), 3, &mut &b"four"[..])), ErrorKind::InvalidInput);
     assert_eq!(kind(fat.write_file(&link, &at(0), 1 << 32, &mut &b""[..])), ErrorKind::Unsupported);
-    assert!(fat.metadata(&path("/d/file/x")).is_err_and(|error| error.kind() == ErrorKind::NotFound));
+    assert!(fat.metadata_at(&path("/d/file/x")).is_err_and(|error| error.kind() == ErrorKind::NotFound));
 }
 
 #[test]
@@ -240,7 +241,7 @@ fn names_have_as_many_units_as_fat_has_room_for() {
     for name in [format!("/{}", "\u{6f22}".repeat(255)), format!("/{}", "\u{1f427}".repeat(127))] {
         write(&mut fat, &name, b"content").unwrap();
         assert_eq!(read(&fat, &name), b"content");
-        assert!(fat.read_dir(&FsPath::root()).unwrap().iter().any(|entry| entry.name == name.as_bytes()[1..]));
+        assert!(fat.entries_at(&FsPath::root()).unwrap().iter().any(|entry| entry.name == name.as_bytes()[1..]));
     }
     assert!(write(&mut fat, &format!("/{}", "a".repeat(256)), b"").is_err());
     assert!(FsPath::new(format!("/{}", "\u{6f22}".repeat(256))).is_err());

@@ -17,7 +17,7 @@ use flatbake::NoProgress;
 use flatbake::bake::{Context, Edits, FileSpec, Output as Image, Request, emit};
 use flatbake::block::{BlockDevice, Overlay, OverlayOptions, Window};
 use flatbake::flatcar::{Designator, Disk};
-use flatbake::fs::{self as inner, Attributes, FileSystemMut, FsPath};
+use flatbake::fs::{self as inner, Attributes, ByPath, FileSystemMut, FsPath};
 use flatbake::image::{CacheMode, OpenOptions, open};
 
 fn sample() -> PathBuf {
@@ -186,7 +186,7 @@ fn a_hard_link_is_replaced_and_its_other_name_keeps_the_content() {
     let fs = baked.filesystem(Designator::Root.into()).unwrap();
     let read = |name: &str| inner::read_file(&*fs, &path(name), 100).unwrap();
     assert_eq!((read("/one"), read("/two")), (b"content of a".to_vec(), b"old".to_vec()));
-    assert_eq!(fs.metadata(&path("/two")).unwrap().nlink, 1);
+    assert_eq!(fs.metadata_at(&path("/two")).unwrap().nlink, 1);
 }
 
 #[test]

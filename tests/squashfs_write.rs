@@ -15,7 +15,7 @@ use common::trees::make_tree;
 use common::{noise, scratch_dir};
 use flatbake::block::FileDevice;
 use flatbake::fs::squashfs::{AddedFile, Squashfs, SquashfsCompression, SquashfsOptions, write};
-use flatbake::fs::{Attributes, FileSystem, FileType, FsPath, Timestamp, read_file, walk};
+use flatbake::fs::{Attributes, ByPath, FileSystem, FileType, FsPath, Timestamp, read_file, walk};
 use flatbake::{ErrorKind, NoProgress};
 
 /// A tree by mksquashfs with devices, other owners and attributes, which ordinary files do not show.
@@ -61,12 +61,12 @@ fn told(fs: &dyn FileSystem) -> Vec<String> {
         let mut metadata = entry.metadata;
         let content = match metadata.file_type {
             FileType::File => crc32fast::hash(&read_file(fs, &entry.path, 1 << 30)?).to_string(),
-            FileType::Symlink => String::from_utf8(fs.read_link(&entry.path)?).unwrap(),
+            FileType::Symlink => String::from_utf8(fs.read_link_at(&entry.path)?).unwrap(),
             _ => String::new(),
         };
         (metadata.inode, metadata.size) =
             (0, if metadata.file_type == FileType::Directory { 0 } else { metadata.size });
-        lines.push(format!("{} {metadata:?} {content} {:?}", entry.path, fs.xattrs(&entry.path)?));
+        lines.push(format!("{} {metadata:?} {content} {:?}", entry.path, fs.xattrs_at(&entry.path)?));
         Ok(())
     })
     .unwrap();
@@ -162,11 +162,11 @@ fn files_are_added_and_replaced_and_times_held_back() {
     let back = open(&image);
     for added in &added {
         assert_eq!(read_file(&back, &added.path, 1 << 20).unwrap(), added.content, "{}", added.path);
-        let metadata = back.metadata(&added.path).unwrap();
+        let metadata = back.metadata_at(&added.path).unwrap();
         assert_eq!((metadata.mode, metadata.uid, metadata.mtime.secs, metadata.nlink), (0o444, 9, 99, 1));
     }
-    assert_eq!(back.xattrs(&path("/usr/lib/text")).unwrap(), source.xattrs(&path("/usr/lib/text")).unwrap());
-    let other_name = back.metadata(&path("/text-elsewhere")).unwrap();
+    assert_eq!(back.xattrs_at(&path("/usr/lib/text")).unwrap(), source.xattrs_at(&path("/usr/lib/text")).unwrap());
+    let other_name = back.metadata_at(&path("/text-elsewhere")).unwrap();
     assert_eq!((other_name.nlink, other_name.mtime.secs), (2, 1234));
     let text = b"all work and no play makes a dull file\n".repeat(20_000);
     assert_eq!(read_file(&back, &path("/text-elsewhere"), 1 << 20).unwrap(), text);

@@ -19,7 +19,7 @@ use flatbake::block::{BlockDevice, FileDevice};
 use flatbake::finding::{Code, code};
 use flatbake::flatcar::OsRelease;
 use flatbake::flatcar::sysext::{Activation, HostRelease, SysextInfo, check, inspect, open_extension};
-use flatbake::fs::{FileSystem, FsKind};
+use flatbake::fs::{ByPath, FileSystem, FsKind};
 use flatbake::{ErrorKind, Finding, Severity};
 
 const GOOD: &str = "ID=flatcar\nSYSEXT_LEVEL=1.0\nARCHITECTURE=x86-64\nEXTENSION_RELOAD_MANAGER=1\n";
@@ -346,7 +346,7 @@ fn disk_images_hold_the_extension_in_a_partition() {
     let fs = open_disk(&[("usr-x86-64", Some(&below)), ("usr-x86-64-verity", None)]).unwrap().unwrap();
     let info = inspect(&*fs).unwrap();
     assert_eq!((check(&info, "x", &host()), info.entries), (vec![], 6));
-    assert_eq!(fs.metadata(&path("/opt")).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(fs.metadata_at(&path("/opt")).unwrap_err().kind(), ErrorKind::NotFound);
     assert!(read_everything(&*fs, 1 << 20) == 7);
     for partitions in [
         &[("home", None), ("root-x86-64-verity", None)][..],

@@ -1,7 +1,7 @@
 //! `flatbake cat`
 
 use clap::Args;
-use flatbake::fs::{self, FileSystem, FsPath};
+use flatbake::fs::{self, ByPath, FileSystem, FsPath};
 use flatbake::{Result, ResultExt};
 
 use super::image::ImageArgs;
@@ -39,7 +39,7 @@ impl Cat {
 
 /// Prints the content of a file as it is.
 pub fn print_file(fs: &dyn FileSystem, path: &FsPath) -> Result<()> {
-    let file = fs.open(path).at(|| path.to_string())?;
+    let file = fs.open_at(path)?;
     let mut buf = vec![0; CHUNK];
     let mut offset = 0;
     while offset < file.size() {

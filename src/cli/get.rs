@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 use flatbake::bytes::ByteSize;
-use flatbake::fs::{self, ExtractOptions, FileSystem, FileType};
+use flatbake::fs::{self, ByPath, ExtractOptions, FileSystem, FileType};
 use flatbake::{Error, Result};
 
 use super::cat::print_file;
@@ -53,7 +53,7 @@ impl Get {
         let fs = self.place.open(&self.image, reporter)?;
         let print = || {
             let path = fs::resolve(&*fs, &self.place.path)?;
-            if fs.metadata(&path)?.file_type == FileType::Directory {
+            if fs.metadata_at(&path)?.file_type == FileType::Directory {
                 return Err(Error::invalid(format!("{path} is a folder: only a file can go to standard output"))
                     .with_hint("name a new folder of the host to copy it to"));
             }
@@ -88,7 +88,7 @@ impl Get {
 
     /// What is made on the host: `to`, or a file in it. An empty folder may be there for a folder.
     fn target(&self, fs: &dyn FileSystem, to: &Path) -> Result<PathBuf> {
-        let is_folder = fs.metadata(&self.place.path)?.file_type == FileType::Directory;
+        let is_folder = fs.metadata_at(&self.place.path)?.file_type == FileType::Directory;
         if is_folder || !to.is_dir() {
             return Ok(to.to_owned());
         }

@@ -3,8 +3,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
-use flatbake::Result;
-use flatbake::fs::{self, FileSystem, FileType, FsPath, Metadata, Timestamp};
+use flatbake::fs::{self, ByPath, FileSystem, FileType, Metadata, Node, Timestamp};
+use flatbake::{Result, ResultExt};
 use serde::Serialize;
 
 use super::image::ImageArgs;
@@ -76,32 +76,34 @@ impl Ls {
 
     fn list(&self, fs: &dyn FileSystem, items: &mut Vec<Item>) -> Result<()> {
         let top = fs::resolve(fs, &self.place.path)?;
-        let metadata = fs.metadata(&top)?;
+        let node = fs.node_at(&top)?;
+        let metadata = fs.metadata(node).at(|| top.to_string())?;
         if metadata.file_type != FileType::Directory {
-            items.push(item(fs, &top, top.to_string(), &metadata)?);
+            items.push(item(fs, node, top.to_string(), &metadata)?);
         } else if self.recursive {
             fs::walk(fs, &top, &mut |entry| {
                 if entry.path != top {
-                    items.push(item(fs, &entry.path, entry.path.to_string(), &entry.metadata)?);
+                    items.push(item(fs, entry.node, entry.path.to_string(), &entry.metadata)?);
                 }
                 Ok(())
             })?;
         } else {
-            for entry in fs.read_dir(&top)? {
+            for entry in fs.entries(node).at(|| top.to_string())? {
                 let path = top.join(&entry.name)?;
                 let shown = path.to_string();
                 let name = shown.rsplit('/').next().unwrap_or(&shown).to_owned();
-                items.push(item(fs, &path, name, &fs.metadata(&path)?)?);
+                let metadata = fs.metadata(entry.node).at(|| shown.clone())?;
+                items.push(item(fs, entry.node, name, &metadata)?);
             }
         }
         Ok(())
     }
 }
 
-fn item(fs: &dyn FileSystem, path: &FsPath, shown: String, metadata: &Metadata) -> Result<Item> {
+fn item(fs: &dyn FileSystem, node: Node, shown: String, metadata: &Metadata) -> Result<Item> {
     let is_device = matches!(metadata.file_type, FileType::CharDevice | FileType::BlockDevice);
     let target = match metadata.file_type {
-        FileType::Symlink => Some(String::from_utf8_lossy(&fs.read_link(path)?).into_owned()),
+        FileType::Symlink => Some(String::from_utf8_lossy(&fs.read_link(node).at(|| shown.clone())?).into_owned()),
         _ => None,
     };
     Ok(Item {

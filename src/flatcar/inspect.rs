@@ -6,7 +6,7 @@ use super::disk::Disk;
 use super::layout::{Designator, Layout, PartitionRef, type_name};
 use crate::error::Result;
 use crate::finding::{Finding, code};
-use crate::fs::{self, FileSystem, FileType, FsPath};
+use crate::fs::{self, ByPath, FileSystem, FileType, FsPath};
 use crate::partition::Partition;
 
 /// Largest small text file (`oem-release`, `grub.cfg`, `update.conf`) that is read.
@@ -205,12 +205,12 @@ fn sysexts(disk: &Disk) -> Vec<Sysext> {
 fn sysexts_in(fs: &dyn FileSystem, partition: Designator, folder: &str) -> Result<Vec<Sysext>> {
     let folder = FsPath::new(folder)?;
     let mut found = Vec::new();
-    for entry in fs.read_dir(&folder)?.into_iter().take(SYSEXTS_MAX) {
+    for entry in fs.entries_at(&folder)?.into_iter().take(SYSEXTS_MAX) {
         if entry.name.ends_with(b".raw") {
             let path = folder.join(&entry.name)?;
             let link = entry.file_type == FileType::Symlink;
-            let target = if link { Some(String::from_utf8_lossy(&fs.read_link(&path)?).into_owned()) } else { None };
-            let bytes = if link { None } else { Some(fs.metadata(&path)?.size) };
+            let target = if link { Some(String::from_utf8_lossy(&fs.read_link_at(&path)?).into_owned()) } else { None };
+            let bytes = if link { None } else { Some(fs.metadata_at(&path)?.size) };
             found.push(Sysext { partition, path: path.to_string(), target, bytes });
         }
     }

@@ -1,17 +1,17 @@
 //! A file within a filesystem as a device: an image in an image.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
-use super::{FileSystem, FsPath};
+use super::{ByPath, FileSystem, FsPath, Node};
 use crate::block::{BlockDevice, Extent, ExtentKind, check_range};
 use crate::bytes::to_u64;
 use crate::error::{Result, ResultExt};
 
 /// A regular file of a filesystem, which it keeps open.
 pub struct InnerFile {
-    fs: Mutex<Box<dyn FileSystem>>,
+    fs: Box<dyn FileSystem>,
     path: FsPath,
+    node: Node,
     size: u64,
 }
 
@@ -21,8 +21,9 @@ impl InnerFile {
     /// # Errors
     /// As of [`FileSystem::open`].
     pub fn open(fs: Box<dyn FileSystem>, path: FsPath) -> Result<Self> {
-        let size = fs.open(&path).at(|| path.to_string())?.size();
-        Ok(Self { fs: Mutex::new(fs), path, size })
+        let node = fs.node_at(&path)?;
+        let size = fs.open(node).at(|| path.to_string())?.size();
+        Ok(Self { fs, path, node, size })
     }
 }
 
@@ -39,9 +40,7 @@ impl BlockDevice for InnerFile {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_range(offset, to_u64(buf.len()), self.size)?;
-        // Nothing is changed by reading, so a panic of another thread has left nothing half done.
-        let fs = self.fs.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = fs.open(&self.path).and_then(|file| file.read_at(offset, buf));
+        let read = self.fs.open(self.node).and_then(|file| file.read_at(offset, buf));
         read.at(|| self.path.to_string())
     }
 

@@ -1,7 +1,8 @@
 //! Filesystems inside an image, read and edited in-process.
 //!
-//! Every filesystem speaks through [`FileSystem`] and, where it can be edited, [`FileSystemMut`]. Paths name entries
-//! exactly: no operation follows a symlink; [`resolve`] does that on top, inside the filesystem's own root only.
+//! Every filesystem speaks through [`FileSystem`] and, where it can be edited, [`FileSystemMut`]. Readers know entries by
+//! [`Node`]; [`ByPath`] finds them by their paths, which name entries exactly: no operation follows a symlink.
+//! [`resolve`] does that on top, inside the filesystem's own root only.
 
 mod acl;
 pub mod btrfs;
@@ -12,8 +13,8 @@ pub mod erofs;
 pub mod ext4;
 mod extract;
 pub mod fat;
-mod guard;
 mod inner;
+mod interned;
 mod path;
 mod sectors;
 pub mod squashfs;
@@ -27,16 +28,18 @@ pub use extract::{ExtractOptions, Extracted, extract};
 pub use inner::InnerFile;
 pub use path::FsPath;
 pub use sectors::unit_bytes;
-pub use types::{Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Timestamp, Xattr};
-pub use walk::{Entry, exists, read_file, resolve, walk};
+pub use types::{Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Node, Timestamp, Xattr};
+pub use walk::{ByPath, Entry, exists, read_file, resolve, walk};
 
 use std::io::Read;
 
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};
 
-/// A filesystem that can be read. Times, modes and names come back exactly as stored.
-pub trait FileSystem: Send {
+/// A filesystem that can be read, by the nodes of its entries. Times, modes and names come back exactly as stored.
+///
+/// Nothing is changed by reading, so any number of threads may read at once. Paths are on top of it: [`ByPath`].
+pub trait FileSystem: Send + Sync {
     /// Which filesystem it is.
     fn kind(&self) -> FsKind;
 
@@ -46,25 +49,32 @@ pub trait FileSystem: Send {
     /// Bytes and inodes, total and free.
     fn capacity(&self) -> Result<Capacity>;
 
-    /// The entry itself, a symlink not followed. A missing entry is [`crate::ErrorKind::NotFound`].
-    fn metadata(&self, path: &FsPath) -> Result<Metadata>;
+    /// The root directory.
+    fn root(&self) -> Node;
+
+    /// The entry `name` of a directory; `None` where there is none. Where `directory` is something else,
+    /// [`crate::ErrorKind::NotFound`].
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>>;
 
     /// The entries of a directory without `.` and `..`, sorted by name.
-    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>>;
+    fn entries(&self, directory: Node) -> Result<Vec<DirEntry>>;
+
+    /// What is known of an entry; a symlink is not followed.
+    fn metadata(&self, node: Node) -> Result<Metadata>;
 
     /// The target of a symlink.
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>>;
-
-    /// Opens a regular file for positional reading.
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>>;
+    fn read_link(&self, node: Node) -> Result<Vec<u8>>;
 
     /// Extended attributes with their full names (`user.mime_type`), sorted by name; access control lists in the form of
     /// `getxattr`, whatever the filesystem's own is.
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>>;
+    fn xattrs(&self, node: Node) -> Result<Vec<Xattr>>;
+
+    /// Opens a regular file for positional reading.
+    fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>>;
 }
 
 /// An open file of a [`FileSystem`].
-pub trait FileRead {
+pub trait FileRead: Send {
     /// Its length in bytes.
     fn size(&self) -> u64;
 

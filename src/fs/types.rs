@@ -135,6 +135,25 @@ impl FromStr for Timestamp {
     }
 }
 
+/// An entry of one filesystem, by a number of the filesystem's own choice. Two names of one file have one node.
+///
+/// It holds until the filesystem is changed, and means nothing to another filesystem: there it leads to an error or to
+/// some other entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Node(u64);
+
+impl Node {
+    /// For those who implement [`FileSystem`](super::FileSystem).
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number that the filesystem chose.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 /// What is known of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Metadata {
@@ -165,8 +184,8 @@ pub struct DirEntry {
     pub name: Vec<u8>,
     /// Its type.
     pub file_type: FileType,
-    /// See [`Metadata::inode`].
-    pub inode: u64,
+    /// What it is the name of.
+    pub node: Node,
 }
 
 /// An extended attribute.

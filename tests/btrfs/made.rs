@@ -7,7 +7,7 @@ use std::path::Path;
 use flatbake::ErrorKind;
 use flatbake::block::BlockDevice;
 use flatbake::fs::btrfs::{Btrfs, BtrfsEditor};
-use flatbake::fs::{FileSystem, FileSystemMut, FsPath};
+use flatbake::fs::{ByPath, FileSystem, FileSystemMut, FsPath};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 
@@ -101,7 +101,7 @@ fn every_layout_of_mkfs_takes_files() {
         }
         // Emptied again.
         let (mut fs, emptied) = edit(&target);
-        for entry in fs.read_dir(&path("/many")).unwrap() {
+        for entry in fs.entries_at(&path("/many")).unwrap() {
             fs.remove(&path("/many").join(&entry.name).unwrap()).unwrap();
         }
         for name in ["/many", "/text", "/noise", "/link"] {
@@ -176,7 +176,7 @@ fn a_large_file_over_a_superblock_mirror() {
         fs.commit().unwrap();
         assert_clean(target.path(), "a large file");
         let read = Btrfs::open(device(target.path())).unwrap();
-        let file = read.open(&path("/large")).unwrap();
+        let file = read.open_at(&path("/large")).unwrap();
         let mut again = Stream { at: 0, pattern: stream.pattern };
         let (mut ours, mut theirs) = (vec![0; 1 << 20], vec![0; 1 << 20]);
         let mut at = 0;

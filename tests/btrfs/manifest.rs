@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use flatbake::fs::{Entry, FileSystem, FileType, FsPath, walk};
+use flatbake::fs::{ByPath, Entry, FileSystem, FileType, FsPath, walk};
 use sha2::{Digest, Sha256};
 
 /// Printable ASCII as it is, all else as `\xNN`.
@@ -17,7 +17,7 @@ pub fn shown(bytes: &[u8]) -> String {
 
 /// The SHA-256 of a file's content, read in pieces.
 pub fn hash(fs: &dyn FileSystem, path: &FsPath) -> String {
-    let file = fs.open(path).unwrap();
+    let file = fs.open_at(path).unwrap();
     let mut digest = Sha256::new();
     let mut at = 0;
     let mut buf = vec![0; 1 << 20];
@@ -38,7 +38,7 @@ pub fn hex(bytes: &[u8]) -> String {
 pub fn manifest(fs: &dyn FileSystem) -> String {
     let mut first = HashMap::new();
     let mut out = String::new();
-    walk(fs, &FsPath::root(), &mut |Entry { path, metadata: m }| {
+    walk(fs, &FsPath::root(), &mut |Entry { path, metadata: m, .. }| {
         let directory = m.file_type == FileType::Directory;
         let number = |value: String| if directory { "-".to_owned() } else { value };
         let name = shown(path.as_bytes());
@@ -52,12 +52,12 @@ pub fn manifest(fs: &dyn FileSystem) -> String {
             first.entry(m.inode).or_insert(name).clone(),
             match m.file_type {
                 FileType::File => hash(fs, &path),
-                FileType::Symlink => shown(&fs.read_link(&path)?),
+                FileType::Symlink => shown(&fs.read_link_at(&path)?),
                 FileType::CharDevice | FileType::BlockDevice => format!("{}:{}", m.device.0, m.device.1),
                 _ => "-".to_owned(),
             },
         ];
-        fields.extend(fs.xattrs(&path)?.iter().map(|x| format!("{}={}", shown(&x.name), shown(&x.value))));
+        fields.extend(fs.xattrs_at(&path)?.iter().map(|x| format!("{}={}", shown(&x.name), shown(&x.value))));
         out.push_str(&fields.join(" "));
         out.push('\n');
         Ok(())

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flatbake::ErrorKind;
 use flatbake::fs::btrfs::{Btrfs, probe};
-use flatbake::fs::{FileSystem, FileType, FsPath};
+use flatbake::fs::{ByPath, FileSystem, FileType, FsPath};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::fixture::{device, image, run, tool, tree};
@@ -53,7 +53,7 @@ fn fixtures_read_as_the_kernel_shows_them() {
 fn other_subvolumes_are_listed_and_not_entered() {
     let image = image("kernel-zstd");
     let top = Btrfs::open_top_level(device(image.path())).unwrap();
-    let names: Vec<_> = top.read_dir(&FsPath::root()).unwrap().into_iter().map(|e| (e.name, e.file_type)).collect();
+    let names: Vec<_> = top.entries_at(&FsPath::root()).unwrap().into_iter().map(|e| (e.name, e.file_type)).collect();
     assert_eq!(
         names,
         [
@@ -62,13 +62,13 @@ fn other_subvolumes_are_listed_and_not_entered() {
             (b"snapshot".to_vec(), FileType::Directory)
         ]
     );
-    assert_eq!(top.metadata(&path("/snapshot")).unwrap().file_type, FileType::Directory);
+    assert_eq!(top.metadata_at(&path("/snapshot")).unwrap().file_type, FileType::Directory);
     for inside in ["/snapshot/etc", "/root/bin/numbers"] {
-        let error = top.metadata(&path(inside)).unwrap_err();
+        let error = top.metadata_at(&path(inside)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("another btrfs subvolume"), "{error}");
     }
-    assert_eq!(top.read_dir(&path("/snapshot")).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(top.entries_at(&path("/snapshot")).unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn every_offset_of_a_file_reads_the_same() {
     let image = image("kernel-zstd");
     let fs = Btrfs::open(device(image.path())).unwrap();
     for name in ["/bin/numbers", "/etc/patched", "/etc/sparse", "/etc/reflink", "/etc/inline", "/etc/preallocated"] {
-        let file = fs.open(&path(name)).unwrap();
+        let file = fs.open_at(&path(name)).unwrap();
         let whole = flatbake::fs::read_file(&fs, &path(name), 4 << 20).unwrap();
         let len = whole.len();
         for (from, to) in
@@ -95,13 +95,13 @@ fn every_offset_of_a_file_reads_the_same() {
 fn errors_name_the_path_and_the_fault() {
     let image = image("oem-plain");
     let fs = Btrfs::open(device(image.path())).unwrap();
-    let kind = |name: &str| fs.metadata(&path(name)).unwrap_err().kind();
+    let kind = |name: &str| fs.metadata_at(&path(name)).unwrap_err().kind();
     assert_eq!(kind("/nothing"), ErrorKind::NotFound);
     assert_eq!(kind("/grub.cfg/below"), ErrorKind::NotFound);
-    assert!(fs.metadata(&path("/nothing")).unwrap_err().to_string().starts_with("/nothing: "));
-    assert_eq!(fs.read_dir(&path("/grub.cfg")).unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert_eq!(fs.read_link(&path("/grub.cfg")).unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert_eq!(fs.open(&path("/deep")).map(drop).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert!(fs.metadata_at(&path("/nothing")).unwrap_err().to_string().starts_with("/nothing: "));
+    assert_eq!(fs.entries_at(&path("/grub.cfg")).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(fs.read_link_at(&path("/grub.cfg")).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(fs.open_at(&path("/deep")).map(drop).unwrap_err().kind(), ErrorKind::InvalidInput);
     let empty = NamedTempFile::new().unwrap();
     empty.as_file().set_len(1 << 20).unwrap();
     assert!(!probe(&*device(empty.path())).unwrap());
@@ -184,7 +184,7 @@ fn mkfs_trees_of_every_layout() {
         for (number, expected) in expected.iter().enumerate() {
             assert_eq!(&hash(&fs, &path(&format!("/a/file{number}"))), expected, "{options:?}");
         }
-        assert_eq!(fs.read_link(&path("/a/b/link")).unwrap(), b"../file1");
+        assert_eq!(fs.read_link_at(&path("/a/b/link")).unwrap(), b"../file1");
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self};
 use std::path::Path;
 
 use flatbake::fs::btrfs::{Btrfs, BtrfsEditor};
-use flatbake::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
+use flatbake::fs::{Attributes, ByPath, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
 use tempfile::NamedTempFile;
 
 use crate::fixture::{Target, assert_clean, blank, device, image, run, same_bytes, tool, tree};
@@ -122,7 +122,7 @@ fn all_edits_on_all_fixtures() {
         fs.write_file(&bad, &attributes(0o600, 0), 3, &mut &b"abc"[..]).unwrap();
         put(&mut fs, &format!("/{}", "n".repeat(255)), b"long name");
         // A replaced file, and a removed tree.
-        let first = fs.read_dir(&FsPath::root()).unwrap();
+        let first = fs.entries_at(&FsPath::root()).unwrap();
         let folder = first.iter().find(|entry| entry.file_type == FileType::Directory && entry.name != b"new").unwrap();
         let folder = FsPath::root().join(&folder.name).unwrap();
         remove_tree(&mut fs, &folder);
@@ -152,7 +152,7 @@ fn unused_blocks_read_as_zeroes() {
 }
 
 fn remove_tree(fs: &mut BtrfsEditor, folder: &FsPath) {
-    for entry in fs.read_dir(folder).unwrap() {
+    for entry in fs.entries_at(folder).unwrap() {
         let below = folder.join(&entry.name).unwrap();
         if entry.file_type == FileType::Directory { remove_tree(fs, &below) } else { fs.remove(&below).unwrap() }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flatbake::block::MemoryDevice;
-use flatbake::fs::{FileSystem, FileType, FsPath, read_file, walk};
+use flatbake::fs::{ByPath, FileSystem, FileType, FsPath, read_file, walk};
 
 use super::programs::{command, judge, success};
 use super::random::Random;
@@ -46,7 +46,7 @@ pub fn assert_same_tree(fs: &dyn FileSystem, root: &Path) {
             }
             FileType::Symlink => {
                 let target = fs::read_link(&host).unwrap();
-                assert_eq!(fs.read_link(&entry.path)?, target.as_os_str().as_encoded_bytes());
+                assert_eq!(fs.read_link(entry.node)?, target.as_os_str().as_encoded_bytes());
             }
             _ => assert_eq!(u64::from(found.nlink), wanted.nlink(), "{}", entry.path),
         }
@@ -60,7 +60,7 @@ pub fn assert_same_tree(fs: &dyn FileSystem, root: &Path) {
 
 /// Reads in the middle, across blocks, at the end and beyond.
 fn check_pieces(fs: &dyn FileSystem, path: &FsPath, content: &[u8]) {
-    let file = fs.open(path).unwrap();
+    let file = fs.open_at(path).unwrap();
     let mut random = Random::new(content.len() as u64);
     for _ in 0..if content.len() > 10_000 { 8 } else { 1 } {
         let start = random.below(content.len() + 1);
@@ -88,9 +88,9 @@ pub fn read_everything(fs: &dyn FileSystem, mut budget: u64) -> usize {
     // Any error may end the walk: only panics, endless loops and huge allocations are failures here.
     let _ = walk(fs, &FsPath::root(), &mut |entry| {
         entries += 1;
-        let _ = fs.xattrs(&entry.path);
-        let _ = fs.read_link(&entry.path);
-        if let Ok(file) = fs.open(&entry.path) {
+        let _ = fs.xattrs(entry.node);
+        let _ = fs.read_link(entry.node);
+        if let Ok(file) = fs.open(entry.node) {
             let step = file.size().min(1 << 20).min(budget);
             let buffer = &mut buffer[..usize::try_from(step).unwrap()];
             let _ = file.read_at(0, buffer);

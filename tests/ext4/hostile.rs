@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use flatbake::block::{BlockDevice, BlockDeviceMut};
 use flatbake::fs::ext4::Ext4;
-use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, walk};
+use flatbake::fs::{ByPath, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, walk};
 use flatbake::{Error, Result};
 
 use crate::common::longer;
@@ -64,13 +64,13 @@ fn read_all(fs: &Ext4<Arc<Scratch>>) -> Result<()> {
     fs.capacity()?;
     walk(fs, &FsPath::root(), &mut |entry| {
         // One damaged entry does not keep the others from being read.
-        let _ = fs.xattrs(&entry.path);
+        let _ = fs.xattrs_at(&entry.path);
         match entry.metadata.file_type {
             FileType::Symlink => {
-                let _ = fs.read_link(&entry.path);
+                let _ = fs.read_link_at(&entry.path);
             }
             FileType::File => {
-                if let Ok(file) = fs.open(&entry.path) {
+                if let Ok(file) = fs.open_at(&entry.path) {
                     let mut buf = [0; 8192];
                     for offset in [0, file.size().saturating_sub(8192), file.size() / 2] {
                         let len = usize::try_from((file.size() - offset).min(8192)).unwrap();
@@ -290,7 +290,7 @@ fn a_directory_whose_blocks_are_missing_is_an_error() {
                 damaged[i_block + at + 1..i_block + at + 4].fill(0);
             }
             let fs = Ext4::open_read_only(Scratch::new(Arc::new(damaged))).unwrap();
-            let error = fs.read_dir(&path("/dir")).unwrap_err();
+            let error = fs.entries_at(&path("/dir")).unwrap_err();
             assert_eq!(error.kind(), flatbake::ErrorKind::Corrupt, "{features} {at}: {error}");
         }
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use flatbake::fs::ext4::Ext4;
-use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsPath};
+use flatbake::fs::{ByPath, FileSystemMut, FileType, FsPath};
 
 use crate::common::programs::command;
 use crate::images::{SETS, tree};
@@ -136,7 +136,7 @@ fn mounts_and_goes_on() {
         mounted += 1;
         assert_clean(&image);
         let fs = Ext4::open_read_only(ImageFile::open(&image)).unwrap();
-        assert_eq!(fs.read_dir(&path("/large")).unwrap().len(), 400 + 300 - 134 + 1, "{set}");
+        assert_eq!(fs.entries_at(&path("/large")).unwrap().len(), 400 + 300 - 134 + 1, "{set}");
         // And we after it.
         let mut fs = edit(&image);
         fs.remove(&path("/large/kernel-made-this-7")).unwrap();

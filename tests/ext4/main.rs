@@ -9,6 +9,7 @@ mod hostile;
 mod images;
 mod journal;
 mod kernel;
+mod lookup;
 mod model;
 mod random;
 mod recipe;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use flatbake::fs::ext4::Ext4;
-use flatbake::fs::{Attributes, FileSystem, FileType, FsPath, Metadata, Timestamp, Xattr, read_file, walk};
+use flatbake::fs::{Attributes, ByPath, FileType, FsPath, Metadata, Timestamp, Xattr, read_file, walk};
 
 use crate::support::{ImageFile, debugfs};
 
@@ -101,7 +101,7 @@ impl Model {
         assert_eq!(names(self), names(&found));
         for (path, number) in &self.paths {
             assert_eq!(self.nodes[*number], found.nodes[found.paths[path]], "{path}");
-            let metadata = fs.metadata(path).unwrap();
+            let metadata = fs.metadata_at(path).unwrap();
             assert_eq!(usize::try_from(metadata.nlink).unwrap(), self.links(path), "links of {path}");
         }
     }
@@ -177,10 +177,10 @@ fn node(fs: &Ext4<ImageFile>, path: &FsPath, metadata: &Metadata) -> Node {
     let body = match metadata.file_type {
         FileType::File => Body::File(read_file(fs, path, 1 << 30).unwrap()),
         FileType::Directory => Body::Directory,
-        FileType::Symlink => Body::Symlink(fs.read_link(path).unwrap()),
+        FileType::Symlink => Body::Symlink(fs.read_link_at(path).unwrap()),
         other => Body::Node(other, metadata.device),
     };
     let attributes = Attributes { mode: metadata.mode, uid: metadata.uid, gid: metadata.gid, mtime: metadata.mtime };
-    let xattrs = fs.xattrs(path).unwrap().into_iter().map(|Xattr { name, value }| (name, value)).collect();
+    let xattrs = fs.xattrs_at(path).unwrap().into_iter().map(|Xattr { name, value }| (name, value)).collect();
     Node { body, attributes, xattrs }
 }

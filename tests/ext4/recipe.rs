@@ -5,7 +5,7 @@ use std::path::Path;
 
 use flatbake::ErrorKind;
 use flatbake::fs::ext4::{Ext4, probe};
-use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsKind, FsPath, MetadataChange, Timestamp, read_file};
+use flatbake::fs::{ByPath, FileSystem, FileSystemMut, FileType, FsKind, FsPath, MetadataChange, Timestamp, read_file};
 
 use crate::images::{SETS, Set, index_directories, mke2fs, tree};
 use crate::model::{Body, Model, attributes, path};
@@ -215,8 +215,8 @@ fn directories_of_500_and_3000_files() {
     fs.commit().unwrap();
     assert_clean(&image);
     let fs = Ext4::open_read_only(ImageFile::open(&image)).unwrap();
-    assert_eq!(fs.read_dir(&path("/plain")).unwrap().len(), 500);
-    assert_eq!(fs.read_dir(&path("/indexed")).unwrap().len(), 3000 - 334);
+    assert_eq!(fs.entries_at(&path("/plain")).unwrap().len(), 500);
+    assert_eq!(fs.entries_at(&path("/indexed")).unwrap().len(), 3000 - 334);
     let listing = crate::support::debugfs(&image, "ls -p /indexed\nhtree /indexed\n");
     assert_eq!(listing.lines().filter(|line| line.contains("some-name")).count() / 2, 2000, "in both listings");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use flatbake::fs::FileSystem;
+use flatbake::fs::ByPath;
 
 use crate::model::path;
 use crate::support::{debugfs, edit};
@@ -53,7 +53,7 @@ impl Seals {
         }
         let fs = edit(file);
         for name in ["/", "/dir", "/indexed", "/dir/scattered"] {
-            let ino = u32::try_from(fs.metadata(&path(name)).unwrap().inode).unwrap();
+            let ino = u32::try_from(fs.metadata_at(&path(name)).unwrap().inode).unwrap();
             let inode = table * PAGE + usize::try_from(ino - 1).unwrap() * INODE;
             let own = crc(crc(seed, &ino.to_le_bytes()), &image[inode + 0x64..inode + 0x68]);
             let blocks = debugfs(file, &format!("blocks {name}\n"));

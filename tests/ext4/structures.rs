@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flatbake::ErrorKind;
 use flatbake::fs::ext4::Ext4;
-use flatbake::fs::{FileSystem, FileSystemMut, read_file};
+use flatbake::fs::{ByPath, FileSystem, FileSystemMut, read_file};
 
 use crate::images::{debugfs_write, mke2fs, replayed, tree};
 use crate::model::{Body, Model, attributes, path};
@@ -44,7 +44,7 @@ fn hash_trees_of_two_levels() {
         assert_clean(&image);
         assert!(fs.capacity().unwrap().free_bytes > free + 500_000);
         let fs = Ext4::open_read_only(ImageFile::open(&image)).unwrap();
-        assert_eq!(fs.read_dir(&path("/many")).unwrap().len(), 100);
+        assert_eq!(fs.entries_at(&path("/many")).unwrap().len(), 100);
     }
 }
 
@@ -111,7 +111,7 @@ fn values_in_inodes_are_read_and_kept() {
     replayed(&image);
     assert_clean(&image);
     let mut fs = edit(&image);
-    let found = fs.xattrs(&path("/etc/hostname")).unwrap();
+    let found = fs.xattrs_at(&path("/etc/hostname")).unwrap();
     assert_eq!((found.len(), &found[0].name[..]), (1, &b"user.big"[..]));
     assert!(found[0].value == std::fs::read(&value).unwrap());
     for outcome in [
@@ -180,8 +180,8 @@ fn shared_attribute_blocks_are_counted() {
         assert_eq!(fs.capacity().unwrap().free_bytes, free - 4096, "one inode less");
         fs.commit().unwrap();
         assert_clean(&image);
-        assert_eq!(fs.xattrs(&path("/a")).unwrap()[0].value, vec![7; 1500]);
-        assert_eq!(fs.xattrs(&path("/b")).unwrap().len(), 2);
+        assert_eq!(fs.xattrs_at(&path("/a")).unwrap()[0].value, vec![7; 1500]);
+        assert_eq!(fs.xattrs_at(&path("/b")).unwrap().len(), 2);
         fs.remove_xattr(&path("/a"), b"user.large").unwrap();
         assert_eq!(fs.capacity().unwrap().free_bytes, free, "the last one frees it");
         fs.commit().unwrap();
@@ -253,7 +253,7 @@ fn large_and_very_sparse_files() {
         fs.write_file(&path("/large"), &attributes(0o600, 1), size, &mut content).unwrap();
         fs.commit().unwrap();
         assert_clean(&image);
-        let file = fs.open(&path("/large")).unwrap();
+        let file = fs.open_at(&path("/large")).unwrap();
         let mut end = [1; 4];
         file.read_at(size - 4, &mut end).unwrap();
         assert_eq!((file.size(), end), (size, [0, 0, b'!', b'!']));

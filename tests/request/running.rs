@@ -9,7 +9,7 @@ use flatbake::bake::{
 };
 use flatbake::block::FileDevice;
 use flatbake::flatcar::Designator;
-use flatbake::fs::{FsPath, read_file};
+use flatbake::fs::{ByPath, FsPath, read_file};
 
 use super::{raw_sample, sample};
 use crate::common::flatcar::{Recipe, flatcar_image};
@@ -297,7 +297,7 @@ fn updates_are_run_where_that_is_asked_for() {
     assert!(text("/etc/sysupdate.d/noop.conf").contains("MatchPattern=invalid@v.raw"));
     assert_eq!(text("/etc/sysupdate.hello.d/hello.conf"), TRANSFER);
     let timer = path("/etc/systemd/system/timers.target.wants/systemd-sysupdate.timer");
-    assert_eq!(root.read_link(&timer).unwrap(), b"/usr/lib/systemd/system/systemd-sysupdate.timer");
+    assert_eq!(root.read_link_at(&timer).unwrap(), b"/usr/lib/systemd/system/systemd-sysupdate.timer");
 }
 
 /// Files for the login user are the user's, with the folders that are made for them, unless somebody says whose they are.
@@ -321,7 +321,7 @@ fn what_lies_in_the_home_of_core_belongs_to_core() {
         let disk = flatbake::flatcar::Disk::open("out", std::sync::Arc::new(FileDevice::open(&out).unwrap())).unwrap();
         let root = disk.filesystem(Designator::Root.into()).unwrap();
         ["/home/core", "/home/core/.ssh", keys]
-            .map(|at| root.metadata(&path(at)).unwrap())
+            .map(|at| root.metadata_at(&path(at)).unwrap())
             .map(|found| (found.uid, found.gid))
     };
     assert_eq!(owners(owned(None)), [(500, 500); 3]);

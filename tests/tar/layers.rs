@@ -3,7 +3,7 @@
 use flatbake::Finding;
 use flatbake::archive::TarOptions;
 use flatbake::finding::code;
-use flatbake::fs::FileSystem;
+use flatbake::fs::ByPath;
 
 use super::maker::{Maker, record};
 use super::model::Model;
@@ -75,8 +75,8 @@ fn what_builders_note_for_themselves_does_not_arrive() {
     unpack_to(&mut fs, &notes.end(), "/", &layer()).unwrap();
     let new: Vec<String> = listing(&fs).into_iter().filter(|line| !before.contains(line)).collect();
     assert_eq!(new, ["/a/new = linked", "/a/other = linked"]);
-    let inode = |name: &str| fs.metadata(&path(name)).unwrap().inode;
-    assert_eq!((inode("/a/new"), fs.metadata(&path("/a/new")).unwrap().nlink), (inode("/a/other"), 2));
+    let inode = |name: &str| fs.metadata_at(&path(name)).unwrap().inode;
+    assert_eq!((inode("/a/new"), fs.metadata_at(&path("/a/new")).unwrap().nlink), (inode("/a/other"), 2));
     // What is in the image already is nobody's note.
     let mut fs = Model::new();
     unpack_to(&mut fs, &Maker::new().file(".wh..wh.plnk/mine", "").end(), "/", &TarOptions::default()).unwrap();
@@ -102,7 +102,7 @@ fn marks_of_overlayfs_do_what_they_do_in_a_mount() {
         unpack_to(&mut fs, &archive.dir("a/").end(), "/", &layer()).unwrap();
         let found: Vec<String> = listing(&fs).into_iter().filter(|line| line.starts_with("/a")).collect();
         assert_eq!(found, ["/a/", "/a/new = n"], "{name}");
-        let kept = fs.xattrs(&path("/a")).unwrap();
+        let kept = fs.xattrs_at(&path("/a")).unwrap();
         assert_eq!(kept.iter().map(|xattr| &xattr.name[..]).collect::<Vec<_>>(), [b"trusted.overlayer"]);
     }
     // `x` says that there are whiteouts in the directory, a file with content is none.
@@ -122,7 +122,7 @@ fn global_headers_count_for_archives_and_not_for_layers() {
     let owner = |options: &TarOptions| {
         let mut fs = Model::new();
         unpack_to(&mut fs, &archive().end(), "/", options).unwrap();
-        fs.metadata(&path("/a")).unwrap().uid
+        fs.metadata_at(&path("/a")).unwrap().uid
     };
     assert_eq!((owner(&TarOptions::default()), owner(&layer())), (77, 0));
     let same_path = || Maker::new().entry("g", b'g', &record("path", b"all/the/same"), "").file("a", "x");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use flatbake::fs::{
-    Attributes, Capacity, DirEntry, FileContent, FileRead, FileSystem, FileSystemMut, FileType, FsKind, FsPath,
+    self, Attributes, Capacity, DirEntry, FileContent, FileRead, FileSystem, FileSystemMut, FileType, FsKind, FsPath,
     Metadata, MetadataChange, Xattr,
 };
 use flatbake::{Error, Result};
@@ -126,28 +126,35 @@ impl FileSystem for Model {
     fn capacity(&self) -> Result<Capacity> {
         Ok(Capacity { total_bytes: 0, free_bytes: 0, block_bytes: 4096, inodes: None })
     }
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
-        Ok(self.node(path)?.metadata.clone())
+    fn root(&self) -> fs::Node {
+        fs::Node::new(1)
     }
-    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
+    fn lookup(&self, directory: fs::Node, name: &[u8]) -> Result<Option<fs::Node>> {
+        let child = self.nodes[&directory.get()].children.get(name);
+        Ok(child.map(|inode| fs::Node::new(*inode)))
+    }
+    fn entries(&self, directory: fs::Node) -> Result<Vec<DirEntry>> {
         let entry = |(name, inode): (&Vec<u8>, &u64)| DirEntry {
             name: name.clone(),
             file_type: self.nodes[inode].metadata.file_type,
-            inode: *inode,
+            node: fs::Node::new(*inode),
         };
-        Ok(self.node(path)?.children.iter().map(entry).collect())
+        Ok(self.nodes[&directory.get()].children.iter().map(entry).collect())
     }
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
-        let node = self.node(path)?;
+    fn metadata(&self, node: fs::Node) -> Result<Metadata> {
+        Ok(self.nodes[&node.get()].metadata.clone())
+    }
+    fn read_link(&self, node: fs::Node) -> Result<Vec<u8>> {
+        let node = &self.nodes[&node.get()];
         assert_eq!(node.metadata.file_type, FileType::Symlink);
         Ok(node.bytes.clone())
     }
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
-        Ok(Box::new(Bytes(&self.node(path)?.bytes)))
+    fn open(&self, node: fs::Node) -> Result<Box<dyn FileRead + '_>> {
+        Ok(Box::new(Bytes(&self.nodes[&node.get()].bytes)))
     }
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
+    fn xattrs(&self, node: fs::Node) -> Result<Vec<Xattr>> {
         let xattr = |(name, value): (&Vec<u8>, &Vec<u8>)| Xattr { name: name.clone(), value: value.clone() };
-        Ok(self.node(path)?.xattrs.iter().map(xattr).collect())
+        Ok(self.nodes[&node.get()].xattrs.iter().map(xattr).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use flatbake::archive::TarOptions;
 use flatbake::finding::code;
-use flatbake::fs::{Attributes, FileSystem, FileSystemMut, FileType, Timestamp};
+use flatbake::fs::{Attributes, ByPath, FileSystemMut, FileType, Timestamp};
 use flatbake::{ErrorKind, Finding};
 
 use super::maker::{Maker, header};
@@ -48,7 +48,7 @@ fn symlinks_of_the_image_are_followed_inside_it() {
     {
         assert!(found.iter().any(|found| found == line), "{line} in {found:?}");
     }
-    assert_eq!(fs.metadata(&path("/usr/local/app")).unwrap().mode, 0o755);
+    assert_eq!(fs.metadata_at(&path("/usr/local/app")).unwrap().mode, 0o755);
 }
 
 #[test]
@@ -117,10 +117,10 @@ fn hard_links_reach_what_is_there() {
     let archive =
         Maker::new().file("a", "one").hard_link("b/c", "./a").hard_link("d", "/etc/passwd").hard_link("a", "b/c");
     let summary = unpack_to(&mut fs, &archive.end(), "/", &plain()).unwrap();
-    let inode = |fs: &Model, name| fs.metadata(&path(name)).unwrap().inode;
+    let inode = |fs: &Model, name| fs.metadata_at(&path(name)).unwrap().inode;
     assert_eq!(inode(&fs, "/a"), inode(&fs, "/b/c"));
     assert_eq!(inode(&fs, "/d"), inode(&fs, "/etc/passwd"));
-    assert_eq!((summary.hard_links, fs.metadata(&path("/a")).unwrap().nlink), (2, 2));
+    assert_eq!((summary.hard_links, fs.metadata_at(&path("/a")).unwrap().nlink), (2, 2));
     for target in ["missing", "etc", "in/missing/x"] {
         let error = unpack_to(&mut image(), &Maker::new().hard_link("b", target).end(), "/", &plain()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
@@ -139,11 +139,11 @@ fn replacing_a_file_leaves_its_other_names_alone() {
 fn directories_are_replaced_by_directories_only() {
     let mut fs = image();
     unpack_to(&mut fs, &Maker::new().dir("empty").file("empty", "file").end(), "/", &plain()).unwrap();
-    assert_eq!(fs.metadata(&path("/empty")).unwrap().file_type, FileType::File);
+    assert_eq!(fs.metadata_at(&path("/empty")).unwrap().file_type, FileType::File);
     let error = unpack_to(&mut fs, &Maker::new().file("etc", "").end(), "/", &plain()).unwrap_err();
     assert!(error.to_string().contains("directory with entries"), "{error:?}");
     let summary = unpack_to(&mut fs, &Maker::new().dir("opt").file("opt/x", "").end(), "/", &plain()).unwrap();
-    assert_eq!(fs.metadata(&path("/opt")).unwrap().file_type, FileType::Directory);
+    assert_eq!(fs.metadata_at(&path("/opt")).unwrap().file_type, FileType::Directory);
     let replaced = Finding::new(code::ARCHIVE_SYMLINK_REPLACED).with("paths", "/opt -> /usr/local");
     assert_eq!(summary.findings, [replaced]);
 }
@@ -158,14 +158,14 @@ fn metadata_of_directories_comes_from_the_archive() {
     };
     let archive = Maker::new().block(header("etc/", b'5', 0, ""), old).file("etc/new", "").file("new/dir/x", "").end();
     unpack_to(&mut fs, &archive, "/", &plain()).unwrap();
-    let etc = fs.metadata(&path("/etc")).unwrap();
+    let etc = fs.metadata_at(&path("/etc")).unwrap();
     assert_eq!((etc.mode, etc.uid, etc.gid, etc.mtime), (0o2711, 500, 0, Timestamp { secs: 15, nanos: 0 }));
     // Parents that the archive does not have get the time of what needed them.
-    assert_eq!(fs.metadata(&path("/new")).unwrap().mtime.secs, 0o14_000_000_000);
+    assert_eq!(fs.metadata_at(&path("/new")).unwrap().mtime.secs, 0o14_000_000_000);
     let options = TarOptions { owner: Some((7, 8)), ..plain() };
     unpack_to(&mut fs, &archive, "/", &options).unwrap();
     for name in ["/etc", "/etc/new", "/new/dir/x"] {
-        let metadata = fs.metadata(&path(name)).unwrap();
+        let metadata = fs.metadata_at(&path(name)).unwrap();
         assert_eq!((metadata.uid, metadata.gid), (7, 8), "{name}");
     }
 }
@@ -175,8 +175,8 @@ fn the_top_directory_of_the_archive_is_the_destination() {
     let mut fs = image();
     let archive = Maker::new().dir("./").file("./x", "").end();
     unpack_to(&mut fs, &archive, "/opt", &plain()).unwrap();
-    assert_eq!(fs.metadata(&path("/usr/local")).unwrap().mode, 0o750);
-    assert!(fs.metadata(&path("/usr/local/x")).is_ok());
+    assert_eq!(fs.metadata_at(&path("/usr/local")).unwrap().mode, 0o750);
+    assert!(fs.metadata_at(&path("/usr/local/x")).is_ok());
     let summary = unpack_to(&mut fs, &archive, "/", &plain()).unwrap();
     let [found] = summary.findings.as_slice() else { panic!("{:?}", summary.findings) };
     assert_eq!((found.code(), found.value("mode")), (code::ARCHIVE_ROOT_CHANGED, Some("0750")));
@@ -240,10 +240,10 @@ fn attributes_and_devices_arrive() {
         .node("d/gone", b'3', 0, 0)
         .end();
     let fs = unpack(&archive, &plain()).unwrap();
-    let xattrs = fs.xattrs(&path("/d")).unwrap();
+    let xattrs = fs.xattrs_at(&path("/d")).unwrap();
     assert_eq!(xattrs[0].value, b"\x01\0\0\x02\n=");
     assert_eq!(xattrs[1].name, b"trusted.overlay.opaque");
-    let node = |name: &str| fs.metadata(&path(name)).map(|node| (node.file_type, node.device)).unwrap();
+    let node = |name: &str| fs.metadata_at(&path(name)).map(|node| (node.file_type, node.device)).unwrap();
     assert_eq!(node("/d/null"), (FileType::CharDevice, (1, 3)));
     assert_eq!(node("/d/sda"), (FileType::BlockDevice, (259, 1_048_575)));
     assert_eq!(node("/d/pipe"), (FileType::Fifo, (0, 0)));

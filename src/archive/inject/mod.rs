@@ -15,7 +15,7 @@ use crate::bytes::to_u64;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
 use crate::fs::{
-    Attributes, FileContent, FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Timestamp,
+    Attributes, ByPath, FileContent, FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Timestamp,
 };
 use crate::progress::Progress;
 
@@ -270,7 +270,7 @@ impl Job<'_> {
     /// tar replaces a symlink to a directory by the directory it has, which is not always what was meant.
     fn note_replaced(&mut self, place: &FsPath, found: &Metadata) -> Result<()> {
         if found.file_type == FileType::Symlink {
-            let target = shown(&self.fs.read_link(place)?);
+            let target = shown(&self.fs.read_link_at(place)?);
             self.replaced_symlinks.add(format_args!("{place} -> {target}"));
         }
         Ok(())
@@ -332,11 +332,7 @@ impl Job<'_> {
     }
 
     fn found(&self, place: &FsPath) -> Result<Option<Metadata>> {
-        match self.fs.metadata(place) {
-            Ok(metadata) => Ok(Some(metadata)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.fs.find_metadata(place)
     }
 
     /// Removes what is at `place`, so that something that is not a directory can be created there.
@@ -353,7 +349,7 @@ impl Job<'_> {
                 self.remove_tree(place, |_| false)?;
                 return Ok(());
             }
-            if !self.fs.read_dir(place)?.is_empty() {
+            if !self.fs.entries_at(place)?.is_empty() {
                 return Err(Error::invalid(format!(
                     "{place} is a directory with entries, only a directory can take its place"
                 ))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{FileSystemMut, FileType, FsPath, resolve};
+use crate::fs::{ByPath, FileSystemMut, FileType, FsPath, resolve};
 
 /// Directories remembered; after that many it starts anew, to bound memory.
 const REMEMBERED: usize = 1 << 16;
@@ -53,7 +53,7 @@ impl Places {
 
 /// The directory that the entry `path` is or leads to.
 fn enter(fs: &mut dyn FileSystemMut, path: FsPath, make: Make<'_>) -> Result<FsPath> {
-    let file_type = match fs.metadata(&path) {
+    let file_type = match fs.metadata_at(&path) {
         Ok(metadata) => metadata.file_type,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             make(fs, &path)?;
@@ -77,7 +77,7 @@ fn follow(fs: &dyn FileSystemMut, link: &FsPath) -> Result<FsPath> {
         ErrorKind::NotFound => nowhere(link).with_source(error),
         _ => error,
     })?;
-    match fs.metadata(&found) {
+    match fs.metadata_at(&found) {
         Ok(metadata) if metadata.file_type == FileType::Directory => Ok(found),
         Ok(_) => Err(nowhere(&found)),
         Err(error) if error.kind() == ErrorKind::NotFound => Err(nowhere(&found)),

@@ -18,7 +18,7 @@ use crate::finding::{Finding, code};
 use crate::flatcar::sysext::SysextInfo;
 use crate::flatcar::{Designator, Disk, OsRelease};
 use crate::fs::{
-    self, Attributes, Capacity, EditOptions, FileSystemMut, FileType, FsKind, FsPath, Metadata, Timestamp,
+    self, Attributes, ByPath, Capacity, EditOptions, FileSystemMut, FileType, FsKind, FsPath, Metadata, Timestamp,
 };
 
 /// The home of Flatcar's one user with a login, as names, and its numbers; root's.
@@ -294,11 +294,8 @@ impl<'a> Bench<'a> {
 
     /// What is at `path` now.
     pub(super) fn metadata(&mut self, partition: Designator, path: &FsPath) -> Result<Option<Metadata>> {
-        match self.filesystem(partition)?.metadata(path) {
-            Ok(metadata) => Ok(Some(metadata)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.at(self.disk.describe(partition.into()))),
-        }
+        let found = self.filesystem(partition)?.find_metadata(path);
+        found.at(|| self.disk.describe(partition.into()))
     }
 
     /// The type of what is at `path` now.

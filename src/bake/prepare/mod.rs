@@ -36,7 +36,7 @@ use crate::flatcar::live;
 use crate::flatcar::live::iso::Isolinux;
 use crate::flatcar::vendor::Settings;
 use crate::flatcar::{Designator, Disk, Generation, OsRelease};
-use crate::fs::{self, FsPath, Timestamp};
+use crate::fs::{self, ByPath, FsPath, Timestamp};
 use crate::image::{self, Compression, Format, OpenOptions};
 
 pub(super) use bench::Run;
@@ -536,7 +536,7 @@ fn newest_time(disk: &Disk, findings: &mut Vec<Finding>) -> Timestamp {
     let places = [(Designator::Oem, "/"), (Designator::Root, "/"), (Designator::Usr, "/lib/os-release")];
     let mut newest = Timestamp::default();
     for (partition, path) in places {
-        let read = || disk.filesystem(partition.into())?.metadata(&FsPath::new(path)?);
+        let read = || disk.filesystem(partition.into())?.metadata_at(&FsPath::new(path)?);
         match read() {
             Ok(metadata) => newest = newest.max(metadata.mtime),
             Err(error) if error.kind() == ErrorKind::NotFound || fs::is_unformatted(&error) => {}

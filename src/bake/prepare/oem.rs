@@ -12,7 +12,7 @@ use crate::block::shown;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
 use crate::flatcar::{Designator, OsRelease, grub};
-use crate::fs::{self, FileType, FsPath};
+use crate::fs::{self, ByPath, FileType, FsPath};
 
 /// OEM's hook into GRUB, and its largest size: GRUB reads it into memory at every boot.
 const GRUB_CFG: &str = "/grub.cfg";
@@ -161,7 +161,7 @@ impl Bench<'_> {
         let folder = FsPath::new(SYSEXT_DIR)?;
         let mut old = Vec::new();
         if self.type_at(Designator::Oem, &folder)? == Some(FileType::Directory) {
-            let entries = self.filesystem(Designator::Oem)?.read_dir(&folder).at(|| Designator::Oem.to_string())?;
+            let entries = self.filesystem(Designator::Oem)?.entries_at(&folder).at(|| Designator::Oem.to_string())?;
             for entry in entries.into_iter().take(SYSEXTS_MAX).filter(|entry| is_payload(&entry.name)) {
                 old.push(folder.join(&entry.name)?);
             }

@@ -10,7 +10,7 @@ use crate::error::{ErrorKind, Result};
 use crate::finding::{Few, Finding, code};
 use crate::flatcar::tmpfiles::{self, Effect, Rule};
 use crate::flatcar::{Designator, Disk};
-use crate::fs::{self, FileSystem, FileType, FsPath};
+use crate::fs::{self, ByPath, FileSystem, FileType, FsPath};
 
 /// Links that systemd-tmpfiles makes on ROOT in the place of whatever is there, whatever the image at hand says.
 const REPLACED: [&str; 4] = ["/bin", "/sbin", "/lib", "/lib64"];
@@ -92,7 +92,7 @@ impl Bench<'_> {
                     continue;
                 }
                 // What is no folder has nothing in it.
-                for entry in root.read_dir(&place).unwrap_or_default() {
+                for entry in root.entries_at(&place).unwrap_or_default() {
                     if tmpfiles::name_fits(pattern, &entry.name) {
                         next.push(place.join(&entry.name)?);
                     }
@@ -121,7 +121,7 @@ impl Bench<'_> {
         match self.type_at(Designator::Root, path)? {
             None => return Ok(None),
             Some(FileType::Symlink) => {
-                let own = self.filesystem(Designator::Root)?.read_link(path)?;
+                let own = self.filesystem(Designator::Root)?.read_link_at(path)?;
                 if target.is_none_or(|target| own == target.as_bytes()) {
                     return Ok(None);
                 }
@@ -221,7 +221,7 @@ fn is_of_machine(content: Result<Vec<u8>>) -> bool {
 /// The files of systemd-tmpfiles in a folder.
 fn config_names(fs: &dyn FileSystem, folder: &str) -> Vec<FsPath> {
     let Ok(folder) = FsPath::new(folder).and_then(|folder| fs::resolve(fs, &folder)) else { return Vec::new() };
-    let entries = fs.read_dir(&folder).unwrap_or_default();
+    let entries = fs.entries_at(&folder).unwrap_or_default();
     let names = entries.into_iter().filter(|entry| entry.name.ends_with(b".conf"));
     names.filter_map(|entry| folder.join(&entry.name).ok()).collect()
 }

@@ -6,7 +6,7 @@ use super::bench::Bench;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Few, Finding, code};
 use crate::flatcar::{Designator, sysupdate, unit};
-use crate::fs::{self, FsPath};
+use crate::fs::{self, ByPath, FsPath};
 
 const SERVICE: &str = "systemd-sysupdate.service";
 const TIMER: &str = "systemd-sysupdate.timer";
@@ -95,7 +95,7 @@ impl Bench<'_> {
     fn dropins(&mut self) -> Result<String> {
         let folder = unit::dropin_path(SERVICE, MERGE.0)?.parent().unwrap_or_else(FsPath::root);
         let fs = self.filesystem(Designator::Root)?;
-        let entries = match fs.read_dir(&folder) {
+        let entries = match fs.entries_at(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
             Err(error) => return Err(error),

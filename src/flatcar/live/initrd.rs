@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
 use crate::flatcar::Disk;
 use crate::fs::squashfs::{self, AddedFile, SquashfsCompression, SquashfsOptions, SquashfsReport};
-use crate::fs::{self, Attributes, FileSystem, FileType, FsPath, Timestamp, is_unformatted, read_file, walk};
+use crate::fs::{self, Attributes, ByPath, FileSystem, FileType, FsPath, Timestamp, is_unformatted, read_file, walk};
 use crate::image::{CompressOptions, Compression, compress, raw};
 use crate::progress::{Cancel, Progress};
 
@@ -267,7 +267,7 @@ fn is_same(one: &File, other: &File) -> Result<bool> {
 /// The files that differ from USR's, and the update group.
 fn changes(disk: &Disk, usr: &dyn FileSystem, options: &LiveOptions) -> Result<(Vec<AddedFile>, String)> {
     let path = fs::resolve(usr, &FsPath::new(UPDATE_CONF)?).at(|| disk.describe(USR))?;
-    let read = || Ok((read_file(usr, &path, UPDATE_CONF_MAX)?, usr.metadata(&path)?.mtime));
+    let read = || Ok((read_file(usr, &path, UPDATE_CONF_MAX)?, usr.metadata_at(&path)?.mtime));
     let (conf, mtime) = read().at(|| disk.describe(USR))?;
     let group = match &options.group {
         Some(group) => Some(group.clone()),
@@ -324,7 +324,7 @@ fn with_group(conf: &[u8], group: &str) -> Vec<u8> {
 
 /// What of ROOT is not part of a live system.
 pub(super) fn left_out_of_root(disk: &Disk) -> Result<Option<Finding>> {
-    let entries = match disk.filesystem(ROOT).and_then(|root| root.read_dir(&FsPath::root())) {
+    let entries = match disk.filesystem(ROOT).and_then(|root| root.entries_at(&FsPath::root())) {
         Ok(entries) => entries,
         Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Ok(None),
         Err(error) => return Err(error),
@@ -416,7 +416,7 @@ fn spool_oem(disk: &Disk, options: &LiveOptions, progress: &dyn Progress) -> Res
         }
         let part = match entry.metadata.file_type {
             FileType::Directory => OemPart::Directory,
-            FileType::Symlink => OemPart::Symlink(oem.read_link(&entry.path)?),
+            FileType::Symlink => OemPart::Symlink(oem.read_link_at(&entry.path)?),
             FileType::File => {
                 if position + entry.metadata.size > OEM_BYTES_MAX {
                     return Err(Error::unsupported(format!("more than {OEM_BYTES_MAX} bytes of files on OEM")));

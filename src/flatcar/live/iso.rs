@@ -30,7 +30,7 @@ use crate::block::{BlockDevice, FileDevice, Watched, Window};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::Disk;
 use crate::fs::fat::{self, FatContent, FatFile, FatIdentity, FatVolume};
-use crate::fs::{FileSystem, FileType, FsPath, read_file};
+use crate::fs::{ByPath, FileSystem, FileType, FsPath, read_file};
 use crate::image::iso9660::{BiosBoot, EfiPartition, IsoContent, IsoFile, IsoLayout};
 use crate::image::raw;
 use crate::progress::Progress;
@@ -238,7 +238,7 @@ fn grub_menu(arguments: &str) -> String {
 fn programs(esp: &dyn FileSystem) -> Result<Vec<(String, Vec<u8>)>> {
     let folder = FsPath::new(EFI_FOLDER)?;
     let mut programs = Vec::new();
-    for entry in esp.read_dir(&folder)? {
+    for entry in esp.entries_at(&folder)? {
         let name = String::from_utf8_lossy(&entry.name).into_owned();
         if entry.file_type != FileType::File || !name.to_ascii_lowercase().ends_with(".efi") {
             continue;

@@ -28,7 +28,7 @@ use super::layout::{Designator, PartitionRef};
 use crate::bytes::to_usize;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::Finding;
-use crate::fs::{FileRead, FileSystem, FsPath, exists, is_unformatted, read_file};
+use crate::fs::{ByPath, FileRead, FileSystem, FsPath, exists, is_unformatted, read_file};
 
 const BOOT: PartitionRef = PartitionRef::Designator(Designator::Boot);
 const USR: PartitionRef = PartitionRef::Designator(Designator::Usr);
@@ -52,7 +52,7 @@ const USR_B: &str = "USR-B";
 pub fn check(disk: &Disk) -> Result<Vec<Finding>> {
     disk.filesystem(USR)?;
     let esp = disk.filesystem(BOOT)?;
-    esp.metadata(&kernel_path(disk)?).at(|| disk.describe(BOOT))?;
+    esp.metadata_at(&kernel_path(disk)?).at(|| disk.describe(BOOT))?;
     Ok(initrd::left_out_of_root(disk)?.into_iter().collect())
 }
 
@@ -100,7 +100,7 @@ fn first_of(fs: &dyn FileSystem, paths: &[&str]) -> Result<Option<FsPath>> {
 
 /// Copies a file of the image to `offset` of a file of the host and returns how many bytes it has.
 fn copy_out(fs: &dyn FileSystem, path: &FsPath, out: &File, offset: u64) -> Result<u64> {
-    let file = fs.open(path)?;
+    let file = fs.open_at(path)?;
     copy_content(&*file, out, offset).at(|| path.to_string())?;
     Ok(file.size())
 }

@@ -6,9 +6,9 @@
 
 use super::usr_view::UsrView;
 use crate::bytes::to_usize;
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::finding::{Few, Finding, code};
-use crate::fs::{Entry, FileSystem, FileType, FsPath, Metadata, walk};
+use crate::fs::{ByPath, Entry, FileSystem, FileType, FsPath, Metadata, walk};
 
 /// Folders that are merged.
 const MERGED: [&[u8]; 2] = [b"usr", b"opt"];
@@ -78,7 +78,7 @@ pub fn shared_paths(extension: &dyn FileSystem, other: &dyn FileSystem) -> Resul
             return Ok(());
         }
         let ours = &entry.metadata;
-        match (metadata(other, &entry.path)?, ours.file_type) {
+        match (other.find_metadata(&entry.path)?, ours.file_type) {
             (None, FileType::Directory) => new = Some(entry.path),
             (None, _) => {}
             (Some(theirs), FileType::Directory) if theirs.file_type == FileType::Directory => {}
@@ -135,12 +135,12 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn visit(&mut self, entry: &Entry) -> Result<()> {
-        let Entry { path, metadata: ours } = entry;
+        let Entry { path, metadata: ours, .. } = entry;
         if !is_merged(path) {
             return Ok(());
         }
         let theirs = match self.host.tree_of(path) {
-            Some(tree) if !is_below(path, self.new.as_ref()) => metadata(tree, path)?,
+            Some(tree) if !is_below(path, self.new.as_ref()) => tree.find_metadata(path)?,
             _ => None,
         };
         if is_whiteout(ours) {
@@ -150,7 +150,7 @@ impl Comparison<'_> {
             }
             return Ok(());
         }
-        self.attributes(path, ours, theirs.as_ref())?;
+        self.attributes(entry, theirs.as_ref())?;
         let is_sticky = ours.file_type == FileType::Directory && ours.mode & STICKY != 0;
         if ours.file_type != FileType::Symlink && ours.mode & OTHERS_WRITE != 0 && !is_sticky {
             self.found.writable.add(path);
@@ -204,8 +204,9 @@ impl Comparison<'_> {
     }
 
     /// Attributes that mean something to overlayfs.
-    fn attributes(&mut self, path: &FsPath, ours: &Metadata, theirs: Option<&Metadata>) -> Result<()> {
-        for xattr in self.extension.xattrs(path)? {
+    fn attributes(&mut self, entry: &Entry, theirs: Option<&Metadata>) -> Result<()> {
+        let Entry { path, node, metadata: ours } = entry;
+        for xattr in self.extension.xattrs(*node).at(|| path.to_string())? {
             if !OVERLAY_ATTRIBUTES.iter().any(|prefix| xattr.name.starts_with(prefix)) {
                 continue;
             }
@@ -235,14 +236,6 @@ fn is_whiteout(metadata: &Metadata) -> bool {
     metadata.file_type == FileType::CharDevice && metadata.device == (0, 0)
 }
 
-fn metadata(fs: &dyn FileSystem, path: &FsPath) -> Result<Option<Metadata>> {
-    match fs.metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 fn word(file_type: FileType) -> &'static str {
     match file_type {
         FileType::File => "a file",
@@ -267,7 +260,7 @@ fn is_same(
         return Ok(false);
     }
     match one_metadata.file_type {
-        FileType::Symlink => Ok(one.read_link(path)? == other.read_link(path)?),
+        FileType::Symlink => Ok(one.read_link_at(path)? == other.read_link_at(path)?),
         FileType::File if one_metadata.mode == other_metadata.mode && one_metadata.size == other_metadata.size => {
             has_same_content(one, other, path)
         }
@@ -277,7 +270,7 @@ fn is_same(
 }
 
 fn has_same_content(one: &dyn FileSystem, other: &dyn FileSystem, path: &FsPath) -> Result<bool> {
-    let (one, other) = (one.open(path)?, other.open(path)?);
+    let (one, other) = (one.open_at(path)?, other.open_at(path)?);
     if one.size() != other.size() {
         return Ok(false);
     }

@@ -6,7 +6,7 @@ use super::units::{self, Activation};
 use crate::bytes::Fields;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::flatcar::OsRelease;
-use crate::fs::{FileSystem, FileType, FsPath, exists, read_file, resolve, walk};
+use crate::fs::{ByPath, FileSystem, FileType, FsPath, exists, read_file, resolve, walk};
 
 /// Where the release files lie.
 const RELEASE_DIR: &str = "/usr/lib/extension-release.d";
@@ -87,7 +87,7 @@ pub fn inspect(fs: &dyn FileSystem) -> Result<SysextInfo> {
             info.real_dirs.push(path);
         }
     }
-    for entry in fs.read_dir(&FsPath::root())? {
+    for entry in fs.entries_at(&FsPath::root())? {
         if entry.name != b"usr" && entry.name != b"opt" {
             info.outside.push(FsPath::root().join(&entry.name)?);
         }
@@ -97,11 +97,7 @@ pub fn inspect(fs: &dyn FileSystem) -> Result<SysextInfo> {
 }
 
 fn file_type(fs: &dyn FileSystem, path: &FsPath) -> Result<Option<FileType>> {
-    match fs.metadata(path) {
-        Ok(metadata) => Ok(Some(metadata.file_type)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(fs.find_metadata(path)?.map(|metadata| metadata.file_type))
 }
 
 fn has_os_release(fs: &dyn FileSystem) -> Result<bool> {
@@ -137,7 +133,7 @@ fn releases(fs: &dyn FileSystem) -> Result<Vec<ExtensionRelease>> {
 fn release(fs: &dyn FileSystem, name: &str, path: &FsPath, is_symlink: bool) -> Result<ExtensionRelease> {
     let path = resolve(fs, path)?;
     let fields = OsRelease::parse(&read_file(fs, &path, RELEASE_MAX)?)?;
-    let strict = fs.xattrs(&path)?.into_iter().find(|xattr| xattr.name == STRICT);
+    let strict = fs.xattrs_at(&path)?.into_iter().find(|xattr| xattr.name == STRICT);
     let strict = strict.map(|xattr| String::from_utf8_lossy(&xattr.value).trim_end_matches('\0').to_owned());
     Ok(ExtensionRelease { name: name.to_owned(), fields, strict, is_symlink })
 }
@@ -173,7 +169,7 @@ fn architectures(fs: &dyn FileSystem) -> Result<BTreeMap<String, FsPath>> {
     let files = units::entries(fs, &dir)?.into_iter().filter(|entry| entry.file_type == FileType::File);
     for entry in files.take(PROGRAMS_MAX) {
         let path = resolve(fs, &dir)?.join(&entry.name)?;
-        let file = fs.open(&path)?;
+        let file = fs.open_at(&path)?;
         let mut head = [0; ELF_HEAD];
         if file.size() >= 64 {
             file.read_at(0, &mut head).at(|| path.to_string())?;

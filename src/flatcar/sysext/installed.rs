@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::flatcar::{Designator, Disk};
-use crate::fs::{self, FileSystem, FileType, FsPath};
+use crate::fs::{self, ByPath, FileSystem, FileType, FsPath};
 
 /// Folders of links and files by which sysexts are merged, those that win last. Those of USR are linked in the lower layer
 /// of `/etc`, which is a folder of USR or a confext.
@@ -34,7 +34,7 @@ pub fn installed(disk: &Disk) -> Result<BTreeMap<String, (Designator, FsPath)>> 
         if !fs::exists(&*fs, &folder)? {
             continue;
         }
-        for entry in fs.read_dir(&folder)? {
+        for entry in fs.entries_at(&folder)? {
             let Some(name) = entry.name.strip_suffix(ENDING) else { continue };
             let name = String::from_utf8_lossy(name).into_owned();
             match place(&*fs, partition, &folder.join(&entry.name)?)? {
@@ -48,10 +48,10 @@ pub fn installed(disk: &Disk) -> Result<BTreeMap<String, (Designator, FsPath)>> 
 
 /// Where the file lies that is merged by `path`; `None` where it is switched off, or something else.
 fn place(fs: &dyn FileSystem, partition: Designator, path: &FsPath) -> Result<Option<(Designator, FsPath)>> {
-    match fs.metadata(path)?.file_type {
+    match fs.metadata_at(path)?.file_type {
         FileType::File => Ok(Some((partition, path.clone()))),
         FileType::Symlink => {
-            let target = fs.read_link(path)?;
+            let target = fs.read_link_at(path)?;
             let Ok(target) = std::str::from_utf8(&target) else { return Ok(None) };
             if target == NOTHING || !target.starts_with('/') {
                 return Ok(None);

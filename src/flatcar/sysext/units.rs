@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::error::{ErrorKind, Result};
-use crate::fs::{DirEntry, FileSystem, FileType, FsPath, read_file, resolve};
+use crate::fs::{ByPath, DirEntry, FileSystem, FileType, FsPath, read_file, resolve};
 
 /// Where an extension ships system units.
 const UNIT_DIR: &str = "/usr/lib/systemd/system";
@@ -65,7 +65,7 @@ fn drop_ins(fs: &dyn FileSystem, dir: &FsPath, by: &str) -> Result<Vec<Activatio
     for entry in entries(fs, dir)? {
         let path = dir.join(&entry.name)?;
         let is_drop_in = entry.file_type == FileType::File && entry.name.ends_with(b".conf");
-        if !is_drop_in || fs.metadata(&path)?.size > DROP_IN_MAX {
+        if !is_drop_in || fs.metadata_at(&path)?.size > DROP_IN_MAX {
             continue;
         }
         let content = read_file(fs, &path, DROP_IN_MAX)?;
@@ -96,7 +96,7 @@ fn is_unit(name: &str) -> bool {
 /// The entries of a directory, symlinks on the way followed; none where it does not exist.
 pub(super) fn entries(fs: &dyn FileSystem, dir: &FsPath) -> Result<Vec<DirEntry>> {
     let found = resolve(fs, dir).and_then(|dir| {
-        if fs.metadata(&dir)?.file_type == FileType::Directory { fs.read_dir(&dir) } else { Ok(Vec::new()) }
+        if fs.metadata_at(&dir)?.file_type == FileType::Directory { fs.entries_at(&dir) } else { Ok(Vec::new()) }
     });
     match found {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),

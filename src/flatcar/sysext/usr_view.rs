@@ -1,9 +1,11 @@
 //! The content of a usr partition, seen at the place where it is mounted.
 
 use crate::error::{Error, Result};
-use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Timestamp, Xattr};
+use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr};
 
 const USR: &[u8] = b"usr";
+/// The root above the partition; no filesystem has so many inodes.
+const ROOT: Node = Node::new(u64::MAX);
 
 /// A filesystem whose root is `/usr` of an otherwise empty tree.
 pub(super) struct UsrView {
@@ -13,20 +15,6 @@ pub(super) struct UsrView {
 impl UsrView {
     pub fn new(inner: Box<dyn FileSystem>) -> Self {
         Self { inner }
-    }
-
-    /// The path in the partition; `None` for the root above it.
-    fn inside(path: &FsPath) -> Result<Option<FsPath>> {
-        let mut names = path.components();
-        match names.next() {
-            None => Ok(None),
-            Some(USR) => names.try_fold(FsPath::root(), |path, name| path.join(name)).map(Some),
-            Some(_) => Err(Error::not_found("no such file or directory").at(path.to_string())),
-        }
-    }
-
-    fn below(path: &FsPath) -> Result<FsPath> {
-        Self::inside(path)?.ok_or_else(|| Error::invalid("is a directory").at(path.to_string()))
     }
 }
 
@@ -43,45 +31,58 @@ impl FileSystem for UsrView {
         self.inner.capacity()
     }
 
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
-        match Self::inside(path)? {
-            Some(path) => self.inner.metadata(&path),
-            None => Ok(Metadata {
-                file_type: FileType::Directory,
-                mode: 0o755,
-                uid: 0,
-                gid: 0,
-                size: 0,
-                nlink: 3,
-                mtime: Timestamp::default(),
-                device: (0, 0),
-                inode: u64::MAX,
-            }),
+    fn root(&self) -> Node {
+        ROOT
+    }
+
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        match directory {
+            ROOT => Ok((name == USR).then(|| self.inner.root())),
+            inner => self.inner.lookup(inner, name),
         }
     }
 
-    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
-        match Self::inside(path)? {
-            Some(path) => self.inner.read_dir(&path),
-            None => {
-                let inode = self.inner.metadata(&FsPath::root())?.inode;
-                Ok(vec![DirEntry { name: USR.to_vec(), file_type: FileType::Directory, inode }])
-            }
+    fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
+        match directory {
+            ROOT => Ok(vec![DirEntry { name: USR.to_vec(), file_type: FileType::Directory, node: self.inner.root() }]),
+            inner => self.inner.entries(inner),
         }
     }
 
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
-        self.inner.read_link(&Self::below(path)?)
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        if node != ROOT {
+            return self.inner.metadata(node);
+        }
+        Ok(Metadata {
+            file_type: FileType::Directory,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            nlink: 3,
+            mtime: Timestamp::default(),
+            device: (0, 0),
+            inode: ROOT.get(),
+        })
     }
 
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
-        self.inner.open(&Self::below(path)?)
+    fn read_link(&self, node: Node) -> Result<Vec<u8>> {
+        self.inner.read_link(below(node)?)
     }
 
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
-        match Self::inside(path)? {
-            Some(path) => self.inner.xattrs(&path),
-            None => Ok(Vec::new()),
+    fn xattrs(&self, node: Node) -> Result<Vec<Xattr>> {
+        match node {
+            ROOT => Ok(Vec::new()),
+            inner => self.inner.xattrs(inner),
         }
     }
+
+    fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
+        self.inner.open(below(node)?)
+    }
+}
+
+/// The node in the partition.
+fn below(node: Node) -> Result<Node> {
+    if node == ROOT { Err(Error::invalid("is a directory")) } else { Ok(node) }
 }

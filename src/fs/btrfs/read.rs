@@ -1,4 +1,4 @@
-//! The [`FileSystem`] of a btrfs image: paths to inodes, directories, links, attributes.
+//! The [`FileSystem`] of a btrfs image: inodes, directories, links, attributes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,8 +14,10 @@ use super::volume::Volume;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Timestamp, Xattr};
+use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr};
 
+/// Inode numbers above it stand for other subvolumes. Linux gives out numbers from 256 up, one after another.
+const INODE_MAX: u64 = u64::MAX / 2;
 /// Longest symlink target Linux makes or follows (`PATH_MAX`).
 const TARGET_MAX: u64 = 4096;
 
@@ -29,7 +31,7 @@ pub struct Btrfs {
     pub(super) trees: Trees,
 }
 
-/// Where a path leads.
+/// What a node stands for.
 enum Place {
     Inode(u64),
     Subvolume(u64),
@@ -91,18 +93,11 @@ impl Btrfs {
         Ok(())
     }
 
-    fn place(&self, path: &FsPath) -> Result<Place> {
-        let mut number = object::FIRST_FREE;
-        let mut names = path.components();
-        while let Some(name) = names.next() {
-            match self.child(number, name)? {
-                Some(Place::Inode(child)) => number = child,
-                Some(Place::Subvolume(id)) if names.next().is_none() => return Ok(Place::Subvolume(id)),
-                Some(Place::Subvolume(id)) => return Err(other_subvolume(id)),
-                None => return Err(Error::not_found("no such file or directory")),
-            }
+    fn place(node: Node) -> Place {
+        match node.get() {
+            number if number > INODE_MAX => Place::Subvolume(!number),
+            number => Place::Inode(number),
         }
-        Ok(Place::Inode(number))
     }
 
     fn child(&self, parent: u64, name: &[u8]) -> Result<Option<Place>> {
@@ -137,9 +132,9 @@ impl Btrfs {
         Ok(())
     }
 
-    /// The inode at `path`, which must be of one type.
-    fn inode_of(&self, path: &FsPath, wanted: FileType, called: &str) -> Result<(u64, Inode)> {
-        let number = match self.place(path)? {
+    /// The inode of `node`, which must be of one type.
+    fn inode_of(&self, node: Node, wanted: FileType, called: &str) -> Result<(u64, Inode)> {
+        let number = match Self::place(node) {
             Place::Inode(number) => number,
             Place::Subvolume(id) => return Err(other_subvolume(id)),
         };
@@ -158,7 +153,7 @@ impl Btrfs {
             entries.push(DirEntry {
                 name: entry.name.to_vec(),
                 file_type: entry.file_type()?,
-                inode: if entry.is_subvolume() { subvolume_inode(inode) } else { inode },
+                node: if entry.is_subvolume() { subvolume_node(inode) } else { inode_node(inode)? },
             });
             Ok(())
         })?;
@@ -194,9 +189,16 @@ fn other_subvolume(id: u64) -> Error {
         .with_hint("only one subvolume is read: the default one or the top level")
 }
 
-/// A number for the entry of a subvolume that no inode of this one has.
-fn subvolume_inode(id: u64) -> u64 {
-    !id
+/// A node for the entry of a subvolume that no inode of this one has.
+fn subvolume_node(id: u64) -> Node {
+    Node::new(!(id & INODE_MAX))
+}
+
+fn inode_node(number: u64) -> Result<Node> {
+    if number > INODE_MAX {
+        return Err(Error::corrupt(format!("a directory names inode {number}: at most {INODE_MAX} is possible")));
+    }
+    Ok(Node::new(number))
 }
 
 impl FileSystem for Btrfs {
@@ -219,49 +221,54 @@ impl FileSystem for Btrfs {
         })
     }
 
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
-        let found = match self.place(path) {
-            Ok(Place::Inode(number)) => self.inode(number).and_then(|inode| inode.metadata(number)),
-            Ok(Place::Subvolume(id)) => Ok(subvolume_metadata(id)),
-            Err(error) => Err(error),
+    fn root(&self) -> Node {
+        Node::new(object::FIRST_FREE)
+    }
+
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let parent = match Self::place(directory) {
+            Place::Inode(number) => number,
+            Place::Subvolume(id) => return Err(other_subvolume(id)),
         };
-        found.at(|| path.to_string())
+        Ok(match self.child(parent, name)? {
+            Some(Place::Inode(number)) => Some(inode_node(number)?),
+            Some(Place::Subvolume(id)) => Some(subvolume_node(id)),
+            None => None,
+        })
     }
 
-    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
-        self.inode_of(path, FileType::Directory, "directory")
-            .and_then(|(number, _)| self.list(number))
-            .at(|| path.to_string())
+    fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
+        let (number, _) = self.inode_of(directory, FileType::Directory, "directory")?;
+        self.list(number)
     }
 
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
-        self.inode_of(path, FileType::Symlink, "symlink")
-            .and_then(|(number, inode)| {
-                if inode.size > TARGET_MAX {
-                    return Err(Error::corrupt(format!(
-                        "a symlink target of {} bytes, at most {TARGET_MAX}",
-                        inode.size
-                    )));
-                }
-                let mut target = vec![0; to_usize(inode.size)?];
-                File::new(&self.volume, self.trees, number, &inode).read_at(0, &mut target)?;
-                Ok(target)
-            })
-            .at(|| path.to_string())
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        match Self::place(node) {
+            Place::Inode(number) => self.inode(number)?.metadata(number),
+            Place::Subvolume(id) => Ok(subvolume_metadata(id)),
+        }
     }
 
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
-        let (number, inode) = self.inode_of(path, FileType::File, "regular file").at(|| path.to_string())?;
+    fn read_link(&self, node: Node) -> Result<Vec<u8>> {
+        let (number, inode) = self.inode_of(node, FileType::Symlink, "symlink")?;
+        if inode.size > TARGET_MAX {
+            return Err(Error::corrupt(format!("a symlink target of {} bytes, at most {TARGET_MAX}", inode.size)));
+        }
+        let mut target = vec![0; to_usize(inode.size)?];
+        File::new(&self.volume, self.trees, number, &inode).read_at(0, &mut target)?;
+        Ok(target)
+    }
+
+    fn xattrs(&self, node: Node) -> Result<Vec<Xattr>> {
+        match Self::place(node) {
+            Place::Inode(number) => self.attributes(number),
+            Place::Subvolume(_) => Ok(Vec::new()),
+        }
+    }
+
+    fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
+        let (number, inode) = self.inode_of(node, FileType::File, "regular file")?;
         Ok(Box::new(File::new(&self.volume, self.trees, number, &inode)))
-    }
-
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
-        let found = match self.place(path) {
-            Ok(Place::Inode(number)) => self.attributes(number),
-            Ok(Place::Subvolume(_)) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        };
-        found.at(|| path.to_string())
     }
 }
 
@@ -276,6 +283,6 @@ fn subvolume_metadata(id: u64) -> Metadata {
         nlink: 1,
         mtime: Timestamp::default(),
         device: (0, 0),
-        inode: subvolume_inode(id),
+        inode: subvolume_node(id).get(),
     }
 }

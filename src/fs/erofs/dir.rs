@@ -90,12 +90,12 @@ impl Block {
     }
 }
 
-/// Finds the entry `name` by bisection, first of blocks, then in one; `None` where there is none.
+/// Finds the inode of the entry `name` by bisection, first of blocks, then in one; `None` where there is none.
 pub(super) fn find<D: BlockDevice>(
     volume: &Volume<D>,
     content: &Content,
     name: &[u8],
-) -> Result<Option<(u64, Option<FileType>)>> {
+) -> Result<Option<u64>> {
     // Blocks before `from` begin with names that come before; those from `to` on begin with later ones.
     let mut from = 0;
     let mut to = content.size.div_ceil(volume.superblock.block_bytes());
@@ -117,7 +117,7 @@ pub(super) fn find<D: BlockDevice>(
     }
 }
 
-fn find_in(block: &Block, name: &[u8]) -> Result<Option<(u64, Option<FileType>)>> {
+fn find_in(block: &Block, name: &[u8]) -> Result<Option<u64>> {
     let mut from = 0;
     let mut to = block.entries;
     while from < to {
@@ -126,7 +126,7 @@ fn find_in(block: &Block, name: &[u8]) -> Result<Option<(u64, Option<FileType>)>
         match record.name.cmp(name) {
             Ordering::Greater => to = middle,
             Ordering::Less => from = middle + 1,
-            Ordering::Equal => return Ok(Some((record.nid, record.file_type))),
+            Ordering::Equal => return Ok(Some(record.nid)),
         }
     }
     Ok(None)
@@ -185,7 +185,7 @@ mod tests {
         let file_type = Some(FileType::Directory);
         assert_eq!(block.record(0).unwrap(), Record { name: b"a", nid: 7, file_type });
         assert_eq!(block.record(1).unwrap(), Record { name: b"bc", nid: 8, file_type });
-        assert_eq!(find_in(&block, b"bc").unwrap(), Some((8, file_type)));
+        assert_eq!(find_in(&block, b"bc").unwrap(), Some(8));
         assert_eq!(find_in(&block, b"b").unwrap(), None);
         for (at, value) in [(8, 0), (8, 200), (20, 23), (20, 200), (24, b'/')] {
             let mut bad = bytes.clone();

@@ -30,7 +30,7 @@ mod superblock;
 mod volume;
 mod xattr;
 
-use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr, check_within};
+use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Xattr, check_within};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
@@ -92,98 +92,17 @@ impl<D: BlockDevice> Erofs<D> {
         Ok(Self { volume })
     }
 
-    fn inode(&self, nid: u64) -> Result<Inode> {
-        Inode::read(&self.volume, nid)
+    fn inode(&self, node: Node) -> Result<Inode> {
+        Inode::read(&self.volume, node.get())
     }
 
     /// The content of a directory.
-    fn directory(&self, nid: u64) -> Result<Content> {
-        let inode = self.inode(nid)?;
+    fn directory(&self, node: Node) -> Result<Content> {
+        let inode = self.inode(node)?;
         if inode.file_type != FileType::Directory {
             return Err(Error::not_found("not a directory"));
         }
         Content::of(&self.volume, &inode)
-    }
-
-    /// The inode `name` in a directory.
-    fn lookup(&self, directory: u64, name: &[u8]) -> Result<Option<u64>> {
-        if matches!(name, b"." | b"..") {
-            return Ok(None);
-        }
-        let found = dir::find(&self.volume, &self.directory(directory)?, name)?;
-        Ok(found.map(|(nid, _)| nid))
-    }
-
-    fn entries(&self, directory: u64) -> Result<Vec<DirEntry>> {
-        let mut entries = Vec::new();
-        dir::list(&self.volume, &self.directory(directory)?, &mut |record| {
-            let file_type = match record.file_type {
-                Some(file_type) => file_type,
-                None => self.inode(record.nid)?.file_type,
-            };
-            entries.push(DirEntry { name: record.name.to_vec(), file_type, inode: record.nid });
-            Ok(())
-        })?;
-        Ok(entries)
-    }
-
-    fn metadata_of(&self, nid: u64) -> Result<Metadata> {
-        let inode = self.inode(nid)?;
-        Ok(Metadata {
-            file_type: inode.file_type,
-            mode: inode.mode,
-            uid: inode.uid,
-            gid: inode.gid,
-            size: inode.size,
-            nlink: inode.nlink,
-            mtime: inode.mtime,
-            device: inode.device(),
-            inode: nid,
-        })
-    }
-
-    fn target_of(&self, nid: u64) -> Result<Vec<u8>> {
-        let inode = self.inode(nid)?;
-        if inode.file_type != FileType::Symlink {
-            return Err(Error::invalid("not a symlink"));
-        }
-        if inode.size > SYMLINK_MAX {
-            return Err(Error::corrupt(format!("symlink target of {} bytes", inode.size)));
-        }
-        let mut target = vec![0; to_usize(inode.size)?];
-        Content::of(&self.volume, &inode)?.read_meta(&self.volume, 0, &mut target)?;
-        if target.contains(&0) {
-            return Err(Error::corrupt("the symlink's target contains a NUL byte"));
-        }
-        Ok(target)
-    }
-
-    fn xattrs_of(&self, nid: u64) -> Result<Vec<Xattr>> {
-        xattr::read(&self.volume, &self.inode(nid)?)
-    }
-
-    fn open_file(&self, nid: u64) -> Result<Box<dyn FileRead + '_>> {
-        let inode = self.inode(nid)?;
-        if inode.file_type != FileType::File {
-            return Err(Error::invalid("not a regular file"));
-        }
-        let content = Content::of(&self.volume, &inode)?;
-        Ok(Box::new(File { volume: &self.volume, content }))
-    }
-
-    /// The inode of a path.
-    fn find(&self, path: &FsPath) -> Result<u64> {
-        let mut nid = self.volume.superblock.root_nid;
-        for name in path.components() {
-            let child = self.lookup(nid, name)?;
-            nid = child.ok_or_else(|| Error::not_found("no such file or directory"))?;
-        }
-        Ok(nid)
-    }
-
-    /// Finds the inode of `path` and lets `get` work on it; errors name the path.
-    fn with<'a, T>(&'a self, path: &FsPath, get: impl FnOnce(&'a Self, u64) -> Result<T>) -> Result<T> {
-        self.find(path).and_then(|nid| get(self, nid)).at(|| path.to_string())
     }
 }
 
@@ -207,24 +126,75 @@ impl<D: BlockDevice> FileSystem for Erofs<D> {
         })
     }
 
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
-        self.with(path, Self::metadata_of)
+    fn root(&self) -> Node {
+        Node::new(self.volume.superblock.root_nid)
     }
 
-    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
-        self.with(path, Self::entries)
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let content = self.directory(directory)?;
+        if matches!(name, b"." | b"..") {
+            return Ok(None);
+        }
+        let found = dir::find(&self.volume, &content, name)?;
+        Ok(found.map(Node::new))
     }
 
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
-        self.with(path, Self::target_of)
+    fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
+        let mut entries = Vec::new();
+        dir::list(&self.volume, &self.directory(directory)?, &mut |record| {
+            let node = Node::new(record.nid);
+            let file_type = match record.file_type {
+                Some(file_type) => file_type,
+                None => self.inode(node)?.file_type,
+            };
+            entries.push(DirEntry { name: record.name.to_vec(), file_type, node });
+            Ok(())
+        })?;
+        Ok(entries)
     }
 
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
-        self.with(path, Self::open_file)
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        let inode = self.inode(node)?;
+        Ok(Metadata {
+            file_type: inode.file_type,
+            mode: inode.mode,
+            uid: inode.uid,
+            gid: inode.gid,
+            size: inode.size,
+            nlink: inode.nlink,
+            mtime: inode.mtime,
+            device: inode.device(),
+            inode: inode.nid,
+        })
     }
 
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
-        self.with(path, Self::xattrs_of)
+    fn read_link(&self, node: Node) -> Result<Vec<u8>> {
+        let inode = self.inode(node)?;
+        if inode.file_type != FileType::Symlink {
+            return Err(Error::invalid("not a symlink"));
+        }
+        if inode.size > SYMLINK_MAX {
+            return Err(Error::corrupt(format!("symlink target of {} bytes", inode.size)));
+        }
+        let mut target = vec![0; to_usize(inode.size)?];
+        Content::of(&self.volume, &inode)?.read_meta(&self.volume, 0, &mut target)?;
+        if target.contains(&0) {
+            return Err(Error::corrupt("the symlink's target contains a NUL byte"));
+        }
+        Ok(target)
+    }
+
+    fn xattrs(&self, node: Node) -> Result<Vec<Xattr>> {
+        xattr::read(&self.volume, &self.inode(node)?)
+    }
+
+    fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
+        let inode = self.inode(node)?;
+        if inode.file_type != FileType::File {
+            return Err(Error::invalid("not a regular file"));
+        }
+        let content = Content::of(&self.volume, &inode)?;
+        Ok(Box::new(File { volume: &self.volume, content }))
     }
 }
 

@@ -45,8 +45,8 @@ pub(super) struct Volume<D> {
     pub packed: Option<Content>,
     /// Long prefixes of attribute names.
     pub prefixes: Vec<Prefix>,
-    meta: Mutex<Cache<[u8]>>,
-    unpacked: Mutex<Cache<[u8]>>,
+    meta: Cache<[u8]>,
+    unpacked: Cache<[u8]>,
 }
 
 /// The content of a mutex. What is behind these is whole at any time, also after a panic of another thread.
@@ -68,8 +68,8 @@ impl<D: BlockDevice> Volume<D> {
             superblock,
             packed: None,
             prefixes: Vec::new(),
-            meta: Mutex::new(Cache::new(META_CACHE_BYTES)),
-            unpacked: Mutex::new(Cache::new(UNPACKED_CACHE_BYTES)),
+            meta: Cache::new(META_CACHE_BYTES),
+            unpacked: Cache::new(UNPACKED_CACHE_BYTES),
         };
         if let Some(nid) = volume.superblock.packed_nid() {
             volume.packed = Some(volume.packed_inode(nid).at(|| "packed inode")?);
@@ -81,10 +81,6 @@ impl<D: BlockDevice> Volume<D> {
     fn packed_inode(&self, nid: u64) -> Result<Content> {
         let inode = Inode::read(self, nid)?;
         Content::of(self, &inode)
-    }
-
-    pub fn device(&self) -> &D {
-        &self.device
     }
 
     /// Where the inode `nid` lies.
@@ -136,7 +132,7 @@ impl<D: BlockDevice> Volume<D> {
 
     /// Metadata as it is cached; the last block ends where the device does.
     fn meta_block(&self, number: u64) -> Result<Arc<[u8]>> {
-        if let Some(block) = lock(&self.meta).get(number) {
+        if let Some(block) = self.meta.get(number) {
             return Ok(block);
         }
         let start = number * META_BYTES;
@@ -144,14 +140,14 @@ impl<D: BlockDevice> Volume<D> {
         let mut bytes = vec![0; len];
         self.device.read_at(start, &mut bytes)?;
         let block: Arc<[u8]> = bytes.into();
-        lock(&self.meta).insert(number, block.clone(), len);
+        self.meta.insert(number, block.clone(), len);
         Ok(block)
     }
 
     /// What a stream unpacks to, at least as many bytes as it says.
     pub fn unpack(&self, packed: &Packed) -> Result<Arc<[u8]>> {
         let wanted = packed.unpacked_bytes;
-        if let Some(bytes) = lock(&self.unpacked).get(packed.position)
+        if let Some(bytes) = self.unpacked.get(packed.position)
             && to_u64(bytes.len()) >= wanted
         {
             return Ok(bytes);
@@ -164,7 +160,7 @@ impl<D: BlockDevice> Volume<D> {
         }
         self.superblock.check_algorithm(packed.algorithm)?;
         let bytes = self.decode(packed).at(|| format!("packed data at {}", packed.position))?;
-        lock(&self.unpacked).insert(packed.position, bytes.clone(), bytes.len());
+        self.unpacked.insert(packed.position, bytes.clone(), bytes.len());
         Ok(bytes)
     }
 

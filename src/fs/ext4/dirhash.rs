@@ -34,6 +34,11 @@ impl Hasher {
         }
     }
 
+    /// That of a tree of `version`; `None` where it is not known.
+    pub(super) fn of_version(superblock: &Superblock, version: u8) -> Option<Self> {
+        (version <= TEA).then(|| Self { version, ..Self::new(superblock) })
+    }
+
     /// Hash and minor hash of a name. The lowest bit of the hash is 0.
     pub(super) fn hash(&self, name: &[u8]) -> (u32, u32) {
         let mut state = self.seed;

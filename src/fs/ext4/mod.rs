@@ -1,7 +1,7 @@
 //! ext2, ext3 and ext4, as Flatcar's ROOT partition has them, read and edited offline.
 //!
 //! ```text
-//!   Ext4 ── paths ── read.rs ─── superblock.rs, group.rs, inode.rs, map.rs (extent.rs, blockmap.rs), dir.rs, xattr.rs
+//!   Ext4 ── nodes ── read.rs (lookup.rs) ─── superblock.rs, group.rs, inode.rs, map.rs (extent.rs, blockmap.rs), dir.rs, xattr.rs
 //!     ├──── edit/ ──── directory.rs, htree.rs, space.rs (bitmap.rs), extent_write.rs
 //!     ├──── journal/, orphan.rs    what a running system left undone, before the first edit
 //!     └──── grow.rs
@@ -29,8 +29,8 @@ mod inline;
 mod inode;
 mod journal;
 mod layout;
+mod lookup;
 mod map;
-mod names;
 mod orphan;
 mod read;
 mod space;
@@ -40,7 +40,6 @@ mod superblock;
 mod time;
 mod xattr;
 
-use std::cell::RefCell;
 use std::fmt;
 
 use crate::block::{BlockDevice, BlockDeviceMut};
@@ -81,7 +80,6 @@ pub struct Ext4<D> {
     store: Store<D>,
     superblock: Superblock,
     space: Space,
-    names: RefCell<names::Names>,
     /// Present where it was opened for editing.
     editor: Option<Editor>,
 }
@@ -103,7 +101,7 @@ impl<D: BlockDevice> Ext4<D> {
         let superblock = Superblock::read(&store)?;
         store.set_block_size(superblock.block_size);
         let space = Space::new(group::read_all(&store, &superblock)?);
-        let fs = Self { store, superblock, space, names: RefCell::default(), editor: None };
+        let fs = Self { store, superblock, space, editor: None };
         let root = fs.inode(inode::ROOT_INO)?;
         superblock::ensure(root.file_type == super::FileType::Directory, || "the root is not a directory".to_owned())?;
         Ok(fs)

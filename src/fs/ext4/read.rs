@@ -1,10 +1,9 @@
-//! Reading: from paths to inodes to bytes.
+//! Reading: from nodes, which are inode numbers, to bytes.
 
 use super::directory::Directory;
 use super::extent::{self, Extent};
 use super::inode::{self, Inode, ROOT_INO};
 use super::map::Mapping;
-use super::names::{Answer, Index};
 use super::store::Store;
 use super::superblock::ensure;
 use super::xattr::{self, Attribute, Value};
@@ -13,7 +12,9 @@ use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::acl;
-use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr, check_within};
+use crate::fs::{
+    ByPath, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Node, Xattr, check_within,
+};
 
 /// Largest directory in bytes; a million entries with names of 255 bytes take 272 MB.
 const DIRECTORY_BYTES_MAX: u64 = 512 << 20;
@@ -69,59 +70,26 @@ impl<D: BlockDevice> Ext4<D> {
     }
 
     /// The inode at `path`, no symlink followed.
-    pub(super) fn lookup(&self, path: &FsPath) -> Result<Inode> {
-        let (mut inode, mut left) = (None, path.components().count());
-        if let Some(parent) = path.parent()
-            && let Some(ino) = self.names.borrow().known_parent(&parent)
-        {
-            (inode, left) = (Some(self.inode(ino).at(|| path.to_string())?), 1);
-        }
-        let mut inode = match inode {
-            Some(inode) => inode,
-            None => self.inode(ROOT_INO).at(|| path.to_string())?,
-        };
-        let skipped = path.components().count() - left;
-        for name in path.components().skip(skipped) {
-            if inode.file_type != FileType::Directory {
-                return Err(Error::not_found("a part of the path is not a directory").at(path.to_string()));
-            }
-            if left == 1
-                && let Some(parent) = path.parent()
-            {
-                self.names.borrow_mut().remember_parent(parent, inode.ino);
-            }
-            let entry = self.find(&inode, name).at(|| path.to_string())?;
-            let ino = entry.ok_or_else(|| Error::not_found("no such file or directory").at(path.to_string()))?;
-            inode = self.named_inode(ino).at(|| path.to_string())?;
-            left -= 1;
-        }
-        Ok(inode)
+    pub(super) fn inode_at(&self, path: &FsPath) -> Result<Inode> {
+        self.at_node(self.node_at(path)?).at(|| path.to_string())
     }
 
     /// The inode number of `name` in a directory.
-    pub(super) fn find(&self, directory: &Inode, name: &[u8]) -> Result<Option<u32>> {
+    pub(super) fn find_name(&self, directory: &Inode, name: &[u8]) -> Result<Option<u32>> {
         if let Some(edited) = self.edited(directory.ino) {
             return Ok(edited.find(name));
         }
-        // One block is searched as fast as an index is made.
-        if directory.size <= u64::from(self.superblock.block_size) {
-            return self.scan(directory, name);
+        match self.find_by_hash(directory, name)? {
+            Some(found) => Ok(found),
+            None => self.scan(directory, name),
         }
-        let answer = self.names.borrow_mut().find(directory.ino, name);
-        match answer {
-            Answer::Known(found) => Ok(found),
-            Answer::Scan => self.scan(directory, name),
-            Answer::Index => {
-                let mut index = Index::new();
-                self.for_each_record(directory, &mut |record| {
-                    check_entry_count(index.len())?;
-                    index.entry(record.name.to_vec()).or_insert(record.ino);
-                    Ok(true)
-                })?;
-                let found = index.get(name).copied();
-                self.names.borrow_mut().remember(directory.ino, index);
-                Ok(found)
-            }
+    }
+
+    /// The inode of a node.
+    fn at_node(&self, node: Node) -> Result<Inode> {
+        match number(node)? {
+            ROOT_INO => self.inode(ROOT_INO),
+            ino => self.named_inode(ino),
         }
     }
 
@@ -299,54 +267,69 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
         })
     }
 
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
-        self.lookup(path)?.metadata().at(|| path.to_string())
+    fn root(&self) -> Node {
+        Node::new(ROOT_INO.into())
     }
 
-    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
-        let inode = self.lookup(path)?;
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let inode = self.at_node(directory)?;
         if inode.file_type != FileType::Directory {
-            return Err(Error::invalid("not a directory").at(path.to_string()));
+            return Err(Error::not_found("not a directory"));
+        }
+        let found = if matches!(name, b"." | b"..") { None } else { self.find_name(&inode, name)? };
+        Ok(found.map(|ino| Node::new(ino.into())))
+    }
+
+    fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
+        let inode = self.at_node(directory)?;
+        if inode.file_type != FileType::Directory {
+            return Err(Error::invalid("not a directory"));
         }
         let mut entries = Vec::new();
         let mut visit = |record: dir::Record<'_>| {
             if !matches!(record.name, b"." | b"..") {
                 check_entry_count(entries.len())?;
                 let file_type = self.record_type(&record)?;
-                entries.push(DirEntry { name: record.name.to_vec(), file_type, inode: u64::from(record.ino) });
+                entries.push(DirEntry { name: record.name.to_vec(), file_type, node: Node::new(record.ino.into()) });
             }
             Ok(true)
         };
         match self.edited(inode.ino) {
-            Some(edited) => edited.for_each(&mut visit),
-            None => self.for_each_record(&inode, &mut visit),
+            Some(edited) => edited.for_each(&mut visit)?,
+            None => self.for_each_record(&inode, &mut visit)?,
         }
-        .at(|| path.to_string())?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
-        let inode = self.lookup(path)?;
-        self.link_target(&inode).at(|| path.to_string())
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        self.at_node(node)?.metadata()
     }
 
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
-        let inode = self.lookup(path)?;
+    fn read_link(&self, node: Node) -> Result<Vec<u8>> {
+        self.link_target(&self.at_node(node)?)
+    }
+
+    fn xattrs(&self, node: Node) -> Result<Vec<Xattr>> {
+        self.inode_xattrs(&self.at_node(node)?)
+    }
+
+    fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
+        let inode = self.at_node(node)?;
         if inode.file_type != FileType::File {
-            return Err(Error::invalid("not a regular file").at(path.to_string()));
+            return Err(Error::invalid("not a regular file"));
         }
         if inode.is_inline() {
-            return Ok(Box::new(InlineFile(inline::content(&inode).at(|| path.to_string())?)));
+            return Ok(Box::new(InlineFile(inline::content(&inode)?)));
         }
-        let extents = self.mapping(&inode).at(|| path.to_string())?.extents;
+        let extents = self.mapping(&inode)?.extents;
         Ok(Box::new(OpenFile { store: &self.store, block_size: self.superblock.block_size, size: inode.size, extents }))
     }
+}
 
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
-        let inode = self.lookup(path)?;
-        self.inode_xattrs(&inode).at(|| path.to_string())
-    }
+/// The inode number that a node stands for.
+fn number(node: Node) -> Result<u32> {
+    u32::try_from(node.get()).map_err(|_| Error::invalid("a node of another filesystem"))
 }
 
 pub(super) fn check_entry_count(count: usize) -> Result<()> {

@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use self::host::Folder;
-use super::{FileSystem, FileType, FsPath, Metadata};
+use super::{ByPath, FileSystem, FileType, FsPath, Metadata, Node};
 use crate::error::{Error, Result, ResultExt};
 
 /// How [`extract`] treats what it meets.
@@ -55,13 +55,15 @@ pub struct Extracted {
 /// copied as a symlink. Nothing outside `to` is ever written. When extraction of a tree fails half-way, the whole files
 /// written so far stay.
 pub fn extract(fs: &dyn FileSystem, from: &FsPath, to: &Path, options: &ExtractOptions) -> Result<Extracted> {
-    let metadata = fs.metadata(from)?;
+    let node = fs.node_at(from)?;
+    let metadata = fs.metadata(node).at(|| from.to_string())?;
+    let top = Source { path: from.clone(), node, metadata };
     let mut job = Job { fs, options, summary: Extracted::default(), links: HashMap::new(), seen: HashSet::new() };
-    match metadata.file_type {
-        FileType::Directory => job.tree(from, &Folder::create_top(to)?, &metadata)?,
+    match top.metadata.file_type {
+        FileType::Directory => job.tree(top, &Folder::create_top(to)?)?,
         FileType::File | FileType::Symlink => {
             let (folder, name) = host::place(to, from.name().unwrap_or_default(), options.overwrite)?;
-            job.single(from, &folder, &name, &metadata)?;
+            job.single(&top, &folder, &name)?;
         }
         other => {
             return Err(Error::unsupported(format!("a {other:?} cannot be extracted"))
@@ -80,16 +82,22 @@ struct Job<'a> {
     options: &'a ExtractOptions,
     summary: Extracted,
     /// Where a file with several names was written first.
-    links: HashMap<u64, Route>,
+    links: HashMap<Node, Route>,
     /// Directories entered; each has one place in a sound tree.
-    seen: HashSet<u64>,
+    seen: HashSet<Node>,
+}
+
+/// An entry to be copied.
+struct Source {
+    path: FsPath,
+    node: Node,
+    metadata: Metadata,
 }
 
 /// A directory to be gone through.
 struct Pending {
-    path: FsPath,
+    source: Source,
     route: Route,
-    metadata: Metadata,
 }
 
 impl Job<'_> {
@@ -97,54 +105,58 @@ impl Job<'_> {
         metadata.mode & if self.options.special_bits { 0o7777 } else { 0o777 }
     }
 
-    fn single(&mut self, from: &FsPath, folder: &Folder, name: &[u8], metadata: &Metadata) -> Result<()> {
-        if metadata.file_type == FileType::Symlink {
-            return self.symlink(from, folder, name, metadata);
+    fn single(&mut self, from: &Source, folder: &Folder, name: &[u8]) -> Result<()> {
+        if from.metadata.file_type == FileType::Symlink {
+            return self.symlink(from, folder, name);
         }
-        self.file(from, folder, name, metadata)
+        self.file(from, folder, name)
     }
 
-    fn file(&mut self, from: &FsPath, folder: &Folder, name: &[u8], metadata: &Metadata) -> Result<()> {
-        let content = self.fs.open(from)?;
+    fn file(&mut self, from: &Source, folder: &Folder, name: &[u8]) -> Result<()> {
+        let content = self.fs.open(from.node).at(|| from.path.to_string())?;
         folder
-            .write_file(name, &*content, self.mode(metadata), metadata.mtime, self.options.overwrite)
-            .at(|| from.to_string())?;
+            .write_file(name, &*content, self.mode(&from.metadata), from.metadata.mtime, self.options.overwrite)
+            .at(|| from.path.to_string())?;
         self.summary.files += 1;
         self.summary.bytes = self.summary.bytes.saturating_add(content.size());
         Ok(())
     }
 
-    fn symlink(&mut self, from: &FsPath, folder: &Folder, name: &[u8], metadata: &Metadata) -> Result<()> {
-        let target = self.fs.read_link(from)?;
+    fn symlink(&mut self, from: &Source, folder: &Folder, name: &[u8]) -> Result<()> {
+        let target = self.fs.read_link(from.node).at(|| from.path.to_string())?;
         if target.is_empty() || target.contains(&0) {
-            return Err(Error::corrupt("a symlink whose target is empty or contains a NUL byte").at(from.to_string()));
+            return Err(
+                Error::corrupt("a symlink whose target is empty or contains a NUL byte").at(from.path.to_string())
+            );
         }
-        folder.symlink(name, &target, metadata.mtime, self.options.overwrite).at(|| from.to_string())?;
+        folder.symlink(name, &target, from.metadata.mtime, self.options.overwrite).at(|| from.path.to_string())?;
         self.summary.symlinks += 1;
         Ok(())
     }
 
-    fn tree(&mut self, from: &FsPath, top: &Folder, metadata: &Metadata) -> Result<()> {
+    fn tree(&mut self, from: Source, top: &Folder) -> Result<()> {
         let mut done = Vec::new();
-        let mut todo = vec![Pending { path: from.clone(), route: Route::new(), metadata: metadata.clone() }];
-        while let Some(directory) = todo.pop() {
-            if !self.seen.insert(directory.metadata.inode) {
+        let mut todo = vec![Pending { source: from, route: Route::new() }];
+        while let Some(Pending { source: directory, route }) = todo.pop() {
+            if !self.seen.insert(directory.node) {
                 return Err(Error::corrupt("this directory lies in the tree twice").at(directory.path.to_string()));
             }
-            let folder = top.descend(&directory.route).at(|| directory.path.to_string())?;
-            for entry in self.fs.read_dir(&directory.path)? {
+            let folder = top.descend(&route).at(|| directory.path.to_string())?;
+            for entry in self.fs.entries(directory.node).at(|| directory.path.to_string())? {
                 let path = directory.path.join(&entry.name).map_err(|error| {
                     error.with_kind(crate::ErrorKind::Corrupt).at("a name that no file of the host can have")
                 })?;
                 // FAT's names may be longer than those of Linux.
                 path.check_linux_name()
                     .map_err(|error| error.with_kind(crate::ErrorKind::Unsupported).at(path.to_string()))?;
-                if let Some(below) = self.entry(path, &entry.name, &folder, top, &directory.route)? {
+                let metadata = self.fs.metadata(entry.node).at(|| path.to_string())?;
+                let source = Source { path, node: entry.node, metadata };
+                if let Some(below) = self.entry(source, &entry.name, &folder, top, &route)? {
                     todo.push(below);
                 }
             }
             self.summary.directories += 1;
-            done.push((directory.route, self.mode(&directory.metadata), directory.metadata.mtime));
+            done.push((route, self.mode(&directory.metadata), directory.metadata.mtime));
         }
         // Children before parents: a parent's mode may forbid entering it, and writing below it changes its time.
         for (route, mode, mtime) in done.into_iter().rev() {
@@ -156,34 +168,33 @@ impl Job<'_> {
     /// Copies one entry of a directory; a directory is created and returned.
     fn entry(
         &mut self,
-        path: FsPath,
+        source: Source,
         name: &[u8],
         folder: &Folder,
         top: &Folder,
         route: &Route,
     ) -> Result<Option<Pending>> {
-        let metadata = self.fs.metadata(&path)?;
         let mut own = route.clone();
         own.push(name.to_vec());
-        match metadata.file_type {
+        match source.metadata.file_type {
             FileType::Directory => {
-                folder.create_dir(name).at(|| path.to_string())?;
-                return Ok(Some(Pending { path, route: own, metadata }));
+                folder.create_dir(name).at(|| source.path.to_string())?;
+                return Ok(Some(Pending { source, route: own }));
             }
-            FileType::File => match self.links.get(&metadata.inode) {
+            FileType::File => match self.links.get(&source.node) {
                 Some(first) => {
-                    top.link(first, folder, name).at(|| path.to_string())?;
+                    top.link(first, folder, name).at(|| source.path.to_string())?;
                     self.summary.hard_links += 1;
                 }
                 None => {
-                    self.file(&path, folder, name, &metadata)?;
-                    if metadata.nlink > 1 {
-                        self.links.insert(metadata.inode, own);
+                    self.file(&source, folder, name)?;
+                    if source.metadata.nlink > 1 {
+                        self.links.insert(source.node, own);
                     }
                 }
             },
-            FileType::Symlink => self.symlink(&path, folder, name, &metadata)?,
-            other => self.summary.skipped.push((path, other)),
+            FileType::Symlink => self.symlink(&source, folder, name)?,
+            other => self.summary.skipped.push((source.path, other)),
         }
         Ok(None)
     }

@@ -1,6 +1,5 @@
 //! Trees from a filesystem that says whatever a test wants, also what no sound one would.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -22,30 +21,21 @@ enum Node {
     Other(FileType),
 }
 
-/// Nodes by number, 0 is the root directory.
-struct Mock {
-    nodes: Vec<(Node, u32)>,
-    /// Calls of `metadata` for a name that stands twice: the first is about the first entry, all else about the second.
-    asked: Cell<usize>,
-}
+/// Nodes with their modes by number, 0 is the root directory.
+struct Mock(Vec<(Node, u32)>);
 
 impl Mock {
     fn new(nodes: Vec<(Node, u32)>) -> Self {
-        Self { nodes, asked: Cell::new(0) }
+        Self(nodes)
     }
 
-    fn find(&self, path: &FsPath, anew: bool) -> usize {
-        let mut at = 0;
-        for name in path.components() {
-            let Node::Folder(entries) = &self.nodes[at].0 else { panic!("{path} goes through no folder") };
-            let same: Vec<usize> = entries.iter().filter(|entry| entry.0 == name).map(|entry| entry.1).collect();
-            if same.len() > 1 && anew {
-                self.asked.set(self.asked.get() + 1);
-            }
-            at = same[usize::from(same.len() > 1 && self.asked.get() > 1)];
-        }
-        at
+    fn at(&self, node: super::Node) -> &(Node, u32) {
+        &self.0[usize::try_from(node.get()).unwrap()]
     }
+}
+
+fn node(number: usize) -> super::Node {
+    super::Node::new(crate::bytes::to_u64(number))
 }
 
 struct MockFile {
@@ -82,9 +72,23 @@ impl FileSystem for Mock {
     fn capacity(&self) -> Result<Capacity> {
         Ok(Capacity { total_bytes: 0, free_bytes: 0, block_bytes: 1, inodes: None })
     }
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
-        let number = self.find(path, true);
-        let (node, mode) = &self.nodes[number];
+    fn root(&self) -> super::Node {
+        node(0)
+    }
+    fn lookup(&self, directory: super::Node, name: &[u8]) -> Result<Option<super::Node>> {
+        Ok(self.entries(directory)?.iter().find(|entry| entry.name == name).map(|entry| entry.node))
+    }
+    fn entries(&self, directory: super::Node) -> Result<Vec<DirEntry>> {
+        let Node::Folder(entries) = &self.at(directory).0 else { panic!("no folder") };
+        let entry = |(name, number): &(Vec<u8>, usize)| DirEntry {
+            name: name.clone(),
+            file_type: FileType::File,
+            node: node(*number),
+        };
+        Ok(entries.iter().map(entry).collect())
+    }
+    fn metadata(&self, at: super::Node) -> Result<Metadata> {
+        let (node, mode) = self.at(at);
         let (file_type, size) = match node {
             Node::Folder(_) => (FileType::Directory, 0),
             Node::File(content) => (FileType::File, crate::bytes::to_u64(content.len())),
@@ -92,27 +96,22 @@ impl FileSystem for Mock {
             Node::Link(target) => (FileType::Symlink, crate::bytes::to_u64(target.len())),
             Node::Other(file_type) => (*file_type, 0),
         };
-        let mtime = Timestamp { secs: 1_000_000_000 + i64::try_from(number).unwrap(), nanos: 5 };
-        let inode = u64::try_from(number).unwrap();
+        let mtime = Timestamp { secs: 1_000_000_000 + i64::try_from(at.get()).unwrap(), nanos: 5 };
+        let inode = at.get();
         Ok(Metadata { file_type, mode: *mode, uid: 1, gid: 1, size, nlink: 2, mtime, device: (0, 0), inode })
     }
-    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
-        let Node::Folder(entries) = &self.nodes[self.find(path, false)].0 else { panic!("{path} is no folder") };
-        let entry = |(name, _): &(Vec<u8>, usize)| DirEntry { name: name.clone(), file_type: FileType::File, inode: 0 };
-        Ok(entries.iter().map(entry).collect())
-    }
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
-        let Node::Link(target) = &self.nodes[self.find(path, false)].0 else { panic!("{path} is no symlink") };
+    fn read_link(&self, at: super::Node) -> Result<Vec<u8>> {
+        let Node::Link(target) = &self.at(at).0 else { panic!("no symlink") };
         Ok(target.clone())
     }
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
-        Ok(Box::new(match self.nodes[self.find(path, false)].0.clone() {
+    fn open(&self, at: super::Node) -> Result<Box<dyn FileRead + '_>> {
+        Ok(Box::new(match self.at(at).0.clone() {
             Node::File(content) => MockFile { size: crate::bytes::to_u64(content.len()), content, fails_at: None },
             Node::Huge(size, fails_at) => MockFile { size, content: vec![9; 5000], fails_at },
-            _ => panic!("{path} is no file"),
+            _ => panic!("no file"),
         }))
     }
-    fn xattrs(&self, _path: &FsPath) -> Result<Vec<Xattr>> {
+    fn xattrs(&self, _at: super::Node) -> Result<Vec<Xattr>> {
         Ok(Vec::new())
     }
 }
@@ -230,7 +229,7 @@ fn a_symlink_is_never_passed_through() {
     }
     let written = Mock::new(vec![(both, 0o755), (Node::Link(b"../outside/file".to_vec()), 0o777), file]);
     let mut written = written;
-    written.nodes.insert(2, (Node::File(b"y".to_vec()), 0o644));
+    written.0.insert(2, (Node::File(b"y".to_vec()), 0o644));
     let error = Host::new().assert_refused(&written, ErrorKind::InvalidInput);
     assert!(error.to_string().contains("exists already"), "{error}");
 

@@ -31,7 +31,7 @@ fn parent_of(path: &FsPath) -> Result<FsPath> {
 impl<D: BlockDeviceMut> Fat<Editable<D>> {
     /// The entry at `path`, if there is one; pinned.
     fn find(&self, path: &FsPath) -> Result<Option<NodeId>> {
-        match self.lookup(path) {
+        match self.pin(path) {
             Ok(node) => Ok(Some(node)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -47,7 +47,7 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
     fn runs(&self, node: NodeId) -> Result<Vec<Extent>> {
         let mut runs = vec![Extent::new(0, 0); RUNS];
         loop {
-            let found = self.driver.borrow_mut().extents(node, 0, &mut runs).map_err(explain)?;
+            let found = self.driver().extents(node, 0, &mut runs).map_err(explain)?;
             if found < runs.len() {
                 runs.truncate(found);
                 return Ok(runs);
@@ -75,7 +75,7 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
             // At most this much; only where that does not fit is the directory itself looked at.
             growth = self.clusters(to_u64(names::slots(name) * check::SLOT));
             if content + growth > free {
-                let directory = self.lookup(&parent_of(path)?)?;
+                let directory = self.pin(&parent_of(path)?)?;
                 let exact = self.growth(directory, name);
                 self.forget(directory);
                 growth = exact?;
@@ -101,7 +101,7 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
             self.device.write_zeroes(run.offset(), len)?;
         }
         // The driver may hold a block of what was filled.
-        self.driver.borrow_mut().clear_cache();
+        self.driver().clear_cache();
         Ok(())
     }
 
@@ -110,7 +110,7 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
         let slack = size.next_multiple_of(u64::from(self.geometry().cluster_size())) - size;
         if let Some(last) = self.runs(node)?.last().filter(|_| slack != 0) {
             self.device.write_zeroes(last.end(), slack)?;
-            self.driver.borrow_mut().clear_cache();
+            self.driver().clear_cache();
         }
         Ok(())
     }
@@ -144,13 +144,13 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
     }
 
     fn empty(&self, node: NodeId, path: &FsPath, content: u64) -> Result<()> {
-        let old = self.driver.borrow_mut().stat(node).map_err(explain)?;
+        let old = self.driver().stat(node).map_err(explain)?;
         if old.file_type().is_dir() {
             return Err(Error::invalid("is a directory, a file cannot replace it").at(path.to_string()));
         }
         self.reserve(path, false, content, self.clusters(old.len()))?;
         let runs = self.runs(node)?;
-        self.driver.borrow_mut().truncate(node, 0).map_err(explain)?;
+        self.driver().truncate(node, 0).map_err(explain)?;
         self.wipe(&runs)
     }
 
@@ -162,7 +162,7 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
             let done = content.position();
             let len = to_usize((size - done).min(CHUNK))?;
             content.fill(&mut buf[..len])?;
-            let written = self.driver.borrow_mut().write(node, done, &buf[..len]).map_err(explain)?;
+            let written = self.driver().write(node, done, &buf[..len]).map_err(explain)?;
             if written != len {
                 return Err(Error::internal(format!("the FAT driver wrote {written} of {len} bytes")));
             }
@@ -177,7 +177,7 @@ impl<D: BlockDeviceMut> Fat<Editable<D>> {
         match sector.get(at) {
             Some(state) if state & boot::STATE_DIRTY != 0 => {
                 self.device.put(to_u64(at), &[state & !boot::STATE_DIRTY])?;
-                self.driver.borrow_mut().clear_cache();
+                self.driver().clear_cache();
                 Ok(())
             }
             _ => Ok(()),
@@ -215,7 +215,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<Editable<D>> {
         let node = self.empty_file(path, attributes, size)?;
         let written = self.fill(node, content).and_then(|()| {
             let stamps = stamps(attributes)?;
-            self.driver.borrow_mut().setattr(node, &stamps).map_err(explain)?;
+            self.driver().setattr(node, &stamps).map_err(explain)?;
             self.wipe_slack(node, size)
         });
         self.forget(node);
@@ -235,7 +235,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<Editable<D>> {
     }
 
     fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
-        let node = self.lookup(path)?;
+        let node = self.pin(path)?;
         self.forget(node);
         // The root directory has no entry that could hold a time.
         let Some(mtime) = change.mtime.filter(|_| !path.is_root()) else { return Ok(()) };
@@ -257,7 +257,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<Editable<D>> {
         let Some(old) = from.name() else {
             return Err(Error::invalid("the root directory cannot be moved"));
         };
-        let source = self.lookup(from)?;
+        let source = self.pin(from)?;
         self.forget(source);
         let mut replaced = Vec::new();
         match self.find(to)? {
@@ -265,7 +265,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<Editable<D>> {
                 let runs = self.runs(target);
                 self.forget(target);
                 if target != source {
-                    if self.metadata(to)?.file_type == FileType::Directory {
+                    if self.metadata_of(to)?.file_type == FileType::Directory {
                         return Err(Error::invalid("is a directory, it cannot be replaced").at(to.to_string()));
                     }
                     replaced = runs?;
@@ -274,9 +274,9 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<Editable<D>> {
             None => self.reserve(to, true, 0, 0)?,
         }
         self.edited = true;
-        let (to_dir, from_dir) = (self.lookup(&parent_of(to)?)?, self.lookup(&parent_of(from)?)?);
+        let (to_dir, from_dir) = (self.pin(&parent_of(to)?)?, self.pin(&parent_of(from)?)?);
         let mode = RenameMode::Replace;
-        let moved = self.driver.borrow_mut().rename(from_dir, Name::new(old), to_dir, Name::new(new), mode);
+        let moved = self.driver().rename(from_dir, Name::new(old), to_dir, Name::new(new), mode);
         self.forget(from_dir);
         self.forget(to_dir);
         moved.map_err(explain).at(|| format!("moving {from} to {to}"))?;
@@ -287,9 +287,9 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<Editable<D>> {
         let Some(name) = path.name() else {
             return Err(Error::invalid("the root directory cannot be removed"));
         };
-        let node = self.lookup(path)?;
+        let node = self.pin(path)?;
         let runs = self.runs(node);
-        let is_dir = self.driver.borrow_mut().stat(node).map(|stat| stat.file_type().is_dir());
+        let is_dir = self.driver().stat(node).map(|stat| stat.file_type().is_dir());
         self.forget(node);
         let (runs, is_dir) = (runs?, is_dir.map_err(explain)?);
         self.edited = true;
@@ -309,7 +309,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<Editable<D>> {
             return Ok(());
         }
         // The volume was proven sound when it was opened, so it may be called clean even where it was not before.
-        let mut driver = self.driver.borrow_mut();
+        let mut driver = self.driver();
         driver.mark_clean().map_err(explain)?;
         driver.sync().map_err(explain)?;
         drop(driver);

@@ -31,9 +31,8 @@ pub use build::{FatContent, FatFile, FatIdentity, FatVolume, build};
 pub use device::{Editable, Medium, ReadOnly};
 pub use names::check_name;
 
-use std::cell::RefCell;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hadris_fat::sync::FatFs;
 use hadris_fat::{CacheOptions, Geometry};
@@ -42,7 +41,8 @@ use hadris_fs::{DirCursor, MountOptions, Name, NodeId};
 use self::boot::BOOT_SECTOR;
 use self::check::Depth;
 use self::device::{Blocks, Cached, explain, read_vec};
-use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr, check_within};
+use super::interned::Interned;
+use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Node, Xattr, check_within};
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::error::{Error, Result, ResultExt};
 
@@ -55,7 +55,8 @@ type Driver<M> = FatFs<Blocks<M>>;
 
 /// A FAT volume on the device of `M`.
 pub struct Fat<M: Medium> {
-    driver: RefCell<Driver<M>>,
+    driver: Mutex<Driver<M>>,
+    nodes: Interned,
     device: Arc<Cached<M>>,
     edited: bool,
 }
@@ -101,16 +102,20 @@ impl<M: Medium> Fat<M> {
         // Every edit would throw the index of a directory away, and building it costs more than one search.
         let entries = if M::WRITABLE { 0 } else { CACHED_ENTRIES };
         let cache = CacheOptions::new().with_blocks(0).with_directory_entries(entries);
-        Ok(Self { driver: RefCell::new(driver.with_cache(cache)), device, edited: false })
+        Ok(Self { driver: Mutex::new(driver.with_cache(cache)), nodes: Interned::new(), device, edited: false })
+    }
+
+    fn driver(&self) -> MutexGuard<'_, Driver<M>> {
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn geometry(&self) -> Geometry {
-        *self.driver.borrow().info()
+        *self.driver().info()
     }
 
     /// The entry at `path`, pinned; give it back with `forget`.
-    fn lookup(&self, path: &FsPath) -> Result<NodeId> {
-        let mut driver = self.driver.borrow_mut();
+    fn pin(&self, path: &FsPath) -> Result<NodeId> {
+        let mut driver = self.driver();
         let mut node = driver.root();
         for name in path.components() {
             let next = driver.lookup(node, Name::new(name));
@@ -121,7 +126,7 @@ impl<M: Medium> Fat<M> {
     }
 
     fn forget(&self, node: NodeId) {
-        self.driver.borrow_mut().forget(node, 1);
+        self.driver().forget(node, 1);
     }
 
     /// Runs `task` on the entry at `path`; errors get the path.
@@ -130,8 +135,8 @@ impl<M: Medium> Fat<M> {
         path: &FsPath,
         task: impl FnOnce(&mut Driver<M>, NodeId) -> Result<T, hadris_fs::Error<Error>>,
     ) -> Result<T> {
-        let node = self.lookup(path)?;
-        let result = task(&mut self.driver.borrow_mut(), node);
+        let node = self.pin(path)?;
+        let result = task(&mut *self.driver(), node);
         self.forget(node);
         result.map_err(explain).at(|| path.to_string())
     }
@@ -159,12 +164,12 @@ impl<M: Medium> FileSystem for Fat<M> {
 
     fn label(&self) -> Result<Vec<u8>> {
         let mut buf = [0; LABEL_MAX];
-        let label = self.driver.borrow_mut().label(&mut buf).map_err(explain)?.map(|label| label.as_bytes().to_vec());
+        let label = self.driver().label(&mut buf).map_err(explain)?.map(|label| label.as_bytes().to_vec());
         Ok(label.unwrap_or_default())
     }
 
     fn capacity(&self) -> Result<Capacity> {
-        let stats = self.driver.borrow_mut().statfs().map_err(explain)?;
+        let stats = self.driver().statfs().map_err(explain)?;
         let cluster = u64::from(self.geometry().cluster_size());
         Ok(Capacity {
             total_bytes: stats.total_blocks() * cluster,
@@ -174,46 +179,74 @@ impl<M: Medium> FileSystem for Fat<M> {
         })
     }
 
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
+    fn root(&self) -> Node {
+        self.nodes.node(&FsPath::root())
+    }
+
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let path = self.nodes.path(directory)?.join(name)?;
+        match self.metadata_of(&path) {
+            Ok(_) => Ok(Some(self.nodes.node(&path))),
+            Err(error) if error.kind() == crate::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
+        self.read_dir(&self.nodes.path(directory)?)
+    }
+
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        self.metadata_of(&self.nodes.path(node)?)
+    }
+
+    fn read_link(&self, node: Node) -> Result<Vec<u8>> {
+        self.metadata(node)?;
+        Err(Error::invalid("not a symlink; FAT has none"))
+    }
+
+    fn xattrs(&self, node: Node) -> Result<Vec<Xattr>> {
+        self.metadata(node)?;
+        Ok(Vec::new())
+    }
+
+    fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
+        self.open_path(&self.nodes.path(node)?)
+    }
+}
+
+impl<M: Medium> Fat<M> {
+    fn metadata_of(&self, path: &FsPath) -> Result<Metadata> {
         self.with(path, |driver, node| Ok(describe(&driver.stat(node)?, node)))
     }
 
     fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
-        let mut entries = self.with(path, |driver, directory| {
-            let mut entries = Vec::new();
+        let names = self.with(path, |driver, directory| {
+            let mut names = Vec::new();
             let mut cursor = DirCursor::default();
             while let Some(entry) = driver.readdir(directory, cursor)? {
                 cursor = entry.next_cursor();
-                entries.push(DirEntry {
-                    name: entry.name().as_bytes().to_vec(),
-                    file_type: if entry.file_type().is_dir() { FileType::Directory } else { FileType::File },
-                    inode: entry.node().get(),
-                });
+                names.push((entry.name().as_bytes().to_vec(), entry.file_type().is_dir()));
             }
-            Ok(entries)
+            Ok(names)
         })?;
+        let mut entries = Vec::new();
+        for (name, is_dir) in names {
+            let node = self.nodes.node(&path.join(&name)?);
+            entries.push(DirEntry { name, file_type: if is_dir { FileType::Directory } else { FileType::File }, node });
+        }
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
-        self.metadata(path)?;
-        Err(Error::invalid("not a symlink; FAT has none").at(path.to_string()))
-    }
-
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
-        let node = self.lookup(path)?;
+    fn open_path(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
+        let node = self.pin(path)?;
         let file = OpenFile { size: 0, node, fat: self };
-        let stat = self.driver.borrow_mut().stat(node).map_err(explain).at(|| path.to_string())?;
+        let stat = self.driver().stat(node).map_err(explain).at(|| path.to_string())?;
         if stat.file_type().is_dir() {
             return Err(Error::invalid("is a directory, not a file").at(path.to_string()));
         }
         Ok(Box::new(OpenFile { size: stat.len(), ..file }))
-    }
-
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
-        self.metadata(path)?;
-        Ok(Vec::new())
     }
 }
 
@@ -238,7 +271,7 @@ impl<M: Medium> FileRead for OpenFile<'_, M> {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_within(self.size, offset, buf)?;
         // The driver reads all of what lies within the file.
-        let read = self.fat.driver.borrow_mut().read(self.node, offset, buf).map_err(explain)?;
+        let read = self.fat.driver().read(self.node, offset, buf).map_err(explain)?;
         if read != buf.len() {
             return Err(Error::corrupt(format!("{read} of {} bytes at {offset} could be read", buf.len())));
         }

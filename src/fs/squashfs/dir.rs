@@ -8,7 +8,7 @@
 use super::inode::{DirPart, InodeRef, file_type};
 use super::volume::{Place, Volume};
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, to_u64};
+use crate::bytes::Fields;
 use crate::error::{Error, Result};
 use crate::fs::FileType;
 
@@ -99,10 +99,10 @@ impl Listing {
         &self.names[record.name_start..record.name_start + record.name_len]
     }
 
-    /// The entry `name` and its position.
-    pub fn find(&self, name: &[u8]) -> Option<(u64, &Record)> {
+    /// The entry `name`.
+    pub fn find(&self, name: &[u8]) -> Option<&Record> {
         let at = self.records.binary_search_by(|record| self.name(record).cmp(name)).ok()?;
-        Some((to_u64(at), &self.records[at]))
+        Some(&self.records[at])
     }
 
     pub fn records(&self) -> &[Record] {

@@ -8,7 +8,7 @@
 //!
 //! The format is that of the kernel's `fs/squashfs/squashfs_fs.h`; on-disk fields keep its names. There are no
 //! checksums, so everything read is checked against its range before it is used, and every allocation is bounded by a
-//! named constant. Directories must form a tree: one that is reached by two names is refused, so no walk is endless.
+//! named constant.
 
 mod decode;
 mod dir;
@@ -22,22 +22,16 @@ mod xz;
 
 pub use write::{AddedFile, SquashfsCompression, SquashfsOptions, SquashfsReport, write};
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::cache::Cache;
-use super::guard::TreeGuard;
-use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Timestamp, Xattr};
+use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr};
 use crate::block::BlockDevice;
 use crate::bytes::to_usize;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Result};
 use dir::{Listing, Record};
 use file::File;
 use inode::{Inode, InodeRef, Part};
 use volume::Volume;
-
-/// Memory for directory listings that were read lately.
-const LISTING_CACHE_BYTES: usize = 16 << 20;
 
 /// Whether a squashfs begins at the start of the device.
 pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
@@ -54,8 +48,6 @@ pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
 pub struct Squashfs<D> {
     volume: Volume<D>,
     root: InodeRef,
-    listings: RefCell<Cache<Listing>>,
-    tree: TreeGuard,
 }
 
 impl<D: BlockDevice> Squashfs<D> {
@@ -63,8 +55,7 @@ impl<D: BlockDevice> Squashfs<D> {
     pub fn open(device: D) -> Result<Self> {
         let volume = Volume::open(device)?;
         let root = InodeRef(volume.superblock.root_inode);
-        let tree = TreeGuard::new(root.0, volume.superblock.inodes.into());
-        let opened = Self { volume, root, listings: RefCell::new(Cache::new(LISTING_CACHE_BYTES)), tree };
+        let opened = Self { volume, root };
         if opened.inode(root)?.file_type != FileType::Directory {
             return Err(Error::corrupt("the root of the squashfs is not a directory"));
         }
@@ -77,42 +68,15 @@ impl<D: BlockDevice> Squashfs<D> {
 
     /// The listing of the directory at `at`.
     fn listing(&self, at: InodeRef) -> Result<Arc<Listing>> {
-        if let Some(listing) = self.listings.borrow_mut().get(at.0) {
+        if let Some(listing) = self.volume.listings.get(at.0) {
             return Ok(listing);
         }
         let Part::Directory(part) = self.inode(at)?.part else {
             return Err(Error::not_found("not a directory"));
         };
         let listing = Arc::new(Listing::read(&self.volume, &part)?);
-        self.listings.borrow_mut().insert(at.0, listing.clone(), listing.cost());
+        self.volume.listings.insert(at.0, listing.clone(), listing.cost());
         Ok(listing)
-    }
-
-    /// The inode of `path` and where it lies.
-    fn find(&self, path: &FsPath) -> Result<(InodeRef, Inode)> {
-        let mut at = self.root;
-        let mut inode = self.inode(at)?;
-        for name in path.components() {
-            let listing = self.listing(at)?;
-            let (position, record) = listing.find(name).ok_or_else(|| Error::not_found("no such file or directory"))?;
-            inode = self.inode(record.inode)?;
-            if inode.file_type != record.file_type {
-                return Err(Error::corrupt(format!(
-                    "the directory says {:?}, the {} says {:?}",
-                    record.file_type, record.inode, inode.file_type
-                )));
-            }
-            if inode.file_type == FileType::Directory {
-                self.tree.enter(record.inode.0, at.0, position)?;
-            }
-            at = record.inode;
-        }
-        Ok((at, inode))
-    }
-
-    /// Finds the inode of `path` and lets `get` work on it; errors name the path.
-    fn with<'a, T>(&'a self, path: &FsPath, get: impl FnOnce(InodeRef, Inode) -> Result<T> + 'a) -> Result<T> {
-        self.find(path).and_then(|(at, inode)| get(at, inode)).at(|| path.to_string())
     }
 
     fn describe(&self, at: InodeRef, inode: &Inode) -> Result<Metadata> {
@@ -157,45 +121,60 @@ impl<D: BlockDevice> FileSystem for Squashfs<D> {
         })
     }
 
+    fn root(&self) -> Node {
+        Node::new(self.root.0)
+    }
+
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        let listing = self.listing(InodeRef(directory.get()))?;
+        let Some(record) = listing.find(name) else { return Ok(None) };
+        let inode = self.inode(record.inode)?;
+        if inode.file_type != record.file_type {
+            return Err(Error::corrupt(format!(
+                "the directory says {:?}, the {} says {:?}",
+                record.file_type, record.inode, inode.file_type
+            )));
+        }
+        Ok(Some(Node::new(record.inode.0)))
+    }
+
+    fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
+        let listing = self.listing(InodeRef(directory.get()))?;
+        let entry = |record: &Record| DirEntry {
+            name: listing.name(record).to_vec(),
+            file_type: record.file_type,
+            node: Node::new(record.inode.0),
+        };
+        Ok(listing.records().iter().map(entry).collect())
+    }
+
     /// The inode number is the place of the inode: the stored number is not needed to be unique.
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
-        self.with(path, |at, inode| self.describe(at, &inode))
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        let at = InodeRef(node.get());
+        self.describe(at, &self.inode(at)?)
     }
 
-    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
-        self.with(path, |at, _| {
-            let listing = self.listing(at)?;
-            let entry = |record: &Record| DirEntry {
-                name: listing.name(record).to_vec(),
-                file_type: record.file_type,
-                inode: record.inode.0,
-            };
-            Ok(listing.records().iter().map(entry).collect())
-        })
+    fn read_link(&self, node: Node) -> Result<Vec<u8>> {
+        let Part::Symlink(place, len) = self.inode(InodeRef(node.get()))?.part else {
+            return Err(Error::invalid("not a symlink"));
+        };
+        let end = self.volume.superblock.directory_table_start;
+        let target = self.volume.meta(place, end).bytes(to_usize(len.into())?)?;
+        if target.contains(&0) {
+            return Err(Error::corrupt("the symlink's target contains a NUL byte"));
+        }
+        Ok(target)
     }
 
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
-        self.with(path, |_, inode| match inode.part {
-            Part::Symlink(place, len) => {
-                let end = self.volume.superblock.directory_table_start;
-                let target = self.volume.meta(place, end).bytes(to_usize(len.into())?)?;
-                if target.contains(&0) {
-                    return Err(Error::corrupt("the symlink's target contains a NUL byte"));
-                }
-                Ok(target)
-            }
-            _ => Err(Error::invalid("not a symlink")),
-        })
+    fn xattrs(&self, node: Node) -> Result<Vec<Xattr>> {
+        let inode = self.inode(InodeRef(node.get()))?;
+        inode.xattr.map_or(Ok(Vec::new()), |index| xattr::read(&self.volume, index))
     }
 
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
-        self.with(path, |_, inode| match inode.part {
-            Part::File(part) => Ok(Box::new(File::open(&self.volume, &part)?) as Box<dyn FileRead>),
+    fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
+        match self.inode(InodeRef(node.get()))?.part {
+            Part::File(part) => Ok(Box::new(File::open(&self.volume, &part)?)),
             _ => Err(Error::invalid("not a regular file")),
-        })
-    }
-
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
-        self.with(path, |_, inode| inode.xattr.map_or(Ok(Vec::new()), |index| xattr::read(&self.volume, index)))
+        }
     }
 }

@@ -5,13 +5,14 @@
 //!  lookup table:     u64 u64 u64 …  ──▶  one metadata block each, 8 KiB of fixed-size entries
 //! ```
 
-use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::decode::{Compression, Decoder};
+use super::dir::Listing;
 use super::superblock::{SUPERBLOCK_BYTES, Superblock};
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
+use crate::codec::Spares;
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::cache::Cache;
 
@@ -23,6 +24,8 @@ const METADATA_STORED: u16 = 0x8000;
 pub(super) const DATA_STORED: u32 = 1 << 24;
 /// Unpacked metadata kept: the directories and inodes around the current place.
 const METADATA_CACHE_BYTES: usize = 4 << 20;
+/// Directory listings that were read lately.
+const LISTING_CACHE_BYTES: usize = 16 << 20;
 /// Unpacked data blocks kept: a few of the largest size, for reads in small steps and for shared fragments.
 const DATA_CACHE_BYTES: usize = 8 << 20;
 
@@ -65,13 +68,16 @@ impl DataBlock {
     }
 }
 
+/// Reads from any number of threads at once.
 #[derive(Debug)]
 pub(super) struct Volume<D> {
     device: D,
     pub superblock: Superblock,
-    decoder: RefCell<Decoder>,
-    metadata: RefCell<Cache<MetaBlock>>,
-    data: RefCell<Cache<[u8]>>,
+    /// One for each thread that unpacks at the moment.
+    decoders: Spares<Decoder>,
+    metadata: Cache<MetaBlock>,
+    data: Cache<[u8]>,
+    pub listings: Cache<Listing>,
 }
 
 impl<D: BlockDevice> Volume<D> {
@@ -81,10 +87,11 @@ impl<D: BlockDevice> Volume<D> {
         let superblock = Superblock::parse(&bytes, device.size())?;
         let volume = Self {
             device,
-            decoder: RefCell::new(Decoder::new(superblock.compression)),
             superblock,
-            metadata: RefCell::new(Cache::new(METADATA_CACHE_BYTES)),
-            data: RefCell::new(Cache::new(DATA_CACHE_BYTES)),
+            decoders: Spares::default(),
+            metadata: Cache::new(METADATA_CACHE_BYTES),
+            data: Cache::new(DATA_CACHE_BYTES),
+            listings: Cache::new(LISTING_CACHE_BYTES),
         };
         volume.check_lz4_version()?;
         Ok(volume)
@@ -116,17 +123,24 @@ impl<D: BlockDevice> Volume<D> {
         self.device.read_at(offset, buf)
     }
 
+    fn decode(&self, packed: &[u8], output: &mut [u8]) -> Result<usize> {
+        let mut decoder = self.decoders.take().unwrap_or_else(|| Decoder::new(self.superblock.compression));
+        let unpacked = decoder.decode(packed, output);
+        self.decoders.give(decoder);
+        unpacked
+    }
+
     /// A reader of the metadata stream from `place`; blocks must begin before `end`.
     pub fn meta(&self, place: Place, end: u64) -> MetaReader<'_, D> {
         MetaReader { volume: self, place, end, block: None }
     }
 
     fn meta_block(&self, start: u64) -> Result<Arc<MetaBlock>> {
-        if let Some(block) = self.metadata.borrow_mut().get(start) {
+        if let Some(block) = self.metadata.get(start) {
             return Ok(block);
         }
         let block = Arc::new(self.load_meta_block(start).at(|| format!("metadata block at {start}"))?);
-        self.metadata.borrow_mut().insert(start, block.clone(), METADATA_BYTES);
+        self.metadata.insert(start, block.clone(), METADATA_BYTES);
         Ok(block)
     }
 
@@ -145,7 +159,7 @@ impl<D: BlockDevice> Volume<D> {
             return Ok(MetaBlock { bytes: packed, next });
         }
         let mut bytes = vec![0; METADATA_BYTES];
-        let unpacked = self.decoder.borrow_mut().decode(&packed, &mut bytes)?;
+        let unpacked = self.decode(&packed, &mut bytes)?;
         bytes.truncate(unpacked);
         Ok(MetaBlock { bytes, next })
     }
@@ -181,14 +195,14 @@ impl<D: BlockDevice> Volume<D> {
 
     /// The content of a data block or fragment, kept for a while.
     pub fn cached_data(&self, block: DataBlock) -> Result<Arc<[u8]>> {
-        if let Some(bytes) = self.data.borrow_mut().get(block.start) {
+        if let Some(bytes) = self.data.get(block.start) {
             return Ok(bytes);
         }
         let mut bytes = vec![0; to_usize(self.superblock.block_size.into())?];
         let len = self.read_data(block, &mut bytes)?;
         bytes.truncate(len);
         let bytes: Arc<[u8]> = bytes.into();
-        self.data.borrow_mut().insert(block.start, bytes.clone(), len);
+        self.data.insert(block.start, bytes.clone(), len);
         Ok(bytes)
     }
 
@@ -205,7 +219,7 @@ impl<D: BlockDevice> Volume<D> {
         }
         let mut packed = vec![0; len];
         self.read(block.start, &mut packed)?;
-        self.decoder.borrow_mut().decode(&packed, output).at(|| format!("data block at {}", block.start))
+        self.decode(&packed, output).at(|| format!("data block at {}", block.start))
     }
 }
 

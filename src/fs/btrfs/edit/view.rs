@@ -2,17 +2,18 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::super::key::object;
 use super::BtrfsEditor;
-use super::model::{Content, Node, Span};
+use super::model::{Child, Content, Node, Span};
 use super::store::{Last, Store};
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
-use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Xattr};
+use crate::error::{Error, Result};
+use crate::fs::{self, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Xattr};
 
 impl BtrfsEditor {
-    /// The inode at `path`, which must be of one type.
-    pub(super) fn node_of(&self, path: &FsPath, wanted: FileType, called: &str) -> Result<&Node> {
-        let node = self.tree.node(self.tree.find(path)?)?;
+    /// The inode of `node`, which must be of one type.
+    fn node_of(&self, node: fs::Node, wanted: FileType, called: &str) -> Result<&Node> {
+        let node = self.tree.node(node.get())?;
         if node.inode.file_type()? != wanted {
             return Err(Error::invalid(format!("not a {called}")));
         }
@@ -53,42 +54,49 @@ impl FileSystem for BtrfsEditor {
         })
     }
 
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
-        let found = self.tree.find(path).and_then(|number| {
-            let node = self.tree.node(number)?;
-            let mut metadata = node.inode.metadata(number)?;
-            metadata.nlink = node.nlink();
-            Ok(metadata)
-        });
-        found.at(|| path.to_string())
+    fn root(&self) -> fs::Node {
+        fs::Node::new(object::FIRST_FREE)
     }
 
-    fn read_dir(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
-        let children = self.tree.find(path).and_then(|number| self.tree.children(number)).at(|| path.to_string())?;
-        let entry = |(name, child): (&Vec<u8>, &super::model::Child)| DirEntry {
+    fn lookup(&self, directory: fs::Node, name: &[u8]) -> Result<Option<fs::Node>> {
+        let Content::Directory(directory) = &self.tree.node(directory.get())?.content else {
+            return Err(Error::not_found("not a directory"));
+        };
+        Ok(directory.children.get(name).map(|child| fs::Node::new(child.inode)))
+    }
+
+    fn entries(&self, directory: fs::Node) -> Result<Vec<DirEntry>> {
+        let entry = |(name, child): (&Vec<u8>, &Child)| DirEntry {
             name: name.clone(),
             file_type: child.file_type,
-            inode: child.inode,
+            node: fs::Node::new(child.inode),
         };
-        Ok(children.iter().map(entry).collect())
+        Ok(self.tree.children(directory.get())?.iter().map(entry).collect())
     }
 
-    fn read_link(&self, path: &FsPath) -> Result<Vec<u8>> {
-        let node = self.node_of(path, FileType::Symlink, "symlink").at(|| path.to_string())?;
+    fn metadata(&self, node: fs::Node) -> Result<Metadata> {
+        let number = node.get();
+        let node = self.tree.node(number)?;
+        let mut metadata = node.inode.metadata(number)?;
+        metadata.nlink = node.nlink();
+        Ok(metadata)
+    }
+
+    fn read_link(&self, node: fs::Node) -> Result<Vec<u8>> {
+        let node = self.node_of(node, FileType::Symlink, "symlink")?;
         // Targets lie in the tree itself; whoever made a longer one did not make a symlink.
         let mut target = vec![0; to_usize(node.inode.size.min(4096))?];
-        self.reader(node).read_at(0, &mut target).at(|| path.to_string())?;
+        self.reader(node).read_at(0, &mut target)?;
         Ok(target)
     }
 
-    fn open(&self, path: &FsPath) -> Result<Box<dyn FileRead + '_>> {
-        let node = self.node_of(path, FileType::File, "regular file").at(|| path.to_string())?;
-        Ok(Box::new(self.reader(node)))
+    fn xattrs(&self, node: fs::Node) -> Result<Vec<Xattr>> {
+        let node = self.tree.node(node.get())?;
+        Ok(node.xattrs.iter().map(|(name, value)| Xattr { name: name.clone(), value: value.clone() }).collect())
     }
 
-    fn xattrs(&self, path: &FsPath) -> Result<Vec<Xattr>> {
-        let node = self.tree.find(path).and_then(|number| self.tree.node(number)).at(|| path.to_string())?;
-        Ok(node.xattrs.iter().map(|(name, value)| Xattr { name: name.clone(), value: value.clone() }).collect())
+    fn open(&self, node: fs::Node) -> Result<Box<dyn FileRead + '_>> {
+        Ok(Box::new(self.reader(self.node_of(node, FileType::File, "regular file")?)))
     }
 }
 

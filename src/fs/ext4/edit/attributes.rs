@@ -14,7 +14,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         path: &FsPath,
         change: impl FnOnce(&mut Vec<xattr::Attribute>) -> Result<()>,
     ) -> Result<()> {
-        let inode = self.lookup(path)?;
+        let inode = self.inode_at(path)?;
         let mut attributes = self.attributes(&inode)?;
         change(&mut attributes)?;
         self.store_attributes(inode, attributes)

@@ -21,7 +21,6 @@ impl<D: BlockDeviceMut> Ext4<D> {
         for (ino, directory) in directories.iter().filter(|(_, directory)| directory.dirty) {
             self.write_directory(*ino, directory)?;
         }
-        self.names.get_mut().clear();
         self.write_inodes()?;
         let changed = !self.space.dirty.is_empty() || self.editor()?.superblock_dirty;
         self.space.store(&self.store, &self.superblock)?;

@@ -35,6 +35,8 @@ pub(super) struct Editor {
     pub inodes: BTreeMap<u32, Vec<u8>>,
     /// Directories whose names may have changed.
     pub directories: BTreeMap<u32, Directory>,
+    /// The directory of the last entry: the next is often in the same one.
+    last_parent: Option<(FsPath, u32)>,
     /// Blocks that directories need at commit at most.
     pending: u64,
     /// Counts changes.
@@ -96,30 +98,41 @@ impl<D: BlockDeviceMut> Ext4<D> {
         Ok(())
     }
 
+    /// The inode at `path`, which the next entry is likely to lie in too.
+    fn parent(&mut self, path: FsPath) -> Result<Inode> {
+        if let Some((known, ino)) = &self.editor()?.last_parent
+            && *known == path
+        {
+            let ino = *ino;
+            return self.inode(ino);
+        }
+        let inode = self.inode_at(&path)?;
+        self.editor()?.last_parent = Some((path, inode.ino));
+        Ok(inode)
+    }
+
+    /// Forgets where the last entry lay, as directories are about to come to lie elsewhere.
+    fn forget_parent(&mut self) -> Result<()> {
+        self.editor()?.last_parent = None;
+        Ok(())
+    }
+
     /// The directory of `path` and what has its name now.
-    fn place<'p>(&self, path: &'p FsPath) -> Result<Place<'p>> {
+    fn place<'p>(&mut self, path: &'p FsPath) -> Result<Place<'p>> {
         let (Some(parent), Some(name)) = (path.parent(), path.name()) else {
             return Err(Error::invalid("the root directory itself cannot be made, moved or removed"));
         };
         path.check_linux_name()?;
-        let known = self.names.borrow().known_parent(&parent);
-        let parent = match known {
-            Some(ino) => self.inode(ino)?,
-            None => {
-                let inode = self.lookup(&parent)?;
-                self.names.borrow_mut().remember_parent(parent, inode.ino);
-                inode
-            }
-        };
+        let parent = self.parent(parent)?;
         if parent.file_type != FileType::Directory {
             return Err(Error::invalid("the parent is not a directory"));
         }
-        let existing = self.find(&parent, name)?.map(|ino| self.named_inode(ino)).transpose()?;
+        let existing = self.find_name(&parent, name)?.map(|ino| self.named_inode(ino)).transpose()?;
         Ok(Place { parent: parent.ino, name, existing })
     }
 
     /// A place where nothing is yet.
-    fn new_place<'p>(&self, path: &'p FsPath) -> Result<Place<'p>> {
+    fn new_place<'p>(&mut self, path: &'p FsPath) -> Result<Place<'p>> {
         let place = self.place(path)?;
         match place.existing {
             Some(_) => Err(Error::invalid("already exists").with_hint("remove it first, or choose another path")),
@@ -128,7 +141,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// A place where something is.
-    fn old_place<'p>(&self, path: &'p FsPath) -> Result<(Place<'p>, Inode)> {
+    fn old_place<'p>(&mut self, path: &'p FsPath) -> Result<(Place<'p>, Inode)> {
         let mut place = self.place(path)?;
         let existing = place.existing.take().ok_or_else(|| Error::not_found("no such file or directory"))?;
         Ok((place, existing))

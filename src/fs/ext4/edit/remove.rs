@@ -16,7 +16,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
             if self.has_entries(old)? {
                 return Err(Error::invalid("the directory is not empty").with_hint("remove its entries first"));
             }
-            self.names.get_mut().clear();
+            self.forget_parent()?;
         }
         self.check_removable(old)?;
         // Loaded before anything changes, for it may be damaged.
@@ -99,7 +99,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
             self.check_subdirs(target.parent)?;
             self.directory(moved.ino)?;
         }
-        self.names.get_mut().clear();
+        self.forget_parent()?;
         self.take_name(&source, moved.file_type)?;
         match &target.existing {
             Some(existing) => {

@@ -61,7 +61,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
 
     fn hard_link(&mut self, existing: &FsPath, path: &FsPath) -> Result<()> {
         self.edit(path, |fs| {
-            let target = fs.lookup(existing)?;
+            let target = fs.inode_at(existing)?;
             if target.file_type == FileType::Directory {
                 return Err(Error::invalid(format!("{existing} is a directory, which cannot have a second name")));
             }
@@ -91,7 +91,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
         self.edit(path, |fs| {
             change.mode.map_or(Ok(()), check_mode)?;
             change.mtime.map_or(Ok(()), |mtime| time::check(fs.superblock.inode_size, mtime))?;
-            let Inode { ino, mut raw, .. } = fs.lookup(path)?;
+            let Inode { ino, mut raw, .. } = fs.inode_at(path)?;
             if let Some(mode) = change.mode {
                 inode::set_mode(&mut raw, mode);
             }
@@ -144,7 +144,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
     }
 
     fn rename(&mut self, from: &FsPath, to: &FsPath) -> Result<()> {
-        self.edit(from, |fs| if from == to { fs.lookup(from).map(drop) } else { fs.move_entry(from, to) })
+        self.edit(from, |fs| if from == to { fs.inode_at(from).map(drop) } else { fs.move_entry(from, to) })
     }
 
     fn remove(&mut self, path: &FsPath) -> Result<()> {

@@ -249,8 +249,8 @@ fn open<'a>(source: &'a dyn FileSystem, node: &'a Node, id: usize) -> Result<Ope
     let Part::File(content, size) = &node.part else { return Err(Error::internal("not a file")) };
     let content = match content {
         Content::Memory(bytes) => Reading::Memory(bytes),
-        Content::Source(path) => {
-            let file = source.open(path)?;
+        Content::Source(_, inner) => {
+            let file = source.open(*inner)?;
             if file.size() != *size {
                 return Err(Error::corrupt(format!("{} bytes to read of a file of {size} bytes", file.size())));
             }
@@ -273,7 +273,7 @@ impl Open<'_> {
 /// What errors call a node.
 fn name(nodes: &[Node], id: usize) -> String {
     match &nodes[id].part {
-        Part::File(Content::Source(path), _) => path.to_string(),
+        Part::File(Content::Source(path, _), _) => path.to_string(),
         _ => "an added file".to_owned(),
     }
 }

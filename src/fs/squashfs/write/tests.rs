@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::error::ErrorKind;
 use crate::finding::{Finding, code};
-use crate::fs::{Capacity, DirEntry, FileRead, FileType, FsKind, Metadata, Timestamp, Xattr};
+use crate::fs::{Capacity, DirEntry, FileRead, FileType, FsKind, Metadata, Node, Timestamp, Xattr};
 use crate::progress::NoProgress;
 
 /// A filesystem with one directory and these entries.
@@ -57,30 +57,38 @@ impl FileSystem for Fake {
         Err(Error::internal("not asked"))
     }
 
-    fn metadata(&self, path: &FsPath) -> Result<Metadata> {
-        let Some(name) = path.name() else { return Ok(metadata(FileType::Directory, 1)) };
-        let found = self.entries.iter().find(|(known, _)| known.as_bytes() == name);
-        found.map(|(_, metadata)| metadata.clone()).ok_or_else(|| Error::not_found("no such entry"))
+    fn root(&self) -> Node {
+        Node::new(1)
     }
 
-    fn read_dir(&self, _: &FsPath) -> Result<Vec<DirEntry>> {
-        let entry = |(name, metadata): &(&str, Metadata)| DirEntry {
+    fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
+        Ok(self.entries(directory)?.into_iter().find(|entry| entry.name == name).map(|entry| entry.node))
+    }
+
+    /// Nodes are positions behind the root.
+    fn entries(&self, _: Node) -> Result<Vec<DirEntry>> {
+        let entry = |((name, metadata), number): (&(&str, Metadata), u64)| DirEntry {
             name: name.as_bytes().to_vec(),
             file_type: metadata.file_type,
-            inode: metadata.inode,
+            node: Node::new(number),
         };
-        Ok(self.entries.iter().map(entry).collect())
+        Ok(self.entries.iter().zip(2..).map(entry).collect())
     }
 
-    fn read_link(&self, _: &FsPath) -> Result<Vec<u8>> {
+    fn metadata(&self, node: Node) -> Result<Metadata> {
+        let Some(position) = node.get().checked_sub(2) else { return Ok(metadata(FileType::Directory, 1)) };
+        Ok(self.entries[usize::try_from(position).unwrap()].1.clone())
+    }
+
+    fn read_link(&self, _: Node) -> Result<Vec<u8>> {
         Ok(self.target.clone())
     }
 
-    fn open(&self, _: &FsPath) -> Result<Box<dyn FileRead + '_>> {
+    fn open(&self, _: Node) -> Result<Box<dyn FileRead + '_>> {
         Ok(Box::new(Zeroes(self.content_bytes)))
     }
 
-    fn xattrs(&self, _: &FsPath) -> Result<Vec<Xattr>> {
+    fn xattrs(&self, _: Node) -> Result<Vec<Xattr>> {
         Ok(self.xattrs.clone())
     }
 }

@@ -8,7 +8,7 @@ use super::{AddedFile, SquashfsOptions, xattrs};
 use crate::bytes::to_u64;
 use crate::error::{Error, Result, ResultExt};
 use crate::finding::{Finding, code};
-use crate::fs::{FileSystem, FileType, FsPath, Metadata, Xattr, walk};
+use crate::fs::{self, Entry, FileSystem, FileType, FsPath, Xattr, walk};
 use crate::progress::Progress;
 
 /// Memory for names, paths, targets and attributes: about two million entries of a usual tree.
@@ -23,8 +23,8 @@ const TARGET_MAX: u64 = 4096;
 /// Where a file's content is.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// In the source, under this path.
-    Source(FsPath),
+    /// In the source: this node, first met under this path.
+    Source(FsPath, fs::Node),
     Memory(Vec<u8>),
 }
 
@@ -78,9 +78,7 @@ pub(super) fn read(
         memory: 0,
         left_out: None,
     };
-    walk(source, &FsPath::root(), &mut |entry| {
-        reader.visit(&entry.path, &entry.metadata).at(|| entry.path.to_string())
-    })?;
+    walk(source, &FsPath::root(), &mut |entry| reader.visit(&entry).at(|| entry.path.to_string()))?;
     for file in added {
         reader.add(file).at(|| file.path.to_string())?;
     }
@@ -105,7 +103,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn visit(&mut self, path: &FsPath, metadata: &Metadata) -> Result<()> {
+    fn visit(&mut self, entry: &Entry) -> Result<()> {
+        let Entry { path, metadata, .. } = entry;
         self.take_memory(NODE_BYTES + path.as_bytes().len())?;
         let depth = path.components().count();
         self.above.truncate(depth);
@@ -115,7 +114,7 @@ impl Reader<'_> {
         let id = match known {
             Some(id) => id,
             None => {
-                let node = self.node(path, metadata, parent)?;
+                let node = self.node(entry, parent)?;
                 self.tree.nodes.push(node);
                 self.tree.nodes.len() - 1
             }
@@ -149,11 +148,12 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn node(&mut self, path: &FsPath, metadata: &Metadata, parent: usize) -> Result<Node> {
+    fn node(&mut self, entry: &Entry, parent: usize) -> Result<Node> {
+        let Entry { path, node, metadata } = entry;
         let part = match metadata.file_type {
             FileType::Directory => Part::Directory(BTreeMap::new()),
-            FileType::File => Part::File(Content::Source(path.clone()), self.check_size(metadata.size)?),
-            FileType::Symlink => Part::Symlink(self.target(path, metadata.size)?),
+            FileType::File => Part::File(Content::Source(path.clone(), *node), self.check_size(metadata.size)?),
+            FileType::Symlink => Part::Symlink(self.target(*node, metadata.size)?),
             FileType::CharDevice | FileType::BlockDevice => Part::Device(device_number(metadata.device)?),
             FileType::Fifo | FileType::Socket => Part::Ipc,
         };
@@ -164,7 +164,7 @@ impl Reader<'_> {
             gid: metadata.gid,
             mtime: self.time(metadata.mtime.secs),
             nlink: if metadata.file_type == FileType::Directory { 2 } else { 0 },
-            xattrs: self.xattrs(path)?,
+            xattrs: self.xattrs(entry)?,
             parent,
             part,
         })
@@ -222,13 +222,13 @@ impl Reader<'_> {
         Ok(size)
     }
 
-    fn target(&mut self, path: &FsPath, len: u64) -> Result<Vec<u8>> {
+    fn target(&mut self, node: fs::Node, len: u64) -> Result<Vec<u8>> {
         let range = 1..=TARGET_MAX;
         let fault = |len| Error::unsupported(format!("a symlink of {len} bytes: 1 to {TARGET_MAX} are possible"));
         if !range.contains(&len) {
             return Err(fault(len));
         }
-        let target = self.source.read_link(path)?;
+        let target = self.source.read_link(node)?;
         if !range.contains(&to_u64(target.len())) {
             return Err(fault(to_u64(target.len())));
         }
@@ -236,13 +236,13 @@ impl Reader<'_> {
         Ok(target)
     }
 
-    fn xattrs(&mut self, path: &FsPath) -> Result<Option<u32>> {
+    fn xattrs(&mut self, entry: &Entry) -> Result<Option<u32>> {
         let (stored, other): (Vec<Xattr>, Vec<Xattr>) =
-            self.source.xattrs(path)?.into_iter().partition(|xattr| xattrs::is_storable(&xattr.name));
+            self.source.xattrs(entry.node)?.into_iter().partition(|xattr| xattrs::is_storable(&xattr.name));
         // btrfs has its properties as attributes; they mean nothing elsewhere.
         let lost = other.into_iter().find(|xattr| !xattr.name.starts_with(b"btrfs."));
         if let (Some(xattr), None) = (lost, &self.left_out) {
-            self.left_out = Some((xattr.name.escape_ascii().to_string(), path.to_string()));
+            self.left_out = Some((xattr.name.escape_ascii().to_string(), entry.path.to_string()));
         }
         self.take_memory(stored.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum())?;
         self.tree.xattrs.number(stored)
