@@ -91,11 +91,7 @@ impl Block {
 }
 
 /// Finds the inode of the entry `name` by bisection, first of blocks, then in one; `None` where there is none.
-pub(super) fn find<D: BlockDevice>(
-    volume: &Volume<D>,
-    content: &Content,
-    name: &[u8],
-) -> Result<Option<u64>> {
+pub(super) fn find<D: BlockDevice>(volume: &Volume<D>, content: &Content, name: &[u8]) -> Result<Option<u64>> {
     // Blocks before `from` begin with names that come before; those from `to` on begin with later ones.
     let mut from = 0;
     let mut to = content.size.div_ceil(volume.superblock.block_bytes());
