@@ -17,6 +17,7 @@ mod inner;
 mod interned;
 mod path;
 mod sectors;
+mod source;
 pub mod squashfs;
 mod types;
 mod walk;

@@ -11,7 +11,7 @@ pub(super) const INODE_UNIT: u64 = 32;
 /// Largest file (`MAX_LFS_FILESIZE` of Linux).
 const SIZE_MAX: u64 = i64::MAX.unsigned_abs();
 /// Bits of `i_format`: the version, and what lies above the layout.
-const FORMAT_EXTENDED: u16 = 1;
+pub(super) const FORMAT_EXTENDED: u16 = 1;
 const FORMAT_UNKNOWN: u16 = !0xf;
 
 structure! {

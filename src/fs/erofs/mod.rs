@@ -1,4 +1,5 @@
-//! EROFS, read in-process: every layout and compressor of the kernel's, on one device.
+//! EROFS, read in-process: every layout and compressor of the kernel's, on one device; and [`write`](fn@write), as it is or
+//! with LZ4.
 //!
 //! ```text
 //!  │ 1024 │ superblock 128 │ configurations of compressors │ inodes, each with its attributes and small data │ data, packed data │
@@ -28,7 +29,11 @@ mod inode;
 mod lz4;
 mod superblock;
 mod volume;
+mod write;
 mod xattr;
+
+pub use super::source::AddedFile;
+pub use write::{ErofsCompression, ErofsOptions, ErofsReport, write};
 
 use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Xattr, check_within};
 use crate::block::BlockDevice;
