@@ -146,7 +146,7 @@ pub fn write(
         file_max: FILE_MAX,
         is_storable: xattrs::is_storable,
         check_xattr: xattrs::check,
-        left_out: &code::EROFS_XATTRS,
+        left_out: code::EROFS_XATTRS,
     };
     let tree = source::read(source, added, &rules, progress)?;
     let stored = xattrs::encode(&tree.xattrs, &tree.nodes)?;

@@ -108,7 +108,7 @@ pub fn write(
         file_max: BLOCKS_MAX << block_log,
         is_storable: xattrs::is_storable,
         check_xattr: xattrs::check,
-        left_out: &code::SQUASHFS_XATTRS,
+        left_out: code::SQUASHFS_XATTRS,
     };
     let tree = source::read(source, added, &rules, progress)?;
     let mut out = Out { file: out, position: to_u64(SUPERBLOCK_BYTES) };
