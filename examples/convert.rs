@@ -2,9 +2,7 @@
 //!
 //! `cargo run --example convert -- IMAGE OUTPUT…`
 
-use flatbake::bake::{Oversight, emit_all};
-use flatbake::block::BlockDevice;
-use flatbake::{Cancel, Disk, Error, NoProgress, OpenOptions, Output, Result};
+use flatbake::{BlockDevice, Cancel, Disk, Error, NoProgress, OpenOptions, Output, Oversight, Result, emit_all};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -33,31 +33,92 @@
 //! ```
 //!
 //! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → archive → machine → flatcar →
-//! bake → cli`.
+//! bake → manifest → cli`.
 
-pub mod archive;
-pub mod bake;
-pub mod block;
-pub mod bytes;
-pub mod codec;
+// Names of the layers that only their tests use look dead without the feature; with it, all else that is dead is told.
+#![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
+
 mod error;
-pub mod finding;
-pub mod flatcar;
-pub mod fs;
-pub mod image;
-pub mod machine;
-pub mod manifest;
-pub mod partition;
 mod progress;
 
+#[cfg(feature = "cli")]
+mod cli;
+
+// The layers are private. The feature opens them to the project's own tests and benchmarks, and promises nothing.
+#[cfg(not(feature = "internals"))]
+mod archive;
+#[cfg(not(feature = "internals"))]
+mod bake;
+#[cfg(not(feature = "internals"))]
+mod block;
+#[cfg(not(feature = "internals"))]
+mod bytes;
+#[cfg(not(feature = "internals"))]
+mod codec;
+#[cfg(not(feature = "internals"))]
+mod finding;
+#[cfg(not(feature = "internals"))]
+mod flatcar;
+#[cfg(not(feature = "internals"))]
+mod fs;
+#[cfg(not(feature = "internals"))]
+mod image;
+#[cfg(not(feature = "internals"))]
+mod machine;
+#[cfg(not(feature = "internals"))]
+mod manifest;
+#[cfg(not(feature = "internals"))]
+mod partition;
+
+#[cfg(feature = "internals")]
+pub mod archive;
+#[cfg(feature = "internals")]
+pub mod bake;
+#[cfg(feature = "internals")]
+pub mod block;
+#[cfg(feature = "internals")]
+pub mod bytes;
+#[cfg(feature = "internals")]
+pub mod codec;
+#[cfg(feature = "internals")]
+pub mod finding;
+#[cfg(feature = "internals")]
+pub mod flatcar;
+#[cfg(feature = "internals")]
+pub mod fs;
+#[cfg(feature = "internals")]
+pub mod image;
+#[cfg(feature = "internals")]
+pub mod machine;
+#[cfg(feature = "internals")]
+pub mod manifest;
+#[cfg(feature = "internals")]
+pub mod partition;
+
+// Requests: what is asked for, the preparation that decides and carries it out in memory, what was written.
 pub use bake::{
-    ArchiveSpec, ConfigSpec, Context, Edits, FileSource, FileSpec, Hostname, LinkSpec, Output, Place, Policy, Prepared,
-    Report, Request, RootSize, SysextSpec, UnitSpec, Variant, VendorChoice, VendorTargets, Written,
+    ArchiveSpec, Artifact, ConfigSpec, Context, Edits, FileSource, FileSpec, Hostname, LinkSpec, Output, Oversight,
+    Place, Policy, Prepared, Report, Request, RootSize, SysextSpec, UnitSpec, Variant, VendorChoice, VendorTargets,
+    Written, emit, emit_all,
 };
-pub use error::{Error, ErrorKind, Result, ResultExt, from_io};
-pub use finding::{Finding, Severity};
 pub use flatcar::vendor::{Vendor, Vendors};
-pub use flatcar::{Designator, Disk, OsRelease};
-pub use fs::{ByPath, ExtractOptions, FileSystem, FileType, FsPath, Metadata, Node, extract};
 pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};
+// Images and what lies in them.
+pub use block::{BlockDevice, BlockDeviceMut, MemoryDevice, Overlay, OverlayOptions, Window};
+pub use flatcar::{Designator, Disk, OsRelease};
+pub use fs::{
+    Attributes, ByPath, DirEntry, EditOptions, ExtractOptions, FileContent, FileRead, FileSystem, FileSystemMut,
+    FileType, FsKind, FsPath, Metadata, MetadataChange, Node, Timestamp, Xattr, edit as edit_filesystem, extract,
+    open as open_filesystem,
+};
+// Errors, findings, progress and cancellation.
+pub use error::{Error, ErrorKind, Result, ResultExt, from_io};
+pub use finding::{Finding, Severity, code};
 pub use progress::{Cancel, NoProgress, Progress};
+
+/// The program `flatbake`: reads the command line, does what it says, and tells how it went.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub fn command_line() -> std::process::ExitCode {
+    cli::main()
+}

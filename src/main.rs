@@ -1,9 +1,7 @@
-//! The command line of flatbake: parse, run, print what went wrong with a hint, exit with its code.
-
-mod cli;
+//! The program: the command line of the library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    flatbake::command_line()
 }

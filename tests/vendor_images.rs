@@ -99,6 +99,7 @@ fn driver(format: OutputFormat) -> &'static str {
         OutputFormat::Hdd => "parallels",
         OutputFormat::Vdi => "vdi",
         OutputFormat::VmdkIde | OutputFormat::VmdkScsi | OutputFormat::VmdkStream | OutputFormat::VmdkFlat => "vmdk",
+        other => panic!("no word of QEMU for {other:?}"),
     }
 }
 

@@ -237,6 +237,7 @@ impl FromStr for SysextSpec {
 
 /// Where the content of a new file comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum FileSource {
     /// A host file, or a host folder with all it holds.
     Host(PathBuf),

@@ -74,6 +74,7 @@ pub struct Request {
 
 /// The size that ROOT shall have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RootSize {
     /// As large as the content needs, with some 64 MiB left; as it is where that is enough.
     Auto,

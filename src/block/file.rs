@@ -1,7 +1,7 @@
 //! A read-only host file as a device; holes of a sparse file are known and never read.
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, SeekFrom};
@@ -73,12 +73,6 @@ pub fn open_for_reading(path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags, Mode::empty());
     Ok(file.map_err(|error| Error::io(format!("opening {}", path.display()), error.into()))?.into())
-}
-
-/// Whether two paths name one file of the host, under whatever names; a missing file is none.
-pub fn is_same_file(one: &Path, other: &Path) -> bool {
-    let inode = |path: &Path| std::fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    inode(one).is_some_and(|found| inode(other) == Some(found))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ mod watched;
 mod window;
 
 pub use existing::refuse_existing;
-pub use file::{FileDevice, is_same_file, open_for_reading};
+pub use file::{FileDevice, open_for_reading};
 pub use inputs::{Input, InputReader, Inputs, real_path, shown};
 pub use memory::MemoryDevice;
 pub use output::OutputFile;

@@ -2,11 +2,11 @@
 
 use std::io;
 
+use crate::bake::{Context, Prepared, Written};
+use crate::bytes::ByteSize;
+use crate::manifest::Manifest;
+use crate::{Error, Progress, Result};
 use clap::Args;
-use flatbake::bake::{Context, Prepared, Written};
-use flatbake::bytes::ByteSize;
-use flatbake::manifest::Manifest;
-use flatbake::{Error, Progress, Result};
 
 use super::progress::Reporter;
 use super::request::{Made, RequestArgs};

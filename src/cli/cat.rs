@@ -1,8 +1,8 @@
 //! `flatbake cat`
 
+use crate::fs::{self, ByPath, FileSystem, FsPath};
+use crate::{Result, ResultExt};
 use clap::Args;
-use flatbake::fs::{self, ByPath, FileSystem, FsPath};
-use flatbake::{Result, ResultExt};
 
 use super::image::ImageArgs;
 use super::paths::PartPath;
@@ -46,7 +46,7 @@ pub fn print_file(fs: &dyn FileSystem, path: &FsPath) -> Result<()> {
         let len = usize::try_from(file.size() - offset).unwrap_or(CHUNK).min(CHUNK);
         file.read_at(offset, &mut buf[..len]).at(|| path.to_string())?;
         super::print(&buf[..len])?;
-        offset += flatbake::bytes::to_u64(len);
+        offset += crate::bytes::to_u64(len);
     }
     Ok(())
 }

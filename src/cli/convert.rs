@@ -2,13 +2,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::bake::{self, Artifact, Output, Oversight};
+use crate::block::BlockDevice;
+use crate::bytes::ByteSize;
+use crate::finding::code;
+use crate::partition::PartitionTable;
+use crate::{Error, ErrorKind, Finding, Progress, Result, ResultExt};
 use clap::{Args, ValueEnum, ValueHint};
-use flatbake::bake::{self, Artifact, Output, Oversight};
-use flatbake::block::BlockDevice;
-use flatbake::bytes::ByteSize;
-use flatbake::finding::code;
-use flatbake::partition::PartitionTable;
-use flatbake::{Error, ErrorKind, Finding, Progress, Result, ResultExt};
 
 use super::image::{ReadArgs, temp_dir};
 use super::output::{Destination, OutputArgs, describe, refuse_existing, timestamp};

@@ -1,7 +1,7 @@
 //! A failure as a JSON document.
 
-use flatbake::bake::ErrorReport;
-use flatbake::{Error, ErrorKind};
+use crate::bake::ErrorReport;
+use crate::{Error, ErrorKind};
 use serde::Serialize;
 
 /// What a command that was asked for JSON prints when it fails.

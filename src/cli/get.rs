@@ -4,10 +4,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::bytes::ByteSize;
+use crate::fs::{self, ByPath, ExtractOptions, FileSystem, FileType};
+use crate::{Error, Result};
 use clap::{Args, ValueHint};
-use flatbake::bytes::ByteSize;
-use flatbake::fs::{self, ByPath, ExtractOptions, FileSystem, FileType};
-use flatbake::{Error, Result};
 
 use super::cat::print_file;
 use super::image::ImageArgs;

@@ -1,7 +1,7 @@
 //! What to do about a finding, in words of the command line, by the finding's code.
 
-use flatbake::finding::{Code, code};
-use flatbake::{Error, Finding};
+use crate::finding::{Code, code};
+use crate::{Error, Finding};
 
 /// What to do about a finding of one kind.
 struct Hint {
@@ -171,8 +171,8 @@ pub fn of_error(error: &Error) -> Vec<String> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use flatbake::Severity;
-    use flatbake::finding::ALL;
+    use crate::Severity;
+    use crate::finding::ALL;
 
     use super::*;
 

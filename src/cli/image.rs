@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::bake::{Base, Context};
+use crate::image::{self, CacheMode, Examined, Image, OpenOptions};
+use crate::{Error, Result};
 use clap::{Args, ValueHint};
-use flatbake::bake::{Base, Context};
-use flatbake::image::{self, CacheMode, Examined, Image, OpenOptions};
-use flatbake::{Error, Result};
 
 use super::progress::Reporter;
 use super::stdio::{self, DASH};

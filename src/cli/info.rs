@@ -1,10 +1,10 @@
 //! `flatbake info`
 
+use crate::block::{BlockDevice, ExtentKind};
+use crate::bytes::ByteSize;
+use crate::image::{Details, Examined};
+use crate::{Error, Result, partition};
 use clap::Args;
-use flatbake::block::{BlockDevice, ExtentKind};
-use flatbake::bytes::ByteSize;
-use flatbake::image::{Details, Examined};
-use flatbake::{Error, Result, partition};
 use serde::Serialize;
 
 use super::image::ImageArgs;

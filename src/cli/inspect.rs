@@ -2,10 +2,10 @@
 
 use std::io::IsTerminal;
 
+use crate::bytes::ByteSize;
+use crate::flatcar::{self, Disk, Inspection, PartitionInfo};
+use crate::{Progress, Result};
 use clap::Args;
-use flatbake::bytes::ByteSize;
-use flatbake::flatcar::{self, Disk, Inspection, PartitionInfo};
-use flatbake::{Progress, Result};
 use serde::Serialize;
 
 use super::image::ImageArgs;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::fs::{self, ByPath, FileSystem, FileType, Metadata, Node, Timestamp};
+use crate::{Result, ResultExt};
 use clap::Args;
-use flatbake::fs::{self, ByPath, FileSystem, FileType, Metadata, Node, Timestamp};
-use flatbake::{Result, ResultExt};
 use serde::Serialize;
 
 use super::image::ImageArgs;

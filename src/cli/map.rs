@@ -1,7 +1,7 @@
 //! A map of a disk, drawn to scale, with how full each filesystem is.
 
-use flatbake::bytes::ByteSize;
-use flatbake::flatcar::{Inspection, PartitionInfo};
+use crate::bytes::ByteSize;
+use crate::flatcar::{Inspection, PartitionInfo};
 
 /// Narrowest map that is worth drawing.
 const WIDTH_MIN: usize = 40;

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::block::OutputFile;
+use crate::flatcar::vendor;
+use crate::{Error, Result, bake, manifest};
 use clap::{Args, Command, CommandFactory, ValueEnum, ValueHint};
-use flatbake::block::OutputFile;
-use flatbake::flatcar::vendor;
-use flatbake::{Error, Result, bake, manifest};
 
 use super::output::refuse_existing;
 

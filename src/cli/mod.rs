@@ -28,8 +28,8 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::{Cancel, Error, ErrorKind, Result};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use flatbake::{Cancel, Error, ErrorKind, Result};
 
 use progress::Reporter;
 
@@ -188,8 +188,8 @@ fn print_failure(error: &Error) {
 mod tests {
     use std::collections::BTreeSet;
 
+    use crate::manifest::FLAGS;
     use clap::CommandFactory;
-    use flatbake::manifest::FLAGS;
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -3,14 +3,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::bake::{Artifact, Output, OutputFormat};
+use crate::block;
+use crate::bytes::ByteSize;
+use crate::fs::Timestamp;
+use crate::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Version};
+use crate::image::{CompressOptions, Identity};
+use crate::{Error, Result};
 use clap::{Args, ValueEnum};
-use flatbake::bake::{Artifact, Output, OutputFormat};
-use flatbake::block;
-use flatbake::bytes::ByteSize;
-use flatbake::fs::Timestamp;
-use flatbake::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Version};
-use flatbake::image::{CompressOptions, Identity};
-use flatbake::{Error, Result};
 
 use super::{stdio, words};
 

@@ -3,10 +3,10 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use flatbake::block::BlockDevice;
-use flatbake::flatcar::{Disk, PartitionRef};
-use flatbake::fs::{self, FileSystem, FsPath};
-use flatbake::{Result, ResultExt};
+use crate::block::BlockDevice;
+use crate::flatcar::{Disk, PartitionRef};
+use crate::fs::{self, FileSystem, FsPath};
+use crate::{Result, ResultExt};
 
 use super::image::ImageArgs;
 use super::progress::Reporter;
@@ -28,7 +28,7 @@ pub struct PartPath {
 }
 
 impl FromStr for PartPath {
-    type Err = flatbake::Error;
+    type Err = crate::Error;
 
     fn from_str(text: &str) -> Result<Self> {
         let (part, path) = text.split_once(':').unwrap_or((text, "/"));
@@ -64,7 +64,7 @@ impl PartPath {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use flatbake::flatcar::Designator;
+    use crate::flatcar::Designator;
 
     #[test]
     fn every_way_to_name_a_partition() {

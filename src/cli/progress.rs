@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use flatbake::block::Inputs;
-use flatbake::bytes::ByteSize;
-use flatbake::{Cancel, Error, Finding, Progress, Severity};
+use crate::block::Inputs;
+use crate::bytes::ByteSize;
+use crate::{Cancel, Error, Finding, Progress, Severity};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{ProgressMode, hints};

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::Args;
-use flatbake::archive::{Glob, TarOptions};
-use flatbake::bake::{
+use crate::archive::{Glob, TarOptions};
+use crate::bake::{
     ArchiveSpec, Base, ConfigSpec, Edits, FileSource, FileSpec, FirmwareFiles, Hostname, LinkSpec, Place, Request,
     RootSize, Stream, SysextSpec, UnitSpec, VendorChoice,
 };
-use flatbake::flatcar::Designator;
-use flatbake::flatcar::vendor::Vendors;
-use flatbake::fs::Timestamp;
-use flatbake::manifest::{self, LoadOptions, Manifest};
-use flatbake::{Error, Result};
+use crate::flatcar::Designator;
+use crate::flatcar::vendor::Vendors;
+use crate::fs::Timestamp;
+use crate::manifest::{self, LoadOptions, Manifest};
+use crate::{Error, Result};
+use clap::Args;
 
 use super::image::ReadArgs;
 use super::output::{Destination, OutputArgs, timestamp};

@@ -1,7 +1,7 @@
 //! Reports for people.
 
-use flatbake::bake::{ChangeReport, OutputReport, PlanReport, Report};
-use flatbake::bytes::ByteSize;
+use crate::bake::{ChangeReport, OutputReport, PlanReport, Report};
+use crate::bytes::ByteSize;
 
 use super::table::table;
 

@@ -4,7 +4,7 @@
 use std::process;
 use std::thread;
 
-use flatbake::{Cancel, Error, ErrorKind, Result};
+use crate::{Cancel, Error, ErrorKind, Result};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 

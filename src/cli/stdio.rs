@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use flatbake::{Cancel, Error, Result, image};
+use crate::{Cancel, Error, Result, image};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 

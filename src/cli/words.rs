@@ -3,12 +3,12 @@
 use std::ffi::OsStr;
 use std::str::FromStr;
 
+use crate::Error;
+use crate::flatcar::Designator;
+use crate::flatcar::vendor::Vendors;
+use crate::image::{CompressOptions, Compression, OutputFormat};
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Command};
-use flatbake::Error;
-use flatbake::flatcar::Designator;
-use flatbake::flatcar::vendor::Vendors;
-use flatbake::image::{CompressOptions, Compression, OutputFormat};
 
 /// Reads a `T`, and knows words that are usual for it. Others may be good, too.
 #[derive(Clone)]

@@ -38,7 +38,7 @@ impl Disk {
     /// Opens the image at `path`, in any format and compression that is known, and reads its partition table.
     ///
     /// # Errors
-    /// As of [`image::open`], and where there is no partition table that can be used.
+    /// Those of opening the image, and where there is no partition table that can be used.
     pub fn open_image(path: impl AsRef<Path>, options: &OpenOptions, progress: &dyn Progress) -> Result<Self> {
         let path = path.as_ref();
         Self::open(shown(path), image::open(path, options, progress)?.device)

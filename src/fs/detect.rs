@@ -93,7 +93,7 @@ pub fn open(device: Device) -> Result<Box<dyn FileSystem>> {
     (find(&device)?.ok_or_else(unformatted)?.open)(device)
 }
 
-/// Opens the filesystem on `target` for editing; see [`check_editable`] for those that cannot be.
+/// Opens the filesystem on `target` for editing; one that can be read only is [`ErrorKind::Unsupported`].
 ///
 /// `source` shows the same bytes as `target` does now and never changes; filesystems that are built anew read from it
 /// while they write to `target`.
@@ -118,12 +118,6 @@ fn refuse_to_grow(kind: FsKind, options: &EditOptions) -> Result<()> {
         true => Err(Error::unsupported(format!("growing a {kind} filesystem is not supported"))),
         false => Ok(()),
     }
-}
-
-/// [`ErrorKind::Unsupported`] for a filesystem that can be read only.
-pub fn check_editable(kind: FsKind) -> Result<()> {
-    let can = FORMATS.iter().any(|format| format.kind == kind && format.edit.is_some());
-    if can { Ok(()) } else { Err(not_editable(kind)) }
 }
 
 fn not_editable(kind: FsKind) -> Error {

@@ -27,6 +27,7 @@ use crate::progress::Progress;
 
 /// Where a decompressed disk is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CacheMode {
     /// In this folder, made where it is missing, to be found again by the next run.
     Dir(PathBuf),

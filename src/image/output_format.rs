@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 /// A disk image format that can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum OutputFormat {
     /// The disk byte by byte, zeroes as holes.
     Raw,

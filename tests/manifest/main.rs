@@ -59,6 +59,7 @@ fn source(source: &FileSource) -> String {
     match source {
         FileSource::Host(path) => path.display().to_string(),
         FileSource::Inline(bytes) => format!("{:?}", String::from_utf8_lossy(bytes)),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -111,11 +111,6 @@ impl<R: Read> TarReader<R> {
         self.end
     }
 
-    /// Bytes of the unpacked archive read so far.
-    pub fn offset(&self) -> u64 {
-        self.input.offset
-    }
-
     fn finish(&mut self, pending: &Pending, end: TarEnd) -> Result<()> {
         if !pending.is_empty() {
             return Err(cut_short("the archive ends after an extension header, its entry is missing"));

@@ -133,6 +133,7 @@ pub(in crate::bake) fn compress_memory(compression: Compression, threads: u64) -
 
 /// A written output.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Artifact {
     /// The file.
     #[serde(serialize_with = "crate::bake::host::path")]

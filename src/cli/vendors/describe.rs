@@ -1,6 +1,6 @@
 //! All of one vendor, for people.
 
-use flatbake::flatcar::vendor::{Settings, Until};
+use crate::flatcar::vendor::{Settings, Until};
 
 use super::super::table::table;
 use super::Row;

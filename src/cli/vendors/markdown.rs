@@ -1,6 +1,6 @@
 //! The table of vendors in docs/vendors.md.
 
-use flatbake::flatcar::vendor::{Status, Vendor};
+use crate::flatcar::vendor::{Status, Vendor};
 
 use super::Row;
 

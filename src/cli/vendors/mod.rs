@@ -5,10 +5,10 @@ mod markdown;
 
 use std::path::PathBuf;
 
+use crate::flatcar::Generation;
+use crate::flatcar::vendor::{Settings, Status, Vendor, Vendors, major_of};
+use crate::{Error, Finding, Result};
 use clap::Args;
-use flatbake::flatcar::Generation;
-use flatbake::flatcar::vendor::{Settings, Status, Vendor, Vendors, major_of};
-use flatbake::{Error, Finding, Result};
 use serde::Serialize;
 
 use super::table::table;

@@ -35,8 +35,6 @@ use crate::image::iso9660::{BiosBoot, EfiPartition, IsoContent, IsoFile, IsoLayo
 use crate::image::raw;
 use crate::progress::Progress;
 
-/// The name of the image among Flatcar's files.
-pub const IMAGE_NAME: &str = "flatcar_production_iso_image.iso";
 /// The volume identifier of Flatcar's image, which `mkisofs` gives where it is told none.
 pub const VOLUME_ID: &str = "CDROM";
 /// Flatcar's argument for a login without a password on the console.

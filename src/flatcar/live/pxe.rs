@@ -22,12 +22,8 @@ use super::{BOOT, copy_out, first_of, kernel_path};
 use crate::error::{Result, ResultExt};
 use crate::flatcar::Disk;
 
-/// The name of the kernel among Flatcar's files.
-pub const KERNEL_NAME: &str = "flatcar_production_pxe.vmlinuz";
 /// The name of the initrd among Flatcar's files.
 pub const INITRD_NAME: &str = "flatcar_production_pxe_image.cpio.gz";
-/// The name of GRUB among Flatcar's files.
-pub const GRUB_NAME: &str = "flatcar_production_pxe_grub.efi";
 
 /// Where the ESP has a GRUB for UEFI: a folder of its own in older releases, beside the shim in those with one.
 const GRUB_PATHS: [&str; 6] = [

@@ -35,6 +35,7 @@ use crate::machine::Arch;
 
 /// A vendor of disk images.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Vendor {
     /// The name that `--vendor` takes.
     pub id: Id,
