@@ -8,6 +8,7 @@ pub(crate) enum Order {
     /// The least significant byte first.
     Little,
     /// The most significant byte first.
+    #[allow(dead_code, reason = "a table names the order it has")]
     Big,
 }
 
@@ -134,6 +135,7 @@ macro_rules! structure {
 
             $(
                 $(#[$doc])*
+                #[allow(clippy::int_plus_one, reason = "an offset of 1 is one of many")]
                 $see fn $field(&self) -> $type {
                     const WIDTH: usize = <$type as $crate::bytes::Field>::WIDTH;
                     const { assert!($offset + WIDTH <= $size, "the field ends within the structure") };
