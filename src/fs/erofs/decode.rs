@@ -8,10 +8,14 @@ use lzma_rust2::LzmaReader;
 use ruzstd::decoding::StreamingDecoder;
 
 use super::lz4;
+use crate::bytes::to_u64;
 use crate::error::{Error, Result};
 
 /// Largest window that a zstd frame may ask for, that of the longest stretch there can be.
 const ZSTD_WINDOW_MAX: u64 = super::UNPACKED_MAX;
+
+/// The longest match of LZMA.
+const LZMA_MATCH_MAX: u64 = 273;
 
 /// A compressor (`Z_EROFS_COMPRESSION_*`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,7 +78,7 @@ impl Decoder {
         let unpacked = match self.algorithm {
             Algorithm::Lz4 if self.is_partial => lz4::decode_beginning(input, output),
             Algorithm::Lz4 => decode_lz4(input, output),
-            Algorithm::Lzma => decode_lzma(input, output, self.lzma_dictionary),
+            Algorithm::Lzma => decode_lzma(input, output, self),
             Algorithm::Deflate => inflate(input, output),
             Algorithm::Zstd => decode_zstd(input, output),
         };
@@ -93,18 +97,21 @@ fn decode_lz4(input: &[u8], output: &mut [u8]) -> Result<()> {
 
 /// MicroLZMA: an LZMA stream without end marker, whose first byte, always zero, gives its place to the inverted
 /// properties.
-fn decode_lzma(input: &[u8], output: &mut [u8], dictionary: u32) -> Result<()> {
+fn decode_lzma(input: &[u8], output: &mut [u8], decoder: &Decoder) -> Result<()> {
     let (first, rest) = input.split_first().ok_or_else(|| Error::corrupt("there is no stream"))?;
     let stream = (&[0][..]).chain(rest);
-    let len = crate::bytes::to_u64(output.len());
-    let mut reader = LzmaReader::new_with_props(stream, len, !first, dictionary, None).map_err(damaged)?;
+    // What goes on may do so within a match.
+    let more = if decoder.is_partial { LZMA_MATCH_MAX } else { 0 };
+    let len = to_u64(output.len()) + more;
+    let reader = LzmaReader::new_with_props(stream, len, !first, decoder.lzma_dictionary, None);
+    let mut reader = reader.map_err(damaged)?;
     reader.read_exact(output).map_err(damaged)
 }
 
 fn inflate(input: &[u8], output: &mut [u8]) -> Result<()> {
     let mut stream = Decompress::new(false);
     stream.decompress(input, output, FlushDecompress::Finish).map_err(damaged)?;
-    if stream.total_out() != crate::bytes::to_u64(output.len()) {
+    if stream.total_out() != to_u64(output.len()) {
         return Err(Error::corrupt(format!("there are only {} bytes", stream.total_out())));
     }
     Ok(())
