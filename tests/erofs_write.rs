@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use common::judges::erofs_clean;
-use common::programs::{ask, command};
+use common::programs::{ask, command, said};
 use common::random::Random;
 use common::reading::{path, read_everything, succeed, text};
 use common::tree::{Tree, compare, fs_tree, host_tree};
@@ -169,6 +169,31 @@ fn pieces_read_anywhere_are_right() {
 }
 
 #[test]
+fn many_threads_read_at_once() {
+    let dir = scratch_dir();
+    let Some(source) = source(dir.path()) else { return };
+    let image = dir.path().join("image.raw");
+    pack(&source, &image, &[], &options(lz4(16_384)));
+    let fs = open(&image);
+    let content = read_file(&source, &path("/large"), 1 << 24).unwrap();
+    std::thread::scope(|scope| {
+        for seed in 0..6 {
+            let (fs, content) = (&fs, &content);
+            scope.spawn(move || {
+                let file = fs.open_at(&path("/large")).unwrap();
+                let mut random = Random::new(seed);
+                for _ in 0..40 {
+                    let start = random.below(content.len() - 5000);
+                    let mut piece = vec![0; 5000];
+                    file.read_at(start as u64, &mut piece).unwrap();
+                    assert!(piece == content[start..start + 5000]);
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn threads_do_not_change_the_bytes() {
     let dir = scratch_dir();
     let Some(source) = source(dir.path()) else { return };
@@ -231,6 +256,60 @@ fn added_files_take_the_place_of_others() {
     let out = tempfile::tempfile().unwrap();
     let error = write(&source, &[file("/no/such", b"")], &out, &options(lz4(4096)), &NoProgress).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+/// squashfs has no access control lists, so these come from an EROFS by mkfs.erofs.
+#[test]
+fn access_control_lists_and_capabilities_come_along() {
+    let dir = scratch_dir();
+    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    fs::create_dir_all(tree.join("folder/deeper")).unwrap();
+    fs::write(tree.join("folder/tool"), noise(1, 9000)).unwrap();
+    fs::write(tree.join("folder/other"), b"other").unwrap();
+    let entry = |tag: u8, permissions: u8, id: u32| [&[tag, 0, permissions, 0][..], &id.to_le_bytes()].concat();
+    let entries = [(1, 6, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)];
+    let entries: Vec<u8> = entries.into_iter().flat_map(|(tag, permissions, id)| entry(tag, permissions, id)).collect();
+    let acl = [&2u32.to_le_bytes()[..], &entries].concat();
+    let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    for (at, name, value) in [
+        ("folder/tool", "system.posix_acl_access", acl.as_slice()),
+        ("folder/other", "system.posix_acl_access", &acl),
+        ("folder/deeper", "system.posix_acl_default", &acl),
+        ("folder/tool", "security.capability", &capability),
+        ("folder/tool", "user.value", &noise(2, 3000)),
+    ] {
+        // Not every filesystem of a host takes them, and only root sets some.
+        let _ = rustix::fs::setxattr(tree.join(at), name, value, rustix::fs::XattrFlags::empty());
+    }
+    let made = dir.path().join("made.raw");
+    if succeed("mkfs.erofs", &["--quiet", "-x1", text(&made), text(&tree)]).is_none() {
+        return;
+    }
+    let expected = host_tree(&tree);
+    let source = open(&made);
+    compare(&expected, &fs_tree(&source)).unwrap();
+    pack(&source, &image, &[], &options(lz4(4096)));
+    erofs_clean(&image).unwrap();
+    compare(&expected, &fs_tree(&open(&image))).unwrap();
+    if let Some(found) = kernel_tree(&image, dir.path()) {
+        compare(&expected, &found).unwrap();
+    }
+}
+
+#[test]
+fn systemd_reads_it_as_an_extension() {
+    let dir = scratch_dir();
+    let (tree, image) = (dir.path().join("tree"), dir.path().join("tool.raw"));
+    fs::create_dir_all(tree.join("usr/lib/extension-release.d")).unwrap();
+    fs::write(tree.join("usr/lib/extension-release.d/extension-release.tool"), "ID=flatcar\nSYSEXT_LEVEL=1.0\n")
+        .unwrap();
+    fs::write(tree.join("usr/lib/tool"), "words ".repeat(9000)).unwrap();
+    let Some(source) = squashfs(dir.path(), &tree) else { return };
+    pack(&source, &image, &[], &options(lz4(16_384)));
+    let arguments = ["--json=short", "--no-pager", text(&image)];
+    let Some(output) = ask("systemd-dissect", arguments, b"") else { return };
+    let said = said(&output);
+    assert!(output.status.success() && said.contains("\"fstype\":\"erofs\""), "{said}");
 }
 
 #[test]
