@@ -309,6 +309,10 @@ fn systemd_reads_it_as_an_extension() {
     let arguments = ["--json=short", "--no-pager", text(&image)];
     let Some(output) = ask("systemd-dissect", arguments, b"") else { return };
     let said = said(&output);
+    if !output.status.success() && said.contains("Failed to set up loopback device") {
+        eprintln!("skipped: systemd-dissect: {said}");
+        return;
+    }
     assert!(output.status.success() && said.contains("\"fstype\":\"erofs\""), "{said}");
 }
 
