@@ -76,6 +76,53 @@ impl ErrorKind {
     }
 }
 
+/// Why exactly, where a program may want to go on in another way; one kind has several of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// Something of this name is there already.
+    Exists,
+    /// A part of a path, or the thing itself, is not a directory.
+    NotADirectory,
+    /// A directory, where something else is wanted.
+    IsADirectory,
+    /// A directory with entries cannot go.
+    NotEmpty,
+    /// A read or write beyond the end of a file or device.
+    OutOfRange,
+    /// The end is missing: what is there says that it is longer.
+    CutShort,
+    /// A checksum does not match what it stands for.
+    Checksum,
+    /// A version of a format that is not known.
+    Version,
+    /// A feature of a format that is not known, or not handled.
+    Feature,
+    /// Larger or more than is handled, so that memory and time stay bounded.
+    Limit,
+    /// No filesystem that is known begins there.
+    Unformatted,
+}
+
+impl Reason {
+    /// The reason's word, for programs: `not-a-directory`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Exists => "exists",
+            Self::NotADirectory => "not-a-directory",
+            Self::IsADirectory => "is-a-directory",
+            Self::NotEmpty => "not-empty",
+            Self::OutOfRange => "out-of-range",
+            Self::CutShort => "cut-short",
+            Self::Checksum => "checksum",
+            Self::Version => "version",
+            Self::Feature => "feature",
+            Self::Limit => "limit",
+            Self::Unformatted => "unformatted",
+        }
+    }
+}
+
 /// An error with its kind, the places it passed through, a message, a hint and a cause.
 ///
 /// `Display` prints the location from the outside in, then the message:
@@ -84,10 +131,12 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
+    reason: Option<Reason>,
     /// Innermost first; printed in reverse.
     location: Vec<String>,
     message: String,
     hint: Option<String>,
+    setting: Option<&'static str>,
     /// What stopped the work, where it was findings.
     findings: Vec<Finding>,
     source: Option<Source>,
@@ -98,9 +147,11 @@ impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
+            reason: None,
             location: Vec::new(),
             message: message.into(),
             hint: None,
+            setting: None,
             findings: Vec::new(),
             source: None,
         }))
@@ -181,6 +232,14 @@ impl Error {
         self
     }
 
+    /// Names the setting of a request that the hint is about, by its key in manifests (`tarballs[].exclude`) or, for what
+    /// concerns only how a run is done, by the name of the command line's option.
+    #[must_use]
+    pub fn with_setting(mut self, setting: &'static str) -> Self {
+        self.0.setting.get_or_insert(setting);
+        self
+    }
+
     /// Adds where it happened, from the inside out: a path, a partition, an image. A place that is named already is
     /// not named again.
     #[must_use]
@@ -189,6 +248,13 @@ impl Error {
         if !self.0.location.contains(&place) {
             self.0.location.push(place);
         }
+        self
+    }
+
+    /// Says why exactly.
+    #[must_use]
+    pub fn because(mut self, reason: Reason) -> Self {
+        self.0.reason = Some(reason);
         self
     }
 
@@ -202,6 +268,11 @@ impl Error {
     /// The kind to match on.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// Why exactly, where that is more than the kind says.
+    pub fn reason(&self) -> Option<Reason> {
+        self.0.reason
     }
 
     /// The places it passed through, outermost first.
@@ -222,6 +293,11 @@ impl Error {
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// The setting that the hint is about, see [`with_setting`](Self::with_setting).
+    pub fn setting(&self) -> Option<&'static str> {
+        self.0.setting
     }
 }
 

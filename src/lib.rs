@@ -112,7 +112,7 @@ pub use fs::{
     open as open_filesystem,
 };
 // Errors, findings, progress and cancellation.
-pub use error::{Error, ErrorKind, Result, ResultExt, from_io};
+pub use error::{Error, ErrorKind, Reason, Result, ResultExt, from_io};
 pub use finding::{Finding, Severity, code};
 pub use progress::{Cancel, NoProgress, Progress};
 

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 use crate::block::{BlockDevice, Sections};
 use crate::bytes::to_u64;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::FileType;
 
 /// Magic number of the format without checksums.
@@ -117,7 +117,10 @@ impl<'a> CpioLayout<'a> {
             Error::unsupported(message).with_hint("make it smaller: an initrd must fit in memory").at(*first)
         })?;
         names.iter().try_for_each(|name| self.check(name))?;
-        self.inode = self.inode.checked_add(1).ok_or_else(|| Error::unsupported("more than 2^32 entries"))?;
+        self.inode = self
+            .inode
+            .checked_add(1)
+            .ok_or_else(|| Error::unsupported("more than 2^32 entries").because(Reason::Limit))?;
         let nlink = if file_type == FileType::Directory { 2 } else { u32::try_from(names.len()).unwrap_or(u32::MAX) };
         let header = |name, size| Header {
             name,

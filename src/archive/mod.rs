@@ -14,6 +14,9 @@ mod inject;
 mod select;
 pub mod tar;
 
+/// The setting that leaves entries of an archive out.
+const EXCLUDE: &str = "tarballs[].exclude";
+
 pub use glob::Glob;
 pub use inject::{TarSummary, inject};
 pub use select::TarOptions;

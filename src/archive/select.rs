@@ -1,5 +1,6 @@
 //! Which entries of an archive are used, and for what.
 
+use crate::archive::EXCLUDE;
 use std::io::Read;
 
 use super::docker::{DockerTree, Role};
@@ -286,9 +287,9 @@ fn names(path: &[u8]) -> Result<Vec<&[u8]>> {
     let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
     names
         .map(|name| match name {
-            b".." => Err(Error::invalid(format!("'{}' contains '..'", shown(path))).with_hint(
-                "make the archive again with paths that do not lead upwards, or leave the entry out with --exclude",
-            )),
+            b".." => Err(Error::invalid(format!("'{}' contains '..'", shown(path)))
+                .with_hint("make the archive again with paths that do not lead upwards, or leave the entry out")
+                .with_setting(EXCLUDE)),
             _ => Ok(name),
         })
         .collect()

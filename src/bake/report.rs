@@ -222,6 +222,8 @@ pub struct FindingReport {
 pub struct ErrorReport {
     /// What sort of failure it is, such as no-space.
     pub kind: String,
+    /// Why exactly, where that is more than the kind says, such as exists.
+    pub reason: Option<String>,
     /// The exit code of the command line for it.
     pub exit_code: u8,
     /// Where it happened, from the outside in.
@@ -258,6 +260,7 @@ impl From<&Error> for ErrorReport {
         }
         Self {
             kind: error.kind().word().to_owned(),
+            reason: error.reason().map(|reason| reason.word().to_owned()),
             exit_code: error.kind().exit_code(),
             place: error.location().map(str::to_owned).collect(),
             message: error.message().to_owned(),

@@ -253,7 +253,8 @@ impl Locked {
             message.push_str(&format!("\n  - and {more} more"));
         }
         Err(Error::new(ErrorKind::Untrusted, message)
-            .with_hint("where the changes are meant, bake without --locked, which writes the lock anew")
+            .with_hint("where the changes are meant, bake without holding to the lock, which writes it anew")
+            .with_setting("locked")
             .at(self.name.clone()))
     }
 

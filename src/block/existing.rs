@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::shown;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// An error where something has the name `path` already, unless it may be replaced.
 ///
@@ -16,7 +16,7 @@ pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
         return Ok(());
     }
     match fs::symlink_metadata(path) {
-        Ok(_) => Err(Error::invalid(format!("{} exists already", shown(path)))),
+        Ok(_) => Err(Error::invalid(format!("{} exists already", shown(path))).because(Reason::Exists)),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
         Err(error) => Err(Error::io(format!("looking whether {} exists", shown(path)), error)),
     }

@@ -40,7 +40,7 @@ pub use window::Window;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// What a stretch of a device holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +112,7 @@ pub(crate) fn check_range(offset: u64, len: u64, size: u64) -> Result<u64> {
         Error::corrupt(format!(
             "{len} bytes at offset {offset} lie beyond the end of a device of {size} bytes"
         ))
+        .because(Reason::OutOfRange)
         .with_hint("the image is cut short or its metadata points outside it; compare its size and checksum with the original's")
     })
 }

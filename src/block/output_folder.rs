@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use super::output::{finishing, link_to, open_unnamed, sync_folder};
 use super::temporary::{make_locked, sweep, temporary_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// A new folder that gets its name on [`commit`](Self::commit) and vanishes when dropped before.
 #[derive(Debug)]
@@ -131,6 +131,7 @@ fn refuse_taken(target: &Path) -> Result<()> {
     };
     if taken {
         return Err(Error::invalid(format!("the output folder {} exists already", target.display()))
+            .because(Reason::Exists)
             .with_hint("remove it, or choose another name"));
     }
     Ok(())

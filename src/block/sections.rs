@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{BlockDevice, Extent, ExtentKind, check_range};
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Pieces one behind the other, read as one device. Holes of the pieces stay holes.
 #[derive(Default)]
@@ -65,6 +65,7 @@ impl<'a> Sections<'a> {
     fn push(&mut self, len: u64, source: Source<'a>) -> Result<()> {
         let end = self.size.checked_add(len).ok_or_else(|| {
             Error::unsupported(format!("{len} bytes behind {} bytes are more than 64 bits can count", self.size))
+                .because(Reason::Limit)
         })?;
         if len > 0 {
             self.sections.push(Section { start: self.size, len, source });

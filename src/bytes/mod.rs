@@ -20,7 +20,7 @@ pub use guid::Guid;
 pub use size::ByteSize;
 pub(crate) use structure::{Field, Order, structure};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Reads fixed-size numbers at byte offsets of an on-disk structure.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +49,7 @@ impl<'a> Fields<'a> {
                 offset.saturating_add(len),
                 self.bytes.len()
             ))
+            .because(Reason::CutShort)
         })
     }
 

@@ -34,6 +34,7 @@ mod tests {
         let value = serde_json::to_value(Document::from(&error)).unwrap();
         let wanted = serde_json::json!({"error": {
             "kind": "io",
+            "reason": null,
             "exit_code": 6,
             "place": ["out.img", "a.img"],
             "message": "reading",

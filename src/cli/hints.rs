@@ -1,6 +1,7 @@
 //! What to do about a finding, in words of the command line, by the finding's code.
 
 use crate::finding::{Code, code};
+use crate::manifest::{Counterpart, FLAGS};
 use crate::{Error, Finding};
 
 /// What to do about a finding of one kind.
@@ -160,11 +161,21 @@ pub fn of_error(error: &Error) -> Vec<String> {
         }
     }
     match error.hint() {
-        Some(hint) => hints.push(hint.to_owned()),
+        Some(hint) => hints.push(format!("{hint}{}", flag_of(error))),
         None if error.findings().is_empty() => {}
         None => hints.push(FORCE.to_owned()),
     }
     hints
+}
+
+/// The flag that the hint of `error` is about, in brackets; nothing where it is about none.
+fn flag_of(error: &Error) -> String {
+    let Some(setting) = error.setting() else { return String::new() };
+    let is_it = |(flag, counterpart): &&(&str, Counterpart)| match counterpart {
+        Counterpart::Keys(keys) => keys.contains(&setting),
+        Counterpart::None(_) => *flag == setting,
+    };
+    FLAGS.iter().find(is_it).map_or_else(String::new, |(flag, _)| format!(" (--{flag})"))
 }
 
 #[cfg(test)]
@@ -207,6 +218,14 @@ mod tests {
         for code in ALL.iter().filter(|code| code.severity == Severity::Error) {
             assert!(hint(&Finding::new(code)).is_some(), "{}", code.word);
         }
+    }
+
+    #[test]
+    fn hints_name_the_flag_of_their_setting() {
+        let hint = |setting| of_error(&Error::invalid("no").with_hint("leave it").with_setting(setting));
+        assert_eq!(hint("tarballs[].exclude"), ["leave it (--exclude)"]);
+        assert_eq!(hint("allow-outside"), ["leave it (--allow-outside)"]);
+        assert_eq!(of_error(&Error::invalid("no").with_hint("leave it")), ["leave it"]);
     }
 
     #[test]

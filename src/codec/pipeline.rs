@@ -33,10 +33,33 @@ use crate::error::{Error, Result};
 /// # Panics
 ///
 /// A panic in `work` comes out of this function once the jobs that already run are over.
-pub fn run_ordered<T, R, J, W, S>(jobs: J, window: usize, work: W, mut sink: S) -> Result<()>
+pub fn run_ordered<T, R, J, W, S>(jobs: J, window: usize, work: W, sink: S) -> Result<()>
 where
     T: Send,
     R: Send,
+    J: IntoIterator<Item = Result<T>>,
+    W: Fn(T) -> Result<R> + Sync,
+    S: FnMut(R) -> Result<()>,
+{
+    run_within(&Room { window, budget: u64::MAX, weigh: |_: &T| 0 }, jobs, work, sink)
+}
+
+/// How many jobs are in flight at once.
+pub struct Room<F> {
+    /// So many at most.
+    pub window: usize,
+    /// Together they weigh at most this; one that weighs more goes alone.
+    pub budget: u64,
+    /// What a job weighs, in bytes of memory.
+    pub weigh: F,
+}
+
+/// [`run_ordered`] with jobs of different weight.
+pub fn run_within<T, R, F, J, W, S>(room: &Room<F>, jobs: J, work: W, mut sink: S) -> Result<()>
+where
+    T: Send,
+    R: Send,
+    F: Fn(&T) -> u64,
     J: IntoIterator<Item = Result<T>>,
     W: Fn(T) -> Result<R> + Sync,
     S: FnMut(R) -> Result<()>,
@@ -46,14 +69,21 @@ where
     // First in, first out: the result that the sink waits for is the one that is worked on first.
     rayon::in_place_scope_fifo(|scope| {
         let _abandon = SetOnDrop(stop);
-        let mut jobs = jobs.into_iter().fuse();
+        let mut jobs = jobs.into_iter().fuse().peekable();
         let mut in_flight = VecDeque::new();
+        let mut weight = 0u64;
         let mut failed = false;
         loop {
-            while !failed && in_flight.len() < window.max(1) {
+            while !failed && in_flight.len() < room.window.max(1) {
+                let Some(job) = jobs.peek() else { break };
+                let own = job.as_ref().map_or(0, &room.weigh);
+                if !in_flight.is_empty() && weight.saturating_add(own) > room.budget {
+                    break;
+                }
                 let Some(job) = jobs.next() else { break };
                 let (sender, receiver) = channel();
-                in_flight.push_back(receiver);
+                in_flight.push_back((receiver, own));
+                weight = weight.saturating_add(own);
                 match job {
                     Ok(job) => scope.spawn_fifo(move |_| {
                         if !stop.load(Ordering::Relaxed) {
@@ -67,8 +97,9 @@ where
                     }
                 }
             }
-            let Some(oldest) = in_flight.pop_front() else { return Ok(()) };
+            let Some((oldest, own)) = in_flight.pop_front() else { return Ok(()) };
             sink(wait(&oldest)?)?;
+            weight -= own;
         }
     })
 }
@@ -129,6 +160,34 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn weights_in_flight_stay_within_the_budget() {
+        let weight = |heavy: usize| move |n: usize| if n == 150 { heavy } else { n * 37 % 50 };
+        for heavy in [0, 500] {
+            let weights: Vec<usize> = (0..300).map(weight(heavy)).collect();
+            let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let room = Room { window: 16, budget: 100, weigh: |weight: &usize| crate::bytes::to_u64(*weight) };
+            let mut seen = Vec::new();
+            // Jobs weigh from when they are taken to when the sink is done with them.
+            let jobs = weights.iter().map(|&weight| {
+                let all = now.fetch_add(weight, Ordering::SeqCst) + weight;
+                most.fetch_max(all, Ordering::SeqCst);
+                Ok(weight)
+            });
+            let sink = |weight| {
+                now.fetch_sub(weight, Ordering::SeqCst);
+                seen.push(weight);
+                Ok(())
+            };
+            pool(4).install(|| run_within(&room, jobs, Ok, sink)).unwrap();
+            assert_eq!(seen, weights);
+            // One job more waits until there is room for it.
+            let most = most.into_inner();
+            let limit = if heavy == 0 { 150 } else { 100 + heavy };
+            assert!((90..=limit).contains(&most), "{most} of {limit}");
+        }
+    }
 
     fn pool(threads: usize) -> rayon::ThreadPool {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()

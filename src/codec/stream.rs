@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::num::NonZeroUsize;
 
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 
 /// Read from the file at once.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -126,6 +126,7 @@ fn explain(format: &str, error: io::Error) -> Error {
 
 pub(super) fn cut_short(format: &str) -> Error {
     Error::corrupt(format!("the {format} data is cut short"))
+        .because(Reason::CutShort)
         .with_hint("the download is incomplete: fetch the file again")
 }
 

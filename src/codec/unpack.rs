@@ -5,7 +5,7 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use std::io::Read;
 
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// The largest window of a zstd stream in bytes: what decoders are asked to support at least (RFC 8878, 3.1.1.1.2).
 const ZSTD_WINDOW_MAX: u64 = 8 << 20;
@@ -19,7 +19,7 @@ pub fn inflate(input: &[u8], len: usize, zlib: bool) -> Result<Vec<u8>> {
         Ok(Status::StreamEnd) => {}
         // The room is used up: what the stream holds beyond is nobody's, as with QEMU.
         Ok(Status::Ok | Status::BufError) if stream.total_out() == to_u64(len) => {}
-        Ok(_) => return Err(Error::corrupt("the deflate data is cut short")),
+        Ok(_) => return Err(Error::corrupt("the deflate data is cut short").because(Reason::CutShort)),
         Err(error) => return Err(Error::corrupt("the deflate data is damaged").with_source(error)),
     }
     out.truncate(to_usize(stream.total_out())?);

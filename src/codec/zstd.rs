@@ -10,7 +10,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use super::WINDOW_MAX;
 use super::stream::{self, Decoded, Sink, at_end, cut_short, pump, trailing};
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 const FORMAT: &str = "zstd";
 /// `Magic_Number` of a frame.
@@ -95,9 +95,9 @@ impl<R: BufRead> Decoder<R> {
         if let Some(stored) = self.frame.get_checksum_from_data()
             && Some(stored) != self.frame.get_calculated_checksum()
         {
-            return Err(
-                Error::corrupt(format!("the content of a frame does not match its checksum {stored:08x}")).into()
-            );
+            return Err(Error::corrupt(format!("the content of a frame does not match its checksum {stored:08x}"))
+                .because(Reason::Checksum)
+                .into());
         }
         self.given = None;
         Ok(())
@@ -123,6 +123,7 @@ impl<R: BufRead> Decoder<R> {
 
 fn too_large(requested: u64) -> io::Error {
     Error::unsupported(format!("needs a window of {requested} bytes, at most {WINDOW_MAX} are allowed"))
+        .because(Reason::Limit)
         .with_hint("pack the file again with --long=27 or less")
         .into()
 }

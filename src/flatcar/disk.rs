@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::layout::{Designator, PartitionRef, Selected, select};
 use super::os_release::OsRelease;
 use crate::block::{BlockDevice, Window, shown};
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{ErrorKind, Reason, Result, ResultExt};
 use crate::finding::Finding;
 use crate::fs::{self, FileSystem, FsPath};
 use crate::image::{self, OpenOptions};
@@ -108,7 +108,9 @@ impl Disk {
         };
         match read() {
             Ok(release) => Ok(Some(release)),
-            Err(error) if error.kind() == ErrorKind::NotFound || fs::is_unformatted(&error) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

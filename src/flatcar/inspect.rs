@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::disk::Disk;
 use super::layout::{Designator, Layout, PartitionRef, type_name};
-use crate::error::Result;
+use crate::error::{Reason, Result};
 use crate::finding::{Finding, code};
 use crate::fs::{self, ByPath, FileSystem, FileType, FsPath};
 use crate::partition::Partition;
@@ -222,7 +222,7 @@ fn partition_info(disk: &Disk, partition: &Partition) -> PartitionInfo {
     let (filesystem, problem) = match opened {
         Ok(filesystem) => (Some(filesystem), None),
         // No known filesystem is nothing to complain of: half of Flatcar's partitions hold none.
-        Err(error) if fs::is_unformatted(&error) => (None, None),
+        Err(error) if error.reason() == Some(Reason::Unformatted) => (None, None),
         Err(error) => (None, Some(error.message().to_owned())),
     };
     let attributes = partition.attributes;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::{FileSystem, FileSystemMut, FsKind, btrfs, erofs, ext4, fat, squashfs};
 use crate::block::{BlockDevice, BlockDeviceMut};
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::error::{Error, Reason, Result};
 
 type Device = Arc<dyn BlockDevice>;
 type Target = Arc<dyn BlockDeviceMut>;
@@ -79,16 +81,13 @@ const FORMATS: &[Format] = &[
     },
 ];
 
-/// The message of an error that says that no known filesystem is there.
-const UNFORMATTED: &str = "no filesystem that is known begins here";
-
 /// The filesystem that begins at the start of `device`, if it is one that can be read.
 pub fn probe(device: &dyn BlockDevice) -> Result<Option<FsKind>> {
     Ok(find(device)?.map(|format| format.kind))
 }
 
-/// Opens the filesystem on `device` for reading. One that is not known is [`ErrorKind::Unsupported`], which
-/// [`is_unformatted`] tells from other things that are not supported.
+/// Opens the filesystem on `device` for reading. One that is not known is [`ErrorKind::Unsupported`], with the
+/// reason [`Reason::Unformatted`].
 pub fn open(device: Device) -> Result<Box<dyn FileSystem>> {
     (find(&device)?.ok_or_else(unformatted)?.open)(device)
 }
@@ -125,14 +124,11 @@ fn not_editable(kind: FsKind) -> Error {
         .with_hint("put what you want to add on another partition, for example on ROOT")
 }
 
-/// Whether an error of [`open`] says that there is no known filesystem, rather than that one is damaged.
-pub fn is_unformatted(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unsupported && error.message() == UNFORMATTED
-}
-
 fn unformatted() -> Error {
     let known: Vec<String> = FORMATS.iter().map(|format| format.kind.to_string()).collect();
-    Error::unsupported(UNFORMATTED).with_hint(format!("{} can be read", known.join(", ")))
+    Error::unsupported("no filesystem that is known begins here")
+        .because(Reason::Unformatted)
+        .with_hint(format!("{} can be read", known.join(", ")))
 }
 
 fn find(device: &dyn BlockDevice) -> Result<Option<&'static Format>> {
@@ -171,6 +167,6 @@ mod tests {
         bytes[1024..1028].copy_from_slice(&0xe0f5_e1e2u32.to_le_bytes());
         assert_eq!(kind(&bytes), Some(FsKind::Erofs));
         let error = open(Arc::new(MemoryDevice::new(vec![0; 4096]))).err().unwrap();
-        assert!(is_unformatted(&error) && error.hint().unwrap().contains("squashfs, erofs"));
+        assert!(error.reason() == Some(Reason::Unformatted) && error.hint().unwrap().contains("squashfs, erofs"));
     }
 }

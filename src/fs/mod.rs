@@ -24,7 +24,7 @@ mod walk;
 
 pub(crate) use acl::from_text as acl_from_text;
 pub use content::{FileContent, Stretch};
-pub use detect::{EditOptions, edit, is_unformatted, open, probe};
+pub use detect::{EditOptions, edit, open, probe};
 pub use extract::{ExtractOptions, Extracted, extract};
 pub use inner::InnerFile;
 pub use path::FsPath;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Attributes, Entry, FileRead, FileSystem, FileType, FsPath, Node as SourceNode, Timestamp, Xattr, walk};
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::finding::{Code, Finding};
 use crate::progress::Progress;
 
@@ -185,7 +185,7 @@ impl Reader<'_> {
         let is_dir = self.tree.nodes[id].file_type == FileType::Directory;
         let node = &mut self.tree.nodes[parent];
         let Part::Directory(entries) = &mut node.part else {
-            return Err(Error::invalid("lies in something that is not a directory"));
+            return Err(Error::invalid("lies in something that is not a directory").because(Reason::NotADirectory));
         };
         if entries.insert(name.to_vec(), id).is_some() {
             return Err(Error::corrupt("two entries of this name in one directory"));
@@ -267,7 +267,8 @@ impl Reader<'_> {
     fn check_size(&self, size: u64) -> Result<u64> {
         let max = self.rules.file_max;
         if size > max {
-            return Err(Error::unsupported(format!("a file of {size} bytes: at most {max} are possible")));
+            return Err(Error::unsupported(format!("a file of {size} bytes: at most {max} are possible"))
+                .because(Reason::Limit));
         }
         Ok(size)
     }
@@ -313,7 +314,8 @@ impl Reader<'_> {
             return Err(Error::unsupported(format!(
                 "the names and attributes of the tree take more than {} MiB of memory",
                 TREE_BYTES_MAX >> 20
-            )));
+            ))
+            .because(Reason::Limit));
         }
         Ok(())
     }
@@ -330,7 +332,8 @@ impl Tree {
             return Err(Error::unsupported(format!(
                 "files of {} bytes in all: at most {max} are packed",
                 self.content_bytes
-            )));
+            ))
+            .because(Reason::Limit));
         }
         Ok(())
     }
@@ -384,7 +387,8 @@ impl Node {
 /// A device number as Linux's `new_encode_dev` has it: 12 bits of major, 20 of minor.
 fn device_number((major, minor): (u32, u32)) -> Result<u32> {
     if major > 0xfff || minor > 0xf_ffff {
-        return Err(Error::unsupported(format!("device {major}:{minor}: at most 4095:1048575 is possible")));
+        return Err(Error::unsupported(format!("device {major}:{minor}: at most 4095:1048575 is possible"))
+            .because(Reason::Limit));
     }
     Ok(minor & 0xff | major << 8 | (minor & !0xff) << 12)
 }

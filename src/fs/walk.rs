@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{DirEntry, FileRead, FileSystem, FileType, FsPath, Metadata, Node, Xattr};
 use crate::bytes::to_usize;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 
 /// Symlinks followed on one path before it counts as a loop (`MAXSYMLINKS` of Linux).
 const SYMLINKS_MAX: usize = 40;
@@ -103,6 +103,7 @@ pub fn read_file(fs: &dyn FileSystem, path: &FsPath, limit: u64) -> Result<Vec<u
     let file = fs.open_at(path)?;
     if file.size() > limit {
         return Err(Error::unsupported(format!("a file of {} bytes, at most {limit} are expected here", file.size()))
+            .because(Reason::Limit)
             .at(path.to_string()));
     }
     let mut content = vec![0; to_usize(file.size())?];

@@ -5,7 +5,7 @@ use super::description::{Arch, Machine};
 use super::format::ConfFormat;
 use super::quote::typed;
 use super::{ovf, pvs, qemu, vagrant, vmx, xl};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// The config files that `format` asks for, README included.
 ///
@@ -51,6 +51,7 @@ fn check_arch(format: ConfFormat, arch: Arch) -> Result<()> {
     match (format, arch) {
         (QemuUefi | QemuUefiSecure | Pxe | Gce, _) | (_, Arch::Amd64) => Ok(()),
         _ => Err(Error::unsupported(format!("config files of the format {format} for {arch}: only amd64 has them"))
+            .because(Reason::Version)
             .with_hint("choose qemu_uefi, which serves both architectures")),
     }
 }

@@ -186,7 +186,9 @@ fn real_path(path: &Path) -> Result<PathBuf> {
 
 fn outside(path: &Path, real: &Path) -> Error {
     let message = format!("{} lies outside the manifest's folder, at {}", shown(path), shown(real));
-    Error::invalid(message).with_hint("move it into that folder, or allow it with --allow-outside")
+    Error::invalid(message)
+        .with_hint("move it into that folder, or allow files outside of it")
+        .with_setting("allow-outside")
 }
 
 /// A SHA-256 in hexadecimal, made lower case.

@@ -75,13 +75,18 @@ impl Lock {
     pub(super) fn read(path: &Path, name: &str) -> Result<Self> {
         let read = Inputs::default().read("lock", path, LOCK_MAX).map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::new(ErrorKind::Untrusted, format!("there is no lock {name}"))
-                .with_hint("bake once without --locked, which writes it"),
+                .with_hint("bake once without holding to it, which writes it")
+                .with_setting("locked"),
             _ => error,
         })?;
         let lock: Self = serde_json::from_slice(&read).map_err(|error| {
             let place = format!("{name}:{}:{}", error.line(), error.column());
-            let hint = "bake once without --locked, which writes it anew";
-            Error::invalid("the lock cannot be read").with_source(error).with_hint(hint).at(place)
+            let hint = "bake once without holding to it, which writes it anew";
+            Error::invalid("the lock cannot be read")
+                .with_source(error)
+                .with_hint(hint)
+                .with_setting("locked")
+                .at(place)
         })?;
         if lock.version != VERSION {
             return Err(Error::unsupported(format!("the lock has version {}, not {VERSION}", lock.version)).at(name));

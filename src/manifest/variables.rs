@@ -58,7 +58,7 @@ pub(super) fn substitute(root: &mut Node, given: &[(String, String)]) -> Result<
     match given.iter().find(|(name, _)| !is_known(name)) {
         None => Ok(()),
         Some((name, _)) => Err(Fault::without_place(format!("the variable '{name}' is set, but nothing uses it"))
-            .with_hint(format!("write ${{{name}}} where its value belongs, or leave out --set {name}=…"))),
+            .with_hint(format!("write ${{{name}}} where its value belongs, or give no value to {name}"))),
     }
 }
 
@@ -101,9 +101,7 @@ impl Variables {
             return Ok(value.clone());
         }
         let Some((position, text)) = self.declared.get(name).cloned() else {
-            let hint = format!(
-                "give it with --set {name}=VALUE or under variables:, or write $${{{name}}} for the text itself"
-            );
+            let hint = format!("write $${{{name}}} for the text itself, or give it a value under variables:");
             return Err(Fault::new(asked, format!("the variable '{name}' is not known")).with_hint(hint));
         };
         if let Some(at) = above.iter().position(|waiting| waiting == name) {

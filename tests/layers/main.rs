@@ -31,6 +31,7 @@ const LAYERS: &[&[&str]] = &[
 const ROOT_EXPORTS: &[&str] = &[
     "Error",
     "ErrorKind",
+    "Reason",
     "Result",
     "ResultExt",
     "from_io",

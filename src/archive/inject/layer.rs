@@ -7,7 +7,7 @@ use std::io::Read;
 use super::super::tar::{TarEntry, TarReader};
 use super::Job;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::{FileType, FsPath, Timestamp, walk};
 
 /// Bytes of the paths of a layer's entries, held in memory: about two million entries.
@@ -27,7 +27,8 @@ impl Layer {
         let key = key(path);
         self.bytes += to_u64(key.len());
         if self.bytes > PATHS_MAX {
-            return Err(Error::unsupported(format!("a layer whose paths have more than {PATHS_MAX} bytes")));
+            return Err(Error::unsupported(format!("a layer whose paths have more than {PATHS_MAX} bytes"))
+                .because(Reason::Limit));
         }
         self.paths.insert(key);
         Ok(())

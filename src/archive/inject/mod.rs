@@ -6,13 +6,14 @@
 //!     name   x            ──▶ never followed: what is there is replaced, a directory gets the entry's metadata
 //! ```
 
+use crate::archive::EXCLUDE;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 use super::select::{Action, TarOptions, for_each, is_overlay_note};
 use super::tar::{TarEntry, TarKind, TarReader, shown};
 use crate::bytes::to_u64;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
 use crate::fs::{
     Attributes, ByPath, FileContent, FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Timestamp,
@@ -282,15 +283,15 @@ impl Job<'_> {
                 "a hard link to '{}', which is neither earlier in the archive nor in the image",
                 shown(stored)
             ))
-            .with_hint(
-                "a left-out entry may have been the one with the content: look at --exclude and --strip-components",
-            )
+            .with_hint("an entry that was left out may have been the one with the content")
+            .with_setting(EXCLUDE)
         };
         let (Some(parent), Some(name)) = (target.parent(), target.name()) else { return Err(missing()) };
         let existing = self.existing_directory(&parent)?.ok_or_else(missing)?.join(name)?;
         let metadata = self.found(&existing)?.ok_or_else(missing)?;
         if metadata.file_type == FileType::Directory {
-            return Err(Error::invalid(format!("a hard link to '{}', which is a directory", shown(stored))));
+            return Err(Error::invalid(format!("a hard link to '{}', which is a directory", shown(stored)))
+                .because(Reason::IsADirectory));
         }
         if self
             .found(place)?
@@ -353,7 +354,9 @@ impl Job<'_> {
                 return Err(Error::invalid(format!(
                     "{place} is a directory with entries, only a directory can take its place"
                 ))
-                .with_hint("leave the entry out with --exclude, or remove the directory first"));
+                .because(Reason::IsADirectory)
+                .with_hint("remove the directory first, or leave the entry out")
+                .with_setting(EXCLUDE));
             }
             self.times.remove(place);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::fs::{ByPath, FileSystemMut, FileType, FsPath, resolve};
 
 /// Directories remembered; after that many it starts anew, to bound memory.
@@ -64,13 +64,15 @@ fn enter(fs: &mut dyn FileSystemMut, path: FsPath, make: Make<'_>) -> Result<FsP
     match file_type {
         FileType::Directory => Ok(path),
         FileType::Symlink => follow(fs, &path),
-        _ => Err(Error::invalid(format!("{path} is not a directory, nothing can be put below it"))),
+        _ => Err(Error::invalid(format!("{path} is not a directory, nothing can be put below it"))
+            .because(Reason::NotADirectory)),
     }
 }
 
 fn follow(fs: &dyn FileSystemMut, link: &FsPath) -> Result<FsPath> {
     let nowhere = |reached: &FsPath| {
         Error::invalid(format!("the symlink {link} leads to {reached}, which is no directory of this filesystem"))
+            .because(Reason::NotADirectory)
             .with_hint("put a directory there first, or choose another destination")
     };
     let found = resolve(fs.as_read(), link).map_err(|error| match error.kind() {

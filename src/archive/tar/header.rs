@@ -6,7 +6,7 @@
 //!  345 atime 12 │ ctime 12 │ offset 12 │ longnames 4 │ 1 │ 386 sp 4 * (offset 12, numbytes 12) │ isextended │ 483 realsize
 //! ```
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::Timestamp;
 
 /// Size of a header and unit of everything in an archive.
@@ -47,7 +47,8 @@ impl Header {
         let unsigned = sum(i64::from);
         // Some old programs summed signed characters.
         if stored != unsigned && stored != sum(|byte| byte.cast_signed().into()) {
-            return Err(Error::corrupt(format!("the header has checksum {unsigned}, {stored} is stored")));
+            return Err(Error::corrupt(format!("the header has checksum {unsigned}, {stored} is stored"))
+                .because(Reason::Checksum));
         }
         let layout = match &block[257..265] {
             b"ustar  \0" => Layout::Gnu,

@@ -10,7 +10,7 @@ use super::pax::{PAX_MAX, Pax};
 use super::sparse::{self, SparseMap};
 use super::{TarEntry, TarKind};
 use crate::bytes::{is_zero, to_u64};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::Xattr;
 
 /// Longest name or link target: far above the 4096 bytes of a path on Linux, since parts of it may be stripped.
@@ -249,7 +249,8 @@ impl<R: Read> TarReader<R> {
             }
             (major, minor) => {
                 let version = format!("{}.{}", major.unwrap_or_default(), minor.unwrap_or_default());
-                return Err(Error::unsupported(format!("GNU sparse format {version}, 0.0 to 1.0 are known")));
+                return Err(Error::unsupported(format!("GNU sparse format {version}, 0.0 to 1.0 are known"))
+                    .because(Reason::Version));
             }
         };
         if header.typeflag() == b'7' {

@@ -8,12 +8,13 @@
 //! The map is in the header (GNU), in pax records (0.0, 0.1) or in front of the data (1.0; "Storing Sparse Files" in
 //! the GNU tar manual).
 
+use crate::archive::EXCLUDE;
 use std::sync::Arc;
 
 use super::header::{BLOCK, Block};
 use super::pax::{PaxSparse, decimal};
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::Stretch;
 
 /// Segments of a file: a map of 16 MiB, enough for a disk image of 8 GiB with a hole after every second block.
@@ -30,7 +31,9 @@ impl SparseMap {
     pub(super) fn new(pairs: impl IntoIterator<Item = (u64, u64)>, size: u64, stored: u64) -> Result<Self> {
         if size > SIZE_MAX {
             return Err(Error::unsupported(format!("a sparse file of {size} bytes, at most {SIZE_MAX} are handled"))
-                .with_hint("leave the file out with --exclude"));
+                .because(Reason::Limit)
+                .with_hint("leave the file out")
+                .with_setting(EXCLUDE));
         }
         let mut segments = Vec::new();
         let (mut end, mut total) = (0, 0u64);
@@ -65,7 +68,9 @@ pub(super) fn check_count(count: u64) -> Result<()> {
         return Err(Error::unsupported(format!(
             "a sparse file of {count} segments, at most {SEGMENTS_MAX} are handled"
         ))
-        .with_hint("leave the file out with --exclude, or pack it without --sparse"));
+        .because(Reason::Limit)
+        .with_hint("pack it without --sparse, or leave the file out")
+        .with_setting(EXCLUDE));
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::super::request::{Context, Policy, at_origin};
 use super::payload::OemChange;
 use crate::block::{BlockDevice, Inputs, Overlay, Window};
 use crate::bytes::{ByteSize, hex};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::{Finding, code};
 use crate::flatcar::sysext::SysextInfo;
 use crate::flatcar::{Designator, Disk, OsRelease};
@@ -325,6 +325,7 @@ impl<'a> Bench<'a> {
                 Some(FileType::Directory) | None => {}
                 Some(_) => {
                     return Err(Error::invalid(format!("{at} is not a directory, so nothing can lie below it"))
+                        .because(Reason::NotADirectory)
                         .at(partition.to_string()));
                 }
             }
@@ -409,6 +410,7 @@ impl<'a> Bench<'a> {
         let old = self.metadata(partition, path)?;
         if old.as_ref().is_some_and(|old| old.file_type == FileType::Directory) && new != FileType::Directory {
             return Err(Error::invalid(format!("{path} is a directory in the image and cannot be replaced by a file"))
+                .because(Reason::IsADirectory)
                 .at(partition.to_string())
                 .with_hint("give a path inside it, or remove it first"));
         }
@@ -608,11 +610,14 @@ impl<'a> Bench<'a> {
             message.push_str(&format!("; the largest: {}", largest.join(", ")));
         }
         let hint = match full {
-            Designator::Root => "let ROOT grow (--root-size, root_size), or remove something",
+            Designator::Root => "remove something, or let ROOT grow",
             Designator::Oem => "put sysexts and large files on ROOT instead of OEM",
             _ => "put less there, or remove something",
         };
-        let error = Error::no_space(message).with_source(error).with_hint(hint).at(self.disk.describe(full.into()));
+        let mut error = Error::no_space(message).with_source(error).with_hint(hint).at(self.disk.describe(full.into()));
+        if full == Designator::Root {
+            error = error.with_setting("root_size");
+        }
         Failure { error, full: Some(full), asked_on_root }
     }
 }

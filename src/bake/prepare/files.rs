@@ -5,7 +5,7 @@ use super::super::host::{self, HostEntry};
 use super::bench::{Bench, Content, NewFile};
 use crate::block::shown;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::flatcar::{Designator, unit};
 use crate::fs::{self, FileType, FsPath};
 
@@ -93,6 +93,7 @@ impl Bench<'_> {
             None => self.make_folder(partition, path, owner, why),
             Some(old) if old.file_type == FileType::Directory => Ok(()),
             Some(_) => Err(Error::invalid(format!("{path} is not a directory, so a folder cannot take its place"))
+                .because(Reason::NotADirectory)
                 .at(partition.to_string())
                 .with_hint("remove it first, or give another path")),
         }

@@ -30,13 +30,13 @@ use super::edits::Edits;
 use super::plan::Plan;
 use super::request::{Base, Context, Expected, Request, RootSize, Stream, at_origin};
 use crate::block::{BlockDevice, Input, Inputs, Overlay, shown};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::{Finding, code};
 use crate::flatcar::live;
 use crate::flatcar::live::iso::Isolinux;
 use crate::flatcar::vendor::Settings;
 use crate::flatcar::{Designator, Disk, Generation, OsRelease};
-use crate::fs::{self, ByPath, FsPath, Timestamp};
+use crate::fs::{ByPath, FsPath, Timestamp};
 use crate::image::{self, Compression, Format, OpenOptions};
 
 pub(super) use bench::Run;
@@ -539,7 +539,7 @@ fn newest_time(disk: &Disk, findings: &mut Vec<Finding>) -> Timestamp {
         let read = || disk.filesystem(partition.into())?.metadata_at(&FsPath::new(path)?);
         match read() {
             Ok(metadata) => newest = newest.max(metadata.mtime),
-            Err(error) if error.kind() == ErrorKind::NotFound || fs::is_unformatted(&error) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => {}
             Err(error) => {
                 let finding = Finding::new(code::TIME_UNKNOWN).with("partition", partition).with("why", error);
                 findings.push(finding);

@@ -167,6 +167,7 @@ pub(super) fn refuse_compression(output: &Output) -> Result<()> {
     match output.compress.filter(|_| !output.format.is_one_file()) {
         None => Ok(()),
         Some(_) => Err(Error::invalid(format!("{} is more than one file, which cannot be compressed", output.format))
-            .with_hint("leave --compress out, or choose a format that is one file")),
+            .with_hint("choose a format that is one file, or leave the compression out")
+            .with_setting("compress")),
     }
 }

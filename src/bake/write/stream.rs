@@ -21,7 +21,7 @@ use super::schedule::{Desk, Oversight, alone};
 use super::{with_hint, write_compressed, write_unnamed};
 use crate::block::BlockDevice;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::image::{OutputFormat, raw};
 use crate::progress::{Cancel, Progress};
 
@@ -68,6 +68,7 @@ fn refuse_several_files(format: OutputFormat) -> Result<()> {
         return Ok(());
     }
     Err(Error::unsupported(format!("{format} is more than one file, which cannot be streamed"))
+        .because(Reason::Limit)
         .with_hint("write it to a file, or choose a format that is one file, such as vmdk_stream"))
 }
 

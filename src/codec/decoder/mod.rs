@@ -22,7 +22,7 @@ use std::rc::Rc;
 use super::stream::trailing;
 use super::{gzip, xz, zstd};
 use crate::bytes::to_u64;
-use crate::error::{Error, Result, from_io};
+use crate::error::{Error, Reason, Result, from_io};
 
 /// Bytes read at once from below.
 const BUFFER: usize = 1 << 16;
@@ -165,7 +165,7 @@ impl Decoding<'_> {
         let cut_short = error.kind() == io::ErrorKind::UnexpectedEof;
         let error = match error.downcast::<Error>() {
             Ok(known) => known,
-            Err(_) if cut_short => Error::corrupt("the packed data is cut short"),
+            Err(_) if cut_short => Error::corrupt("the packed data is cut short").because(Reason::CutShort),
             Err(other) => Error::corrupt("the packed data is damaged").with_source(other),
         };
         error

@@ -8,7 +8,7 @@ use lzma_rust2::filter::delta::DeltaReader;
 
 use super::check::{Check, CheckType};
 use crate::bytes::{Fields, to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// The smallest dictionary that a header can ask for.
 const DICTIONARY_MIN: u64 = 4096;
@@ -87,13 +87,21 @@ impl BlockHeader {
         Ok(Self { header_bytes: to_u64(header.len()), compressed, uncompressed, filters, dictionary })
     }
 
+    /// The dictionary in use: no distance reaches beyond what there is, and the decoder clears all of its dictionary.
+    fn window(&self) -> u32 {
+        let needed = self.uncompressed.unwrap_or(u64::MAX).max(DICTIONARY_MIN);
+        u32::try_from(needed).unwrap_or(u32::MAX).min(self.dictionary)
+    }
+
+    /// Bytes that the decoder takes, its tables of probabilities left out.
+    pub(super) fn decoder_memory(&self) -> u64 {
+        self.window().into()
+    }
+
     /// Unpacks the data that `source` gives next: LZMA2 and then the other filters, last one first. No more is read
     /// than belongs to the data.
     pub(crate) fn reader<'a>(&self, source: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-        // No distance reaches beyond what there is, and the decoder clears all of its dictionary.
-        let needed = self.uncompressed.unwrap_or(u64::MAX).max(DICTIONARY_MIN);
-        let dictionary = u32::try_from(needed).unwrap_or(u32::MAX).min(self.dictionary);
-        let mut reader: Box<dyn Read> = Box::new(Lzma2Reader::new(source, dictionary, None));
+        let mut reader: Box<dyn Read> = Box::new(Lzma2Reader::new(source, self.window(), None));
         for filter in self.filters.iter().rev() {
             reader = match *filter {
                 Filter::Delta { distance } => Box::new(DeltaReader::new(reader, distance)),
@@ -181,6 +189,7 @@ fn dictionary_size(bits: u8, max: u64) -> Result<u32> {
     let size = mantissa << (u32::from(bits & 63) / 2 + 11);
     u32::try_from(size).ok().filter(|_| bits <= 40 && size <= max).ok_or_else(|| {
         Error::unsupported(format!("an xz dictionary of {size} bytes, at most {max} are allowed"))
+            .because(Reason::Limit)
             .with_hint("pack the file again with xz -9 or less")
     })
 }

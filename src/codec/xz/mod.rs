@@ -22,13 +22,16 @@ pub(super) use self::read::Decoder;
 pub(crate) use self::{check::CheckType, header::BlockHeader};
 
 use self::container::{Container, FORMAT, Input};
-use super::pipeline::run_ordered;
+use super::pipeline::{Room, run_within};
 use super::stream::{self, Decoded, Sink, cut_short, damage, pump};
-use crate::bytes::to_u64;
+use crate::bytes::{to_u64, to_usize};
 use crate::error::Result;
 
 /// The largest block that is decoded beside others, all in memory; those of `xz -6 -T0` have 24 MiB.
 const PACKED_MAX: u64 = 64 << 20;
+
+/// Memory for the blocks that are decoded side by side, whatever the number of threads; one more may wait, packed.
+const MEMORY_MAX: u64 = 176 << 20;
 
 /// Decodes all of `reader` on `threads` threads, passes the bytes to `sink` piece by piece and returns how many there
 /// were.
@@ -60,7 +63,8 @@ fn decode(source: &mut dyn BufRead, threads: NonZeroUsize, sink: &mut Sink) -> R
             }
             Err(error) => Some(Err(error)),
         });
-        run_ordered(blocks, threads.get() + 1, |block: Packed| block.decode(), |bytes: Vec<u8>| sink(&bytes))?;
+        let room = Room { window: threads.get() + 1, budget: MEMORY_MAX, weigh: Packed::memory };
+        run_within(&room, blocks, |block| block.decode(), |bytes: Vec<u8>| sink(&bytes))?;
         match then {
             Some(Next::Following(header, check)) => container.add(unpack(&header, check, &mut input, sink)?),
             _ => return Ok(()),
@@ -127,8 +131,14 @@ struct Packed {
 }
 
 impl Packed {
+    /// What it takes, packed and unpacked, with the decoder.
+    fn memory(&self) -> u64 {
+        to_u64(self.bytes.len()) + self.header.uncompressed.unwrap_or(PACKED_MAX) + self.header.decoder_memory()
+    }
+
     fn decode(&self) -> Result<Vec<u8>> {
-        let mut content = Vec::new();
+        // No more than the largest block, and counted.
+        let mut content = Vec::with_capacity(to_usize(self.header.uncompressed.unwrap_or(0).min(PACKED_MAX))?);
         unpack(&self.header, self.check, &mut Input::new(&self.bytes[..]), &mut |bytes| {
             content.extend_from_slice(bytes);
             Ok(())

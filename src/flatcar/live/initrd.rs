@@ -19,11 +19,11 @@ use super::{OEM, ROOT, USR, copy_out};
 use crate::archive::cpio::{CpioContent, CpioLayout};
 use crate::block::{BlockDevice, FileDevice, Watched, sha256};
 use crate::bytes::{hex, to_u64};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
 use crate::flatcar::Disk;
 use crate::fs::squashfs::{self, AddedFile, SquashfsCompression, SquashfsOptions, SquashfsReport};
-use crate::fs::{self, Attributes, ByPath, FileSystem, FileType, FsPath, Timestamp, is_unformatted, read_file, walk};
+use crate::fs::{self, Attributes, ByPath, FileSystem, FileType, FsPath, Timestamp, read_file, walk};
 use crate::image::{CompressOptions, Compression, compress, raw};
 use crate::progress::{Cancel, Progress};
 
@@ -297,7 +297,7 @@ fn root_group(disk: &Disk) -> Result<Option<String>> {
     };
     match read() {
         Ok(conf) => Ok(group_of(&conf)),
-        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -326,7 +326,9 @@ fn with_group(conf: &[u8], group: &str) -> Vec<u8> {
 pub(super) fn left_out_of_root(disk: &Disk) -> Result<Option<Finding>> {
     let entries = match disk.filesystem(ROOT).and_then(|root| root.entries_at(&FsPath::root())) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let lost: Vec<String> = entries
@@ -401,7 +403,9 @@ impl Oem {
 fn spool_oem(disk: &Disk, options: &LiveOptions, progress: &dyn Progress) -> Result<Oem> {
     let oem = match disk.filesystem(OEM) {
         Ok(oem) => oem,
-        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Oem::none(options),
+        Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => {
+            return Oem::none(options);
+        }
         Err(error) => return Err(error),
     };
     let spool = temporary(&options.temp_dir)?;
@@ -412,14 +416,15 @@ fn spool_oem(disk: &Disk, options: &LiveOptions, progress: &dyn Progress) -> Res
             return Ok(());
         }
         if entries.len() == OEM_FILES_MAX {
-            return Err(Error::unsupported(format!("more than {OEM_FILES_MAX} files on OEM")));
+            return Err(Error::unsupported(format!("more than {OEM_FILES_MAX} files on OEM")).because(Reason::Limit));
         }
         let part = match entry.metadata.file_type {
             FileType::Directory => OemPart::Directory,
             FileType::Symlink => OemPart::Symlink(oem.read_link_at(&entry.path)?),
             FileType::File => {
                 if position + entry.metadata.size > OEM_BYTES_MAX {
-                    return Err(Error::unsupported(format!("more than {OEM_BYTES_MAX} bytes of files on OEM")));
+                    return Err(Error::unsupported(format!("more than {OEM_BYTES_MAX} bytes of files on OEM"))
+                        .because(Reason::Limit));
                 }
                 let start = position;
                 let len = copy_out(&*oem, &entry.path, &spool, start)?;

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 use super::initrd::{InitrdReport, LiveOptions, initrd, temporary};
 use super::{BOOT, USR, oem_arguments, pxe};
 use crate::block::{BlockDevice, FileDevice, Watched, Window};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::flatcar::Disk;
 use crate::fs::fat::{self, FatContent, FatFile, FatIdentity, FatVolume};
 use crate::fs::{ByPath, FileSystem, FileType, FsPath, read_file};
@@ -242,7 +242,9 @@ fn programs(esp: &dyn FileSystem) -> Result<Vec<(String, Vec<u8>)>> {
             continue;
         }
         if programs.len() == EFI_FILES_MAX {
-            return Err(Error::unsupported(format!("more than {EFI_FILES_MAX} programs in {folder}")));
+            return Err(
+                Error::unsupported(format!("more than {EFI_FILES_MAX} programs in {folder}")).because(Reason::Limit)
+            );
         }
         programs.push((name, read_file(esp, &folder.join(&entry.name)?, EFI_FILE_MAX)?));
     }

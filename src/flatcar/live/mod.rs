@@ -26,9 +26,9 @@ use super::disk::Disk;
 use super::grub;
 use super::layout::{Designator, PartitionRef};
 use crate::bytes::to_usize;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::Finding;
-use crate::fs::{ByPath, FileRead, FileSystem, FsPath, exists, is_unformatted, read_file};
+use crate::fs::{ByPath, FileRead, FileSystem, FsPath, exists, read_file};
 
 const BOOT: PartitionRef = PartitionRef::Designator(Designator::Boot);
 const USR: PartitionRef = PartitionRef::Designator(Designator::Usr);
@@ -67,7 +67,9 @@ pub fn oem_arguments(disk: &Disk) -> Result<Vec<String>> {
         Ok(grub::certain_kernel_args(&String::from_utf8_lossy(&text)))
     };
     let arguments = match read() {
-        Err(error) if error.kind() == ErrorKind::NotFound || is_unformatted(&error) => return Ok(Vec::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => {
+            return Ok(Vec::new());
+        }
         read => read?,
     };
     match arguments.iter().find(|argument| argument.contains(|c: char| c.is_control() || c == '\'')) {

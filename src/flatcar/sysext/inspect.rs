@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::units::{self, Activation};
 use crate::bytes::Fields;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::flatcar::OsRelease;
 use crate::fs::{ByPath, FileSystem, FileType, FsPath, exists, read_file, resolve, walk};
 
@@ -118,7 +118,9 @@ fn releases(fs: &dyn FileSystem) -> Result<Vec<ExtensionRelease>> {
             continue;
         }
         if releases.len() == RELEASES_MAX {
-            return Err(Error::unsupported(format!("more than {RELEASES_MAX} extension-release files")));
+            return Err(
+                Error::unsupported(format!("more than {RELEASES_MAX} extension-release files")).because(Reason::Limit)
+            );
         }
         let path = dir.join(&entry.name)?;
         match release(fs, name, &path, entry.file_type == FileType::Symlink) {
@@ -152,7 +154,9 @@ fn measure(fs: &dyn FileSystem, info: &mut SysextInfo) -> Result<()> {
             info.entries += 1;
         }
         if info.entries > ENTRIES_MAX {
-            return Err(Error::unsupported(format!("more than {ENTRIES_MAX} entries in an extension")));
+            return Err(
+                Error::unsupported(format!("more than {ENTRIES_MAX} entries in an extension")).because(Reason::Limit)
+            );
         }
         let metadata = entry.metadata;
         if metadata.file_type == FileType::File && (metadata.nlink < 2 || linked.insert(metadata.inode)) {

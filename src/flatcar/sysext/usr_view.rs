@@ -1,6 +1,6 @@
 //! The content of a usr partition, seen at the place where it is mounted.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr};
 
 const USR: &[u8] = b"usr";
@@ -84,5 +84,5 @@ impl FileSystem for UsrView {
 
 /// The node in the partition.
 fn below(node: Node) -> Result<Node> {
-    if node == ROOT { Err(Error::invalid("is a directory")) } else { Ok(node) }
+    if node == ROOT { Err(Error::invalid("is a directory").because(Reason::IsADirectory)) } else { Ok(node) }
 }

@@ -6,7 +6,7 @@ use blake2::{Blake2b, digest::consts::U32};
 use sha2::{Digest, Sha256};
 use twox_hash::XxHash64;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Room for a checksum in superblocks and tree blocks (`BTRFS_CSUM_SIZE`); unused bytes are zero.
 pub(super) const CSUM_ROOM: usize = 32;
@@ -28,7 +28,10 @@ impl ChecksumType {
             1 => Self::Xxhash64,
             2 => Self::Sha256,
             3 => Self::Blake2b,
-            _ => return Err(Error::unsupported(format!("btrfs checksum type {csum_type}, known are 0 to 3"))),
+            _ => {
+                return Err(Error::unsupported(format!("btrfs checksum type {csum_type}, known are 0 to 3"))
+                    .because(Reason::Feature));
+            }
         })
     }
 

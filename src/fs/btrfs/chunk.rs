@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::key::{KEY_LEN, Key, kind, object};
 use super::superblock::Superblock;
 use crate::bytes::Fields;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 
 /// Bytes of a chunk item before its stripes.
 const CHUNK_LEN: usize = 48;
@@ -151,7 +151,8 @@ impl ChunkMap {
             }
         }
         if self.0.len() == CHUNKS_MAX {
-            return Err(Error::unsupported(format!("a btrfs filesystem with more than {CHUNKS_MAX} chunks")));
+            return Err(Error::unsupported(format!("a btrfs filesystem with more than {CHUNKS_MAX} chunks"))
+                .because(Reason::Limit));
         }
         self.0.insert(logical, chunk);
         Ok(used)

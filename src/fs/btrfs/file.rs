@@ -9,7 +9,7 @@ use super::key::{Key, kind, object};
 use super::tree::{Cursor, TreeRoot};
 use super::volume::Volume;
 use crate::bytes::{Fields, to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::{FileRead, check_within};
 
 /// Uncompressed data is read and verified in pieces of this size, and no compressed extent is larger.
@@ -150,7 +150,8 @@ impl Volume {
             let mut address = logical;
             for (sector, stored) in buf.chunks(sectorsize).zip(stored.chunks(csum_len)) {
                 if csum_type.compute(sector)[..csum_len] != *stored {
-                    return Err(Error::corrupt(format!("{csum_type} checksum of data block {address} does not match")));
+                    return Err(Error::corrupt(format!("{csum_type} checksum of data block {address} does not match"))
+                        .because(Reason::Checksum));
                 }
                 address += to_u64(sectorsize);
             }
@@ -167,7 +168,7 @@ impl Volume {
         let mut cursor = Cursor::seek_back(self, csums, Key::new(object::EXTENT_CSUM, kind::EXTENT_CSUM, logical))?;
         while found.len() < count * csum_len {
             let at = logical + to_u64(found.len() / csum_len) * sectorsize;
-            let missing = || Error::corrupt(format!("data block {at} has no checksum"));
+            let missing = || Error::corrupt(format!("data block {at} has no checksum")).because(Reason::Checksum);
             let (key, item) =
                 cursor.item().filter(|(key, _)| key.is(object::EXTENT_CSUM, kind::EXTENT_CSUM)).ok_or_else(missing)?;
             let skip = to_usize(at.checked_sub(key.offset).ok_or_else(missing)? / sectorsize)?;

@@ -9,7 +9,7 @@
 use super::checksum::ChecksumType;
 use crate::block::BlockDevice;
 use crate::bytes::{ByteSize, Fields};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 
 /// Bytes of a superblock (`BTRFS_SUPER_INFO_SIZE`).
 pub(super) const SUPER_LEN: usize = 4096;
@@ -131,7 +131,8 @@ impl Superblock {
         }
         let csum_type = ChecksumType::from_disk(fields.le16(0xc4)?)?;
         if !csum_type.matches_block(fields.slice(0, SUPER_LEN)?) {
-            return Err(Error::corrupt(format!("{csum_type} checksum of the superblock does not match")));
+            return Err(Error::corrupt(format!("{csum_type} checksum of the superblock does not match"))
+                .because(Reason::Checksum));
         }
         if fields.le64(0x30)? != offset {
             return Err(Error::corrupt(format!(
@@ -201,7 +202,8 @@ impl Superblock {
         if unknown != 0 {
             return Err(Error::unsupported(format!(
                 "a btrfs filesystem with unknown incompatible features {unknown:#x}"
-            )));
+            ))
+            .because(Reason::Feature));
         }
         if self.num_devices != 1 {
             return Err(Error::unsupported(format!(

@@ -10,7 +10,7 @@ use super::superblock::{self, Superblock};
 use super::tree::{Cursor, TreeRoot};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 
 /// Bytes of tree blocks kept, in each of two halves: enough for all inner nodes of a tree with a million items.
 const CACHE_BYTES: usize = 2 << 20;
@@ -123,7 +123,7 @@ impl Volume {
                 if csum_type.matches_block(bytes) {
                     return Ok(());
                 }
-                Err(Error::corrupt(format!("{csum_type} checksum does not match")))
+                Err(Error::corrupt(format!("{csum_type} checksum does not match")).because(Reason::Checksum))
             })
             .and_then(|()| Node::parse(bytes, bytenr, &self.superblock))
             .at(|| format!("tree block {bytenr}"))?;

@@ -13,7 +13,7 @@ use super::space::{Goal, Space};
 use super::superblock::{Superblock, ensure};
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::{Fields, to_u64};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Pointers in the inode itself (`EXT4_NDIR_BLOCKS`).
 const DIRECT: u64 = 12;
@@ -60,7 +60,8 @@ impl<'a> MapReader<'a> {
         if level == 0 {
             extent::push(&mut self.extents, Extent { logical, len: 1, physical: block, written: true });
             if self.extents.len() > EXTENTS_MAX {
-                return Err(Error::unsupported(format!("inode {ino} has more than {EXTENTS_MAX} pieces")));
+                return Err(Error::unsupported(format!("inode {ino} has more than {EXTENTS_MAX} pieces"))
+                    .because(Reason::Limit));
             }
             return Ok(());
         }
@@ -124,7 +125,8 @@ impl MapWriter<'_> {
     fn pointer(&mut self, extents: &[Extent], level: u32, logical: u64) -> Result<u32> {
         let Some(first) = extents.first() else { return Ok(0) };
         let number = |block: u64| {
-            u32::try_from(block).map_err(|_| Error::unsupported("a block map cannot point beyond 2^32 blocks"))
+            u32::try_from(block)
+                .map_err(|_| Error::unsupported("a block map cannot point beyond 2^32 blocks").because(Reason::Limit))
         };
         if level == 0 {
             return number(first.physical + (logical - first.logical));

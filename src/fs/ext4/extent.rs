@@ -13,7 +13,7 @@ use super::inode::Inode;
 use super::superblock::{Superblock, ensure};
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// `EXT4_EXT_MAGIC`
 pub(super) const MAGIC: u16 = 0xF30A;
@@ -124,7 +124,9 @@ impl<'a> TreeReader<'a> {
             format!("inode {ino} claims more blocks than the filesystem has")
         })?;
         if self.extents.len() == EXTENTS_MAX {
-            return Err(Error::unsupported(format!("inode {ino} has more than {EXTENTS_MAX} extents")));
+            return Err(
+                Error::unsupported(format!("inode {ino} has more than {EXTENTS_MAX} extents")).because(Reason::Limit)
+            );
         }
         self.extents.push(Extent { logical, len, physical, written });
         Ok(end)

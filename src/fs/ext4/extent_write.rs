@@ -7,7 +7,7 @@ use super::space::{Goal, Space};
 use super::superblock::Superblock;
 use crate::block::BlockDeviceMut;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Entries in the inode.
 const ROOT_ENTRIES: usize = 4;
@@ -87,7 +87,9 @@ fn fill(bytes: &mut [u8], entries: &[[u8; ENTRY]], max: usize, depth: u16) -> Re
 }
 
 fn leaf_entry(extent: &Extent) -> Result<[u8; ENTRY]> {
-    let small = || Error::unsupported(format!("block {} of a file is beyond the largest", extent.logical));
+    let small = || {
+        Error::unsupported(format!("block {} of a file is beyond the largest", extent.logical)).because(Reason::Limit)
+    };
     let len = u16::try_from(extent.len).map_err(|_| small())? + if extent.written { 0 } else { LEN_INIT_MAX };
     let mut entry = [0; ENTRY];
     entry[..4].copy_from_slice(&u32::try_from(extent.logical).map_err(|_| small())?.to_le_bytes());

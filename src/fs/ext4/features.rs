@@ -1,7 +1,7 @@
 //! Feature words of the superblock (`s_feature_compat`, `s_feature_incompat`, `s_feature_ro_compat`) and what each
 //! unknown bit means: an incompatible one stops everything, a read-only-compatible one stops edits.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// `COMPAT_HAS_JOURNAL`
 pub(super) const COMPAT_HAS_JOURNAL: u32 = 0x4;
@@ -119,6 +119,7 @@ pub(super) fn check_readable(incompat: u32) -> Result<()> {
             "the filesystem has features that cannot be read: {}",
             names(unknown, INCOMPAT_NAMES)
         ))
+        .because(Reason::Feature)
         .with_hint("make it without them (mke2fs -O ^FEATURE)")),
     }
 }
@@ -133,6 +134,7 @@ pub(super) fn check_writable(ro_compat: u32) -> Result<()> {
         "the filesystem can be read but not edited, because of these features: {}",
         names(unknown, RO_COMPAT_NAMES)
     ))
+    .because(Reason::Feature)
     .with_hint("make it without them (mke2fs -O ^FEATURE)"))
 }
 

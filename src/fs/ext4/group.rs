@@ -6,7 +6,7 @@ use super::layout;
 use super::superblock::{Superblock, ensure};
 use crate::block::BlockDevice;
 use crate::bytes::Fields;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// `EXT4_BG_INODE_UNINIT`: the inode bitmap and table were never written; all inodes are free.
 pub(super) const INODE_UNINIT: u16 = 1;
@@ -73,7 +73,8 @@ impl Group {
         let f = Fields::new("group descriptor", raw);
         let checked = has_checksum(superblock);
         if checked && f.le16(BG_CHECKSUM)? != descriptor_checksum(superblock, group, raw) {
-            return Err(Error::corrupt(format!("the checksum of group descriptor {group} does not match")));
+            return Err(Error::corrupt(format!("the checksum of group descriptor {group} does not match"))
+                .because(Reason::Checksum));
         }
         let wide = superblock.desc_size == 64;
         let block = |(low, high): (usize, usize)| -> Result<u64> {

@@ -12,7 +12,7 @@ use super::features;
 use super::superblock::{Superblock, ensure};
 use super::time::{self, Time};
 use crate::bytes::{Fields, to_u64};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::{FileType, Metadata};
 
 /// The root directory.
@@ -275,7 +275,8 @@ pub(super) fn set_blocks(superblock: &Superblock, raw: &mut [u8], blocks: u64) -
     let huge = superblock.has_ro(features::RO_COMPAT_HUGE_FILE);
     let limit = if huge { 1 << 48 } else { 1 << 32 };
     if sectors >= limit && !huge {
-        return Err(Error::unsupported(format!("a file of {blocks} blocks needs the feature huge_file")));
+        return Err(Error::unsupported(format!("a file of {blocks} blocks needs the feature huge_file"))
+            .because(Reason::Feature));
     }
     let (count, set, clear) = if sectors < limit { (sectors, 0, FLAG_HUGE_FILE) } else { (blocks, FLAG_HUGE_FILE, 0) };
     change_flags(raw, set, clear);

@@ -82,6 +82,8 @@ pub struct Ext4<D> {
     space: Space,
     /// Present where it was opened for editing.
     editor: Option<Editor>,
+    /// Changed inodes that are kept in memory; the tests make it small.
+    inodes_max: usize,
 }
 
 impl<D: BlockDevice> Ext4<D> {
@@ -101,7 +103,8 @@ impl<D: BlockDevice> Ext4<D> {
         let superblock = Superblock::read(&store)?;
         store.set_block_size(superblock.block_size);
         let space = Space::new(group::read_all(&store, &superblock)?);
-        let fs = Self { store, superblock, space, editor: None };
+        let inodes_max = edit::INODES_BYTES_MAX / (usize::from(superblock.inode_size) + edit::INODE_OVERHEAD);
+        let fs = Self { store, superblock, space, editor: None, inodes_max };
         let root = fs.inode(inode::ROOT_INO)?;
         superblock::ensure(root.file_type == super::FileType::Directory, || "the root is not a directory".to_owned())?;
         Ok(fs)
@@ -148,6 +151,12 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// [`Corrupt`](crate::ErrorKind::Corrupt).
     pub fn open(device: D) -> Result<Self> {
         Self::open_with(device, Recovery::Replay)
+    }
+
+    /// Keeps at most so many changed inodes in memory.
+    #[cfg(feature = "internals")]
+    pub fn keep_inodes(&mut self, most: usize) {
+        self.inodes_max = most;
     }
 
     /// The same, with a choice of what to do where it was in use.

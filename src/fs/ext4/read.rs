@@ -10,7 +10,7 @@ use super::xattr::{self, Attribute, Value};
 use super::{Ext4, dir, inline};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::acl;
 use crate::fs::{
     ByPath, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Node, Xattr, check_within,
@@ -274,7 +274,7 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
     fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
         let inode = self.at_node(directory)?;
         if inode.file_type != FileType::Directory {
-            return Err(Error::not_found("not a directory"));
+            return Err(Error::not_found("not a directory").because(Reason::NotADirectory));
         }
         let found = if matches!(name, b"." | b"..") { None } else { self.find_name(&inode, name)? };
         Ok(found.map(|ino| Node::new(ino.into())))
@@ -283,7 +283,7 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
     fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
         let inode = self.at_node(directory)?;
         if inode.file_type != FileType::Directory {
-            return Err(Error::invalid("not a directory"));
+            return Err(Error::invalid("not a directory").because(Reason::NotADirectory));
         }
         let mut entries = Vec::new();
         let mut visit = |record: dir::Record<'_>| {
@@ -336,7 +336,7 @@ pub(super) fn check_entry_count(count: usize) -> Result<()> {
     if count < DIRECTORY_ENTRIES_MAX {
         return Ok(());
     }
-    Err(Error::unsupported(format!("a directory of more than {DIRECTORY_ENTRIES_MAX} entries")))
+    Err(Error::unsupported(format!("a directory of more than {DIRECTORY_ENTRIES_MAX} entries")).because(Reason::Limit))
 }
 
 /// A file with its extents at hand.

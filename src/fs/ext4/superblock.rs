@@ -10,7 +10,7 @@
 use super::{checksum, features};
 use crate::block::BlockDevice;
 use crate::bytes::Fields;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Where it lies on the device.
 pub(super) const SUPERBLOCK_OFFSET: u64 = 1024;
@@ -148,6 +148,7 @@ impl Superblock {
         let checksummed = feature_ro_compat & features::RO_COMPAT_METADATA_CSUM != 0;
         if checksummed && f.le32(0x3FC)? != checksum::superblock(raw) {
             return Err(Error::corrupt("the checksum of the superblock does not match")
+                .because(Reason::Checksum)
                 .with_hint("compare the image with the original's checksum; e2fsck can repair it"));
         }
         let revision = f.le32(0x4C)?;
@@ -155,6 +156,7 @@ impl Superblock {
             return Err(Error::unsupported(
                 "ext2 of revision 0, without features and with inodes of 128 bytes, is not read",
             )
+            .because(Reason::Feature)
             .with_hint("tune2fs -O dir_index makes it revision 1"));
         }
         ensure(revision == 1, || format!("revision {revision} of the superblock is not 1"))?;

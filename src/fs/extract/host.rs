@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use crate::bytes::{is_zero, to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::{FileRead, Timestamp};
 
 /// Bytes read at once.
@@ -29,6 +29,7 @@ fn failed(what: &str, name: &[u8], error: Errno) -> Error {
     let shown = name.escape_ascii();
     match error {
         Errno::EXIST => Error::invalid(format!("{what} '{shown}': the name exists already"))
+            .because(Reason::Exists)
             .with_hint("the directory of the image holds this name twice, or names that this host takes for the same"),
         Errno::LOOP | Errno::NOTDIR => Error::corrupt(format!("{what} '{shown}': a symlink or file is in the way"))
             .with_hint("the image holds this name twice in one directory"),
@@ -55,6 +56,7 @@ pub(super) fn place(to: &Path, name: &[u8], overwrite: bool) -> Result<(Folder, 
         }
         if !overwrite {
             return Err(Error::invalid(format!("{} exists already", path.display()))
+                .because(Reason::Exists)
                 .with_hint("choose another target, or allow overwriting"));
         }
     }
@@ -83,6 +85,7 @@ impl Folder {
                     .map_err(|error| Error::io(format!("{} exists and is no folder", path.display()), error))?;
                 if entries.next().is_some() {
                     return Err(Error::invalid(format!("the folder {} is not empty", path.display()))
+                        .because(Reason::NotEmpty)
                         .with_hint("choose a target that does not exist or is an empty folder"));
                 }
             }

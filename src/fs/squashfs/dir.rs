@@ -9,7 +9,7 @@ use super::inode::{DirPart, InodeRef, file_type};
 use super::volume::{Place, Volume};
 use crate::block::BlockDevice;
 use crate::bytes::Fields;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::FileType;
 
 /// Entries behind one header (`SQUASHFS_DIR_COUNT`).
@@ -41,7 +41,8 @@ impl Listing {
             return Err(Error::unsupported(format!(
                 "directory listing of {} bytes, at most {LISTING_MAX} are read",
                 part.listing_bytes
-            )));
+            ))
+            .because(Reason::Limit));
         }
         let superblock = &volume.superblock;
         let block = superblock.directory_table_start + u64::from(part.start_block);

@@ -4,7 +4,7 @@ use super::inode::FilePart;
 use super::volume::{DataBlock, Volume};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::{FileRead, check_within};
 
 /// Most blocks of one file: 16 Mi, or 2 TiB of 128 KiB blocks. Bounds the list of sizes to 64 MiB.
@@ -37,7 +37,8 @@ impl<'a, D: BlockDevice> File<'a, D> {
             return Err(Error::unsupported(format!(
                 "a file of {} bytes in {count} blocks, at most {BLOCKS_MAX} blocks are read",
                 part.file_size
-            )));
+            ))
+            .because(Reason::Limit));
         }
         let mut meta = volume.meta(part.block_list, superblock.directory_table_start);
         let mut file =

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr};
 use crate::block::BlockDevice;
 use crate::bytes::to_usize;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use dir::{Listing, Record};
 use file::File;
 use inode::{Inode, InodeRef, Part};
@@ -73,7 +73,7 @@ impl<D: BlockDevice> Squashfs<D> {
             return Ok(listing);
         }
         let Part::Directory(part) = self.inode(at)?.part else {
-            return Err(Error::not_found("not a directory"));
+            return Err(Error::not_found("not a directory").because(Reason::NotADirectory));
         };
         let listing = Arc::new(Listing::read(&self.volume, &part)?);
         self.volume.listings.insert(at.0, listing.clone(), listing.cost());

@@ -2,7 +2,7 @@
 
 use super::decode::Compression;
 use crate::bytes::Fields;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Bytes of the superblock.
 pub(super) const SUPERBLOCK_BYTES: usize = 96;
@@ -44,7 +44,8 @@ impl Superblock {
         }
         let version = (fields.le16(28)?, fields.le16(30)?);
         if version != (4, 0) {
-            return Err(Error::unsupported(format!("squashfs version {}.{}, only 4.0 is known", version.0, version.1)));
+            return Err(Error::unsupported(format!("squashfs version {}.{}, only 4.0 is known", version.0, version.1))
+                .because(Reason::Version));
         }
         let bytes_used = fields.le64(40)?;
         if bytes_used > device_bytes {

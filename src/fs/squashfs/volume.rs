@@ -13,7 +13,7 @@ use super::superblock::{SUPERBLOCK_BYTES, Superblock};
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::codec::Spares;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::cache::Cache;
 
 /// Bytes of an unpacked metadata block (`SQUASHFS_METADATA_SIZE`).
@@ -106,7 +106,8 @@ impl<D: BlockDevice> Volume<D> {
         let options = self.meta(start, self.superblock.inode_table_start).array::<4>().at(|| "compressor options")?;
         match u32::from_le_bytes(options) {
             1 => Ok(()),
-            version => Err(Error::unsupported(format!("lz4 format {version} of squashfs, only 1 is known"))),
+            version => Err(Error::unsupported(format!("lz4 format {version} of squashfs, only 1 is known"))
+                .because(Reason::Version)),
         }
     }
 

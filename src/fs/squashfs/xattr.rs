@@ -7,7 +7,7 @@
 use super::volume::{MetaReader, Place, Volume};
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::Xattr;
 
 /// Longest value (`XATTR_SIZE_MAX` of Linux).
@@ -49,7 +49,8 @@ pub(super) fn read<D: BlockDevice>(volume: &Volume<D>, index: u32) -> Result<Vec
         let xattr = entry(volume, &table, &mut meta)?;
         total += xattr.value.len();
         if total > TOTAL_MAX {
-            return Err(Error::unsupported(format!("xattrs of more than {TOTAL_MAX} bytes at one entry")));
+            return Err(Error::unsupported(format!("xattrs of more than {TOTAL_MAX} bytes at one entry"))
+                .because(Reason::Limit));
         }
         xattrs.push(xattr);
     }

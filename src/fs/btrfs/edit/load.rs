@@ -11,7 +11,7 @@ use super::super::volume::Volume;
 use super::model::{Child, Content, Directory, FIRST_INDEX, INODES_MAX, Node, Span, SpanBody, Tree};
 use super::store::{Extent, Origin, PLAIN_MAX};
 use crate::bytes::{Fields, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::FileType;
 
 /// Items of one tree that are taken into memory, about eight for each inode.
@@ -30,7 +30,8 @@ pub(super) fn load(volume: &Volume, root: &TreeRoot) -> Result<(Tree, Vec<Extent
         if count > ITEMS_MAX || bytes > BYTES_MAX {
             return Err(Error::unsupported(format!(
                 "editing a btrfs tree of more than {ITEMS_MAX} items or {BYTES_MAX} bytes"
-            )));
+            ))
+            .because(Reason::Limit));
         }
         cursor.advance()?;
     }
@@ -105,7 +106,8 @@ impl Loader {
             _ => Content::None,
         };
         if self.nodes.len() >= INODES_MAX {
-            return Err(Error::unsupported(format!("editing a btrfs filesystem with more than {INODES_MAX} inodes")));
+            return Err(Error::unsupported(format!("editing a btrfs filesystem with more than {INODES_MAX} inodes"))
+                .because(Reason::Limit));
         }
         self.nodes.insert(number, Node { inode, names: BTreeMap::new(), xattrs: BTreeMap::new(), content });
         Ok(())
@@ -259,7 +261,8 @@ impl Loader {
                 if spent > ITEMS_MAX {
                     return Err(Error::unsupported(format!(
                         "editing a btrfs filesystem with more than {ITEMS_MAX} extents"
-                    )));
+                    ))
+                    .because(Reason::Limit));
                 }
                 let (from, to) = (start.max(reference.start()), end.min(reference.end()));
                 let offset = reference.file_offset + (from - reference.start());

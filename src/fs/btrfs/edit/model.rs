@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::extent::Compression;
 use super::super::inode::Inode;
 use super::super::key::object;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::{FileType, FsPath};
 
 /// Inodes of one tree held in memory, about 500 bytes each; an OEM partition has a few hundred.
@@ -97,14 +97,14 @@ impl Tree {
     pub(super) fn children(&self, number: u64) -> Result<&BTreeMap<Vec<u8>, Child>> {
         match &self.node(number)?.content {
             Content::Directory(directory) => Ok(&directory.children),
-            _ => Err(Error::invalid("not a directory")),
+            _ => Err(Error::invalid("not a directory").because(Reason::NotADirectory)),
         }
     }
 
     fn directory_mut(&mut self, number: u64) -> Result<&mut Directory> {
         match &mut self.node_mut(number)?.content {
             Content::Directory(directory) => Ok(directory),
-            _ => Err(Error::invalid("not a directory")),
+            _ => Err(Error::invalid("not a directory").because(Reason::NotADirectory)),
         }
     }
 
@@ -138,7 +138,8 @@ impl Tree {
         if self.inodes.len() >= INODES_MAX {
             return Err(Error::unsupported(format!(
                 "more than {INODES_MAX} files and directories in a btrfs filesystem"
-            )));
+            ))
+            .because(Reason::Limit));
         }
         let last = self.inodes.last_key_value().map_or(object::FIRST_FREE, |(&last, _)| last);
         if last >= object::LAST_FREE {

@@ -9,7 +9,7 @@ use super::BtrfsEditor;
 use super::model::{Content, Directory, FIRST_INDEX, Node, Span, SpanBody};
 use super::store::How;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::{Attributes, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
 
 /// The attribute that says how new files and directories below are compressed.
@@ -35,7 +35,7 @@ impl BtrfsEditor {
     fn create(&mut self, path: &FsPath, file_type: FileType, attributes: &Attributes, content: Content) -> Result<u64> {
         let (parent, name) = self.tree.parent(path)?;
         if self.tree.children(parent)?.contains_key(name) {
-            return Err(Error::invalid("exists already"));
+            return Err(Error::invalid("exists already").because(Reason::Exists));
         }
         if attributes.mode > 0o7777 {
             return Err(Error::invalid(format!("mode {:o}: must be 0 to 7777", attributes.mode)));
@@ -101,7 +101,7 @@ impl BtrfsEditor {
         let node = self.tree.node_mut(number)?;
         let inode = &mut node.inode;
         if inode.file_type()? != FileType::File {
-            return Err(Error::invalid("exists already and is not a regular file"));
+            return Err(Error::invalid("exists already and is not a regular file").because(Reason::Exists));
         }
         // Capabilities and labels were those of the old content; how it is stored stays.
         node.xattrs.retain(|name, _| name == COMPRESSION);
@@ -125,7 +125,9 @@ impl BtrfsEditor {
                 return Ok(());
             }
             if existing.file_type == FileType::Directory {
-                return Err(Error::invalid("exists already and is a directory").at(to.to_string()));
+                return Err(Error::invalid("exists already and is a directory")
+                    .because(Reason::Exists)
+                    .at(to.to_string()));
             }
             self.tree.unlink(new_parent, new_name)?;
         }
@@ -188,7 +190,7 @@ impl BtrfsEditor {
         if let Content::Directory(directory) = &self.tree.node(number)?.content
             && !directory.children.is_empty()
         {
-            return Err(Error::invalid("the directory is not empty"));
+            return Err(Error::invalid("the directory is not empty").because(Reason::NotEmpty));
         }
         self.touch();
         self.tree.unlink(parent, name).map(drop)
@@ -251,7 +253,7 @@ impl FileSystemMut for BtrfsEditor {
             }
             let (parent, name) = editor.tree.parent(path).at(|| path.to_string())?;
             if editor.tree.children(parent)?.contains_key(name) {
-                return Err(Error::invalid("exists already").at(path.to_string()));
+                return Err(Error::invalid("exists already").because(Reason::Exists).at(path.to_string()));
             }
             let transid = editor.touch();
             editor.tree.link(parent, name, number, transid)?;

@@ -6,7 +6,7 @@ use super::super::checksum::{CSUM_ROOM, ChecksumType};
 use super::super::node::{HEADER_LEN, ITEM_LEN, LEVELS, POINTER_LEN};
 use super::source::Item;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Header flags of every block: written, and of the revision with data back references.
 const HEADER_FLAGS: u64 = 1 | 1 << 56;
@@ -46,7 +46,7 @@ impl Shape {
             levels.push((0..count).step_by(fanout).map(|from| from..(from + fanout).min(count)).collect());
         }
         if levels.len() > usize::from(LEVELS) {
-            return Err(Error::unsupported("a btrfs tree of more than 8 levels"));
+            return Err(Error::unsupported("a btrfs tree of more than 8 levels").because(Reason::Limit));
         }
         Ok(Self(levels))
     }

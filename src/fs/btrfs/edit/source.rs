@@ -6,7 +6,7 @@ use super::super::superblock::incompat;
 use super::super::tree::Cursor;
 use super::super::volume::Volume;
 use crate::bytes::to_usize;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 
 /// Bytes of a root item with all its fields (`struct btrfs_root_item`); older ones lack the last 200.
 pub(super) const ROOT_ITEM_LEN: usize = 439;
@@ -201,7 +201,8 @@ fn check_features(volume: &Volume) -> Result<()> {
     }
     let unknown = superblock.compat_ro_flags & !compat_ro::KNOWN;
     if unknown != 0 {
-        return Err(Error::unsupported(format!("editing a btrfs filesystem with the read-only features {unknown:#x}")));
+        return Err(Error::unsupported(format!("editing a btrfs filesystem with the read-only features {unknown:#x}"))
+            .because(Reason::Feature));
     }
     if superblock.total_bytes != superblock.dev_item.total_bytes {
         return Err(Error::corrupt(format!(

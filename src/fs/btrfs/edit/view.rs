@@ -7,7 +7,7 @@ use super::BtrfsEditor;
 use super::model::{Child, Content, Node, Span};
 use super::store::{Last, Store};
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::{self, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Xattr};
 
 impl BtrfsEditor {
@@ -60,7 +60,7 @@ impl FileSystem for BtrfsEditor {
 
     fn lookup(&self, directory: fs::Node, name: &[u8]) -> Result<Option<fs::Node>> {
         let Content::Directory(directory) = &self.tree.node(directory.get())?.content else {
-            return Err(Error::not_found("not a directory"));
+            return Err(Error::not_found("not a directory").because(Reason::NotADirectory));
         };
         Ok(directory.children.get(name).map(|child| fs::Node::new(child.inode)))
     }

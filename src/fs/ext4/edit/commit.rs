@@ -104,7 +104,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// Writes the inodes that changed, neighbours together.
-    fn write_inodes(&mut self) -> Result<()> {
+    pub(super) fn write_inodes(&mut self) -> Result<()> {
         let inodes = std::mem::take(&mut self.editor()?.inodes);
         let size = usize::from(self.superblock.inode_size);
         let mut chunk: Vec<u8> = Vec::new();

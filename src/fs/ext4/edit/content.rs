@@ -7,7 +7,7 @@ use super::super::{Ext4, features, layout, map};
 use super::Created;
 use crate::block::BlockDeviceMut;
 use crate::bytes::{is_zero, to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::{Attributes, FileContent, FileType, FsPath};
 
 /// Bytes of content in memory at a time.
@@ -26,7 +26,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let block_bytes = u64::from(self.superblock.block_size);
         let (size, span) = (content.size(), content.size().div_ceil(block_bytes));
         if span > BLOCKS_MAX {
-            return Err(Error::unsupported(format!("a file of {size} bytes: ext4 has at most {BLOCKS_MAX} blocks")));
+            return Err(Error::unsupported(format!("a file of {size} bytes: ext4 has at most {BLOCKS_MAX} blocks"))
+                .because(Reason::Limit));
         }
         let blocks = content.blocks(block_bytes);
         let Some(old) = self.place(path)?.existing else {
@@ -35,7 +36,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
             return self.fill(ino, raw, content);
         };
         if old.file_type != FileType::File {
-            return Err(Error::invalid("exists and is not a regular file"));
+            return Err(Error::invalid("exists and is not a regular file").because(Reason::Exists));
         }
         self.check_removable(&old)?;
         let mapping = self.mapping(&old)?;

@@ -22,11 +22,16 @@ use super::superblock::ensure;
 use super::time::{self, Time};
 use super::{Ext4, features, htree, inline};
 use crate::block::BlockDeviceMut;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::{Attributes, FileType, FsPath, Timestamp};
 
 /// Most names of a file, and most links of a directory that are counted (`EXT4_LINK_MAX`).
 const LINKS_MAX: u32 = 65_000;
+
+/// Memory for inodes that were changed and are not written yet.
+pub(super) const INODES_BYTES_MAX: usize = 64 << 20;
+/// What an inode takes in memory besides its bytes.
+pub(super) const INODE_OVERHEAD: usize = 64;
 
 /// What was edited and is not written yet.
 #[derive(Debug, Default)]
@@ -95,6 +100,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let editor = self.editor()?;
         editor.changes += 1;
         editor.inodes.insert(ino, raw);
+        if self.editor()?.inodes.len() > self.inodes_max {
+            self.write_inodes()?;
+        }
         Ok(())
     }
 
@@ -125,7 +133,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         path.check_linux_name()?;
         let parent = self.parent(parent)?;
         if parent.file_type != FileType::Directory {
-            return Err(Error::invalid("the parent is not a directory"));
+            return Err(Error::invalid("the parent is not a directory").because(Reason::NotADirectory));
         }
         let existing = self.find_name(&parent, name)?.map(|ino| self.named_inode(ino)).transpose()?;
         Ok(Place { parent: parent.ino, name, existing })
@@ -135,7 +143,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
     fn new_place<'p>(&mut self, path: &'p FsPath) -> Result<Place<'p>> {
         let place = self.place(path)?;
         match place.existing {
-            Some(_) => Err(Error::invalid("already exists").with_hint("remove it first, or choose another path")),
+            Some(_) => Err(Error::invalid("already exists")
+                .because(Reason::Exists)
+                .with_hint("remove it first, or choose another path")),
             None => Ok(place),
         }
     }
@@ -267,7 +277,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
         if self.directory(parent)?.subdirs + 3 < LINKS_MAX || uncounted {
             return Ok(());
         }
-        Err(Error::unsupported(format!("more than {} directories in one need the feature dir_nlink", LINKS_MAX - 3)))
+        Err(Error::unsupported(format!("more than {} directories in one need the feature dir_nlink", LINKS_MAX - 3))
+            .because(Reason::Feature))
     }
 
     /// Makes a new inode with a name; `blocks` are what it will need beyond.

@@ -6,7 +6,7 @@ use super::super::map::Mapping;
 use super::super::space::Run;
 use super::Place;
 use crate::block::BlockDeviceMut;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::{FileType, FsPath};
 
 impl<D: BlockDeviceMut> Ext4<D> {
@@ -14,7 +14,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
     pub(super) fn remove_entry(&mut self, place: &Place<'_>, old: &Inode) -> Result<()> {
         if old.file_type == FileType::Directory {
             if self.has_entries(old)? {
-                return Err(Error::invalid("the directory is not empty").with_hint("remove its entries first"));
+                return Err(Error::invalid("the directory is not empty")
+                    .because(Reason::NotEmpty)
+                    .with_hint("remove its entries first"));
             }
             self.forget_parent()?;
         }
@@ -85,7 +87,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 return self.remove_entry(&source, &moved);
             }
             if existing.file_type == FileType::Directory || is_dir {
-                return Err(Error::invalid(format!("{to} exists, and one of the two is a directory")));
+                return Err(
+                    Error::invalid(format!("{to} exists, and one of the two is a directory")).because(Reason::Exists)
+                );
             }
             self.check_removable(existing)?;
         }

@@ -7,7 +7,7 @@ use super::super::{Ext4, xattr};
 use super::{Created, LINKS_MAX, check_mode};
 use crate::block::BlockDeviceMut;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::acl;
 use crate::fs::{Attributes, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange};
 
@@ -63,7 +63,8 @@ impl<D: BlockDeviceMut> FileSystemMut for Ext4<D> {
         self.edit(path, |fs| {
             let target = fs.inode_at(existing)?;
             if target.file_type == FileType::Directory {
-                return Err(Error::invalid(format!("{existing} is a directory, which cannot have a second name")));
+                return Err(Error::invalid(format!("{existing} is a directory, which cannot have a second name"))
+                    .because(Reason::IsADirectory));
             }
             if u32::from(target.links) >= LINKS_MAX {
                 return Err(Error::unsupported(format!("{existing} has {LINKS_MAX} names, the most there can be")));

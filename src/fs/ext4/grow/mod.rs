@@ -18,7 +18,7 @@ use super::space::Run;
 use super::superblock::{BLOCKS_COUNT_MAX, S_FEATURE_INCOMPAT, Superblock, ensure};
 use super::{Ext4, features, group, layout};
 use crate::block::{BlockDevice, BlockDeviceMut};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Blocks beyond its metadata that a last group must have to be made (`resize2fs`).
 const LAST_GROUP_MIN: u64 = 50;
@@ -169,6 +169,7 @@ fn planned(old: &Superblock, blocks: u64) -> Result<Superblock> {
     let inodes = u64::from(new.inodes_per_group) * u64::from(new.group_count);
     new.inodes_count = u32::try_from(inodes).map_err(|_| {
         Error::unsupported(format!("the grown filesystem would have {inodes} inodes, more than 2^32 - 1"))
+            .because(Reason::Limit)
     })?;
     // The same share as before.
     let reserved = u128::from(old.free.reserved_blocks) * u128::from(new.blocks_count) / u128::from(old.blocks_count);

@@ -7,7 +7,7 @@
 
 use crate::block::BlockDeviceMut;
 use crate::bytes::to_usize;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::ext4::inode;
 use crate::fs::ext4::space::Run;
 use crate::fs::ext4::superblock::ensure;
@@ -29,7 +29,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let copies: Vec<u32> =
             (1..superblock.group_count).filter(|group| layout::has_superblock(superblock, *group)).collect();
         let start = u64::from(superblock.first_data_block) + 1;
-        let number = |block: u64| u32::try_from(block).map_err(|_| Error::unsupported("backups beyond 2^32 blocks"));
+        let number = |block: u64| {
+            u32::try_from(block).map_err(|_| Error::unsupported("backups beyond 2^32 blocks").because(Reason::Limit))
+        };
         let mut pointers = vec![0; superblock.block_bytes()];
         for index in first..first + u32::from(superblock.reserved_gdt_blocks) {
             let block = start + u64::from(index);

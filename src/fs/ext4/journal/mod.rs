@@ -19,7 +19,7 @@ use super::store::{Copy, JOURNAL_MAGIC};
 use super::superblock::{Superblock, ensure};
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::{Fields, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// `h_blocktype` of a journal superblock, version 1 and 2.
 const SUPERBLOCK_V1: u32 = 3;
@@ -157,7 +157,8 @@ impl<'a> Journal<'a> {
         }
         let unknown = self.incompat & !INCOMPAT_KNOWN;
         if unknown != 0 {
-            return Err(Error::unsupported(format!("the journal has features that cannot be replayed: {unknown:#x}")));
+            return Err(Error::unsupported(format!("the journal has features that cannot be replayed: {unknown:#x}"))
+                .because(Reason::Feature));
         }
         let (copies, end) = scan::scan(&self)?;
         // As the kernel does: one number is left out, so that nothing old can seem to go on.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::tag::{self, BLOCK_HEADER, TAIL, Tag};
 use super::{COMPAT_CHECKSUM, Copies, Copy, INCOMPAT_64BIT, INCOMPAT_CSUM_V3, JOURNAL_MAGIC, Journal};
 use crate::bytes::{Fields, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::ext4::checksum;
 use crate::fs::ext4::superblock::ensure;
 
@@ -164,7 +164,8 @@ impl Scan<'_> {
         let size = if wide { 8 } else { 4 };
         for at in (R_COUNT + 4..end.saturating_sub(size - 1)).step_by(size) {
             if self.open_revoked.len() + self.revoked.len() >= REVOKED_MAX {
-                return Err(Error::unsupported(format!("the journal revokes more than {REVOKED_MAX} blocks")));
+                return Err(Error::unsupported(format!("the journal revokes more than {REVOKED_MAX} blocks"))
+                    .because(Reason::Limit));
             }
             self.open_revoked.push(if wide { f.be64(at)? } else { u64::from(f.be32(at)?) });
         }

@@ -4,7 +4,7 @@ use super::data::{Data, Laid};
 use super::metadata::{MetaPlace, MetaWriter};
 use super::pack::Packer;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::source::{Node, Part, Tree};
 use crate::fs::{FileType, Timestamp};
 
@@ -76,7 +76,8 @@ fn numbers(nodes: &[Node]) -> Result<Vec<u32>> {
         if node.nlink == 0 {
             return Ok(0);
         }
-        last = last.checked_add(1).ok_or_else(|| Error::unsupported("more than 2^32 entries"))?;
+        last =
+            last.checked_add(1).ok_or_else(|| Error::unsupported("more than 2^32 entries").because(Reason::Limit))?;
         Ok(last)
     };
     nodes.iter().map(&mut number).collect()
@@ -120,7 +121,8 @@ impl Encoder<'_, '_> {
             self.ids.push(id);
             self.ids.len() - 1
         });
-        u16::try_from(index).map_err(|_| Error::unsupported("more than 65536 different owners and groups"))
+        u16::try_from(index)
+            .map_err(|_| Error::unsupported("more than 65536 different owners and groups").because(Reason::Limit))
     }
 
     /// Writes the listing and returns the inode's body.

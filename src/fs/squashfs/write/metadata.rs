@@ -2,7 +2,7 @@
 
 use super::pack::Packer;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Bytes of an unpacked metadata block (`SQUASHFS_METADATA_SIZE`).
 const METADATA_BYTES: usize = 8192;
@@ -41,8 +41,9 @@ impl<'a> MetaWriter<'a> {
 
     /// Where the next byte comes to lie.
     pub fn place(&self) -> Result<MetaPlace> {
-        let block = u32::try_from(self.packed.len())
-            .map_err(|_| Error::unsupported("metadata of more than 4 GiB, which squashfs cannot hold"))?;
+        let block = u32::try_from(self.packed.len()).map_err(|_| {
+            Error::unsupported("metadata of more than 4 GiB, which squashfs cannot hold").because(Reason::Limit)
+        })?;
         let offset = u16::try_from(self.block.len()).map_err(|_| Error::internal("a metadata block is too long"))?;
         Ok(MetaPlace { block, offset })
     }

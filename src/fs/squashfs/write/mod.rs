@@ -24,7 +24,7 @@ use std::os::unix::fs::FileExt;
 
 use super::superblock::{MAGIC, SUPERBLOCK_BYTES};
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::finding::code;
 use crate::fs::FileSystem;
 use crate::fs::source::{self, AddedFile, Rules, Tree};
@@ -128,7 +128,7 @@ pub fn write(
 }
 
 fn count(what: &str, len: usize) -> Result<u32> {
-    u32::try_from(len).map_err(|_| Error::unsupported(format!("more than 2^32 {what}")))
+    u32::try_from(len).map_err(|_| Error::unsupported(format!("more than 2^32 {what}")).because(Reason::Limit))
 }
 
 /// Writes all tables behind the content and returns the superblock (`struct squashfs_super_block` of the kernel).
@@ -157,8 +157,8 @@ fn finish(
     let newest =
         tree.nodes.iter().filter(|node| node.nlink > 0).map(|node| inodes::seconds(node.mtime)).max().unwrap_or(0);
     let (inodes, fragments) = (count("inodes", tables.export.len())?, count("fragments", data.fragments.len())?);
-    let no_ids =
-        u16::try_from(tables.ids.len()).map_err(|_| Error::unsupported("more than 65535 owners and groups"))?;
+    let no_ids = u16::try_from(tables.ids.len())
+        .map_err(|_| Error::unsupported("more than 65535 owners and groups").because(Reason::Limit))?;
     let words = [MAGIC, inodes, newest, options.block_bytes, fragments];
     let halves = [options.compression.id(), block_log, FLAG_EXPORTABLE, no_ids, 4, 0];
     let bytes_used = out.position;

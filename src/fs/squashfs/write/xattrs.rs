@@ -3,7 +3,7 @@
 use super::metadata::{MetaWriter, lookup_table};
 use super::pack::Packer;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::Xattr;
 use crate::fs::source::XattrSets;
 
@@ -49,7 +49,8 @@ pub(super) fn encode(sets: &XattrSets, packer: &mut Packer, start: u64) -> Resul
 }
 
 fn short(number: usize) -> Result<u32> {
-    u32::try_from(number).map_err(|_| Error::unsupported("extended attributes of more than 4 GiB"))
+    u32::try_from(number)
+        .map_err(|_| Error::unsupported("extended attributes of more than 4 GiB").because(Reason::Limit))
 }
 
 pub(super) fn check(xattr: &Xattr) -> Result<()> {
