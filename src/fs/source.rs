@@ -57,8 +57,9 @@ impl XattrSets {
             return Ok(None);
         }
         set.sort();
-        let next = u32::try_from(self.numbers.len())
-            .map_err(|_| Error::unsupported("more than 2^32 different sets of extended attributes"))?;
+        let next = u32::try_from(self.numbers.len()).map_err(|_| {
+            Error::unsupported("more than 2^32 different sets of extended attributes").because(Reason::Limit)
+        })?;
         Ok(Some(*self.numbers.entry(set).or_insert(next)))
     }
 

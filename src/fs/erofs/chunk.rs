@@ -9,7 +9,7 @@ use super::inode::Inode;
 use super::volume::Volume;
 use crate::block::BlockDevice;
 use crate::bytes::structure;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 
 /// Base-2 logarithm of how many blocks make a chunk (`EROFS_CHUNK_FORMAT_BLKBITS_MASK`).
 const FORMAT_BITS: u32 = 0x1f;
@@ -42,7 +42,8 @@ impl Chunks {
     pub fn of<D: BlockDevice>(volume: &Volume<D>, inode: &Inode) -> Result<Self> {
         let format = inode.i_u & 0xffff;
         if format & !(FORMAT_BITS | FORMAT_INDEXES) != 0 {
-            return Err(Error::unsupported(format!("chunks in the format {format:#x}, at most 0x3f is known")));
+            return Err(Error::unsupported(format!("chunks in the format {format:#x}, at most 0x3f is known"))
+                .because(Reason::Feature));
         }
         let has_indexes = format & FORMAT_INDEXES != 0;
         let entry_bytes = if has_indexes { 8 } else { 4 };

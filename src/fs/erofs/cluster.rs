@@ -13,7 +13,7 @@ use super::inode::{Inode, Layout};
 use super::volume::Volume;
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, structure, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 
 /// Entries of compact indexes have 2 bytes where they can (`Z_EROFS_ADVISE_COMPACTED_2B`).
 pub(super) const ADVISE_COMPACTED_2B: u16 = 0x01;
@@ -124,7 +124,8 @@ impl Index {
         if is_compact && cluster_bits > COMPACT_BITS_MAX {
             return Err(Error::unsupported(format!(
                 "a compact index for clusters of 2^{cluster_bits} bytes, at most 2^{COMPACT_BITS_MAX} are known"
-            )));
+            ))
+            .because(Reason::Feature));
         }
         let start = start + 8;
         let clusters = inode.size.div_ceil(block_bytes);
@@ -134,7 +135,8 @@ impl Index {
         if is_compact && has_middle && cluster_bits > COMPACT_2B_BITS_MAX {
             return Err(Error::unsupported(format!(
                 "entries of 2 bytes for clusters of 2^{cluster_bits} bytes, at most 2^{COMPACT_2B_BITS_MAX} are known"
-            )));
+            ))
+            .because(Reason::Feature));
         }
         Ok(Self { layout: inode.layout, advise, cluster_bits, start, clusters, initial, middle })
     }

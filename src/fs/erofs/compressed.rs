@@ -12,7 +12,7 @@ use super::inode::{Inode, Layout};
 use super::volume::{Packed, Volume};
 use crate::block::BlockDevice;
 use crate::bytes::structure;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 
 /// The end of the file is packed behind the index (`Z_EROFS_ADVISE_INLINE_PCLUSTER`).
 const ADVISE_INLINE: u16 = 0x08;
@@ -254,7 +254,9 @@ impl Compressed {
                 return Ok(self.size);
             }
             if start - found.start > UNPACKED_MAX {
-                return Err(Error::unsupported(format!("an extent of more than {UNPACKED_MAX} bytes")));
+                return Err(
+                    Error::unsupported(format!("an extent of more than {UNPACKED_MAX} bytes")).because(Reason::Limit)
+                );
             }
             match index.cluster(volume, number)?.0 {
                 Cluster::Head(head) => return Ok((start + head.offset).min(self.size)),

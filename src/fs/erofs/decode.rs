@@ -9,7 +9,7 @@ use ruzstd::decoding::StreamingDecoder;
 
 use super::lz4;
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// Largest window that a zstd frame may ask for, that of the longest stretch there can be.
 const ZSTD_WINDOW_MAX: u64 = super::UNPACKED_MAX;
@@ -33,7 +33,9 @@ impl Algorithm {
     /// The compressor of a number.
     pub fn from_number(number: u8) -> Result<Self> {
         let known = Self::ALL.get(usize::from(number));
-        known.copied().ok_or_else(|| Error::unsupported(format!("compressor {number}, only 0 to 3 are known")))
+        known.copied().ok_or_else(|| {
+            Error::unsupported(format!("compressor {number}, only 0 to 3 are known")).because(Reason::Feature)
+        })
     }
 
     /// Its bit in `available_compr_algs`.

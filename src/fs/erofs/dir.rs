@@ -10,7 +10,7 @@ use super::content::Content;
 use super::volume::Volume;
 use crate::block::BlockDevice;
 use crate::bytes::{structure, to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::FileType;
 
 /// Largest directory that is listed, in bytes; half a million entries take about this much.
@@ -138,7 +138,8 @@ pub(super) fn list<D: BlockDevice>(
         return Err(Error::unsupported(format!(
             "directory of {} bytes, at most {DIRECTORY_MAX} are read",
             content.size
-        )));
+        ))
+        .because(Reason::Limit));
     }
     let mut last: Vec<u8> = Vec::new();
     for number in 0..content.size.div_ceil(volume.superblock.block_bytes()) {

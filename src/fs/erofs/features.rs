@@ -1,6 +1,6 @@
 //! What a superblock says must be understood before anything is read (`feature_incompat`), and what may be passed over.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// The superblock holds a checksum (`EROFS_FEATURE_COMPAT_SB_CHKSUM`).
 pub(super) const COMPAT_SB_CHKSUM: u32 = 0x01;
@@ -42,6 +42,7 @@ pub(super) fn check_incompat(features: u32) -> Result<()> {
         names.push(&number);
     }
     Err(Error::unsupported(format!("EROFS with the features {}", names.join(", ")))
+        .because(Reason::Feature)
         .with_hint("pack it again without them: what mkfs.erofs writes by default is read"))
 }
 

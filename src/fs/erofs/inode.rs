@@ -3,7 +3,7 @@
 use super::volume::Volume;
 use crate::block::BlockDevice;
 use crate::bytes::structure;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::{FileType, Timestamp};
 
 /// Inodes are numbered in units of 32 bytes.
@@ -91,9 +91,10 @@ impl Layout {
     fn from_format(format: u16) -> Result<Self> {
         let number = usize::from(format >> 1 & 7);
         let known = Self::ALL.get(number).filter(|_| format & FORMAT_UNKNOWN == 0);
-        known
-            .copied()
-            .ok_or_else(|| Error::unsupported(format!("an inode in the format {format:#x}, at most 0x9 are known")))
+        known.copied().ok_or_else(|| {
+            Error::unsupported(format!("an inode in the format {format:#x}, at most 0x9 are known"))
+                .because(Reason::Feature)
+        })
     }
 
     /// Its bits in `i_format`.

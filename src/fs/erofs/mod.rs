@@ -38,7 +38,7 @@ pub use write::{ErofsCompression, ErofsOptions, ErofsReport, write};
 use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Xattr, check_within};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use content::Content;
 use decode::Algorithm;
 use inode::Inode;
@@ -105,7 +105,7 @@ impl<D: BlockDevice> Erofs<D> {
     fn directory(&self, node: Node) -> Result<Content> {
         let inode = self.inode(node)?;
         if inode.file_type != FileType::Directory {
-            return Err(Error::not_found("not a directory"));
+            return Err(Error::not_found("not a directory").because(Reason::NotADirectory));
         }
         Content::of(&self.volume, &inode)
     }

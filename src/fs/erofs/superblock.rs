@@ -6,7 +6,7 @@ use super::features::{
 };
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, structure, to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 
 /// Where the superblock begins (`EROFS_SUPER_OFFSET`).
 pub(super) const SUPERBLOCK_OFFSET: u64 = 1024;
@@ -99,7 +99,8 @@ impl Superblock {
         let on_disk = read_raw(device)?;
         let block_bits = on_disk.blkszbits();
         if !BLOCK_BITS.contains(&block_bits) {
-            return Err(Error::unsupported(format!("block size 2^{block_bits}, 2^9 to 2^16 bytes are known")));
+            return Err(Error::unsupported(format!("block size 2^{block_bits}, 2^9 to 2^16 bytes are known"))
+                .because(Reason::Feature));
         }
         if on_disk.feature_compat() & COMPAT_SB_CHKSUM != 0 {
             check_checksum(device, &on_disk)?;
@@ -111,13 +112,15 @@ impl Superblock {
                 "EROFS whose data lie on {} further devices",
                 on_disk.extra_devices()
             ))
+            .because(Reason::Feature)
             .with_hint("pack it into one image, without --blobdev"));
         }
         if on_disk.dirblkbits() != 0 {
             return Err(Error::unsupported(format!(
                 "directory blocks of 2^{} blocks, only single ones are known",
                 on_disk.dirblkbits()
-            )));
+            ))
+            .because(Reason::Feature));
         }
         let epoch = i64::try_from(on_disk.epoch())
             .map_err(|_| Error::corrupt(format!("made {} seconds after 1970", on_disk.epoch())))?;
@@ -182,7 +185,8 @@ impl Superblock {
     fn read_configurations(&mut self, device: &dyn BlockDevice, mut at: u64) -> Result<()> {
         let unknown = self.algorithms & !Algorithm::ALL.iter().fold(0, |bits, algorithm| bits | algorithm.bit());
         if unknown != 0 {
-            return Err(Error::unsupported(format!("EROFS with the compressors {unknown:#x}, only 0xf are known")));
+            return Err(Error::unsupported(format!("EROFS with the compressors {unknown:#x}, only 0xf are known"))
+                .because(Reason::Feature));
         }
         let named = self.algorithms;
         for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| named & algorithm.bit() != 0) {
@@ -204,14 +208,15 @@ impl Superblock {
                     return Err(Error::unsupported(format!(
                         "a dictionary of {dictionary} bytes in format {}: 4096 to {LZMA_DICTIONARY_MAX} in format 0 are known",
                         fields.le16(4)?
-                    )));
+                    )).because(Reason::Feature));
                 }
                 self.lzma_dictionary = dictionary;
             }
             Algorithm::Deflate => {
                 let bits = fields.u8(0)?;
                 if bits > 15 {
-                    return Err(Error::unsupported(format!("a window of 2^{bits} bytes, at most 2^15 are known")));
+                    return Err(Error::unsupported(format!("a window of 2^{bits} bytes, at most 2^15 are known"))
+                        .because(Reason::Feature));
                 }
             }
             Algorithm::Zstd => {
@@ -220,7 +225,8 @@ impl Superblock {
                     return Err(Error::unsupported(format!(
                         "a window of 2^{} bytes in format {format}, at most 2^20 in format 0 are known",
                         u16::from(log) + 10
-                    )));
+                    ))
+                    .because(Reason::Feature));
                 }
             }
         }
@@ -257,7 +263,9 @@ fn check_checksum(device: &dyn BlockDevice, on_disk: &OnDisk<Vec<u8>>) -> Result
     let stored = on_disk.checksum();
     let actual = checksum(&mut covered, on_disk.blkszbits())?;
     if stored != actual {
-        return Err(Error::corrupt(format!("checksum is {actual:08x}, {stored:08x} is stored")));
+        return Err(
+            Error::corrupt(format!("checksum is {actual:08x}, {stored:08x} is stored")).because(Reason::Checksum)
+        );
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::superblock::Superblock;
 use super::xattr::Prefix;
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::cache::Cache;
 
 /// What metadata is read in.
@@ -61,6 +61,7 @@ impl<D: BlockDevice> Volume<D> {
         let size = device.size();
         if stated > size {
             return Err(Error::corrupt(format!("EROFS of {stated} bytes on a device of {size}"))
+                .because(Reason::CutShort)
                 .with_hint("the file is cut short: fetch it again and compare its checksum"));
         }
         let mut volume = Self {
@@ -156,7 +157,8 @@ impl<D: BlockDevice> Volume<D> {
             return Err(Error::unsupported(format!(
                 "{wanted} bytes packed into {}: at most {UNPACKED_MAX} in {STREAM_MAX} are known",
                 packed.stream_bytes
-            )));
+            ))
+            .because(Reason::Limit));
         }
         self.superblock.check_algorithm(packed.algorithm)?;
         let bytes = self.decode(packed).at(|| format!("packed data at {}", packed.position))?;

@@ -9,7 +9,7 @@ use super::inode::Inode;
 use super::volume::Volume;
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, structure, to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::Xattr;
 
 /// Set where the index of a name is that of a long prefix (`EROFS_XATTR_LONG_PREFIX`).
@@ -95,7 +95,9 @@ fn read_at<D: BlockDevice>(volume: &Volume<D>, at: u64, buf: &mut [u8]) -> Resul
 
 fn short_prefix(index: u8) -> Result<&'static [u8]> {
     let known = NAMES.iter().find(|(number, _)| *number == index);
-    known.map(|(_, prefix)| *prefix).ok_or_else(|| Error::unsupported(format!("xattr namespace {index}")))
+    known
+        .map(|(_, prefix)| *prefix)
+        .ok_or_else(|| Error::unsupported(format!("xattr namespace {index}")).because(Reason::Feature))
 }
 
 /// The attributes of an inode, sorted by name.

@@ -10,7 +10,7 @@ use super::pack::{CHUNK_BYTES, Extent, Packed, blocks, pack, used_chunks};
 use super::{BLOCK_BYTES, BLOCK_USIZE, Out};
 use crate::bytes::{to_u64, to_usize};
 use crate::codec::{Spares, run_ordered};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::FileSystem;
 use crate::fs::erofs::chunk::HOLE;
 use crate::fs::source::{Node, Part, Reading};
@@ -147,7 +147,7 @@ impl Sink<'_, '_> {
                 let chunk_blocks =
                     u32::try_from(CHUNK_BYTES / BLOCK_USIZE).map_err(|_| Error::internal("16 blocks"))?;
                 let chunks = u32::try_from(job.offset / to_u64(CHUNK_BYTES))
-                    .map_err(|_| Error::unsupported("a file of more than 2^32 chunks"))?;
+                    .map_err(|_| Error::unsupported("a file of more than 2^32 chunks").because(Reason::Limit))?;
                 let before = (0..chunks).map(|chunk| *first + chunk * chunk_blocks).collect();
                 self.laid[job.node] = Laid::Chunks(before);
                 self.place_chunks(job, used)

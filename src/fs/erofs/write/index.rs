@@ -3,7 +3,7 @@
 use super::BLOCK_BYTES;
 use super::pack::Extent;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::erofs::cluster::{
     ADVISE_BIG_PCLUSTER_1, ADVISE_BIG_PCLUSTER_2, ADVISE_COMPACTED_2B, CBLKCNT, COMPACT_2B_PACK, TYPE_HEAD1,
     TYPE_NONHEAD, TYPE_PLAIN, initial_4b, low_bits,
@@ -77,8 +77,9 @@ fn entries(extents: &[Extent], first: u32, clusters: u64) -> Result<Vec<Entry>> 
         for at in number + 1..next {
             entries.push(Entry::Rest { back: at - number, ahead: next - at, blocks: extent.blocks });
         }
-        block =
-            block.checked_add(extent.blocks).ok_or_else(|| Error::unsupported("an EROFS of more than 2^32 blocks"))?;
+        block = block
+            .checked_add(extent.blocks)
+            .ok_or_else(|| Error::unsupported("an EROFS of more than 2^32 blocks").because(Reason::Limit))?;
     }
     Ok(entries)
 }

@@ -10,7 +10,7 @@ use super::data::Laid;
 use super::pack::{CHUNK_BYTES, blocks};
 use super::{BLOCK_BYTES, BLOCK_USIZE, ErofsOptions, Out, index, xattrs};
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::FileSystem;
 use crate::fs::erofs::dir::{DIRENT_BYTES, Dirent, record_bytes};
 use crate::fs::erofs::inode::{Compact, Extended, FORMAT_EXTENDED, INODE_UNIT, Layout};
@@ -251,7 +251,8 @@ impl<'a> Inodes<'a> {
     fn head(&self, id: usize, node: &Node, layout: Layout, i_u: u32) -> Result<Vec<u8>> {
         let shape = self.shapes[id];
         let mode = u16::try_from(node.file_type.mode_bits()).map_err(|_| Error::internal("16 bits"))? | node.mode;
-        let number = u32::try_from(id + 1).map_err(|_| Error::unsupported("more than 2^32 inodes"))?;
+        let number =
+            u32::try_from(id + 1).map_err(|_| Error::unsupported("more than 2^32 inodes").because(Reason::Limit))?;
         let units = xattrs::units(shape.xattr_bytes)?;
         let short = |value: u32| u16::try_from(value).map_err(|_| Error::internal("an inode that should be extended"));
         if shape.is_extended {
@@ -274,8 +275,10 @@ impl<'a> Inodes<'a> {
         inode.set_xattr_icount(units);
         inode.set_mode(mode);
         inode.set_nlink(short(node.nlink)?);
-        inode
-            .set_size(u32::try_from(self.sizes[id]).map_err(|_| Error::unsupported("a directory of more than 4 GiB"))?);
+        inode.set_size(
+            u32::try_from(self.sizes[id])
+                .map_err(|_| Error::unsupported("a directory of more than 4 GiB").because(Reason::Limit))?,
+        );
         inode.set_u(i_u);
         inode.set_ino(number);
         inode.set_uid(short(node.uid)?);

@@ -32,7 +32,7 @@ use sha2::{Digest, Sha256};
 use super::features::{CHUNKED_FILE, COMPAT_MTIME, COMPAT_SB_CHKSUM, COMPR_CFGS, ZERO_PADDING};
 use super::superblock::{self, MAGIC, OnDisk, SUPERBLOCK_OFFSET};
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::finding::code;
 use crate::fs::FileSystem;
 use crate::fs::source::{self, AddedFile, Rules, Tree};
@@ -267,7 +267,7 @@ fn check(out: &File, options: &ErofsOptions) -> Result<()> {
 }
 
 fn too_many_blocks() -> Error {
-    Error::unsupported("an EROFS of more than 2^32 blocks, which is 16 TiB")
+    Error::unsupported("an EROFS of more than 2^32 blocks, which is 16 TiB").because(Reason::Limit)
 }
 
 /// The file that is written, front to back in whole blocks.

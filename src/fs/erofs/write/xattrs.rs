@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::Xattr;
 use crate::fs::erofs::xattr::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, split_name};
 use crate::fs::source::{Node, XattrSets};
@@ -31,7 +31,8 @@ pub(super) fn check(xattr: &Xattr) -> Result<()> {
         () if xattr.value.len() > VALUE_MAX => format!("a value of {} bytes, at most {VALUE_MAX}", xattr.value.len()),
         () => return Ok(()),
     };
-    Err(Error::unsupported(format!("extended attribute '{}' has {fault} are possible", xattr.name.escape_ascii())))
+    Err(Error::unsupported(format!("extended attribute '{}' has {fault} are possible", xattr.name.escape_ascii()))
+        .because(Reason::Limit))
 }
 
 /// All attributes as they are stored.
@@ -57,7 +58,7 @@ pub(super) fn encode(sets: &XattrSets, nodes: &[Node]) -> Result<Stored> {
     let mut shared: BTreeMap<&Xattr, u32> = BTreeMap::new();
     for (xattr, _) in uses.into_iter().filter(|(_, count)| *count > 1) {
         let number = u32::try_from(table.len() / ENTRY_BYTES)
-            .map_err(|_| Error::unsupported("shared attributes of more than 16 GiB"))?;
+            .map_err(|_| Error::unsupported("shared attributes of more than 16 GiB").because(Reason::Limit))?;
         shared.insert(xattr, number);
         put(&mut table, xattr)?;
     }
@@ -97,6 +98,7 @@ pub(super) fn units(bytes: u64) -> Result<u16> {
             "extended attributes of {bytes} bytes at one file: at most {} are possible",
             UNITS_MAX * 4 + 8
         ))
+        .because(Reason::Limit)
     })
 }
 
