@@ -77,6 +77,9 @@ codes! {
     /// squashfs has room for attributes of three namespaces only.
     SQUASHFS_XATTRS = "squashfs-xattrs", Warning,
         "extended attributes that squashfs cannot store are left out, such as {name} of {path}";
+    /// EROFS has room for attributes of three namespaces and access control lists only.
+    EROFS_XATTRS = "erofs-xattrs", Warning,
+        "extended attributes that EROFS cannot store are left out, such as {name} of {path}";
 
     // Archives.
 

@@ -40,7 +40,7 @@ pub fn assert_same_tree(fs: &dyn FileSystem, root: &Path) {
                 assert_eq!(found.size, wanted.size(), "{}", entry.path);
                 assert_eq!(u64::from(found.nlink), wanted.nlink(), "{}", entry.path);
                 assert_eq!(*links.entry(wanted.ino()).or_insert(found.inode), found.inode, "{}", entry.path);
-                let content = read_file(fs, &entry.path, 1 << 24)?;
+                let content = read_file(fs, &entry.path, 1 << 25)?;
                 assert!(content == fs::read(&host).unwrap(), "content of {}", entry.path);
                 check_pieces(fs, &entry.path, &content);
             }

@@ -1,6 +1,7 @@
 //! What a filesystem holds, in a form that can be compared whichever program told it.
 
 use super::programs::judge;
+use flatbake::fs::{FileSystem, FileType, FsPath, read_file, walk};
 use rustix::fs::{lgetxattr, llistxattr};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -203,6 +204,44 @@ pub fn make_readable(dir: &Path) {
     if metadata.is_dir() {
         fs::read_dir(dir).unwrap().for_each(|child| make_readable(&child.unwrap().path()));
     }
+}
+
+/// The tree of a filesystem as our own reader tells it.
+pub fn fs_tree(fs: &dyn FileSystem) -> Tree {
+    let mut found = BTreeMap::new();
+    let mut inodes = BTreeMap::new();
+    walk(fs, &FsPath::root(), &mut |at| {
+        let name = path_text(&at.path.as_bytes()[1..]);
+        let metadata = &at.metadata;
+        let mut entry = TreeEntry {
+            kind: Kind::of_mode(metadata.file_type.mode_bits()),
+            mode: Some(metadata.mode),
+            uid: Some(metadata.uid),
+            gid: Some(metadata.gid),
+            mtime: Some((metadata.mtime.secs, metadata.mtime.nanos)),
+            xattrs: Some(fs.xattrs(at.node)?.into_iter().map(|xattr| (path_text(&xattr.name), xattr.value)).collect()),
+            ..TreeEntry::default()
+        };
+        match metadata.file_type {
+            FileType::File => {
+                let content = read_file(fs, &at.path, 1 << 26)?;
+                entry.size = Some(metadata.size);
+                entry.sha256 = Some(sha256(&content[..]));
+            }
+            FileType::Symlink => entry.target = Some(path_text(&fs.read_link(at.node)?)),
+            FileType::CharDevice | FileType::BlockDevice => entry.device = Some(metadata.device),
+            _ => {}
+        }
+        if metadata.file_type != FileType::Directory {
+            entry.nlink = Some(metadata.nlink);
+        }
+        inodes.insert(name.clone(), metadata.inode);
+        found.insert(name, entry);
+        Ok(())
+    })
+    .unwrap();
+    group_links(&mut found, &inodes);
+    found
 }
 
 /// The tree of a squashfs as `unsquashfs` unpacks it; without owners and devices, which only root can restore.

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use super::disk::open_content;
 use crate::block::BlockDevice;
-use crate::bytes::Fields;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, code};
 use crate::flatcar::OsRelease;
-use crate::fs::{self, FsKind};
+use crate::fs::{self, FsKind, erofs};
 
 /// Compressors of squashfs by the numbers that its superblock has for them, from 1 on.
 const SQUASHFS_COMPRESSORS: [&str; 6] = ["gzip", "lzma", "lzo", "xz", "lz4", "zstd"];
@@ -18,14 +17,6 @@ const SQUASHFS_COMPRESSION: u64 = 20;
 const SQUASHFS_BYTES_USED: u64 = 40;
 /// Sectors of loop devices.
 const SECTOR: u64 = 512;
-/// Compressors of EROFS by their bits in the superblock, the lowest first.
-const EROFS_COMPRESSORS: [&str; 4] = ["lz4", "lzma", "deflate", "zstd"];
-/// Where the superblock of EROFS begins.
-const EROFS_SUPERBLOCK: u64 = 1024;
-/// Where it has `feature_incompat` (32 bits) and, behind that, `available_compr_algs` (16 bits).
-const EROFS_FEATURES: u64 = EROFS_SUPERBLOCK + 80;
-/// The superblock names the compressors (`EROFS_FEATURE_INCOMPAT_COMPR_CFGS`).
-const EROFS_COMPR_CFGS: u32 = 2;
 
 /// What a kernel can mount of a filesystem.
 struct Ability {
@@ -93,15 +84,9 @@ impl Needs {
     }
 
     fn erofs(&mut self, content: &dyn BlockDevice) -> Result<()> {
-        let mut bytes = [0; 6];
-        content.read_at(EROFS_FEATURES, &mut bytes)?;
-        let fields = Fields::new("EROFS superblock", &bytes);
-        self.features = fields.le32(0)?;
-        if self.features & EROFS_COMPR_CFGS != 0 {
-            let bits = fields.le16(4)?;
-            let named = EROFS_COMPRESSORS.iter().enumerate().filter(|(at, _)| bits >> at & 1 != 0);
-            self.compressors.extend(named.map(|(_, name)| name));
-        }
+        let requirements = erofs::requirements(content)?;
+        self.features = requirements.features;
+        self.compressors = requirements.compressors;
         Ok(())
     }
 }

@@ -20,7 +20,8 @@ mod write;
 mod xattr;
 mod xz;
 
-pub use write::{AddedFile, SquashfsCompression, SquashfsOptions, SquashfsReport, write};
+pub use super::source::AddedFile;
+pub use write::{SquashfsCompression, SquashfsOptions, SquashfsReport, write};
 
 use std::sync::Arc;
 

@@ -9,11 +9,11 @@
 
 use super::Out;
 use super::pack::Packer;
-use super::tree::{Content, Node, Part};
 use crate::bytes::{is_zero, to_u64, to_usize};
 use crate::codec::{Spares, run_ordered};
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{FileRead, FileSystem};
+use crate::fs::FileSystem;
+use crate::fs::source::{Node, Part, Reading};
 
 /// Set in the size of a block that is stored as it is (`SQUASHFS_COMPRESSED_BIT_BLOCK`).
 const DATA_STORED: u32 = 1 << 24;
@@ -166,24 +166,6 @@ struct Open<'a> {
     size: u64,
 }
 
-enum Reading<'a> {
-    Source(Box<dyn FileRead + 'a>),
-    Memory(&'a [u8]),
-}
-
-impl Reading<'_> {
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        match self {
-            Self::Source(file) => file.read_at(offset, buf),
-            Self::Memory(bytes) => {
-                let start = to_usize(offset)?;
-                buf.copy_from_slice(&bytes[start..start + buf.len()]);
-                Ok(())
-            }
-        }
-    }
-}
-
 impl Iterator for &mut Reader<'_> {
     type Item = Result<Job>;
 
@@ -202,7 +184,7 @@ impl<'a> Reader<'a> {
     fn job(&mut self) -> Result<Option<Job>> {
         loop {
             if let Some(open) = &mut self.open {
-                let job = open.block(self.block_bytes).at(|| name(self.nodes, open.node))?;
+                let job = open.block(self.block_bytes).at(|| self.nodes[open.node].name())?;
                 if open.offset == open.size {
                     self.open = None;
                 }
@@ -211,14 +193,14 @@ impl<'a> Reader<'a> {
             let Some(node) = self.nodes.get(self.next) else { return Ok(self.flush()) };
             let id = self.next;
             if let (Part::File(_, 1..), 1..) = (&node.part, node.nlink) {
-                let open = open(self.source, node, id).at(|| name(self.nodes, id))?;
+                let open = open(self.source, node, id).at(|| self.nodes[id].name())?;
                 if open.size >= to_u64(self.block_bytes) {
                     self.open = Some(open);
                 } else if self.fragment.len() + to_usize(open.size)? > self.block_bytes {
                     // This file begins the next fragment.
                     return Ok(self.flush());
                 } else {
-                    self.append(&open).at(|| name(self.nodes, id))?;
+                    self.append(&open).at(|| self.nodes[id].name())?;
                 }
             }
             self.next += 1;
@@ -246,18 +228,9 @@ impl<'a> Reader<'a> {
 }
 
 fn open<'a>(source: &'a dyn FileSystem, node: &'a Node, id: usize) -> Result<Open<'a>> {
-    let Part::File(content, size) = &node.part else { return Err(Error::internal("not a file")) };
-    let content = match content {
-        Content::Memory(bytes) => Reading::Memory(bytes),
-        Content::Source(_, inner) => {
-            let file = source.open(*inner)?;
-            if file.size() != *size {
-                return Err(Error::corrupt(format!("{} bytes to read of a file of {size} bytes", file.size())));
-            }
-            Reading::Source(file)
-        }
-    };
-    Ok(Open { node: id, content, offset: 0, size: *size })
+    let content = Reading::open(source, node)?;
+    let Part::File(_, size) = node.part else { return Err(Error::internal("not a file")) };
+    Ok(Open { node: id, content, offset: 0, size })
 }
 
 impl Open<'_> {
@@ -267,13 +240,5 @@ impl Open<'_> {
         self.content.read(self.offset, &mut data)?;
         self.offset += len;
         Ok(Job { role: Role::Block(self.node), done: data.len(), data })
-    }
-}
-
-/// What errors call a node.
-fn name(nodes: &[Node], id: usize) -> String {
-    match &nodes[id].part {
-        Part::File(Content::Source(path, _), _) => path.to_string(),
-        _ => "an added file".to_owned(),
     }
 }

@@ -3,10 +3,10 @@
 use super::data::{Data, Laid};
 use super::metadata::{MetaPlace, MetaWriter};
 use super::pack::Packer;
-use super::tree::{Node, Part, Tree};
 use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result, ResultExt};
-use crate::fs::FileType;
+use crate::fs::source::{Node, Part, Tree};
+use crate::fs::{FileType, Timestamp};
 
 /// Entries behind one header (`SQUASHFS_DIR_COUNT`).
 const RUN_MAX: usize = 256;
@@ -64,6 +64,11 @@ pub(super) fn encode(
     })
 }
 
+/// A time as squashfs stores it, from 1970 to 2106, clamped.
+pub(super) fn seconds(time: Timestamp) -> u32 {
+    u32::try_from(time.secs.clamp(0, u32::MAX.into())).unwrap_or(u32::MAX)
+}
+
 /// Numbers from 1 on for the nodes that have a name; 0 for the others.
 fn numbers(nodes: &[Node]) -> Result<Vec<u32>> {
     let mut last = 0u32;
@@ -105,7 +110,7 @@ impl Encoder<'_, '_> {
         let head: Vec<u8> = [kind, node.mode, uid, gid].into_iter().flat_map(u16::to_le_bytes).collect();
         self.places[id] = Some(self.inodes.place()?);
         self.inodes.put(&head)?;
-        self.inodes.put(&word(node.mtime))?;
+        self.inodes.put(&word(seconds(node.mtime)))?;
         self.inodes.put(&word(self.numbers[id]))?;
         self.inodes.put(&body)
     }

@@ -17,7 +17,6 @@ mod metadata;
 mod pack;
 #[cfg(test)]
 mod tests;
-mod tree;
 mod xattrs;
 
 use std::fs::File;
@@ -26,19 +25,22 @@ use std::os::unix::fs::FileExt;
 use super::superblock::{MAGIC, SUPERBLOCK_BYTES};
 use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result};
-use crate::fs::{Attributes, FileSystem, FsPath};
+use crate::finding::code;
+use crate::fs::FileSystem;
+use crate::fs::source::{self, AddedFile, Rules, Tree};
 use crate::progress::Progress;
 use data::Data;
 use inodes::Tables;
 use metadata::lookup_table;
 use pack::Packer;
 pub use pack::SquashfsCompression;
-use tree::Tree;
 
 /// The image's length is a multiple of this, as `mksquashfs` pads it for loop devices.
 const PADDING: u64 = 4096;
 /// Inodes can be found by their number, for NFS (`SQUASHFS_EXPORT`).
 const FLAG_EXPORTABLE: u16 = 0x80;
+/// Most blocks of one file, as the reader has it: 2 TiB of 128 KiB blocks.
+const BLOCKS_MAX: u64 = 1 << 24;
 /// A table that is not there.
 const NO_TABLE: u64 = u64::MAX;
 
@@ -65,17 +67,6 @@ impl Default for SquashfsOptions {
             content_max: 1 << 40,
         }
     }
-}
-
-/// A file to add to the tree, or to put in the place of one that is there (whose extended attributes it keeps).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AddedFile {
-    /// Where; the folder must be in the tree.
-    pub path: FsPath,
-    /// Mode, owner and time.
-    pub attributes: Attributes,
-    /// Its content.
-    pub content: Vec<u8>,
 }
 
 /// What was written.
@@ -111,7 +102,15 @@ pub fn write(
 ) -> Result<SquashfsReport> {
     let block_log = check(out, options)?;
     let mut packer = Packer::new(options.compression)?;
-    let tree = tree::read(source, added, options, progress)?;
+    let rules = Rules {
+        latest_time: options.latest_time,
+        content_max: options.content_max,
+        file_max: BLOCKS_MAX << block_log,
+        is_storable: xattrs::is_storable,
+        check_xattr: xattrs::check,
+        left_out: code::SQUASHFS_XATTRS,
+    };
+    let tree = source::read(source, added, &rules, progress)?;
     let mut out = Out { file: out, position: to_u64(SUPERBLOCK_BYTES) };
     progress.start("packing files into a squashfs", tree.content_bytes);
     let block_bytes = 1 << block_log;
@@ -150,12 +149,13 @@ fn finish(
     let ids: Vec<u8> = tables.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
     let id_table = out.table(packer, &ids)?;
     let mut xattr_table = NO_TABLE;
-    if let Some((bytes, place)) = tree.xattrs.encode(packer, out.position)? {
+    if let Some((bytes, place)) = xattrs::encode(&tree.xattrs, packer, out.position)? {
         out.put(&bytes)?;
         xattr_table = place;
     }
 
-    let newest = tree.nodes.iter().filter(|node| node.nlink > 0).map(|node| node.mtime).max().unwrap_or(0);
+    let newest =
+        tree.nodes.iter().filter(|node| node.nlink > 0).map(|node| inodes::seconds(node.mtime)).max().unwrap_or(0);
     let (inodes, fragments) = (count("inodes", tables.export.len())?, count("fragments", data.fragments.len())?);
     let no_ids = u16::try_from(tables.ids.len())
         .map_err(|_| Error::unsupported("more than 65535 owners and groups").because(Reason::Limit))?;

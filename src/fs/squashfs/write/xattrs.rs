@@ -1,12 +1,11 @@
 //! Extended attributes: every different set is stored once.
 
-use std::collections::BTreeMap;
-
 use super::metadata::{MetaWriter, lookup_table};
 use super::pack::Packer;
 use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result};
 use crate::fs::Xattr;
+use crate::fs::source::XattrSets;
 
 /// Longest value (`XATTR_SIZE_MAX` of Linux).
 const VALUE_MAX: usize = 65_536;
@@ -15,60 +14,38 @@ const NAME_MAX: usize = 255;
 /// The namespaces that squashfs knows, in the order of their numbers.
 const NAMESPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
 
-/// All sets of attributes.
-#[derive(Debug, Default)]
-pub(super) struct XattrSets {
-    numbers: BTreeMap<Vec<Xattr>, u32>,
-}
-
 /// Whether squashfs can store an attribute of this name.
 pub(super) fn is_storable(name: &[u8]) -> bool {
     NAMESPACES.iter().any(|namespace| name.starts_with(namespace))
 }
 
-impl XattrSets {
-    /// The number of a set of storable attributes; `None` for the empty one.
-    pub fn number(&mut self, mut set: Vec<Xattr>) -> Result<Option<u32>> {
-        if set.is_empty() {
-            return Ok(None);
-        }
-        set.iter().try_for_each(check)?;
-        set.sort();
-        let next = u32::try_from(self.numbers.len()).map_err(|_| {
-            Error::unsupported("more than 2^32 different sets of extended attributes").because(Reason::Limit)
-        })?;
-        Ok(Some(*self.numbers.entry(set).or_insert(next)))
+/// The tables of all sets at byte `start` of the image, and the offset that the superblock names; `None` where there are
+/// none.
+pub(super) fn encode(sets: &XattrSets, packer: &mut Packer, start: u64) -> Result<Option<(Vec<u8>, u64)>> {
+    if sets.numbers.is_empty() {
+        return Ok(None);
     }
-
-    /// The tables at byte `start` of the image, and the offset that the superblock names; `None` where there are no sets.
-    pub fn encode(&self, packer: &mut Packer, start: u64) -> Result<Option<(Vec<u8>, u64)>> {
-        if self.numbers.is_empty() {
-            return Ok(None);
+    let mut stream = MetaWriter::new(packer);
+    let mut ids = Vec::new();
+    for set in sets.in_order() {
+        let place = stream.place()?;
+        let bytes = encode_set(set)?;
+        stream.put(&bytes)?;
+        ids.extend_from_slice(&place.reference().to_le_bytes());
+        for number in [set.len(), bytes.len()] {
+            ids.extend_from_slice(&short(number)?.to_le_bytes());
         }
-        let mut sets: Vec<(&u32, &Vec<Xattr>)> = self.numbers.iter().map(|(set, number)| (number, set)).collect();
-        sets.sort();
-        let mut stream = MetaWriter::new(packer);
-        let mut ids = Vec::new();
-        for (_, set) in sets {
-            let place = stream.place()?;
-            let bytes = encode_set(set)?;
-            stream.put(&bytes)?;
-            ids.extend_from_slice(&place.reference().to_le_bytes());
-            for number in [set.len(), bytes.len()] {
-                ids.extend_from_slice(&short(number)?.to_le_bytes());
-            }
-        }
-        let (mut bytes, _) = stream.finish()?;
-        let (table, place) = lookup_table(packer, &ids, start + to_u64(bytes.len()))?;
-        // The offsets of the table's blocks come behind a header of their own: where the sets begin, and how many.
-        let blocks = table.len() - ids.len().div_ceil(8192) * 8;
-        bytes.extend_from_slice(&table[..blocks]);
-        bytes.extend_from_slice(&start.to_le_bytes());
-        bytes.extend_from_slice(&short(self.numbers.len())?.to_le_bytes());
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&table[blocks..]);
-        Ok(Some((bytes, place)))
     }
+    let (mut bytes, _) = stream.finish()?;
+    let (table, place) = lookup_table(packer, &ids, start + to_u64(bytes.len()))?;
+    // The offsets of the table's blocks come behind a header of their own: where the sets begin, and how many.
+    let blocks = table.len() - ids.len().div_ceil(8192) * 8;
+    bytes.extend_from_slice(&table[..blocks]);
+    bytes.extend_from_slice(&start.to_le_bytes());
+    bytes.extend_from_slice(&short(sets.numbers.len())?.to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&table[blocks..]);
+    Ok(Some((bytes, place)))
 }
 
 fn short(number: usize) -> Result<u32> {
@@ -76,7 +53,7 @@ fn short(number: usize) -> Result<u32> {
         .map_err(|_| Error::unsupported("extended attributes of more than 4 GiB").because(Reason::Limit))
 }
 
-fn check(xattr: &Xattr) -> Result<()> {
+pub(super) fn check(xattr: &Xattr) -> Result<()> {
     let (_, name) = split(&xattr.name)?;
     let fault = match () {
         () if name.is_empty() || name.len() > NAME_MAX => format!("a name of {} bytes, 1 to {NAME_MAX}", name.len()),

@@ -1,35 +1,86 @@
-//! The tree to write, read from its source before anything is written: names, attributes, links; no content.
+//! The tree that a new filesystem is made of, read from its source before anything is written: names, attributes, links; no
+//! content.
 //!
 //! Nodes are numbered as they are met, directories before the directories in them.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{AddedFile, SquashfsOptions, xattrs};
-use crate::bytes::to_u64;
+use super::{Attributes, Entry, FileRead, FileSystem, FileType, FsPath, Node as SourceNode, Timestamp, Xattr, walk};
+use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
-use crate::finding::{Finding, code};
-use crate::fs::{self, Entry, FileSystem, FileType, FsPath, Xattr, walk};
+use crate::finding::{Code, Finding};
 use crate::progress::Progress;
 
 /// Memory for names, paths, targets and attributes: about two million entries of a usual tree.
 const TREE_BYTES_MAX: usize = 512 << 20;
 /// What a node takes besides its path.
 const NODE_BYTES: usize = 256;
-/// Most blocks of one file, as the reader has it: 2 TiB of 128 KiB blocks.
-const BLOCKS_MAX: u64 = 1 << 24;
 /// Longest target of a symlink (`PATH_MAX` of Linux).
 const TARGET_MAX: u64 = 4096;
 
+/// A file to add to the tree, or to put in the place of one that is there (whose extended attributes it keeps).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddedFile {
+    /// Where; the folder must be in the tree.
+    pub path: FsPath,
+    /// Mode, owner and time.
+    pub attributes: Attributes,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+/// What a new filesystem can hold.
+#[derive(Debug)]
+pub(in crate::fs) struct Rules {
+    /// Later times (seconds since 1970) become this one.
+    pub latest_time: Option<i64>,
+    /// Most bytes of all files together, and of one.
+    pub content_max: u64,
+    pub file_max: u64,
+    /// Whether an attribute of this name can be stored, and an error for one that has too much of something.
+    pub is_storable: fn(&[u8]) -> bool,
+    pub check_xattr: fn(&Xattr) -> Result<()>,
+    /// What is said where an attribute is left out, with its `name` and a `path`.
+    pub left_out: &'static Code,
+}
+
+/// All different sets of attributes, with their numbers.
+#[derive(Debug, Default)]
+pub(in crate::fs) struct XattrSets {
+    pub numbers: BTreeMap<Vec<Xattr>, u32>,
+}
+
+impl XattrSets {
+    /// The number of a set of storable attributes; `None` for the empty one.
+    fn number(&mut self, mut set: Vec<Xattr>) -> Result<Option<u32>> {
+        if set.is_empty() {
+            return Ok(None);
+        }
+        set.sort();
+        let next = u32::try_from(self.numbers.len()).map_err(|_| {
+            Error::unsupported("more than 2^32 different sets of extended attributes").because(Reason::Limit)
+        })?;
+        Ok(Some(*self.numbers.entry(set).or_insert(next)))
+    }
+
+    /// The sets in the order of their numbers.
+    pub fn in_order(&self) -> Vec<&Vec<Xattr>> {
+        let mut sets: Vec<(&u32, &Vec<Xattr>)> = self.numbers.iter().map(|(set, number)| (number, set)).collect();
+        sets.sort();
+        sets.into_iter().map(|(_, set)| set).collect()
+    }
+}
+
 /// Where a file's content is.
 #[derive(Debug)]
-pub(super) enum Content {
+pub(in crate::fs) enum Content {
     /// In the source: this node, first met under this path.
-    Source(FsPath, fs::Node),
+    Source(FsPath, SourceNode),
     Memory(Vec<u8>),
 }
 
 #[derive(Debug)]
-pub(super) enum Part {
+pub(in crate::fs) enum Part {
     /// Entries by name.
     Directory(BTreeMap<Vec<u8>, usize>),
     File(Content, u64),
@@ -41,12 +92,12 @@ pub(super) enum Part {
 
 /// An inode to be.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(in crate::fs) struct Node {
     pub file_type: FileType,
     pub mode: u16,
     pub uid: u32,
     pub gid: u32,
-    pub mtime: u32,
+    pub mtime: Timestamp,
     pub nlink: u32,
     pub xattrs: Option<u32>,
     /// The directory it was first met in; the root's is itself.
@@ -55,24 +106,24 @@ pub(super) struct Node {
 }
 
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(in crate::fs) struct Tree {
     pub nodes: Vec<Node>,
-    pub xattrs: xattrs::XattrSets,
+    pub xattrs: XattrSets,
     /// Bytes of all files.
     pub content_bytes: u64,
 }
 
 /// Reads the tree below the root of `source` and puts `added` into it.
-pub(super) fn read(
+pub(in crate::fs) fn read(
     source: &dyn FileSystem,
     added: &[AddedFile],
-    options: &SquashfsOptions,
+    rules: &Rules,
     progress: &dyn Progress,
 ) -> Result<Tree> {
     let mut reader = Reader {
         source,
-        options,
-        tree: Tree { nodes: Vec::new(), xattrs: xattrs::XattrSets::default(), content_bytes: 0 },
+        rules,
+        tree: Tree { nodes: Vec::new(), xattrs: XattrSets::default(), content_bytes: 0 },
         linked: HashMap::new(),
         above: Vec::new(),
         memory: 0,
@@ -83,15 +134,15 @@ pub(super) fn read(
         reader.add(file).at(|| file.path.to_string())?;
     }
     if let Some((name, path)) = reader.left_out {
-        progress.found(&Finding::new(code::SQUASHFS_XATTRS).with("name", name).with("path", path));
+        progress.found(&Finding::new(rules.left_out).with("name", name).with("path", path));
     }
-    reader.tree.count_content(options.content_max)?;
+    reader.tree.count_content(rules.content_max)?;
     Ok(reader.tree)
 }
 
 struct Reader<'a> {
     source: &'a dyn FileSystem,
-    options: &'a SquashfsOptions,
+    rules: &'a Rules,
     tree: Tree,
     /// Nodes of files with several names, by the source's inode number.
     linked: HashMap<u64, usize>,
@@ -162,7 +213,7 @@ impl Reader<'_> {
             mode: u16::try_from(metadata.mode & 0o7777).map_err(|_| Error::internal("masked"))?,
             uid: metadata.uid,
             gid: metadata.gid,
-            mtime: self.time(metadata.mtime.secs),
+            mtime: self.time(metadata.mtime),
             nlink: if metadata.file_type == FileType::Directory { 2 } else { 0 },
             xattrs: self.xattrs(entry)?,
             parent,
@@ -191,7 +242,7 @@ impl Reader<'_> {
             }
             None => None,
         };
-        let mtime = self.time(file.attributes.mtime.secs);
+        let mtime = self.time(file.attributes.mtime);
         let size = self.check_size(to_u64(file.content.len()))?;
         self.tree.nodes.push(Node {
             file_type: FileType::File,
@@ -215,7 +266,7 @@ impl Reader<'_> {
     }
 
     fn check_size(&self, size: u64) -> Result<u64> {
-        let max = BLOCKS_MAX * u64::from(self.options.block_bytes);
+        let max = self.rules.file_max;
         if size > max {
             return Err(Error::unsupported(format!("a file of {size} bytes: at most {max} are possible"))
                 .because(Reason::Limit));
@@ -223,7 +274,7 @@ impl Reader<'_> {
         Ok(size)
     }
 
-    fn target(&mut self, node: fs::Node, len: u64) -> Result<Vec<u8>> {
+    fn target(&mut self, node: SourceNode, len: u64) -> Result<Vec<u8>> {
         let range = 1..=TARGET_MAX;
         let fault = |len| Error::unsupported(format!("a symlink of {len} bytes: 1 to {TARGET_MAX} are possible"));
         if !range.contains(&len) {
@@ -239,20 +290,23 @@ impl Reader<'_> {
 
     fn xattrs(&mut self, entry: &Entry) -> Result<Option<u32>> {
         let (stored, other): (Vec<Xattr>, Vec<Xattr>) =
-            self.source.xattrs(entry.node)?.into_iter().partition(|xattr| xattrs::is_storable(&xattr.name));
+            self.source.xattrs(entry.node)?.into_iter().partition(|xattr| (self.rules.is_storable)(&xattr.name));
         // btrfs has its properties as attributes; they mean nothing elsewhere.
         let lost = other.into_iter().find(|xattr| !xattr.name.starts_with(b"btrfs."));
         if let (Some(xattr), None) = (lost, &self.left_out) {
             self.left_out = Some((xattr.name.escape_ascii().to_string(), entry.path.to_string()));
         }
         self.take_memory(stored.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum())?;
+        stored.iter().try_for_each(self.rules.check_xattr)?;
         self.tree.xattrs.number(stored)
     }
 
-    /// Seconds as squashfs stores them, from 1970 to 2106, clamped.
-    fn time(&self, secs: i64) -> u32 {
-        let secs = self.options.latest_time.map_or(secs, |latest| secs.min(latest));
-        u32::try_from(secs.clamp(0, u32::MAX.into())).unwrap_or(u32::MAX)
+    /// A time, or the latest there may be.
+    fn time(&self, time: Timestamp) -> Timestamp {
+        match self.rules.latest_time {
+            Some(latest) if time.secs >= latest => Timestamp { secs: latest, nanos: 0 },
+            _ => time,
+        }
     }
 
     fn take_memory(&mut self, bytes: usize) -> Result<()> {
@@ -283,6 +337,51 @@ impl Tree {
             .because(Reason::Limit));
         }
         Ok(())
+    }
+}
+
+/// A file whose content is read.
+pub(in crate::fs) enum Reading<'a> {
+    Source(Box<dyn FileRead + 'a>),
+    Memory(&'a [u8]),
+}
+
+impl<'a> Reading<'a> {
+    /// Opens the file `node`.
+    pub fn open(source: &'a dyn FileSystem, node: &'a Node) -> Result<Self> {
+        let Part::File(content, size) = &node.part else { return Err(Error::internal("not a file")) };
+        match content {
+            Content::Memory(bytes) => Ok(Self::Memory(bytes)),
+            Content::Source(_, inner) => {
+                let file = source.open(*inner)?;
+                if file.size() != *size {
+                    return Err(Error::corrupt(format!("{} bytes to read of a file of {size} bytes", file.size())));
+                }
+                Ok(Self::Source(file))
+            }
+        }
+    }
+
+    /// Reads within the file.
+    pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        match self {
+            Self::Source(file) => file.read_at(offset, buf),
+            Self::Memory(bytes) => {
+                let start = to_usize(offset)?;
+                buf.copy_from_slice(&bytes[start..start + buf.len()]);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Node {
+    /// What errors call it.
+    pub fn name(&self) -> String {
+        match &self.part {
+            Part::File(Content::Source(path, _), _) => path.to_string(),
+            _ => "an added file".to_owned(),
+        }
     }
 }
 
