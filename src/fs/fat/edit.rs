@@ -18,7 +18,7 @@ use super::table::{Extent, Table};
 use super::time::FatTime;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::{Attributes, ByPath, FileContent, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Node};
 
 /// Bytes written at once: large enough to make contiguous writes, small enough for any machine. Whole clusters.
@@ -292,10 +292,12 @@ impl<D: BlockDeviceMut> Fat<D> {
     fn replaceable(&self, request: &Move<'_>, moved: &Entry, to: &Directory, slot: u32) -> Result<Vec<Extent>> {
         let target = self.entry(to.offset(slot)?)?;
         if target.is_directory() {
-            return Err(Error::invalid("is a directory, it cannot be replaced").at(request.to.to_string()));
+            let error = Error::invalid("is a directory, it cannot be replaced").because(Reason::IsADirectory);
+            return Err(error.at(request.to.to_string()));
         }
         if moved.is_directory() {
-            return Err(Error::invalid("is a file, a directory cannot replace it").at(request.to.to_string()));
+            let error = Error::invalid("is a file, a directory cannot replace it").because(Reason::Exists);
+            return Err(error.at(request.to.to_string()));
         }
         self.chain(target.first_cluster(self.geometry.kind))
     }
@@ -375,7 +377,7 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
         let name = NewName::new(names::storable(path)?);
         let mut directory = self.check_out(&parent_of(path)?)?;
         if directory.find(&name.text).is_some() {
-            return Err(Error::invalid("exists already").at(path.to_string()));
+            return Err(Error::invalid("exists already").because(Reason::Exists).at(path.to_string()));
         }
         let room = directory.room(&name, None).at(|| path.to_string())?;
         self.reserve(path, 1, room.growth, 0)?;
@@ -395,11 +397,14 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
         let size = content.size();
         if size > u64::from(u32::MAX) {
             return Err(Error::unsupported(format!("{size} bytes, a file on FAT has at most {}", u32::MAX))
+                .because(Reason::Limit)
                 .at(path.to_string()));
         }
         let mut directory = self.check_out(&parent_of(path)?)?;
         let written = match directory.find(name) {
-            Some(item) if item.is_directory => Err(Error::invalid("is a directory, a file cannot replace it")),
+            Some(item) if item.is_directory => {
+                Err(Error::invalid("is a directory, a file cannot replace it").because(Reason::IsADirectory))
+            }
             Some(item) => {
                 let offset = directory.offset(item.slot)?;
                 self.replace(path, offset, attributes, content)
@@ -471,7 +476,8 @@ impl<D: BlockDeviceMut> FileSystemMut for Fat<D> {
         let first = entry.first_cluster(self.geometry.kind);
         if entry.is_directory() {
             if !self.directory(first)?.is_empty() {
-                return Err(Error::invalid("the directory is not empty").at(path.to_string()));
+                let error = Error::invalid("the directory is not empty").because(Reason::NotEmpty);
+                return Err(error.at(path.to_string()));
             }
             self.known().remove(first);
         }
