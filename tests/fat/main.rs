@@ -16,7 +16,7 @@ use common::region::Region;
 use flatbake::block::BlockDeviceMut;
 use flatbake::fs::fat::{Fat, probe};
 use flatbake::fs::{ByPath, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
-use flatbake::{ErrorKind, Result};
+use flatbake::{ErrorKind, Reason, Result};
 use image::{Image, at, content, path, read, write};
 
 #[test]
@@ -122,6 +122,13 @@ fn metadata_names_and_what_fat_lacks() {
     assert_eq!(kind(fat.write_file(&link, &at(0), 5, &mut &b"four"[..])), ErrorKind::InvalidInput);
     assert_eq!(kind(fat.write_file(&link, &at(0), 3, &mut &b"four"[..])), ErrorKind::InvalidInput);
     assert_eq!(kind(fat.write_file(&link, &at(0), 1 << 32, &mut &b""[..])), ErrorKind::Unsupported);
+    let reason = |result: Result<()>| result.unwrap_err().reason();
+    assert_eq!(reason(fat.create_dir(&path("/D"), &at(0))), Some(Reason::Exists));
+    assert_eq!(reason(fat.remove(&path("/d"))), Some(Reason::NotEmpty));
+    assert_eq!(reason(write(&mut fat, "/d", b"")), Some(Reason::IsADirectory));
+    assert_eq!(reason(fat.rename(&path("/d/file"), &path("/d"))), Some(Reason::IsADirectory));
+    assert_eq!(reason(write(&mut fat, "/d/file/x", b"")), Some(Reason::NotADirectory));
+    assert_eq!(reason(fat.write_file(&link, &at(0), 1 << 32, &mut &b""[..])), Some(Reason::Limit));
     assert!(fat.metadata_at(&path("/d/file/x")).is_err_and(|error| error.kind() == ErrorKind::NotFound));
 }
 

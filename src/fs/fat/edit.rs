@@ -18,7 +18,7 @@ use super::table::{Extent, Table};
 use super::time::FatTime;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::edit::{Edit, Limits};
 use crate::fs::path::NAME_MAX;
 use crate::fs::{Attributes, ByPath, FileContent, FileSystem, FsPath, MetadataChange, Node};
@@ -294,10 +294,12 @@ impl<D: BlockDeviceMut> Fat<D> {
     fn replaceable(&self, request: &Move<'_>, moved: &Entry, to: &Directory, slot: u32) -> Result<Vec<Extent>> {
         let target = self.entry(to.offset(slot)?)?;
         if target.is_directory() {
-            return Err(Error::invalid("is a directory, it cannot be replaced").at(request.to.to_string()));
+            let error = Error::invalid("is a directory, it cannot be replaced").because(Reason::IsADirectory);
+            return Err(error.at(request.to.to_string()));
         }
         if moved.is_directory() {
-            return Err(Error::invalid("is a file, a directory cannot replace it").at(request.to.to_string()));
+            let error = Error::invalid("is a file, a directory cannot replace it").because(Reason::Exists);
+            return Err(error.at(request.to.to_string()));
         }
         self.chain(target.first_cluster(self.geometry.kind))
     }
@@ -382,7 +384,7 @@ impl<D: BlockDeviceMut> Edit for Fat<D> {
         let name = NewName::new(names::storable(path)?);
         let mut directory = self.check_out(&parent_of(path)?)?;
         if directory.find(&name.text).is_some() {
-            return Err(Error::invalid("exists already").at(path.to_string()));
+            return Err(Error::invalid("exists already").because(Reason::Exists).at(path.to_string()));
         }
         let room = directory.room(&name, None).at(|| path.to_string())?;
         self.reserve(path, 1, room.growth, 0)?;
@@ -401,7 +403,9 @@ impl<D: BlockDeviceMut> Edit for Fat<D> {
         let name = names::storable(path)?;
         let mut directory = self.check_out(&parent_of(path)?)?;
         let written = match directory.find(name) {
-            Some(item) if item.is_directory => Err(Error::invalid("is a directory, a file cannot replace it")),
+            Some(item) if item.is_directory => {
+                Err(Error::invalid("is a directory, a file cannot replace it").because(Reason::IsADirectory))
+            }
             Some(item) => {
                 let offset = directory.offset(item.slot)?;
                 self.replace(path, offset, attributes, content)
@@ -448,7 +452,8 @@ impl<D: BlockDeviceMut> Edit for Fat<D> {
         let first = entry.first_cluster(self.geometry.kind);
         if entry.is_directory() {
             if !self.directory(first)?.is_empty() {
-                return Err(Error::invalid("the directory is not empty").at(path.to_string()));
+                let error = Error::invalid("the directory is not empty").because(Reason::NotEmpty);
+                return Err(error.at(path.to_string()));
             }
             self.known().remove(first);
         }

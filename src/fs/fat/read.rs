@@ -11,7 +11,7 @@ use super::names;
 use super::table::Extent;
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Xattr, check_within};
 
 /// The root directory, which has no entry. All other nodes are byte offsets of entries, multiples of 32.
@@ -42,7 +42,7 @@ impl<D: BlockDevice> Fat<D> {
         let entry = self.entry(node.get())?;
         match entry.is_directory() {
             true => Ok(entry.first_cluster(self.geometry.kind)),
-            false => Err(Error::not_found("a part of the path is not a directory")),
+            false => Err(Error::not_found("not a directory").because(Reason::NotADirectory)),
         }
     }
 
@@ -146,7 +146,7 @@ impl<D: BlockDevice> FileSystem for Fat<D> {
     fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
         let entry = if node == ROOT { None } else { Some(self.entry(node.get())?) };
         let Some(entry) = entry.filter(|entry| !entry.is_directory()) else {
-            return Err(Error::invalid("is a directory, not a file"));
+            return Err(Error::invalid("is a directory, not a file").because(Reason::IsADirectory));
         };
         let size = u64::from(entry.file_size());
         let clusters = entry.clusters(&self.geometry);
