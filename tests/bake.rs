@@ -1,17 +1,13 @@
 //! Whole bakes on images of Flatcar's exact sizes, judged by programs that nobody here wrote.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::flatcar::{Recipe, flatcar_image};
-use common::judges::{self, Verdict};
-use common::layout::OLD;
-use common::listing::partition_tree;
-use common::programs::success as run;
-use common::region::Region;
-use common::scratch_dir;
-use common::sysext::{Format, Sysext, sysext};
-use common::tree::{Kind, Tree, TreeEntry, compare, sha256};
+use crate::common::flatcar::{Recipe, flatcar_image};
+use crate::common::judges::{self, Verdict};
+use crate::common::layout::OLD;
+use crate::common::listing::partition_tree;
+use crate::common::programs::success as run;
+use crate::common::region::Region;
+use crate::common::scratch_dir;
+use crate::common::sysext::{Format, Sysext, sysext};
+use crate::common::tree::{Kind, Tree, TreeEntry, compare, sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -22,11 +18,11 @@ use std::process::Command;
 const TIME: i64 = 1_700_000_000;
 
 fn flatbake() -> Command {
-    common::programs::flatbake()
+    crate::common::programs::flatbake()
 }
 
 fn tool(name: &str) -> Command {
-    common::programs::command(Path::new(name))
+    crate::common::programs::command(Path::new(name))
 }
 
 fn hash(path: &Path) -> String {
@@ -63,7 +59,7 @@ impl Ingredients {
             let folder = tree.join(format!("folder-{}", number % 7));
             fs::create_dir_all(&folder).unwrap();
             let file = folder.join(format!("file with a longer name {number}.txt"));
-            fs::write(&file, common::noise(number, (number * 37 % 20_000) as usize)).unwrap();
+            fs::write(&file, crate::common::noise(number, (number * 37 % 20_000) as usize)).unwrap();
             let mode = if number % 5 == 0 { 0o700 } else { 0o600 };
             fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         }
@@ -292,7 +288,7 @@ fn a_btrfs_oem_of_the_generation_before() {
 #[test]
 fn archives_are_unpacked_where_they_belong() {
     let Some(image) = flatcar_image(&Recipe::small()) else { return };
-    if !common::programs::judges(&["tar", "zstd", "debugfs"]) {
+    if !crate::common::programs::judges(&["tar", "zstd", "debugfs"]) {
         return;
     }
     let dir = scratch_dir();
@@ -300,8 +296,11 @@ fn archives_are_unpacked_where_they_belong() {
     for number in 0..300 {
         let folder = source.join(format!("overlay2/layer{}/diff", number % 9));
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(format!("file{number}")), common::noise(number, usize::try_from(number).unwrap() * 50))
-            .unwrap();
+        fs::write(
+            folder.join(format!("file{number}")),
+            crate::common::noise(number, usize::try_from(number).unwrap() * 50),
+        )
+        .unwrap();
     }
     std::os::unix::fs::symlink("layer1", source.join("overlay2/link")).unwrap();
     fs::hard_link(source.join("overlay2/layer0/diff/file0"), source.join("overlay2/name")).unwrap();
@@ -347,7 +346,7 @@ fn archives_are_unpacked_where_they_belong() {
 
 /// The small image with one of the dirty fixtures of `testdata/ext4` as its ROOT.
 fn image_that_was_in_use(dir: &Path) -> Option<PathBuf> {
-    let image = common::flatcar::flatcar_copy(&Recipe::small(), dir)?;
+    let image = crate::common::flatcar::flatcar_copy(&Recipe::small(), dir)?;
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/ext4/ext4-dirty-orphan-file.img.zst");
     let mut decoder = ruzstd::decoding::StreamingDecoder::new(File::open(fixture).unwrap()).unwrap();
     let mut bytes = Vec::new();
@@ -419,7 +418,7 @@ fn root_grows_just_enough_by_itself() {
     let Some(image) = flatcar_image(&Recipe::small()) else { return };
     let dir = scratch_dir();
     let (raw, big, same) = (dir.path().join("out.img"), dir.path().join("big"), dir.path().join("same.img"));
-    fs::write(&big, common::noise(1, 200 << 20)).unwrap();
+    fs::write(&big, crate::common::noise(1, 200 << 20)).unwrap();
     let bake = |output: &Path, file: &Path| {
         let mut command = flatbake();
         command.arg("bake").arg("--image").arg(&image).arg("--output").arg(output).args(["--root-size", "auto"]);
@@ -440,7 +439,7 @@ fn an_oem_that_is_too_small_is_refused() {
     let Some(image) = flatcar_image(&Recipe::small()) else { return };
     let dir = scratch_dir();
     let (raw, noise) = (dir.path().join("out.img"), dir.path().join("noise"));
-    fs::write(&noise, common::noise(7, 70 << 20)).unwrap();
+    fs::write(&noise, crate::common::noise(7, 70 << 20)).unwrap();
     let mut command = flatbake();
     command.arg("bake").arg("--image").arg(&image).arg("--output").arg(&raw);
     let output = command.arg("--oem-file").arg(format!("{}:/noise", noise.display())).output().unwrap();
@@ -544,20 +543,20 @@ fn no_privilege_is_needed() {
         // Every other test of this file already runs without privileges then.
         return;
     }
-    let Some(setpriv) = common::programs::judge("setpriv") else { return };
+    let Some(setpriv) = crate::common::programs::judge("setpriv") else { return };
     let dir = tempfile::tempdir().unwrap();
     let output = dir.path().join("out.qcow2");
     // Folders of the build may be closed to other users: what is needed is handed over in an open one.
     let copies = ["program", "image", "ingredients"].map(|name| dir.path().join(name));
     fs::copy(env!("CARGO_BIN_EXE_flatbake"), &copies[0]).unwrap();
-    common::region::copy_file(&image, &copies[1]);
+    crate::common::region::copy_file(&image, &copies[1]);
     run(tool("cp").arg("-r").arg(ingredients.dir.path()).arg(&copies[2]));
     run(tool("chown").args(["-R", "65534:65534"]).arg(dir.path()));
     let command = ingredients.bake(&copies[1], &output);
     let here = copies[2].to_str().unwrap();
     let there = ingredients.dir.path().to_str().unwrap();
     let arguments = command.get_args().map(|argument| argument.to_str().unwrap().replace(there, here));
-    let mut unprivileged = common::programs::command(&setpriv);
+    let mut unprivileged = crate::common::programs::command(&setpriv);
     unprivileged.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--bounding-set=-all"]);
     unprivileged
         .arg("--inh-caps=-all")

@@ -1,11 +1,7 @@
 //! The command line on the bundled sample image. Nothing here needs more than the Rust toolchain.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::programs::{self, success};
-use common::scratch_dir;
-use common::tree::sha256;
+use crate::common::programs::{self, success};
+use crate::common::scratch_dir;
+use crate::common::tree::sha256;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,11 +1,7 @@
 //! `flatbake convert` and `flatbake info` on the bundled sample image, judged by `qemu-img` and the decompressors.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::judges::ext4_clean;
-use common::programs::{self, command, judge, said};
-use common::region::Region;
+use crate::common::judges::ext4_clean;
+use crate::common::programs::{self, command, judge, said};
+use crate::common::region::Region;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -49,7 +45,7 @@ fn raw_disk(dir: &Path) {
 #[test]
 fn every_format_holds_the_same_disk() {
     let Some(qemu_img) = judge("qemu-img") else { return };
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     raw_disk(dir.path());
     for (format, qemu) in FORMATS {
         let name = format!("out.{format}");
@@ -71,7 +67,7 @@ fn every_format_holds_the_same_disk() {
 
 #[test]
 fn names_ask_for_compression_and_programs_decompress_it() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     raw_disk(dir.path());
     convert(dir.path(), &["disk.raw", "disk.vhd", "--timestamp", "1700000000"]);
     for (extension, program) in COMPRESSIONS {
@@ -93,7 +89,7 @@ fn names_ask_for_compression_and_programs_decompress_it() {
 #[test]
 fn several_outputs_at_once_are_those_of_single_runs_and_digests_are_right() {
     let Some(sha256sum) = judge("sha256sum") else { return };
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     raw_disk(dir.path());
     let folder = dir.path().join("all");
     fs::create_dir(&folder).unwrap();
@@ -123,7 +119,7 @@ fn several_outputs_at_once_are_those_of_single_runs_and_digests_are_right() {
 #[test]
 fn details_of_qcow2_are_heeded() {
     let Some(qemu_img) = judge("qemu-img") else { return };
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     raw_disk(dir.path());
     for (arguments, wanted) in [
         (&["--uncompressed", "--cluster-size", "4K"][..], "cluster_size: 4096"),
@@ -141,7 +137,7 @@ fn details_of_qcow2_are_heeded() {
 
 #[test]
 fn what_makes_no_sense_is_refused_and_writes_nothing() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     raw_disk(dir.path());
     let disk = dir.path().join("disk-flat.vmdk");
     fs::rename(dir.path().join("disk.raw"), &disk).unwrap();
@@ -210,7 +206,7 @@ fn a_disk_that_was_cut_short_is_converted_with_a_word() {
 
 #[test]
 fn info_tells_what_an_image_is() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     raw_disk(dir.path());
     let output = flatbake(dir.path(), &["info", "disk.raw", "--json"]);
     let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -242,7 +238,7 @@ fn partitions(disk: &Path, bytes: u64) -> Option<Vec<(u64, u64, String)>> {
 
 #[test]
 fn a_table_moves_into_other_sectors_and_no_partition_does() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     let at = |name: &str| dir.path().join(name);
     let Some(sgdisk) = judge("sgdisk") else { return };
     let size = 64u64 << 20;
@@ -253,8 +249,8 @@ fn a_table_moves_into_other_sectors_and_no_partition_does() {
     let region = |disk: &str| Region { path: at(disk), offset: 4096 * 512, len: 16 << 20 };
     let tree = at("tree");
     fs::create_dir(&tree).unwrap();
-    fs::write(tree.join("file"), common::noise(4, 3 << 20)).unwrap();
-    if !common::programs::judges(&["mke2fs", "e2fsck"]) {
+    fs::write(tree.join("file"), crate::common::noise(4, 3 << 20)).unwrap();
+    if !crate::common::programs::judges(&["mke2fs", "e2fsck"]) {
         return;
     }
     let fs_image = at("fs.raw");
@@ -279,7 +275,7 @@ fn a_table_moves_into_other_sectors_and_no_partition_does() {
 
     convert(dir.path(), &["large.raw", "back.raw", "--sector-size", "512"]);
     assert_eq!(partitions(&at("back.raw"), 512).unwrap(), before);
-    common::judges::gpt_clean(&at("back.raw")).unwrap();
+    crate::common::judges::gpt_clean(&at("back.raw")).unwrap();
     convert(dir.path(), &["back.raw", "same.raw", "--sector-size", "512"]);
     assert_eq!(fs::read(at("same.raw")).unwrap(), fs::read(at("back.raw")).unwrap());
 
@@ -308,7 +304,7 @@ fn a_table_moves_into_other_sectors_and_no_partition_does() {
 
 #[test]
 fn filesystems_of_smaller_units_stay_on_small_sectors() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     raw_disk(dir.path());
     let output = flatbake(dir.path(), &["convert", "disk.raw", "large.raw", "--sector-size", "4096"]);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));

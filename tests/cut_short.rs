@@ -1,18 +1,14 @@
 //! Files that end before what they say they hold: refused before anything is made of them, or whole all the same.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-use common::content::disk;
-use common::longer;
-use common::programs::{command, judge, success};
-use common::random::Random;
-use common::reading::{read_everything, text};
+use crate::common::content::disk;
+use crate::common::longer;
+use crate::common::programs::{command, judge, success};
+use crate::common::random::Random;
+use crate::common::reading::{read_everything, text};
 use flatbake::bake::{Output, emit};
 use flatbake::block::{BlockDevice, FileDevice, MemoryDevice};
 use flatbake::fs::{read_file, walk};
@@ -85,7 +81,7 @@ fn contents(image: &Path) -> flatbake::Result<Vec<String>> {
         lines.push(format!("{} {:?}", entry.path, entry.metadata.file_type));
         Ok(())
     })?;
-    let noise = read_file(&*fs, &common::reading::path("/noise"), 1 << 24)?;
+    let noise = read_file(&*fs, &crate::common::reading::path("/noise"), 1 << 24)?;
     lines.push(flatbake::block::sha256(&MemoryDevice::new(noise), &mut |_| ())?);
     Ok(lines)
 }
@@ -95,7 +91,7 @@ fn filesystems() {
     let dir = tempfile::tempdir().unwrap();
     let (tree, image) = (dir.path().join("tree"), dir.path().join("image"));
     fs::create_dir_all(tree.join("usr/share")).unwrap();
-    fs::write(tree.join("noise"), common::noise(5, 700_000)).unwrap();
+    fs::write(tree.join("noise"), crate::common::noise(5, 700_000)).unwrap();
     (0..50).for_each(|n| fs::write(tree.join(format!("usr/share/file{n}")), format!("{n}\n").repeat(n)).unwrap());
     let mut random = Random::new(12);
     let (tree, file) = (text(&tree), text(&image));

@@ -1,21 +1,17 @@
 //! EROFS images by `mkfs.erofs`, compared with the source tree and judged by `fsck.erofs`; hostile images.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::judges::erofs_clean;
-use common::programs::{ask, judge, said};
-use common::random::Random;
-use common::reading::{assert_same_tree, device, path, read_everything, succeed, text};
-use common::sysext::set_times;
-use common::tree::{compare, fs_tree, host_tree};
-use common::trees::{make_small_tree, make_tree};
-use common::{longer, noise, scratch_dir};
+use crate::common::judges::erofs_clean;
+use crate::common::programs::{ask, judge, said};
+use crate::common::random::Random;
+use crate::common::reading::{assert_same_tree, device, path, read_everything, succeed, text};
+use crate::common::sysext::set_times;
+use crate::common::tree::{compare, fs_tree, host_tree};
+use crate::common::trees::{make_small_tree, make_tree};
+use crate::common::{longer, noise, scratch_dir};
 use flatbake::ErrorKind;
 use flatbake::block::FileDevice;
 use flatbake::fs::erofs::{self, Erofs};

@@ -1,21 +1,17 @@
 //! EROFS images written by flatbake: compared with their source by the kernel and by our own reader, judged by `fsck.erofs`.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use common::judges::erofs_clean;
-use common::programs::{ask, command, said};
-use common::random::Random;
-use common::reading::{path, read_everything, succeed, text};
-use common::tree::{Tree, compare, fs_tree, host_tree};
-use common::trees::make_tree;
-use common::{noise, scratch_dir};
+use crate::common::judges::erofs_clean;
+use crate::common::programs::{ask, command, said};
+use crate::common::random::Random;
+use crate::common::reading::{path, read_everything, succeed, text};
+use crate::common::tree::{Tree, compare, fs_tree, host_tree};
+use crate::common::trees::make_tree;
+use crate::common::{noise, scratch_dir};
 use flatbake::block::{FileDevice, MemoryDevice};
 use flatbake::fs::erofs::{AddedFile, Erofs, ErofsCompression, ErofsOptions, write};
 use flatbake::fs::squashfs::Squashfs;
@@ -341,7 +337,7 @@ fn broken_bytes_of_written_images_give_a_result_or_an_error() {
     pack(&source, &image, &[], &options(lz4(16_384)));
     let bytes = fs::read(&image).unwrap();
     let mut random = Random::new(4);
-    for _ in 0..common::longer(20) {
+    for _ in 0..crate::common::longer(20) {
         let mut changed = bytes.clone();
         // The indexes lie at the end.
         for _ in 0..20 {

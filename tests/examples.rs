@@ -8,12 +8,8 @@
 //!
 //! All blocks of one document run in one folder, in their order, so that a document can build on what it showed before. A
 //! block that cannot run there has the reason in front of it: `<!-- not run: needs a release image -->`.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::programs::{self, said, success};
-use common::scratch_dir;
+use crate::common::programs::{self, said, success};
+use crate::common::scratch_dir;
 use flatbake::ErrorKind;
 use flatbake::archive::tar::TarLayout;
 use flatbake::block::BlockDevice;

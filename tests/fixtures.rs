@@ -1,28 +1,22 @@
 //! Fixtures are the same on every machine: what we make ourselves equals a record of it, and what programs make of that is
 //! the same in another home, locale, time zone and folder, under another umask, and at another time.
 
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
-
-mod common;
 // The disks of the tests of all formats.
 #[allow(dead_code)]
-#[path = "matrix/disks.rs"]
-mod disks;
-
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use common::content::{self, Content, Machine};
-use common::flatcar::{Recipe, built_in_sysexts, flatcar_image, write_tree};
-use common::programs::{command, judge, judges, success};
-use common::region::Region;
-use common::sysext::{self, Format, Sysext};
-use common::tree::{self, digest, host_tree, sha256};
-use common::trees::{make_etc_tree, make_odd_tree, make_small_tree, make_tree};
-use common::{noise, scratch_dir};
-use disks::Kind;
+use crate::common::content::{self, Content, Machine};
+use crate::common::flatcar::{Recipe, built_in_sysexts, flatcar_image, write_tree};
+use crate::common::programs::{command, judge, judges, success};
+use crate::common::region::Region;
+use crate::common::sysext::{self, Format, Sysext};
+use crate::common::tree::{self, digest, host_tree, sha256};
+use crate::common::trees::{make_etc_tree, make_odd_tree, make_small_tree, make_tree};
+use crate::common::{noise, scratch_dir};
+use crate::matrix::disks::Kind;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -222,7 +216,7 @@ fn another_environment_makes_the_same_fixtures() {
     // Years later. How long something takes stays as it is, and so do the times of files.
     let mut elsewhere = command(&judge("faketime").unwrap());
     elsewhere.args(["-m", "+1234 days", "sh", "-c", "umask 0077; exec \"$@\"", "sh"]);
-    elsewhere.arg(std::env::current_exe().unwrap()).args(["--exact", "write_all_digests", "--ignored"]);
+    elsewhere.arg(std::env::current_exe().unwrap()).args(["--exact", "fixtures::write_all_digests", "--ignored"]);
     elsewhere.envs(ELSEWHERE).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1").env(DIGESTS, &digests);
     elsewhere.env("HOME", dir.path().join("home")).env("TMPDIR", dir.path().join("temporary"));
     elsewhere.env("FLATBAKE_SCRATCH", dir.path().join("scratch"));

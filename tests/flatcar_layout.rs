@@ -1,7 +1,5 @@
 //! Finding Flatcar's partitions and naming its layouts, on tables composed here.
 
-#![allow(clippy::unwrap_used)]
-
 use flatbake::block::{BlockDevice, Extent, ExtentKind};
 use flatbake::bytes::Guid;
 use flatbake::finding::code;

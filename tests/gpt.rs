@@ -2,19 +2,15 @@
 //!
 //! The disks are sparse files with Flatcar's exact layouts, old and new, so only their ends take space.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::judges::gpt_clean;
-use common::programs::{ask, judge, said};
-use common::random::Random;
-use common::{longer, scratch_dir};
+use crate::common::judges::gpt_clean;
+use crate::common::programs::{ask, judge, said};
+use crate::common::random::Random;
+use crate::common::{longer, scratch_dir};
 use flatbake::Result;
 use flatbake::block::{BlockDevice, BlockDeviceMut, Extent, FileDevice};
 use flatbake::bytes::Guid;

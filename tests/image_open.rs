@@ -1,9 +1,5 @@
 //! Opening images: compressed ones made by bzip2, lbzip2, gzip, pigz, xz and zstd, the cache, other formats within.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::num::NonZeroUsize;
@@ -12,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use common::programs::{ask, said, spawn_test, wait_until};
-use common::{noise, scratch_dir};
+use crate::common::programs::{ask, said, spawn_test, wait_until};
+use crate::common::{noise, scratch_dir};
 use flatbake::block::{BlockDevice, ExtentKind};
 use flatbake::finding::code;
 use flatbake::image::{CacheMode, Compression, Format, Image, OpenOptions, open};
@@ -282,7 +278,7 @@ fn a_killed_run_leaves_the_lock_and_no_disk() {
     let Some(packed) = pack(&disk) else { return };
     let place = Place::new();
     let input = place.input(&packed);
-    let mut child = spawn_test("killed_child", KILLED, place.dir.path());
+    let mut child = spawn_test("image_open::killed_child", KILLED, place.dir.path());
     wait_until("the child gets half-way", || place.path("half-way").exists());
     let progress = Recorded::default();
     std::thread::scope(|scope| {

@@ -1,9 +1,5 @@
 //! What commands read and write: nothing that is read is written, nothing is replaced unasked, pipes do as files, and
 //! what is ended leaves nothing. Nothing here needs more than the Rust toolchain.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::symlink;
@@ -12,8 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use common::noise;
-use common::programs::{self, command, judge, said};
+use crate::common::noise;
+use crate::common::programs::{self, command, judge, said};
 use flatbake::flatcar::vendor::Vendors;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -67,7 +63,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 #[test]
 fn what_is_read_is_never_written() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     let path = |name: &str| dir.path().join(name);
     fs::write(path("disk.raw"), disk()).unwrap();
     fs::create_dir(path("folder")).unwrap();
@@ -103,7 +99,7 @@ fn what_is_read_is_never_written() {
 #[test]
 fn files_that_an_image_refers_to_are_not_written() {
     let Some(qemu_img) = judge("qemu-img") else { return };
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     fs::write(dir.path().join("base.raw"), disk()).unwrap();
     let create = ["create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "top.qcow2"];
     assert!(command(&qemu_img).current_dir(dir.path()).args(create).status().unwrap().success());
@@ -115,7 +111,7 @@ fn files_that_an_image_refers_to_are_not_written() {
 
 #[test]
 fn nothing_is_replaced_unasked_and_nothing_read_before() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     let path = |name: &str| dir.path().join(name);
     for name in ["out.raw", "out-flat.vmdk", "os-release", "flatbake.1"] {
         fs::write(path(name), "mine").unwrap();
@@ -150,7 +146,7 @@ fn nothing_is_replaced_unasked_and_nothing_read_before() {
 
 #[test]
 fn a_pipe_gets_what_a_file_gets() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     fs::write(dir.path().join("disk.raw"), disk()).unwrap();
     for (name, arguments) in [
         ("out.raw", &[][..]),
@@ -163,7 +159,7 @@ fn a_pipe_gets_what_a_file_gets() {
         let output = accepted(dir.path(), &[&["convert", "disk.raw", "-", "--sha256"], arguments].concat());
         let file = fs::read(dir.path().join(name)).unwrap();
         assert!(output.stdout == file, "{name}: {} bytes", output.stdout.len());
-        let sum = common::tree::sha256(&file[..]);
+        let sum = crate::common::tree::sha256(&file[..]);
         assert!(String::from_utf8(output.stderr).unwrap().contains(&format!("{sum}  -")), "{name}");
     }
     assert!(!dir.path().join("-").exists());
@@ -171,7 +167,7 @@ fn a_pipe_gets_what_a_file_gets() {
 
 #[test]
 fn an_image_may_come_through_a_pipe() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     let disk = disk();
     let output = piped(dir.path(), &["convert", "-", "out.raw"], &disk);
     assert!(output.status.success(), "{}", said(&output));
@@ -201,7 +197,7 @@ fn an_image_may_come_through_a_pipe() {
 
 #[test]
 fn a_file_of_an_image_goes_to_a_pipe() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     let got = accepted(dir.path(), &["get", SAMPLE, "usr:/lib/os-release", "-"]).stdout;
     assert_eq!(got, accepted(dir.path(), &["cat", SAMPLE, "usr:/lib/os-release"]).stdout);
     refused(dir.path(), &["get", SAMPLE, "boot:/flatcar", "-"], "is a folder");
@@ -212,7 +208,7 @@ fn a_file_of_an_image_goes_to_a_pipe() {
 
 #[test]
 fn names_of_no_disk_image_point_to_vendors_that_there_are() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     for extension in ["ova", "ovf", "box", "iso", "tar", "tar.gz", "tgz", "zip", "cpio", "cpio.gz"] {
         let output = run(dir.path(), &["convert", "missing.raw", &format!("node.{extension}"), "--json"]);
         let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -244,7 +240,7 @@ fn slow_disk(path: &Path) {
 
 #[test]
 fn a_signal_ends_a_conversion_and_leaves_nothing() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     slow_disk(&dir.path().join("disk.raw"));
     for (signal, also) in [(Signal::INT, &[][..]), (Signal::TERM, &["--also", "out.qcow2", "--also", "out.vdi.gz"])] {
         let convert = ["convert", "disk.raw", "out.img.xz", "--compress", "xz:9", "--progress", "plain", "--json"];
@@ -266,7 +262,7 @@ fn a_signal_ends_a_conversion_and_leaves_nothing() {
 
 #[test]
 fn a_signal_ends_the_wait_for_a_pipe() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     let mut child = started(dir.path(), &["info", "-"]);
     let mut held = child.stdin.take().unwrap();
     // It takes more than a pipe holds once it reads; by then it waits for signals, too.
@@ -279,7 +275,7 @@ fn a_signal_ends_the_wait_for_a_pipe() {
 
 #[test]
 fn a_second_signal_ends_the_process_at_once() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     fs::write(dir.path().join("disk.raw"), disk()).unwrap();
     let mut child = started(dir.path(), &["convert", "disk.raw", "-"]);
     // One byte has come, and nobody takes the others: it waits for good.

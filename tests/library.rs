@@ -1,18 +1,14 @@
 //! The programs of `examples/`, which use the library as others do, run and judged.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Once;
 
-use common::flatcar::{Recipe, flatcar_image};
-use common::judges::qemu_check;
-use common::programs::{command, flatbake, said, success};
-use common::scratch_dir;
+use crate::common::flatcar::{Recipe, flatcar_image};
+use crate::common::judges::qemu_check;
+use crate::common::programs::{command, flatbake, said, success};
+use crate::common::scratch_dir;
 
 /// An example, as it is now.
 fn example(name: &str) -> Command {

@@ -1,21 +1,17 @@
 //! Initrds and CD images made from disk images, judged by cpio, unsquashfs, xorriso, isoinfo, sgdisk, fsck.vfat and GRUB.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use common::flatcar::{Filesystem, Recipe, flatcar_image};
-use common::judges::{fat_clean, gpt_clean, grub_cmp, stream_clean};
-use common::listing::partition_tree;
-use common::noise;
-use common::programs::{command, judge, must_run, said, success};
-use common::region::Region;
-use common::scratch_dir;
-use common::tree::{Kind, compare, host_tree, squashfs_tree};
+use crate::common::flatcar::{Filesystem, Recipe, flatcar_image};
+use crate::common::judges::{fat_clean, gpt_clean, grub_cmp, stream_clean};
+use crate::common::listing::partition_tree;
+use crate::common::noise;
+use crate::common::programs::{command, judge, must_run, said, success};
+use crate::common::region::Region;
+use crate::common::scratch_dir;
+use crate::common::tree::{Kind, compare, host_tree, squashfs_tree};
 use flatbake::block::FileDevice;
 use flatbake::finding::code;
 use flatbake::flatcar::Disk;
@@ -230,7 +226,7 @@ fn the_same_bytes_on_any_number_of_threads() {
         let dir = scratch_dir();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let image = pool.install(|| cd(dir.path(), Some(isolinux()), true))?;
-        Some(common::tree::sha256(File::open(image).unwrap()))
+        Some(crate::common::tree::sha256(File::open(image).unwrap()))
     };
     assert_eq!(sum(1), sum(3));
 }

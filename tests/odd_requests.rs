@@ -1,9 +1,5 @@
 //! Odd requests and odd surroundings on the bundled sample image. Nothing here needs more than the Rust toolchain.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -11,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use common::programs::{self, said};
-use common::scratch_dir;
+use crate::common::programs::{self, said};
+use crate::common::scratch_dir;
 use flatbake::NoProgress;
 use flatbake::bake::{Context, Edits, FileSpec, Output as Image, Request, emit};
 use flatbake::block::{BlockDevice, Overlay, OverlayOptions, Window};
@@ -25,7 +21,7 @@ fn sample() -> PathBuf {
 }
 
 fn cache() -> PathBuf {
-    common::scratch_root().join("cache")
+    crate::common::scratch_root().join("cache")
 }
 
 /// A folder with host files, from which flatbake is run.
@@ -249,7 +245,9 @@ fn a_system_with_other_rules_is_looked_into_but_not_baked() {
     let disk = place.dir.path().join("disk.raw");
     let converted = place.command(&["convert"]).arg(sample()).arg(&disk).output().unwrap();
     assert!(converted.status.success(), "{}", said(&converted));
-    let Some(named) = common::programs::run("sgdisk", ["-c", "7:HASH-A", disk.to_str().unwrap()]) else { return };
+    let Some(named) = crate::common::programs::run("sgdisk", ["-c", "7:HASH-A", disk.to_str().unwrap()]) else {
+        return;
+    };
     assert!(named.status.success());
     let run = |arguments: &[&str]| place.command(arguments).output().unwrap();
     for more in [&[][..], &["--dry-run"], &["--force"]] {

@@ -1,19 +1,15 @@
 //! The judges are judged: each one passes a fresh image made by real tools, and says no once after a byte was broken.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::flatcar::{FULL, Recipe, flatcar_copy, flatcar_image};
-use common::judges::*;
-use common::listing::{btrfs_tree, ext4_tree, partition_tree};
-use common::programs::{ask, judge, judges, missing, must_run};
-use common::region::Region;
-use common::sound::assert_sound;
-use common::sysext::{Format, Sysext, sysext};
-use common::tree::{Kind, Tree, compare, host_tree, sha256, squashfs_tree};
-use common::trees::make_odd_tree;
-use common::{noise, scratch_dir};
+use crate::common::flatcar::{FULL, Recipe, flatcar_copy, flatcar_image};
+use crate::common::judges::*;
+use crate::common::listing::{btrfs_tree, ext4_tree, partition_tree};
+use crate::common::programs::{ask, judge, judges, missing, must_run};
+use crate::common::region::Region;
+use crate::common::sound::assert_sound;
+use crate::common::sysext::{Format, Sysext, sysext};
+use crate::common::tree::{Kind, Tree, compare, host_tree, sha256, squashfs_tree};
+use crate::common::trees::make_odd_tree;
+use crate::common::{noise, scratch_dir};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -1,13 +1,9 @@
 //! The shell is the judge of os-release files: whatever is quoted as os-release(5) says, both read the same.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fmt::Write;
 use std::path::Path;
 
-use common::programs::command;
+use crate::common::programs::command;
 use flatbake::flatcar::OsRelease;
 
 #[test]

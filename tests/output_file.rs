@@ -1,16 +1,12 @@
 //! An output that is killed half-way leaves nothing behind.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use common::programs::{spawn_test, wait_until};
-use common::scratch_dir;
+use crate::common::programs::{spawn_test, wait_until};
+use crate::common::scratch_dir;
 use flatbake::block::OutputFile;
 
 const FOLDER: &str = "FLATBAKE_TEST_OUTPUT_FOLDER";
@@ -32,7 +28,7 @@ fn child() {
 fn a_killed_writer_leaves_no_file() {
     let dir = scratch_dir();
     fs::write(dir.path().join("disk.img"), b"old").unwrap();
-    let mut child = spawn_test("child", FOLDER, dir.path());
+    let mut child = spawn_test("output_file::child", FOLDER, dir.path());
     wait_until("the child gets half-way", || dir.path().join("half-way").exists());
     child.kill().unwrap();
     assert!(!child.wait().unwrap().success());

@@ -1,9 +1,5 @@
 //! What is written, judged by `qemu-img`: `check` for the structure, `compare` and `convert` for the content.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -11,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::judges::{Verdict, qcow2_clean, qemu_compare};
-use common::noise;
-use common::programs::{judge, run, said};
-use common::tree::sha256;
+use crate::common::judges::{Verdict, qcow2_clean, qemu_compare};
+use crate::common::noise;
+use crate::common::programs::{judge, run, said};
+use crate::common::tree::sha256;
 use flatbake::block::{BlockDevice, Extent, ExtentKind, FileDevice, MemoryDevice};
 use flatbake::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Summary, Qcow2Version, write};
 use flatbake::{Error, ErrorKind, Finding, NoProgress, Progress, Result};
@@ -30,7 +26,7 @@ struct Disk {
 impl Disk {
     /// A sparse disk of `size` bytes that holds `pieces` at their offsets.
     fn new(size: u64, pieces: &[(u64, &[u8])]) -> Self {
-        let folder = common::scratch_dir();
+        let folder = crate::common::scratch_dir();
         let raw = folder.path().join("disk.raw");
         let file = File::create(&raw).unwrap();
         file.set_len(size).unwrap();

@@ -1,13 +1,9 @@
 //! Wrong inputs: each gives its exit code, one clear message, and no output file.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::flatcar::{Recipe, flatcar_copy, flatcar_image};
-use common::programs::flatbake;
-use common::region::Region;
-use common::scratch_dir;
-use common::sysext::{Format, Sysext, sysext};
+use crate::common::flatcar::{Recipe, flatcar_copy, flatcar_image};
+use crate::common::programs::flatbake;
+use crate::common::region::Region;
+use crate::common::scratch_dir;
+use crate::common::sysext::{Format, Sysext, sysext};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -203,7 +199,7 @@ fn outputs_that_cannot_be_written() {
         let output = command.arg("bake").arg("--image").arg(&image).arg("--output").arg(output).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let before = common::tree::sha256(File::open(&image).unwrap());
+    let before = crate::common::tree::sha256(File::open(&image).unwrap());
     let (code, message) = bake(&image);
     assert!(code == Some(2) && message.contains("read by this run"), "{message}");
     let (code, message) = bake(&case.path("no/such/folder/out.img"));
@@ -213,7 +209,7 @@ fn outputs_that_cannot_be_written() {
     // /proc takes no files, not even from root.
     let (code, message) = bake(Path::new("/proc/out.img"));
     assert!(matches!(code, Some(2 | 4)) && message.contains("/proc"), "{message}");
-    assert_eq!(before, common::tree::sha256(File::open(&image).unwrap()));
+    assert_eq!(before, crate::common::tree::sha256(File::open(&image).unwrap()));
 }
 
 #[test]

@@ -1,12 +1,8 @@
 //! The bundled sample of stable 4757.2.1, whose extensions are signed disk images with EROFS.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::flatcar::ddi;
-use common::programs::{flatbake, said};
-use common::scratch_dir;
+use crate::common::flatcar::ddi;
+use crate::common::programs::{flatbake, said};
+use crate::common::scratch_dir;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;

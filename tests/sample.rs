@@ -1,17 +1,13 @@
 //! The bundled sample: a Flatcar-like image and two system extensions that a reader can try flatbake with at once.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::flatcar::{Recipe, flatcar_image};
-use common::judges::{erofs_clean, squashfs_clean, stream_clean};
-use common::programs::{command, judge, must_run};
-use common::region::copy_file;
-use common::scratch_dir;
-use common::sound::assert_sound;
-use common::sysext::{Format, Sysext, sysext};
-use common::tree::squashfs_tree;
+use crate::common::flatcar::{Recipe, flatcar_image};
+use crate::common::judges::{erofs_clean, squashfs_clean, stream_clean};
+use crate::common::programs::{command, judge, must_run};
+use crate::common::region::copy_file;
+use crate::common::scratch_dir;
+use crate::common::sound::assert_sound;
+use crate::common::sysext::{Format, Sysext, sysext};
+use crate::common::tree::squashfs_tree;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};

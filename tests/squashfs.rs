@@ -1,18 +1,14 @@
 //! squashfs images by `mksquashfs` and `sqfstar`, compared with the source tree and with `unsquashfs`; hostile images.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::programs::{ask, command, feed, judge, must_run};
-use common::random::Random;
-use common::reading::{assert_same_tree, device, path, read_everything, succeed, text};
-use common::trees::{make_small_tree, make_tree};
-use common::{longer, noise, scratch_dir};
+use crate::common::programs::{ask, command, feed, judge, must_run};
+use crate::common::random::Random;
+use crate::common::reading::{assert_same_tree, device, path, read_everything, succeed, text};
+use crate::common::trees::{make_small_tree, make_tree};
+use crate::common::{longer, noise, scratch_dir};
 use flatbake::ErrorKind;
 use flatbake::block::{BlockDevice, FileDevice};
 use flatbake::fs::squashfs::{self, Squashfs};

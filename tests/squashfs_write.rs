@@ -1,18 +1,14 @@
 //! squashfs images written by flatbake: compared with their source by `unsquashfs` and by our own reader.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs::File;
 use std::path::Path;
 
-use common::judges::squashfs_clean;
-use common::programs::{ask, judge};
-use common::reading::{path, succeed, text};
-use common::tree::{compare, squashfs_tree};
-use common::trees::make_tree;
-use common::{noise, scratch_dir};
+use crate::common::judges::squashfs_clean;
+use crate::common::programs::{ask, judge};
+use crate::common::reading::{path, succeed, text};
+use crate::common::tree::{compare, squashfs_tree};
+use crate::common::trees::make_tree;
+use crate::common::{noise, scratch_dir};
 use flatbake::block::FileDevice;
 use flatbake::fs::squashfs::{AddedFile, Squashfs, SquashfsCompression, SquashfsOptions, write};
 use flatbake::fs::{Attributes, ByPath, FileSystem, FileType, FsPath, Timestamp, read_file, walk};

@@ -1,9 +1,5 @@
 //! Extensions packed by mksquashfs and mkfs.erofs with right and wrong metadata, checked by systemd's rules.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-#[path = "sysext/merged.rs"]
 mod merged;
 
 use std::fs;
@@ -11,10 +7,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use common::content::{Machine, elf};
-use common::programs::ask;
-use common::reading::{device, path, read_everything, succeed, text};
-use common::scratch_dir;
+use crate::common::content::{Machine, elf};
+use crate::common::programs::ask;
+use crate::common::reading::{device, path, read_everything, succeed, text};
+use crate::common::scratch_dir;
 use flatbake::block::{BlockDevice, FileDevice};
 use flatbake::finding::{Code, code};
 use flatbake::flatcar::OsRelease;

@@ -1,7 +1,5 @@
 //! The built-in vendors beside what Flatcar's own table says of them: every difference has a reason.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use flatbake::flatcar::vendor::{Settings, Status, Vendor, Vendors};

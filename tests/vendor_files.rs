@@ -1,17 +1,13 @@
 //! Files of vendors that are shared, packed, or need something: catalogs of boxes, zip archives, Secure Boot, scripts.
 
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::flatcar::{Recipe, flatcar_image};
-use common::programs::{self, judge, must_run, said};
-use common::scratch_dir;
-use common::tree::sha256;
+use crate::common::flatcar::{Recipe, flatcar_image};
+use crate::common::programs::{self, judge, must_run, said};
+use crate::common::scratch_dir;
+use crate::common::tree::sha256;
 use serde_json::Value;
 
 /// Bakes for `vendors` of the image of a recipe, whose OEM stays as it is, into `out`.

@@ -1,16 +1,12 @@
 //! Images for every vendor of the table from one bake, judged by programs that nobody here wrote.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::flatcar::{Recipe, flatcar_image};
-use common::judges::{btrfs_clean, ext4_clean, fat_clean, gpt_clean, qemu_check, qemu_info};
-use common::listing::partition_tree;
-use common::programs::{self, command, judges, must_run, success};
-use common::region::Region;
-use common::scratch_dir;
-use common::sysext::{Format, Sysext, sysext};
-use common::tree::{Kind, sha256};
+use crate::common::flatcar::{Recipe, flatcar_image};
+use crate::common::judges::{btrfs_clean, ext4_clean, fat_clean, gpt_clean, qemu_check, qemu_info};
+use crate::common::listing::partition_tree;
+use crate::common::programs::{self, command, judges, must_run, success};
+use crate::common::region::Region;
+use crate::common::scratch_dir;
+use crate::common::sysext::{Format, Sysext, sysext};
+use crate::common::tree::{Kind, sha256};
 use flatbake::bake::{Context, Request, VendorChoice, VendorTargets};
 use flatbake::flatcar::vendor::{Settings, Status, Vendor, Vendors};
 use flatbake::image::OutputFormat;

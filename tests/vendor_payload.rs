@@ -1,15 +1,11 @@
 //! A generic image made a vendor's, another vendor's and generic again, on disks of Flatcar's exact sizes.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::flatcar::{Recipe, flatcar_image};
-use common::judges::{btrfs_clean, ext4_clean, gpt_clean, grub_cmp};
-use common::listing::partition_tree;
-use common::region::Region;
-use common::scratch_dir;
-use common::sysext::{Format, Sysext, sysext};
-use common::tree::{Kind, sha256};
+use crate::common::flatcar::{Recipe, flatcar_image};
+use crate::common::judges::{btrfs_clean, ext4_clean, gpt_clean, grub_cmp};
+use crate::common::listing::partition_tree;
+use crate::common::region::Region;
+use crate::common::scratch_dir;
+use crate::common::sysext::{Format, Sysext, sysext};
+use crate::common::tree::{Kind, sha256};
 use flatbake::ErrorKind;
 use flatbake::bake::{Context, Edits, Prepared, Request, VendorChoice, VendorTargets};
 use flatbake::flatcar::Layout;

@@ -1,9 +1,5 @@
 //! Vendors on the command line, in docs/vendors.md, and before GRUB's own judge.
-#![allow(clippy::unwrap_used)]
-
-mod common;
-
-use common::programs::{self, ask, success};
+use crate::common::programs::{self, ask, success};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -63,7 +59,7 @@ fn people_see_all_vendors_and_all_of_one() {
 
 #[test]
 fn vendor_files_are_read() {
-    let dir = common::scratch_dir();
+    let dir = crate::common::scratch_dir();
     let path = dir.path().join("mine.toml");
     std::fs::write(&path, text(&["azure", "--toml"]).replacen("id = \"azure\"\nname", "id = \"mine\"\nname", 1))
         .unwrap();

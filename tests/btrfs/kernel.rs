@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
+use crate::btrfs::fixture::{assert_clean, run, tool};
+use crate::btrfs::read::same_tree;
 use crate::common::programs::command;
-use crate::fixture::{assert_clean, run, tool};
-use crate::read::same_tree;
 
 /// The kernel refuses to mount two filesystems with one UUID, and most here are rebuilds of the same few.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

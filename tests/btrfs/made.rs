@@ -11,11 +11,11 @@ use flatbake::fs::{ByPath, FileSystem, FileSystemMut, FsPath};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::fixture::{Target, assert_clean, blank, check, device, image, run, same_bytes, tool};
-use crate::kernel;
-use crate::manifest::{hex, manifest, shown};
-use crate::read::path;
-use crate::write::{attributes, commit, edit, noise, put, text};
+use crate::btrfs::fixture::{Target, assert_clean, blank, check, device, image, run, same_bytes, tool};
+use crate::btrfs::kernel;
+use crate::btrfs::manifest::{hex, manifest, shown};
+use crate::btrfs::read::path;
+use crate::btrfs::write::{attributes, commit, edit, noise, put, text};
 
 const MIB: u64 = 1 << 20;
 

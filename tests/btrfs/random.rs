@@ -7,12 +7,12 @@ use flatbake::fs::btrfs::{Btrfs, BtrfsEditor};
 use flatbake::fs::{Attributes, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
 use sha2::{Digest, Sha256};
 
+use crate::btrfs::fixture::{assert_clean, device, image};
+use crate::btrfs::kernel;
+use crate::btrfs::manifest::{hex, manifest, shown};
+use crate::btrfs::read::same_tree;
+use crate::btrfs::write::{edit, noise, text};
 use crate::common::longer;
-use crate::fixture::{assert_clean, device, image};
-use crate::kernel;
-use crate::manifest::{hex, manifest, shown};
-use crate::read::same_tree;
-use crate::write::{edit, noise, text};
 
 const EDITS_PER_COMMIT: usize = 400;
 

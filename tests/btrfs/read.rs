@@ -9,8 +9,8 @@ use flatbake::fs::btrfs::{Btrfs, probe};
 use flatbake::fs::{ByPath, FileSystem, FileType, FsPath};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::fixture::{device, image, run, tool, tree};
-use crate::manifest::{hash, hex, manifest};
+use crate::btrfs::fixture::{device, image, run, tool, tree};
+use crate::btrfs::manifest::{hash, hex, manifest};
 
 pub fn path(text: &str) -> FsPath {
     FsPath::new(text).unwrap()

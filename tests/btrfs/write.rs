@@ -7,10 +7,10 @@ use flatbake::fs::btrfs::{Btrfs, BtrfsEditor};
 use flatbake::fs::{Attributes, ByPath, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
 use tempfile::NamedTempFile;
 
-use crate::fixture::{Target, assert_clean, blank, device, image, run, same_bytes, tool, tree};
-use crate::kernel;
-use crate::manifest::manifest;
-use crate::read::{path, same_tree};
+use crate::btrfs::fixture::{Target, assert_clean, blank, device, image, run, same_bytes, tool, tree};
+use crate::btrfs::kernel;
+use crate::btrfs::manifest::manifest;
+use crate::btrfs::read::{path, same_tree};
 
 /// Fixtures without subvolumes.
 const EDITABLE: [&str; 8] = [

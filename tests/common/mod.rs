@@ -11,9 +11,9 @@
 //! Nothing here needs root. A program that is missing makes its judge (or the image maker) report "skipped" on stderr;
 //! with `FLATBAKE_REQUIRE_ORACLES=1` it is a panic instead, so that a run in CI cannot pass by skipping.
 //!
-//! A test file uses it through `mod common;`, a bench through `#[path = "../tests/common/mod.rs"] mod common;`.
+//! Tests use it as `crate::common`, a bench through `#[path = "../tests/common/mod.rs"] mod common;`.
 
-// Every test program compiles its own copy and uses only a part of it.
+// A bench compiles its own copy and uses only a part of it.
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod btrfs_property;

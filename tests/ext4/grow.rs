@@ -8,9 +8,9 @@ use flatbake::fs::{FileSystem, FileSystemMut};
 
 use crate::common::longer;
 use crate::common::region::copy_file;
-use crate::images::{mke2fs, tree};
-use crate::model::{Model, attributes, path};
-use crate::support::{ImageFile, Numbers, assert_clean, e2fsck, edit, file_in, have_judges, judge};
+use crate::ext4::images::{mke2fs, tree};
+use crate::ext4::model::{Model, attributes, path};
+use crate::ext4::support::{ImageFile, Numbers, assert_clean, e2fsck, edit, file_in, have_judges, judge};
 
 /// What dumpe2fs says, without times, checksums and counts of writes.
 fn geometry(image: &Path) -> String {

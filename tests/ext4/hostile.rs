@@ -14,10 +14,10 @@ use flatbake::fs::{ByPath, FileSystem, FileSystemMut, FileType, FsPath, Metadata
 use flatbake::{Error, Result};
 
 use crate::common::longer;
-use crate::images::{debugfs_write, index_directories, mke2fs};
-use crate::model::{attributes, path};
-use crate::seal::Seals;
-use crate::support::{Numbers, Scratch, debugfs, edit, file_in, have_judges};
+use crate::ext4::images::{debugfs_write, index_directories, mke2fs};
+use crate::ext4::model::{attributes, path};
+use crate::ext4::seal::Seals;
+use crate::ext4::support::{Numbers, Scratch, debugfs, edit, file_in, have_judges};
 
 const RUNS: u64 = 4000;
 /// A run takes about a millisecond; this allows for a busy machine.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 pub use crate::common::trees::make_etc_tree as tree;
-use crate::support::judge;
+use crate::ext4::support::judge;
 
 /// A kind of filesystem: `mke2fs -O`, further options, and what debugfs sets in the superblock afterwards.
 pub struct Set {

@@ -10,9 +10,9 @@ use flatbake::fs::ext4::{Ext4, Recovery};
 use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsPath, read_file, walk};
 use sha2::{Digest, Sha256};
 
-use crate::images::{mke2fs, replayed};
-use crate::model::{attributes, path};
-use crate::support::{ImageFile, Scratch, assert_clean, debugfs, e2fsck, file_in, have_judges, judge};
+use crate::ext4::images::{mke2fs, replayed};
+use crate::ext4::model::{attributes, path};
+use crate::ext4::support::{ImageFile, Scratch, assert_clean, debugfs, e2fsck, file_in, have_judges, judge};
 
 fn fixture(name: &str) -> Vec<u8> {
     let packed = std::fs::read(format!("testdata/ext4/{name}.img.zst")).unwrap();

@@ -9,10 +9,10 @@ use flatbake::fs::ext4::Ext4;
 use flatbake::fs::{ByPath, FileSystemMut, FileType, FsPath};
 
 use crate::common::programs::command;
-use crate::images::{SETS, tree};
-use crate::model::{Body, Model, attributes, path};
-use crate::recipe::{TIMES, recipe};
-use crate::support::{ImageFile, assert_clean, edit, file_in, have_judges};
+use crate::ext4::images::{SETS, tree};
+use crate::ext4::model::{Body, Model, attributes, path};
+use crate::ext4::recipe::{TIMES, recipe};
+use crate::ext4::support::{ImageFile, assert_clean, edit, file_in, have_judges};
 
 /// Unmounts when it goes.
 struct Mounted(PathBuf);

@@ -8,9 +8,9 @@ use flatbake::block::{BlockDevice, Extent, MemoryDevice};
 use flatbake::fs::ext4::Ext4;
 use flatbake::fs::{ByPath, FileSystem};
 
-use crate::images::mke2fs;
-use crate::model::path;
-use crate::support::{file_in, have_judges};
+use crate::ext4::images::mke2fs;
+use crate::ext4::model::path;
+use crate::ext4::support::{file_in, have_judges};
 
 const NAMES: usize = 9_000;
 /// One in so many names is looked for.

@@ -6,7 +6,7 @@ use std::path::Path;
 use flatbake::fs::ext4::Ext4;
 use flatbake::fs::{Attributes, ByPath, FileType, FsPath, Metadata, Timestamp, Xattr, read_file, walk};
 
-use crate::support::{ImageFile, debugfs};
+use crate::ext4::support::{ImageFile, debugfs};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {

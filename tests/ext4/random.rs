@@ -8,9 +8,9 @@ use flatbake::fs::ext4::Ext4;
 use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};
 
 use crate::common::longer;
-use crate::images::{SETS, Set, mke2fs, tree};
-use crate::model::{Body, Model, attributes};
-use crate::support::{ImageFile, Numbers, assert_clean, edit, file_in, have_judges, journal};
+use crate::ext4::images::{SETS, Set, mke2fs, tree};
+use crate::ext4::model::{Body, Model, attributes};
+use crate::ext4::support::{ImageFile, Numbers, assert_clean, edit, file_in, have_judges, journal};
 
 const ROUNDS: usize = 2;
 const STEPS: usize = 250;

@@ -7,9 +7,9 @@ use flatbake::ErrorKind;
 use flatbake::fs::ext4::{Ext4, probe};
 use flatbake::fs::{ByPath, FileSystem, FileSystemMut, FileType, FsKind, FsPath, MetadataChange, Timestamp, read_file};
 
-use crate::images::{SETS, Set, index_directories, mke2fs, tree};
-use crate::model::{Body, Model, attributes, path};
-use crate::support::{ImageFile, assert_clean, e2fsck, edit, file_in, have_judges, journal};
+use crate::ext4::images::{SETS, Set, index_directories, mke2fs, tree};
+use crate::ext4::model::{Body, Model, attributes, path};
+use crate::ext4::support::{ImageFile, assert_clean, e2fsck, edit, file_in, have_judges, journal};
 
 /// Before 1970, and after 2038.
 pub const TIMES: [i64; 2] = [-1_000_000, 2_300_000_000];
@@ -217,7 +217,7 @@ fn directories_of_500_and_3000_files() {
     let fs = Ext4::open_read_only(ImageFile::open(&image)).unwrap();
     assert_eq!(fs.entries_at(&path("/plain")).unwrap().len(), 500);
     assert_eq!(fs.entries_at(&path("/indexed")).unwrap().len(), 3000 - 334);
-    let listing = crate::support::debugfs(&image, "ls -p /indexed\nhtree /indexed\n");
+    let listing = crate::ext4::support::debugfs(&image, "ls -p /indexed\nhtree /indexed\n");
     assert_eq!(listing.lines().filter(|line| line.contains("some-name")).count() / 2, 2000, "in both listings");
 }
 

@@ -6,9 +6,9 @@ use flatbake::ErrorKind;
 use flatbake::fs::ext4::{Ext4, Recovery};
 use flatbake::fs::read_file;
 
-use crate::images::mke2fs;
-use crate::model::path;
-use crate::support::{Scratch, file_in, have_judges};
+use crate::ext4::images::mke2fs;
+use crate::ext4::model::path;
+use crate::ext4::support::{Scratch, file_in, have_judges};
 
 /// The hint must say what to do.
 fn assert_refused(image: &Arc<Vec<u8>>, kind: ErrorKind, words: &str) {
@@ -92,7 +92,7 @@ fn sound_but_unusual_filesystems_are_read_or_refused_with_the_reason() {
     std::fs::write(source.join("file"), "content").unwrap();
     let make = |options: &[&str]| {
         std::fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-        let mut command = crate::support::judge("mke2fs").unwrap();
+        let mut command = crate::ext4::support::judge("mke2fs").unwrap();
         let output = command.args(["-q", "-F"]).args(options).arg("-d").arg(&source).arg(&image).output().unwrap();
         assert!(output.status.success(), "{options:?}: {}", String::from_utf8_lossy(&output.stderr));
         Arc::new(std::fs::read(&image).unwrap())

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use flatbake::fs::ByPath;
 
-use crate::model::path;
-use crate::support::{debugfs, edit};
+use crate::ext4::model::path;
+use crate::ext4::support::{debugfs, edit};
 
 const PAGE: usize = 4096;
 const INODE: usize = 256;

@@ -12,11 +12,11 @@ use flatbake::fs::ext4::Ext4;
 use flatbake::fs::{FileSystemMut, FileType, FsPath};
 
 use crate::common::longer;
-use crate::images::{SETS, Set, mke2fs, tree};
-use crate::model::{Body, Model, Node, attributes};
-use crate::random::edits;
-use crate::recipe::recipe;
-use crate::support::{ImageFile, Numbers, assert_clean, edit, file_in, have_judges};
+use crate::ext4::images::{SETS, Set, mke2fs, tree};
+use crate::ext4::model::{Body, Model, Node, attributes};
+use crate::ext4::random::edits;
+use crate::ext4::recipe::recipe;
+use crate::ext4::support::{ImageFile, Numbers, assert_clean, edit, file_in, have_judges};
 
 /// What both sides tell of a path.
 #[derive(Debug, PartialEq)]

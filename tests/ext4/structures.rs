@@ -8,9 +8,9 @@ use flatbake::ErrorKind;
 use flatbake::fs::ext4::Ext4;
 use flatbake::fs::{ByPath, FileSystem, FileSystemMut, read_file};
 
-use crate::images::{debugfs_write, mke2fs, replayed, tree};
-use crate::model::{Body, Model, attributes, path};
-use crate::support::{ImageFile, assert_clean, debugfs, edit, file_in, have_judges};
+use crate::ext4::images::{debugfs_write, mke2fs, replayed, tree};
+use crate::ext4::model::{Body, Model, attributes, path};
+use crate::ext4::support::{ImageFile, assert_clean, debugfs, edit, file_in, have_judges};
 
 const EXT3: &str = "^extent,^64bit,^flex_bg,^metadata_csum,^huge_file,^dir_nlink,^extra_isize";
 

@@ -12,10 +12,10 @@ use flatbake::fs::fat::{FatIdentity, FatLayout, build};
 use flatbake::fs::{Attributes, FileSystem, FileSystemMut, FsPath, Timestamp};
 use tempfile::TempDir;
 
-use super::common::judges::{Verdict, fat_clean};
-use super::common::programs::{command, judge, judges, success};
-use super::common::region::Region;
-use super::common::scratch_dir;
+use crate::common::judges::{Verdict, fat_clean};
+use crate::common::programs::{command, judge, judges, success};
+use crate::common::region::Region;
+use crate::common::scratch_dir;
 
 /// A sparse file on which the judges look while it is edited; counts what is read and written.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use std::path::Path;
 use flatbake::fs::fat::Fat;
 use flatbake::fs::{FileSystem, FileSystemMut, FileType, FsPath, walk};
 
-use super::common::random::Random;
 use super::image::{Disk, at, content, path, read};
+use crate::common::random::Random;
 
 /// A file or folder of the model: the name as stored, content (`None`: a folder), even seconds.
 pub type Model = BTreeMap<String, (String, Option<Vec<u8>>, i64)>;

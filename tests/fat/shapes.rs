@@ -6,10 +6,10 @@ use std::fs::create_dir;
 use flatbake::fs::fat::{Fat, FatKind, FatLayout};
 use flatbake::fs::{ExtractOptions, FileSystemMut, FsPath, extract};
 
-use super::common::longer;
-use super::common::random::Random;
 use super::image::Image;
 use super::model::{Model, compare, edit, tree_of};
+use crate::common::longer;
+use crate::common::random::Random;
 
 /// Edits `image` in a few rounds, after each of which the judges look.
 fn work_on(image: &Image, seed: usize, rounds: usize, edits: usize) -> Model {

@@ -8,10 +8,10 @@ use flatbake::block::{BlockDevice, FileDevice, MemoryDevice};
 use flatbake::machine::{BundleFormat, ConfFile, ConfFormat, Content, Member, WriteOptions, conf_files, write_bundle};
 use flatbake::{ErrorKind, NoProgress};
 
-use super::common::programs::{ask, must_run, run, said};
-use super::common::{noise, scratch_dir};
 use super::texts::python;
 use super::{DISK, STEM, hostile, machine, names};
+use crate::common::programs::{ask, must_run, run, said};
+use crate::common::{noise, scratch_dir};
 
 const TIME: WriteOptions = WriteOptions { time: 1_700_000_000, level: 6 };
 

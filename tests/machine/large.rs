@@ -10,8 +10,8 @@ use flatbake::block::{BlockDevice, ExtentKind, FileDevice};
 use flatbake::image::raw;
 use flatbake::machine::{BundleFormat, Member, WriteOptions, write_bundle};
 
-use super::common::programs::{must_run, run, said};
-use super::common::{noise, scratch_dir};
+use crate::common::programs::{must_run, run, said};
+use crate::common::{noise, scratch_dir};
 
 const SIZE: u64 = 9 << 30;
 

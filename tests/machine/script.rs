@@ -7,9 +7,9 @@ use std::process::Output;
 
 use flatbake::machine::{Arch, ConfFormat, Firmware, Machine, conf_files};
 
-use super::common;
-use super::common::programs::{ask, command, judge, said};
 use super::{HOSTILE, file, hostile, machine};
+use crate::common;
+use crate::common::programs::{ask, command, judge, said};
 
 const FORMATS: [ConfFormat; 5] =
     [ConfFormat::Qemu, ConfFormat::QemuUefi, ConfFormat::QemuUefiSecure, ConfFormat::Pxe, ConfFormat::Iso];

@@ -6,9 +6,9 @@ use flatbake::ErrorKind;
 use flatbake::machine::{Arch, CatalogBox, ConfFormat, Machine, conf_files, vagrant_catalog};
 use serde_json::{Value, json};
 
-use super::common::programs::{ask, said};
 use super::xml::check_mac;
 use super::{DISK, HOSTILE, file, hostile, machine};
+use crate::common::programs::{ask, said};
 
 /// What Python makes of `program` with `input` as its standard input: the JSON it prints.
 pub fn python(program: &str, input: &[u8]) -> Option<Value> {

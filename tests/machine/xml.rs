@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use flatbake::machine::{ConfFormat, Machine, VirtualBoxHardware, conf_files};
 use roxmltree::{Document, Node};
 
-use super::common::programs::{ask, said};
 use super::{DISK, HOSTILE, STEM, file, hostile, machine};
+use crate::common::programs::{ask, said};
 
 const OVF: &str = "http://schemas.dmtf.org/ovf/envelope/1";
 const RASD: &str = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData";

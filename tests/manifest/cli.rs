@@ -8,7 +8,7 @@ use flatbake::manifest;
 
 use crate::common;
 use crate::common::programs::{command, flatbake, judge};
-use crate::folder;
+use crate::manifest::folder;
 
 fn plan(dir: &Path, arguments: &[&str]) -> Output {
     flatbake().arg("plan").args(arguments).current_dir(dir).output().unwrap()

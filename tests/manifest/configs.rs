@@ -5,7 +5,7 @@ use std::path::Path;
 
 use flatbake::{Error, ErrorKind};
 
-use crate::{context, folder, load_text};
+use crate::manifest::{context, folder, load_text};
 
 /// The error of a bake with this text behind the image.
 fn refused(dir: &Path, text: &str) -> Error {

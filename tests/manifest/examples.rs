@@ -8,7 +8,7 @@ use flatbake::bake::{Prepared, Written};
 use flatbake::manifest::{self, LoadOptions, Manifest};
 
 use crate::common::scratch_dir;
-use crate::context;
+use crate::manifest::context;
 
 /// A folder with all examples and the sample.
 fn folder() -> tempfile::TempDir {

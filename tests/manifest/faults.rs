@@ -6,7 +6,7 @@ use std::path::Path;
 use flatbake::ErrorKind;
 use flatbake::manifest::{self, LoadOptions};
 
-use crate::{folder, load_text};
+use crate::manifest::{folder, load_text};
 
 /// Each: text behind `image:` (line 1), line, column, words of the message.
 const YAML: &[(&str, usize, usize, &str)] = &[

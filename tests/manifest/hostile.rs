@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use flatbake::manifest::{self, LoadOptions};
 
 use crate::common::{longer, random::Random};
-use crate::folder;
+use crate::manifest::folder;
 
 /// Far more than one of these small manifests takes.
 const SOON: Duration = Duration::from_secs(20);

@@ -6,7 +6,7 @@ use flatbake::ErrorKind;
 use flatbake::manifest::Manifest;
 
 use crate::common::tree::sha256;
-use crate::{context, folder, load_text};
+use crate::manifest::{context, folder, load_text};
 
 const TEXT: &str = "image: flatcar_sample.bin.bz2\nfiles:\n  - {path: root:/a, source: note.txt}\n  \
                     - {path: root:/t, source: tree}\noutputs: [a.img]\n";

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use flatbake::manifest::{self, LoadOptions};
 
-use crate::folder;
+use crate::manifest::folder;
 
 #[test]
 fn ten_thousand_variants_with_a_file_each() {
@@ -40,6 +40,6 @@ fn ten_thousand_variants_with_a_file_each() {
 fn more_vendors_than_there_can_be_are_refused() {
     let dir = folder();
     let text = format!("image: note.txt\nvendors: [{}]\n", "qemu, ".repeat(100_000));
-    let error = crate::load_text(dir.path(), "m.yaml", &text).unwrap_err();
+    let error = crate::manifest::load_text(dir.path(), "m.yaml", &text).unwrap_err();
     assert!(error.to_string().contains("m.yaml:2:10: 100000 vendors are too many"), "{error:?}");
 }

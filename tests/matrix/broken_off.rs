@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use crate::common::programs::{command, flatbake, judge, said};
 use crate::common::random::Random;
 use crate::common::{longer, noise, scratch_dir};
-use crate::outputs::{OUTPUTS, Wanted};
+use crate::matrix::outputs::{OUTPUTS, Wanted};
 
 const OLD: &[u8] = b"an older output";
 

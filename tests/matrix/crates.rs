@@ -8,8 +8,8 @@ use flatbake::bake::emit;
 use flatbake::block::FileDevice;
 
 use crate::common::scratch_dir;
-use crate::disks::Kind;
-use crate::outputs::OUTPUTS;
+use crate::matrix::disks::Kind;
+use crate::matrix::outputs::OUTPUTS;
 
 fn all(mut reader: impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();

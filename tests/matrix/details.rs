@@ -11,8 +11,8 @@ use serde_json::Value;
 use crate::common::judges::qemu_info;
 use crate::common::programs::{command, flatbake, judge, judges, said, success};
 use crate::common::{scratch_dir, scratch_root};
-use crate::disks::Kind;
-use crate::variants::{PACKED_QCOW2, VARIANTS};
+use crate::matrix::disks::Kind;
+use crate::matrix::variants::{PACKED_QCOW2, VARIANTS};
 
 fn examined(path: &Path) -> Examined {
     examine(path, &OpenOptions::new(scratch_root()), &NoProgress).unwrap()

@@ -8,7 +8,7 @@ use flatbake::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Version};
 use flatbake::image::{CompressOptions, Compression};
 
 use crate::common::programs::{command, judge, must_run, said};
-use crate::digest::Content;
+use crate::matrix::digest::Content;
 
 /// An output that can be asked for.
 #[derive(Clone, Copy, Debug)]

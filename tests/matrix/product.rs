@@ -3,10 +3,10 @@
 
 use crate::common::longer;
 use crate::common::programs::judges;
-use crate::disks::Kind;
-use crate::outputs::{OUTPUTS, Wanted};
-use crate::run::Source;
-use crate::variants::{PACKED_QCOW2, VARIANTS, Variant};
+use crate::matrix::disks::Kind;
+use crate::matrix::outputs::{OUTPUTS, Wanted};
+use crate::matrix::run::Source;
+use crate::matrix::variants::{PACKED_QCOW2, VARIANTS, Variant};
 
 /// One of so many of the rest is tried.
 const SAMPLE: usize = 40;

@@ -9,10 +9,10 @@ use flatbake::image::{Image, OpenOptions, open};
 
 use crate::common::programs::{flatbake, said};
 use crate::common::{scratch_dir, scratch_root};
-use crate::digest::Content;
-use crate::disks::Kind;
-use crate::outputs::{OUTPUTS, Wanted};
-use crate::variants::{VARIANTS, Variant};
+use crate::matrix::digest::Content;
+use crate::matrix::disks::Kind;
+use crate::matrix::outputs::{OUTPUTS, Wanted};
+use crate::matrix::variants::{VARIANTS, Variant};
 
 /// An image of a disk in a folder of its own.
 pub struct Source {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use flatbake::image::{Compression, Format};
 
 use crate::common::programs::{command, judge, success};
-use crate::disks::Kind;
+use crate::matrix::disks::Kind;
 
 /// How an image is made from `disk.raw`.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use crate::support::try_open;
+use crate::readers::support::try_open;
 
 fn all(mut reader: impl Read) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -3,8 +3,8 @@ use std::path::Path;
 
 use crate::common::noise;
 use crate::common::programs::must_run;
-use crate::support::{Disk, qemu_io};
-use crate::vhdx::with_log;
+use crate::readers::support::{Disk, qemu_io};
+use crate::readers::vhdx::with_log;
 
 /// The images that the mutation tests of the readers begin with: one small disk in each format.
 #[test]

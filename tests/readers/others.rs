@@ -6,7 +6,7 @@ use flatbake::ErrorKind;
 use flatbake::finding::code;
 use flatbake::image::{Format, open};
 
-use crate::support::*;
+use crate::readers::support::*;
 
 const SIZES: [usize; 4] = [512, (1 << 20) + 512, 6 << 20, (6 << 20) + 1536];
 

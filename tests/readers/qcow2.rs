@@ -6,7 +6,7 @@ use flatbake::image::{Format, open};
 use flatbake::{ErrorKind, Finding};
 
 use crate::common::programs::{judge, must_run};
-use crate::support::*;
+use crate::readers::support::*;
 
 #[test]
 fn every_variant_reads_as_the_raw_disk() {

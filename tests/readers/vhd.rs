@@ -4,7 +4,7 @@ use flatbake::ErrorKind;
 use flatbake::finding::code;
 use flatbake::image::{Format, open};
 
-use crate::support::*;
+use crate::readers::support::*;
 
 #[test]
 fn every_subformat_reads_as_the_raw_disk() {

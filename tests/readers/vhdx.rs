@@ -5,7 +5,7 @@ use flatbake::finding::code;
 use flatbake::image::{Format, open};
 
 use crate::common::programs::must_run;
-use crate::support::*;
+use crate::readers::support::*;
 
 #[test]
 fn every_variant_reads_as_the_raw_disk() {

@@ -6,7 +6,7 @@ use flatbake::ErrorKind;
 use flatbake::image::Format;
 
 use crate::common::programs::{judge, must_run};
-use crate::support::*;
+use crate::readers::support::*;
 
 #[test]
 fn every_subformat_reads_as_the_raw_disk() {

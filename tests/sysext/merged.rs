@@ -14,10 +14,10 @@ use flatbake::flatcar::sysext::{
 };
 use flatbake::fs::FileSystem;
 
-use super::common::programs::{ask, command};
-use super::common::reading::{succeed, text};
-use super::common::scratch_dir;
-use super::common::sysext::{make_dir, write_file, write_link};
+use crate::common::programs::{ask, command};
+use crate::common::reading::{succeed, text};
+use crate::common::scratch_dir;
+use crate::common::sysext::{make_dir, write_file, write_link};
 
 /// One release of each line.
 const RELEASES: [&str; 3] = ["4081.3.10", "4593.2.5", "4757.2.1"];

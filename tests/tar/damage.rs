@@ -5,10 +5,10 @@ use flatbake::archive::{TarOptions, inject};
 use flatbake::finding::code;
 use flatbake::{ErrorKind, Finding, NoProgress, Result};
 
-use super::common::longer;
 use super::maker::{BLOCK, Maker, header, record, repair};
 use super::model::Model;
 use super::{listing, path, unpack, unpack_to};
+use crate::common::longer;
 
 /// Numbers without any pattern, the same in every run.
 struct Random(u64);

@@ -12,9 +12,9 @@ use flatbake::fs::fat::Fat;
 use flatbake::{ErrorKind, Finding, NoProgress};
 use tempfile::TempDir;
 
-use super::common::programs::{command, judge};
 use super::maker::Maker;
 use super::path;
+use crate::common::programs::{command, judge};
 
 fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap();

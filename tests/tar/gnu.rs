@@ -13,9 +13,9 @@ use flatbake::fs::{FileType, Timestamp};
 use rustix::fs::{AtFlags, CWD, Timestamps, XattrFlags};
 use tempfile::TempDir;
 
-use super::common::programs::{command, judges, success};
 use super::model::Model;
 use super::unpack_to;
+use crate::common::programs::{command, judges, success};
 
 fn gnu_tar() -> bool {
     let is_gnu = |output: std::process::Output| String::from_utf8_lossy(&output.stdout).contains("GNU tar");

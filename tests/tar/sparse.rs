@@ -9,11 +9,11 @@ use flatbake::block::{BlockDevice, FileDevice, Overlay, OverlayOptions};
 use flatbake::fs::{ByPath, EditOptions, edit, read_file};
 use flatbake::{ErrorKind, NoProgress};
 
-use super::common::judges::{btrfs_clean, ext4_clean, fat_clean};
-use super::common::programs::{command, judge, success};
-use super::common::region::Region;
 use super::maker::{Maker, record};
 use super::path;
+use crate::common::judges::{btrfs_clean, ext4_clean, fat_clean};
+use crate::common::programs::{command, judge, success};
+use crate::common::region::Region;
 
 const MIB: u64 = 1 << 20;
 

@@ -1,10 +1,5 @@
 //! Reading disk images of all formats, made by `qemu-img` in its variants and compared with the raw disk they hold.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
-
 mod bake;
 mod crates;
 mod fixtures;

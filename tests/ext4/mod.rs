@@ -1,9 +1,5 @@
 //! ext4: edits judged by `e2fsck` and `debugfs`, random edits against a model, damaged images.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
 mod grow;
 mod hostile;
 mod images;

@@ -1,10 +1,5 @@
 //! One request, whatever fills it: inputs are never written, options are honoured or refused, a dry run says what the run
 //! does, and flags and manifests give the same bytes.
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
-
 mod agreement;
 mod fleet;
 mod inputs;
@@ -14,8 +9,8 @@ mod running;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use common::programs::{flatbake, success};
-use common::scratch_root;
+use crate::common::programs::{flatbake, success};
+use crate::common::scratch_root;
 
 /// A file of the bundled sample.
 fn sample(name: &str) -> PathBuf {

@@ -1,10 +1,6 @@
 //! Archives by GNU tar and by hand, unpacked into filesystems and compared with what tar makes of them.
 
-#![allow(clippy::unwrap_used)]
-
 mod attributes;
-#[path = "../common/mod.rs"]
-mod common;
 mod damage;
 mod fat;
 mod gnu;

@@ -1,9 +1,4 @@
 //! Manifests: what they say is what is baked, and what is wrong with one is told with its place.
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
-
 mod cli;
 mod configs;
 mod examples;
@@ -16,7 +11,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use common::{scratch_dir, scratch_root};
+use crate::common::{scratch_dir, scratch_root};
 use flatbake::bake::{Context, Edits, FileSource, Request};
 use flatbake::image::CacheMode;
 use flatbake::manifest::{self, LoadOptions, Manifest};

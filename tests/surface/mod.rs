@@ -1,8 +1,6 @@
 //! The public surface of the library, as `tests/surface/listing.txt` has it: what changes it is seen in review.
 //!
-//! Where a change is meant, write the listing anew: `FLATBAKE_RECORD=1 cargo test --test surface`.
-
-#![allow(clippy::unwrap_used)]
+//! Where a change is meant, write the listing anew: `FLATBAKE_RECORD=1 cargo test --test all surface::`.
 
 use std::collections::BTreeSet;
 use std::path::Path;

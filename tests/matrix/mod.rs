@@ -6,16 +6,11 @@
 //!   (disks)            (variants)            (run)      (outputs)            (digest)
 //! ```
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
-
 mod broken_off;
 mod crates;
 mod details;
 mod digest;
-mod disks;
+pub mod disks;
 mod outputs;
 mod product;
 mod run;

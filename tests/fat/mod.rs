@@ -1,9 +1,5 @@
 //! FAT volumes made and judged by dosfstools and mtools: the parameters of Flatcar's ESP, long random edits, full volumes.
 
-#![allow(clippy::unwrap_used)]
-
-#[path = "../common/mod.rs"]
-mod common;
 mod image;
 mod model;
 mod scale;
@@ -11,8 +7,8 @@ mod shapes;
 
 use std::sync::atomic::Ordering;
 
-use common::judges::grub_cmp;
-use common::region::Region;
+use crate::common::judges::grub_cmp;
+use crate::common::region::Region;
 use flatbake::block::BlockDeviceMut;
 use flatbake::fs::fat::{Fat, probe};
 use flatbake::fs::{ByPath, FileSystem, FileSystemMut, FileType, FsPath, MetadataChange, Timestamp};

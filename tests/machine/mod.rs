@@ -1,10 +1,6 @@
 //! Config files and bundles: XML by libxml2 and an XML parser, archives by GNU tar and Python, scripts by shells.
 
-#![allow(clippy::unwrap_used)]
-
 mod archives;
-#[path = "../common/mod.rs"]
-mod common;
 mod large;
 mod script;
 mod texts;

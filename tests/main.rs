@@ -1,0 +1,49 @@
+//! All tests of the library and the program from outside, in one program: a module for each thing that is tested.
+//!
+//! `cargo test --test all ext4::` runs those of one module. Tests of internals stand beside the code.
+
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
+
+mod common;
+
+mod bake;
+mod btrfs;
+mod cli;
+mod convert;
+mod cut_short;
+mod erofs;
+mod erofs_write;
+mod examples;
+mod ext4;
+mod fat;
+mod fixtures;
+mod flatcar_layout;
+mod gpt;
+mod image_open;
+mod in_and_out;
+mod layers;
+mod library;
+mod live;
+mod machine;
+mod manifest;
+mod matrix;
+mod odd_requests;
+mod oracles;
+mod os_release;
+mod output_file;
+mod qcow2;
+mod readers;
+mod refusals;
+mod release_4757;
+mod request;
+mod sample;
+mod squashfs;
+mod squashfs_write;
+mod surface;
+mod sysext;
+mod tar;
+mod vendor_facts;
+mod vendor_files;
+mod vendor_images;
+mod vendor_payload;
+mod vendors;
