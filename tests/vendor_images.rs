@@ -99,6 +99,7 @@ fn driver(format: OutputFormat) -> &'static str {
         OutputFormat::Hdd => "parallels",
         OutputFormat::Vdi => "vdi",
         OutputFormat::VmdkIde | OutputFormat::VmdkScsi | OutputFormat::VmdkStream | OutputFormat::VmdkFlat => "vmdk",
+        other => panic!("QEMU's word for {other} belongs here"),
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::detect::Format;
+use super::format::Format;
 use super::open::open_disk;
 use super::references::References;
 use crate::block::{BlockDevice, Extent, ExtentKind, Inputs, check_range};

@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 use super::cache::{Claim, Entry};
 use super::details::Details;
-use super::detect::{Compression, Content, Format, SECTOR, detect, detect_start};
+use super::detect::{Compression, Content, SECTOR, detect, detect_start};
+use super::format::Format;
+use super::parallels;
 use super::references::References;
 use super::scratch::Input;
-use super::{parallels, qcow2, vdi, vhd, vhdx, vmdk};
 use crate::block::{BlockDevice, FileDevice, Inputs, Watched};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::{Finding, code};
@@ -265,15 +266,7 @@ pub(super) fn open_disk(
     format: Format,
     references: &References,
 ) -> Result<Arc<dyn BlockDevice>> {
-    match format {
-        Format::Raw => Ok(file),
-        Format::Qcow2 => qcow2::open(file, references),
-        Format::Vmdk => vmdk::open(file, references),
-        Format::Vhd => vhd::open(file, references),
-        Format::Vhdx => vhdx::open(file, references),
-        Format::Vdi => vdi::open(file, references),
-        Format::Parallels => parallels::open(file, references),
-    }
+    (format.opener())(file, references)
 }
 
 /// The disk in a file that an image refers to without naming its format.

@@ -57,6 +57,7 @@ impl Wanted {
             OutputFormat::Vhdx => ("vhdx", true),
             OutputFormat::Vdi => ("vdi", true),
             OutputFormat::Hdd => ("parallels", true),
+            other => panic!("QEMU's name for {other} belongs here"),
         }
     }
 

@@ -10,5 +10,26 @@ mod header;
 mod read;
 mod write;
 
-pub(super) use read::open;
 pub use write::write;
+
+use crate::image::format::{Format, OutputFormat, OutputRow, Probe, Row, Writer};
+
+/// The row of the table of formats.
+pub(super) const FORMAT: Row = Row {
+    format: Format::Vdi,
+    word: "vdi",
+    qemu_name: "vdi",
+    probes: &[Probe::at(64, &[0x7f, 0x10, 0xda, 0xbe])],
+    open: read::open,
+    outputs: &[OutputRow {
+        format: OutputFormat::Vdi,
+        word: "vdi",
+        aliases: &[],
+        extensions: &["vdi"],
+        open_extensions: &[],
+        options: &[],
+        holds_any_sectors: false,
+        packs_pieces: false,
+        writer: Writer::File(|job, out| write(job.disk, out, job.identity, job.progress)),
+    }],
+};

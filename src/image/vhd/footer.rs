@@ -6,7 +6,7 @@ use crate::error::{Error, Result, ResultExt};
 use crate::image::mapped::check_size;
 
 const FOOTER_BYTES: usize = 512;
-const COOKIE: &[u8; 8] = b"conectix";
+pub(super) const COOKIE: &[u8; 8] = b"conectix";
 /// The major part of `File Format Version`.
 const VERSION: u32 = 1;
 

@@ -19,8 +19,8 @@ use crate::image::details::Details;
 use crate::image::mapped::{Below, Map, Piece, check_size};
 use crate::image::units::Units;
 
-const HOSTED: &[u8; 4] = b"KDMV";
-const ESX: &[u8; 4] = b"COWD";
+pub(super) const HOSTED: &[u8; 4] = b"KDMV";
+pub(super) const ESX: &[u8; 4] = b"COWD";
 const HEADER_BYTES: usize = 512;
 /// `gdOffset` of a stream whose directory was written last: the true header is the footer.
 const GD_AT_END: u64 = u64::MAX;
