@@ -5,12 +5,13 @@
 //!   the probes of each disk image format, in the row of its folder
 //! ```
 //!
-//! Anything else is a raw disk, but for "LUKS" ba be, which is none that anyone could use. The bytes are those that QEMU's
-//! block drivers and the formats' own specifications name.
+//! Anything else is a raw disk, but for "LUKS" ba be, which is none that anyone could use, and for what is known to be no
+//! disk (see `not_a_disk.rs`). The bytes are those that QEMU's block drivers and the formats' own specifications name.
 
 use std::fmt;
 
 use super::format::Format;
+use super::not_a_disk::NotADisk;
 use crate::block::BlockDevice;
 use crate::bytes::to_usize;
 use crate::error::{Error, Result};
@@ -56,25 +57,37 @@ pub enum Content {
 }
 
 /// Names the content of a device by its first and last sector. Something that is no disk, being shorter than a sector
-/// and not compressed, is [`crate::ErrorKind::InvalidInput`], an encrypted disk [`crate::ErrorKind::Unsupported`].
+/// and not compressed, is [`crate::ErrorKind::InvalidInput`]; an encrypted disk and files that are known to be no disk,
+/// such as archives and documents, are [`crate::ErrorKind::Unsupported`].
 pub fn detect(device: &dyn BlockDevice) -> Result<Content> {
     let mut head = vec![0; to_usize(device.size().min(SECTOR))?];
     device.read_at(0, &mut head)?;
     let content = detect_start(&head);
-    if content == Content::Disk(Format::Raw) && head.starts_with(LUKS) {
-        return Err(Error::unsupported("the disk is encrypted as a whole (LUKS)")
-            .with_hint("decrypt it first: cryptsetup, or qemu-img convert --object secret,…"));
-    }
     if content != Content::Disk(Format::Raw) {
         return Ok(content);
     }
-    let Some(footer) = device.size().checked_sub(SECTOR) else {
+    if head.starts_with(LUKS) {
+        return Err(Error::unsupported("the disk is encrypted as a whole (LUKS)")
+            .with_hint("decrypt it first: cryptsetup, or qemu-img convert --object secret,…"));
+    }
+    if let Some(format) = told_by_the_end(device)? {
+        return Ok(Content::Disk(format));
+    }
+    if let Some(other) = NotADisk::of(device)? {
+        return Err(other.refusal());
+    }
+    if device.size() < SECTOR {
         return Err(Error::invalid(format!("{} bytes are not a disk image: one sector is {SECTOR}", device.size()))
             .with_hint("check that the file is complete and the right one"));
-    };
+    }
+    Ok(content)
+}
+
+fn told_by_the_end(device: &dyn BlockDevice) -> Result<Option<Format>> {
+    let Some(offset) = device.size().checked_sub(SECTOR) else { return Ok(None) };
     let mut last_sector = vec![0; to_usize(SECTOR)?];
-    device.read_at(footer, &mut last_sector)?;
-    Ok(Content::Disk(Format::of_last_sector(&last_sector).unwrap_or(Format::Raw)))
+    device.read_at(offset, &mut last_sector)?;
+    Ok(Format::of_last_sector(&last_sector))
 }
 
 const LUKS: &[u8] = b"LUKS\xba\xbe";

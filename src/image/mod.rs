@@ -14,6 +14,9 @@ mod hostile;
 mod identity;
 pub mod iso9660;
 mod mapped;
+mod not_a_disk;
+#[cfg(test)]
+mod not_a_disk_tests;
 mod open;
 mod output_name;
 pub mod parallels;
@@ -39,6 +42,7 @@ pub use detect::{Compression, Content, detect, detect_start};
 pub(crate) use format::{ExtentWriter, FolderWriter, WriteJob, Writer};
 pub use format::{Format, OutputFormat, OutputOption};
 pub use identity::Identity;
+pub(crate) use not_a_disk::NotADisk;
 pub use open::{CacheMode, Examined, Image, OpenOptions, examine, examine_file, open, open_file};
 pub use output_name::plain_name;
 pub use spool::spool;

@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 use super::cache::{Claim, Entry};
 use super::details::Details;
-use super::detect::{Compression, Content, SECTOR, detect, detect_start};
+use super::detect::{Compression, Content, detect, detect_start};
 use super::format::Format;
+use super::not_a_disk::{HEAD_BYTES, NotADisk};
 use super::parallels;
 use super::references::References;
 use super::scratch::Input;
@@ -278,9 +279,14 @@ pub(super) fn open_reference(file: FileDevice, references: &References) -> Resul
     }
 }
 
-/// Looks at the first sector within, so that what cannot be opened anyway is not decompressed in full.
+/// Looks at the start within, so that what cannot be opened anyway is not decompressed in full.
 fn check_start(input: &Input) -> Result<()> {
-    disk_within(input.compression(), detect_start(&input.decoded_start(SECTOR)?)).map(|_| ())
+    let start = input.decoded_start(HEAD_BYTES)?;
+    let format = disk_within(input.compression(), detect_start(&start))?;
+    match NotADisk::of_start(&start).filter(|_| format == Format::Raw) {
+        Some(other) => Err(other.refusal()),
+        None => Ok(()),
+    }
 }
 
 fn disk_within(outer: Compression, content: Content) -> Result<Format> {
