@@ -89,7 +89,7 @@ impl Field for Guid {
 /// ```
 ///
 /// `Footer<B>` lies over any bytes, owned or borrowed. `Footer::over(bytes)` is an error where they are shorter than the
-/// structure; `Footer::zeroed()` owns as many zeroes as it is long. Each field has a method that reads it and, where a
+/// structure, as is `Footer::at(bytes, offset)`, one of several in a row; `Footer::zeroed()` owns as many zeroes as it is long. Each field has a method that reads it and, where a
 /// second name is given, one that writes it; bytes that no field names stay as they are. An offset that does not fit
 /// the structure does not compile.
 macro_rules! structure {
@@ -108,6 +108,14 @@ macro_rules! structure {
             /// As many zeroes as the structure is long.
             $see fn zeroed() -> Self {
                 Self(vec![0; $size])
+            }
+        }
+
+        #[allow(dead_code, reason = "a table names what there is; who reads and who writes use what they need")]
+        impl<'a> $name<&'a [u8]> {
+            /// The structure at `offset` of `bytes`. Where it does not fit is [`crate::ErrorKind::Corrupt`].
+            $see fn at(bytes: &'a [u8], offset: usize) -> $crate::error::Result<Self> {
+                Ok(Self($crate::bytes::Fields::new($what, bytes).slice(offset, $size)?))
             }
         }
 
@@ -196,12 +204,14 @@ mod tests {
         let sample = Sample::over(&bytes).unwrap();
         assert_eq!((sample.number(), sample.small(), sample.tag(), sample.id()), (0x0102_0304, 0xee, *b"ab", id));
         assert_eq!(sample.bytes().len(), 30);
+        assert_eq!(Sample::at(&bytes, 3).unwrap().number(), 0x04ee_6162);
     }
 
     #[test]
     fn short_bytes_are_an_error() {
         let error = Sample::over(&[0; 23][..]).unwrap_err();
         assert!(error.to_string().contains("sample is cut short"), "{error}");
+        assert!(Sample::at(&[0; 24], 1).is_err() && Sample::at(&[0; 24], usize::MAX).is_err());
         assert_eq!(Sample::zeroed().into_inner(), vec![0; 24]);
     }
 }

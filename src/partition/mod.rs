@@ -19,6 +19,7 @@ mod entry;
 mod header;
 mod kind;
 mod mbr;
+mod on_disk;
 mod read;
 mod sectors;
 mod table;

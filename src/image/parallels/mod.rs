@@ -10,6 +10,7 @@
 mod descriptor;
 mod folder;
 mod header;
+mod on_disk;
 mod read;
 mod write;
 
@@ -24,7 +25,7 @@ pub(super) const FORMAT: Row = Row {
     format: Format::Parallels,
     word: "parallels",
     qemu_name: "parallels",
-    probes: &[Probe::at(0, b"WithoutFreeSpace"), Probe::at(0, b"WithouFreSpacExt")],
+    probes: &[Probe::at(0, header::OLD_MAGIC), Probe::at(0, header::MAGIC)],
     open: read::open,
     outputs: &[OutputRow {
         format: OutputFormat::Hdd,

@@ -10,6 +10,7 @@
 //! Every cluster of the host file has a count of its users in a refcount block; compressed clusters share them.
 
 mod header;
+mod on_disk;
 mod parse;
 mod read;
 mod refcount;

@@ -278,7 +278,7 @@ impl<'a> Writer<'a> {
             refcount_table_clusters: refcounts.clusters,
             ..self.header
         };
-        write_out(self.out, 0, &header.to_bytes())?;
+        write_out(self.out, 0, &header.to_bytes()?)?;
         Ok(Qcow2Summary {
             virtual_size: header.size,
             file_size: refcounts.file_size,

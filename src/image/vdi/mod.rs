@@ -7,6 +7,7 @@
 //! Numbers are little-endian. The map has the place of every block of 1 MiB, counted in blocks.
 
 mod header;
+mod on_disk;
 mod read;
 mod write;
 
@@ -19,7 +20,7 @@ pub(super) const FORMAT: Row = Row {
     format: Format::Vdi,
     word: "vdi",
     qemu_name: "vdi",
-    probes: &[Probe::at(64, &[0x7f, 0x10, 0xda, 0xbe])],
+    probes: &[Probe::at(64, &header::SIGNATURE.to_le_bytes())],
     open: read::open,
     outputs: &[OutputRow {
         format: OutputFormat::Vdi,

@@ -10,11 +10,12 @@
 
 mod footer;
 mod header;
+mod on_disk;
 mod read;
 mod write;
 
 #[cfg(test)]
-pub(super) use footer::checksum;
+pub(super) use on_disk::checksum;
 pub use write::{write_dynamic, write_fixed};
 
 use crate::image::format::{Format, OutputFormat, OutputRow, Probe, Row, Writer};

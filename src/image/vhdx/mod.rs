@@ -10,6 +10,7 @@
 mod header;
 mod log;
 mod metadata;
+mod on_disk;
 mod read;
 mod replayed;
 mod write;
@@ -25,7 +26,7 @@ pub(super) const FORMAT: Row = Row {
     format: Format::Vhdx,
     word: "vhdx",
     qemu_name: "vhdx",
-    probes: &[Probe::at(0, b"vhdxfile")],
+    probes: &[Probe::at(0, on_disk::FILE_SIGNATURE)],
     open: read::open,
     outputs: &[OutputRow {
         format: OutputFormat::Vhdx,

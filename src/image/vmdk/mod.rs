@@ -14,6 +14,7 @@
 mod concat;
 mod descriptor;
 mod header;
+mod on_disk;
 mod read;
 mod sparse;
 mod stream;
@@ -30,7 +31,7 @@ pub(super) const FORMAT: Row = Row {
     format: Format::Vmdk,
     word: "vmdk",
     qemu_name: "vmdk",
-    probes: &[Probe::at(0, sparse::HOSTED), Probe::at(0, sparse::ESX), Probe::at(0, descriptor::FIRST_LINE)],
+    probes: &[Probe::at(0, on_disk::HOSTED), Probe::at(0, on_disk::ESX), Probe::at(0, descriptor::FIRST_LINE)],
     open: read::open,
     outputs: &[IDE, SCSI, STREAM, FLAT],
 };
