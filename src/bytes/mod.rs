@@ -2,6 +2,7 @@
 //!
 //! On-disk numbers are read with [`Fields`], which never panics: a field beyond the end is an error.
 
+pub(crate) mod gpt;
 mod guid;
 mod structure;
 

@@ -7,6 +7,7 @@
 
 use super::block_writer::SECTOR;
 use crate::block::BlockDevice;
+use crate::bytes::gpt::{MasterBootRecord, PartitionRecord};
 use crate::bytes::{to_u64, to_usize};
 use crate::codec::{self, packed_as};
 use crate::error::{Error, Result};
@@ -256,14 +257,13 @@ impl Sample<'_> {
     }
 
     fn has_mbr_partitions(&self) -> bool {
-        const ENTRIES: std::ops::Range<usize> = 446..510;
-        let Some(entries) = self.head.get(ENTRIES).filter(|_| self.has(ENTRIES.end, &[0x55, 0xaa])) else {
-            return false;
-        };
-        let (entries, _) = entries.as_chunks::<16>();
-        let are_plausible = entries.iter().all(|entry| matches!(entry[0], 0 | 0x80));
-        // The type, and the number of sectors.
-        are_plausible && entries.iter().any(|entry| entry[4] != 0 && entry[12..16] != [0; 4])
+        let Ok(mbr) = MasterBootRecord::over(self.head) else { return false };
+        let records = mbr.partition_record();
+        let records = records.chunks_exact(PartitionRecord::<&[u8]>::SIZE).map(PartitionRecord::over);
+        let Ok(records) = records.collect::<Result<Vec<_>>>() else { return false };
+        let are_plausible = records.iter().all(|record| matches!(record.boot_indicator(), 0 | 0x80));
+        let has_partition = records.iter().any(|record| record.os_type() != 0 && record.size_in_lba() != 0);
+        mbr.signature() == [0x55, 0xaa] && are_plausible && has_partition
     }
 
     /// The text that the file begins with, without blanks and a byte order mark before it.

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::PartitionAttributes;
-use super::on_disk::GptEntry;
+use crate::bytes::gpt::GptEntry;
 use crate::bytes::{Guid, to_u64, to_usize};
 use crate::error::{Error, Result};
 

@@ -1,6 +1,6 @@
 //! The GPT header (UEFI 2.10, table 5-5): 92 bytes in a sector of their own, guarded by a CRC-32.
 
-use super::on_disk::GptHeader;
+use crate::bytes::gpt::GptHeader;
 use crate::bytes::{Guid, to_u64, to_usize};
 use crate::error::{Error, Result};
 

@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use super::on_disk::{MasterBootRecord, PartitionRecord};
+use crate::bytes::gpt::{MasterBootRecord, PartitionRecord};
 use crate::error::Result;
 
 /// Size of the record on disk, whatever the sector size.

@@ -19,7 +19,6 @@ mod entry;
 mod header;
 mod kind;
 mod mbr;
-mod on_disk;
 mod read;
 mod sectors;
 mod table;

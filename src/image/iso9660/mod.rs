@@ -11,6 +11,7 @@
 
 mod boot;
 mod descriptor;
+mod on_disk;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -209,7 +210,7 @@ impl<'a> IsoLayout<'a> {
         for set in others {
             bytes.extend(volume(about, &set.directories)?);
         }
-        bytes.extend(terminator()?);
+        bytes.extend(terminator());
         for set in sets {
             bytes.extend(self.set_bytes(tree, set, files)?);
         }
