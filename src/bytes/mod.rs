@@ -19,7 +19,7 @@ mod size;
 
 pub use guid::Guid;
 pub use size::ByteSize;
-pub(crate) use structure::{Field, Order, structure};
+pub(crate) use structure::{Field, Order, field_fits, structure};
 
 use crate::error::{Error, Result};
 

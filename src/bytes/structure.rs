@@ -75,6 +75,11 @@ impl Field for Guid {
     }
 }
 
+/// Whether a field lies within a structure of `size` bytes.
+pub(crate) const fn field_fits(offset: usize, width: usize, size: usize) -> bool {
+    offset + width <= size
+}
+
 /// Declares an on-disk structure over a buffer.
 ///
 /// ```text
@@ -144,7 +149,7 @@ macro_rules! structure {
                 $(#[$doc])*
                 $see fn $field(&self) -> $type {
                     const WIDTH: usize = <$type as $crate::bytes::Field>::WIDTH;
-                    const { assert!($offset + WIDTH <= $size, "the field ends within the structure") };
+                    const { assert!($crate::bytes::field_fits($offset, WIDTH, $size), "the field ends within the structure") };
                     let bytes = &self.0.as_ref()[$offset..$offset + WIDTH];
                     <$type as $crate::bytes::Field>::get(bytes, $crate::bytes::Order::$order)
                 }
