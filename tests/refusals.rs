@@ -6,6 +6,7 @@ use crate::common::scratch_dir;
 use crate::common::sysext::{Format, Sysext, sysext};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A folder with an image and an output that must never appear.
 struct Case {
@@ -66,6 +67,42 @@ fn files_that_are_no_images() {
         let file = case.path(name);
         fs::write(&file, [magic, &[0; 4096]].concat()).unwrap();
         case.refused(&file, &[], 8, &[name, says]);
+    }
+}
+
+/// What is no disk, made by the programs that make it, each with what the message says and what its hint says.
+#[test]
+fn files_of_other_programs_are_refused_by_name() {
+    let case = Case::new();
+    let dir = case.path("made");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("disk.raw"), vec![7; 5000]).unwrap();
+    fs::write(dir.join("node.ovf"), "<Envelope/>").unwrap();
+    fs::write(dir.join("node.vmdk"), "KDMV").unwrap();
+    let config = "variant: flatcar\nversion: 1.1.0\n";
+    fs::write(dir.join("node.yaml"), config).unwrap();
+    for (program, arguments, made, says) in [
+        ("tar", "-cf gce.tar disk.raw", "gce.tar", ["a tar archive", "disk.raw"]),
+        ("tar", "-czf gce.tar.gz disk.raw", "gce.tar.gz", ["a tar archive", "disk.raw"]),
+        ("tar", "--format=ustar -cf node.ova node.ovf node.vmdk", "node.ova", ["an OVA", "node.vmdk"]),
+        ("zip", "-q disk.zip disk.raw", "disk.zip", ["a zip archive", "unzip"]),
+        ("7z", "a -bd disk.7z disk.raw", "disk.7z", ["packed as 7z", "unpack it first"]),
+        ("xz", "-k --format=lzma disk.raw", "disk.raw.lzma", ["packed as lzma", "unpack it first"]),
+        ("lz4", "-q disk.raw disk.lz4", "disk.lz4", ["packed as lz4", "unpack it first"]),
+        ("lzop", "-q -o disk.lzo disk.raw", "disk.lzo", ["packed as lzop", "unpack it first"]),
+        ("ar", "rc disk.a disk.raw", "disk.a", ["an ar archive", "ar x"]),
+        ("qemu-img", "create -q -f qed disk.qed 1M", "disk.qed", ["a QED image", "qemu-img convert -f qed"]),
+        ("mkfs.ext4", "-q fs.img 1M", "fs.img", ["a filesystem (ext4)", "the whole disk"]),
+        ("mksquashfs", "disk.raw sysext.raw -quiet", "sysext.raw", ["a filesystem (squashfs)", "the whole disk"]),
+        ("cat", "node.yaml", "node.yaml", ["a Butane config", "give the disk image"]),
+    ] {
+        let ran = Command::new(program).args(arguments.split(' ')).current_dir(&dir).output();
+        let Ok(ran) = ran else {
+            eprintln!("skipped: {program} is not on this machine");
+            continue;
+        };
+        assert!(ran.status.success(), "{program} {arguments}: {ran:?}");
+        case.refused(&dir.join(made), &[], 3, &[made, says[0], says[1], "hint:"]);
     }
 }
 
@@ -144,6 +181,15 @@ fn sysexts_that_do_not_fit() {
     let text = case.path("text.raw");
     fs::write(&text, "no filesystem").unwrap();
     case.refused(&image, &[&format!("text:{}", text.display())], 3, &["text.raw"]);
+    for (name, magic, says) in [
+        ("packed.raw", &b"\x1f\x8b\x08\0"[..], "a file packed as gzip"),
+        ("zip.raw", b"PK\x03\x04", "a file packed as zip"),
+        ("page.raw", b"<!DOCTYPE html>", "a web page"),
+    ] {
+        fs::write(case.path(name), [magic, &[0; 1024]].concat()).unwrap();
+        let argument = format!("name:{}", case.path(name).display());
+        case.refused(&image, &[&argument], 3, &[name, says, "not a filesystem image"]);
+    }
 }
 
 #[test]

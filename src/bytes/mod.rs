@@ -2,6 +2,7 @@
 //!
 //! On-disk numbers are read with [`Fields`], which never panics: a field beyond the end is an error.
 
+pub(crate) mod gpt;
 mod guid;
 mod structure;
 
@@ -18,7 +19,7 @@ mod size;
 
 pub use guid::Guid;
 pub use size::ByteSize;
-pub(crate) use structure::{Field, Order, structure};
+pub(crate) use structure::{Field, Order, field_fits, structure};
 
 use crate::error::{Error, Reason, Result};
 

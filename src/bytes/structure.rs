@@ -76,6 +76,11 @@ impl Field for Guid {
     }
 }
 
+/// Whether a field lies within a structure of `size` bytes.
+pub(crate) const fn field_fits(offset: usize, width: usize, size: usize) -> bool {
+    offset + width <= size
+}
+
 /// Declares an on-disk structure over a buffer.
 ///
 /// ```text
@@ -90,7 +95,7 @@ impl Field for Guid {
 /// ```
 ///
 /// `Footer<B>` lies over any bytes, owned or borrowed. `Footer::over(bytes)` is an error where they are shorter than the
-/// structure; `Footer::zeroed()` owns as many zeroes as it is long. Each field has a method that reads it and, where a
+/// structure, as is `Footer::at(bytes, offset)`, one of several in a row; `Footer::zeroed()` owns as many zeroes as it is long. Each field has a method that reads it and, where a
 /// second name is given, one that writes it; bytes that no field names stay as they are. An offset that does not fit
 /// the structure does not compile.
 macro_rules! structure {
@@ -109,6 +114,14 @@ macro_rules! structure {
             /// As many zeroes as the structure is long.
             $see fn zeroed() -> Self {
                 Self(vec![0; $size])
+            }
+        }
+
+        #[allow(dead_code, reason = "a table names what there is; who reads and who writes use what they need")]
+        impl<'a> $name<&'a [u8]> {
+            /// The structure at `offset` of `bytes`. Where it does not fit is [`crate::ErrorKind::Corrupt`].
+            $see fn at(bytes: &'a [u8], offset: usize) -> $crate::error::Result<Self> {
+                Ok(Self($crate::bytes::Fields::new($what, bytes).slice(offset, $size)?))
             }
         }
 
@@ -138,7 +151,7 @@ macro_rules! structure {
                 #[allow(clippy::int_plus_one, reason = "an offset of 1 is one of many")]
                 $see fn $field(&self) -> $type {
                     const WIDTH: usize = <$type as $crate::bytes::Field>::WIDTH;
-                    const { assert!($offset + WIDTH <= $size, "the field ends within the structure") };
+                    const { assert!($crate::bytes::field_fits($offset, WIDTH, $size), "the field ends within the structure") };
                     let bytes = &self.0.as_ref()[$offset..$offset + WIDTH];
                     <$type as $crate::bytes::Field>::get(bytes, $crate::bytes::Order::$order)
                 }
@@ -198,12 +211,14 @@ mod tests {
         let sample = Sample::over(&bytes).unwrap();
         assert_eq!((sample.number(), sample.small(), sample.tag(), sample.id()), (0x0102_0304, 0xee, *b"ab", id));
         assert_eq!(sample.bytes().len(), 30);
+        assert_eq!(Sample::at(&bytes, 3).unwrap().number(), 0x04ee_ee61);
     }
 
     #[test]
     fn short_bytes_are_an_error() {
         let error = Sample::over(&[0; 23][..]).unwrap_err();
         assert!(error.to_string().contains("sample is cut short"), "{error}");
+        assert!(Sample::at(&[0; 24], 1).is_err() && Sample::at(&[0; 24], usize::MAX).is_err());
         assert_eq!(Sample::zeroed().into_inner(), vec![0; 24]);
     }
 }

@@ -8,7 +8,7 @@ use crate::block;
 use crate::bytes::ByteSize;
 use crate::fs::Timestamp;
 use crate::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Version};
-use crate::image::{CompressOptions, Identity};
+use crate::image::{CompressOptions, Identity, OutputOption};
 use crate::{Error, Result};
 use clap::{Args, ValueEnum};
 
@@ -38,9 +38,8 @@ pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
 /// How an image is written.
 #[derive(Debug, Args)]
 pub struct OutputArgs {
-    /// Format of the output: raw, qcow2, vmdk_ide, vmdk_scsi, vmdk_stream, vmdk_flat, vhd, vhd_fixed, vhdx, vdi, hdd
-    /// [default: by the name's extension; raw for a pipe]
-    #[arg(long, value_name = "FORMAT", value_parser = words::formats(), hide_possible_values = true)]
+    #[arg(long, value_name = "FORMAT", help = words::format_help())]
+    #[arg(value_parser = words::formats(), hide_possible_values = true)]
     format: Option<OutputFormat>,
     /// Compress the whole file: gz, bz2, xz, zst or zip [default: by the name's extension, else not]
     #[arg(long, value_name = "gz|bz2|xz|zst|zip[:LEVEL]")]
@@ -162,16 +161,15 @@ impl OutputArgs {
 
     /// An argument that would change nothing is a mistake.
     fn refuse_what_is_for_others(&self, format: OutputFormat) -> Result<()> {
-        let qcow2 = format == OutputFormat::Qcow2;
-        let with_level = qcow2 || format == OutputFormat::VmdkStream;
-        for (given, argument, allowed, formats) in [
-            (self.qcow2_version.is_some(), "--qcow2-version", qcow2, "qcow2"),
-            (self.compression_type.is_some(), "--compression-type", qcow2, "qcow2"),
-            (self.cluster_size.is_some(), "--cluster-size", qcow2, "qcow2"),
-            (self.uncompressed, "--uncompressed", qcow2, "qcow2"),
-            (self.level.is_some(), "--level", with_level, "qcow2 and vmdk_stream"),
+        for (given, argument, option) in [
+            (self.qcow2_version.is_some(), "--qcow2-version", OutputOption::Qcow2Version),
+            (self.compression_type.is_some(), "--compression-type", OutputOption::CompressionType),
+            (self.cluster_size.is_some(), "--cluster-size", OutputOption::ClusterSize),
+            (self.uncompressed, "--uncompressed", OutputOption::Uncompressed),
+            (self.level.is_some(), "--level", OutputOption::Level),
         ] {
-            if given && !allowed {
+            if given && !format.takes(option) {
+                let formats = option.formats();
                 return Err(Error::invalid(format!("{argument} is for {formats}, but the output is {format}"))
                     .with_hint(
                         "leave it out, or choose the format with --format; a whole file takes --compress gz:9",

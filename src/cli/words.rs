@@ -40,6 +40,12 @@ pub fn formats() -> Words<OutputFormat> {
     Words::new(OutputFormat::all().map(|format| format.to_string()))
 }
 
+/// The help of an argument that takes one.
+pub fn format_help() -> String {
+    let words: Vec<_> = OutputFormat::all().map(|format| format.to_string()).collect();
+    format!("Format of the output: {} [default: by the name's extension; raw for a pipe]", words.join(", "))
+}
+
 /// Compressions of whole files, without levels.
 pub fn compressions() -> Words<CompressOptions> {
     let all = [Compression::Gzip, Compression::Bzip2, Compression::Xz, Compression::Zstd, Compression::Zip];

@@ -12,6 +12,7 @@ mod unpack;
 pub mod xz;
 pub mod zstd;
 
+pub(crate) use decoder::packed_as;
 pub use decoder::{Format, decoder};
 pub use deflate::{Deflater, WideDeflater, Windowed};
 pub use encode::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::layout::{Designator, PartitionRef, Selected, select};
 use super::os_release::OsRelease;
 use crate::block::{BlockDevice, Window, shown};
-use crate::error::{ErrorKind, Reason, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::Finding;
 use crate::fs::{self, FileSystem, FsPath};
 use crate::image::{self, OpenOptions};
@@ -27,12 +27,28 @@ pub struct Disk {
     table: PartitionTable,
 }
 
+/// Says of a disk without a partition table what it is instead, where it is the image of a filesystem.
+fn explained(error: Error, device: &dyn BlockDevice) -> Result<Error> {
+    if error.kind() != ErrorKind::InvalidInput {
+        return Ok(error);
+    }
+    Ok(match fs::probe(device)? {
+        None => error,
+        Some(kind) => {
+            let message = format!("this is the image of a filesystem ({kind}), not of a disk with partitions");
+            Error::unsupported(message).with_hint(
+                "give the image of the whole disk, such as flatcar_production_image.bin.bz2; a sysext is added to one",
+            )
+        }
+    })
+}
+
 impl Disk {
     /// Reads the partition table of `device`; `name` is what errors call the image.
     pub fn open(name: impl Into<String>, device: Arc<dyn BlockDevice>) -> Result<Self> {
         let name = name.into();
-        let table = PartitionTable::read(&device).at(|| name.clone())?;
-        Ok(Self { name, device, table })
+        let table = PartitionTable::read(&device).or_else(|error| Err(explained(error, &*device)?));
+        Ok(Self { table: table.at(|| name.clone())?, name, device })
     }
 
     /// Opens the image at `path`, in any format and compression that is known, and reads its partition table.

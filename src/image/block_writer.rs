@@ -15,7 +15,7 @@ use super::identity::Fingerprint;
 use super::{check_empty, write_out};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::progress::Progress;
 
 /// The unit in which most formats count.
@@ -27,6 +27,7 @@ pub(super) fn disk_size(device: &dyn BlockDevice, format: &str, most: u64) -> Re
     let size = device.size().max(1).checked_next_multiple_of(SECTOR).filter(|&size| size <= most);
     size.ok_or_else(|| {
         Error::unsupported(format!("a disk of {} bytes is too large for {format}: {most} are allowed", device.size()))
+            .because(Reason::Limit)
     })
 }
 

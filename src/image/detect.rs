@@ -1,57 +1,23 @@
 //! What a file is, told by its magic bytes.
 //!
 //! ```text
-//!   offset 0      42 5a 68 3N … bzip2   1f 8b 08 gzip   fd "7zXZ" 00 xz   28 b5 2f fd zstd
-//!                 "QFI" fb qcow2        "KDMV" "COWD" "# Disk DescriptorFile" vmdk
-//!                 "conectix" vhd        "vhdxfile" vhdx      "WithoutFreeSpace" "WithouFreSpacExt" parallels
-//!   offset 64     7f 10 da be vdi
-//!   last 512      "conectix" vhd of fixed size: a raw disk with a footer
+//!   offset 0      42 5a 68 3N … bzip2   1f 8b 08 gzip   fd "7zXZ" 00 xz   28 b5 2f fd zstd   "PK" 03 04 zip
+//!   the probes of each disk image format, in the row of its folder
 //! ```
 //!
-//! Anything else is a raw disk, but for "LUKS" ba be, which is none that anyone could use. The bytes are those that QEMU's block drivers and the formats' own specifications name.
+//! Anything else is a raw disk, but for "LUKS" ba be, which is none that anyone could use, and for what is known to be no
+//! disk (see `not_a_disk.rs`). The bytes are those that QEMU's block drivers and the formats' own specifications name.
 
 use std::fmt;
 
+use super::format::Format;
+use super::not_a_disk::NotADisk;
 use crate::block::BlockDevice;
 use crate::bytes::to_usize;
 use crate::error::{Error, Result};
 
 /// The smallest disk: one sector.
 pub const SECTOR: u64 = 512;
-
-/// A disk image format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Format {
-    /// The bytes of the disk and nothing else.
-    Raw,
-    /// QEMU copy-on-write, versions 1 to 3.
-    Qcow2,
-    /// VMware: sparse, streamOptimized, or a text descriptor.
-    Vmdk,
-    /// Virtual PC, fixed or dynamic.
-    Vhd,
-    /// Hyper-V.
-    Vhdx,
-    /// VirtualBox.
-    Vdi,
-    /// Parallels.
-    Parallels,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-            Self::Vmdk => "vmdk",
-            Self::Vhd => "vhd",
-            Self::Vhdx => "vhdx",
-            Self::Vdi => "vdi",
-            Self::Parallels => "parallels",
-        })
-    }
-}
 
 /// What a whole file may be compressed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,29 +57,40 @@ pub enum Content {
 }
 
 /// Names the content of a device by its first and last sector. Something that is no disk, being shorter than a sector
-/// and not compressed, is [`crate::ErrorKind::InvalidInput`], an encrypted disk [`crate::ErrorKind::Unsupported`].
+/// and not compressed, is [`crate::ErrorKind::InvalidInput`]; an encrypted disk and files that are known to be no disk,
+/// such as archives and documents, are [`crate::ErrorKind::Unsupported`].
 pub fn detect(device: &dyn BlockDevice) -> Result<Content> {
     let mut head = vec![0; to_usize(device.size().min(SECTOR))?];
     device.read_at(0, &mut head)?;
     let content = detect_start(&head);
-    if content == Content::Disk(Format::Raw) && head.starts_with(LUKS) {
-        return Err(Error::unsupported("the disk is encrypted as a whole (LUKS)")
-            .with_hint("decrypt it first: cryptsetup, or qemu-img convert --object secret,…"));
-    }
     if content != Content::Disk(Format::Raw) {
         return Ok(content);
     }
-    let Some(footer) = device.size().checked_sub(SECTOR) else {
+    if head.starts_with(LUKS) {
+        return Err(Error::unsupported("the disk is encrypted as a whole (LUKS)")
+            .with_hint("decrypt it first: cryptsetup, or qemu-img convert --object secret,…"));
+    }
+    if let Some(format) = told_by_the_end(device)? {
+        return Ok(Content::Disk(format));
+    }
+    if let Some(other) = NotADisk::of(device)? {
+        return Err(other.refusal());
+    }
+    if device.size() < SECTOR {
         return Err(Error::invalid(format!("{} bytes are not a disk image: one sector is {SECTOR}", device.size()))
             .with_hint("check that the file is complete and the right one"));
-    };
-    let mut tail = [0; 8];
-    device.read_at(footer, &mut tail)?;
-    Ok(if tail == *VHD { Content::Disk(Format::Vhd) } else { content })
+    }
+    Ok(content)
+}
+
+fn told_by_the_end(device: &dyn BlockDevice) -> Result<Option<Format>> {
+    let Some(offset) = device.size().checked_sub(SECTOR) else { return Ok(None) };
+    let mut last_sector = vec![0; to_usize(SECTOR)?];
+    device.read_at(offset, &mut last_sector)?;
+    Ok(Format::of_last_sector(&last_sector))
 }
 
 const LUKS: &[u8] = b"LUKS\xba\xbe";
-const VHD: &[u8; 8] = b"conectix";
 const BZIP2_BLOCK: &[u8] = &[0x31, 0x41, 0x59, 0x26, 0x53, 0x59];
 const BZIP2_END: &[u8] = &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90];
 
@@ -125,26 +102,13 @@ pub fn detect_start(head: &[u8]) -> Content {
         (b"\xfd7zXZ\0", Compression::Xz),
         (&[0x28, 0xb5, 0x2f, 0xfd], Compression::Zstd),
     ];
-    const FORMATS: [(usize, &[u8], Format); 9] = [
-        (0, b"QFI\xfb", Format::Qcow2),
-        (0, b"KDMV", Format::Vmdk),
-        (0, b"COWD", Format::Vmdk),
-        (0, b"# Disk DescriptorFile", Format::Vmdk),
-        (0, VHD, Format::Vhd),
-        (0, b"vhdxfile", Format::Vhdx),
-        (0, b"WithoutFreeSpace", Format::Parallels),
-        (0, b"WithouFreSpacExt", Format::Parallels),
-        (64, &[0x7f, 0x10, 0xda, 0xbe], Format::Vdi),
-    ];
     if is_bzip2(head) {
         return Content::Compressed(Compression::Bzip2);
     }
     if let Some((_, compression)) = COMPRESSIONS.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Content::Compressed(*compression);
     }
-    let at = |offset: usize| head.get(offset..).unwrap_or_default();
-    let format = FORMATS.iter().find(|(offset, magic, _)| at(*offset).starts_with(magic));
-    Content::Disk(format.map_or(Format::Raw, |(_, _, format)| *format))
+    Content::Disk(Format::of_start(head).unwrap_or(Format::Raw))
 }
 
 /// `BZh1` to `BZh9` and then the mark of a block or of the end, as far as there are bytes.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::detect::Format;
+use super::format::Format;
 use super::open::open_disk;
 use super::references::References;
 use crate::block::{BlockDevice, Extent, ExtentKind, Inputs, check_range};
@@ -143,7 +143,8 @@ fn repair_vhd(changed: &mut Changed) {
     let end = changed.image.len() - 512;
     for (range, at) in [(0..512, 64), (end..end + 512, 64), (512..1536, 36)] {
         let bytes = changed.bytes(range.clone());
-        let sum = super::vhd::checksum(&bytes, at).to_be_bytes();
+        let stored = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        let sum = super::vhd::checksum(&bytes, stored).to_be_bytes();
         if bytes.starts_with(b"c") {
             changed.patch(range.start + at, &sum);
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::units::Units;
 use crate::block::{BlockDevice, Extent, ExtentKind, check_range};
 use crate::bytes::{ByteSize, to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// The largest disk an image may claim: what VHDX allows. The sum of any two offsets below fits into 64 bits.
 const MAX_VIRTUAL: u64 = 64 << 40;
@@ -184,6 +184,7 @@ pub(super) fn check_size(size: u64) -> Result<()> {
     if size > MAX_VIRTUAL {
         let (size, limit) = (ByteSize(size), ByteSize(MAX_VIRTUAL));
         return Err(Error::unsupported(format!("the image claims a disk of {size}, at most {limit} are allowed"))
+            .because(Reason::Limit)
             .with_hint("check that the file comes from where you think it does"));
     }
     Ok(())

@@ -7,13 +7,17 @@ mod compress;
 mod copy;
 mod details;
 mod detect;
+mod format;
+mod formats;
 #[cfg(test)]
 mod hostile;
 mod identity;
 pub mod iso9660;
 mod mapped;
+mod not_a_disk;
+#[cfg(test)]
+mod not_a_disk_tests;
 mod open;
-mod output_format;
 mod output_name;
 pub mod parallels;
 pub mod qcow2;
@@ -34,10 +38,12 @@ mod write_tests;
 
 pub use compress::{CompressOptions, compress, compress_with};
 pub use details::{Details, ExternalReference};
-pub use detect::{Compression, Content, Format, detect, detect_start};
+pub use detect::{Compression, Content, detect, detect_start};
+pub(crate) use format::{ExtentWriter, FolderWriter, WriteJob, Writer};
+pub use format::{Format, OutputFormat, OutputOption};
 pub use identity::Identity;
+pub(crate) use not_a_disk::NotADisk;
 pub use open::{CacheMode, Examined, Image, OpenOptions, examine, examine_file, open, open_file};
-pub use output_format::OutputFormat;
 pub use output_name::plain_name;
 pub use spool::spool;
 pub use stretches::data_stretches;

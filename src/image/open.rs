@@ -16,10 +16,12 @@ use std::sync::Arc;
 
 use super::cache::{Claim, Entry};
 use super::details::Details;
-use super::detect::{Compression, Content, Format, SECTOR, detect, detect_start};
+use super::detect::{Compression, Content, detect, detect_start};
+use super::format::Format;
+use super::not_a_disk::{HEAD_BYTES, NotADisk};
+use super::parallels;
 use super::references::References;
 use super::scratch::Input;
-use super::{parallels, qcow2, vdi, vhd, vhdx, vmdk};
 use crate::block::{BlockDevice, FileDevice, Inputs, Watched};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::{Finding, code};
@@ -266,15 +268,7 @@ pub(super) fn open_disk(
     format: Format,
     references: &References,
 ) -> Result<Arc<dyn BlockDevice>> {
-    match format {
-        Format::Raw => Ok(file),
-        Format::Qcow2 => qcow2::open(file, references),
-        Format::Vmdk => vmdk::open(file, references),
-        Format::Vhd => vhd::open(file, references),
-        Format::Vhdx => vhdx::open(file, references),
-        Format::Vdi => vdi::open(file, references),
-        Format::Parallels => parallels::open(file, references),
-    }
+    (format.opener())(file, references)
 }
 
 /// The disk in a file that an image refers to without naming its format.
@@ -286,9 +280,14 @@ pub(super) fn open_reference(file: FileDevice, references: &References) -> Resul
     }
 }
 
-/// Looks at the first sector within, so that what cannot be opened anyway is not decompressed in full.
+/// Looks at the start within, so that what cannot be opened anyway is not decompressed in full.
 fn check_start(input: &Input) -> Result<()> {
-    disk_within(input.compression(), detect_start(&input.decoded_start(SECTOR)?)).map(|_| ())
+    let start = input.decoded_start(HEAD_BYTES)?;
+    let format = disk_within(input.compression(), detect_start(&start))?;
+    match NotADisk::of_start(&start).filter(|_| format == Format::Raw) {
+        Some(other) => Err(other.refusal()),
+        None => Ok(()),
+    }
 }
 
 fn disk_within(outer: Compression, content: Content) -> Result<Format> {

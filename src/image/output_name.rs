@@ -12,30 +12,6 @@ use std::path::Path;
 use super::{CompressOptions, Compression, OutputFormat};
 use crate::error::{Error, Result};
 
-/// An extension of disk images.
-struct DiskName {
-    extension: &'static str,
-    /// The format where none is given.
-    usual: OutputFormat,
-    /// The formats that such a file may have; none: any, since that is how Flatcar names its images.
-    formats: &'static [OutputFormat],
-}
-
-const VMDK: &[OutputFormat] =
-    &[OutputFormat::VmdkIde, OutputFormat::VmdkScsi, OutputFormat::VmdkStream, OutputFormat::VmdkFlat];
-
-const DISK_NAMES: [DiskName; 9] = [
-    DiskName { extension: "bin", usual: OutputFormat::Raw, formats: &[] },
-    DiskName { extension: "img", usual: OutputFormat::Raw, formats: &[] },
-    DiskName { extension: "raw", usual: OutputFormat::Raw, formats: &[OutputFormat::Raw] },
-    DiskName { extension: "qcow2", usual: OutputFormat::Qcow2, formats: &[OutputFormat::Qcow2] },
-    DiskName { extension: "vmdk", usual: OutputFormat::VmdkIde, formats: VMDK },
-    DiskName { extension: "vhd", usual: OutputFormat::Vhd, formats: &[OutputFormat::Vhd, OutputFormat::VhdFixed] },
-    DiskName { extension: "vhdx", usual: OutputFormat::Vhdx, formats: &[OutputFormat::Vhdx] },
-    DiskName { extension: "vdi", usual: OutputFormat::Vdi, formats: &[OutputFormat::Vdi] },
-    DiskName { extension: "hdd", usual: OutputFormat::Hdd, formats: &[OutputFormat::Hdd] },
-];
-
 /// Extensions of what holds disk images or replaces them, with a vendor for which Flatcar has it made.
 const OTHERS: [(&str, &str); 8] = [
     ("ova", "vmware_ova"),
@@ -66,9 +42,14 @@ impl Name {
         Self { extension, compression }
     }
 
-    fn disk(&self) -> Option<&'static DiskName> {
-        let extension = self.extension.as_deref()?;
-        DISK_NAMES.iter().find(|name| name.extension == extension)
+    /// The usual format of files with the extension.
+    fn usual(&self) -> Option<OutputFormat> {
+        OutputFormat::of_extension(self.extension.as_deref()?)
+    }
+
+    /// Whether the extension is that of some formats and of no other.
+    fn is_of_some(&self) -> bool {
+        self.extension.as_deref().is_some_and(|extension| !OutputFormat::is_open_extension(extension))
     }
 
     /// The vendor for which files with this extension are made, where they are no disk images.
@@ -79,8 +60,8 @@ impl Name {
 
     /// The format that the name alone asks for.
     fn format(&self) -> Option<OutputFormat> {
-        match (self.disk(), &self.extension, self.compression) {
-            (Some(disk), ..) => Some(disk.usual),
+        match (self.usual(), &self.extension, self.compression) {
+            (Some(usual), ..) => Some(usual),
             (None, None, Some(_)) => Some(OutputFormat::Raw),
             _ => None,
         }
@@ -88,12 +69,13 @@ impl Name {
 
     /// Whether a file of this name may have `format`.
     fn allows(&self, format: OutputFormat) -> bool {
-        self.disk().is_none_or(|disk| disk.formats.is_empty() || disk.formats.contains(&format))
+        let is_its_own = |extension: &String| format.row().extensions.contains(&extension.as_str());
+        !self.is_of_some() || self.extension.as_ref().is_some_and(is_its_own)
     }
 
     /// Whether the name is that of a format which is not compressed.
     fn is_plain(&self) -> bool {
-        self.compression.is_none() && self.disk().is_some_and(|disk| !disk.formats.is_empty())
+        self.compression.is_none() && self.is_of_some()
     }
 }
 
@@ -147,11 +129,6 @@ impl OutputFormat {
         };
         Ok((format, compress))
     }
-
-    /// Whether an image is a single file: neither a folder nor a descriptor with a second file.
-    pub fn is_one_file(self) -> bool {
-        !matches!(self, Self::VmdkFlat | Self::Hdd)
-    }
 }
 
 fn contradiction(path: &Path, named: &str, given: &str) -> Error {
@@ -165,7 +142,7 @@ fn says_nothing(path: &Path, name: &Name) -> Error {
             "{shown} is not the name of a disk image: what a .{extension} holds is made for vendors such as {vendor}"
         ));
     }
-    let known: Vec<String> = DISK_NAMES.iter().map(|name| format!(".{}", name.extension)).collect();
+    let known: Vec<String> = OutputFormat::known_extensions().iter().map(|extension| format!(".{extension}")).collect();
     Error::invalid(format!(
         "the name {shown} does not tell the format of the disk image: known are {}, all but .hdd also with .bz2, .gz, \
          .xz or .zst behind them",

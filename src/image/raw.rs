@@ -3,11 +3,32 @@
 use std::fs::File;
 
 use super::copy::copy_data;
+use super::format::{Format, OutputFormat, OutputRow, Row, Writer};
 use super::{check_empty, set_size, write_out};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::Result;
 use crate::progress::Progress;
+
+/// The row of the table of formats.
+pub(super) const FORMAT: Row = Row {
+    format: Format::Raw,
+    word: "raw",
+    qemu_name: "raw",
+    probes: &[],
+    open: |file, _| Ok(file),
+    outputs: &[OutputRow {
+        format: OutputFormat::Raw,
+        word: "raw",
+        aliases: &[],
+        extensions: &["raw"],
+        open_extensions: &["bin", "img"],
+        options: &[],
+        holds_any_sectors: true,
+        packs_pieces: false,
+        writer: Writer::File(|job, out| write(job.disk, out, job.progress).map(drop)),
+    }],
+};
 
 /// Zeroes that a stream gets at once.
 const ZEROES_BYTES: usize = 64 << 10;

@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use super::details::Details;
 use crate::block::{FileDevice, Inputs};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::progress::Progress;
 
 /// Images below images: QEMU's own chains are seldom longer than a handful.
@@ -81,7 +81,8 @@ impl<'a> References<'a> {
         if !self.allowed {
             self.refused.set(true);
             return Err(Error::unsupported(format!("the image refers to another file, its {role} '{shown}'"))
-                .with_hint("other files are opened only with --allow-external, and only below the image's folder"));
+                .with_hint("other files are opened only where that is allowed, and only below the image's folder")
+                .with_setting("allow-external"));
         }
         if self.depth >= MAX_DEPTH {
             return Err(Error::unsupported(format!("the {role} '{shown}' is number {MAX_DEPTH} in a chain of images"))
@@ -89,6 +90,7 @@ impl<'a> References<'a> {
         }
         if self.opened.get() >= MAX_FILES {
             return Err(Error::unsupported(format!("the image refers to more than {MAX_FILES} files"))
+                .because(Reason::Limit)
                 .with_hint("convert it to one file: qemu-img convert -O qcow2"));
         }
         self.opened.set(self.opened.get() + 1);

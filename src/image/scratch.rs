@@ -231,7 +231,8 @@ impl<'a> SparseWriter<'a> {
     fn fails(&self, what: &str, error: io::Error) -> Error {
         let folder = self.folder.display();
         Error::io(format!("{what} the {} in {folder} at byte {}", self.what, self.offset), error)
-            .with_hint(format!("free space in {folder}, or choose another folder (--cache-dir, TMPDIR)"))
+            .with_hint(format!("free space in {folder}, or choose another folder"))
+            .with_setting("cache-dir")
     }
 }
 

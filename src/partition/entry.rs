@@ -8,18 +8,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::PartitionAttributes;
-use crate::bytes::{Fields, Guid, to_u64, to_usize};
+use crate::bytes::gpt::GptEntry;
+use crate::bytes::{Guid, to_u64, to_usize};
 use crate::error::{Error, Result};
 
 /// Longest name in UTF-16 units.
 pub const MAX_NAME_UNITS: usize = 36;
-
-const TYPE_GUID: usize = 0;
-const UNIQUE_GUID: usize = 16;
-const STARTING_LBA: usize = 32;
-const ENDING_LBA: usize = 40;
-const ATTRIBUTES: usize = 48;
-const NAME: usize = 56;
 
 /// One used entry of the table. Sectors are logical ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,20 +151,22 @@ impl EntryArray {
     }
 
     pub fn set_type_guid(&mut self, number: u32, guid: Guid) {
-        self.put(number, TYPE_GUID, &guid.to_disk());
+        self.change(number, |entry| entry.set_partition_type_guid(guid));
     }
 
     pub fn set_unique_guid(&mut self, number: u32, guid: Guid) {
-        self.put(number, UNIQUE_GUID, &guid.to_disk());
+        self.change(number, |entry| entry.set_unique_partition_guid(guid));
     }
 
     pub fn set_ending_lba(&mut self, number: u32, lba: u64) {
-        self.put(number, ENDING_LBA, &lba.to_le_bytes());
+        self.change(number, |entry| entry.set_ending_lba(lba));
     }
 
     pub fn set_lbas(&mut self, number: u32, starting_lba: u64, ending_lba: u64) {
-        self.put(number, STARTING_LBA, &starting_lba.to_le_bytes());
-        self.set_ending_lba(number, ending_lba);
+        self.change(number, |entry| {
+            entry.set_starting_lba(starting_lba);
+            entry.set_ending_lba(ending_lba);
+        });
     }
 
     /// The same entries, whose places are to be said in sectors of another size.
@@ -179,11 +175,11 @@ impl EntryArray {
     }
 
     pub fn set_attributes(&mut self, number: u32, attributes: PartitionAttributes) {
-        self.put(number, ATTRIBUTES, &attributes.0.to_le_bytes());
+        self.change(number, |entry| entry.set_attributes(attributes.0));
     }
 
     pub fn set_name(&mut self, number: u32, name: PartitionName) {
-        self.put(number, NAME, &name.to_disk());
+        self.change(number, |entry| entry.set_partition_name(name.to_disk()));
     }
 
     /// Where the entry begins, where there is one with this number.
@@ -192,27 +188,28 @@ impl EntryArray {
         index.checked_mul(self.entry_size).filter(|&start| start < self.raw.len())
     }
 
-    fn put(&mut self, number: u32, offset: usize, bytes: &[u8]) {
-        if let Some(start) = self.start(number) {
-            self.raw[start + offset..][..bytes.len()].copy_from_slice(bytes);
+    fn change(&mut self, number: u32, change: impl FnOnce(&mut GptEntry<&mut [u8]>)) {
+        let Some(start) = self.start(number) else { return };
+        if let Ok(mut entry) = GptEntry::over(&mut self.raw[start..start + self.entry_size]) {
+            change(&mut entry);
         }
     }
 
     /// `None` for an unused entry.
     fn parse(&self, number: u32, raw: &[u8]) -> Result<Option<Partition>> {
-        let fields = Fields::new("GPT entry", raw);
-        let type_guid = Guid::from_disk(fields.array(TYPE_GUID)?);
+        let entry = GptEntry::over(raw)?;
+        let type_guid = entry.partition_type_guid();
         if type_guid == Guid::ZERO {
             return Ok(None);
         }
         Ok(Some(Partition {
             number,
             type_guid,
-            unique_guid: Guid::from_disk(fields.array(UNIQUE_GUID)?),
-            starting_lba: fields.le64(STARTING_LBA)?,
-            ending_lba: fields.le64(ENDING_LBA)?,
-            attributes: PartitionAttributes(fields.le64(ATTRIBUTES)?),
-            name: PartitionName::from_disk(&fields.array(NAME)?),
+            unique_guid: entry.unique_partition_guid(),
+            starting_lba: entry.starting_lba(),
+            ending_lba: entry.ending_lba(),
+            attributes: PartitionAttributes(entry.attributes()),
+            name: PartitionName::from_disk(&entry.partition_name()),
             sector_size: self.sector_size,
         }))
     }

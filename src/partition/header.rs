@@ -1,15 +1,8 @@
 //! The GPT header (UEFI 2.10, table 5-5): 92 bytes in a sector of their own, guarded by a CRC-32.
-//!
-//! ```text
-//!   0 Signature "EFI PART"   24 MyLBA            56 DiskGUID
-//!   8 Revision 1.0           32 AlternateLBA     72 PartitionEntryLBA
-//!  12 HeaderSize             40 FirstUsableLBA   80 NumberOfPartitionEntries
-//!  16 HeaderCRC32            48 LastUsableLBA    84 SizeOfPartitionEntry
-//!  20 Reserved                                   88 PartitionEntryArrayCRC32
-//! ```
 
-use crate::bytes::{Fields, Guid, to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::bytes::gpt::GptHeader;
+use crate::bytes::{Guid, to_u64, to_usize};
+use crate::error::{Error, Reason, Result};
 
 /// What marks a GPT header.
 pub(super) const SIGNATURE: [u8; 8] = *b"EFI PART";
@@ -43,31 +36,32 @@ pub(super) struct Header {
 impl Header {
     /// Parses the header in `sector`, read from `lba`, and checks everything that does not depend on the disk's size.
     pub fn parse(sector: &[u8], lba: u64) -> Result<Self> {
-        let fields = Fields::new("GPT header", sector);
-        if fields.array::<8>(0)? != SIGNATURE {
+        let stored = GptHeader::over(sector)?;
+        if stored.signature() != SIGNATURE {
             return Err(Error::corrupt("the signature 'EFI PART' is missing"));
         }
-        let revision = fields.le32(8)?;
+        let revision = stored.revision();
         if revision != REVISION_1_0 {
             return Err(Error::corrupt(format!("revision is {revision:#010x}: must be {REVISION_1_0:#010x}")));
         }
-        let header_size = header_size(fields.le32(12)?, sector.len())?;
-        let (stored, computed) = (fields.le32(16)?, header_crc(fields.slice(0, header_size)?));
-        if stored != computed {
-            return Err(Error::corrupt(format!("header CRC is {stored:#010x}, its bytes give {computed:#010x}")));
+        let header_size = header_size(stored.header_size(), sector.len())?;
+        let crc = stored.header_crc32();
+        let computed = header_crc(&sector[..header_size])?;
+        if crc != computed {
+            return Err(Error::corrupt(format!("header CRC is {crc:#010x}, its bytes give {computed:#010x}")));
         }
         let header = Self {
             raw: sector.to_vec(),
             header_size,
-            my_lba: fields.le64(24)?,
-            alternate_lba: fields.le64(32)?,
-            first_usable_lba: fields.le64(40)?,
-            last_usable_lba: fields.le64(48)?,
-            disk_guid: Guid::from_disk(fields.array(56)?),
-            partition_entry_lba: fields.le64(72)?,
-            number_of_partition_entries: fields.le32(80)?,
-            size_of_partition_entry: fields.le32(84)?,
-            partition_entry_array_crc32: fields.le32(88)?,
+            my_lba: stored.my_lba(),
+            alternate_lba: stored.alternate_lba(),
+            first_usable_lba: stored.first_usable_lba(),
+            last_usable_lba: stored.last_usable_lba(),
+            disk_guid: stored.disk_guid(),
+            partition_entry_lba: stored.partition_entry_lba(),
+            number_of_partition_entries: stored.number_of_partition_entries(),
+            size_of_partition_entry: stored.size_of_partition_entry(),
+            partition_entry_array_crc32: stored.partition_entry_array_crc32(),
         };
         if header.my_lba != lba {
             return Err(Error::corrupt(format!("MyLBA is {}, but the header lies at LBA {lba}", header.my_lba)));
@@ -136,7 +130,8 @@ impl Header {
     pub fn resize_to(&mut self, sector: usize) -> Result<()> {
         if self.header_size > sector {
             let size = self.header_size;
-            return Err(Error::unsupported(format!("the header has {size} bytes, more than a sector of {sector}")));
+            return Err(Error::unsupported(format!("the header has {size} bytes, more than a sector of {sector}"))
+                .because(Reason::Limit));
         }
         self.raw.resize(sector, 0);
         Ok(())
@@ -161,21 +156,19 @@ impl Header {
     }
 
     /// The header's sector with all fields, the CRC of the entries it goes with, and its own.
-    pub fn encode(&self, array_crc: u32) -> Vec<u8> {
-        let mut sector = self.raw.clone();
-        let mut put = |offset: usize, bytes: &[u8]| sector[offset..offset + bytes.len()].copy_from_slice(bytes);
-        put(24, &self.my_lba.to_le_bytes());
-        put(32, &self.alternate_lba.to_le_bytes());
-        put(40, &self.first_usable_lba.to_le_bytes());
-        put(48, &self.last_usable_lba.to_le_bytes());
-        put(56, &self.disk_guid.to_disk());
-        put(72, &self.partition_entry_lba.to_le_bytes());
-        put(80, &self.number_of_partition_entries.to_le_bytes());
-        put(84, &self.size_of_partition_entry.to_le_bytes());
-        put(88, &array_crc.to_le_bytes());
-        let crc = header_crc(&sector[..self.header_size]);
-        sector[16..20].copy_from_slice(&crc.to_le_bytes());
-        sector
+    pub fn encode(&self, array_crc: u32) -> Result<Vec<u8>> {
+        let mut header = GptHeader::over(self.raw.clone())?;
+        header.set_my_lba(self.my_lba);
+        header.set_alternate_lba(self.alternate_lba);
+        header.set_first_usable_lba(self.first_usable_lba);
+        header.set_last_usable_lba(self.last_usable_lba);
+        header.set_disk_guid(self.disk_guid);
+        header.set_partition_entry_lba(self.partition_entry_lba);
+        header.set_number_of_partition_entries(self.number_of_partition_entries);
+        header.set_size_of_partition_entry(self.size_of_partition_entry);
+        header.set_partition_entry_array_crc32(array_crc);
+        header.set_header_crc32(header_crc(&header.bytes()[..self.header_size])?);
+        Ok(header.into_inner())
     }
 }
 
@@ -187,11 +180,9 @@ fn header_size(stored: u32, sector: usize) -> Result<usize> {
     Ok(size)
 }
 
-/// The CRC of a header (at least 20 bytes) with its own CRC field taken as zero.
-pub(super) fn header_crc(header: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&header[..16]);
-    crc.update(&[0; 4]);
-    crc.update(&header[20..]);
-    crc.finalize()
+/// The CRC of a header with its own CRC field taken as zero.
+pub(super) fn header_crc(header: &[u8]) -> Result<u32> {
+    let mut header = GptHeader::over(header.to_vec())?;
+    header.set_header_crc32(0);
+    Ok(crc32fast::hash(header.bytes()))
 }

@@ -10,20 +10,16 @@
 
 use std::fmt;
 
-use crate::bytes::Fields;
+use crate::bytes::gpt::{MasterBootRecord, PartitionRecord};
 use crate::error::Result;
 
 /// Size of the record on disk, whatever the sector size.
 pub(super) const MBR_LEN: usize = 512;
 
-const DISK_SIGNATURE: usize = 440;
-const RECORDS: usize = 446;
-const RECORD_LEN: usize = 16;
-/// Offsets inside a record.
-const OS_TYPE: usize = 4;
-const ENDING_CHS: usize = 5;
-const STARTING_LBA: usize = 8;
-const SIZE_IN_LBA: usize = 12;
+const BOOT_CODE_LEN: usize = 440;
+const RECORD_LEN: usize = PartitionRecord::<&[u8]>::SIZE;
+/// The last two bytes.
+const SIGNATURE: [u8; 2] = [0x55, 0xaa];
 
 const GPT_PROTECTIVE: u8 = 0xee;
 /// "Beyond what cylinder, head and sector can say".
@@ -73,12 +69,12 @@ impl Mbr {
 
     /// Bytes 0 to 439: GRUB's boot.img on an amd64 image, zeroes on arm64.
     pub fn boot_code(&self) -> &[u8] {
-        &self.raw[..DISK_SIGNATURE]
+        &self.raw[..BOOT_CODE_LEN]
     }
 
     /// The 32-bit disk signature at byte 440; 0 where there is none.
     pub fn disk_signature(&self) -> Result<u32> {
-        Fields::new("MBR", &self.raw).le32(DISK_SIGNATURE)
+        Ok(MasterBootRecord::over(&self.raw)?.unique_mbr_disk_signature())
     }
 
     /// The four records in their order.
@@ -89,10 +85,11 @@ impl Mbr {
     /// What the records say.
     pub fn kind(&self) -> Result<MbrKind> {
         let records = self.records()?;
+        let signature = MasterBootRecord::over(&self.raw)?.signature();
         let used = records.iter().filter(|record| record.os_type != 0).count();
         let shielded = records.iter().any(|record| record.os_type == GPT_PROTECTIVE);
         Ok(match (used, shielded) {
-            _ if self.raw[510..] != [0x55, 0xaa] => MbrKind::Absent,
+            _ if signature != SIGNATURE => MbrKind::Absent,
             (0, _) => MbrKind::Absent,
             (1, true) => MbrKind::Protective,
             (_, true) => MbrKind::Hybrid,
@@ -106,24 +103,28 @@ impl Mbr {
             return Ok(());
         }
         let size = u32::try_from(total_sectors.saturating_sub(1)).unwrap_or(u32::MAX);
-        for (index, record) in self.records()?.into_iter().enumerate() {
-            if record.os_type == GPT_PROTECTIVE && record.size_in_lba != size {
-                let at = RECORDS + index * RECORD_LEN;
-                self.raw[at + SIZE_IN_LBA..][..4].copy_from_slice(&size.to_le_bytes());
+        let mut mbr = MasterBootRecord::over(&mut self.raw)?;
+        let mut records = mbr.partition_record();
+        for bytes in records.as_chunks_mut::<RECORD_LEN>().0 {
+            let mut record = PartitionRecord::over(bytes)?;
+            if record.os_type() == GPT_PROTECTIVE && record.size_in_lba() != size {
+                record.set_size_in_lba(size);
                 // An end that was real once is wrong now; "beyond" is right for every disk size.
-                self.raw[at + ENDING_CHS..][..3].copy_from_slice(&CHS_BEYOND);
+                record.set_ending_chs(CHS_BEYOND);
             }
         }
+        mbr.set_partition_record(records);
         Ok(())
     }
 
     fn record(&self, index: usize) -> Result<MbrRecord> {
-        let fields = Fields::new("MBR record", &self.raw[RECORDS + index * RECORD_LEN..][..RECORD_LEN]);
+        let records = MasterBootRecord::over(&self.raw)?.partition_record();
+        let record = PartitionRecord::at(&records, index * RECORD_LEN)?;
         Ok(MbrRecord {
-            boot_indicator: fields.u8(0)?,
-            os_type: fields.u8(OS_TYPE)?,
-            starting_lba: fields.le32(STARTING_LBA)?,
-            size_in_lba: fields.le32(SIZE_IN_LBA)?,
+            boot_indicator: record.boot_indicator(),
+            os_type: record.os_type(),
+            starting_lba: record.starting_lba(),
+            size_in_lba: record.size_in_lba(),
         })
     }
 }
@@ -144,7 +145,7 @@ mod tests {
         raw[440..446].copy_from_slice(&[1, 2, 3, 4, 0, 0]);
         raw[510..].copy_from_slice(&[0x55, 0xaa]);
         for (index, record) in records.iter().enumerate() {
-            raw[RECORDS + index * RECORD_LEN..][..RECORD_LEN].copy_from_slice(record);
+            raw[446 + index * RECORD_LEN..][..RECORD_LEN].copy_from_slice(record);
         }
         Mbr::new(raw)
     }

@@ -106,7 +106,7 @@ impl Disk<'_> {
         }
         match self.copy(sector_size, expected.min(last))? {
             Ok(backup) => {
-                table.found_backup = found(&backup, sector_size);
+                table.found_backup = found(&backup, sector_size)?;
                 let entries = (backup.entries != table.entries).then_some("entries");
                 match table.primary.difference(&backup.header).or(entries) {
                     None => table.backup = backup.header,
@@ -121,7 +121,7 @@ impl Disk<'_> {
     }
 
     fn with_backup(&self, copy: Copy, sector_size: u32) -> Result<PartitionTable> {
-        let found_backup = found(&copy, sector_size);
+        let found_backup = found(&copy, sector_size)?;
         let mut table = self.table(copy, sector_size)?;
         if let Err(error) = self.copy(sector_size, PRIMARY_LBA)? {
             table.findings.push(Finding::new(code::TABLE_PRIMARY_DAMAGED).with("why", error));
@@ -230,12 +230,12 @@ impl Disk<'_> {
 }
 
 /// The bytes of a whole copy and where they lie, so that they can be cleared when the copy moves.
-fn found(copy: &Copy, sector_size: u32) -> Vec<Found> {
+fn found(copy: &Copy, sector_size: u32) -> Result<Vec<Found>> {
     let sector = u64::from(sector_size);
-    vec![
-        Found { offset: copy.header.my_lba * sector, bytes: copy.header.encode(copy.entries.crc()) },
+    Ok(vec![
+        Found { offset: copy.header.my_lba * sector, bytes: copy.header.encode(copy.entries.crc())? },
         Found { offset: copy.header.partition_entry_lba * sector, bytes: copy.entries.as_bytes().to_vec() },
-    ]
+    ])
 }
 
 /// What makes it unsafe to edit the table, if anything.

@@ -103,7 +103,7 @@ impl Shape {
             }
             let size = usize::try_from(le(disk, 12, 4)).unwrap();
             if (92..=self.sector).contains(&size) {
-                let crc = header_crc(&disk[at..at + size]);
+                let crc = header_crc(&disk[at..at + size]).unwrap();
                 disk[at + 16..at + 20].copy_from_slice(&crc.to_le_bytes());
             }
         }
@@ -448,7 +448,7 @@ fn hostile_sizes_reserve_no_memory() {
         disk[512 + 48..512 + 56].copy_from_slice(&(1u64 << 40).to_le_bytes());
         disk[512 + 80..512 + 84].copy_from_slice(&u32::to_le_bytes(count));
         disk[512 + 84..512 + 88].copy_from_slice(&u32::to_le_bytes(size));
-        let crc = header_crc(&disk[512..612]);
+        let crc = header_crc(&disk[512..612]).unwrap();
         disk[528..532].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(PartitionTable::read(&Huge(MemoryDevice::new(disk))).unwrap_err().kind(), ErrorKind::Corrupt);
     }

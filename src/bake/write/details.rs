@@ -5,8 +5,8 @@ use std::str::FromStr;
 use super::Output;
 use crate::bytes::ByteSize;
 use crate::error::{Error, Result};
-use crate::image::OutputFormat;
 use crate::image::qcow2::{Qcow2Compression, Qcow2Options, Qcow2Version};
+use crate::image::{OutputFormat, OutputOption};
 
 /// Deflate's usual level in qcow2.
 const ZLIB_LEVEL: u8 = 6;
@@ -100,16 +100,15 @@ impl OutputDetails {
 
     /// A detail that would change nothing is a mistake.
     fn refuse_what_is_for_others(&self, format: OutputFormat) -> Result<()> {
-        let is_qcow2 = format == OutputFormat::Qcow2;
-        let has_level = is_qcow2 || format == OutputFormat::VmdkStream;
-        for (given, detail, allowed, formats) in [
-            (self.qcow2_version.is_some(), "a qcow2 version", is_qcow2, "qcow2"),
-            (self.compression_type.is_some(), "a compression type", is_qcow2, "qcow2"),
-            (self.cluster_size.is_some(), "a cluster size", is_qcow2, "qcow2"),
-            (self.uncompressed, "no compression of clusters", is_qcow2, "qcow2"),
-            (self.level.is_some(), "a level", has_level, "qcow2 and vmdk_stream"),
+        for (given, detail, option) in [
+            (self.qcow2_version.is_some(), "a qcow2 version", OutputOption::Qcow2Version),
+            (self.compression_type.is_some(), "a compression type", OutputOption::CompressionType),
+            (self.cluster_size.is_some(), "a cluster size", OutputOption::ClusterSize),
+            (self.uncompressed, "no compression of clusters", OutputOption::Uncompressed),
+            (self.level.is_some(), "a level", OutputOption::Level),
         ] {
-            if given && !allowed {
+            if given && !format.takes(option) {
+                let formats = option.formats();
                 return Err(Error::invalid(format!("{detail} is given, which is for {formats}, and this is {format}"))
                     .with_hint("leave it out, or choose another format; a whole file is compressed as gz:9 says"));
             }

@@ -55,8 +55,8 @@ use self::staged::{Names, Staged};
 use crate::block::{BlockDevice, FileDevice, OutputFile, OutputFolder};
 use crate::bytes::to_u64;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
-use crate::image::vmdk::{self, Adapter};
-use crate::image::{CompressOptions, OutputFormat, compress_with, parallels, plain_name, qcow2, raw, vdi, vhd, vhdx};
+use crate::image::{CompressOptions, ExtentWriter, FolderWriter, OutputFormat, WriteJob, Writer};
+use crate::image::{compress_with, plain_name};
 use crate::progress::Progress;
 
 /// Writes `disk`, which is read as it is, to `output`, as a part of a job that declared [`Output::work`] for it. On
@@ -104,10 +104,10 @@ fn with_hint(error: Error) -> Error {
 
 /// Writes `disk` to files that have no names yet.
 pub(super) fn stage(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Result<Staged> {
-    match output.format {
-        OutputFormat::Hdd => stage_folder(desk, disk, output),
-        OutputFormat::VmdkFlat => stage_flat(desk, disk, output),
-        _ => stage_file(desk, disk, output),
+    match output.format.row().writer {
+        Writer::File(_) => stage_file(desk, disk, output),
+        Writer::WithExtent { write, .. } => stage_pair(desk, disk, output, write),
+        Writer::Folder(write) => stage_folder(desk, disk, output, write),
     }
 }
 
@@ -132,28 +132,30 @@ fn stage_file(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Resul
     Staged::of_files(vec![(output.path.clone(), file)], known)
 }
 
-fn stage_flat(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Result<Staged> {
+/// A descriptor, and a file beside it that holds the disk.
+fn stage_pair(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, write: ExtentWriter) -> Result<Staged> {
     refuse_compression(output)?;
-    let (descriptor, extent) = (OutputFile::create(&output.path)?, OutputFile::create(&output.flat_path())?);
-    let extent_name = plain_name(&output.flat_path());
+    let extent_path = output.extent_path().ok_or_else(|| Error::internal("the format has a second file"))?;
+    let descriptor = OutputFile::create(&output.path)?;
+    let extent = OutputFile::create(&extent_path)?;
     let step = desk.step(disk.size());
-    let text = vmdk::write_flat(disk, extent.file(), &extent_name, Adapter::Ide, &output.identity, &step)?;
+    let text = write(&job(disk, output, &image_name(output), &step), extent.file(), &plain_name(&extent_path))?;
     put(descriptor.file(), &text)?;
-    Staged::of_files(vec![(output.path.clone(), descriptor), (output.flat_path(), extent)], None)
+    Staged::of_files(vec![(output.path.clone(), descriptor), (extent_path, extent)], None)
 }
 
-fn stage_folder(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Result<Staged> {
+fn stage_folder(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, write: FolderWriter) -> Result<Staged> {
     refuse_compression(output)?;
-    let name = plain_name(&output.path);
     let mut folder = OutputFolder::create(&output.path)?;
-    let image_name = parallels::Descriptor::image_name(&name);
-    let image = folder.file(&image_name)?;
-    let descriptor = parallels::write(disk, &image, &name, &output.identity, &desk.step(disk.size()))?;
-    let text = folder.file(parallels::Descriptor::FILE_NAME)?;
-    put(&text, &descriptor.to_xml()?)?;
-    let mark = folder.file(&name)?;
-    let files = [(image, &*image_name), (text, parallels::Descriptor::FILE_NAME), (mark, &*name)];
-    let files = files.into_iter().map(|(file, name)| (output.path.join(name), file)).collect();
+    let mut files = Vec::new();
+    let mut create = |name: &str| {
+        let file = folder.file(name)?;
+        let again = file.try_clone().map_err(|error| Error::io("opening a new file once more", error))?;
+        files.push((output.path.join(name), again));
+        Ok(file)
+    };
+    let step = desk.step(disk.size());
+    write(&job(disk, output, &image_name(output), &step), &mut create)?;
     Ok(Staged { files, known: None, names: Names::Folder(folder) })
 }
 
@@ -194,20 +196,22 @@ fn write_unnamed(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, folde
 
 /// Writes an image that is one file.
 fn write_image(disk: &dyn BlockDevice, out: &File, output: &Output, progress: &dyn Progress) -> Result<()> {
-    let (name, identity) = (&image_name(output), &output.identity);
-    match output.format {
-        OutputFormat::Raw => raw::write(disk, out, progress).map(drop),
-        OutputFormat::Qcow2 => qcow2::write(disk, out, &output.qcow2, progress).map(drop),
-        OutputFormat::VmdkIde => vmdk::write_sparse(disk, out, name, Adapter::Ide, identity, progress),
-        OutputFormat::VmdkScsi => vmdk::write_sparse(disk, out, name, Adapter::Lsilogic, identity, progress),
-        OutputFormat::VmdkStream => vmdk::write_stream(disk, out, name, output.stream_level, identity, progress),
-        OutputFormat::Vhd => vhd::write_dynamic(disk, out, identity, progress),
-        OutputFormat::VhdFixed => vhd::write_fixed(disk, out, identity, progress),
-        OutputFormat::Vhdx => vhdx::write(disk, out, sectors::sector_bytes(disk), identity, progress),
-        OutputFormat::Vdi => vdi::write(disk, out, identity, progress),
-        OutputFormat::VmdkFlat | OutputFormat::Hdd => {
-            Err(Error::internal(format!("{} is more than one file", output.format)))
-        }
+    match output.format.row().writer {
+        Writer::File(write) => write(&job(disk, output, &image_name(output), progress), out),
+        _ => Err(Error::internal(format!("{} is more than one file", output.format))),
+    }
+}
+
+/// What a format's writer needs to know of `disk` and `output`, whose image is called `name`.
+fn job<'a>(disk: &'a dyn BlockDevice, output: &'a Output, name: &'a str, progress: &'a dyn Progress) -> WriteJob<'a> {
+    WriteJob {
+        disk,
+        name,
+        sector_bytes: sectors::sector_bytes(disk),
+        qcow2: &output.qcow2,
+        stream_level: output.stream_level,
+        identity: &output.identity,
+        progress,
     }
 }
 

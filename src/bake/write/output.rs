@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};
 use crate::image::qcow2::Qcow2Options;
-use crate::image::{CompressOptions, Compression, Identity, OutputFormat};
+use crate::image::{CompressOptions, Compression, Identity, OutputFormat, Writer};
 
 /// An output to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,16 +74,20 @@ impl Output {
 
     /// All files that would be replaced.
     pub fn files(&self) -> Vec<PathBuf> {
-        match self.format {
-            OutputFormat::VmdkFlat => vec![self.path.clone(), self.flat_path()],
-            _ => vec![self.path.clone()],
-        }
+        let mut files = vec![self.path.clone()];
+        files.extend(self.extent_path());
+        files
     }
 
-    /// The second file of vmdk_flat.
-    pub(super) fn flat_path(&self) -> PathBuf {
-        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
-        self.path.with_file_name(format!("{stem}-flat.vmdk"))
+    /// The second file, where the format has one: the disk beside its descriptor.
+    pub(super) fn extent_path(&self) -> Option<PathBuf> {
+        match self.format.row().writer {
+            Writer::WithExtent { extent_name, .. } => {
+                let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+                Some(self.path.with_file_name(extent_name(&stem)))
+            }
+            _ => None,
+        }
     }
 
     /// What writing a disk of `disk_bytes` counts in a job's declared work: each pass over it, or over what was made of
@@ -113,12 +117,12 @@ const MIB: u64 = 1 << 20;
 
 /// Memory of a format's writer.
 fn format_memory(format: OutputFormat, threads: u64) -> u64 {
-    match format {
+    if format.row().packs_pieces {
         // A piece and a deflate state on each thread, three packed pieces in flight for each.
-        OutputFormat::Qcow2 | OutputFormat::VmdkStream => threads * (4 * 256 * KIB + 512 * KIB),
-        // All others copy pieces of 512 KiB, of which 16 are in flight at most.
-        _ => (2 * threads).min(16) * 512 * KIB,
+        return threads * (4 * 256 * KIB + 512 * KIB);
     }
+    // All others copy pieces of 512 KiB, of which 16 are in flight at most.
+    (2 * threads).min(16) * 512 * KIB
 }
 
 /// Memory of a file's compression: a piece and a state on each thread, three packed pieces in flight for each.

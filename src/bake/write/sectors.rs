@@ -21,14 +21,15 @@ pub(super) fn sector_bytes(disk: &dyn BlockDevice) -> u32 {
 ///
 /// A raw disk and qcow2 say nothing of sectors: the machine decides. VHDX says it. All others have sectors of 512 bytes.
 pub(in crate::bake) fn check_sectors(format: OutputFormat, sector_bytes: u32) -> Result<()> {
-    let holds_any = matches!(format, OutputFormat::Raw | OutputFormat::Qcow2 | OutputFormat::Vhdx);
-    if holds_any || sector_bytes == USUAL {
+    let holds_any = |format: OutputFormat| format.row().holds_any_sectors;
+    if holds_any(format) || sector_bytes == USUAL {
         return Ok(());
     }
+    let others: Vec<_> = OutputFormat::all().filter(|format| holds_any(*format)).map(|it| it.to_string()).collect();
     Err(Error::unsupported(format!(
         "the disk has sectors of {sector_bytes} bytes, and those of {format} have {USUAL}: the partitions would not be found"
     ))
-    .with_hint("write it as raw, qcow2 or vhdx"))
+    .with_hint(format!("write it in one of these formats: {}", others.join(", "))))
 }
 
 /// The disk with its partition table in sectors of `sector_bytes` (512 or 4096); no partition moves. `temp_dir` takes a

@@ -26,8 +26,8 @@ use crate::error::{Error, Reason, Result, from_io};
 
 /// Bytes read at once from below.
 const BUFFER: usize = 1 << 16;
-/// Bytes looked at to tell formats apart: as many as the longest start, that of bzip2.
-const START: usize = 10;
+/// Bytes looked at to tell formats apart: as many as the longest start, that of LZMA.
+const START: usize = 13;
 
 /// How a stream is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,11 +72,14 @@ impl fmt::Display for Format {
     }
 }
 
-/// The name of a packed format that is known but not read.
-fn unsupported(start: &[u8]) -> Option<&'static str> {
+/// The name of a packed format that is known but not read, for what begins with `start`.
+pub(crate) fn packed_as(start: &[u8]) -> Option<&'static str> {
     Some(match start {
         [0x1f, 0x9d, ..] => "compress (.Z)",
-        [0x04, 0x22, 0x4d, 0x18, ..] => "lz4",
+        [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => "lz4",
+        // No magic: the usual properties, a dictionary of a usual size, and how long the content is, or that it is unknown.
+        [0x5d, 0, 0, _, 0..=8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ..]
+        | [0x5d, 0, 0, _, 0..=8, _, _, _, _, _, 0, 0, 0, ..] => "lzma",
         [b'L', b'Z', b'I', b'P', 1, ..] => "lzip",
         [0x89, b'L', b'Z', b'O', 0, ..] => "lzop",
         [b'P', b'K', 3, 4, ..] => "zip",
@@ -92,7 +95,7 @@ fn unsupported(start: &[u8]) -> Option<&'static str> {
 pub fn decoder<'a>(mut reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     let mut start = Vec::with_capacity(START);
     (&mut reader).take(to_u64(START)).read_to_end(&mut start).map_err(|error| from_io("reading the input", error))?;
-    if let Some(name) = unsupported(&start) {
+    if let Some(name) = packed_as(&start) {
         return Err(Error::unsupported(format!("the input is packed as {name}"))
             .with_hint("unpack it first, or pack it with gzip, bzip2, xz or zstd"));
     }

@@ -8,6 +8,7 @@ use crate::block::{BlockDevice, Window};
 use crate::bytes::Guid;
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::{self, FileSystem};
+use crate::image::NotADisk;
 use crate::partition::{Partition, PartitionTable};
 
 /// What a GPT header begins with, in the second sector.
@@ -51,6 +52,7 @@ struct Content {
 
 fn find(device: Arc<dyn BlockDevice>) -> Result<Content> {
     if !has_gpt(&*device)? {
+        refuse_what_is_known(&*device)?;
         return Ok(Content { device, is_usr: false, place: None });
     }
     let table = PartitionTable::read(&device)?;
@@ -68,6 +70,20 @@ fn find(device: Arc<dyn BlockDevice>) -> Result<Content> {
     let place = format!("{name} partition ({})", partition.number);
     let window = Window::new(device, partition.offset(), partition.size()).at(|| place.clone())?;
     Ok(Content { device: Arc::new(window), is_usr, place: Some(place) })
+}
+
+/// A file without any filesystem that is known to be something else is refused as what it is.
+fn refuse_what_is_known(device: &dyn BlockDevice) -> Result<()> {
+    if fs::probe(device)?.is_some() {
+        return Ok(());
+    }
+    match NotADisk::of_unpacked(device)? {
+        None => Ok(()),
+        Some(other) => Err(other.refused_as(
+            "a filesystem image",
+            "give the image of the sysext itself: a squashfs, EROFS, ext4 or btrfs filesystem, or a disk image with one",
+        )),
+    }
 }
 
 fn has_gpt(device: &dyn BlockDevice) -> Result<bool> {

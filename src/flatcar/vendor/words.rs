@@ -50,18 +50,7 @@ pub enum DiskFormat {
 impl DiskFormat {
     /// The disk image format to write; `None` for [`Self::Cpio`] and [`Self::Iso`], which are no disks.
     pub fn output(self) -> Option<OutputFormat> {
-        match self {
-            Self::Raw => Some(OutputFormat::Raw),
-            Self::Qcow2 => Some(OutputFormat::Qcow2),
-            Self::VmdkIde => Some(OutputFormat::VmdkIde),
-            Self::VmdkScsi => Some(OutputFormat::VmdkScsi),
-            Self::VmdkStream => Some(OutputFormat::VmdkStream),
-            Self::Vhd => Some(OutputFormat::Vhd),
-            Self::VhdFixed => Some(OutputFormat::VhdFixed),
-            Self::Vhdx => Some(OutputFormat::Vhdx),
-            Self::Hdd => Some(OutputFormat::Hdd),
-            Self::Cpio | Self::Iso => None,
-        }
+        self.to_string().parse().ok()
     }
 
     /// The extension of its files where the vendor file names none, without the dot: as in Flatcar's own table.

@@ -19,7 +19,7 @@ use super::table::Extent;
 use super::time::FatTime;
 use crate::block::{BlockDevice, Sections};
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 
 /// Sectors before the first table of FAT32, as `mkfs.vfat` has them.
 const RESERVED_32: u16 = 32;
@@ -190,7 +190,7 @@ fn fill(image: &mut Sections<'_>, geometry: &Geometry) -> Result<()> {
 }
 
 fn too_much(kind: Kind) -> Error {
-    Error::unsupported(format!("more than {kind} can hold"))
+    Error::unsupported(format!("more than {kind} can hold")).because(Reason::Limit)
 }
 
 /// What lies where.

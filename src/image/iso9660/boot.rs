@@ -5,8 +5,10 @@
 //!   first sector │isohybrid's code│MBR: whole image, active │0xEE│          GPT: one partition over the FAT image
 //! ```
 
+use super::on_disk::{BootEntry, BootInfoTable, IsohybridCode, SectionHeader, ValidationEntry};
 use super::{EfiPartition, Place};
 use crate::bytes::Guid;
+use crate::bytes::gpt::{GptEntry, GptHeader, MasterBootRecord, PartitionRecord};
 use crate::error::{Error, Result};
 use crate::image::identity::{Fingerprint, Identity};
 
@@ -23,26 +25,40 @@ const ESP_TYPE: Guid = Guid::from_fields(0xc12a_7328, 0xf81f, 0x11d2, 0xba4b_00a
 /// Largest boot code of isohybrid: what follows is the place of isolinux.bin.
 const BOOT_CODE_MAX: usize = 432;
 
+/// `Boot Indicator` of an entry that can be started.
+const BOOTABLE: u8 = 0x88;
+/// `Header Indicator` of the last section.
+const LAST_SECTION: u8 = 0x91;
+/// isolinux.bin up to the end of its table.
+const INFO_TABLE_BYTES: usize = BootInfoTable::<&[u8]>::SIZE;
+
 /// The block of the catalog.
 pub(super) fn catalog(bios: Option<Place>, efi: Option<Place>) -> Vec<u8> {
     const BIOS: u8 = 0;
     const EFI: u8 = 0xef;
-    let mut bytes = vec![1, if bios.is_some() { BIOS } else { EFI }];
-    bytes.resize(30, 0);
-    bytes.extend_from_slice(&[0x55, 0xaa]);
-    let sum = bytes.chunks_exact(2).fold(0u16, |sum, pair| sum.wrapping_add(u16::from_le_bytes([pair[0], pair[1]])));
-    bytes[28..30].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
+    let mut validation = ValidationEntry::zeroed();
+    validation.set_header_id(1);
+    validation.set_platform_id(if bios.is_some() { BIOS } else { EFI });
+    validation.set_key_bytes([0x55, 0xaa]);
+    let words = validation.bytes().as_chunks().0.iter().map(|word| u16::from_le_bytes(*word));
+    let sum = words.fold(0, u16::wrapping_add);
+    validation.set_checksum(sum.wrapping_neg());
+    let mut bytes = validation.into_inner();
     // isolinux loads the rest of itself; firmware takes 0 sectors for "up to the end of the medium".
-    let entries = [bios.map(|place| (4u16, place)), efi.map(|place| (0, place))];
+    let entries = [bios.map(|place| (4, place)), efi.map(|place| (0, place))];
     for (index, (sectors, place)) in entries.into_iter().flatten().enumerate() {
         if index == 1 {
-            bytes.extend_from_slice(&[0x91, EFI, 1, 0]);
-            bytes.resize(bytes.len() + 28, 0);
+            let mut header = SectionHeader::zeroed();
+            header.set_header_indicator(LAST_SECTION);
+            header.set_platform_id(EFI);
+            header.set_section_entries(1);
+            bytes.extend_from_slice(header.bytes());
         }
-        bytes.extend_from_slice(&[0x88, 0, 0, 0, 0, 0]);
-        bytes.extend_from_slice(&sectors.to_le_bytes());
-        bytes.extend_from_slice(&place.block.to_le_bytes());
-        bytes.resize(bytes.len() + 20, 0);
+        let mut entry = BootEntry::zeroed();
+        entry.set_boot_indicator(BOOTABLE);
+        entry.set_sector_count(sectors);
+        entry.set_load_rba(place.block);
+        bytes.extend_from_slice(entry.bytes());
     }
     bytes.resize(2048, 0);
     bytes
@@ -50,16 +66,18 @@ pub(super) fn catalog(bios: Option<Place>, efi: Option<Place>) -> Vec<u8> {
 
 /// Writes where it lies into isolinux.bin (the "boot info table").
 pub(super) fn patch_isolinux(bytes: &mut [u8], place: Place) -> Result<()> {
-    if bytes.len() < 64 || !bytes.len().is_multiple_of(4) {
-        let message = format!("isolinux.bin of {} bytes: at least 64, a multiple of 4", bytes.len());
+    if bytes.len() < INFO_TABLE_BYTES || !bytes.len().is_multiple_of(4) {
+        let message = format!("isolinux.bin of {} bytes: at least {INFO_TABLE_BYTES}, a multiple of 4", bytes.len());
         return Err(Error::invalid(message).with_hint("take isolinux.bin of the syslinux distribution as it is"));
     }
-    let words = bytes[64..].chunks_exact(4);
-    let sum = words.fold(0u32, |sum, word| sum.wrapping_add(u32::from_le_bytes([word[0], word[1], word[2], word[3]])));
-    for (at, value) in [(8, super::FIRST_DESCRIPTOR), (12, place.block), (16, place.bytes), (20, sum)] {
-        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    }
-    bytes[24..64].fill(0);
+    let words = bytes[INFO_TABLE_BYTES..].as_chunks().0.iter().map(|word| u32::from_le_bytes(*word));
+    let sum = words.fold(0, u32::wrapping_add);
+    let mut table = BootInfoTable::over(bytes)?;
+    table.set_primary_volume_descriptor(super::FIRST_DESCRIPTOR);
+    table.set_file_location(place.block);
+    table.set_file_length(place.bytes);
+    table.set_checksum(sum);
+    table.set_reserved([0; 40]);
     Ok(())
 }
 
@@ -99,81 +117,96 @@ impl Hybrid<'_, '_> {
     }
 
     fn mbr(&self) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; 512];
         let sectors = u32::try_from(self.total / SECTOR).unwrap_or(u32::MAX);
-        let mut entries: Vec<[u8; 16]> = Vec::new();
+        let mut mbr = MasterBootRecord::zeroed();
+        let mut records = Vec::new();
         if let Some((code, isolinux)) = self.code {
-            if code.is_empty() || code.len() > BOOT_CODE_MAX {
-                let message = format!("boot code of {} bytes: 1 to {BOOT_CODE_MAX} fit", code.len());
-                return Err(Error::invalid(message).with_hint("take isohdpfx.bin of the syslinux distribution"));
-            }
-            bytes[..code.len()].copy_from_slice(code);
-            bytes[432..440].copy_from_slice(&(u64::from(isolinux.block) * 4).to_le_bytes());
-            entries.push(mbr_entry(0x80, 0x17, 0, sectors));
+            mbr.set_boot_code(boot_code(code, isolinux)?);
+            records.extend(mbr_record(0x80, 0x17, 0, sectors));
         }
         if self.efi.is_some() {
-            entries.push(mbr_entry(0, 0xee, 1, sectors - 1));
+            records.extend(mbr_record(0, 0xee, 1, sectors - 1));
         }
-        for (at, entry) in (446..).step_by(16).zip(&entries) {
-            bytes[at..at + 16].copy_from_slice(entry);
+        if !records.is_empty() {
+            let mut all = [0; 64];
+            all[..records.len()].copy_from_slice(&records);
+            mbr.set_partition_record(all);
+            mbr.set_signature([0x55, 0xaa]);
         }
-        if !entries.is_empty() {
-            bytes[510..].copy_from_slice(&[0x55, 0xaa]);
-        }
-        Ok(bytes)
+        Ok(mbr.into_inner())
     }
 
-    fn guid(&self, purpose: &str) -> [u8; 16] {
-        Identity::default().guid(self.fingerprint, purpose).to_disk()
+    fn guid(&self, purpose: &str) -> Guid {
+        Identity::default().guid(self.fingerprint, purpose)
     }
 
     fn entries(&self) -> Result<Vec<u8>> {
         let Some((efi, place)) = &self.efi else { return Ok(Vec::new()) };
         let start = u64::from(place.block) * 4;
         let last = start + efi.image.size().div_ceil(SECTOR) - 1;
-        let mut bytes = [ESP_TYPE.to_disk(), self.guid("efi partition")].concat();
-        for number in [start, last, 0] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        let name: Vec<u8> = efi.name.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        if name.len() > 72 {
+        let units: Vec<u16> = efi.name.encode_utf16().collect();
+        let mut name = [0; 72];
+        let (places, _) = name.as_chunks_mut();
+        if units.len() > places.len() {
             return Err(Error::invalid(format!("the partition name '{}' has more than 36 characters", efi.name)));
         }
-        bytes.extend_from_slice(&name);
+        places.iter_mut().zip(units).for_each(|(place, unit)| *place = unit.to_le_bytes());
+        let mut entry = GptEntry::zeroed();
+        entry.set_partition_type_guid(ESP_TYPE);
+        entry.set_unique_partition_guid(self.guid("efi partition"));
+        entry.set_starting_lba(start);
+        entry.set_ending_lba(last);
+        entry.set_partition_name(name);
+        let mut bytes = entry.into_inner();
         bytes.resize(16 << 10, 0);
         Ok(bytes)
     }
 
     fn header(&self, primary: bool) -> Result<Vec<u8>> {
         let last = self.total / SECTOR - 1;
-        let first_usable = 2 + ENTRY_SECTORS;
         let (own, other, entries) = if primary { (1, last, 2) } else { (last, 1, last - ENTRY_SECTORS) };
-        let mut bytes = b"EFI PART\0\0\x01\0".to_vec();
-        bytes.extend_from_slice(&HEADER_BYTES.to_le_bytes());
-        bytes.extend_from_slice(&[0; 8]);
-        for number in [own, other, first_usable, last - ENTRY_SECTORS - 1] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        bytes.extend_from_slice(&self.guid("disk"));
-        bytes.extend_from_slice(&entries.to_le_bytes());
-        for number in [128, 128, crc32fast::hash(&self.entries()?)] {
-            bytes.extend_from_slice(&u32::to_le_bytes(number));
-        }
-        let crc = crc32fast::hash(&bytes);
-        bytes[16..20].copy_from_slice(&crc.to_le_bytes());
+        let mut header = GptHeader::zeroed();
+        header.set_signature(*b"EFI PART");
+        header.set_revision(0x0001_0000);
+        header.set_header_size(HEADER_BYTES);
+        header.set_my_lba(own);
+        header.set_alternate_lba(other);
+        header.set_first_usable_lba(2 + ENTRY_SECTORS);
+        header.set_last_usable_lba(last - ENTRY_SECTORS - 1);
+        header.set_disk_guid(self.guid("disk"));
+        header.set_partition_entry_lba(entries);
+        header.set_number_of_partition_entries(128);
+        header.set_size_of_partition_entry(128);
+        header.set_partition_entry_array_crc32(crc32fast::hash(&self.entries()?));
+        header.set_header_crc32(crc32fast::hash(header.bytes()));
+        let mut bytes = header.into_inner();
         bytes.resize(512, 0);
         Ok(bytes)
     }
 }
 
-/// An entry without cylinders and heads, which nothing looks at.
-fn mbr_entry(status: u8, kind: u8, start: u32, sectors: u32) -> [u8; 16] {
-    let mut entry = [0; 16];
-    entry[0] = status;
-    entry[1..4].copy_from_slice(if start == 0 { &[0, 1, 0] } else { &[0, 2, 0] });
-    entry[4] = kind;
-    entry[5..8].copy_from_slice(&[0xff; 3]);
-    entry[8..12].copy_from_slice(&start.to_le_bytes());
-    entry[12..].copy_from_slice(&sectors.to_le_bytes());
-    entry
+/// isohybrid's boot code with the place of isolinux.bin.
+fn boot_code(code: &[u8], isolinux: Place) -> Result<[u8; 440]> {
+    if code.is_empty() || code.len() > BOOT_CODE_MAX {
+        let message = format!("boot code of {} bytes: 1 to {BOOT_CODE_MAX} fit", code.len());
+        return Err(Error::invalid(message).with_hint("take isohdpfx.bin of the syslinux distribution"));
+    }
+    let mut whole = [0; BOOT_CODE_MAX];
+    whole[..code.len()].copy_from_slice(code);
+    let mut hybrid = IsohybridCode::over([0; 440])?;
+    hybrid.set_code(whole);
+    hybrid.set_isolinux_sector(u64::from(isolinux.block) * 4);
+    Ok(hybrid.into_inner())
+}
+
+/// A record without cylinders and heads, which nothing looks at.
+fn mbr_record(boot_indicator: u8, os_type: u8, start: u32, sectors: u32) -> Vec<u8> {
+    let mut record = PartitionRecord::zeroed();
+    record.set_boot_indicator(boot_indicator);
+    record.set_starting_chs(if start == 0 { [0, 1, 0] } else { [0, 2, 0] });
+    record.set_os_type(os_type);
+    record.set_ending_chs([0xff; 3]);
+    record.set_starting_lba(start);
+    record.set_size_in_lba(sectors);
+    record.into_inner()
 }

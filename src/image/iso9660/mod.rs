@@ -11,6 +11,7 @@
 
 mod boot;
 mod descriptor;
+mod on_disk;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ mod tree;
 use super::identity::Fingerprint;
 use crate::block::{BlockDevice, Sections};
 use crate::bytes::{to_u64, to_usize};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use boot::{BACKUP_BYTES, Hybrid, catalog, pad_isolinux, patch_isolinux};
 use descriptor::{Directories, Volume, boot_record, terminator, volume};
 use record::BLOCK;
@@ -104,7 +105,8 @@ struct Space {
 
 impl Space {
     fn take(&mut self, bytes: u64) -> Result<Place> {
-        let block = u32::try_from(self.next).map_err(|_| Error::unsupported("a CD image of more than 8 TiB"))?;
+        let block = u32::try_from(self.next)
+            .map_err(|_| Error::unsupported("a CD image of more than 8 TiB").because(Reason::Limit))?;
         let bytes32 = u32::try_from(bytes)
             .map_err(|_| Error::unsupported(format!("a file of {bytes} bytes: a CD image holds files below 4 GiB")))?;
         self.next += bytes.div_ceil(BLOCK);
@@ -147,7 +149,8 @@ impl<'a> IsoLayout<'a> {
             files.push(Place { bytes: u32::try_from(len).map_err(|_| too_large(&file.path, len))?, ..place });
         }
         // The FAT image may be larger than a file can be; nothing but its first block is named.
-        let efi_block = u32::try_from(space.next).map_err(|_| Error::unsupported("a CD image of more than 8 TiB"))?;
+        let efi_block = u32::try_from(space.next)
+            .map_err(|_| Error::unsupported("a CD image of more than 8 TiB").because(Reason::Limit))?;
         if let Some(efi) = &self.efi {
             space.next += efi.image.size().div_ceil(BLOCK);
         }
@@ -162,7 +165,8 @@ impl<'a> IsoLayout<'a> {
             patch_isolinux(self.memory(number)?, files[number])?;
         }
 
-        let blocks = u32::try_from(total / BLOCK).map_err(|_| Error::unsupported("a CD image of more than 8 TiB"))?;
+        let blocks = u32::try_from(total / BLOCK)
+            .map_err(|_| Error::unsupported("a CD image of more than 8 TiB").because(Reason::Limit))?;
         let about = Volume { id: &self.volume_id, time: self.time, blocks };
         let mut body = self.head(&tree, &about, &sets, &files, catalog_place)?;
         let efi_place = self.efi.as_ref().map(|_| Place { block: efi_block, bytes: 0 });
@@ -209,7 +213,7 @@ impl<'a> IsoLayout<'a> {
         for set in others {
             bytes.extend(volume(about, &set.directories)?);
         }
-        bytes.extend(terminator()?);
+        bytes.extend(terminator());
         for set in sets {
             bytes.extend(self.set_bytes(tree, set, files)?);
         }

@@ -3,26 +3,19 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::Place;
-use crate::error::{Error, Result};
+use super::on_disk::{Both16, Both32, DirectoryRecord, PosixAttributes, SystemUseField, TimeStamps};
+use crate::error::{Error, Reason, Result};
 
 /// Bytes of a logical block.
 pub(super) const BLOCK: u64 = 2048;
 /// The flag of a record that names a directory.
 const DIRECTORY: u8 = 2;
+/// The flag of Rock Ridge's times: there is that of the last change.
+const LAST_CHANGE: u8 = 2;
+/// Bytes before the data of a field in the system use area.
+const FIELD_HEADER: usize = SystemUseField::<&[u8]>::SIZE;
 /// The last second that a record's time can tell: the end of 2155.
 const LAST_TIME: u64 = 5_869_583_999;
-
-/// A number in both byte orders.
-pub(super) fn both32(value: u32) -> [u8; 8] {
-    let [a, b, c, d] = value.to_le_bytes();
-    [a, b, c, d, d, c, b, a]
-}
-
-/// A number in both byte orders.
-pub(super) fn both16(value: u16) -> [u8; 4] {
-    let [a, b] = value.to_le_bytes();
-    [a, b, b, a]
-}
 
 /// Year, month, day, hour, minute and second of a time in seconds since 1970, clamped to 1970 to 2155.
 fn fields(time: i64) -> [u32; 6] {
@@ -66,13 +59,14 @@ pub(super) fn record(
     time: i64,
     posix: Option<Posix<'_>>,
 ) -> Result<Vec<u8>> {
-    let mut bytes = vec![0, 0];
-    bytes.extend_from_slice(&both32(place.block));
-    bytes.extend_from_slice(&both32(place.bytes));
-    bytes.extend_from_slice(&short_time(time));
-    bytes.extend_from_slice(&[if is_dir { DIRECTORY } else { 0 }, 0, 0]);
-    bytes.extend_from_slice(&both16(1));
-    bytes.push(length(identifier.len())?);
+    let mut header = DirectoryRecord::zeroed();
+    header.set_location_of_extent(Both32(place.block));
+    header.set_data_length(Both32(place.bytes));
+    header.set_recording_date(short_time(time));
+    header.set_file_flags(if is_dir { DIRECTORY } else { 0 });
+    header.set_volume_sequence_number(Both16(1));
+    header.set_length_of_file_identifier(length(identifier.len())?);
+    let mut bytes = header.into_inner();
     bytes.extend_from_slice(identifier);
     if bytes.len() % 2 == 1 {
         bytes.push(0);
@@ -83,35 +77,52 @@ pub(super) fn record(
     if bytes.len() % 2 == 1 {
         bytes.push(0);
     }
-    bytes[0] = length(bytes.len())?;
-    Ok(bytes)
+    let whole = length(bytes.len())?;
+    let mut record = DirectoryRecord::over(bytes)?;
+    record.set_length(whole);
+    Ok(record.into_inner())
 }
 
 /// Everything is owned by root: folders are 0555 and files 0444, as `mkisofs -r` has them.
 fn rock_ridge(bytes: &mut Vec<u8>, posix: Posix<'_>, is_dir: bool, time: i64) -> Result<()> {
     if posix.root {
-        bytes.extend_from_slice(b"SP\x07\x01\xbe\xef\0");
+        // The check bytes, and nothing to skip.
+        put_field(bytes, *b"SP", &[0xbe, 0xef, 0])?;
     }
-    let mode = if is_dir { 0o040_555 } else { 0o100_444 };
-    bytes.extend_from_slice(b"PX\x24\x01");
-    for number in [mode, posix.nlink, 0, 0] {
-        bytes.extend_from_slice(&both32(number));
-    }
-    // One time: the last change.
-    bytes.extend_from_slice(b"TF\x0c\x01\x02");
-    bytes.extend_from_slice(&short_time(time));
+    let mut attributes = PosixAttributes::zeroed();
+    attributes.set_file_mode(Both32(if is_dir { 0o040_555 } else { 0o100_444 }));
+    attributes.set_links(Both32(posix.nlink));
+    put_field(bytes, *b"PX", &attributes.bytes()[FIELD_HEADER..])?;
+    let mut times = TimeStamps::zeroed();
+    times.set_flags(LAST_CHANGE);
+    times.set_modify(short_time(time));
+    put_field(bytes, *b"TF", &times.bytes()[FIELD_HEADER..])?;
     if !posix.name.is_empty() {
-        bytes.extend_from_slice(&[b'N', b'M', length(5 + posix.name.len())?, 1, 0]);
-        bytes.extend_from_slice(posix.name.as_bytes());
+        // No flags: the name is whole.
+        put_field(bytes, *b"NM", &[&[0], posix.name.as_bytes()].concat())?;
     }
     if posix.root {
-        bytes.extend_from_slice(b"ER\x12\x01\x0a\0\0\x01RRIP_1991A");
+        // The lengths of identifier, description and source, the version, the identifier.
+        put_field(bytes, *b"ER", b"\x0a\0\0\x01RRIP_1991A")?;
     }
     Ok(())
 }
 
+/// Appends a field of the system use area: its header and its data.
+fn put_field(bytes: &mut Vec<u8>, signature: [u8; 2], data: &[u8]) -> Result<()> {
+    let mut header = SystemUseField::zeroed();
+    header.set_signature(signature);
+    header.set_length(length(FIELD_HEADER + data.len())?);
+    header.set_version(1);
+    bytes.extend_from_slice(header.bytes());
+    bytes.extend_from_slice(data);
+    Ok(())
+}
+
 fn length(len: usize) -> Result<u8> {
-    u8::try_from(len).map_err(|_| Error::unsupported(format!("a directory record of {len} bytes: at most 255 fit")))
+    u8::try_from(len).map_err(|_| {
+        Error::unsupported(format!("a directory record of {len} bytes: at most 255 fit")).because(Reason::Limit)
+    })
 }
 
 /// Appends a record to a directory: it must not lie across two blocks.

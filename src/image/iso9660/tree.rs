@@ -1,9 +1,10 @@
 //! The directories of the image, under the names of ISO 9660 itself and of Joliet.
 
+use super::on_disk::{PathRecordL, PathRecordM};
 use super::record::{BLOCK, Posix, append, record};
 use super::{IsoFile, Place};
 use crate::bytes::to_u64;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 
 /// Longest identifier (ISO 9660, level 2), without its version.
 const NAME_MAX: usize = 30;
@@ -143,15 +144,22 @@ impl Tree {
         while at < order.len() {
             let (directory, parent, identifier) = order[at].clone();
             at += 1;
-            let number = u16::try_from(at).map_err(|_| Error::unsupported("more than 65535 directories"))?;
-            bytes.extend_from_slice(&[u8::try_from(identifier.len()).unwrap_or(u8::MAX), 0]);
+            let number = u16::try_from(at)
+                .map_err(|_| Error::unsupported("more than 65535 directories").because(Reason::Limit))?;
+            let len = u8::try_from(identifier.len()).unwrap_or(u8::MAX);
             let block = folders[directory].block;
             if big_endian {
-                bytes.extend_from_slice(&block.to_be_bytes());
-                bytes.extend_from_slice(&parent.to_be_bytes());
+                let mut record = PathRecordM::zeroed();
+                record.set_length_of_directory_identifier(len);
+                record.set_location_of_extent(block);
+                record.set_parent_directory_number(parent);
+                bytes.extend_from_slice(record.bytes());
             } else {
-                bytes.extend_from_slice(&block.to_le_bytes());
-                bytes.extend_from_slice(&parent.to_le_bytes());
+                let mut record = PathRecordL::zeroed();
+                record.set_length_of_directory_identifier(len);
+                record.set_location_of_extent(block);
+                record.set_parent_directory_number(parent);
+                bytes.extend_from_slice(record.bytes());
             }
             bytes.extend_from_slice(&identifier);
             if identifier.len() % 2 == 1 {

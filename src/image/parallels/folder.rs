@@ -1,10 +1,12 @@
 //! A Parallels disk as it lies on a Mac: the folder `NAME.hdd`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use super::Descriptor;
 use crate::error::{Error, Result};
+use crate::image::format::WriteJob;
+use crate::image::write_out;
 
 /// The extension of the image files in it.
 const IMAGE: &str = "hds";
@@ -34,6 +36,16 @@ pub(in crate::image) fn image_file(path: &Path) -> Result<PathBuf> {
         images.len()
     ))
     .with_hint("merge its snapshots and parts in Parallels first, or name one of its .hds files"))
+}
+
+/// Writes the files of the folder `job.name`; `create` makes one of a name in it.
+pub(super) fn write(job: &WriteJob<'_>, create: &mut dyn FnMut(&str) -> Result<File>) -> Result<()> {
+    let image = create(&Descriptor::image_name(job.name))?;
+    let descriptor = super::write(job.disk, &image, job.name, job.identity, job.progress)?;
+    let text = create(Descriptor::FILE_NAME)?;
+    write_out(&text, 0, descriptor.to_xml()?.as_bytes())?;
+    // Empty: by it Parallels finds the disk.
+    create(job.name).map(drop)
 }
 
 #[cfg(test)]

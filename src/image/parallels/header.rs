@@ -1,9 +1,14 @@
 //! The header of an expandable image: 64 bytes.
 
-/// `magic` of images whose table counts clusters.
-const MAGIC: &[u8; 16] = b"WithouFreSpacExt";
+use super::on_disk::ParallelsHeader;
 
-const VERSION: u32 = 2;
+/// `magic` of images whose table counts clusters.
+pub(super) const MAGIC: &[u8; 16] = b"WithouFreSpacExt";
+
+/// `magic` of older ones, whose table counts sectors.
+pub(super) const OLD_MAGIC: &[u8; 16] = b"WithoutFreeSpace";
+
+pub(super) const VERSION: u32 = 2;
 
 /// `in_use` of an image that was closed properly.
 const CLOSED: u32 = 0x312e_3276;
@@ -27,18 +32,17 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub fn to_bytes(self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[..16].copy_from_slice(MAGIC);
-        let mut put32 = |offset: usize, value: u32| bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
-        put32(16, VERSION);
-        put32(20, HEADS);
-        put32(24, self.cylinders);
-        put32(28, self.cluster_sectors);
-        put32(32, self.nb_bat_entries);
-        put32(44, CLOSED);
-        put32(48, self.data_offset);
-        bytes[36..44].copy_from_slice(&self.nb_sectors.to_le_bytes());
-        bytes
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut header = ParallelsHeader::zeroed();
+        header.set_magic(*MAGIC);
+        header.set_version(VERSION);
+        header.set_heads(HEADS);
+        header.set_cylinders(self.cylinders);
+        header.set_tracks(self.cluster_sectors);
+        header.set_nb_bat_entries(self.nb_bat_entries);
+        header.set_nb_sectors(self.nb_sectors);
+        header.set_in_use(CLOSED);
+        header.set_data_off(self.data_offset);
+        header.into_inner()
     }
 }

@@ -6,17 +6,17 @@
 
 use std::sync::Arc;
 
+use super::header::{HEADER_BYTES, MAGIC, OLD_MAGIC, VERSION};
+use super::on_disk::ParallelsHeader;
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, to_u64};
-use crate::error::{Error, Result, ResultExt};
+use crate::bytes::to_u64;
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::finding::{Finding, code};
 use crate::image::blocks::{self, ABSENT};
 use crate::image::mapped::check_size;
 use crate::image::references::References;
 
-const HEADER_BYTES: usize = 64;
 const SECTOR: u64 = 512;
-const VERSION: u32 = 2;
 /// `in_use` while the image is open for writing.
 const IN_USE: u32 = 0x746f_6e59;
 /// Clusters have 1 MiB, or 32 KiB in old images; more than this no writer makes.
@@ -26,16 +26,19 @@ const MAX_CLUSTER: u64 = 256 << 20;
 pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
     let mut bytes = [0; HEADER_BYTES];
     file.read_at(0, &mut bytes).at(|| "the Parallels header")?;
-    let fields = Fields::new("Parallels header", &bytes);
-    let cluster_sectors = u64::from(fields.le32(28)?);
+    let header = ParallelsHeader::over(&bytes)?;
+    let cluster_sectors = u64::from(header.tracks());
     // The older kind counts in sectors and has 32 bits for the size; the newer one counts in clusters.
-    let (sectors, unit) = match &fields.array::<16>(0)? {
-        b"WithoutFreeSpace" => (u64::from(fields.le32(36)?), SECTOR),
-        b"WithouFreSpacExt" => (fields.le64(36)?, cluster_sectors * SECTOR),
+    let (sectors, unit) = match &header.magic() {
+        OLD_MAGIC => (u64::from(header.nb_sectors_low()), SECTOR),
+        MAGIC => (header.nb_sectors(), cluster_sectors * SECTOR),
         _ => return Err(Error::corrupt("this is no Parallels image: its signature is missing")),
     };
-    if fields.le32(16)? != VERSION {
-        return Err(Error::unsupported(format!("Parallels version {}: {VERSION} can be read", fields.le32(16)?)));
+    let version = header.version();
+    if version != VERSION {
+        return Err(
+            Error::unsupported(format!("Parallels version {version}: {VERSION} can be read")).because(Reason::Version)
+        );
     }
     let cluster_bytes = cluster_sectors * SECTOR;
     if !(SECTOR..=MAX_CLUSTER).contains(&cluster_bytes) {
@@ -47,15 +50,15 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
     let size = size.ok_or_else(|| Error::corrupt(format!("a Parallels disk of {sectors} sectors")))?;
     check_size(size)?;
     let entries = size.div_ceil(cluster_bytes);
-    if entries > fields.le32(32)?.into() {
+    if entries > header.nb_bat_entries().into() {
         return Err(Error::corrupt(format!(
             "the Parallels block table has {} entries: a disk of {size} bytes needs {entries}",
-            fields.le32(32)?
+            header.nb_bat_entries()
         )));
     }
-    let dirty = fields.le32(44)? == IN_USE;
+    let dirty = header.in_use() == IN_USE;
     references.note(|details| {
-        let older = if bytes.starts_with(b"WithoutFreeSpace") { ", older kind" } else { "" };
+        let older = if header.magic() == *OLD_MAGIC { ", older kind" } else { "" };
         details.variant = Some(format!("expanding{older}"));
         details.virtual_bytes = Some(size);
         details.cluster_bytes = Some(cluster_bytes);

@@ -1,6 +1,8 @@
 //! The header in cluster 0 and its extensions.
 
 use super::Qcow2Version;
+use super::on_disk::{FeatureName, HeaderExtension, QcowHeader, QcowHeaderV3};
+use crate::error::Result;
 
 /// `magic`: "QFI" and 0xfb.
 pub(super) const MAGIC: u32 = 0x5146_49fb;
@@ -33,9 +35,6 @@ const FEATURE_NAMES: [(u8, u8, &str); 8] = [
     (2, 1, "raw external data"),
 ];
 
-/// A feature name's entry: type, bit and a name padded with zeroes.
-const FEATURE_NAME_BYTES: usize = 48;
-
 /// The fields that differ from image to image. No backing file, encryption, snapshots, nor other
 /// feature bits than that of zstd.
 #[derive(Debug, Clone, Copy)]
@@ -58,50 +57,59 @@ pub(super) struct Header {
 
 impl Header {
     /// The header and its extensions, at most 512 bytes: they fit into the smallest cluster.
-    pub fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(512);
-        let version: u32 = match self.version {
+    pub fn to_bytes(self) -> Result<Vec<u8>> {
+        let mut bytes = match self.version {
+            Qcow2Version::V2 => QcowHeader::zeroed().into_inner(),
+            Qcow2Version::V3 => self.version_3(),
+        };
+        let mut header = QcowHeader::over(&mut bytes)?;
+        header.set_magic(MAGIC);
+        header.set_version(match self.version {
             Qcow2Version::V2 => 2,
             Qcow2Version::V3 => 3,
-        };
-        put32(&mut bytes, &[MAGIC, version]);
-        put64(&mut bytes, &[0]); // backing_file_offset
-        put32(&mut bytes, &[0, self.cluster_bits]); // backing_file_size, cluster_bits
-        put64(&mut bytes, &[self.size]);
-        put32(&mut bytes, &[0, self.l1_size]); // crypt_method, l1_size
-        put64(&mut bytes, &[self.l1_table_offset, self.refcount_table_offset]);
-        put32(&mut bytes, &[self.refcount_table_clusters, 0]); // .., nb_snapshots
-        put64(&mut bytes, &[0]); // snapshots_offset
+        });
+        header.set_cluster_bits(self.cluster_bits);
+        header.set_size(self.size);
+        header.set_l1_size(self.l1_size);
+        header.set_l1_table_offset(self.l1_table_offset);
+        header.set_refcount_table_offset(self.refcount_table_offset);
+        header.set_refcount_table_clusters(self.refcount_table_clusters);
         if self.version == Qcow2Version::V3 {
-            let (incompatible, compression_type) =
-                if self.zstd { (INCOMPATIBLE_COMPRESSION_TYPE, COMPRESSION_TYPE_ZSTD) } else { (0, 0) };
-            put64(&mut bytes, &[incompatible, 0, 0]); // .., compatible_features, autoclear_features
-            put32(&mut bytes, &[REFCOUNT_ORDER, HEADER_LENGTH_V3]);
-            bytes.extend_from_slice(&[compression_type, 0, 0, 0, 0, 0, 0, 0]); // .., padding
             put_feature_names(&mut bytes);
         }
-        put64(&mut bytes, &[0]); // end of the header extensions
-        bytes
+        // The end of the header extensions.
+        bytes.extend_from_slice(HeaderExtension::zeroed().bytes());
+        Ok(bytes)
+    }
+
+    /// A header with what only version 3 has.
+    fn version_3(self) -> Vec<u8> {
+        let mut header = QcowHeaderV3::zeroed();
+        if self.zstd {
+            header.set_incompatible_features(INCOMPATIBLE_COMPRESSION_TYPE);
+            header.set_compression_type(COMPRESSION_TYPE_ZSTD);
+        }
+        header.set_refcount_order(REFCOUNT_ORDER);
+        header.set_header_length(HEADER_LENGTH_V3);
+        header.into_inner()
     }
 }
 
 fn put_feature_names(bytes: &mut Vec<u8>) {
-    let len = u32::try_from(FEATURE_NAMES.len() * FEATURE_NAME_BYTES).expect("a few hundred bytes");
-    put32(bytes, &[EXTENSION_FEATURE_NAME_TABLE, len]);
-    for (kind, bit, name) in FEATURE_NAMES {
-        let end = bytes.len() + FEATURE_NAME_BYTES;
-        bytes.extend_from_slice(&[kind, bit]);
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.resize(end, 0);
+    let len = FEATURE_NAMES.len() * FeatureName::<&[u8]>::SIZE;
+    let mut extension = HeaderExtension::zeroed();
+    extension.set_kind(EXTENSION_FEATURE_NAME_TABLE);
+    extension.set_length(u32::try_from(len).expect("a few hundred bytes"));
+    bytes.extend_from_slice(extension.bytes());
+    for (feature_type, bit, text) in FEATURE_NAMES {
+        let mut name = [0; 46];
+        name[..text.len()].copy_from_slice(text.as_bytes());
+        let mut entry = FeatureName::zeroed();
+        entry.set_feature_type(feature_type);
+        entry.set_bit(bit);
+        entry.set_name(name);
+        bytes.extend_from_slice(entry.bytes());
     }
-}
-
-fn put32(bytes: &mut Vec<u8>, values: &[u32]) {
-    bytes.extend(values.iter().flat_map(|value| value.to_be_bytes()));
-}
-
-fn put64(bytes: &mut Vec<u8>, values: &[u64]) {
-    bytes.extend(values.iter().flat_map(|value| value.to_be_bytes()));
 }
 
 #[cfg(test)]
@@ -120,14 +128,14 @@ mod tests {
             refcount_table_offset: 1 << 16,
             refcount_table_clusters: 1,
         };
-        let bytes = header.to_bytes();
+        let bytes = header.to_bytes().unwrap();
         assert_eq!(bytes.len(), 72 + 8);
         assert_eq!(bytes[..8], *b"QFI\xfb\0\0\0\x02");
-        let bytes = Header { version: Qcow2Version::V3, ..header }.to_bytes();
+        let bytes = Header { version: Qcow2Version::V3, ..header }.to_bytes().unwrap();
         assert_eq!(bytes.len(), 512);
         assert_eq!(bytes[96..104], [0, 0, 0, 4, 0, 0, 0, 112]);
         assert_eq!(bytes[120..132], *b"\0\0dirty bit\0");
-        let zstd = Header { version: Qcow2Version::V3, zstd: true, ..header }.to_bytes();
+        let zstd = Header { version: Qcow2Version::V3, zstd: true, ..header }.to_bytes().unwrap();
         assert_eq!((zstd[79], zstd[104]), (8, 1));
     }
 }

@@ -10,18 +10,45 @@
 //! Every cluster of the host file has a count of its users in a refcount block; compressed clusters share them.
 
 mod header;
+mod on_disk;
 mod parse;
 mod read;
 mod refcount;
 mod write;
 
-pub(super) use read::open;
 pub use write::write;
 
 use std::str::FromStr;
 
 use crate::codec::{Deflater, ZstdCompressor};
 use crate::error::{Error, Result};
+use crate::image::format::{Format, OutputFormat, OutputOption, OutputRow, Probe, Row, Writer};
+
+/// The row of the table of formats.
+pub(super) const FORMAT: Row = Row {
+    format: Format::Qcow2,
+    word: "qcow2",
+    qemu_name: "qcow2",
+    probes: &[Probe::at(0, &header::MAGIC.to_be_bytes())],
+    open: read::open,
+    outputs: &[OutputRow {
+        format: OutputFormat::Qcow2,
+        word: "qcow2",
+        aliases: &[],
+        extensions: &["qcow2"],
+        open_extensions: &[],
+        options: &[
+            OutputOption::Qcow2Version,
+            OutputOption::CompressionType,
+            OutputOption::ClusterSize,
+            OutputOption::Uncompressed,
+            OutputOption::Level,
+        ],
+        holds_any_sectors: true,
+        packs_pieces: true,
+        writer: Writer::File(|job, out| write(job.disk, out, job.qcow2, job.progress).map(drop)),
+    }],
+};
 
 /// Smallest cluster that the format allows: 512 bytes.
 const MIN_CLUSTER_BITS: u32 = 9;

@@ -2,12 +2,13 @@
 
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_u64, to_usize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::finding::{Finding, code};
 use crate::image::details::{Details, ExternalReference};
 use crate::image::mapped::check_size;
 
 use super::header::MAGIC;
+use super::on_disk::{HeaderExtension, QcowHeader, QcowHeaderV3};
 use super::{MAX_CLUSTER_BITS, MIN_CLUSTER_BITS};
 
 /// `header_length` of version 2, which has no such field.
@@ -30,6 +31,7 @@ const INCOMPATIBLE_COMPRESSION: u64 = 1 << 3;
 const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
 const INCOMPATIBLE_KNOWN: u64 = (1 << 5) - 1;
 
+const EXTENSION_HEADER_BYTES: usize = HeaderExtension::<&[u8]>::SIZE;
 const EXTENSION_END: u32 = 0;
 const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
@@ -108,20 +110,21 @@ impl Parsed {
     pub fn read(file: &dyn BlockDevice) -> Result<Self> {
         let mut head = vec![0; to_usize(file.size().min(HEAD_MAX))?];
         file.read_at(0, &mut head)?;
-        let fields = Fields::new("qcow2 header", &head);
-        if fields.be32(0)? != MAGIC {
+        let header = QcowHeader::over(&*head)?;
+        if header.magic() != MAGIC {
             return Err(Error::corrupt("not a qcow2 image: it does not begin with 'QFI'"));
         }
-        let version = fields.be32(4)?;
+        let version = header.version();
         if !matches!(version, 2 | 3) {
             return Err(Error::unsupported(format!("qcow2 version {version}: 2 and 3 can be read"))
+                .because(Reason::Version)
                 .with_hint("convert it: qemu-img convert -O qcow2"));
         }
-        match fields.be32(32)? {
+        match header.crypt_method() {
             0 => {}
             method => return Err(encrypted(method)),
         }
-        let cluster_bits = fields.be32(20)?;
+        let cluster_bits = header.cluster_bits();
         if !(MIN_CLUSTER_BITS..=MAX_CLUSTER_BITS).contains(&cluster_bits) {
             return Err(Error::corrupt(format!(
                 "qcow2 cluster_bits {cluster_bits}: must be {MIN_CLUSTER_BITS} to {MAX_CLUSTER_BITS}"
@@ -130,32 +133,33 @@ impl Parsed {
         let mut parsed = Self {
             version,
             cluster_bits,
-            size: fields.be64(24)?,
+            size: header.size(),
             l1_size: 0,
-            l1_table_offset: fields.be64(40)?,
+            l1_table_offset: header.l1_table_offset(),
             backing_file: None,
             backing_format: None,
             data_file: None,
             compression: ClusterCompression::Deflate,
             extended_l2: false,
-            snapshots: fields.be32(60)?,
+            snapshots: header.nb_snapshots(),
             dirty: false,
             corrupt: false,
         };
-        let header_length = parsed.features(&fields)?;
-        parsed.backing_name(&fields)?;
-        parsed.extensions(&fields, header_length)?;
-        parsed.check_l1(fields.be32(36)?, file.size())?;
+        let header_length = parsed.features(&head)?;
+        parsed.backing_name(&header)?;
+        parsed.extensions(&header, header_length)?;
+        parsed.check_l1(header.l1_size(), file.size())?;
         Ok(parsed)
     }
 
     /// Checks the feature bits of version 3 and returns the header's length.
-    fn features(&mut self, fields: &Fields) -> Result<u32> {
+    fn features(&mut self, head: &[u8]) -> Result<u32> {
         if self.version == 2 {
             return Ok(HEADER_LENGTH_V2);
         }
-        let incompatible = fields.be64(72)?;
-        let header_length = fields.be32(100)?;
+        let header = QcowHeaderV3::over(head)?;
+        let incompatible = header.incompatible_features();
+        let header_length = header.header_length();
         if !(HEADER_LENGTH_V3..=1 << self.cluster_bits).contains(&header_length) {
             return Err(Error::corrupt(format!(
                 "qcow2 header_length {header_length}: must be {HEADER_LENGTH_V3} to the cluster size"
@@ -164,10 +168,12 @@ impl Parsed {
         let unknown = incompatible & !INCOMPATIBLE_KNOWN;
         if unknown != 0 {
             return Err(Error::unsupported(format!("qcow2 incompatible features {unknown:#x} are not known"))
+                .because(Reason::Feature)
                 .with_hint("convert it with a QEMU that knows them: qemu-img convert -O qcow2"));
         }
         let has = |bit| incompatible & bit != 0;
-        (self.dirty, self.corrupt) = (has(INCOMPATIBLE_DIRTY), has(INCOMPATIBLE_CORRUPT));
+        self.dirty = has(INCOMPATIBLE_DIRTY);
+        self.corrupt = has(INCOMPATIBLE_CORRUPT);
         if has(INCOMPATIBLE_DATA_FILE) {
             self.data_file = Some(Vec::new());
         }
@@ -175,7 +181,7 @@ impl Parsed {
         if self.extended_l2 && self.cluster_bits < MIN_EXTENDED_BITS {
             return Err(Error::corrupt("qcow2 with extended L2 entries has clusters below 16 KiB"));
         }
-        let kind = if header_length > HEADER_LENGTH_V3 { fields.u8(104)? } else { 0 };
+        let kind = if header_length > HEADER_LENGTH_V3 { header.compression_type() } else { 0 };
         self.compression = match (kind, has(INCOMPATIBLE_COMPRESSION)) {
             (0, _) => ClusterCompression::Deflate,
             (1, true) => ClusterCompression::Zstd,
@@ -185,39 +191,43 @@ impl Parsed {
         Ok(header_length)
     }
 
-    fn backing_name(&mut self, fields: &Fields) -> Result<()> {
-        let (offset, len) = (fields.be64(8)?, fields.be32(16)?);
+    fn backing_name(&mut self, header: &QcowHeader<&[u8]>) -> Result<()> {
+        let offset = header.backing_file_offset();
+        let len = header.backing_file_size();
         if offset == 0 || len == 0 {
             return Ok(());
         }
         if len > NAME_MAX {
             return Err(Error::corrupt(format!("qcow2 backing_file_size {len}: at most {NAME_MAX} bytes are allowed")));
         }
-        self.backing_file = Some(fields.slice(to_usize(offset)?, to_usize(len.into())?)?.to_vec());
+        let name = Fields::new("qcow2 header", header.bytes()).slice(to_usize(offset)?, to_usize(len.into())?)?;
+        self.backing_file = Some(name.to_vec());
         Ok(())
     }
 
     /// Each extension is a type, a length and that many bytes, padded to 8.
-    fn extensions(&mut self, fields: &Fields, header_length: u32) -> Result<()> {
+    fn extensions(&mut self, header: &QcowHeader<&[u8]>, header_length: u32) -> Result<()> {
         let mut at = to_usize(header_length.into())?;
         // The first cluster ends them, as does the name of the backing file.
-        let end = match fields.be64(8)? {
+        let end = match header.backing_file_offset() {
             0 => 1 << self.cluster_bits,
             backing => backing.min(1 << self.cluster_bits),
         };
-        while to_u64(at + 8) <= end {
-            let (kind, len) = (fields.be32(at)?, to_usize(fields.be32(at + 4)?.into())?);
+        while to_u64(at + EXTENSION_HEADER_BYTES) <= end {
+            let extension = HeaderExtension::at(header.bytes(), at)?;
+            let kind = extension.kind();
+            let len = to_usize(extension.length().into())?;
             if kind == EXTENSION_END {
                 break;
             }
-            let data = fields.slice(at + 8, len)?;
+            let data = Fields::new("qcow2 header", header.bytes()).slice(at + EXTENSION_HEADER_BYTES, len)?;
             match kind {
                 EXTENSION_BACKING_FORMAT => self.backing_format = Some(data.to_vec()),
                 EXTENSION_DATA_FILE if self.data_file.is_some() => self.data_file = Some(data.to_vec()),
                 // Names, bitmaps and whatever is not known: nothing that reading depends on.
                 _ => {}
             }
-            at += 8 + len.next_multiple_of(8);
+            at += EXTENSION_HEADER_BYTES + len.next_multiple_of(8);
         }
         Ok(())
     }

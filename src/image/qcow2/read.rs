@@ -8,7 +8,7 @@ use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::codec::{inflate, unpack_zstd};
 use crate::error::{Error, Result, ResultExt};
-use crate::image::detect::Format;
+use crate::image::format::Format;
 use crate::image::mapped::{Below, Map, Mapped, Piece};
 use crate::image::open::{open_disk, open_reference};
 use crate::image::references::References;
@@ -54,17 +54,10 @@ fn open_backing(name: &[u8], format: Option<&[u8]>, references: &References) -> 
     let place = || format!("{ROLE} '{}'", String::from_utf8_lossy(name));
     let format = match format {
         None => None,
-        Some(b"raw") => Some(Format::Raw),
-        Some(b"qcow2") => Some(Format::Qcow2),
-        Some(b"vmdk") => Some(Format::Vmdk),
-        Some(b"vpc") => Some(Format::Vhd),
-        Some(b"vhdx") => Some(Format::Vhdx),
-        Some(b"vdi") => Some(Format::Vdi),
-        Some(b"parallels") => Some(Format::Parallels),
-        Some(other) => {
-            let other = String::from_utf8_lossy(other);
-            return Err(Error::unsupported(format!("its format '{other}' cannot be read")).at(place()));
-        }
+        Some(qemu_name) => Some(Format::of_qemu_name(qemu_name).ok_or_else(|| {
+            let other = String::from_utf8_lossy(qemu_name);
+            Error::unsupported(format!("its format '{other}' cannot be read")).at(place())
+        })?),
     };
     let (device, below) = references.open(ROLE, name)?;
     let device = match format {

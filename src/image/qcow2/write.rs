@@ -18,7 +18,7 @@ use super::{Compressor, Qcow2Compression, Qcow2Options, Qcow2Summary};
 use crate::block::BlockDevice;
 use crate::bytes::{is_zero, to_u64, to_usize};
 use crate::codec::{Spares, run_ordered};
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::image::ranges::{DataRange, data_ranges};
 use crate::image::{check_empty, set_size, write_out};
 use crate::progress::Progress;
@@ -278,7 +278,7 @@ impl<'a> Writer<'a> {
             refcount_table_clusters: refcounts.clusters,
             ..self.header
         };
-        write_out(self.out, 0, &header.to_bytes())?;
+        write_out(self.out, 0, &header.to_bytes()?)?;
         Ok(Qcow2Summary {
             virtual_size: header.size,
             file_size: refcounts.file_size,
@@ -305,5 +305,6 @@ fn table_bytes(entries: &[u64]) -> Vec<u8> {
 
 fn too_large(device: &dyn BlockDevice) -> Error {
     Error::unsupported(format!("a disk of {} bytes is too large for qcow2 with this cluster size", device.size()))
+        .because(Reason::Limit)
         .with_hint("choose a larger cluster size")
 }

@@ -1,21 +1,25 @@
 //! The header: 512 bytes at the start of the file.
 
+use super::on_disk::VdiHeader;
 use crate::bytes::Guid;
 
 /// `szFileInfo`, which people may read.
 const FILE_INFO: &[u8] = b"<<< Oracle VM VirtualBox Disk Image >>>\n";
 
 /// `u32Signature`.
-const SIGNATURE: u32 = 0xbeda_107f;
+pub(super) const SIGNATURE: u32 = 0xbeda_107f;
 
 /// `u32Version`: 1.1.
-const VERSION: u32 = 0x0001_0001;
+pub(super) const VERSION: u32 = 0x0001_0001;
 
 /// `cbHeader`: the length of the header from this field on, with the geometry at its end.
 const HEADER_LENGTH: u32 = 0x190;
 
 /// `u32Type`: blocks are allocated as they are needed.
 const TYPE_NORMAL: u32 = 1;
+
+/// Bytes in a sector.
+pub(super) const SECTOR: u32 = 512;
 
 /// The length of the header with what comes before it.
 pub(super) const HEADER_BYTES: usize = 512;
@@ -42,24 +46,26 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub fn to_bytes(self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[..FILE_INFO.len()].copy_from_slice(FILE_INFO);
-        let mut put32 = |offset: usize, value: u32| bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
-        put32(64, SIGNATURE);
-        put32(68, VERSION);
-        put32(72, HEADER_LENGTH);
-        put32(76, TYPE_NORMAL);
-        put32(340, self.blocks_offset);
-        put32(344, self.data_offset);
-        put32(360, 512); // LegacyGeometry.cbSector; cylinders, heads and sectors are not told
-        put32(376, self.block_size);
-        put32(384, self.blocks);
-        put32(388, self.blocks_allocated);
-        put32(468, 512); // LCHSGeometry.cbSector
-        bytes[368..376].copy_from_slice(&self.disk_size.to_le_bytes());
-        bytes[392..408].copy_from_slice(&self.uuid_create.to_disk());
-        bytes[408..424].copy_from_slice(&self.uuid_modify.to_disk());
-        bytes
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut file_info = [0; 64];
+        file_info[..FILE_INFO.len()].copy_from_slice(FILE_INFO);
+        let mut header = VdiHeader::zeroed();
+        header.set_file_info(file_info);
+        header.set_signature(SIGNATURE);
+        header.set_version(VERSION);
+        header.set_cb_header(HEADER_LENGTH);
+        header.set_image_type(TYPE_NORMAL);
+        header.set_off_blocks(self.blocks_offset);
+        header.set_off_data(self.data_offset);
+        // Of the geometry, cylinders, heads and sectors are not told.
+        header.set_legacy_cb_sector(SECTOR);
+        header.set_cb_disk(self.disk_size);
+        header.set_cb_block(self.block_size);
+        header.set_c_blocks(self.blocks);
+        header.set_c_blocks_allocated(self.blocks_allocated);
+        header.set_uuid_create(self.uuid_create);
+        header.set_uuid_modify(self.uuid_modify);
+        header.set_lchs_cb_sector(SECTOR);
+        header.into_inner()
     }
 }

@@ -3,25 +3,20 @@
 //! ```text
 //!   header (512 bytes) │ block table: one 32-bit number for each block │ block │ block │ …
 //! ```
-//!
-//! Field offsets are those of `VDIHEADER1PLUS` in VirtualBox and of QEMU's `block/vdi.c`.
 
 use std::sync::Arc;
 
+use super::header::{HEADER_BYTES, SECTOR, SIGNATURE, VERSION};
+use super::on_disk::VdiHeader;
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, Guid};
-use crate::error::{Error, Result, ResultExt};
+use crate::bytes::Guid;
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::image::blocks::{self, ABSENT};
 use crate::image::mapped::check_size;
 use crate::image::references::References;
 
-const HEADER_BYTES: usize = 512;
-const SIGNATURE: u32 = 0xbeda_107f;
-/// 1.1, since 2006.
-const VERSION: u32 = 0x0001_0001;
 /// The image type of disks whose blocks are all there.
 const TYPE_FIXED: u32 = 2;
-const SECTOR: u32 = 512;
 const MIN_BLOCK: u32 = 4096;
 const MAX_BLOCK: u32 = 256 << 20;
 /// A block that was never written, and one that was discarded.
@@ -32,39 +27,43 @@ const DISCARDED: u32 = u32::MAX - 1;
 pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
     let mut bytes = [0; HEADER_BYTES];
     file.read_at(0, &mut bytes).at(|| "the VDI header")?;
-    let fields = Fields::new("VDI header", &bytes);
-    if fields.le32(64)? != SIGNATURE {
+    let header = VdiHeader::over(&bytes)?;
+    if header.signature() != SIGNATURE {
         return Err(Error::corrupt("this is no VDI image: its signature is missing"));
     }
-    if fields.le32(68)? != VERSION {
-        return Err(Error::unsupported(format!("VDI version {:#x}: 1.1 can be read", fields.le32(68)?)));
+    if header.version() != VERSION {
+        return Err(Error::unsupported(format!("VDI version {:#x}: 1.1 can be read", header.version()))
+            .because(Reason::Version));
     }
-    check_type(&fields)?;
-    let (block_bytes, extra, disk_size) = (fields.le32(376)?, fields.le32(380)?, fields.le64(368)?);
+    check_type(&header)?;
+    let block_bytes = header.cb_block();
+    let extra = header.cb_block_extra();
+    let disk_size = header.cb_disk();
     check_size(disk_size)?;
     if !block_bytes.is_power_of_two() || !(MIN_BLOCK..=MAX_BLOCK).contains(&block_bytes) || extra > MAX_BLOCK {
         return Err(Error::corrupt(format!(
             "VDI blocks of {block_bytes} bytes and {extra} more: must be a power of two of {MIN_BLOCK} to {MAX_BLOCK}"
         )));
     }
-    if fields.le32(360)? != SECTOR {
-        return Err(Error::unsupported(format!("VDI sectors of {} bytes: must be {SECTOR}", fields.le32(360)?)));
+    let sector = header.legacy_cb_sector();
+    if sector != SECTOR {
+        return Err(Error::unsupported(format!("VDI sectors of {sector} bytes: must be {SECTOR}")));
     }
-    let fixed = fields.le32(76)? == TYPE_FIXED;
+    let fixed = header.image_type() == TYPE_FIXED;
     references.note(|details| {
         details.variant = Some(if fixed { "fixed" } else { "dynamic" }.to_owned());
         details.virtual_bytes = Some(disk_size);
         details.cluster_bytes = Some(block_bytes.into());
     });
     let entries = disk_size.div_ceil(block_bytes.into());
-    if entries > fields.le32(384)?.into() {
+    if entries > header.c_blocks().into() {
         return Err(Error::corrupt(format!(
             "the VDI block table has {} entries: a disk of {disk_size} bytes needs {entries}",
-            fields.le32(384)?
+            header.c_blocks()
         )));
     }
-    let data = u64::from(fields.le32(344)?);
-    let table = blocks::read_table(&*file, fields.le32(340)?.into(), entries, 4)?;
+    let data = u64::from(header.off_data());
+    let table = blocks::read_table(&*file, header.off_blocks().into(), entries, 4)?;
     let place = |entry: &[u8; 4]| match u32::from_le_bytes(*entry) {
         FREE | DISCARDED => ABSENT,
         index => data + u64::from(index) * (u64::from(block_bytes) + u64::from(extra)) + u64::from(extra),
@@ -73,9 +72,9 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
 }
 
 /// Only disks that stand alone: dynamic ones and such of fixed size.
-fn check_type(fields: &Fields) -> Result<()> {
-    let parents = [fields.array(424)?, fields.array(440)?].map(Guid::from_disk);
-    match fields.le32(76)? {
+fn check_type(header: &VdiHeader<&[u8; HEADER_BYTES]>) -> Result<()> {
+    let parents = [header.uuid_linkage(), header.uuid_parent_modify()];
+    match header.image_type() {
         1 | 2 if parents == [Guid::ZERO; 2] => Ok(()),
         1..=4 => Err(Error::unsupported("this is a differencing VDI, which holds only changes to another disk")
             .with_hint("make a copy that stands alone: VBoxManage clonemedium")),

@@ -1,16 +1,17 @@
 //! The footer, which is also the first sector of a dynamic image, and the dynamic header.
 
-use super::footer::checksum;
-use crate::bytes::Guid;
+use super::footer::{COOKIE, DiskType};
+use super::on_disk::{DynamicDiskHeader, HardDiskFooter};
+use crate::bytes::{Guid, to_u64};
 
-/// `Cookie` of the footer.
-const COOKIE: &[u8; 8] = b"conectix";
+/// `Cookie` of the dynamic header.
+pub(super) const DYNAMIC_COOKIE: &[u8; 8] = b"cxsparse";
 
 /// `Features`: the reserved bit that is always set.
 const FEATURES: u32 = 2;
 
 /// `File Format Version` and `Header Version`: 1.0.
-const VERSION: u32 = 0x0001_0000;
+pub(super) const VERSION: u32 = 0x0001_0000;
 
 /// `Creator Application`: the mark by which QEMU, and what learned from it, takes `Current Size` for the disk's size.
 const CREATOR_APPLICATION: &[u8; 4] = b"qem2";
@@ -36,13 +37,6 @@ pub(super) const FOOTER_BYTES: usize = 512;
 /// Length of the dynamic header.
 pub(super) const DYNAMIC_HEADER_BYTES: usize = 1024;
 
-/// How the blocks of the disk are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DiskType {
-    Fixed,
-    Dynamic,
-}
-
 /// The fields of the footer that differ from image to image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Footer {
@@ -55,44 +49,42 @@ pub(super) struct Footer {
 }
 
 impl Footer {
-    pub fn to_bytes(self) -> [u8; FOOTER_BYTES] {
-        let mut bytes = [0; FOOTER_BYTES];
-        let (data_offset, disk_type) = match self.disk_type {
-            DiskType::Fixed => (NOWHERE, 2u32),
-            DiskType::Dynamic => (FOOTER_BYTES as u64, 3),
+    pub fn to_bytes(self) -> Vec<u8> {
+        let data_offset = match self.disk_type {
+            DiskType::Fixed => NOWHERE,
+            DiskType::Dynamic => to_u64(FOOTER_BYTES),
         };
         let since_2000 = self.time.saturating_sub(EPOCH).clamp(0, u32::MAX.into());
-        bytes[..8].copy_from_slice(COOKIE);
-        bytes[8..12].copy_from_slice(&FEATURES.to_be_bytes());
-        bytes[12..16].copy_from_slice(&VERSION.to_be_bytes());
-        bytes[16..24].copy_from_slice(&data_offset.to_be_bytes());
-        bytes[24..28].copy_from_slice(&u32::try_from(since_2000).unwrap_or_default().to_be_bytes());
-        bytes[28..32].copy_from_slice(CREATOR_APPLICATION);
-        bytes[32..36].copy_from_slice(&CREATOR_VERSION.to_be_bytes());
-        bytes[36..40].copy_from_slice(CREATOR_HOST_OS);
-        bytes[40..48].copy_from_slice(&self.size.to_be_bytes());
-        bytes[48..56].copy_from_slice(&self.size.to_be_bytes());
-        bytes[56..60].copy_from_slice(&GEOMETRY);
-        bytes[60..64].copy_from_slice(&disk_type.to_be_bytes());
-        bytes[68..84].copy_from_slice(&self.unique_id.to_disk());
-        let sum = checksum(&bytes, 64);
-        bytes[64..68].copy_from_slice(&sum.to_be_bytes());
-        bytes
+        let mut footer = HardDiskFooter::zeroed();
+        footer.set_cookie(*COOKIE);
+        footer.set_features(FEATURES);
+        footer.set_file_format_version(VERSION);
+        footer.set_data_offset(data_offset);
+        footer.set_time_stamp(u32::try_from(since_2000).unwrap_or_default());
+        footer.set_creator_application(*CREATOR_APPLICATION);
+        footer.set_creator_version(CREATOR_VERSION);
+        footer.set_creator_host_os(*CREATOR_HOST_OS);
+        footer.set_original_size(self.size);
+        footer.set_current_size(self.size);
+        footer.set_disk_geometry(GEOMETRY);
+        footer.set_disk_type(self.disk_type.number());
+        footer.set_unique_id(self.unique_id);
+        footer.set_checksum(footer.computed_checksum());
+        footer.into_inner()
     }
 }
 
 /// The dynamic header: where the table is and how large blocks are.
-pub(super) fn dynamic_header(table_offset: u64, entries: u32, block_size: u32) -> [u8; DYNAMIC_HEADER_BYTES] {
-    let mut bytes = [0; DYNAMIC_HEADER_BYTES];
-    bytes[..8].copy_from_slice(b"cxsparse");
-    bytes[8..16].copy_from_slice(&NOWHERE.to_be_bytes());
-    bytes[16..24].copy_from_slice(&table_offset.to_be_bytes());
-    bytes[24..28].copy_from_slice(&VERSION.to_be_bytes());
-    bytes[28..32].copy_from_slice(&entries.to_be_bytes());
-    bytes[32..36].copy_from_slice(&block_size.to_be_bytes());
-    let sum = checksum(&bytes, 36);
-    bytes[36..40].copy_from_slice(&sum.to_be_bytes());
-    bytes
+pub(super) fn dynamic_header(table_offset: u64, entries: u32, block_size: u32) -> Vec<u8> {
+    let mut header = DynamicDiskHeader::zeroed();
+    header.set_cookie(*DYNAMIC_COOKIE);
+    header.set_data_offset(NOWHERE);
+    header.set_table_offset(table_offset);
+    header.set_header_version(VERSION);
+    header.set_max_table_entries(entries);
+    header.set_block_size(block_size);
+    header.set_checksum(header.computed_checksum());
+    header.into_inner()
 }
 
 #[cfg(test)]

@@ -7,18 +7,16 @@
 
 use std::sync::Arc;
 
-use super::footer::{DiskType, Footer, checksum};
+use super::footer::{DiskType, Footer};
+use super::header::{DYNAMIC_COOKIE, DYNAMIC_HEADER_BYTES, VERSION};
+use super::on_disk::DynamicDiskHeader;
 use crate::block::{BlockDevice, Window};
-use crate::bytes::Fields;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::finding::{Finding, code};
 use crate::image::blocks::{self, ABSENT};
 use crate::image::references::References;
 
 const SECTOR: u64 = 512;
-const HEADER_BYTES: usize = 1024;
-/// `Header Version`
-const HEADER_VERSION: u32 = 0x0001_0000;
 /// Blocks have 2 MiB or 512 KiB; more than this no writer makes.
 const MAX_BLOCK: u64 = 256 << 20;
 /// A table entry of a block that is not there.
@@ -55,16 +53,19 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
 }
 
 fn open_dynamic(file: Arc<dyn BlockDevice>, footer: &Footer, references: &References) -> Result<Arc<dyn BlockDevice>> {
-    let mut bytes = [0; HEADER_BYTES];
+    let mut bytes = [0; DYNAMIC_HEADER_BYTES];
     file.read_at(footer.data_offset, &mut bytes).at(|| "the VHD dynamic disk header")?;
-    let fields = Fields::new("VHD dynamic disk header", &bytes);
-    if fields.array(0)? != *b"cxsparse" || fields.be32(36)? != checksum(&bytes, 36) {
+    let header = DynamicDiskHeader::over(&bytes)?;
+    if header.cookie() != *DYNAMIC_COOKIE || header.checksum() != header.computed_checksum() {
         return Err(Error::corrupt(format!("the VHD dynamic disk header at {} is damaged", footer.data_offset)));
     }
-    if fields.be32(24)? != HEADER_VERSION {
-        return Err(Error::unsupported(format!("VHD dynamic disk header version {:#x}", fields.be32(24)?)));
+    if header.header_version() != VERSION {
+        let version = header.header_version();
+        return Err(
+            Error::unsupported(format!("VHD dynamic disk header version {version:#x}")).because(Reason::Version)
+        );
     }
-    let block_bytes = u64::from(fields.be32(32)?);
+    let block_bytes = u64::from(header.block_size());
     if !block_bytes.is_power_of_two() || !(SECTOR..=MAX_BLOCK).contains(&block_bytes) {
         return Err(Error::corrupt(format!(
             "VHD blocks of {block_bytes} bytes: must be a power of two of {SECTOR} to {MAX_BLOCK}"
@@ -74,14 +75,14 @@ fn open_dynamic(file: Arc<dyn BlockDevice>, footer: &Footer, references: &Refere
     // One bit for each sector, in whole sectors. It marks what was ever written: the rest of a block is zero anyway.
     let bitmap_bytes = block_bytes.div_ceil(SECTOR * 8).next_multiple_of(SECTOR);
     let entries = footer.current_size.div_ceil(block_bytes);
-    if entries > fields.be32(28)?.into() {
+    if entries > header.max_table_entries().into() {
         return Err(Error::corrupt(format!(
             "the VHD block table has {} entries: a disk of {} bytes needs {entries}",
-            fields.be32(28)?,
+            header.max_table_entries(),
             footer.current_size
         )));
     }
-    let table = blocks::read_table(&*file, fields.be64(16)?, entries, 4)?;
+    let table = blocks::read_table(&*file, header.table_offset(), entries, 4)?;
     let place = |entry: &[u8; 4]| match u32::from_be_bytes(*entry) {
         UNUSED => ABSENT,
         sector => u64::from(sector) * SECTOR + bitmap_bytes,

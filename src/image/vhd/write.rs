@@ -2,7 +2,8 @@
 
 use std::fs::File;
 
-use super::header::{DYNAMIC_HEADER_BYTES, DiskType, FOOTER_BYTES, Footer, dynamic_header};
+use super::footer::DiskType;
+use super::header::{DYNAMIC_HEADER_BYTES, FOOTER_BYTES, Footer, dynamic_header};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};

@@ -1,20 +1,24 @@
 //! The headers and the region tables.
 
+use super::on_disk::{
+    BAT_REGION, FILE_SIGNATURE, HEADER_SIGNATURE, METADATA_REGION, REGION_SIGNATURE, RegionTableEntry,
+    RegionTableHeader, VhdxHeader,
+};
 use super::read::MIB;
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, Guid, to_usize};
-use crate::error::{Error, Result};
+use crate::bytes::{Guid, to_usize};
+use crate::error::{Error, Reason, Result};
 
 const HEADER_OFFSETS: [u64; 2] = [64 << 10, 128 << 10];
 const HEADER_BYTES: usize = 4096;
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 const REGION_OFFSETS: [u64; 2] = [192 << 10, 256 << 10];
 const REGION_TABLE_BYTES: usize = 64 << 10;
 /// `Entry Count` of a region table.
 const MAX_REGIONS: u32 = 2047;
 
-const BAT: Guid = Guid::from_fields(0x2dc2_7766, 0xf623, 0x4200, 0x9d64_115e_9bfd_4a08);
-const METADATA: Guid = Guid::from_fields(0x8b7c_a206, 0x4790, 0x4b9a, 0xb8fe_575f_050f_886e);
+/// `Required` of a region table entry.
+pub(super) const REQUIRED: u32 = 1;
 
 /// The header in force.
 #[derive(Debug)]
@@ -29,32 +33,31 @@ impl Header {
     pub fn read(file: &dyn BlockDevice) -> Result<Self> {
         let mut magic = [0; 8];
         file.read_at(0, &mut magic)?;
-        if magic != *b"vhdxfile" {
+        if magic != *FILE_SIGNATURE {
             return Err(Error::corrupt("this is no VHDX image: it does not begin with 'vhdxfile'"));
         }
-        let mut best: Option<(u64, Vec<u8>)> = None;
+        let mut best: Option<VhdxHeader<Vec<u8>>> = None;
         for offset in HEADER_OFFSETS {
-            let Some(bytes) = checked(file, offset, HEADER_BYTES, b"head") else { continue };
-            let number = Fields::new("VHDX header", &bytes).le64(8)?;
-            if best.as_ref().is_none_or(|(other, _)| number > *other) {
-                best = Some((number, bytes));
+            let Some(bytes) = checked(file, offset, HEADER_BYTES, HEADER_SIGNATURE) else { continue };
+            let header = VhdxHeader::over(bytes)?;
+            if best.as_ref().is_none_or(|other| header.sequence_number() > other.sequence_number()) {
+                best = Some(header);
             }
         }
-        let (_, bytes) = best.ok_or_else(|| {
+        let found = best.ok_or_else(|| {
             Error::corrupt("neither VHDX header matches its checksum")
+                .because(Reason::Checksum)
                 .with_hint("the file is damaged or cut short: compare its size and checksum with the original's")
         })?;
-        let fields = Fields::new("VHDX header", &bytes);
-        let header = Self {
-            log_guid: Guid::from_disk(fields.array(48)?),
-            log_length: fields.le32(68)?.into(),
-            log_offset: fields.le64(72)?,
-        };
-        let (log_version, version) = (fields.le16(64)?, fields.le16(66)?);
+        let header =
+            Self { log_guid: found.log_guid(), log_length: found.log_length().into(), log_offset: found.log_offset() };
+        let log_version = found.log_version();
+        let version = found.version();
         if version != VERSION || (header.has_log() && log_version != 0) {
             return Err(Error::unsupported(format!(
                 "VHDX version {version} with log version {log_version}: {VERSION} with 0 can be read"
-            )));
+            ))
+            .because(Reason::Version));
         }
         Ok(header)
     }
@@ -97,22 +100,25 @@ pub(super) struct Regions {
 
 impl Regions {
     pub fn read(file: &dyn BlockDevice) -> Result<Self> {
-        let mut tables = REGION_OFFSETS.iter().filter_map(|&at| checked(file, at, REGION_TABLE_BYTES, b"regi"));
-        let bytes = tables.next().ok_or_else(|| Error::corrupt("neither VHDX region table matches its checksum"))?;
-        let fields = Fields::new("VHDX region table", &bytes);
-        let count = fields.le32(8)?;
+        let mut tables =
+            REGION_OFFSETS.iter().filter_map(|&at| checked(file, at, REGION_TABLE_BYTES, REGION_SIGNATURE));
+        let bytes = tables.next().ok_or_else(|| {
+            Error::corrupt("neither VHDX region table matches its checksum").because(Reason::Checksum)
+        })?;
+        let count = RegionTableHeader::over(&bytes)?.entry_count();
         if count > MAX_REGIONS {
             return Err(Error::corrupt(format!("a VHDX region table of {count} entries: at most {MAX_REGIONS}")));
         }
         let (mut bat, mut metadata) = (None, None);
         for index in 0..to_usize(count.into())? {
-            let at = 16 + index * 32;
-            let guid = Guid::from_disk(fields.array(at)?);
-            let region = Region { offset: fields.le64(at + 16)?, length: fields.le32(at + 24)?.into() };
+            let at = RegionTableHeader::<&[u8]>::SIZE + index * RegionTableEntry::<&[u8]>::SIZE;
+            let entry = RegionTableEntry::at(&bytes, at)?;
+            let guid = entry.guid();
+            let region = Region { offset: entry.file_offset(), length: entry.length().into() };
             let target = match guid {
-                BAT => &mut bat,
-                METADATA => &mut metadata,
-                _ if fields.le32(at + 28)? & 1 == 0 => continue,
+                BAT_REGION => &mut bat,
+                METADATA_REGION => &mut metadata,
+                _ if entry.required() & REQUIRED == 0 => continue,
                 _ => {
                     return Err(Error::unsupported(format!(
                         "the VHDX image needs a region {guid}, which is not known"

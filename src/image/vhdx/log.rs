@@ -13,9 +13,13 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::header::{Header, check_log, checksum_fits};
+use super::on_disk::{
+    DATA_DESCRIPTOR_SIGNATURE, DATA_SECTOR_SIGNATURE, DataSector, LOG_ENTRY_SIGNATURE, LogDescriptor, LogEntryHeader,
+    ZERO_SIGNATURE,
+};
 use super::replayed::Replayed;
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, Guid, to_u64, to_usize};
+use crate::bytes::{Guid, to_u64, to_usize};
 use crate::error::{Error, Result};
 
 /// The unit of the log.
@@ -24,8 +28,8 @@ const SECTOR: usize = 4096;
 const MAX_LOG: u64 = 32 << 20;
 /// How often the bytes of the log are summed up for entries that turn out damaged: true logs have one torn entry.
 const MAX_WASTE: usize = 16;
-const HEADER_BYTES: usize = 64;
-const DESCRIPTOR_BYTES: usize = 32;
+const HEADER_BYTES: usize = LogEntryHeader::<&[u8]>::SIZE;
+const DESCRIPTOR_BYTES: usize = LogDescriptor::<&[u8]>::SIZE;
 /// No file is larger: the largest disk and its tables.
 const MAX_FILE: u64 = 1 << 47;
 
@@ -61,9 +65,10 @@ struct Entry {
 impl Log {
     /// The entry at `at` of the ring, where there is a valid one.
     fn entry(&self, at: usize) -> Option<Entry> {
-        let length =
-            to_usize(Fields::new("VHDX log entry", self.ring.get(at..at + SECTOR)?).le32(8).ok()?.into()).ok()?;
-        if length == 0 || length % SECTOR != 0 || length > self.ring.len() || !self.ring[at..].starts_with(b"loge") {
+        let header = LogEntryHeader::over(self.ring.get(at..at + SECTOR)?).ok()?;
+        let length = to_usize(header.entry_length().into()).ok()?;
+        if length == 0 || length % SECTOR != 0 || length > self.ring.len() || header.signature() != *LOG_ENTRY_SIGNATURE
+        {
             return None;
         }
         if self.wasted.get() > self.ring.len() * MAX_WASTE {
@@ -75,11 +80,11 @@ impl Log {
             self.wasted.set(self.wasted.get() + length);
             return None;
         }
-        let fields = Fields::new("VHDX log entry", &bytes);
-        let tail = to_usize(fields.le32(12).ok()?.into()).ok()?;
-        let (sequence, descriptors) = (fields.le64(16).ok()?, to_usize(fields.le32(24).ok()?.into()).ok()?);
+        let tail = to_usize(header.tail().into()).ok()?;
+        let sequence = header.sequence_number();
+        let descriptors = to_usize(header.descriptor_count().into()).ok()?;
         let fits = tail % SECTOR == 0 && tail < self.ring.len() && sequence != 0;
-        let ours = Guid::from_disk(fields.array(32).ok()?) == self.guid;
+        let ours = header.log_guid() == self.guid;
         // As many descriptors as the entry has room for at most.
         let possible = descriptors <= (length - HEADER_BYTES) / DESCRIPTOR_BYTES;
         (fits && ours && possible).then_some(Entry { bytes, sequence, tail, descriptors })
@@ -131,8 +136,9 @@ impl Log {
 
 impl Entry {
     fn apply(&self, file: &mut Replayed) -> Result<()> {
-        let fields = Fields::new("VHDX log entry", &self.bytes);
-        let (flushed, last) = (fields.le64(48)?, fields.le64(56)?);
+        let header = LogEntryHeader::over(&self.bytes)?;
+        let flushed = header.flushed_file_offset();
+        let last = header.last_file_offset();
         if flushed > file.base_size() {
             return Err(Error::corrupt(format!(
                 "an entry was made when the file had {flushed} bytes, now it has {}",
@@ -146,21 +152,21 @@ impl Entry {
         file.grow(last);
         let mut data_at = (HEADER_BYTES + self.descriptors * DESCRIPTOR_BYTES).next_multiple_of(SECTOR);
         for index in 0..self.descriptors {
-            let at = HEADER_BYTES + index * DESCRIPTOR_BYTES;
-            let offset = fields.le64(at + 16)?;
-            if fields.le64(at + 24)? != self.sequence || offset % to_u64(SECTOR) != 0 || offset > MAX_FILE {
+            let descriptor = LogDescriptor::at(&self.bytes, HEADER_BYTES + index * DESCRIPTOR_BYTES)?;
+            let offset = descriptor.file_offset();
+            if descriptor.sequence_number() != self.sequence || offset % to_u64(SECTOR) != 0 || offset > MAX_FILE {
                 return Err(Error::corrupt(format!("a descriptor of entry {} is damaged", self.sequence)));
             }
-            match &fields.array::<4>(at)? {
-                b"zero" => {
-                    let len = fields.le64(at + 8)?;
+            match &descriptor.signature() {
+                ZERO_SIGNATURE => {
+                    let len = descriptor.zero_length();
                     if len % to_u64(SECTOR) != 0 || len > MAX_FILE {
                         return Err(Error::corrupt(format!("an entry makes {len} bytes zero")));
                     }
                     file.put(offset, len, None);
                 }
-                b"desc" => {
-                    file.put(offset, to_u64(SECTOR), Some(self.sector(&fields, at, data_at)?));
+                DATA_DESCRIPTOR_SIGNATURE => {
+                    file.put(offset, to_u64(SECTOR), Some(self.sector(&descriptor, data_at)?));
                     data_at += SECTOR;
                 }
                 _ => return Err(Error::corrupt(format!("entry {} has a descriptor of no known kind", self.sequence))),
@@ -169,13 +175,13 @@ impl Entry {
         Ok(())
     }
 
-    /// The sector of the data descriptor at `at`, whose middle lies at `data_at`.
-    fn sector(&self, fields: &Fields, at: usize, data_at: usize) -> Result<Vec<u8>> {
-        let data = Fields::new("VHDX log data sector", fields.slice(data_at, SECTOR)?);
-        let sequence = u64::from(data.le32(4)?) << 32 | u64::from(data.le32(SECTOR - 4)?);
-        if data.array(0)? != *b"data" || sequence != self.sequence {
+    /// The sector of a data descriptor, whose middle lies at `data_at`.
+    fn sector(&self, descriptor: &LogDescriptor<&[u8]>, data_at: usize) -> Result<Vec<u8>> {
+        let sector = DataSector::at(&self.bytes, data_at)?;
+        let sequence = u64::from(sector.sequence_high()) << 32 | u64::from(sector.sequence_low());
+        if sector.signature() != *DATA_SECTOR_SIGNATURE || sequence != self.sequence {
             return Err(Error::corrupt(format!("a data sector of entry {} is damaged", self.sequence)));
         }
-        Ok([fields.slice(at + 8, 8)?, data.slice(8, SECTOR - 12)?, fields.slice(at + 4, 4)?].concat())
+        Ok([&descriptor.leading_bytes()[..], &sector.data(), &descriptor.trailing_bytes()].concat())
     }
 }

@@ -1,28 +1,25 @@
 //! The metadata region: what sort of disk it is.
 
 use super::header::Region;
+use super::on_disk::{
+    FILE_PARAMETERS, FileParameters, LOGICAL_SECTOR_SIZE, METADATA_SIGNATURE, MetadataTableEntry, MetadataTableHeader,
+    PARENT_LOCATOR, PHYSICAL_SECTOR_SIZE, VIRTUAL_DISK_ID, VIRTUAL_DISK_SIZE,
+};
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, Guid, to_usize};
+use crate::bytes::{Fields, to_usize};
 use crate::error::{Error, Result, ResultExt};
 use crate::image::mapped::check_size;
 
 const TABLE_BYTES: usize = 64 << 10;
 const MAX_ENTRIES: u16 = 2047;
 /// `IsRequired` of a table entry.
-const REQUIRED: u32 = 4;
+pub(super) const REQUIRED: u32 = 4;
 /// `LeaveBlocksAllocated` of the file parameters.
 const LEAVE_ALLOCATED: u32 = 1;
 /// `HasParent` of the file parameters.
 const HAS_PARENT: u32 = 2;
 /// Items that are looked at are at most this long.
 const ITEM_BYTES: usize = 16;
-
-const FILE_PARAMETERS: Guid = Guid::from_fields(0xcaa1_6737, 0xfa36, 0x4d43, 0xb3b6_33f0_aa44_e76b);
-const VIRTUAL_DISK_SIZE: Guid = Guid::from_fields(0x2fa5_4224, 0xcd1b, 0x4876, 0xb211_5dbe_d83b_f4b8);
-const VIRTUAL_DISK_ID: Guid = Guid::from_fields(0xbeca_12ab, 0xb2e6, 0x4523, 0x93ef_c309_e000_c746);
-const LOGICAL_SECTOR_SIZE: Guid = Guid::from_fields(0x8141_bf1d, 0xa96f, 0x4709, 0xba47_f233_a8fa_ab5f);
-const PHYSICAL_SECTOR_SIZE: Guid = Guid::from_fields(0xcda3_48c7, 0x445d, 0x4471, 0x9cc9_e988_5251_c556);
-const PARENT_LOCATOR: Guid = Guid::from_fields(0xa8d3_5f2d, 0xb30b, 0x454d, 0xabf7_d3d8_4834_ab0c);
 
 /// What the items say that matters for reading.
 #[derive(Debug)]
@@ -41,32 +38,31 @@ impl Metadata {
     pub fn read(file: &dyn BlockDevice, region: &Region) -> Result<Self> {
         let mut table = vec![0; TABLE_BYTES];
         file.read_at(region.offset, &mut table).at(|| "the VHDX metadata table")?;
-        let fields = Fields::new("VHDX metadata table", &table);
-        let count = fields.le16(10)?;
-        if fields.array(0)? != *b"metadata" || count > MAX_ENTRIES {
+        let header = MetadataTableHeader::over(&table)?;
+        let count = header.entry_count();
+        if header.signature() != *METADATA_SIGNATURE || count > MAX_ENTRIES {
             return Err(Error::corrupt("the VHDX metadata table is damaged"));
         }
         let (mut block_size, mut size, mut sector_size, mut fixed) = (None, None, None, false);
         for index in 0..usize::from(count) {
-            let at = 32 + index * 32;
-            let id = Guid::from_disk(fields.array(at)?);
-            let (offset, length) = (u64::from(fields.le32(at + 16)?), fields.le32(at + 20)?);
-            let item = || item(file, region, offset, length);
+            let at = MetadataTableHeader::<&[u8]>::SIZE + index * MetadataTableEntry::<&[u8]>::SIZE;
+            let entry = MetadataTableEntry::at(&table, at)?;
+            let id = entry.item_id();
+            let item = || item(file, region, entry.offset().into(), entry.length());
             match id {
                 FILE_PARAMETERS => {
-                    let bytes = item()?;
-                    let fields = Fields::new("VHDX file parameters", &bytes);
-                    if fields.le32(4)? & HAS_PARENT != 0 {
+                    let parameters = FileParameters::over(item()?)?;
+                    if parameters.flags() & HAS_PARENT != 0 {
                         return Err(differencing());
                     }
-                    block_size = Some(u64::from(fields.le32(0)?));
-                    fixed = fields.le32(4)? & LEAVE_ALLOCATED != 0;
+                    block_size = Some(u64::from(parameters.block_size()));
+                    fixed = parameters.flags() & LEAVE_ALLOCATED != 0;
                 }
                 VIRTUAL_DISK_SIZE => size = Some(Fields::new("VHDX virtual disk size", &item()?).le64(0)?),
                 LOGICAL_SECTOR_SIZE => sector_size = Some(Fields::new("VHDX sector size", &item()?).le32(0)?),
                 PARENT_LOCATOR => return Err(differencing()),
                 VIRTUAL_DISK_ID | PHYSICAL_SECTOR_SIZE => {}
-                _ if fields.le32(at + 24)? & REQUIRED == 0 => {}
+                _ if entry.flags() & REQUIRED == 0 => {}
                 _ => {
                     return Err(Error::unsupported(format!(
                         "the VHDX image has a required metadata item {id}, which is not known"

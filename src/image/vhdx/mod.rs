@@ -10,11 +10,33 @@
 mod header;
 mod log;
 mod metadata;
+mod on_disk;
 mod read;
 mod replayed;
 mod write;
 mod write_header;
 mod write_metadata;
 
-pub(super) use read::open;
 pub use write::write;
+
+use crate::image::format::{Format, OutputFormat, OutputRow, Probe, Row, Writer};
+
+/// The row of the table of formats.
+pub(super) const FORMAT: Row = Row {
+    format: Format::Vhdx,
+    word: "vhdx",
+    qemu_name: "vhdx",
+    probes: &[Probe::at(0, on_disk::FILE_SIGNATURE)],
+    open: read::open,
+    outputs: &[OutputRow {
+        format: OutputFormat::Vhdx,
+        word: "vhdx",
+        aliases: &[],
+        extensions: &["vhdx"],
+        open_extensions: &[],
+        options: &[],
+        holds_any_sectors: true,
+        packs_pieces: false,
+        writer: Writer::File(|job, out| write(job.disk, out, job.sector_bytes, job.identity, job.progress)),
+    }],
+};

@@ -63,13 +63,13 @@ pub fn write(
     let fits = |value: u64| u32::try_from(value).map_err(|_| Error::internal("a bounded VHDX table"));
     let guid = |purpose| identity.guid(blocks.fingerprint, purpose);
     let metadata = Metadata { block_size: fits(block_bytes)?, disk_size, disk_id: guid("VHDX disk"), sector_bytes };
-    write_out(out, METADATA_OFFSET, &metadata.to_bytes())?;
+    write_out(out, METADATA_OFFSET, &metadata.to_bytes()?)?;
     let section = Section {
         file_write_guid: guid("VHDX file"),
         data_write_guid: guid("VHDX data"),
         bat_length: fits(bat_length)?,
     };
-    write_out(out, 0, &section.to_bytes())
+    write_out(out, 0, &section.to_bytes()?)
 }
 
 /// `ChunkRatio`: so many payload blocks have one sector bitmap block.

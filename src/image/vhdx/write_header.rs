@@ -1,6 +1,12 @@
 //! The header section: file type identifier, two headers, two region tables.
 
+use super::header::{REQUIRED, VERSION};
+use super::on_disk::{
+    BAT_REGION, FILE_SIGNATURE, FileTypeIdentifier, HEADER_SIGNATURE, METADATA_REGION, REGION_SIGNATURE,
+    RegionTableEntry, RegionTableHeader, VhdxHeader,
+};
 use crate::bytes::Guid;
+use crate::error::Result;
 
 /// The unit of everything in the header section.
 const SLOT: usize = 64 << 10;
@@ -19,9 +25,6 @@ pub(super) const METADATA_LENGTH: u32 = 1 << 20;
 /// Where the block allocation table is.
 pub(super) const BAT_OFFSET: u64 = 3 << 20;
 
-const BAT_REGION: Guid = Guid::from_fields(0x2dc2_7766, 0xf623, 0x4200, 0x9d64_115e_9bfd_4a08);
-const METADATA_REGION: Guid = Guid::from_fields(0x8b7c_a206, 0x4790, 0x4b9a, 0xb8fe_575f_050f_886e);
-
 /// What the header section tells.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Section {
@@ -33,56 +36,61 @@ pub(super) struct Section {
 
 impl Section {
     /// All of it: from the start of the file to the log.
-    pub fn to_bytes(self) -> Vec<u8> {
+    pub fn to_bytes(self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; SECTION_BYTES];
-        bytes[..8].copy_from_slice(b"vhdxfile");
-        for (unit, field) in "flatbake".encode_utf16().zip(bytes[8..].chunks_exact_mut(2)) {
-            field.copy_from_slice(&unit.to_le_bytes());
-        }
+        let mut place = |offset: usize, structure: &[u8]| {
+            bytes[offset..offset + structure.len()].copy_from_slice(structure);
+        };
+        place(0, &file_type_identifier());
         // The header with the higher sequence number is the current one.
-        for (slot, sequence_number) in [(1, 1), (2, 2)] {
-            let header = self.header(sequence_number);
-            bytes[slot * SLOT..][..header.len()].copy_from_slice(&header);
-        }
-        let regions = self.region_table();
-        for slot in [3, 4] {
-            bytes[slot * SLOT..][..SLOT].copy_from_slice(&regions);
-        }
-        bytes
+        place(SLOT, &self.header(1));
+        place(2 * SLOT, &self.header(2));
+        let regions = self.region_table()?;
+        place(3 * SLOT, &regions);
+        place(4 * SLOT, &regions);
+        Ok(bytes)
     }
 
-    fn header(self, sequence_number: u64) -> [u8; 4096] {
-        let mut bytes = [0; 4096];
-        bytes[..4].copy_from_slice(b"head");
-        bytes[8..16].copy_from_slice(&sequence_number.to_le_bytes());
-        bytes[16..32].copy_from_slice(&self.file_write_guid.to_disk());
-        bytes[32..48].copy_from_slice(&self.data_write_guid.to_disk());
+    fn header(self, sequence_number: u64) -> Vec<u8> {
         // LogGuid stays zero: nothing is to be replayed. LogVersion is 0.
-        bytes[66..68].copy_from_slice(&1u16.to_le_bytes()); // Version
-        bytes[68..72].copy_from_slice(&LOG_LENGTH.to_le_bytes());
-        bytes[72..80].copy_from_slice(&LOG_OFFSET.to_le_bytes());
-        seal(&mut bytes);
-        bytes
+        let mut header = VhdxHeader::zeroed();
+        header.set_signature(*HEADER_SIGNATURE);
+        header.set_sequence_number(sequence_number);
+        header.set_file_write_guid(self.file_write_guid);
+        header.set_data_write_guid(self.data_write_guid);
+        header.set_version(VERSION);
+        header.set_log_length(LOG_LENGTH);
+        header.set_log_offset(LOG_OFFSET);
+        header.set_checksum(crc32c::crc32c(header.bytes()));
+        header.into_inner()
     }
 
-    fn region_table(self) -> Vec<u8> {
+    fn region_table(self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; SLOT];
-        bytes[..4].copy_from_slice(b"regi");
-        bytes[8..12].copy_from_slice(&2u32.to_le_bytes()); // EntryCount
         let regions = [(BAT_REGION, BAT_OFFSET, self.bat_length), (METADATA_REGION, METADATA_OFFSET, METADATA_LENGTH)];
-        for ((guid, offset, length), entry) in regions.into_iter().zip(bytes[16..].chunks_exact_mut(32)) {
-            entry[..16].copy_from_slice(&guid.to_disk());
-            entry[16..24].copy_from_slice(&offset.to_le_bytes());
-            entry[24..28].copy_from_slice(&length.to_le_bytes());
-            entry[28] = 1; // Required
+        let entries = bytes[RegionTableHeader::<&[u8]>::SIZE..].chunks_exact_mut(RegionTableEntry::<&[u8]>::SIZE);
+        for ((guid, offset, length), entry) in regions.into_iter().zip(entries) {
+            let mut entry = RegionTableEntry::over(entry)?;
+            entry.set_guid(guid);
+            entry.set_file_offset(offset);
+            entry.set_length(length);
+            entry.set_required(REQUIRED);
         }
-        seal(&mut bytes);
-        bytes
+        let mut table = RegionTableHeader::over(bytes)?;
+        table.set_signature(*REGION_SIGNATURE);
+        table.set_entry_count(2);
+        table.set_checksum(crc32c::crc32c(table.bytes()));
+        Ok(table.into_inner())
     }
 }
 
-/// Fills in the `Checksum` of a structure, behind its signature.
-fn seal(bytes: &mut [u8]) {
-    let sum = crc32c::crc32c(bytes);
-    bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+fn file_type_identifier() -> Vec<u8> {
+    let mut creator = [0; 512];
+    for (place, unit) in creator.as_chunks_mut().0.iter_mut().zip("flatbake".encode_utf16()) {
+        *place = unit.to_le_bytes();
+    }
+    let mut identifier = FileTypeIdentifier::zeroed();
+    identifier.set_signature(*FILE_SIGNATURE);
+    identifier.set_creator(creator);
+    identifier.into_inner()
 }

@@ -12,6 +12,9 @@ use super::read::SECTOR;
 use crate::error::{Error, Result};
 use crate::image::details::{Details, ExternalReference};
 
+/// What a descriptor begins with.
+pub(super) const FIRST_LINE: &[u8] = b"# Disk DescriptorFile";
+
 /// `parentCID` of a disk that has no parent.
 const NO_PARENT: u32 = 0xffff_ffff;
 
@@ -71,7 +74,7 @@ impl Descriptor {
     pub fn parse(text: &[u8]) -> Result<Self> {
         // Room is reserved behind an embedded descriptor, as zeroes.
         let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
-        if !text.starts_with(b"# Disk DescriptorFile") {
+        if !text.starts_with(FIRST_LINE) {
             return Err(Error::corrupt("this is no VMDK descriptor: it does not begin with '# Disk DescriptorFile'"));
         }
         let mut parsed =

@@ -1,10 +1,8 @@
 //! The header of a sparse extent, `SparseExtentHeader`: one sector.
 
+use super::on_disk::{HOSTED, SparseExtentHeader};
 use crate::error::{Error, Result};
 use crate::image::block_writer::SECTOR;
-
-/// `magicNumber`
-const MAGIC: &[u8; 4] = b"KDMV";
 
 /// `flags`: the characters that show whether a text transfer has damaged line ends are there.
 pub(super) const FLAG_NEWLINE_TEST: u32 = 1;
@@ -20,7 +18,7 @@ pub(super) const FLAG_MARKERS: u32 = 1 << 17;
 pub(super) const AT_END: u64 = u64::MAX;
 
 /// Line ends in all forms.
-const NEWLINE_TEST: [u8; 4] = *b"\n \r\n";
+pub(super) const NEWLINE_TEST: [u8; 4] = *b"\n \r\n";
 
 /// `grainSize`: sectors in a grain.
 pub(super) const GRAIN_SECTORS: u64 = 128;
@@ -56,22 +54,22 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub fn to_bytes(self) -> [u8; 512] {
-        let mut bytes = [0; 512];
-        bytes[..4].copy_from_slice(MAGIC);
-        bytes[4..8].copy_from_slice(&self.version.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.flags.to_le_bytes());
-        bytes[12..20].copy_from_slice(&self.capacity.to_le_bytes());
-        bytes[20..28].copy_from_slice(&GRAIN_SECTORS.to_le_bytes());
-        bytes[28..36].copy_from_slice(&DESCRIPTOR_OFFSET.to_le_bytes());
-        bytes[36..44].copy_from_slice(&DESCRIPTOR_SECTORS.to_le_bytes());
-        bytes[44..48].copy_from_slice(&TABLE_ENTRIES.to_le_bytes());
-        bytes[48..56].copy_from_slice(&self.rgd_offset.to_le_bytes());
-        bytes[56..64].copy_from_slice(&self.gd_offset.to_le_bytes());
-        bytes[64..72].copy_from_slice(&self.overhead.to_le_bytes());
-        bytes[73..77].copy_from_slice(&NEWLINE_TEST); // after uncleanShutdown, 0
-        bytes[77..79].copy_from_slice(&self.compression.to_le_bytes());
-        bytes
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut header = SparseExtentHeader::zeroed();
+        header.set_magic_number(*HOSTED);
+        header.set_version(self.version);
+        header.set_flags(self.flags);
+        header.set_capacity(self.capacity);
+        header.set_grain_size(GRAIN_SECTORS);
+        header.set_descriptor_offset(DESCRIPTOR_OFFSET);
+        header.set_descriptor_size(DESCRIPTOR_SECTORS);
+        header.set_num_gtes_per_gt(TABLE_ENTRIES);
+        header.set_rgd_offset(self.rgd_offset);
+        header.set_gd_offset(self.gd_offset);
+        header.set_over_head(self.overhead);
+        header.set_end_line_chars(NEWLINE_TEST);
+        header.set_compress_algorithm(self.compression);
+        header.into_inner()
     }
 }
 

@@ -14,15 +14,84 @@
 mod concat;
 mod descriptor;
 mod header;
+mod on_disk;
 mod read;
 mod sparse;
 mod stream;
 mod write;
 mod write_descriptor;
 
-pub(super) use read::open;
 pub use stream::write_stream;
 pub use write::{write_flat, write_sparse};
+
+use crate::image::format::{Format, OutputFormat, OutputOption, OutputRow, Probe, Row, Writer};
+
+/// The row of the table of formats.
+pub(super) const FORMAT: Row = Row {
+    format: Format::Vmdk,
+    word: "vmdk",
+    qemu_name: "vmdk",
+    probes: &[Probe::at(0, on_disk::HOSTED), Probe::at(0, on_disk::ESX), Probe::at(0, descriptor::FIRST_LINE)],
+    open: read::open,
+    outputs: &[IDE, SCSI, STREAM, FLAT],
+};
+
+const IDE: OutputRow = OutputRow {
+    format: OutputFormat::VmdkIde,
+    word: "vmdk_ide",
+    aliases: &["vmdk"],
+    extensions: &["vmdk"],
+    open_extensions: &[],
+    options: &[],
+    holds_any_sectors: false,
+    packs_pieces: false,
+    writer: Writer::File(|job, out| write_sparse(job.disk, out, job.name, Adapter::Ide, job.identity, job.progress)),
+};
+
+const SCSI: OutputRow = OutputRow {
+    format: OutputFormat::VmdkScsi,
+    word: "vmdk_scsi",
+    aliases: &[],
+    extensions: &["vmdk"],
+    open_extensions: &[],
+    options: &[],
+    holds_any_sectors: false,
+    packs_pieces: false,
+    writer: Writer::File(|job, out| {
+        write_sparse(job.disk, out, job.name, Adapter::Lsilogic, job.identity, job.progress)
+    }),
+};
+
+const STREAM: OutputRow = OutputRow {
+    format: OutputFormat::VmdkStream,
+    word: "vmdk_stream",
+    aliases: &[],
+    extensions: &["vmdk"],
+    open_extensions: &[],
+    options: &[OutputOption::Level],
+    holds_any_sectors: false,
+    packs_pieces: true,
+    writer: Writer::File(|job, out| {
+        write_stream(job.disk, out, job.name, job.stream_level, job.identity, job.progress)
+    }),
+};
+
+const FLAT: OutputRow = OutputRow {
+    format: OutputFormat::VmdkFlat,
+    word: "vmdk_flat",
+    aliases: &[],
+    extensions: &["vmdk"],
+    open_extensions: &[],
+    options: &[],
+    holds_any_sectors: false,
+    packs_pieces: false,
+    writer: Writer::WithExtent {
+        extent_name: |stem| format!("{stem}-flat.vmdk"),
+        write: |job, extent, extent_name| {
+            write_flat(job.disk, extent, extent_name, Adapter::Ide, job.identity, job.progress)
+        },
+    },
+};
 
 /// The disk adapter that a descriptor names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

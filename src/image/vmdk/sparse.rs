@@ -10,27 +10,22 @@
 
 use std::sync::Arc;
 
+use super::header::{AT_END, FLAG_COMPRESSED, FLAG_MARKERS, FLAG_NEWLINE_TEST, NEWLINE_TEST};
+use super::on_disk::{CowDiskHeader, ESX, GrainMarker, HOSTED, SparseExtentHeader};
 use super::read::SECTOR;
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, to_u64, to_usize};
+use crate::bytes::{to_u64, to_usize};
 use crate::codec::inflate;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Reason, Result, ResultExt};
 use crate::image::details::Details;
 use crate::image::mapped::{Below, Map, Piece, check_size};
 use crate::image::units::Units;
 
-const HOSTED: &[u8; 4] = b"KDMV";
-const ESX: &[u8; 4] = b"COWD";
 const HEADER_BYTES: usize = 512;
-/// `gdOffset` of a stream whose directory was written last: the true header is the footer.
-const GD_AT_END: u64 = u64::MAX;
 /// Where the footer lies, from the end of the file: before the marker of the end.
 const FOOTER_BYTES: u64 = 1024;
-/// `flags`: the bytes of the newline test are valid.
-const FLAG_NEWLINE_TEST: u32 = 1;
+/// `flags`: an entry of 1 means zeroes.
 const FLAG_ZERO_GRAINS: u32 = 1 << 2;
-const FLAG_COMPRESSED: u32 = 1 << 16;
-const FLAG_MARKERS: u32 = 1 << 17;
 /// `compressAlgorithm`: deflate with a zlib header.
 const COMPRESSION_DEFLATE: u16 = 1;
 /// Entries of a grain table of an ESX extent.
@@ -44,8 +39,6 @@ const MAX_PACKED_GRAIN: u64 = 1 << 12;
 const MAX_DIRECTORY_BYTES: u64 = 32 << 20;
 /// Memory for grain tables of one extent.
 const TABLES_BUDGET: usize = 1 << 20;
-/// A grain marker: sector of the disk, and length of the data that follow.
-const MARKER_BYTES: u64 = 12;
 
 /// Whether a file with this magic is a sparse extent.
 pub(super) fn is_sparse(magic: [u8; 4]) -> bool {
@@ -72,51 +65,54 @@ impl Header {
     pub fn read(file: &dyn BlockDevice) -> Result<Self> {
         let mut bytes = [0; HEADER_BYTES];
         file.read_at(0, &mut bytes).at(|| "the VMDK header")?;
-        let fields = Fields::new("VMDK header", &bytes);
-        match &fields.array::<4>(0)? {
-            ESX => return Self::esx(&fields),
+        let header = SparseExtentHeader::over(&bytes)?;
+        match &header.magic_number() {
+            ESX => return Self::esx(&CowDiskHeader::over(&bytes)?),
             HOSTED => {}
             _ => return Err(Error::corrupt("this is no sparse VMDK extent: it does not begin with 'KDMV' or 'COWD'")),
         }
-        if fields.le64(56)? != GD_AT_END {
-            return Self::hosted(&fields);
+        if header.gd_offset() != AT_END {
+            return Self::hosted(&header);
         }
         let at = file.size().saturating_sub(FOOTER_BYTES);
         let mut footer = [0; HEADER_BYTES];
         file.read_at(at, &mut footer).at(|| "the VMDK footer")?;
-        let fields = Fields::new("VMDK footer", &footer);
-        if fields.array::<4>(0)? != *HOSTED || fields.le64(56)? == GD_AT_END {
+        let header = SparseExtentHeader::over(&footer)?;
+        if header.magic_number() != *HOSTED || header.gd_offset() == AT_END {
             return Err(Error::corrupt(format!("the VMDK stream has no footer at byte {at}, where it should end"))
                 .with_hint("the file is cut short: compare its size and checksum with the original's"));
         }
-        Self::hosted(&fields)
+        Self::hosted(&header)
     }
 
-    /// `SparseExtentHeader`
-    fn hosted(fields: &Fields) -> Result<Self> {
-        let (version, flags) = (fields.le32(4)?, fields.le32(8)?);
+    fn hosted(header: &SparseExtentHeader<&[u8; HEADER_BYTES]>) -> Result<Self> {
+        let version = header.version();
+        let flags = header.flags();
         if !(1..=3).contains(&version) {
-            return Err(Error::unsupported(format!("VMDK version {version}: 1 to 3 can be read")));
+            return Err(
+                Error::unsupported(format!("VMDK version {version}: 1 to 3 can be read")).because(Reason::Version)
+            );
         }
-        if flags & FLAG_NEWLINE_TEST != 0 && fields.slice(73, 4)? != b"\n \r\n" {
+        if flags & FLAG_NEWLINE_TEST != 0 && header.end_line_chars() != NEWLINE_TEST {
             return Err(Error::corrupt("the VMDK header's line ends were changed")
                 .with_hint("the file was copied as text: copy it again in binary mode"));
         }
         let compressed = flags & FLAG_COMPRESSED != 0;
-        if compressed && fields.le16(77)? != COMPRESSION_DEFLATE {
-            return Err(Error::unsupported(format!(
-                "VMDK compression {}: only deflate (1) is known",
-                fields.le16(77)?
-            )));
+        let algorithm = header.compress_algorithm();
+        if compressed && algorithm != COMPRESSION_DEFLATE {
+            return Err(Error::unsupported(format!("VMDK compression {algorithm}: only deflate (1) is known")));
         }
-        let descriptor = (fields.le64(28)?, fields.le64(36)?);
+        let descriptor = match header.descriptor_offset() {
+            0 => None,
+            offset => Some((sectors(offset)?, sectors(header.descriptor_size())?)),
+        };
         let header = Self {
-            size: sectors(fields.le64(12)?)?,
-            descriptor: if descriptor.0 == 0 { None } else { Some((sectors(descriptor.0)?, sectors(descriptor.1)?)) },
-            unclean: fields.u8(72)? != 0,
-            grain_bytes: sectors(fields.le64(20)?)?,
-            table_entries: fields.le32(44)?.into(),
-            directory_offset: sectors(fields.le64(56)?)?,
+            size: sectors(header.capacity())?,
+            descriptor,
+            unclean: header.unclean_shutdown() != 0,
+            grain_bytes: sectors(header.grain_size())?,
+            table_entries: header.num_gtes_per_gt().into(),
+            directory_offset: sectors(header.gd_offset())?,
             zero_grains: flags & FLAG_ZERO_GRAINS != 0,
             compressed,
             markers: flags & FLAG_MARKERS != 0,
@@ -124,18 +120,20 @@ impl Header {
         header.check()
     }
 
-    /// `COWDisk_Header`
-    fn esx(fields: &Fields) -> Result<Self> {
-        if fields.le32(4)? != 1 {
-            return Err(Error::unsupported(format!("ESX sparse version {}: 1 can be read", fields.le32(4)?)));
+    fn esx(header: &CowDiskHeader<&[u8; HEADER_BYTES]>) -> Result<Self> {
+        let version = header.version();
+        if version != 1 {
+            return Err(
+                Error::unsupported(format!("ESX sparse version {version}: 1 can be read")).because(Reason::Version)
+            );
         }
         let header = Self {
-            size: sectors(fields.le32(12)?.into())?,
+            size: sectors(header.num_sectors().into())?,
             descriptor: None,
             unclean: false,
-            grain_bytes: sectors(fields.le32(16)?.into())?,
+            grain_bytes: sectors(header.grain_size().into())?,
             table_entries: ESX_TABLE_ENTRIES,
-            directory_offset: sectors(fields.le32(20)?.into())?,
+            directory_offset: sectors(header.gd_offset().into())?,
             zero_grains: false,
             compressed: false,
             markers: false,
@@ -251,20 +249,22 @@ impl Sparse {
 
     /// The compressed bytes of the grain at `sector`, and whether they are those of byte `unit` of the disk.
     fn packed(&self, unit: u64, sector: u64) -> Result<Vec<u8>> {
-        let (mut offset, most) = (sector * SECTOR, self.grain_bytes * 2);
+        let mut offset = sector * SECTOR;
+        let most = self.grain_bytes * 2;
         let mut len = most.min(self.file.size().saturating_sub(offset));
         if self.markers {
-            let mut marker = [0; 12];
-            self.file.read_at(offset, &mut marker)?;
-            let fields = Fields::new("VMDK grain marker", &marker);
-            let (lba, size) = (fields.le64(0)?, u64::from(fields.le32(8)?));
+            let mut marker = GrainMarker::zeroed();
+            self.file.read_at(offset, marker.bytes_mut())?;
+            let lba = marker.lba();
+            let size = u64::from(marker.size());
             if lba != unit / SECTOR {
                 return Err(Error::corrupt(format!("its marker at byte {offset} names sector {lba}")));
             }
             if size > most {
                 return Err(Error::corrupt(format!("its marker names {size} compressed bytes, at most {most} can be")));
             }
-            (offset, len) = (offset + MARKER_BYTES, size);
+            offset += to_u64(marker.bytes().len());
+            len = size;
         }
         let mut bytes = vec![0; to_usize(len)?];
         self.file.read_at(offset, &mut bytes)?;

@@ -10,6 +10,7 @@ use super::header::{
     AT_END, DESCRIPTOR_OFFSET, FLAG_COMPRESSED, FLAG_MARKERS, FLAG_NEWLINE_TEST, GRAIN_BYTES, GRAIN_SECTORS, Header,
     TABLE_ENTRIES, TABLE_SECTORS, table_entry,
 };
+use super::on_disk::{GrainMarker, MetadataMarker};
 use super::write_descriptor::{Descriptor, check_name};
 use crate::block::BlockDevice;
 use crate::bytes::{is_zero, to_u64, to_usize};
@@ -37,7 +38,7 @@ const MARKER_DIRECTORY: u32 = 2;
 const MARKER_FOOTER: u32 = 3;
 
 /// A grain's marker: where it lies on the disk (8 bytes) and the length of its data, which follow at once.
-const GRAIN_MARKER_BYTES: usize = 12;
+const GRAIN_MARKER_BYTES: usize = GrainMarker::<&[u8]>::SIZE;
 
 /// Writes `device` as a streamOptimized VMDK, which is to be called `name`, into `out`, an empty file. `level` is that
 /// of deflate, 1 (fast) to 9 (small).
@@ -115,11 +116,12 @@ impl Worker {
 
 fn put_grain(number: u64, grain: &[u8], deflater: &mut WideDeflater, bytes: &mut Vec<u8>) -> Result<()> {
     let start = bytes.len();
-    bytes.extend_from_slice(&(number * GRAIN_SECTORS).to_le_bytes());
-    bytes.extend_from_slice(&[0; 4]);
+    bytes.resize(start + GRAIN_MARKER_BYTES, 0);
     compress_zlib(deflater, grain, bytes);
     let len = u32::try_from(bytes.len() - start - GRAIN_MARKER_BYTES).map_err(|_| Error::internal("a large grain"))?;
-    bytes[start + 8..start + GRAIN_MARKER_BYTES].copy_from_slice(&len.to_le_bytes());
+    let mut marker = GrainMarker::over(&mut bytes[start..])?;
+    marker.set_lba(number * GRAIN_SECTORS);
+    marker.set_size(len);
     // A chunk begins at a sector, and so does every grain in it.
     bytes.resize(bytes.len().next_multiple_of(to_usize(SECTOR)?), 0);
     Ok(())
@@ -240,10 +242,10 @@ impl<'a> Stream<'a> {
 
     /// A sector that says what follows and how many sectors it has.
     fn put_marker(&mut self, sectors: u64, kind: u32) -> Result<()> {
-        let mut marker = [0; 512];
-        marker[..8].copy_from_slice(&sectors.to_le_bytes());
-        marker[12..16].copy_from_slice(&kind.to_le_bytes());
-        self.append(&marker)
+        let mut marker = MetadataMarker::zeroed();
+        marker.set_num_sectors(sectors);
+        marker.set_kind(kind);
+        self.append(marker.bytes())
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
