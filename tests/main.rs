@@ -23,6 +23,7 @@ mod image_open;
 mod in_and_out;
 mod layers;
 mod library;
+mod licences;
 mod live;
 mod machine;
 mod manifest;

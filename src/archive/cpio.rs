@@ -10,9 +10,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::block::{BlockDevice, Sections};
+use crate::block::{BlockDevice, Piece, Sections};
 use crate::bytes::to_u64;
-use crate::error::{Error, Reason, Result, ResultExt};
+use crate::error::{Error, Reason, Result};
 use crate::fs::FileType;
 
 /// Magic number of the format without checksums.
@@ -27,31 +27,6 @@ const BLOCK: u64 = 512;
 const NAME_MAX: usize = 4096;
 /// The name of the entry that ends an archive.
 const TRAILER: &str = "TRAILER!!!";
-
-/// The content of a file.
-#[derive(Debug)]
-pub enum CpioContent<'a> {
-    /// Bytes in memory.
-    Bytes(Vec<u8>),
-    /// So many bytes of a device, from an offset on.
-    Device {
-        /// What holds them.
-        device: &'a dyn BlockDevice,
-        /// Where on it they begin.
-        start: u64,
-        /// How many there are.
-        len: u64,
-    },
-}
-
-impl CpioContent<'_> {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => to_u64(bytes.len()),
-            Self::Device { len, .. } => *len,
-        }
-    }
-}
 
 /// Lays an archive out.
 #[derive(Debug, Default)]
@@ -84,12 +59,12 @@ impl<'a> CpioLayout<'a> {
     ///
     /// Here and below: a name that is empty, absolute, too long, has `..` or a NUL byte, or is there already.
     pub fn directory(&mut self, name: &str, mode: u32, mtime: i64) -> Result<()> {
-        self.entry(&[name], FileType::Directory, mode, mtime, CpioContent::Bytes(Vec::new()))
+        self.entry(&[name], FileType::Directory, mode, mtime, Piece::Bytes(Vec::new()))
     }
 
     /// Adds a symlink.
     pub fn symlink(&mut self, name: &str, target: &[u8], mtime: i64) -> Result<()> {
-        self.entry(&[name], FileType::Symlink, 0o777, mtime, CpioContent::Bytes(target.to_vec()))
+        self.entry(&[name], FileType::Symlink, 0o777, mtime, Piece::Bytes(target.to_vec()))
     }
 
     /// Adds a regular file under all of `names` (hard links of each other).
@@ -97,23 +72,16 @@ impl<'a> CpioLayout<'a> {
     /// # Errors
     ///
     /// [`crate::ErrorKind::Unsupported`] for a file of 4 GiB and more, whose size the format cannot tell.
-    pub fn file(&mut self, names: &[&str], mode: u32, mtime: i64, content: CpioContent<'a>) -> Result<()> {
+    pub fn file(&mut self, names: &[&str], mode: u32, mtime: i64, content: Piece<'a>) -> Result<()> {
         self.entry(names, FileType::File, mode, mtime, content)
     }
 
-    fn entry(
-        &mut self,
-        names: &[&str],
-        file_type: FileType,
-        mode: u32,
-        mtime: i64,
-        content: CpioContent<'a>,
-    ) -> Result<()> {
+    fn entry(&mut self, names: &[&str], file_type: FileType, mode: u32, mtime: i64, content: Piece<'a>) -> Result<()> {
         let (Some((last, others)), Some(first)) = (names.split_last(), names.first()) else {
             return Err(Error::invalid("an entry of a cpio archive without a name"));
         };
-        let size = u32::try_from(content.len()).map_err(|_| {
-            let message = format!("a file of {} bytes: a cpio archive holds files below 4 GiB", content.len());
+        let size = u32::try_from(content.size()).map_err(|_| {
+            let message = format!("a file of {} bytes: a cpio archive holds files below 4 GiB", content.size());
             Error::unsupported(message).with_hint("make it smaller: an initrd must fit in memory").at(*first)
         })?;
         names.iter().try_for_each(|name| self.check(name))?;
@@ -133,12 +101,7 @@ impl<'a> CpioLayout<'a> {
         let headers: Vec<_> = others.iter().map(|name| header(*name, 0)).chain([header(*last, size)]).collect();
         // Where a file has several names, the last one has the content: so the `cpio` program does and expects it.
         headers.iter().try_for_each(|header| push_header(&mut self.sections, header))?;
-        match content {
-            CpioContent::Bytes(bytes) => self.sections.push_bytes(bytes)?,
-            CpioContent::Device { device, start, len } => {
-                self.sections.push_device(device, start, len).at(|| (*last).to_owned())?;
-            }
-        }
+        self.sections.push_piece(content)?;
         fill(&mut self.sections, ALIGN)
     }
 
@@ -195,7 +158,7 @@ mod tests {
     fn the_bytes_are_those_of_the_format() {
         let mut layout = CpioLayout::new();
         layout.directory("etc", 0o755, 99).unwrap();
-        layout.file(&["a", "b"], 0o644, -5, CpioContent::Bytes(b"hello".to_vec())).unwrap();
+        layout.file(&["a", "b"], 0o644, -5, Piece::Bytes(b"hello".to_vec())).unwrap();
         let archive = layout.finish().unwrap();
         let mut bytes = vec![0; usize::try_from(archive.size()).unwrap()];
         archive.read_at(0, &mut bytes).unwrap();
@@ -233,18 +196,18 @@ mod tests {
             }
         }
         let mut layout = CpioLayout::new();
-        let content = |len| CpioContent::Device { device: &Huge, start: 0, len };
+        let content = |len| Piece::Device { device: &Huge, start: 0, len };
         let error = layout.file(&["large"], 0, 0, content(1 << 32)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("below 4 GiB"));
         layout.file(&["large"], 0, 0, content((1 << 32) - 1)).unwrap();
         let disk = MemoryDevice::new(vec![0; 4]);
-        let beyond = CpioContent::Device { device: &disk, start: 1, len: 4 };
+        let beyond = Piece::Device { device: &disk, start: 1, len: 4 };
         let mut other = CpioLayout::new();
         assert!(other.file(&["beyond"], 0, 0, beyond).is_err());
         for name in ["", "/a", "a/../b", "..", "a\0b", TRAILER, "large", &"n".repeat(4096)] {
             assert_eq!(layout.directory(name, 0, 0).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
         }
-        assert!(layout.file(&[], 0, 0, CpioContent::Bytes(Vec::new())).is_err());
+        assert!(layout.file(&[], 0, 0, Piece::Bytes(Vec::new())).is_err());
     }
 }

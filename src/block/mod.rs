@@ -32,7 +32,7 @@ pub use memory::MemoryDevice;
 pub use output::OutputFile;
 pub use output_folder::OutputFolder;
 pub use overlay::{Overlay, OverlayOptions};
-pub use sections::Sections;
+pub use sections::{Piece, Sections};
 pub use sha256::sha256;
 pub use watched::Watched;
 pub use window::Window;

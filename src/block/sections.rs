@@ -11,6 +11,37 @@ use super::{BlockDevice, Extent, ExtentKind, check_range};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 
+/// What a file of a volume or an archive holds: it stays where it is until somebody reads the whole.
+#[derive(Debug, Clone)]
+pub enum Piece<'a> {
+    /// Bytes in memory.
+    Bytes(Vec<u8>),
+    /// Bytes of a device.
+    Device {
+        /// What holds them.
+        device: &'a dyn BlockDevice,
+        /// Where on it they begin.
+        start: u64,
+        /// How many there are.
+        len: u64,
+    },
+}
+
+impl<'a> Piece<'a> {
+    /// All of a device.
+    pub fn whole(device: &'a dyn BlockDevice) -> Self {
+        Self::Device { device, start: 0, len: device.size() }
+    }
+
+    /// Its length in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => to_u64(bytes.len()),
+            Self::Device { len, .. } => *len,
+        }
+    }
+}
+
 /// Pieces one behind the other, read as one device. Holes of the pieces stay holes.
 #[derive(Default)]
 pub struct Sections<'a> {
@@ -36,6 +67,14 @@ impl<'a> Sections<'a> {
     /// Nothing yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Adds a piece; an error where it does not lie on its device.
+    pub fn push_piece(&mut self, piece: Piece<'a>) -> Result<()> {
+        match piece {
+            Piece::Bytes(bytes) => self.push_bytes(bytes),
+            Piece::Device { device, start, len } => self.push_device(device, start, len),
+        }
     }
 
     /// Adds bytes.

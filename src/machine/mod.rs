@@ -36,4 +36,4 @@ pub use format::{BundleFormat, ConfFormat};
 pub use nvram::{NVRAM_MAX, missing_keys};
 pub use qemu::{IPXE_FILE, ipxe};
 pub use vagrant::{CatalogBox, vagrant_catalog};
-pub use write::{Content, Member, WriteOptions, write_bundle};
+pub use write::{Member, WriteOptions, write_bundle};

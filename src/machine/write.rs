@@ -6,23 +6,13 @@ use std::fs::File;
 use super::conf_file::{ConfFile, Place};
 use super::format::BundleFormat;
 use crate::archive::tar::TarLayout;
-use crate::block::{BlockDevice, MemoryDevice, sha256};
-use crate::bytes::to_u64;
+use crate::block::{BlockDevice, Piece, Sections, sha256};
 use crate::error::{Error, Result, ResultExt};
 use crate::image::{CompressOptions, Compression, compress, data_stretches, raw};
 use crate::progress::Progress;
 
 /// The name by which Google Compute Engine finds the disk.
 const GCE_DISK: &str = "disk.raw";
-
-/// What a member of a bundle holds.
-#[derive(Debug, Clone)]
-pub enum Content<'a> {
-    /// These bytes.
-    Bytes(Vec<u8>),
-    /// All bytes of a device: a disk image that has been written to a file, or for Google a disk itself.
-    Device(&'a dyn BlockDevice),
-}
 
 /// A file of a bundle.
 #[derive(Debug, Clone)]
@@ -32,19 +22,19 @@ pub struct Member<'a> {
     /// Permission bits.
     pub mode: u32,
     /// What it holds.
-    pub content: Content<'a>,
+    pub content: Piece<'a>,
 }
 
 impl<'a> Member<'a> {
     /// A disk image, or a part of one, with the usual permissions.
     pub fn device(path: impl Into<String>, device: &'a dyn BlockDevice) -> Self {
-        Self { path: path.into(), mode: 0o644, content: Content::Device(device) }
+        Self { path: path.into(), mode: 0o644, content: Piece::whole(device) }
     }
 }
 
 impl From<&ConfFile> for Member<'_> {
     fn from(file: &ConfFile) -> Self {
-        Self { path: file.name.clone(), mode: file.mode, content: Content::Bytes(file.content.clone().into_bytes()) }
+        Self { path: file.name.clone(), mode: file.mode, content: Piece::Bytes(file.content.clone().into_bytes()) }
     }
 }
 
@@ -124,10 +114,7 @@ fn check_unique(members: &[Member<'_>]) -> Result<()> {
 }
 
 fn add<'a>(layout: &mut TarLayout<'a>, member: &Member<'a>) -> Result<()> {
-    match &member.content {
-        Content::Bytes(bytes) => layout.file(&member.path, member.mode, bytes.clone()),
-        Content::Device(device) => layout.device(&member.path, member.mode, *device),
-    }
+    layout.piece(&member.path, member.mode, member.content.clone())
 }
 
 /// Adds members, and each folder in front of what is first in it.
@@ -160,7 +147,11 @@ fn open_virtualization<'m, 'a>(members: &'m [Member<'a>]) -> Result<(&'m Member<
 /// The one device that Google wants.
 fn google_disk<'a>(members: &[Member<'a>]) -> Result<&'a dyn BlockDevice> {
     match members {
-        [Member { path, content: Content::Device(disk), .. }] if path == GCE_DISK => Ok(*disk),
+        [Member { path, content: Piece::Device { device, start: 0, len }, .. }]
+            if path == GCE_DISK && *len == device.size() =>
+        {
+            Ok(*device)
+        }
         _ => {
             let names: Vec<_> = members.iter().map(|member| member.path.as_str()).collect();
             Err(Error::invalid(format!("an image for Google of '{}'", names.join("', '").escape_debug()))
@@ -172,10 +163,7 @@ fn google_disk<'a>(members: &[Member<'a>]) -> Result<&'a dyn BlockDevice> {
 /// The manifest, called as the `.ovf` is.
 fn manifest(ovf: &Member<'_>, disks: &[&Member<'_>], progress: &dyn Progress) -> Result<ConfFile> {
     let members: Vec<&Member<'_>> = std::iter::once(ovf).chain(disks.iter().copied()).collect();
-    let size = |member: &&Member<'_>| match &member.content {
-        Content::Bytes(bytes) => to_u64(bytes.len()),
-        Content::Device(device) => device.size(),
-    };
+    let size = |member: &&Member<'_>| member.content.size();
     progress.start("hashing for the manifest", members.iter().map(size).sum());
     let lines: Result<String> = members.iter().map(|member| manifest_line(member, progress)).collect();
     progress.finish();
@@ -185,10 +173,8 @@ fn manifest(ovf: &Member<'_>, disks: &[&Member<'_>], progress: &dyn Progress) ->
 
 /// The line of a manifest that tells the SHA-256 of a member (DSP0243, clause 6.2).
 fn manifest_line(member: &Member<'_>, progress: &dyn Progress) -> Result<String> {
-    let device: &dyn BlockDevice = match &member.content {
-        Content::Bytes(bytes) => &MemoryDevice::new(bytes.clone()),
-        Content::Device(device) => *device,
-    };
-    let digest = sha256(device, &mut |bytes| progress.advance(bytes)).at(|| member.path.clone())?;
+    let mut content = Sections::new();
+    content.push_piece(member.content.clone())?;
+    let digest = sha256(&content, &mut |bytes| progress.advance(bytes)).at(|| member.path.clone())?;
     Ok(format!("SHA256({})= {digest}\n", member.path))
 }

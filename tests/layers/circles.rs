@@ -292,7 +292,7 @@ fn a_circle_is_seen_however_it_is_written() {
     let b = ("b", "use super::c::{self, C};");
     for text in [
         "use super::b::B;",
-        "use crate::layers::room::{\n    b::B,\n};",
+        "use crate::room::{\n    b::B,\n};",
         "fn f() { super::b::g() }",
         "use super::b as x;",
     ] {
@@ -316,7 +316,7 @@ fn a_mod_file_is_part_of_a_circle_only_by_what_it_needs_itself() {
 fn names_lead_through_modules_and_imports_to_their_files() {
     let top = ("", "mod a;\nmod inner;\npub use inner::Deep;");
     let inner = ("inner", "mod deep;\npub(super) use deep::Deep as Deep;\npub use self::deep::text as make;");
-    let deep = ("inner::deep", "use crate::layers::room::a;");
+    let deep = ("inner::deep", "use crate::room::a;");
     for text in ["use super::Deep;", "use super::inner;\nfn f() { inner::make() }", "use super::inner::{deep::{text}};"]
     {
         assert_eq!(planted(&[top, ("a", text), inner, deep]), ["room::a → room::inner::deep → room::a"], "{text}");
@@ -327,7 +327,7 @@ fn names_lead_through_modules_and_imports_to_their_files() {
 fn tests_comments_and_other_crates_make_no_circle() {
     let a = (
         "a",
-        "// use super::b::B;\npub(in crate::layers::room) fn f() {}\nuse crate::layers::other::b;\n#[cfg(test)]\nmod tests {\n    use super::super::b::B;\n}",
+        "// use super::b::B;\npub(in crate::room) fn f() {}\nuse crate::other::b;\n#[cfg(test)]\nmod tests {\n    use super::super::b::B;\n}",
     );
     let b = ("b", "use super::a::A;\nuse serde::{self};");
     assert!(planted(&[("", "pub mod a;\nmod b;\npub use a::a;\nuse a::f;"), a, b]).is_empty());

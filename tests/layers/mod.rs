@@ -1,4 +1,4 @@
-//! Imports run downward only: every `crate::layers::…` in `src` must name its own layer or a lower one. Within a room they run one
+//! Imports run downward only: every `crate::…` in `src` must name its own layer or a lower one. Within a room they run one
 //! way, too: see [`circles`].
 
 mod circles;
@@ -44,10 +44,10 @@ fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// The modules that a source text imports through `crate::layers::` or `flatbake::`, with `use crate::layers::{a, b::c}` taken apart.
+/// The modules that a source text imports through `crate::` or `flatbake::`, with `use crate::{a, b::c}` taken apart.
 fn imports(text: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for root in ["crate::layers::", "flatbake::"] {
+    for root in ["crate::", "flatbake::"] {
         for (at, _) in text.match_indices(root) {
             if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
                 continue;
@@ -116,9 +116,9 @@ fn imports_run_downward() {
 
 #[test]
 fn an_upward_import_is_seen() {
-    assert_eq!(upward("block", "use crate::layers::fs::FsPath;"), ["fs"]);
-    assert_eq!(upward("block", "use crate::layers::{bytes::{a, b}, error::Result, image};"), ["image"]);
-    assert_eq!(upward("fs", "fn f() -> crate::layers::Result<()> { flatbake::bake::run() }"), ["bake"]);
-    assert_eq!(upward("codec", "use crate::layers::block::BlockDevice;"), ["block"]);
-    assert!(upward("fs", "use crate::layers::{block::Window, Error}; use crate::layers::fs::walk;").is_empty());
+    assert_eq!(upward("block", "use crate::fs::FsPath;"), ["fs"]);
+    assert_eq!(upward("block", "use crate::{bytes::{a, b}, error::Result, image};"), ["image"]);
+    assert_eq!(upward("fs", "fn f() -> crate::Result<()> { flatbake::bake::run() }"), ["bake"]);
+    assert_eq!(upward("codec", "use crate::block::BlockDevice;"), ["block"]);
+    assert!(upward("fs", "use crate::{block::Window, Error}; use crate::fs::walk;").is_empty());
 }

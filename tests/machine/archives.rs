@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
-use flatbake::block::{BlockDevice, FileDevice, MemoryDevice};
-use flatbake::machine::{BundleFormat, ConfFile, ConfFormat, Content, Member, WriteOptions, conf_files, write_bundle};
+use flatbake::block::{BlockDevice, FileDevice, MemoryDevice, Piece};
+use flatbake::machine::{BundleFormat, ConfFile, ConfFormat, Member, WriteOptions, conf_files, write_bundle};
 use flatbake::{ErrorKind, NoProgress};
 
 use super::texts::python;
@@ -205,7 +205,7 @@ fn a_changed_header_is_seen() {
 fn members_that_do_not_belong_are_refused() {
     let disk = MemoryDevice::new(vec![0; 512]);
     let member = |path: &str| Member::device(path, &disk);
-    let text = |path: &str| Member { path: path.to_owned(), mode: 0o644, content: Content::Bytes(vec![1]) };
+    let text = |path: &str| Member { path: path.to_owned(), mode: 0o644, content: Piece::Bytes(vec![1]) };
     let refused = [
         (BundleFormat::Ova, vec![member("a.vmdk")]),
         (BundleFormat::Ova, vec![text("a.ovf"), text("b.ovf")]),

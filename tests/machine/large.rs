@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flatbake::NoProgress;
 use flatbake::archive::tar::TarLayout;
-use flatbake::block::{BlockDevice, ExtentKind, FileDevice};
+use flatbake::block::{BlockDevice, ExtentKind, FileDevice, Piece};
 use flatbake::image::raw;
 use flatbake::machine::{BundleFormat, Member, WriteOptions, write_bundle};
 
@@ -72,8 +72,8 @@ fn an_ordinary_file_of_nine_gibibytes() {
     let device = disk(&dir.path().join("source"));
     let long = format!("{}/{}", "d".repeat(60), "n".repeat(90));
     let mut layout = TarLayout::new(0);
-    layout.device("big", 0o644, &device).unwrap();
-    layout.device(&long, 0o644, &device).unwrap();
+    layout.piece("big", 0o644, Piece::whole(&device)).unwrap();
+    layout.piece(&long, 0o644, Piece::whole(&device)).unwrap();
     layout.file("after", 0o644, b"it".to_vec()).unwrap();
     let archive = dir.path().join("archive.tar");
     raw::write(&layout.finish().unwrap(), &File::create_new(&archive).unwrap(), &NoProgress).unwrap();

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::header::{BLOCK, Block};
 use super::sparse::SEGMENTS_MAX;
-use crate::block::{BlockDevice, Sections};
+use crate::block::{BlockDevice, Piece, Sections};
 use crate::bytes::{align_up, to_u64};
 use crate::error::{Error, Result};
 
@@ -59,17 +59,14 @@ impl<'a> TarLayout<'a> {
 
     /// Adds a file that holds `content`. Errors as for [`directory`](Self::directory).
     pub fn file(&mut self, path: &str, mode: u32, content: Vec<u8>) -> Result<()> {
-        let size = to_u64(content.len());
-        self.entry(Entry { path, mode, typeflag: b'0', size, real_size: None, segments: &[] })?;
-        self.sections.push_bytes(content)?;
-        self.fill(to_u64(BLOCK))
+        self.piece(path, mode, Piece::Bytes(content))
     }
 
-    /// Adds a file that holds all bytes of `device`. Errors as for [`directory`](Self::directory).
-    pub fn device(&mut self, path: &str, mode: u32, device: &'a dyn BlockDevice) -> Result<()> {
-        let size = device.size();
+    /// Adds a file that holds a piece. Errors as for [`directory`](Self::directory).
+    pub fn piece(&mut self, path: &str, mode: u32, content: Piece<'a>) -> Result<()> {
+        let size = content.size();
         self.entry(Entry { path, mode, typeflag: b'0', size, real_size: None, segments: &[] })?;
-        self.sections.push_device(device, 0, size)?;
+        self.sections.push_piece(content)?;
         self.fill(to_u64(BLOCK))
     }
 

@@ -39,7 +39,7 @@ fn entries_come_back_as_they_were_laid_out() {
     layout.directory("dir", 0o755).unwrap();
     layout.file("dir/script.sh", 0o755, b"#!/bin/sh\n".to_vec()).unwrap();
     layout.file("empty", 0o644, Vec::new()).unwrap();
-    layout.device("disk", 0o600, &disk).unwrap();
+    layout.piece("disk", 0o600, Piece::whole(&disk)).unwrap();
     layout.file(&long, 0o644, vec![1; 512]).unwrap();
     layout.file(&longer, 0o644, vec![2; 513]).unwrap();
     let archive = bytes(&layout.finish().unwrap());

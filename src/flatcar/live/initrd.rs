@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 
 use super::cache::LiveCache;
 use super::{OEM, ROOT, USR, copy_out};
-use crate::archive::cpio::{CpioContent, CpioLayout};
-use crate::block::{BlockDevice, FileDevice, Watched, sha256};
+use crate::archive::cpio::CpioLayout;
+use crate::block::{BlockDevice, FileDevice, Piece, Watched, sha256};
 use crate::bytes::{hex, to_u64};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
@@ -214,7 +214,7 @@ impl Parts<'_> {
         let mut layout = CpioLayout::new();
         layout.directory(".", 0o755, time)?;
         layout.directory("etc", 0o755, time)?;
-        let content = CpioContent::Device { device: &squashfs.device, start: 0, len: squashfs.report.image_bytes };
+        let content = Piece::Device { device: &squashfs.device, start: 0, len: squashfs.report.image_bytes };
         layout.file(&["usr.squashfs"], 0o644, time, content)?;
         lay_oem(&mut layout, self.oem, self.oem_folders, &clamp)?;
         let archive = layout.finish()?;
@@ -484,7 +484,7 @@ fn lay_oem<'a>(layout: &mut CpioLayout<'a>, oem: &'a Oem, folders: &[&str], clam
             OemPart::Directory => names.iter().try_for_each(|name| layout.directory(name, entry.mode, mtime))?,
             OemPart::Symlink(target) => names.iter().try_for_each(|name| layout.symlink(name, target, mtime))?,
             OemPart::File { start, len } => {
-                let content = CpioContent::Device { device: &oem.spool, start: *start, len: *len };
+                let content = Piece::Device { device: &oem.spool, start: *start, len: *len };
                 layout.file(&names, entry.mode, mtime, content)?;
             }
         }

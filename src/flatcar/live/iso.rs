@@ -26,10 +26,10 @@ use std::path::PathBuf;
 
 use super::initrd::{InitrdReport, LiveOptions, initrd, temporary};
 use super::{BOOT, USR, oem_arguments, pxe};
-use crate::block::{BlockDevice, FileDevice, Watched, Window};
+use crate::block::{BlockDevice, FileDevice, Piece, Watched, Window};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::flatcar::Disk;
-use crate::fs::fat::{self, FatContent, FatFile, FatIdentity, FatLayout, FatVolume};
+use crate::fs::fat::{self, FatFile, FatIdentity, FatLayout, FatVolume};
 use crate::fs::{ByPath, FileSystem, FileType, FsPath, read_file};
 use crate::image::iso9660::{BiosBoot, EfiPartition, IsoContent, IsoFile, IsoLayout};
 use crate::image::raw;
@@ -130,7 +130,7 @@ pub fn write_iso(disk: &Disk, out: &File, options: &IsoOptions, progress: &dyn P
     for (number, (path, device)) in [("flatcar/vmlinuz", &kernel), ("flatcar/cpio.gz", cpio)].into_iter().enumerate() {
         let content = match places.get(number) {
             Some(&(start, len)) => IsoContent::Efi { start, len },
-            None => IsoContent::Device(device),
+            None => IsoContent::Stored(Piece::whole(device)),
         };
         files.push(IsoFile { path: path.to_owned(), content });
     }
@@ -190,7 +190,10 @@ fn menus(options: &IsoOptions, arguments: &str) -> Vec<IsoFile<'static>> {
     );
     let message = "Flatcar Container Linux, running from memory.\r\nEnter starts it; arguments for the kernel can be \
                    added behind the word flatcar.\r\n";
-    let file = |path: &str, bytes: Vec<u8>| IsoFile { path: path.to_owned(), content: IsoContent::Bytes(bytes) };
+    let file = |path: &str, bytes: Vec<u8>| IsoFile {
+        path: path.to_owned(),
+        content: IsoContent::Stored(Piece::Bytes(bytes)),
+    };
     vec![
         file(ISOLINUX, isolinux.isolinux_bin.clone()),
         file("isolinux/ldlinux.c32", isolinux.ldlinux_c32.clone()),
@@ -210,13 +213,13 @@ fn efi_volume<'a>(
 ) -> Result<FatVolume<'a>> {
     let file = |path: &str, content| FatFile { path: path.to_owned(), content };
     let mut files = vec![
-        file("flatcar/vmlinuz", FatContent::Device(kernel)),
-        file("flatcar/cpio.gz", FatContent::Device(cpio)),
-        file("grub.cfg", FatContent::Bytes(grub_menu(arguments).into_bytes())),
+        file("flatcar/vmlinuz", Piece::whole(kernel)),
+        file("flatcar/cpio.gz", Piece::whole(cpio)),
+        file("grub.cfg", Piece::Bytes(grub_menu(arguments).into_bytes())),
     ];
     let esp = disk.filesystem(BOOT)?;
     for (name, bytes) in programs(&*esp).at(|| disk.describe(BOOT))? {
-        files.push(file(&format!("EFI/boot/{name}"), FatContent::Bytes(bytes)));
+        files.push(file(&format!("EFI/boot/{name}"), Piece::Bytes(bytes)));
     }
     let identity = FatIdentity { label: "OEM", serial: esp_serial(disk)?, time: initrd.time };
     fat::build(&identity, &FatLayout::CD, files)

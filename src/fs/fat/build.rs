@@ -17,7 +17,7 @@ use super::kind::Kind;
 use super::names::{LOWER_EXTENSION, LOWER_NAME};
 use super::table::Extent;
 use super::time::FatTime;
-use crate::block::{BlockDevice, Sections};
+use crate::block::{BlockDevice, Piece, Sections};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
 
@@ -38,25 +38,7 @@ pub struct FatFile<'a> {
     /// Its path of short names: `EFI/boot/grubx64.efi`. Folders come into being by themselves.
     pub path: String,
     /// Its content.
-    pub content: FatContent<'a>,
-}
-
-/// The content of a file.
-#[derive(Debug)]
-pub enum FatContent<'a> {
-    /// Bytes in memory.
-    Bytes(Vec<u8>),
-    /// A whole device.
-    Device(&'a dyn BlockDevice),
-}
-
-impl FatContent<'_> {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => to_u64(bytes.len()),
-            Self::Device(device) => device.size(),
-        }
-    }
+    pub content: Piece<'a>,
 }
 
 /// A volume that is laid out.
@@ -171,11 +153,8 @@ pub fn build<'a>(identity: &FatIdentity<'_>, layout: &FatLayout, files: Vec<FatF
     plan.push_folders(&mut image, &geometry)?;
     let mut places = Vec::new();
     for file in files {
-        places.push((image.size(), file.content.len()));
-        match file.content {
-            FatContent::Bytes(bytes) => image.push_bytes(bytes)?,
-            FatContent::Device(device) => image.push_device(device, 0, device.size())?,
-        }
+        places.push((image.size(), file.content.size()));
+        image.push_piece(file.content)?;
         fill(&mut image, &geometry)?;
     }
     let end = geometry.cluster_start(geometry.cluster_max) + u64::from(geometry.cluster_bytes);
@@ -226,7 +205,7 @@ impl<'a> Plan<'a> {
             self.folders[number].cluster = self.take(slots * SLOT)?;
         }
         for file in files {
-            let len = file.content.len();
+            let len = file.content.size();
             let size = u32::try_from(len).map_err(|_| {
                 let message = format!("a file of {len} bytes: FAT holds files below 4 GiB");
                 Error::unsupported(message).at(file.path.clone())
@@ -496,7 +475,7 @@ mod tests {
         for name in ["", ".cfg", "nine-long", "a.b.c", "a.long", "a b", "\u{e9}"] {
             assert!(short_name(name).is_err(), "{name}");
         }
-        let file = |path: &str| FatFile { path: path.to_owned(), content: FatContent::Bytes(vec![1]) };
+        let file = |path: &str| FatFile { path: path.to_owned(), content: Piece::Bytes(vec![1]) };
         let identity = FatIdentity { label: "OEM", serial: 1, time: 0 };
         assert!(build(&identity, &FatLayout::CD, vec![file("a/b"), file("A/B")]).is_err());
         assert!(build(&identity, &FatLayout::CD, vec![file("a"), file("a/b")]).is_err());

@@ -41,7 +41,7 @@ mod tests;
 mod time;
 
 pub use boot::{probe, serial};
-pub use build::{FatContent, FatFile, FatIdentity, FatLayout, FatVolume, build};
+pub use build::{FatFile, FatIdentity, FatLayout, FatVolume, build};
 pub use kind::Kind as FatKind;
 pub use names::check_name;
 

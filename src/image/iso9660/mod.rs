@@ -18,7 +18,7 @@ mod tests;
 mod tree;
 
 use super::identity::Fingerprint;
-use crate::block::{BlockDevice, Sections};
+use crate::block::{BlockDevice, Piece, Sections};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
 use boot::{BACKUP_BYTES, Hybrid, catalog, pad_isolinux, patch_isolinux};
@@ -34,10 +34,8 @@ const VOLUME_ID_MAX: usize = 32;
 /// The content of a file.
 #[derive(Debug)]
 pub enum IsoContent<'a> {
-    /// Bytes in memory.
-    Bytes(Vec<u8>),
-    /// A whole device.
-    Device(&'a dyn BlockDevice),
+    /// What the image stores.
+    Stored(Piece<'a>),
     /// Bytes of the FAT image for UEFI, from a multiple of 2048 on.
     Efi {
         /// Where in the FAT image they begin.
@@ -223,7 +221,7 @@ impl<'a> IsoLayout<'a> {
     /// The bytes of a file in memory.
     fn memory(&mut self, number: usize) -> Result<&mut Vec<u8>> {
         match &mut self.files[number].content {
-            IsoContent::Bytes(bytes) => Ok(bytes),
+            IsoContent::Stored(Piece::Bytes(bytes)) => Ok(bytes),
             _ => Err(Error::invalid("isolinux.bin must be given as bytes")),
         }
     }
@@ -270,8 +268,7 @@ impl<'a> IsoLayout<'a> {
 impl IsoContent<'_> {
     fn len(&self) -> u64 {
         match self {
-            Self::Bytes(bytes) => to_u64(bytes.len()),
-            Self::Device(device) => device.size(),
+            Self::Stored(piece) => piece.size(),
             Self::Efi { len, .. } => *len,
         }
     }
@@ -283,8 +280,7 @@ fn push_file<'a>(image: &mut Sections<'a>, content: IsoContent<'a>, place: Place
         _ if image.size() != u64::from(place.block) * BLOCK => {
             return Err(Error::internal(format!("a file at block {} comes at byte {}", place.block, image.size())));
         }
-        IsoContent::Bytes(bytes) => image.push_bytes(bytes)?,
-        IsoContent::Device(device) => image.push_device(device, 0, device.size())?,
+        IsoContent::Stored(piece) => image.push_piece(piece)?,
     }
     image.push_zeroes(image.size().next_multiple_of(BLOCK) - image.size())
 }

@@ -4,7 +4,8 @@ use super::*;
 use crate::block::MemoryDevice;
 
 fn layout(paths: &[&str]) -> IsoLayout<'static> {
-    let file = |path: &&str| IsoFile { path: (*path).to_owned(), content: IsoContent::Bytes(vec![1; 100]) };
+    let file =
+        |path: &&str| IsoFile { path: (*path).to_owned(), content: IsoContent::Stored(Piece::Bytes(vec![1; 100])) };
     IsoLayout {
         volume_id: "CDROM".to_owned(),
         time: 0,
