@@ -11,7 +11,9 @@ fn main() -> Result<()> {
     };
     let place: Place = place.parse()?;
     let mut request = Request::new(image);
-    request.edits = request.edits.file(FileSpec::new(file, place.partition, place.path));
+    request.edits = request
+        .edits
+        .file(FileSpec::new(file, place.partition, place.path));
     request.outputs.push(Output::named(output)?);
 
     let context = Context::new(std::env::temp_dir());

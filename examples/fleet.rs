@@ -2,7 +2,9 @@
 //!
 //! `cargo run --example fleet -- IMAGE OUTPUT-FOLDER NODE…`
 
-use flatbake::{Context, Designator, Edits, Error, FileSpec, FsPath, Hostname, Output, Request, Result, Variant};
+use flatbake::{
+    Context, Designator, Edits, Error, FileSpec, FsPath, Hostname, Output, Request, Result, Variant,
+};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -11,15 +13,24 @@ fn main() -> Result<()> {
     };
     let mut request = Request::new(image);
     request.folder = Some(folder.into());
-    request.outputs.push(Output::named(format!("{folder}/disk.qcow2"))?);
+    request
+        .outputs
+        .push(Output::named(format!("{folder}/disk.qcow2"))?);
     // For all of them.
     let motd = FileSpec::inline("one of many\n", Designator::Root, FsPath::new("/etc/motd")?);
     request.edits = request.edits.file(motd);
     // For each.
     for node in nodes {
         let hostname: Hostname = node.parse()?;
-        let edits = Edits { hostname: Some(hostname), ..Edits::new() };
-        request.variants.push(Variant { name: node.clone(), edits, origin: None });
+        let edits = Edits {
+            hostname: Some(hostname),
+            ..Edits::new()
+        };
+        request.variants.push(Variant {
+            name: node.clone(),
+            edits,
+            origin: None,
+        });
     }
 
     let context = Context::new(std::env::temp_dir());

@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use flatbake::{
-    ByPath, Disk, Error, ExtractOptions, FileType, FsPath, NoProgress, OpenOptions, Place, Result, extract,
+    ByPath, Disk, Error, ExtractOptions, FileType, FsPath, NoProgress, OpenOptions, Place, Result,
+    extract,
 };
 
 fn main() -> Result<()> {
@@ -19,7 +20,11 @@ fn main() -> Result<()> {
     for entry in fs.entries_at(&place.path)? {
         let path = place.path.join(&entry.name)?;
         let metadata = fs.metadata_at(&path)?;
-        let mark = if metadata.file_type == FileType::Directory { "/" } else { "" };
+        let mark = if metadata.file_type == FileType::Directory {
+            "/"
+        } else {
+            ""
+        };
         println!("{:06o} {:>10} {path}{mark}", metadata.mode, metadata.size);
     }
     if let [name, target] = rest {

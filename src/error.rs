@@ -325,7 +325,10 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn std::error::Error + 'static))
     }
 }
 
@@ -368,7 +371,10 @@ mod tests {
             .at("/grub.cfg")
             .at("OEM partition (6)")
             .with_hint("outer");
-        assert_eq!(error.to_string(), "OEM partition (6): /grub.cfg: checksum mismatch");
+        assert_eq!(
+            error.to_string(),
+            "OEM partition (6): /grub.cfg: checksum mismatch"
+        );
         assert_eq!(error.hint(), Some("inner"));
         assert_eq!(error.kind().exit_code(), 8);
     }

@@ -62,7 +62,12 @@ pub struct Finding {
 impl Finding {
     /// A finding of this kind, with no place and no values yet.
     pub fn new(code: &'static Code) -> Self {
-        Self { code, severity: code.severity, place: Vec::new(), values: BTreeMap::new() }
+        Self {
+            code,
+            severity: code.severity,
+            place: Vec::new(),
+            values: BTreeMap::new(),
+        }
     }
 
     /// Gives one of the values that the message of its code names.
@@ -116,7 +121,9 @@ impl Finding {
 
     /// All its values with their names, in the order of names.
     pub fn values(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.values.iter().map(|(name, value)| (*name, value.as_str()))
+        self.values
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
     }
 
     /// The message without the place.
@@ -192,20 +199,45 @@ mod tests {
         words.dedup();
         assert_eq!(words.len(), before);
         for code in ALL {
-            assert!(code.word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", code.word);
+            assert!(
+                code.word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                "{}",
+                code.word
+            );
             assert!(!code.text.contains("--"), "{} names a flag", code.word);
-            assert_eq!(code.text.matches('{').count(), code.text.matches('}').count(), "{}", code.word);
+            assert_eq!(
+                code.text.matches('{').count(),
+                code.text.matches('}').count(),
+                "{}",
+                code.word
+            );
         }
     }
 
     #[test]
     fn messages_have_place_and_values() {
-        let finding = Finding::new(code::HIDDEN_BY_MOUNT).with("path", "/usr/x").with("top", "usr").at("root");
-        assert!(finding.to_string().starts_with("root: /usr/x would never be seen"), "{finding}");
+        let finding = Finding::new(code::HIDDEN_BY_MOUNT)
+            .with("path", "/usr/x")
+            .with("top", "usr")
+            .at("root");
+        assert!(
+            finding
+                .to_string()
+                .starts_with("root: /usr/x would never be seen"),
+            "{finding}"
+        );
         assert!(finding.stops() && !finding.clone().lifted().stops());
         let json = serde_json::to_value(&finding).unwrap();
-        assert_eq!((&json["code"], &json["severity"]), (&"hidden-by-mount".into(), &"error".into()));
+        assert_eq!(
+            (&json["code"], &json["severity"]),
+            (&"hidden-by-mount".into(), &"error".into())
+        );
         assert_eq!(json["values"]["path"], "/usr/x");
-        assert_eq!(fill("a {b} {c} {", &BTreeMap::from([("b", "x{c}".to_owned())])), "a x{c} {c} {");
+        assert_eq!(
+            fill("a {b} {c} {", &BTreeMap::from([("b", "x{c}".to_owned())])),
+            "a x{c} {c} {"
+        );
     }
 }

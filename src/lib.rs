@@ -97,9 +97,9 @@ pub mod partition;
 
 // Requests: what is asked for, the preparation that decides and carries it out in memory, what was written.
 pub use bake::{
-    ArchiveSpec, Artifact, ConfigSpec, Context, Edits, FileSource, FileSpec, Hostname, LinkSpec, Output, Oversight,
-    Place, Policy, Prepared, Report, Request, RootSize, SysextSpec, UnitSpec, Variant, VendorChoice, VendorTargets,
-    Written, emit, emit_all,
+    ArchiveSpec, Artifact, ConfigSpec, Context, Edits, FileSource, FileSpec, Hostname, LinkSpec,
+    Output, Oversight, Place, Policy, Prepared, Report, Request, RootSize, SysextSpec, UnitSpec,
+    Variant, VendorChoice, VendorTargets, Written, emit, emit_all,
 };
 pub use flatcar::vendor::{Vendor, Vendors};
 pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};
@@ -107,9 +107,9 @@ pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};
 pub use block::{BlockDevice, BlockDeviceMut, MemoryDevice, Overlay, OverlayOptions, Window};
 pub use flatcar::{Designator, Disk, OsRelease};
 pub use fs::{
-    Attributes, ByPath, DirEntry, EditOptions, ExtractOptions, FileContent, FileRead, FileSystem, FileSystemMut,
-    FileType, FsKind, FsPath, Metadata, MetadataChange, Node, Timestamp, Xattr, edit as edit_filesystem, extract,
-    open as open_filesystem,
+    Attributes, ByPath, DirEntry, EditOptions, ExtractOptions, FileContent, FileRead, FileSystem,
+    FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Node, Timestamp, Xattr,
+    edit as edit_filesystem, extract, open as open_filesystem,
 };
 // Errors, findings, progress and cancellation.
 pub use error::{Error, ErrorKind, Reason, Result, ResultExt, from_io};

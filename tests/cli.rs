@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 fn sample(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sample").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/sample")
+        .join(name)
 }
 
 fn flatbake(arguments: &[&str]) -> Command {
@@ -26,16 +28,23 @@ fn text(arguments: &[&str]) -> String {
 }
 
 fn image() -> String {
-    sample("flatcar_sample.bin.bz2").to_str().unwrap().to_owned()
+    sample("flatcar_sample.bin.bz2")
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
 fn inspect_tells_what_the_image_is() {
-    let document: serde_json::Value = serde_json::from_str(&text(&["inspect", &image(), "--json"])).unwrap();
+    let document: serde_json::Value =
+        serde_json::from_str(&text(&["inspect", &image(), "--json"])).unwrap();
     assert_eq!(document["format"], "raw");
     assert_eq!(document["compression"], "bzip2");
     assert_eq!(document["first_boot"], true);
-    assert_eq!(document["disk_guid"], "00000000-0000-0000-0000-000000000001");
+    assert_eq!(
+        document["disk_guid"],
+        "00000000-0000-0000-0000-000000000001"
+    );
     assert_eq!(document["release"]["architecture"], "x86-64");
     assert_eq!(document["release"]["sysext_level"], "1.0");
     let partitions = document["partitions"].as_array().unwrap();
@@ -43,7 +52,11 @@ fn inspect_tells_what_the_image_is() {
         .iter()
         .map(|partition| {
             let kind = partition["filesystem"]["kind"].as_str().unwrap_or("-");
-            (partition["number"].as_u64().unwrap(), partition["label"].as_str().unwrap(), kind)
+            (
+                partition["number"].as_u64().unwrap(),
+                partition["label"].as_str().unwrap(),
+                kind,
+            )
         })
         .collect();
     let expected = [
@@ -59,22 +72,47 @@ fn inspect_tells_what_the_image_is() {
     assert_eq!(partitions[2]["attributes"]["priority"], 1);
     assert_eq!(partitions[2]["attributes"]["successful"], true);
     let text = text(&["inspect", &image()]);
-    for word in ["EFI-SYSTEM", "vfat", "ROOT", "ext4", "Flatcar:", "first boot:", "priority=1"] {
+    for word in [
+        "EFI-SYSTEM",
+        "vfat",
+        "ROOT",
+        "ext4",
+        "Flatcar:",
+        "first boot:",
+        "priority=1",
+    ] {
         assert!(text.contains(word), "{word} is missing in\n{text}");
     }
 }
 
 #[test]
 fn ls_and_cat_read_every_partition() {
-    assert!(text(&["ls", &image(), "boot:/flatcar"]).lines().any(|line| line == "first_boot"));
-    assert!(text(&["ls", &image(), "root"]).lines().any(|line| line == "lost+found"));
+    assert!(
+        text(&["ls", &image(), "boot:/flatcar"])
+            .lines()
+            .any(|line| line == "first_boot")
+    );
+    assert!(
+        text(&["ls", &image(), "root"])
+            .lines()
+            .any(|line| line == "lost+found")
+    );
     assert!(text(&["ls", &image(), "3:/lib", "-l"]).contains("os-release"));
     assert!(text(&["cat", &image(), "usr:/lib/os-release"]).contains("ID=flatcar"));
-    let list: serde_json::Value = serde_json::from_str(&text(&["ls", &image(), "usr", "-R", "--json"])).unwrap();
-    assert!(list.as_array().unwrap().iter().any(|item| item["path"] == "/lib/os-release" && item["type"] == "file"));
+    let list: serde_json::Value =
+        serde_json::from_str(&text(&["ls", &image(), "usr", "-R", "--json"])).unwrap();
+    assert!(
+        list.as_array()
+            .unwrap()
+            .iter()
+            .any(|item| item["path"] == "/lib/os-release" && item["type"] == "file")
+    );
     let hello = sample("hello.raw");
     let whole = text(&["ls", hello.to_str().unwrap(), "whole:/usr", "-R"]);
-    assert!(whole.contains("/usr/lib/extension-release.d/extension-release.hello"), "{whole}");
+    assert!(
+        whole.contains("/usr/lib/extension-release.d/extension-release.hello"),
+        "{whole}"
+    );
 }
 
 #[test]
@@ -96,21 +134,40 @@ fn wrong_places_are_named() {
 #[test]
 fn a_baked_image_can_be_read_back() {
     let dir = scratch_dir();
-    let (output, out) = (dir.path().join("out.img"), dir.path().join("out"));
+    let output = dir.path().join("out.img");
+    let out = dir.path().join("out");
     let hello = format!("hello:{}", sample("hello.raw").display());
-    text(&["bake", "--image", &image(), "--output", output.to_str().unwrap(), &hello]);
+    text(&[
+        "bake",
+        "--image",
+        &image(),
+        "--output",
+        output.to_str().unwrap(),
+        &hello,
+    ]);
     let output = output.to_str().unwrap();
     text(&["get", output, "root:/opt", out.to_str().unwrap()]);
     let copy = out.join("extensions/hello/hello.raw");
-    assert_eq!(sha256(File::open(copy).unwrap()), sha256(File::open(sample("hello.raw")).unwrap()));
+    assert_eq!(
+        sha256(File::open(copy).unwrap()),
+        sha256(File::open(sample("hello.raw")).unwrap())
+    );
     let conf = text(&["cat", output, "root:/etc/sysupdate.hello.d/hello.conf"]);
     assert_eq!(conf, fs::read_to_string(sample("hello.conf")).unwrap());
-    let document: serde_json::Value = serde_json::from_str(&text(&["inspect", output, "--json"])).unwrap();
+    let document: serde_json::Value =
+        serde_json::from_str(&text(&["inspect", output, "--json"])).unwrap();
     let sysexts = document["sysexts"].as_array().unwrap();
-    let link = sysexts.iter().find(|sysext| sysext["path"] == "/etc/extensions/hello.raw").unwrap();
+    let link = sysexts
+        .iter()
+        .find(|sysext| sysext["path"] == "/etc/extensions/hello.raw")
+        .unwrap();
     assert_eq!(link["target"], "/opt/extensions/hello/hello.raw");
     assert_eq!(
-        stdout(&mut flatbake(&["cat", output, "root:/etc/extensions/hello.raw"])),
+        stdout(&mut flatbake(&[
+            "cat",
+            output,
+            "root:/etc/extensions/hello.raw"
+        ])),
         fs::read(sample("hello.raw")).unwrap()
     );
 }
@@ -119,15 +176,30 @@ fn a_baked_image_can_be_read_back() {
 fn json_alone_is_on_standard_output() {
     let dir = scratch_dir();
     let output = dir.path().join("out.img");
-    let run =
-        flatbake(&["bake", "--json", "--image", &image(), "--output", output.to_str().unwrap()]).output().unwrap();
+    let run = flatbake(&[
+        "bake",
+        "--json",
+        "--image",
+        &image(),
+        "--output",
+        output.to_str().unwrap(),
+    ])
+    .output()
+    .unwrap();
     assert!(run.status.success());
     let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
     assert_eq!(report["outputs"][0]["files"][0]["format"], "raw");
-    let quiet =
-        flatbake(&["bake", "--quiet", "--overwrite", "--image", &image(), "--output", output.to_str().unwrap()])
-            .output()
-            .unwrap();
+    let quiet = flatbake(&[
+        "bake",
+        "--quiet",
+        "--overwrite",
+        "--image",
+        &image(),
+        "--output",
+        output.to_str().unwrap(),
+    ])
+    .output()
+    .unwrap();
     assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty());
 }
 
@@ -135,7 +207,13 @@ fn json_alone_is_on_standard_output() {
 fn failures_are_json_where_that_is_asked_for() {
     let image = image();
     for (arguments, code, kind, place, message) in [
-        (&["info", "missing.img", "--json"][..], 2, "not-found", vec![], "opening missing.img"),
+        (
+            &["info", "missing.img", "--json"][..],
+            2,
+            "not-found",
+            vec![],
+            "opening missing.img",
+        ),
         (
             &["ls", &image, "root:/none", "--json"],
             2,
@@ -143,21 +221,56 @@ fn failures_are_json_where_that_is_asked_for() {
             vec![image.as_str(), "root", "/none"],
             "no such file",
         ),
-        (&["ls", "--json"], 2, "invalid-input", vec![], "required arguments"),
-        (&["ls", &image, "root", "--json", "--huh"], 2, "invalid-input", vec![], "--huh"),
+        (
+            &["ls", "--json"],
+            2,
+            "invalid-input",
+            vec![],
+            "required arguments",
+        ),
+        (
+            &["ls", &image, "root", "--json", "--huh"],
+            2,
+            "invalid-input",
+            vec![],
+            "--huh",
+        ),
     ] {
         let output = flatbake(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(code), "{arguments:?}");
-        assert!(String::from_utf8(output.stderr).unwrap().contains(message), "{arguments:?}");
+        assert!(
+            String::from_utf8(output.stderr).unwrap().contains(message),
+            "{arguments:?}"
+        );
         let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let error = &document["error"];
-        assert_eq!((&error["kind"], &error["exit_code"]), (&kind.into(), &code.into()), "{document}");
-        assert!(error["message"].as_str().unwrap().contains(message), "{document}");
-        let told: Vec<_> = error["place"].as_array().unwrap().iter().map(|place| place.as_str().unwrap()).collect();
+        assert_eq!(
+            (&error["kind"], &error["exit_code"]),
+            (&kind.into(), &code.into()),
+            "{document}"
+        );
+        assert!(
+            error["message"].as_str().unwrap().contains(message),
+            "{document}"
+        );
+        let told: Vec<_> = error["place"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|place| place.as_str().unwrap())
+            .collect();
         assert_eq!(told, place, "{document}");
-        let keys: Vec<_> = error.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys.len(), 7, "{keys:?}");
-        assert!(error["causes"].is_array() && error["findings"].is_array(), "{document}");
+        let keys: Vec<_> = error
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(keys.len(), 8, "{keys:?}");
+        assert!(
+            error["causes"].is_array() && error["findings"].is_array(),
+            "{document}"
+        );
     }
     let silent = flatbake(&["info", "missing.img"]).output().unwrap();
     assert!(silent.stdout.is_empty());
@@ -167,7 +280,11 @@ fn failures_are_json_where_that_is_asked_for() {
 fn partitions_go_by_word_number_and_label() {
     let image = image();
     let listed = |part: &str| text(&["ls", &image, part]);
-    for (word, number, label) in [("root", "9", "ROOT"), ("oem", "6", "OEM"), ("boot", "1", "EFI-SYSTEM")] {
+    for (word, number, label) in [
+        ("root", "9", "ROOT"),
+        ("oem", "6", "OEM"),
+        ("boot", "1", "EFI-SYSTEM"),
+    ] {
         assert_eq!(listed(word), listed(number));
         assert_eq!(listed(word), listed(label));
     }
@@ -175,12 +292,38 @@ fn partitions_go_by_word_number_and_label() {
     let dir = scratch_dir();
     let baked = dir.path().join("out.img");
     let baked = baked.to_str().unwrap();
-    let bake = ["bake", "--image", &image, "--output", baked, "--remove", "EFI-SYSTEM:/flatcar/first_boot"];
-    text(&[&bake[..], &["--install-to", "6:/x/", &format!("hello:{}", sample("hello.raw").display())]].concat());
+    let bake = [
+        "bake",
+        "--image",
+        &image,
+        "--output",
+        baked,
+        "--remove",
+        "EFI-SYSTEM:/flatcar/first_boot",
+    ];
+    text(
+        &[
+            &bake[..],
+            &[
+                "--install-to",
+                "6:/x/",
+                &format!("hello:{}", sample("hello.raw").display()),
+            ],
+        ]
+        .concat(),
+    );
     assert!(!text(&["ls", baked, "boot:/flatcar"]).contains("first_boot"));
     assert!(text(&["ls", baked, "oem:/x"]).contains("hello.raw"));
-    let refused = flatbake(&["bake", "--image", &image, "--output", baked, "--remove", "USR-A:/x"]).output().unwrap();
-    assert!(String::from_utf8(refused.stderr).unwrap().contains("dm-verity"));
+    let refused = flatbake(&[
+        "bake", "--image", &image, "--output", baked, "--remove", "USR-A:/x",
+    ])
+    .output()
+    .unwrap();
+    assert!(
+        String::from_utf8(refused.stderr)
+            .unwrap()
+            .contains("dm-verity")
+    );
 }
 
 #[test]
@@ -188,7 +331,14 @@ fn completions_know_the_words() {
     for shell in ["bash", "zsh"] {
         let script = text(&["completions", shell]);
         let colon = if shell == "zsh" { "\\:" } else { ":" };
-        for word in ["vmdk_stream", "qemu_uefi", "zst", "plain", &format!("oem{colon}"), &format!("USR-A{colon}")] {
+        for word in [
+            "vmdk_stream",
+            "qemu_uefi",
+            "zst",
+            "plain",
+            &format!("oem{colon}"),
+            &format!("USR-A{colon}"),
+        ] {
             assert!(script.contains(word), "{word} is missing for {shell}");
         }
     }
@@ -199,9 +349,21 @@ fn completions_know_the_words() {
 #[test]
 fn a_reader_that_leaves_ends_it_quietly() {
     let mut command = flatbake(&["ls", &image(), "usr", "-R"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let mut message = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
-    assert!(child.wait().unwrap().code().is_some() && !message.contains("panicked"), "{message}");
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut message)
+        .unwrap();
+    assert!(
+        child.wait().unwrap().code().is_some() && !message.contains("panicked"),
+        "{message}"
+    );
 }

@@ -18,7 +18,9 @@ use flatbake::{Cancel, ErrorKind, NoProgress};
 /// Lengths that a file of `len` bytes is cut to: near the end, and anywhere.
 fn cuts(len: u64, random: &mut Random) -> Vec<u64> {
     let near = [1, 511, 512, 513, 4096, 65536].map(|missing| len.saturating_sub(missing));
-    near.into_iter().chain((0..longer(20)).map(|_| random.below_u64(len))).collect()
+    near.into_iter()
+        .chain((0..longer(20)).map(|_| random.below_u64(len)))
+        .collect()
 }
 
 fn everything(device: &dyn BlockDevice) -> flatbake::Result<Vec<u8>> {
@@ -36,12 +38,26 @@ fn disk_images() {
     let mut random = Random::new(11);
     let mut refused = 0;
     for format in OutputFormat::all() {
-        if matches!(format, OutputFormat::Raw | OutputFormat::VhdFixed | OutputFormat::Hdd | OutputFormat::VmdkFlat) {
+        if matches!(
+            format,
+            OutputFormat::Raw | OutputFormat::VhdFixed | OutputFormat::Hdd | OutputFormat::VmdkFlat
+        ) {
             continue;
         }
         let file = dir.path().join("image");
-        emit(&source, &Output { format, ..Output::at(&file) }, &NoProgress).unwrap();
-        let options = OpenOptions { cache: CacheMode::None, ..OpenOptions::new(dir.path()) };
+        emit(
+            &source,
+            &Output {
+                format,
+                ..Output::at(&file)
+            },
+            &NoProgress,
+        )
+        .unwrap();
+        let options = OpenOptions {
+            cache: CacheMode::None,
+            ..OpenOptions::new(dir.path())
+        };
         let len = fs::metadata(&file).unwrap().len();
         let bytes = fs::read(&file).unwrap();
         let mut expected = original.clone();
@@ -56,16 +72,28 @@ fn disk_images() {
                 .and_then(|device| check_whole(&*device, &Cancel::new()).map(|()| device));
             match checked {
                 Err(error) => {
-                    let kinds = [ErrorKind::Corrupt, ErrorKind::InvalidInput, ErrorKind::Unsupported];
-                    assert!(kinds.contains(&error.kind()), "{format} cut to {cut}: {error}");
+                    let kinds = [
+                        ErrorKind::Corrupt,
+                        ErrorKind::InvalidInput,
+                        ErrorKind::Unsupported,
+                    ];
+                    assert!(
+                        kinds.contains(&error.kind()),
+                        "{format} cut to {cut}: {error}"
+                    );
                     refused += 1;
                 }
                 // A beginning that shows no format any more is a raw disk.
-                Ok(device) if device.size() != opened.size() => assert!(cut < 512, "{format} cut to {cut}"),
+                Ok(device) if device.size() != opened.size() => {
+                    assert!(cut < 512, "{format} cut to {cut}")
+                }
                 // The last packed cluster of a qcow2 ends where its stream does.
                 Ok(device) => match everything(&*device) {
                     Ok(found) => assert!(found == expected, "{format} cut to {cut} of {len}"),
-                    Err(error) => assert!(format == OutputFormat::Qcow2, "{format} cut to {cut}: {error}"),
+                    Err(error) => assert!(
+                        format == OutputFormat::Qcow2,
+                        "{format} cut to {cut}: {error}"
+                    ),
                 },
             }
         }
@@ -82,26 +110,49 @@ fn contents(image: &Path) -> flatbake::Result<Vec<String>> {
         Ok(())
     })?;
     let noise = read_file(&*fs, &crate::common::reading::path("/noise"), 1 << 24)?;
-    lines.push(flatbake::block::sha256(&MemoryDevice::new(noise), &mut |_| ())?);
+    lines.push(flatbake::block::sha256(
+        &MemoryDevice::new(noise),
+        &mut |_| (),
+    )?);
     Ok(lines)
 }
 
 #[test]
 fn filesystems() {
     let dir = tempfile::tempdir().unwrap();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("image"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("image");
     fs::create_dir_all(tree.join("usr/share")).unwrap();
     fs::write(tree.join("noise"), crate::common::noise(5, 700_000)).unwrap();
-    (0..50).for_each(|n| fs::write(tree.join(format!("usr/share/file{n}")), format!("{n}\n").repeat(n)).unwrap());
+    (0..50).for_each(|n| {
+        fs::write(
+            tree.join(format!("usr/share/file{n}")),
+            format!("{n}\n").repeat(n),
+        )
+        .unwrap()
+    });
     let mut random = Random::new(12);
-    let (tree, file) = (text(&tree), text(&image));
+    let tree = text(&tree);
+    let file = text(&image);
     for (program, arguments, bytes) in [
-        ("mksquashfs", vec![tree, file, "-quiet", "-no-progress", "-noappend"], 0),
-        ("mksquashfs", vec![tree, file, "-quiet", "-no-progress", "-noappend", "-nopad"], 0),
+        (
+            "mksquashfs",
+            vec![tree, file, "-quiet", "-no-progress", "-noappend"],
+            0,
+        ),
+        (
+            "mksquashfs",
+            vec![tree, file, "-quiet", "-no-progress", "-noappend", "-nopad"],
+            0,
+        ),
         ("mkfs.erofs", vec!["--quiet", file, tree], 0),
         ("mkfs.erofs", vec!["--quiet", "-zlz4hc", file, tree], 0),
         ("mkfs.ext4", vec!["-q", "-d", tree, file], 8 << 20),
-        ("mkfs.btrfs", vec!["-q", "--mixed", "-r", tree, file], 64 << 20),
+        (
+            "mkfs.btrfs",
+            vec!["-q", "--mixed", "-r", tree, file],
+            64 << 20,
+        ),
         ("mkfs.vfat", vec![file], 8 << 20),
     ] {
         let Some(mkfs) = judge(program) else { continue };
@@ -116,9 +167,16 @@ fn filesystems() {
             let opened = flatbake::fs::open(Arc::new(FileDevice::open(&image).unwrap()));
             let Ok(opened) = opened else { continue };
             // Behind what squashfs uses there is only padding.
-            assert!(program == "mksquashfs" && len - cut < 4096, "{arguments:?} cut to {cut} of {len}");
+            assert!(
+                program == "mksquashfs" && len - cut < 4096,
+                "{arguments:?} cut to {cut} of {len}"
+            );
             read_everything(&*opened, 1 << 24);
-            assert_eq!(contents(&image).ok(), expected, "{arguments:?} cut to {cut} of {len}");
+            assert_eq!(
+                contents(&image).ok(),
+                expected,
+                "{arguments:?} cut to {cut} of {len}"
+            );
         }
     }
 }

@@ -24,7 +24,13 @@ const OFFICIAL: &[&str] = &["-zlz4hc,12", "-C65536", "-Efragments,ztailpacking"]
 fn mkfs(tree: &Path, image: &Path, options: &[&str]) -> bool {
     let _ = fs::remove_file(image);
     let mut args = options.to_vec();
-    args.extend(["--all-root", "-U00000000-0000-0000-0000-000000000000", "--quiet", text(image), text(tree)]);
+    args.extend([
+        "--all-root",
+        "-U00000000-0000-0000-0000-000000000000",
+        "--quiet",
+        text(image),
+        text(tree),
+    ]);
     if succeed("mkfs.erofs", &args).is_none() {
         return false;
     }
@@ -72,7 +78,10 @@ fn every_layout_gives_the_tree_back() {
         }
         if options.contains(&"-T0") {
             let fs = open(&image);
-            assert_eq!(fs.metadata_at(&path("/usr/lib/text")).unwrap().mtime.secs, 0);
+            assert_eq!(
+                fs.metadata_at(&path("/usr/lib/text")).unwrap().mtime.secs,
+                0
+            );
             continue;
         }
         assert_same_tree(&open(&image), &tree);
@@ -81,7 +90,9 @@ fn every_layout_gives_the_tree_back() {
 
 /// Whether the installed mkfs.erofs has the options of version 1.8.
 fn is_recent() -> bool {
-    let help = ask("mkfs.erofs", ["--help"], b"").map(|output| said(&output)).unwrap_or_default();
+    let help = ask("mkfs.erofs", ["--help"], b"")
+        .map(|output| said(&output))
+        .unwrap_or_default();
     let is_recent = help.contains("zstd") && help.contains("lzma");
     if !is_recent {
         eprintln!("skipped: mkfs.erofs is too old for this");
@@ -95,7 +106,11 @@ fn make_rich_tree(tree: &Path) {
     let mut large = Vec::new();
     for seed in 0..20 {
         large.extend(noise(seed, 200_000));
-        large.extend(format!("line {seed} of a large file\n").repeat(30_000).into_bytes());
+        large.extend(
+            format!("line {seed} of a large file\n")
+                .repeat(30_000)
+                .into_bytes(),
+        );
         large.extend(vec![0; 100_000]);
     }
     large.resize((20 << 20) + 77, 7);
@@ -103,10 +118,14 @@ fn make_rich_tree(tree: &Path) {
     fs::write(tree.join("large-part"), &large[300_000..900_000]).unwrap();
     fs::write(tree.join("usr/bin/tool-again"), noise(1, 300_000)).unwrap();
     let acl = [
-        2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 232, 3, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 4,
-        0,
+        2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 232, 3, 0, 0, 4, 0, 4, 0, 255, 255,
+        255, 255, 16, 0, 4, 0,
     ];
-    let acl = [&acl[..], &[255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255]].concat();
+    let acl = [
+        &acl[..],
+        &[255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255],
+    ]
+    .concat();
     let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let long = "v".repeat(3000);
     for (at, name, value) in [
@@ -123,11 +142,21 @@ fn make_rich_tree(tree: &Path) {
         // Not every filesystem of a host takes them, and only root sets some.
         let _ = rustix::fs::setxattr(tree.join(at), name, value, rustix::fs::XattrFlags::empty());
     }
-    for (name, kind, major, minor) in [("null", "c", "1", "3"), ("disk", "b", "259", "70000"), ("pipe", "p", "", "")] {
+    for (name, kind, major, minor) in [
+        ("null", "c", "1", "3"),
+        ("disk", "b", "259", "70000"),
+        ("pipe", "p", "", ""),
+    ] {
         let file = tree.join(name);
         let arguments = [text(&file), kind, major, minor];
         // Only root makes devices.
-        let _ = ask("mknod", arguments.into_iter().filter(|argument| !argument.is_empty()), b"");
+        let _ = ask(
+            "mknod",
+            arguments
+                .into_iter()
+                .filter(|argument| !argument.is_empty()),
+            b"",
+        );
     }
     set_times(tree);
 }
@@ -135,7 +164,8 @@ fn make_rich_tree(tree: &Path) {
 /// Packs the rich tree with each set of options and compares everything that is read.
 fn assert_all_come_back(sets: &[&[&str]]) {
     let dir = scratch_dir();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("image.raw");
     make_rich_tree(&tree);
     let expected = host_tree(&tree);
     for options in sets {
@@ -172,12 +202,20 @@ fn what_newer_versions_pack_comes_back() {
     }
     assert_all_come_back(&[
         &["-zlzma"],
-        &["-zlzma,level=6,dictsize=131072", "-C65536", "-Eztailpacking"],
+        &[
+            "-zlzma,level=6,dictsize=131072",
+            "-C65536",
+            "-Eztailpacking",
+        ],
         &["-zdeflate", "-C16384", "-Efragments"],
         &["-zlibdeflate,level=9", "-C131072"],
         &["-zzstd", "-C65536", "-Efragments,ztailpacking"],
         &["-zzstd,level=15", "-C1048576", "-Ededupe"],
-        &["-zlzma:lz4hc:deflate:zstd", "-C65536", "-Eall-fragments,fragdedupe=inode"],
+        &[
+            "-zlzma:lz4hc:deflate:zstd",
+            "-C65536",
+            "-Eall-fragments,fragdedupe=inode",
+        ],
         &[
             "-zlz4",
             "-Eztailpacking",
@@ -189,14 +227,20 @@ fn what_newer_versions_pack_comes_back() {
         &["-b512", "-zlz4"],
         &["-b1024", "-zzstd", "-C8192", "-Efragments"],
         &["-b2048", "--chunksize=2048"],
-        &["-zlz4", "-Efragments,dedupe,force-inode-compact", "--mkfs-time", "-T1704067200"],
+        &[
+            "-zlz4",
+            "-Efragments,dedupe,force-inode-compact",
+            "--mkfs-time",
+            "-T1704067200",
+        ],
     ]);
 }
 
 #[test]
 fn the_judge_sees_a_broken_byte_and_so_do_we() {
     let dir = scratch_dir();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("image.raw");
     make_tree_for_mkfs(&tree, 3);
     if !mkfs(&tree, &image, OFFICIAL) {
         return;
@@ -213,7 +257,8 @@ fn the_judge_sees_a_broken_byte_and_so_do_we() {
 #[test]
 fn xattrs_devices_and_special_files() {
     let dir = scratch_dir();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("image.raw");
     make_tree_for_mkfs(&tree, 3);
     let _socket = std::os::unix::net::UnixListener::bind(tree.join("socket")).unwrap();
     if succeed("mkfifo", &[text(&tree.join("pipe"))]).is_none() {
@@ -226,7 +271,12 @@ fn xattrs_devices_and_special_files() {
         ("usr/lib/text", "user.other", "1"),
         ("usr", "user.directory", "yes"),
     ] {
-        if succeed("setfattr", &["-n", name, "-v", value, text(&tree.join(file))]).is_none() {
+        if succeed(
+            "setfattr",
+            &["-n", name, "-v", value, text(&tree.join(file))],
+        )
+        .is_none()
+        {
             return;
         }
     }
@@ -236,32 +286,65 @@ fn xattrs_devices_and_special_files() {
     let fs = open(&image);
     let named = |entry: &str| {
         let xattrs = fs.xattrs_at(&path(entry)).unwrap().into_iter();
-        xattrs.map(|x| format!("{}={}", x.name.escape_ascii(), x.value.escape_ascii())).collect::<Vec<_>>()
+        xattrs
+            .map(|x| format!("{}={}", x.name.escape_ascii(), x.value.escape_ascii()))
+            .collect::<Vec<_>>()
     };
-    assert_eq!(named("/usr/lib/text"), ["user.extension-release.strict=false", "user.other=1"]);
-    assert_eq!(named("/usr/lib/exact"), ["user.extension-release.strict=false"]);
+    assert_eq!(
+        named("/usr/lib/text"),
+        ["user.extension-release.strict=false", "user.other=1"]
+    );
+    assert_eq!(
+        named("/usr/lib/exact"),
+        ["user.extension-release.strict=false"]
+    );
     assert_eq!(named("/usr"), ["user.directory=yes"]);
     assert_eq!(named("/one"), [""; 0]);
-    assert_eq!(fs.metadata_at(&path("/pipe")).unwrap().file_type, FileType::Fifo);
-    assert_eq!(fs.metadata_at(&path("/socket")).unwrap().file_type, FileType::Socket);
+    assert_eq!(
+        fs.metadata_at(&path("/pipe")).unwrap().file_type,
+        FileType::Fifo
+    );
+    assert_eq!(
+        fs.metadata_at(&path("/socket")).unwrap().file_type,
+        FileType::Socket
+    );
     assert_eq!(fs.capacity().unwrap().block_bytes, 4096);
     assert_eq!(fs.label().unwrap(), b"");
-    for (entry, wrong) in [("/nothing", ErrorKind::NotFound), ("/one/x", ErrorKind::NotFound)] {
-        assert_eq!(fs.metadata_at(&path(entry)).unwrap_err().kind(), wrong, "{entry}");
+    for (entry, wrong) in [
+        ("/nothing", ErrorKind::NotFound),
+        ("/one/x", ErrorKind::NotFound),
+    ] {
+        assert_eq!(
+            fs.metadata_at(&path(entry)).unwrap_err().kind(),
+            wrong,
+            "{entry}"
+        );
     }
-    assert_eq!(fs.open_at(&path("/usr")).err().unwrap().kind(), ErrorKind::InvalidInput);
-    assert_eq!(fs.read_link_at(&path("/one")).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(
+        fs.open_at(&path("/usr")).err().unwrap().kind(),
+        ErrorKind::InvalidInput
+    );
+    assert_eq!(
+        fs.read_link_at(&path("/one")).unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
 }
 
 #[test]
 fn many_files_and_small_reads_are_not_quadratic() {
     let dir = scratch_dir();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("image.raw");
     fs::create_dir_all(tree.join("d")).unwrap();
     for number in 0..5000 {
         fs::write(tree.join(format!("d/{number}")), []).unwrap();
     }
-    let content = [noise(1, 100_000), b"0123456789abcdef".repeat(1 << 20), noise(2, 100_000)].concat();
+    let content = [
+        noise(1, 100_000),
+        b"0123456789abcdef".repeat(1 << 20),
+        noise(2, 100_000),
+    ]
+    .concat();
     fs::write(tree.join("large"), &content).unwrap();
     if !mkfs(&tree, &image, OFFICIAL) {
         return;
@@ -269,7 +352,9 @@ fn many_files_and_small_reads_are_not_quadratic() {
     let fs = open(&image);
     let start = Instant::now();
     for entry in fs.entries_at(&path("/d")).unwrap() {
-        let by_path = fs.metadata_at(&path("/d").join(&entry.name).unwrap()).unwrap();
+        let by_path = fs
+            .metadata_at(&path("/d").join(&entry.name).unwrap())
+            .unwrap();
         assert_eq!(by_path, fs.metadata(entry.node).unwrap());
     }
     let file = fs.open_at(&path("/large")).unwrap();
@@ -279,7 +364,11 @@ fn many_files_and_small_reads_are_not_quadratic() {
         file.read_at(index as u64 * 1000, buffer).unwrap();
         assert!(buffer == wanted);
     }
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 /// Makes the superblock's checksum right again.
@@ -296,11 +385,23 @@ fn repair(bytes: &mut [u8]) {
 #[test]
 fn mutated_images_never_panic_hang_or_swell() {
     let dir = scratch_dir();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("image.raw");
     make_small_tree(&tree);
-    let mut sets = vec![&[][..], OFFICIAL, &["-zlz4hc"], &["--chunksize=4096"], &["-zlz4", "-Elegacy-compress"]];
+    let mut sets = vec![
+        &[][..],
+        OFFICIAL,
+        &["-zlz4hc"],
+        &["--chunksize=4096"],
+        &["-zlz4", "-Elegacy-compress"],
+    ];
     if is_recent() {
-        sets.push(&["-zzstd:lzma:deflate", "-C16384", "-Eall-fragments", "--xattr-prefix=user.lo"]);
+        sets.push(&[
+            "-zzstd:lzma:deflate",
+            "-C16384",
+            "-Eall-fragments",
+            "--xattr-prefix=user.lo",
+        ]);
     }
     for (seed, options) in sets.into_iter().enumerate() {
         if !mkfs(&tree, &image, options) {
@@ -308,16 +409,27 @@ fn mutated_images_never_panic_hang_or_swell() {
         }
         let bytes = fs::read(&image).unwrap();
         // Places that hold something: most of the blocks are padding.
-        let used: Vec<usize> =
-            (1024..bytes.len()).filter(|&at| bytes[at.saturating_sub(4)..].iter().take(9).any(|&b| b != 0)).collect();
+        let used: Vec<usize> = (1024..bytes.len())
+            .filter(|&at| {
+                bytes[at.saturating_sub(4)..]
+                    .iter()
+                    .take(9)
+                    .any(|&b| b != 0)
+            })
+            .collect();
         let mut random = Random::new(seed as u64);
-        let (mut opened, mut longest) = (0, Duration::ZERO);
+        let mut opened = 0;
+        let mut longest = Duration::ZERO;
         let rounds = longer(4000);
         for _ in 0..rounds {
             let mut changed = bytes.clone();
             for _ in 0..1 + random.below(3) {
                 // Half the changes go to the superblock and the inodes right behind it.
-                let among = if random.below(2) == 0 { used.len() } else { used.len().min(2500) };
+                let among = if random.below(2) == 0 {
+                    used.len()
+                } else {
+                    used.len().min(2500)
+                };
                 let at = used[random.below(among)];
                 changed[at] = match random.below(3) {
                     0 => changed[at] ^ 1 << random.below(8),
@@ -336,15 +448,22 @@ fn mutated_images_never_panic_hang_or_swell() {
             }
             longest = longest.max(start.elapsed());
         }
-        assert!(opened * 2 > rounds, "{options:?}: mutations must reach behind the superblock: {opened} of {rounds}");
-        assert!(longest < Duration::from_secs(2), "{options:?}: one image took {longest:?}");
+        assert!(
+            opened * 2 > rounds,
+            "{options:?}: mutations must reach behind the superblock: {opened} of {rounds}"
+        );
+        assert!(
+            longest < Duration::from_secs(2),
+            "{options:?}: one image took {longest:?}"
+        );
     }
 }
 
 #[test]
 fn every_byte_of_the_superblock_may_be_wrong() {
     let dir = scratch_dir();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("image.raw");
     make_small_tree(&tree);
     if !mkfs(&tree, &image, OFFICIAL) {
         return;
@@ -368,14 +487,21 @@ fn every_byte_of_the_superblock_may_be_wrong() {
 #[test]
 fn directories_that_do_not_form_a_tree_are_refused() {
     let dir = scratch_dir();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("image.raw");
     fs::create_dir_all(tree.join("aaaa/bbbb")).unwrap();
     fs::create_dir_all(tree.join("cccc")).unwrap();
     if !mkfs(&tree, &image, &[]) {
         return;
     }
     let bytes = fs::read(&image).unwrap();
-    let nid = |name: &str| open(&image).metadata_at(&path(name)).unwrap().inode.to_le_bytes();
+    let nid = |name: &str| {
+        open(&image)
+            .metadata_at(&path(name))
+            .unwrap()
+            .inode
+            .to_le_bytes()
+    };
     // Entries of 12 bytes begin with the inode number and lie in one block with their names.
     let replace = |from: [u8; 8], to: [u8; 8]| {
         let mut bytes = bytes.clone();
@@ -390,7 +516,10 @@ fn directories_that_do_not_form_a_tree_are_refused() {
         let fs = Erofs::open(device(bytes)).unwrap();
         walk(&fs, &FsPath::root(), &mut |_| Ok(())).unwrap_err()
     };
-    for error in [replace(nid("/cccc"), nid("/aaaa")), replace(nid("/aaaa/bbbb"), nid("/aaaa"))] {
+    for error in [
+        replace(nid("/cccc"), nid("/aaaa")),
+        replace(nid("/aaaa/bbbb"), nid("/aaaa")),
+    ] {
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     }
 }

@@ -65,18 +65,26 @@ fn make_source_tree(tree: &Path) {
         ("usr/bin/tool", "trusted.of", "a tool"),
     ] {
         // Not every filesystem of a host takes them.
-        let _ = ask("setfattr", ["-n", name, "-v", value, text(&tree.join(at))], b"");
+        let _ = ask(
+            "setfattr",
+            ["-n", name, "-v", value, text(&tree.join(at))],
+            b"",
+        );
     }
 }
 
 /// Packs a tree, and devices with it.
 fn squashfs(dir: &Path, tree: &Path) -> Option<Squashfs<FileDevice>> {
-    let (image, pseudo) = (dir.join("source.raw"), dir.join("pseudo"));
+    let image = dir.join("source.raw");
+    let pseudo = dir.join("pseudo");
     let nodes = "/dev d 0755 3 4\n/dev/disk b 0660 0 6 259 70000\n/dev/null c 0666 0 0 1 3\n/dev/pipe i 0600 7 8 f\n\
                  /dev/socket i 0600 70000 8 s\n";
     fs::write(&pseudo, nodes).unwrap();
     let options = ["-noappend", "-no-progress", "-quiet", "-pf", text(&pseudo)];
-    succeed("mksquashfs", &[&[text(tree), text(&image)], &options[..]].concat())?;
+    succeed(
+        "mksquashfs",
+        &[&[text(tree), text(&image)], &options[..]].concat(),
+    )?;
     Some(Squashfs::open(FileDevice::open(&image).unwrap()).unwrap())
 }
 
@@ -85,7 +93,12 @@ fn open(image: &Path) -> Erofs<FileDevice> {
 }
 
 fn options(compression: ErofsCompression) -> ErofsOptions {
-    ErofsOptions { compression, seed: b"test".to_vec(), label: b"a label".to_vec(), ..ErofsOptions::default() }
+    ErofsOptions {
+        compression,
+        seed: b"test".to_vec(),
+        label: b"a label".to_vec(),
+        ..ErofsOptions::default()
+    }
 }
 
 fn pack(source: &dyn FileSystem, image: &Path, added: &[AddedFile], options: &ErofsOptions) {
@@ -104,7 +117,10 @@ fn kernel_tree(image: &Path, dir: &Path) -> Option<Tree> {
             // A child process that another test is just starting can hold the image open for a moment.
             let unmounted = (0..50).any(|_| {
                 std::thread::sleep(std::time::Duration::from_millis(20));
-                command(Path::new("umount")).arg(&self.0).output().is_ok_and(|output| output.status.success())
+                command(Path::new("umount"))
+                    .arg(&self.0)
+                    .output()
+                    .is_ok_and(|output| output.status.success())
             });
             assert!(unmounted, "{} stays mounted", self.0.display());
         }
@@ -113,7 +129,10 @@ fn kernel_tree(image: &Path, dir: &Path) -> Option<Tree> {
     fs::create_dir_all(&at).unwrap();
     let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
     let mut mount = command(Path::new("mount"));
-    mount.args(["-t", "erofs", "-o", "loop,ro"]).arg(image).arg(&at);
+    mount
+        .args(["-t", "erofs", "-o", "loop,ro"])
+        .arg(image)
+        .arg(&at);
     if !is_root || !mount.output().is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: the kernel does not mount an EROFS here");
         return None;
@@ -125,7 +144,9 @@ fn kernel_tree(image: &Path, dir: &Path) -> Option<Tree> {
 #[test]
 fn the_tree_comes_back() {
     let dir = scratch_dir();
-    let Some(source) = source(dir.path()) else { return };
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
     let expected = fs_tree(&source);
     let image = dir.path().join("image.raw");
     for way in WAYS {
@@ -135,19 +156,25 @@ fn the_tree_comes_back() {
         compare(&expected, &fs_tree(&fs)).unwrap_or_else(|error| panic!("{way:?}: {error}"));
         assert_eq!(fs.label().unwrap(), b"a label");
         if let Some(found) = kernel_tree(&image, dir.path()) {
-            compare(&expected, &found).unwrap_or_else(|error| panic!("{way:?}, the kernel: {error}"));
+            compare(&expected, &found)
+                .unwrap_or_else(|error| panic!("{way:?}, the kernel: {error}"));
         }
         // Packed again from there, it has the same bytes.
         let copy = dir.path().join("copy.raw");
         pack(&fs, &copy, &[], &options(way));
-        assert!(fs::read(&image).unwrap() == fs::read(&copy).unwrap(), "{way:?}");
+        assert!(
+            fs::read(&image).unwrap() == fs::read(&copy).unwrap(),
+            "{way:?}"
+        );
     }
 }
 
 #[test]
 fn pieces_read_anywhere_are_right() {
     let dir = scratch_dir();
-    let Some(source) = source(dir.path()) else { return };
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
     let image = dir.path().join("image.raw");
     let content = read_file(&source, &path("/large"), 1 << 24).unwrap();
     let mut random = Random::new(9);
@@ -159,7 +186,10 @@ fn pieces_read_anywhere_are_right() {
             let start = random.below(content.len());
             let mut piece = vec![0; 1 + random.below((content.len() - start).min(50_000))];
             file.read_at(start as u64, &mut piece).unwrap();
-            assert!(piece == content[start..start + piece.len()], "{way:?} at {start}");
+            assert!(
+                piece == content[start..start + piece.len()],
+                "{way:?} at {start}"
+            );
         }
     }
 }
@@ -167,14 +197,17 @@ fn pieces_read_anywhere_are_right() {
 #[test]
 fn many_threads_read_at_once() {
     let dir = scratch_dir();
-    let Some(source) = source(dir.path()) else { return };
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
     let image = dir.path().join("image.raw");
     pack(&source, &image, &[], &options(lz4(16_384)));
     let fs = open(&image);
     let content = read_file(&source, &path("/large"), 1 << 24).unwrap();
     std::thread::scope(|scope| {
         for seed in 0..6 {
-            let (fs, content) = (&fs, &content);
+            let fs = &fs;
+            let content = &content;
             scope.spawn(move || {
                 let file = fs.open_at(&path("/large")).unwrap();
                 let mut random = Random::new(seed);
@@ -192,11 +225,16 @@ fn many_threads_read_at_once() {
 #[test]
 fn threads_do_not_change_the_bytes() {
     let dir = scratch_dir();
-    let Some(source) = source(dir.path()) else { return };
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
     let mut images = Vec::new();
     for threads in [1, 5] {
         let image = dir.path().join(format!("{threads}.raw"));
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| pack(&source, &image, &[], &options(lz4(16_384))));
         images.push(fs::read(&image).unwrap());
     }
@@ -212,28 +250,54 @@ fn it_is_about_as_small_as_by_mkfs() {
     // mkfs.erofs 1.5 cannot pack a name of 255 bytes, nor does it see files of equal content.
     fs::remove_file(lib.join("n".repeat(255))).unwrap();
     fs::remove_file(tree.join("large-again")).unwrap();
-    let Some(source) = squashfs(dir.path(), &tree) else { return };
-    let (ours, theirs) = (dir.path().join("ours.raw"), dir.path().join("theirs.raw"));
-    for (way, arguments) in [(WAYS[0], vec![]), (WAYS[1], vec!["-zlz4"]), (WAYS[2], vec!["-zlz4", "-C16384"])] {
+    let Some(source) = squashfs(dir.path(), &tree) else {
+        return;
+    };
+    let ours = dir.path().join("ours.raw");
+    let theirs = dir.path().join("theirs.raw");
+    for (way, arguments) in [
+        (WAYS[0], vec![]),
+        (WAYS[1], vec!["-zlz4"]),
+        (WAYS[2], vec!["-zlz4", "-C16384"]),
+    ] {
         let start = Instant::now();
         pack(&source, &ours, &[], &options(way));
         let took = start.elapsed();
         let start = Instant::now();
-        if succeed("mkfs.erofs", &[&arguments[..], &["--quiet", text(&theirs), text(&tree)]].concat()).is_none() {
+        if succeed(
+            "mkfs.erofs",
+            &[&arguments[..], &["--quiet", text(&theirs), text(&tree)]].concat(),
+        )
+        .is_none()
+        {
             return;
         }
-        let (ours, theirs) = (fs::metadata(&ours).unwrap().len(), fs::metadata(&theirs).unwrap().len());
-        eprintln!("{way:?}: {ours} bytes in {took:?}, mkfs.erofs {theirs} in {:?}", start.elapsed());
-        assert!(ours < theirs + theirs / 20, "{way:?}: {ours} bytes, mkfs.erofs makes {theirs}");
+        let ours = fs::metadata(&ours).unwrap().len();
+        let theirs = fs::metadata(&theirs).unwrap().len();
+        eprintln!(
+            "{way:?}: {ours} bytes in {took:?}, mkfs.erofs {theirs} in {:?}",
+            start.elapsed()
+        );
+        assert!(
+            ours < theirs + theirs / 20,
+            "{way:?}: {ours} bytes, mkfs.erofs makes {theirs}"
+        );
     }
 }
 
 #[test]
 fn added_files_take_the_place_of_others() {
     let dir = scratch_dir();
-    let Some(source) = source(dir.path()) else { return };
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
     let image = dir.path().join("image.raw");
-    let attributes = Attributes { mode: 0o640, uid: 1, gid: 2, mtime: Timestamp { secs: 77, nanos: 5 } };
+    let attributes = Attributes {
+        mode: 0o640,
+        uid: 1,
+        gid: 2,
+        mtime: Timestamp { secs: 77, nanos: 5 },
+    };
     let file = |at: &str, content: &[u8]| AddedFile {
         path: path(at),
         attributes: attributes.clone(),
@@ -241,16 +305,38 @@ fn added_files_take_the_place_of_others() {
     };
     let big = b"content ".repeat(100_000);
     let added = [file("/usr/lib/text", b"new"), file("/usr/bin/more", &big)];
-    pack(&source, &image, &added, &ErofsOptions { latest_time: Some(1_704_067_210), ..options(lz4(4096)) });
+    pack(
+        &source,
+        &image,
+        &added,
+        &ErofsOptions {
+            latest_time: Some(1_704_067_210),
+            ..options(lz4(4096))
+        },
+    );
     erofs_clean(&image).unwrap();
     let fs = open(&image);
     assert_eq!(read_file(&fs, &path("/usr/lib/text"), 100).unwrap(), b"new");
     assert!(read_file(&fs, &path("/usr/bin/more"), 1 << 20).unwrap() == big);
     let metadata = fs.metadata_at(&path("/usr/lib/text")).unwrap();
-    assert_eq!((metadata.mode, metadata.uid, metadata.gid, metadata.mtime), (0o640, 1, 2, attributes.mtime));
-    assert!(fs_tree(&fs).values().all(|entry| entry.mtime.unwrap().0 <= 1_704_067_210));
+    assert_eq!(
+        (metadata.mode, metadata.uid, metadata.gid, metadata.mtime),
+        (0o640, 1, 2, attributes.mtime)
+    );
+    assert!(
+        fs_tree(&fs)
+            .values()
+            .all(|entry| entry.mtime.unwrap().0 <= 1_704_067_210)
+    );
     let out = tempfile::tempfile().unwrap();
-    let error = write(&source, &[file("/no/such", b"")], &out, &options(lz4(4096)), &NoProgress).unwrap_err();
+    let error = write(
+        &source,
+        &[file("/no/such", b"")],
+        &out,
+        &options(lz4(4096)),
+        &NoProgress,
+    )
+    .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
@@ -258,13 +344,25 @@ fn added_files_take_the_place_of_others() {
 #[test]
 fn access_control_lists_and_capabilities_come_along() {
     let dir = scratch_dir();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("image.raw");
     fs::create_dir_all(tree.join("folder/deeper")).unwrap();
     fs::write(tree.join("folder/tool"), noise(1, 9000)).unwrap();
     fs::write(tree.join("folder/other"), b"other").unwrap();
-    let entry = |tag: u8, permissions: u8, id: u32| [&[tag, 0, permissions, 0][..], &id.to_le_bytes()].concat();
-    let entries = [(1, 6, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)];
-    let entries: Vec<u8> = entries.into_iter().flat_map(|(tag, permissions, id)| entry(tag, permissions, id)).collect();
+    let entry = |tag: u8, permissions: u8, id: u32| {
+        [&[tag, 0, permissions, 0][..], &id.to_le_bytes()].concat()
+    };
+    let entries = [
+        (1, 6, u32::MAX),
+        (2, 4, 1000),
+        (4, 4, u32::MAX),
+        (16, 4, u32::MAX),
+        (32, 0, u32::MAX),
+    ];
+    let entries: Vec<u8> = entries
+        .into_iter()
+        .flat_map(|(tag, permissions, id)| entry(tag, permissions, id))
+        .collect();
     let acl = [&2u32.to_le_bytes()[..], &entries].concat();
     let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     for (at, name, value) in [
@@ -295,44 +393,78 @@ fn access_control_lists_and_capabilities_come_along() {
 #[test]
 fn systemd_reads_it_as_an_extension() {
     let dir = scratch_dir();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("tool.raw"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("tool.raw");
     fs::create_dir_all(tree.join("usr/lib/extension-release.d")).unwrap();
-    fs::write(tree.join("usr/lib/extension-release.d/extension-release.tool"), "ID=flatcar\nSYSEXT_LEVEL=1.0\n")
-        .unwrap();
+    fs::write(
+        tree.join("usr/lib/extension-release.d/extension-release.tool"),
+        "ID=flatcar\nSYSEXT_LEVEL=1.0\n",
+    )
+    .unwrap();
     fs::write(tree.join("usr/lib/tool"), "words ".repeat(9000)).unwrap();
-    let Some(source) = squashfs(dir.path(), &tree) else { return };
+    let Some(source) = squashfs(dir.path(), &tree) else {
+        return;
+    };
     pack(&source, &image, &[], &options(lz4(16_384)));
     let arguments = ["--json=short", "--no-pager", text(&image)];
-    let Some(output) = ask("systemd-dissect", arguments, b"") else { return };
+    let Some(output) = ask("systemd-dissect", arguments, b"") else {
+        return;
+    };
     let said = said(&output);
     if !output.status.success() && said.contains("Failed to set up loopback device") {
         eprintln!("skipped: systemd-dissect: {said}");
         return;
     }
-    assert!(output.status.success() && said.contains("\"fstype\":\"erofs\""), "{said}");
+    assert!(
+        output.status.success() && said.contains("\"fstype\":\"erofs\""),
+        "{said}"
+    );
 }
 
 #[test]
 fn an_empty_tree_and_entries_of_the_build_time_are_small() {
     let dir = scratch_dir();
-    let (tree, image) = (dir.path().join("tree"), dir.path().join("image.raw"));
+    let tree = dir.path().join("tree");
+    let image = dir.path().join("image.raw");
     fs::create_dir(&tree).unwrap();
     let squashfs = dir.path().join("source.raw");
-    let arguments = [text(&tree), text(&squashfs), "-noappend", "-no-progress", "-quiet", "-all-time", "1704067200"];
+    let arguments = [
+        text(&tree),
+        text(&squashfs),
+        "-noappend",
+        "-no-progress",
+        "-quiet",
+        "-all-time",
+        "1704067200",
+    ];
     if succeed("mksquashfs", &arguments).is_none() {
         return;
     }
     let source = Squashfs::open(FileDevice::open(&squashfs).unwrap()).unwrap();
-    pack(&source, &image, &[], &ErofsOptions { build_time: 1_704_067_200, ..options(lz4(4096)) });
+    pack(
+        &source,
+        &image,
+        &[],
+        &ErofsOptions {
+            build_time: 1_704_067_200,
+            ..options(lz4(4096))
+        },
+    );
     erofs_clean(&image).unwrap();
-    assert_eq!(fs::metadata(&image).unwrap().len(), 8192, "the superblock's block, and one of inodes");
+    assert_eq!(
+        fs::metadata(&image).unwrap().len(),
+        8192,
+        "the superblock's block, and one of inodes"
+    );
     compare(&fs_tree(&source), &fs_tree(&open(&image))).unwrap();
 }
 
 #[test]
 fn broken_bytes_of_written_images_give_a_result_or_an_error() {
     let dir = scratch_dir();
-    let Some(source) = source(dir.path()) else { return };
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
     let image = dir.path().join("image.raw");
     pack(&source, &image, &[], &options(lz4(16_384)));
     let bytes = fs::read(&image).unwrap();

@@ -52,15 +52,22 @@ fn documents() -> Vec<(String, String)> {
         }
     }
     names.sort();
-    names.into_iter().map(|name| (name.clone(), fs::read_to_string(project(&name)).unwrap())).collect()
+    names
+        .into_iter()
+        .map(|name| (name.clone(), fs::read_to_string(project(&name)).unwrap()))
+        .collect()
 }
 
 /// The commands of flatbake, as its help lists them.
 fn commands() -> Vec<String> {
     let help = text(&["--help"]);
-    let (_, list) = help.split_once("Commands:\n").expect("the help lists commands");
+    let (_, list) = help
+        .split_once("Commands:\n")
+        .expect("the help lists commands");
     let names = list.lines().take_while(|line| !line.trim().is_empty());
-    let names = names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help");
+    let names = names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help");
     names.map(str::to_owned).collect()
 }
 
@@ -84,7 +91,11 @@ impl Block {
         let mut script = Vec::new();
         let mut continues = false;
         for line in &self.lines {
-            let typed = if continues { Some(line.as_str()) } else { line.strip_prefix("$ ") };
+            let typed = if continues {
+                Some(line.as_str())
+            } else {
+                line.strip_prefix("$ ")
+            };
             continues = typed.is_some_and(|typed| typed.ends_with('\\'));
             script.extend(typed.map(str::to_owned));
         }
@@ -112,14 +123,23 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
                 open = Some(block);
             }
         } else if let Some(language) = line.strip_prefix("```") {
-            let (place, language) = (format!("{name}:{number}"), language.trim().to_owned());
-            open = Some(Block { place, language, lines: Vec::new(), not_run: not_run.take() });
+            let place = format!("{name}:{number}");
+            let language = language.trim().to_owned();
+            open = Some(Block {
+                place,
+                language,
+                lines: Vec::new(),
+                not_run: not_run.take(),
+            });
         } else if let Some(reason) = line.strip_prefix(NOT_RUN) {
             not_run = Some(reason.trim_end_matches("-->").trim().to_owned());
         }
     }
     assert!(open.is_none(), "{name}: the last block of code has no end");
-    assert!(not_run.is_none(), "{name}: '{NOT_RUN}…' stands before no block of code");
+    assert!(
+        not_run.is_none(),
+        "{name}: '{NOT_RUN}…' stands before no block of code"
+    );
     blocks
 }
 
@@ -127,7 +147,12 @@ fn blocks(name: &str, text: &str) -> Vec<Block> {
 fn example_folder() -> tempfile::TempDir {
     let dir = scratch_dir();
     let at = |name: &str| dir.path().join(name);
-    for name in ["flatcar_sample.bin.bz2", "hello.raw", "hello.conf", "greeter.raw"] {
+    for name in [
+        "flatcar_sample.bin.bz2",
+        "hello.raw",
+        "hello.conf",
+        "greeter.raw",
+    ] {
         fs::copy(project("testdata/sample").join(name), at(name)).unwrap();
     }
     symlink(project("testdata"), at("testdata")).unwrap();
@@ -160,8 +185,14 @@ const INPUTS: [(&str, &str); 7] = [
     ("config.ign", "{\"ignition\": {\"version\": \"3.3.0\"}}\n"),
     ("base.ign", "{\"ignition\": {\"version\": \"3.3.0\"}}\n"),
     ("grub.cfg", "set oem_id=\"qemu\"\n"),
-    ("web.service", "[Service]\nExecStart=/opt/web/serve\n\n[Install]\nWantedBy=multi-user.target\n"),
-    ("10-proxy.conf", "[Service]\nEnvironment=HTTPS_PROXY=http://proxy.example:3128\n"),
+    (
+        "web.service",
+        "[Service]\nExecStart=/opt/web/serve\n\n[Install]\nWantedBy=multi-user.target\n",
+    ),
+    (
+        "10-proxy.conf",
+        "[Service]\nEnvironment=HTTPS_PROXY=http://proxy.example:3128\n",
+    ),
     (
         "flatbake.yaml",
         "variables: {HOSTNAME: node1}\nimage: flatcar_sample.bin.bz2\nhostname: ${HOSTNAME}\n\
@@ -172,10 +203,21 @@ const INPUTS: [(&str, &str); 7] = [
 /// Runs a script in `folder`, where `flatbake` is the program under test, and returns all that it said. It must not fail,
 /// also not in front of a pipe, unless the script itself says what follows from that with `||`.
 fn run(place: &str, script: &str, folder: &Path) -> String {
-    let output = programs::shell().args(["-eux", "-c", script]).current_dir(folder).output().unwrap();
-    let has_error = String::from_utf8_lossy(&output.stderr).lines().any(|line| line.starts_with("error:"));
+    let output = programs::shell()
+        .args(["-eux", "-c", script])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let has_error = String::from_utf8_lossy(&output.stderr)
+        .lines()
+        .any(|line| line.starts_with("error:"));
     let is_fine = output.status.success() && (!has_error || script.contains("||"));
-    assert!(is_fine, "{place} ended with {}:\n{}", output.status, said(&output));
+    assert!(
+        is_fine,
+        "{place} ended with {}:\n{}",
+        output.status,
+        said(&output)
+    );
     said(&output)
 }
 
@@ -183,8 +225,14 @@ fn run(place: &str, script: &str, folder: &Path) -> String {
 fn examples_of_the_help_work() {
     for command in commands() {
         let help = text(&[&command, "--help"]);
-        let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{command} has no examples"));
-        let lines: Vec<&str> = examples.lines().map(str::trim).filter(|line| line.starts_with("flatbake ")).collect();
+        let (_, examples) = help
+            .split_once("Examples:\n")
+            .unwrap_or_else(|| panic!("{command} has no examples"));
+        let lines: Vec<&str> = examples
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with("flatbake "))
+            .collect();
         assert!(!lines.is_empty(), "{command} has no examples");
         let folder = example_folder();
         for line in lines {
@@ -200,7 +248,11 @@ fn examples_of_the_documents_work() {
         let folder = example_folder();
         for block in blocks(&name, &text).into_iter().filter(Block::is_example) {
             match &block.not_run {
-                None => drop(run(&block.place, &block.script().replace(CARGO_RUN, "flatbake "), folder.path())),
+                None => drop(run(
+                    &block.place,
+                    &block.script().replace(CARGO_RUN, "flatbake "),
+                    folder.path(),
+                )),
                 Some(reason) => left_out.push(format!("{}: {reason}", block.place)),
             }
         }
@@ -208,7 +260,11 @@ fn examples_of_the_documents_work() {
     for line in &left_out {
         eprintln!("not run: {line}");
     }
-    assert!(left_out.len() <= NOT_RUN_MAX, "{} blocks are not run: at most {NOT_RUN_MAX}", left_out.len());
+    assert!(
+        left_out.len() <= NOT_RUN_MAX,
+        "{} blocks are not run: at most {NOT_RUN_MAX}",
+        left_out.len()
+    );
 }
 
 #[test]
@@ -234,8 +290,14 @@ fn blocks_are_found_with_what_is_typed_in_them() {
     let places: Vec<&str> = blocks.iter().map(|block| block.place.as_str()).collect();
     assert_eq!(places, ["d:2", "d:8", "d:11"]);
     assert_eq!(blocks[0].script(), "flatbake a \\\n  b");
-    assert_eq!((blocks[0].not_run.as_deref(), blocks[1].not_run.as_deref()), (None, Some("no net")));
-    assert_eq!(blocks.iter().map(Block::is_example).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(
+        (blocks[0].not_run.as_deref(), blocks[1].not_run.as_deref()),
+        (None, Some("no net"))
+    );
+    assert_eq!(
+        blocks.iter().map(Block::is_example).collect::<Vec<_>>(),
+        [true, true, false]
+    );
     let folder = scratch_dir();
     let failed = std::panic::catch_unwind(|| run("d", "flatbake no-such-command", folder.path()));
     assert!(failed.is_err(), "an example that fails is no example");
@@ -244,8 +306,13 @@ fn blocks_are_found_with_what_is_typed_in_them() {
 /// The words in `text` that look like long flags.
 fn flags(text: &str) -> BTreeSet<String> {
     let is_flag_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let words = text.split(|c: char| !is_flag_letter(c)).filter(|word| word.starts_with("--"));
-    words.filter(|word| word.len() > 2 && !word.starts_with("---")).map(str::to_owned).collect()
+    let words = text
+        .split(|c: char| !is_flag_letter(c))
+        .filter(|word| word.starts_with("--"));
+    words
+        .filter(|word| word.len() > 2 && !word.starts_with("---"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The spans of code in a line of text.
@@ -263,7 +330,10 @@ fn flags_in_documents_are_flags_of_flatbake() {
         for (number, line) in (1..).zip(text.lines()) {
             let is_ours = |span: &&str| span.starts_with("--") || span.starts_with("flatbake ");
             for flag in spans(line).filter(is_ours).flat_map(flags) {
-                assert!(known.contains(&flag), "{name}:{number}: flatbake has no flag {flag}");
+                assert!(
+                    known.contains(&flag),
+                    "{name}:{number}: flatbake has no flag {flag}"
+                );
             }
         }
     }
@@ -286,7 +356,10 @@ fn manifests_in_documents_can_be_planned() {
     let mut count = 0;
     for (name, text) in documents() {
         let folder = example_folder();
-        for block in blocks(&name, &text).into_iter().filter(|block| block.language == "yaml") {
+        for block in blocks(&name, &text)
+            .into_iter()
+            .filter(|block| block.language == "yaml")
+        {
             fs::write(folder.path().join("shown.yaml"), whole_manifest(&block)).unwrap();
             run(&block.place, "flatbake plan -f shown.yaml", folder.path());
             count += 1;
@@ -304,7 +377,9 @@ fn properties(schema: &serde_json::Value, names: &mut BTreeSet<String>) {
             }
             object.values().for_each(|value| properties(value, names));
         }
-        serde_json::Value::Array(values) => values.iter().for_each(|value| properties(value, names)),
+        serde_json::Value::Array(values) => {
+            values.iter().for_each(|value| properties(value, names))
+        }
         _ => {}
     }
 }
@@ -317,17 +392,29 @@ fn all_keys_of_manifests_are_documented() {
     assert!(names.contains("hostname"), "{names:?}");
     let document = fs::read_to_string(project("docs/manifest.md")).unwrap();
     let known: BTreeSet<&str> = document.lines().flat_map(spans).collect();
-    let missing: Vec<&String> = names.iter().filter(|name| !known.contains(name.as_str())).collect();
-    assert!(missing.is_empty(), "docs/manifest.md does not name {missing:?}");
+    let missing: Vec<&String> = names
+        .iter()
+        .filter(|name| !known.contains(name.as_str()))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/manifest.md does not name {missing:?}"
+    );
 }
 
 #[test]
 fn all_dependencies_are_explained() {
-    let manifest: toml::Table = fs::read_to_string(project("Cargo.toml")).unwrap().parse().unwrap();
+    let manifest: toml::Table = fs::read_to_string(project("Cargo.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
     let design = fs::read_to_string(project("docs/design.md")).unwrap();
     for table in ["dependencies", "dev-dependencies"] {
         for name in manifest[table].as_table().unwrap().keys() {
-            assert!(design.contains(&format!("`{name}`")), "docs/design.md does not say what {name} is for");
+            assert!(
+                design.contains(&format!("`{name}`")),
+                "docs/design.md does not say what {name} is for"
+            );
         }
     }
 }
@@ -336,7 +423,10 @@ fn all_dependencies_are_explained() {
 fn commands_are_named_in_the_readme() {
     let readme = fs::read_to_string(project("README.md")).unwrap();
     for command in commands() {
-        assert!(readme.contains(&format!("flatbake {command}")), "README.md does not name flatbake {command}");
+        assert!(
+            readme.contains(&format!("flatbake {command}")),
+            "README.md does not name flatbake {command}"
+        );
     }
 }
 
@@ -347,21 +437,37 @@ fn every_command_has_a_man_page_with_its_examples() {
     for command in commands() {
         let page = fs::read_to_string(folder.path().join(format!("flatbake-{command}.1")))
             .unwrap_or_else(|error| panic!("flatbake {command} has no man page: {error}"));
-        let (_, examples) = page.split_once("Examples:").unwrap_or_else(|| panic!("{command}: no examples\n{page}"));
+        let (_, examples) = page
+            .split_once("Examples:")
+            .unwrap_or_else(|| panic!("{command}: no examples\n{page}"));
         // Troff writes a hyphen as \-.
-        assert!(examples.replace("\\-", "-").contains(&format!("flatbake {command}")), "{command}:\n{page}");
+        assert!(
+            examples
+                .replace("\\-", "-")
+                .contains(&format!("flatbake {command}")),
+            "{command}:\n{page}"
+        );
     }
     let whole = fs::read_to_string(folder.path().join("flatbake.1")).unwrap();
     for command in commands() {
-        assert!(whole.replace("\\-", "-").contains(&format!("flatbake-{command}(1)")), "flatbake(1) names {command}");
+        assert!(
+            whole
+                .replace("\\-", "-")
+                .contains(&format!("flatbake-{command}(1)")),
+            "flatbake(1) names {command}"
+        );
     }
 }
 
 /// The lines between `<!-- NAME:begin -->` and `<!-- NAME:end -->` of docs/codes.md.
 fn listed(name: &str) -> String {
     let codes = fs::read_to_string(project("docs/codes.md")).unwrap();
-    let (_, rest) = codes.split_once(&format!("<!-- {name}:begin -->\n")).expect("there is a place for the table");
-    let (table, _) = rest.split_once(&format!("<!-- {name}:end -->")).expect("the place for the table ends");
+    let (_, rest) = codes
+        .split_once(&format!("<!-- {name}:begin -->\n"))
+        .expect("there is a place for the table");
+    let (table, _) = rest
+        .split_once(&format!("<!-- {name}:end -->"))
+        .expect("the place for the table ends");
     table.to_owned()
 }
 
@@ -369,10 +475,21 @@ fn listed(name: &str) -> String {
 fn all_codes_of_findings_are_documented() {
     let mut table = "| code | severity | message |\n|---|---|---|\n".to_owned();
     for code in ALL {
-        let text = code.text.replace('|', "\\|").replace('*', "\\*").replace('<', "&lt;");
-        table.push_str(&format!("| `{}` | {} | {text} |\n", code.word, code.severity));
+        let text = code
+            .text
+            .replace('|', "\\|")
+            .replace('*', "\\*")
+            .replace('<', "&lt;");
+        table.push_str(&format!(
+            "| `{}` | {} | {text} |\n",
+            code.word, code.severity
+        ));
     }
-    assert_eq!(listed("findings"), table, "the table of findings in docs/codes.md should be:\n{table}");
+    assert_eq!(
+        listed("findings"),
+        table,
+        "the table of findings in docs/codes.md should be:\n{table}"
+    );
 }
 
 #[test]
@@ -396,6 +513,9 @@ fn all_kinds_of_errors_are_documented() {
     assert_eq!(rows.len(), kinds.len(), "{table}");
     for kind in kinds {
         let row = format!("| {} | `{}` | ", kind.exit_code(), kind.word());
-        assert!(rows.iter().any(|line| line.starts_with(&row)), "{row}… is missing");
+        assert!(
+            rows.iter().any(|line| line.starts_with(&row)),
+            "{row}… is missing"
+        );
     }
 }

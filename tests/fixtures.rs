@@ -47,7 +47,11 @@ impl Record {
 }
 
 fn filled() -> Recipe {
-    Recipe { usr_fill_percent: 5, root_fill_percent: 5, ..Recipe::small() }
+    Recipe {
+        usr_fill_percent: 5,
+        root_fill_percent: 5,
+        ..Recipe::small()
+    }
 }
 
 /// Everything that no other program has a part in: bytes, disks, and the trees that images are made of.
@@ -58,19 +62,33 @@ fn our_own() -> String {
     record.bytes("bytes/program", &content::program(1, 100_000));
     record.bytes("bytes/elf", &content::elf(Machine::Aarch64, 1, 100_000));
     record.bytes("bytes/disk", &content::disk(5 << 20, 1));
-    for kind in [Kind::Empty, Kind::Tiny, Kind::Odd, Kind::Sparse, Kind::Noise] {
+    for kind in [
+        Kind::Empty,
+        Kind::Tiny,
+        Kind::Odd,
+        Kind::Sparse,
+        Kind::Noise,
+    ] {
         let dir = scratch_dir();
         let path = dir.path().join("disk");
         kind.write(&path, kind.size().min(48 << 20));
-        record.add(&format!("disk/{kind:?}").to_lowercase(), &sha256(File::open(path).unwrap()));
+        record.add(
+            &format!("disk/{kind:?}").to_lowercase(),
+            &sha256(File::open(path).unwrap()),
+        );
     }
     record.tree("tree/usr", |root| Content::usr(1, 2 << 20).write(root));
-    record.tree("tree/docker", |root| Content::docker_store(1, 4 << 20).write(root));
+    record.tree("tree/docker", |root| {
+        Content::docker_store(1, 4 << 20).write(root)
+    });
     record.tree("tree/hard-to-pack", |root| make_tree(root, 300));
     record.tree("tree/small", make_small_tree);
     record.tree("tree/odd", make_odd_tree);
     record.tree("tree/etc", make_etc_tree);
-    let arm = Recipe { arch: "arm64", ..Recipe::small() };
+    let arm = Recipe {
+        arch: "arm64",
+        ..Recipe::small()
+    };
     for (name, recipe) in [
         ("new", Recipe::new()),
         ("old", Recipe::old()),
@@ -80,18 +98,27 @@ fn our_own() -> String {
         ("filled", filled()),
     ] {
         for partition in [1, 3, 6, 9] {
-            record.tree(&format!("flatcar/{name}/{partition}"), |root| write_tree(&recipe, partition, root));
+            record.tree(&format!("flatcar/{name}/{partition}"), |root| {
+                write_tree(&recipe, partition, root)
+            });
         }
     }
     for built_in in built_in_sysexts(&Recipe::small()) {
-        record.tree(&format!("sysext/{}", built_in.name), |root| sysext::write_tree(&built_in, root));
+        record.tree(&format!("sysext/{}", built_in.name), |root| {
+            sysext::write_tree(&built_in, root)
+        });
     }
-    record.tree("sysext/large", |root| sysext::write_tree(&large_sysext(Format::Squashfs), root));
+    record.tree("sysext/large", |root| {
+        sysext::write_tree(&large_sysext(Format::Squashfs), root)
+    });
     record.0
 }
 
 fn large_sysext(format: Format) -> Sysext {
-    Sysext { ballast: 1 << 20, ..Sysext::new("large", "x86-64", format) }
+    Sysext {
+        ballast: 1 << 20,
+        ..Sysext::new("large", "x86-64", format)
+    }
 }
 
 /// What programs make of trees, where they draw no numbers by lot: `mkfs.btrfs` does.
@@ -105,7 +132,10 @@ fn made_by_programs() -> String {
     }
     let image = flatcar_image(&filled()).unwrap();
     for partition in [1, 9] {
-        record.region(&format!("partition {partition}"), &Region::partition(&image, partition).unwrap());
+        record.region(
+            &format!("partition {partition}"),
+            &Region::partition(&image, partition).unwrap(),
+        );
     }
     record.0
 }
@@ -121,10 +151,19 @@ fn packs(bytes: &[u8]) -> f64 {
 fn contents_pack_as_programs_and_texts_do() {
     const LEN: usize = 1 << 20;
     for seed in 0..4 {
-        let (program, text) = (content::elf(Machine::X86_64, seed, LEN), content::text(seed, LEN));
+        let program = content::elf(Machine::X86_64, seed, LEN);
+        let text = content::text(seed, LEN);
         assert_eq!((program.len(), text.len()), (LEN, LEN));
-        assert!((1.8..3.0).contains(&packs(&program)), "a program: {}", packs(&program));
-        assert!((2.5..4.0).contains(&packs(&text)), "a text: {}", packs(&text));
+        assert!(
+            (1.8..3.0).contains(&packs(&program)),
+            "a program: {}",
+            packs(&program)
+        );
+        assert!(
+            (2.5..4.0).contains(&packs(&text)),
+            "a text: {}",
+            packs(&text)
+        );
         assert!(packs(&noise(seed, LEN)) < 1.01);
     }
 }
@@ -136,16 +175,27 @@ fn trees_have_the_size_that_is_asked_for() {
             assert_eq!(content.bytes(), bytes);
             // Programs that make filesystems want room for every file.
             let files = u64::try_from(content.entries()).unwrap();
-            assert!(files < 100 + bytes / 16_384, "{files} files of {bytes} bytes");
+            assert!(
+                files < 100 + bytes / 16_384,
+                "{files} files of {bytes} bytes"
+            );
         }
     }
     let dir = scratch_dir();
     Content::docker_store(5, 3 << 20).write(dir.path());
     let tree = host_tree(dir.path());
-    let first_names = tree.iter().filter(|(path, entry)| entry.linked_to.as_ref().is_none_or(|first| first == *path));
-    assert_eq!(first_names.filter_map(|(_, entry)| entry.size).sum::<u64>(), 3 << 20);
+    let first_names = tree
+        .iter()
+        .filter(|(path, entry)| entry.linked_to.as_ref().is_none_or(|first| first == *path));
+    assert_eq!(
+        first_names.filter_map(|(_, entry)| entry.size).sum::<u64>(),
+        3 << 20
+    );
     for kind in [tree::Kind::File, tree::Kind::Directory, tree::Kind::Symlink] {
-        assert!(tree.values().filter(|entry| entry.kind == kind).count() > 10, "{kind:?}");
+        assert!(
+            tree.values().filter(|entry| entry.kind == kind).count() > 10,
+            "{kind:?}"
+        );
     }
     assert!(tree.values().any(|entry| entry.nlink > Some(1)));
 }
@@ -157,11 +207,18 @@ fn recorded() -> PathBuf {
 #[test]
 fn our_own_fixtures_are_as_recorded() {
     let expected = fs::read_to_string(recorded()).unwrap();
-    assert_same(&expected, &our_own(), "if that is meant, testdata/README.md says how to record it");
+    assert_same(
+        &expected,
+        &our_own(),
+        "if that is meant, testdata/README.md says how to record it",
+    );
 }
 
 fn assert_same(expected: &str, found: &str, hint: &str) {
-    let changed: Vec<_> = found.lines().filter(|line| !expected.lines().any(|known| known == *line)).collect();
+    let changed: Vec<_> = found
+        .lines()
+        .filter(|line| !expected.lines().any(|known| known == *line))
+        .collect();
     assert!(found == expected, "not as they were: {changed:#?}\n{hint}");
 }
 
@@ -205,7 +262,9 @@ const ELSEWHERE: [(&str, &str); 14] = [
 
 #[test]
 fn another_environment_makes_the_same_fixtures() {
-    if !judges(&["mksquashfs", "mkfs.erofs", "sfdisk", "faketime"]) || flatcar_image(&Recipe::small()).is_none() {
+    if !judges(&["mksquashfs", "mkfs.erofs", "sfdisk", "faketime"])
+        || flatcar_image(&Recipe::small()).is_none()
+    {
         return;
     }
     let dir = scratch_dir();
@@ -215,10 +274,27 @@ fn another_environment_makes_the_same_fixtures() {
     }
     // Years later. How long something takes stays as it is, and so do the times of files.
     let mut elsewhere = command(&judge("faketime").unwrap());
-    elsewhere.args(["-m", "+1234 days", "sh", "-c", "umask 0077; exec \"$@\"", "sh"]);
-    elsewhere.arg(std::env::current_exe().unwrap()).args(["--exact", "fixtures::write_all_digests", "--ignored"]);
-    elsewhere.envs(ELSEWHERE).env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("NO_FAKE_STAT", "1").env(DIGESTS, &digests);
-    elsewhere.env("HOME", dir.path().join("home")).env("TMPDIR", dir.path().join("temporary"));
+    elsewhere.args([
+        "-m",
+        "+1234 days",
+        "sh",
+        "-c",
+        "umask 0077; exec \"$@\"",
+        "sh",
+    ]);
+    elsewhere.arg(std::env::current_exe().unwrap()).args([
+        "--exact",
+        "fixtures::write_all_digests",
+        "--ignored",
+    ]);
+    elsewhere
+        .envs(ELSEWHERE)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("NO_FAKE_STAT", "1")
+        .env(DIGESTS, &digests);
+    elsewhere
+        .env("HOME", dir.path().join("home"))
+        .env("TMPDIR", dir.path().join("temporary"));
     elsewhere.env("FLATBAKE_SCRATCH", dir.path().join("scratch"));
     success(&mut elsewhere);
     let there = fs::read_to_string(digests).unwrap();

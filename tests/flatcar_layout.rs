@@ -4,8 +4,8 @@ use flatbake::block::{BlockDevice, Extent, ExtentKind};
 use flatbake::bytes::Guid;
 use flatbake::finding::code;
 use flatbake::flatcar::{
-    DISK_ALIGNMENT, Designator, FRESH_DISK_GUID, FRESH_USR_ATTRIBUTES, Generation, Layout, LayoutName, PartitionRef,
-    active_usr, select,
+    DISK_ALIGNMENT, Designator, FRESH_DISK_GUID, FRESH_USR_ATTRIBUTES, Generation, Layout,
+    LayoutName, PartitionRef, active_usr, select,
 };
 use flatbake::partition::{PartitionAttributes, PartitionTable};
 use flatbake::{ErrorKind, Finding, Result};
@@ -50,13 +50,19 @@ impl BlockDevice for Ends {
         let tail_start = self.size - self.tail.len() as u64;
         for (at, byte) in (offset..).zip(buf) {
             let index = |base: u64| usize::try_from(at - base).unwrap();
-            *byte =
-                if at >= tail_start { self.tail[index(tail_start)] } else { *self.head.get(index(0)).unwrap_or(&0) };
+            *byte = if at >= tail_start {
+                self.tail[index(tail_start)]
+            } else {
+                *self.head.get(index(0)).unwrap_or(&0)
+            };
         }
         Ok(())
     }
     fn extent_at(&self, offset: u64) -> Result<Extent> {
-        Ok(Extent { kind: ExtentKind::Data, len: self.size - offset })
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: self.size - offset,
+        })
     }
 }
 
@@ -83,7 +89,13 @@ fn disk(rows: &[Row]) -> Ends {
     let header = |my_lba: u64, alternate: u64, array: u64| {
         let mut sector = vec![0; 512];
         sector[..16].copy_from_slice(b"EFI PART\0\0\x01\0\x5c\0\0\0");
-        for (at, value) in [(24, my_lba), (32, alternate), (40, 34), (48, total - 34), (72, array)] {
+        for (at, value) in [
+            (24, my_lba),
+            (32, alternate),
+            (40, 34),
+            (48, total - 34),
+            (72, array),
+        ] {
             sector[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
         sector[56..72].copy_from_slice(&FRESH_DISK_GUID.to_disk());
@@ -94,11 +106,17 @@ fn disk(rows: &[Row]) -> Ends {
         sector
     };
     let mut mbr = vec![0; 512];
-    mbr[446..462].copy_from_slice(&[0, 0, 2, 0, 0xee, 255, 255, 255, 1, 0, 0, 0, 255, 255, 255, 255]);
+    mbr[446..462].copy_from_slice(&[
+        0, 0, 2, 0, 0xee, 255, 255, 255, 1, 0, 0, 0, 255, 255, 255, 255,
+    ]);
     mbr[510..].copy_from_slice(&[0x55, 0xaa]);
     let head = [mbr, header(1, total - 1, 2), entries.clone()].concat();
     let tail = [entries.clone(), header(total - 1, 1, total - 33)].concat();
-    Ends { size: total * 512, head, tail }
+    Ends {
+        size: total * 512,
+        head,
+        tail,
+    }
 }
 
 fn table(rows: &[Row]) -> PartitionTable {
@@ -128,33 +146,77 @@ fn released_layouts_are_named() {
         // The placement rule gives the sizes of the released disks.
         assert_eq!(table.size(), layout.disk_size, "{layout:?}");
         assert_eq!(table.size() % DISK_ALIGNMENT, 0);
-        assert_eq!(table.disk_guid().to_string(), "00000000-0000-0000-0000-000000000001");
+        assert_eq!(
+            table.disk_guid().to_string(),
+            "00000000-0000-0000-0000-000000000001"
+        );
     }
-    let names: Vec<String> = Layout::ALL[..4].iter().map(|layout| layout.name.to_string()).collect();
+    let names: Vec<String> = Layout::ALL[..4]
+        .iter()
+        .map(|layout| layout.name.to_string())
+        .collect();
     assert_eq!(names, ["base", "vm", "azure", "vagrant"]);
     let resized = table(&rows(1024, 2048, 1785));
-    assert_eq!((Layout::of(&resized), Generation::of(&resized)), (None, Some(Generation::Since4487)));
+    assert_eq!(
+        (Layout::of(&resized), Generation::of(&resized)),
+        (None, Some(Generation::Since4487))
+    );
     let foreign = table(&rows(512, 2048, 1784));
-    assert_eq!((Layout::of(&foreign), Generation::of(&foreign)), (None, None));
-    assert_eq!(Layout::of(&table(&new())).map(|layout| layout.name), Some(LayoutName::Base));
+    assert_eq!(
+        (Layout::of(&foreign), Generation::of(&foreign)),
+        (None, None)
+    );
+    assert_eq!(
+        Layout::of(&table(&new())).map(|layout| layout.name),
+        Some(LayoutName::Base)
+    );
 }
 
 #[test]
 fn partitions_are_found_by_label_and_type() {
     let table = table(&new());
-    for (word, number) in [("boot", 1), ("usr", 3), ("oem", 6), ("root", 9), ("7", 7), ("04", 4)] {
+    for (word, number) in [
+        ("boot", 1),
+        ("usr", 3),
+        ("oem", 6),
+        ("root", 9),
+        ("7", 7),
+        ("04", 4),
+    ] {
         assert_eq!(find(&table, word).unwrap(), (number, vec![]), "{word}");
     }
     for designator in Designator::ALL {
-        assert_eq!(designator.to_string().parse::<PartitionRef>().unwrap(), PartitionRef::Designator(designator));
+        assert_eq!(
+            designator.to_string().parse::<PartitionRef>().unwrap(),
+            PartitionRef::Designator(designator)
+        );
     }
-    for (label, number) in [("EFI-SYSTEM", 1), ("USR-B", 4), ("OEM-CONFIG", 7), ("ROOT", 9)] {
-        assert_eq!(find(&table, label).unwrap(), (number, Vec::new()), "{label}");
+    for (label, number) in [
+        ("EFI-SYSTEM", 1),
+        ("USR-B", 4),
+        ("OEM-CONFIG", 7),
+        ("ROOT", 9),
+    ] {
+        assert_eq!(
+            find(&table, label).unwrap(),
+            (number, Vec::new()),
+            "{label}"
+        );
     }
     for missing in ["5", "-1", "+1", "oem ", "Root", "1.0", "BOOT"] {
-        assert_eq!(find(&table, missing).unwrap_err().kind(), ErrorKind::NotFound, "{missing}");
+        assert_eq!(
+            find(&table, missing).unwrap_err().kind(),
+            ErrorKind::NotFound,
+            "{missing}"
+        );
     }
-    assert!(find(&table, "rot").unwrap_err().hint().unwrap().contains("USR-A"));
+    assert!(
+        find(&table, "rot")
+            .unwrap_err()
+            .hint()
+            .unwrap()
+            .contains("USR-A")
+    );
     let too_long = "x".repeat(37);
     for word in ["", "0", "000", "99999999999", "\u{1b}[2J", &too_long] {
         let error = word.parse::<PartitionRef>().unwrap_err();
@@ -168,14 +230,21 @@ fn unusual_tables_are_told() {
     let mut moved = new();
     moved[4].0 = 12;
     let (number, findings) = find(&table(&moved), "oem").unwrap();
-    let moved = Finding::new(code::PARTITION_NUMBER).with("partition", "partition 12 'OEM'").with("number", 6);
+    let moved = Finding::new(code::PARTITION_NUMBER)
+        .with("partition", "partition 12 'OEM'")
+        .with("number", 6);
     assert_eq!((number, findings), (12, vec![moved]));
 
     let mut doubled = new();
     doubled[5].3 = "OEM";
     let error = find(&table(&doubled), "oem").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.to_string().contains("6 and 7 both have the label OEM"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("6 and 7 both have the label OEM"),
+        "{error}"
+    );
     let error = find(&table(&doubled), "OEM").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.hint().unwrap().contains("by its number"), "{error:?}");
@@ -185,7 +254,10 @@ fn unusual_tables_are_told() {
     other_type[6].2 = DATA;
     let error = find(&table(&other_type), "root").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.to_string().contains(DATA) && error.to_string().contains(RESIZE), "{error}");
+    assert!(
+        error.to_string().contains(DATA) && error.to_string().contains(RESIZE),
+        "{error}"
+    );
 
     let mut missing = new();
     missing.remove(0);
@@ -202,7 +274,10 @@ fn unusual_tables_are_told() {
 fn the_usr_partition_that_boots_next_is_found() {
     let bits = |priority, tries, successful| {
         let bits = PartitionAttributes::default().with_successful(successful);
-        bits.with_priority(priority).unwrap().with_tries(tries).unwrap()
+        bits.with_priority(priority)
+            .unwrap()
+            .with_tries(tries)
+            .unwrap()
     };
     for (a, b, active, odd) in [
         (bits(1, 0, true), bits(0, 0, false), 3, false),
@@ -217,7 +292,11 @@ fn the_usr_partition_that_boots_next_is_found() {
         table.set_attributes(3, a).unwrap();
         table.set_attributes(4, b).unwrap();
         let selected = active_usr(&table).unwrap();
-        assert_eq!((selected.partition.number, !selected.findings.is_empty()), (active, odd), "{a} {b}");
+        assert_eq!(
+            (selected.partition.number, !selected.findings.is_empty()),
+            (active, odd),
+            "{a} {b}"
+        );
     }
     let mut only_b = new();
     only_b.remove(2);

@@ -69,14 +69,22 @@ struct Disk {
 impl Disk {
     fn new(size: u64) -> Self {
         let dir = scratch_dir();
-        File::create(dir.path().join("disk.img")).unwrap().set_len(size).unwrap();
+        File::create(dir.path().join("disk.img"))
+            .unwrap()
+            .set_len(size)
+            .unwrap();
         Self::open(dir)
     }
 
     fn open(dir: tempfile::TempDir) -> Self {
         let path = dir.path().join("disk.img");
         let file = File::options().read(true).write(true).open(&path).unwrap();
-        Self { reader: FileDevice::open(&path).unwrap(), dir, file, writes: AtomicUsize::new(0) }
+        Self {
+            reader: FileDevice::open(&path).unwrap(),
+            dir,
+            file,
+            writes: AtomicUsize::new(0),
+        }
     }
 
     fn path(&self) -> PathBuf {
@@ -95,7 +103,8 @@ impl Disk {
     }
 
     fn flip(&self, offset: u64) {
-        self.write_at(offset, &[self.bytes(offset, 1)[0] ^ 1]).unwrap();
+        self.write_at(offset, &[self.bytes(offset, 1)[0] ^ 1])
+            .unwrap();
     }
 
     fn table(&self) -> PartitionTable {
@@ -130,7 +139,10 @@ impl BlockDeviceMut for Disk {
 /// Runs a program that must succeed and returns its standard output.
 fn run(program: &str, arguments: &[&str], input: &str) -> Option<String> {
     let output = ask(program, arguments, input.as_bytes())?;
-    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {output:?}"
+    );
     // sgdisk prints names beyond the basic plane as broken UTF-8.
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -156,12 +168,21 @@ fn flatcar(maker: &str, (total, rows): &(u64, [Row; 7])) -> Option<Disk> {
             }
             arguments.extend(["-A3:set:48", "-A3:set:56"].map(str::to_owned));
             arguments.push(path);
-            run("sgdisk", &arguments.iter().map(String::as_str).collect::<Vec<_>>(), "")?;
+            run(
+                "sgdisk",
+                &arguments.iter().map(String::as_str).collect::<Vec<_>>(),
+                "",
+            )?;
         }
         "sfdisk" => {
-            let mut script = format!("label: gpt\nlabel-id: {FRESH}\nunit: sectors\nfirst-lba: 34\n");
+            let mut script =
+                format!("label: gpt\nlabel-id: {FRESH}\nunit: sectors\nfirst-lba: 34\n");
             for (number, start, sectors, kind, label) in rows {
-                let attributes = if *number == 3 { ", attrs=\"GUID:48,56\"" } else { "" };
+                let attributes = if *number == 3 {
+                    ", attrs=\"GUID:48,56\""
+                } else {
+                    ""
+                };
                 script += &format!(
                     "{path}{number} : start={start}, size={sectors}, type={kind}, uuid={}, name=\"{label}\"{attributes}\n",
                     unique(*number)
@@ -173,12 +194,14 @@ fn flatcar(maker: &str, (total, rows): &(u64, [Row; 7])) -> Option<Disk> {
             run("cgpt", &["create", &path], "")?;
             run("cgpt", &["boot", "-p", &path], "")?;
             for (number, start, sectors, kind, label) in rows {
-                let (number, start, sectors) = (number.to_string(), start.to_string(), sectors.to_string());
+                let number = number.to_string();
+                let start = start.to_string();
+                let sectors = sectors.to_string();
                 let unique = unique(number.parse().unwrap());
                 let attributes = if number == "3" { "0x0101" } else { "0" };
                 let arguments = [
-                    "add", "-i", &number, "-b", &start, "-s", &sectors, "-t", kind, "-u", &unique, "-l", label, "-A",
-                    attributes, &path,
+                    "add", "-i", &number, "-b", &start, "-s", &sectors, "-t", kind, "-u", &unique,
+                    "-l", label, "-A", attributes, &path,
                 ];
                 run("cgpt", &arguments, "")?;
             }
@@ -195,7 +218,9 @@ fn make_hybrid(disk: &Disk) {
     }
     mbr[440..446].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef, 0, 0]);
     mbr[446..462].copy_from_slice(&[0x80, 65, 2, 0, 0x0c, 146, 53, 16, 0, 0x10, 0, 0, 0, 0, 4, 0]);
-    mbr[462..478].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0x0f, 0, 0]);
+    mbr[462..478].copy_from_slice(&[
+        0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0x0f, 0, 0,
+    ]);
     disk.write_at(0, &mbr).unwrap();
 }
 
@@ -209,12 +234,27 @@ fn judged(disk: &Disk) {
     if judge("sgdisk").is_some() {
         for partition in table.partitions() {
             let said = run("sgdisk", &["-i", &partition.number.to_string(), path], "").unwrap();
-            assert!(said.contains(&format!("Attribute flags: {:016X}", partition.attributes.0)), "{said}");
-            assert!(said.contains(&format!("First sector: {} ", partition.starting_lba)), "{said}");
-            assert!(said.contains(&format!("Last sector: {} ", partition.ending_lba)), "{said}");
-            assert!(said.contains(&format!("unique GUID: {}", upper(partition.unique_guid))), "{said}");
+            assert!(
+                said.contains(&format!("Attribute flags: {:016X}", partition.attributes.0)),
+                "{said}"
+            );
+            assert!(
+                said.contains(&format!("First sector: {} ", partition.starting_lba)),
+                "{said}"
+            );
+            assert!(
+                said.contains(&format!("Last sector: {} ", partition.ending_lba)),
+                "{said}"
+            );
+            assert!(
+                said.contains(&format!("unique GUID: {}", upper(partition.unique_guid))),
+                "{said}"
+            );
             let name = partition.name.to_string();
-            assert!(!name.is_ascii() || said.contains(&format!("Partition name: '{name}'")), "{said}");
+            assert!(
+                !name.is_ascii() || said.contains(&format!("Partition name: '{name}'")),
+                "{said}"
+            );
         }
     }
     sfdisk_agrees(&table, path);
@@ -226,7 +266,9 @@ fn upper(guid: Guid) -> String {
 }
 
 fn sfdisk_agrees(table: &PartitionTable, path: &str) {
-    let Some(said) = run("sfdisk", &["--json", path], "") else { return };
+    let Some(said) = run("sfdisk", &["--json", path], "") else {
+        return;
+    };
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     let said = &said["partitiontable"];
     assert_eq!(said["id"], upper(table.disk_guid()));
@@ -242,27 +284,45 @@ fn sfdisk_agrees(table: &PartitionTable, path: &str) {
         assert_eq!(row["size"].as_u64(), Some(partition.sectors()));
         assert_eq!(row["type"], upper(partition.type_guid));
         assert_eq!(row["uuid"], upper(partition.unique_guid));
-        assert_eq!(row["name"].as_str().unwrap_or_default(), partition.name.to_string());
-        assert_eq!(row["attrs"].as_str().unwrap_or_default(), sfdisk_attributes(partition.attributes));
+        assert_eq!(
+            row["name"].as_str().unwrap_or_default(),
+            partition.name.to_string()
+        );
+        assert_eq!(
+            row["attrs"].as_str().unwrap_or_default(),
+            sfdisk_attributes(partition.attributes)
+        );
     }
 }
 
 fn sfdisk_attributes(attributes: PartitionAttributes) -> String {
     let set = |bit: &u32| attributes.0 >> bit & 1 != 0;
     let mut words = Vec::new();
-    for (bit, word) in [(0, "RequiredPartition"), (1, "NoBlockIOProtocol"), (2, "LegacyBIOSBootable")] {
+    for (bit, word) in [
+        (0, "RequiredPartition"),
+        (1, "NoBlockIOProtocol"),
+        (2, "LegacyBIOSBootable"),
+    ] {
         words.extend(set(&bit).then(|| word.to_owned()));
     }
-    let own: Vec<String> = (48..64).filter(set).map(|bit: u32| bit.to_string()).collect();
+    let own: Vec<String> = (48..64)
+        .filter(set)
+        .map(|bit: u32| bit.to_string())
+        .collect();
     words.extend((!own.is_empty()).then(|| format!("GUID:{}", own.join(","))));
     words.join(" ")
 }
 
 fn cgpt_agrees(table: &PartitionTable, path: &str) {
-    let Some(output) = ask("cgpt", ["show", "-n", "-v", path], b"") else { return };
+    let Some(output) = ask("cgpt", ["show", "-n", "-v", path], b"") else {
+        return;
+    };
     let said = said(&output);
     // It reports damage on stderr with exit status 0.
-    assert!(!said.contains("WARNING") && !said.contains("INVALID") && !said.contains("ERROR"), "{said}");
+    assert!(
+        !said.contains("WARNING") && !said.contains("INVALID") && !said.contains("ERROR"),
+        "{said}"
+    );
     let words: Vec<&str> = said.split_whitespace().collect();
     let words = words.join(" ");
     let (first, last) = table.usable_sectors();
@@ -290,28 +350,44 @@ fn cgpt_agrees(table: &PartitionTable, path: &str) {
 
 /// The disk's ends, where tables lie.
 fn ends(disk: &Disk) -> (Vec<u8>, Vec<u8>) {
-    (disk.bytes(0, 1 << 20), disk.bytes(disk.size() - (1 << 20), 1 << 20))
+    (
+        disk.bytes(0, 1 << 20),
+        disk.bytes(disk.size() - (1 << 20), 1 << 20),
+    )
 }
 
 #[test]
 fn tables_of_every_maker_are_read_and_an_unchanged_one_is_not_written() {
     for maker in MAKERS {
         for layout in [&NEW, &OLD] {
-            let Some(disk) = flatcar(maker, layout) else { continue };
+            let Some(disk) = flatcar(maker, layout) else {
+                continue;
+            };
             judged(&disk);
             let table = disk.table();
             let rows: Vec<_> = table
                 .partitions()
                 .map(|partition| {
-                    let (start, sectors) = (partition.starting_lba, partition.sectors());
-                    (partition.number, start, sectors, upper(partition.type_guid), partition.name.to_string())
+                    let start = partition.starting_lba;
+                    let sectors = partition.sectors();
+                    (
+                        partition.number,
+                        start,
+                        sectors,
+                        upper(partition.type_guid),
+                        partition.name.to_string(),
+                    )
                 })
                 .collect();
-            let expected =
-                layout.1.map(|(number, start, len, kind, label)| (number, start, len, kind.into(), label.into()));
+            let expected = layout.1.map(|(number, start, len, kind, label)| {
+                (number, start, len, kind.into(), label.into())
+            });
             assert_eq!(rows, expected);
             let usr = table.partition(3).unwrap();
-            assert_eq!((usr.attributes.0, upper(usr.unique_guid)), (0x0101_0000_0000_0000, unique(3)));
+            assert_eq!(
+                (usr.attributes.0, upper(usr.unique_guid)),
+                (0x0101_0000_0000_0000, unique(3))
+            );
             assert_eq!(table.mbr().kind().unwrap(), MbrKind::Protective);
             table.write(&disk).unwrap();
             assert_eq!(disk.writes.load(Ordering::Relaxed), 0, "{maker}");
@@ -322,12 +398,21 @@ fn tables_of_every_maker_are_read_and_an_unchanged_one_is_not_written() {
 #[test]
 fn every_edit_is_what_the_judges_read() {
     for maker in MAKERS {
-        let Some(disk) = flatcar(maker, &NEW) else { continue };
+        let Some(disk) = flatcar(maker, &NEW) else {
+            continue;
+        };
         let mut table = disk.table();
         let edits: [&Edit; 7] = [
             &|table| table.set_disk_guid(unique(77).parse()?),
             &|table| table.set_attributes(4, PartitionAttributes(0x01ff_0000_0000_0004)),
-            &|table| table.set_attributes(3, PartitionAttributes::default().with_priority(2)?.with_tries(1)?),
+            &|table| {
+                table.set_attributes(
+                    3,
+                    PartitionAttributes::default()
+                        .with_priority(2)?
+                        .with_tries(1)?,
+                )
+            },
             &|table| table.set_type_guid(7, DATA.parse()?),
             &|table| table.set_unique_guid(6, unique(78).parse()?),
             &|table| table.set_name(7, "größer 🐧 config-2".parse()?),
@@ -347,15 +432,26 @@ fn every_edit_is_what_the_judges_read() {
 #[test]
 fn growth_keeps_boot_code_and_the_hybrid_mbr() {
     for maker in MAKERS {
-        let Some(disk) = flatcar(maker, &OLD) else { continue };
+        let Some(disk) = flatcar(maker, &OLD) else {
+            continue;
+        };
         make_hybrid(&disk);
         disk.table().write(&disk).unwrap();
         judged(&disk);
         let mbr = disk.bytes(0, 512);
         let mut table = disk.table();
         assert_eq!(table.mbr().kind().unwrap(), MbrKind::Hybrid);
-        assert_eq!((table.mbr().boot_code(), table.mbr().disk_signature().unwrap()), (&mbr[..440], 0xefbe_adde));
-        assert_eq!(table.resize(1, 1 << 20).unwrap_err().kind(), flatbake::ErrorKind::Unsupported);
+        assert_eq!(
+            (
+                table.mbr().boot_code(),
+                table.mbr().disk_signature().unwrap()
+            ),
+            (&mbr[..440], 0xefbe_adde)
+        );
+        assert_eq!(
+            table.resize(1, 1 << 20).unwrap_err().kind(),
+            flatbake::ErrorKind::Unsupported
+        );
         let vm = 17_805_312 * 512;
         let old_end = disk.size();
         table.grow(vm).unwrap();
@@ -364,7 +460,10 @@ fn growth_keeps_boot_code_and_the_hybrid_mbr() {
         table.write(&disk).unwrap();
         judged(&disk);
         assert_eq!(disk.bytes(0, 512), mbr, "a hybrid MBR stays bit for bit");
-        assert!(flatbake::bytes::is_zero(&disk.bytes(old_end - 33 * 512, 33 * 512)), "the old backup is gone");
+        assert!(
+            flatbake::bytes::is_zero(&disk.bytes(old_end - 33 * 512, 33 * 512)),
+            "the old backup is gone"
+        );
     }
 }
 
@@ -372,14 +471,19 @@ fn growth_keeps_boot_code_and_the_hybrid_mbr() {
 fn a_protective_mbr_covers_the_grown_disk() {
     // Beyond 2 TiB the record cannot say the size any more.
     for size in [12_600 << 20, 3 << 40] {
-        let Some(disk) = flatcar("cgpt", &NEW) else { return };
+        let Some(disk) = flatcar("cgpt", &NEW) else {
+            return;
+        };
         let mut table = disk.table();
         table.grow(size).unwrap();
         let disk = disk.resized(size);
         table.write(&disk).unwrap();
         judged(&disk);
         let record = disk.table().mbr().records().unwrap()[0];
-        assert_eq!(record.size_in_lba, u32::try_from(size / 512 - 1).unwrap_or(u32::MAX));
+        assert_eq!(
+            record.size_in_lba,
+            u32::try_from(size / 512 - 1).unwrap_or(u32::MAX)
+        );
     }
 }
 
@@ -387,8 +491,15 @@ fn a_protective_mbr_covers_the_grown_disk() {
 fn random_edits_keep_all_judges_agreeing() {
     let mut random = Random::new(7);
     let mut next = |bound: u64| random.below_u64(bound);
-    for (round, maker) in MAKERS.into_iter().cycle().take(usize::try_from(longer(6)).unwrap()).enumerate() {
-        let Some(mut disk) = flatcar(maker, if round % 2 == 0 { &OLD } else { &NEW }) else { continue };
+    for (round, maker) in MAKERS
+        .into_iter()
+        .cycle()
+        .take(usize::try_from(longer(6)).unwrap())
+        .enumerate()
+    {
+        let Some(mut disk) = flatcar(maker, if round % 2 == 0 { &OLD } else { &NEW }) else {
+            continue;
+        };
         if round % 4 == 0 {
             make_hybrid(&disk);
         }
@@ -396,14 +507,19 @@ fn random_edits_keep_all_judges_agreeing() {
             let mut table = disk.table();
             for _ in 0..=next(5) {
                 let number = [2, 3, 4, 6, 7, 9][usize::try_from(next(6)).unwrap()];
-                let guid = Guid::from_fields(u32::try_from(next(1 << 31)).unwrap(), 1, 2, next(1 << 31));
+                let guid =
+                    Guid::from_fields(u32::try_from(next(1 << 31)).unwrap(), 1, 2, next(1 << 31));
                 match next(7) {
                     0 => table.set_disk_guid(guid).unwrap(),
                     1 => table.set_unique_guid(number, guid).unwrap(),
                     2 => table.set_type_guid(number, guid).unwrap(),
                     // Bits 3 to 47 have no word in sfdisk's and cgpt's output.
-                    3 => table.set_attributes(number, PartitionAttributes(next(1 << 16) << 48 | next(8))).unwrap(),
-                    4 => table.set_name(number, format!("Name {}", next(1 << 40)).parse().unwrap()).unwrap(),
+                    3 => table
+                        .set_attributes(number, PartitionAttributes(next(1 << 16) << 48 | next(8)))
+                        .unwrap(),
+                    4 => table
+                        .set_name(number, format!("Name {}", next(1 << 40)).parse().unwrap())
+                        .unwrap(),
                     5 => {
                         let sectors = 1 + next(table.max_size(number).unwrap() / 512);
                         table.resize(number, sectors * 512).unwrap();
@@ -422,7 +538,9 @@ fn random_edits_keep_all_judges_agreeing() {
 #[test]
 fn one_broken_byte_is_seen_by_the_judges_and_repaired() {
     for maker in MAKERS {
-        let Some(disk) = flatcar(maker, &NEW) else { continue };
+        let Some(disk) = flatcar(maker, &NEW) else {
+            continue;
+        };
         let path = disk.path();
         let path = path.to_str().unwrap();
         let whole = ends(&disk);
@@ -431,7 +549,11 @@ fn one_broken_byte_is_seen_by_the_judges_and_repaired() {
             disk.flip(place);
             assert!(judge("sgdisk").is_none() || gpt_clean(&disk.path()).is_err());
             if let Some(output) = ask("cgpt", ["show", path], b"") {
-                assert!(String::from_utf8(output.stderr).unwrap().contains("WARNING"));
+                assert!(
+                    String::from_utf8(output.stderr)
+                        .unwrap()
+                        .contains("WARNING")
+                );
             }
             let table = disk.table();
             assert_eq!(table.findings().len(), 1, "{:?}", table.findings());
@@ -452,15 +574,25 @@ fn fdisk_agrees(disk: &Disk) {
     assert!(verified.contains("No errors detected"), "{verified}");
     let columns = "Device,Start,End,Type-UUID,UUID,Attrs,Name";
     let output = ask("fdisk", ["-b4096", "-l", "-o", columns, path], b"").unwrap();
-    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
     let said = String::from_utf8(output.stdout).unwrap();
     assert!(said.contains(&upper(table.disk_guid())), "{said}");
     let words: Vec<&str> = said.split_whitespace().collect();
     let words = words.join(" ");
     for partition in table.partitions() {
         let row = [
-            format!("{path}{} {} {}", partition.number, partition.starting_lba, partition.ending_lba),
-            format!("{} {}", upper(partition.type_guid), upper(partition.unique_guid)),
+            format!(
+                "{path}{} {} {}",
+                partition.number, partition.starting_lba, partition.ending_lba
+            ),
+            format!(
+                "{} {}",
+                upper(partition.type_guid),
+                upper(partition.unique_guid)
+            ),
             sfdisk_attributes(partition.attributes),
             partition.name.to_string(),
         ];
@@ -488,7 +620,9 @@ fn disks_with_4096_byte_sectors() {
     table.grow(size).unwrap();
     table.resize(9, table.max_size(9).unwrap()).unwrap();
     table.set_name(3, "USR-A".parse().unwrap()).unwrap();
-    table.set_attributes(3, PartitionAttributes(0x0101_0000_0000_0004)).unwrap();
+    table
+        .set_attributes(3, PartitionAttributes(0x0101_0000_0000_0004))
+        .unwrap();
     table.set_disk_guid(FRESH.parse().unwrap()).unwrap();
     let disk = disk.resized(size);
     table.write(&disk).unwrap();

@@ -18,7 +18,11 @@ use flatbake::{ErrorKind, Finding, Progress, Result};
 /// Runs a program that must succeed over `input`; `None` where it is not installed.
 fn run(program: &str, args: &[&str], input: &[u8]) -> Option<Vec<u8>> {
     let output = ask(program, args, input)?;
-    assert!(output.status.success(), "{program} {args:?}: {}", said(&output));
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}",
+        said(&output)
+    );
     Some(output.stdout)
 }
 
@@ -45,7 +49,12 @@ impl Progress for Recorded {
 
 impl Recorded {
     fn decodes(&self) -> usize {
-        self.steps.lock().unwrap().iter().filter(|step| step.starts_with("decompressing")).count()
+        self.steps
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|step| step.starts_with("decompressing"))
+            .count()
     }
 }
 
@@ -82,11 +91,17 @@ impl Place {
     }
 
     fn uncached(&self) -> OpenOptions {
-        OpenOptions { threads: NonZeroUsize::new(2).unwrap(), ..OpenOptions::new(self.path("temp")) }
+        OpenOptions {
+            threads: NonZeroUsize::new(2).unwrap(),
+            ..OpenOptions::new(self.path("temp"))
+        }
     }
 
     fn cached(&self) -> OpenOptions {
-        OpenOptions { cache: CacheMode::Dir(self.path("deep/cache")), ..self.uncached() }
+        OpenOptions {
+            cache: CacheMode::Dir(self.path("deep/cache")),
+            ..self.uncached()
+        }
     }
 
     fn names(&self, folder: &str) -> Vec<String> {
@@ -102,7 +117,8 @@ impl Place {
     fn cached_disk(&self) -> PathBuf {
         let names = self.names("deep/cache");
         assert_eq!(names.len(), 2, "a lock and a disk: {names:?}");
-        self.path("deep/cache").join(names.iter().find(|name| name.ends_with(".raw")).unwrap())
+        self.path("deep/cache")
+            .join(names.iter().find(|name| name.ends_with(".raw")).unwrap())
     }
 }
 
@@ -113,10 +129,15 @@ fn content(image: &Image) -> Vec<u8> {
 }
 
 fn data_bytes(device: &dyn BlockDevice) -> u64 {
-    let (mut at, mut data) = (0, 0);
+    let mut at = 0;
+    let mut data = 0;
     while at < device.size() {
         let extent = device.extent_at(at).unwrap();
-        data += if extent.kind == ExtentKind::Data { extent.len } else { 0 };
+        data += if extent.kind == ExtentKind::Data {
+            extent.len
+        } else {
+            0
+        };
         at += extent.len;
     }
     data
@@ -133,24 +154,49 @@ fn pack(bytes: &[u8]) -> Option<Vec<u8>> {
 #[test]
 fn real_files_decode_to_sparse_disks() {
     let disk = disk();
-    for (program, args) in [("bzip2", &["-9c"][..]), ("bzip2", &["-1c"]), ("lbzip2", &["-n2", "-c"])] {
-        let Some(packed) = run(program, args, &disk) else { continue };
+    for (program, args) in [
+        ("bzip2", &["-9c"][..]),
+        ("bzip2", &["-1c"]),
+        ("lbzip2", &["-n2", "-c"]),
+    ] {
+        let Some(packed) = run(program, args, &disk) else {
+            continue;
+        };
         let place = Place::new();
         let input = place.input(&packed);
         let before = fs::metadata(&input).unwrap();
         for options in [place.uncached(), place.cached()] {
             let image = open_quietly(&input, &options).unwrap();
             assert!(content(&image) == disk, "{program} {args:?}");
-            assert_eq!((image.format, image.compression), (Format::Raw, Some(Compression::Bzip2)));
+            assert_eq!(
+                (image.format, image.compression),
+                (Format::Raw, Some(Compression::Bzip2))
+            );
             assert_eq!(image.file_size, before.len());
             let data = data_bytes(&*image.device);
-            assert!((1_600_000..2_000_000).contains(&data), "{data} bytes of data");
+            assert!(
+                (1_600_000..2_000_000).contains(&data),
+                "{data} bytes of data"
+            );
             assert!(place.names("temp").is_empty());
         }
-        assert_eq!(fs::metadata(place.cached_disk()).unwrap().permissions().mode() & 0o222, 0);
+        assert_eq!(
+            fs::metadata(place.cached_disk())
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o222,
+            0
+        );
         let after = fs::metadata(&input).unwrap();
-        assert_eq!((after.mtime_nsec(), after.ctime_nsec()), (before.mtime_nsec(), before.ctime_nsec()));
-        assert!(fs::read(&input).unwrap() == packed, "the input is untouched");
+        assert_eq!(
+            (after.mtime_nsec(), after.ctime_nsec()),
+            (before.mtime_nsec(), before.ctime_nsec())
+        );
+        assert!(
+            fs::read(&input).unwrap() == packed,
+            "the input is untouched"
+        );
     }
 }
 
@@ -181,12 +227,24 @@ fn damage_is_an_error_and_leaves_nothing() {
         for options in [place.cached(), place.uncached()] {
             let error = open_quietly(&input, &options).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
-            assert!(error.to_string().contains(word) && error.hint().is_some(), "{error:?}");
-            assert!(error.to_string().starts_with(input.to_str().unwrap()), "{error}");
+            assert!(
+                error.to_string().contains(word) && error.hint().is_some(),
+                "{error:?}"
+            );
+            assert!(
+                error.to_string().starts_with(input.to_str().unwrap()),
+                "{error}"
+            );
         }
         assert!(place.names("temp").is_empty());
         let cache = place.path("deep/cache");
-        assert!(!cache.exists() || place.names("deep/cache").iter().all(|name| name.ends_with(".lock")));
+        assert!(
+            !cache.exists()
+                || place
+                    .names("deep/cache")
+                    .iter()
+                    .all(|name| name.ends_with(".lock"))
+        );
     }
 }
 
@@ -202,7 +260,11 @@ fn a_cached_disk_is_used_again_and_made_again_when_it_does_not_fit() {
         assert!(content(&image) == disk);
         assert_eq!(*progress.findings.lock().unwrap(), []);
         let expected = packed.len() * (1 + progress.decodes());
-        assert_eq!(*progress.bytes.lock().unwrap(), u64::try_from(expected).unwrap(), "every byte is reported");
+        assert_eq!(
+            *progress.bytes.lock().unwrap(),
+            u64::try_from(expected).unwrap(),
+            "every byte is reported"
+        );
         progress.decodes()
     };
     assert_eq!(decodes(), 1);
@@ -215,11 +277,21 @@ fn a_cached_disk_is_used_again_and_made_again_when_it_does_not_fit() {
     mode(0o644);
     // File times move in steps of a few milliseconds.
     std::thread::sleep(Duration::from_millis(20));
-    File::options().write(true).open(&cached).unwrap().write_all(b"changed").unwrap();
+    File::options()
+        .write(true)
+        .open(&cached)
+        .unwrap()
+        .write_all(b"changed")
+        .unwrap();
     mode(0o444);
     assert_eq!(decodes(), 1, "its time differs");
     mode(0o644);
-    File::options().write(true).open(&cached).unwrap().set_len(4096).unwrap();
+    File::options()
+        .write(true)
+        .open(&cached)
+        .unwrap()
+        .set_len(4096)
+        .unwrap();
     mode(0o444);
     assert_eq!(decodes(), 1, "its size differs");
     fs::write(cached.with_extension("lock"), "12582912 ").unwrap();
@@ -240,7 +312,9 @@ fn runs_at_once_share_one_decode() {
     let progress = Recorded::default();
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| assert!(content(&open(&input, &place.cached(), &progress).unwrap()) == disk));
+            scope.spawn(|| {
+                assert!(content(&open(&input, &place.cached(), &progress).unwrap()) == disk)
+            });
         }
     });
     assert_eq!(progress.decodes(), 1, "{progress:?}");
@@ -267,9 +341,16 @@ impl Progress for Stuck {
 #[ignore = "run by a_killed_run_leaves_the_lock_and_no_disk"]
 fn killed_child() {
     let folder = PathBuf::from(std::env::var_os(KILLED).unwrap());
-    let options =
-        OpenOptions { cache: CacheMode::Dir(folder.join("deep/cache")), ..OpenOptions::new(folder.join("temp")) };
-    open(&folder.join("input"), &options, &Stuck(folder.join("half-way"))).unwrap();
+    let options = OpenOptions {
+        cache: CacheMode::Dir(folder.join("deep/cache")),
+        ..OpenOptions::new(folder.join("temp"))
+    };
+    open(
+        &folder.join("input"),
+        &options,
+        &Stuck(folder.join("half-way")),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -279,14 +360,26 @@ fn a_killed_run_leaves_the_lock_and_no_disk() {
     let place = Place::new();
     let input = place.input(&packed);
     let mut child = spawn_test("image_open::killed_child", KILLED, place.dir.path());
-    wait_until("the child gets half-way", || place.path("half-way").exists());
+    wait_until("the child gets half-way", || {
+        place.path("half-way").exists()
+    });
     let progress = Recorded::default();
     std::thread::scope(|scope| {
         let second = scope.spawn(|| open(&input, &place.cached(), &progress).unwrap());
         wait_until("the second run waits", || {
-            progress.steps.lock().unwrap().iter().any(|step| step.starts_with("waiting"))
+            progress
+                .steps
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|step| step.starts_with("waiting"))
         });
-        assert!(place.names("deep/cache").iter().all(|name| name.ends_with(".lock")));
+        assert!(
+            place
+                .names("deep/cache")
+                .iter()
+                .all(|name| name.ends_with(".lock"))
+        );
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(content(&second.join().unwrap()) == disk);
@@ -304,15 +397,29 @@ fn a_cache_that_cannot_be_used_is_told() {
     fs::write(place.path("file"), b"").unwrap();
     for folder in [place.path("file"), PathBuf::from("/proc/flatbake")] {
         let progress = Recorded::default();
-        let options = OpenOptions { cache: CacheMode::Dir(folder.clone()), ..place.uncached() };
+        let options = OpenOptions {
+            cache: CacheMode::Dir(folder.clone()),
+            ..place.uncached()
+        };
         assert!(content(&open(&input, &options, &progress).unwrap()) == disk);
         let findings = progress.findings.lock().unwrap();
-        let [finding] = findings.as_slice() else { panic!("{findings:?}") };
-        assert_eq!((finding.code(), finding.value("folder")), (code::CACHE_UNUSABLE, folder.to_str()));
+        let [finding] = findings.as_slice() else {
+            panic!("{findings:?}")
+        };
+        assert_eq!(
+            (finding.code(), finding.value("folder")),
+            (code::CACHE_UNUSABLE, folder.to_str())
+        );
     }
-    let options = OpenOptions { temp_dir: place.path("missing"), ..place.uncached() };
+    let options = OpenOptions {
+        temp_dir: place.path("missing"),
+        ..place.uncached()
+    };
     let error = open_quietly(&input, &options).unwrap_err();
-    assert!(error.to_string().contains("missing") && error.hint().is_some(), "{error:?}");
+    assert!(
+        error.to_string().contains("missing") && error.hint().is_some(),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -322,7 +429,10 @@ fn a_raw_disk_is_opened_in_place() {
     let file = File::create(&input).unwrap();
     file.set_len(1 << 30).unwrap();
     let image = open_quietly(&input, &place.cached()).unwrap();
-    assert_eq!((image.format, image.compression, image.device.size()), (Format::Raw, None, 1 << 30));
+    assert_eq!(
+        (image.format, image.compression, image.device.size()),
+        (Format::Raw, None, 1 << 30)
+    );
     assert_eq!(data_bytes(&*image.device), 0);
     assert!(!place.path("deep").exists());
 }
@@ -342,8 +452,19 @@ fn other_formats_are_read_compressed_or_not() {
         ("vdi", "static=off", Format::Vdi),
         ("parallels", "cluster_size=1M", Format::Parallels),
     ] {
-        let (raw, path) = (place.path("disk.raw"), place.path("image"));
-        let args = ["convert", "-f", "raw", "-O", name, "-o", options, raw.to_str().unwrap(), path.to_str().unwrap()];
+        let raw = place.path("disk.raw");
+        let path = place.path("image");
+        let args = [
+            "convert",
+            "-f",
+            "raw",
+            "-O",
+            name,
+            "-o",
+            options,
+            raw.to_str().unwrap(),
+            path.to_str().unwrap(),
+        ];
         if run("qemu-img", &args, b"").is_none() {
             break;
         }
@@ -352,7 +473,10 @@ fn other_formats_are_read_compressed_or_not() {
         if let Some(packed) = pack(&fs::read(&path).unwrap()) {
             for options in [place.uncached(), place.cached(), place.cached()] {
                 let image = open_quietly(&place.input(&packed), &options).unwrap();
-                assert_eq!((image.format, image.compression), (format, Some(Compression::Bzip2)));
+                assert_eq!(
+                    (image.format, image.compression),
+                    (format, Some(Compression::Bzip2))
+                );
                 assert!(content(&image) == disk, "{name} {options:?}");
             }
         }
@@ -368,10 +492,29 @@ fn packers() -> Vec<(&'static str, Vec<&'static str>, Compression)> {
         ("pigz", vec!["-p2", "-c"], Gzip),
         ("xz", vec!["-0c", "-T1"], Xz),
         ("xz", vec!["-0c", "-T2", "--block-size=1MiB"], Xz),
-        ("xz", vec!["-0c", "-T1", "--block-size=3MiB", "--check=sha256"], Xz),
+        (
+            "xz",
+            vec!["-0c", "-T1", "--block-size=3MiB", "--check=sha256"],
+            Xz,
+        ),
         ("xz", vec!["-0c", "-T2", "--check=crc32"], Xz),
-        ("xz", vec!["-c", "-T2", "--block-size=2MiB", "--check=none", "--x86", "--lzma2=preset=0"], Xz),
-        ("xz", vec!["-c", "--delta=dist=4", "--lzma2=preset=0,dict=64MiB"], Xz),
+        (
+            "xz",
+            vec![
+                "-c",
+                "-T2",
+                "--block-size=2MiB",
+                "--check=none",
+                "--x86",
+                "--lzma2=preset=0",
+            ],
+            Xz,
+        ),
+        (
+            "xz",
+            vec!["-c", "--delta=dist=4", "--lzma2=preset=0,dict=64MiB"],
+            Xz,
+        ),
         ("zstd", vec!["-1c", "-T2", "--check"], Zstd),
         ("zstd", vec!["-3c", "--no-check"], Zstd),
         ("zstd", vec!["-1c", "--long=27"], Zstd),
@@ -382,24 +525,39 @@ fn packers() -> Vec<(&'static str, Vec<&'static str>, Compression)> {
 fn gzip_xz_and_zstd_decode_to_sparse_disks() {
     let disk = disk();
     for (program, args, compression) in packers() {
-        let Some(packed) = run(program, &args, &disk) else { continue };
+        let Some(packed) = run(program, &args, &disk) else {
+            continue;
+        };
         let place = Place::new();
         let input = place.input(&packed);
         for options in [place.uncached(), place.cached(), place.cached()] {
             let progress = Recorded::default();
             let image = open(&input, &options, &progress).unwrap();
             assert!(content(&image) == disk, "{program} {args:?}");
-            assert_eq!((image.format, image.compression), (Format::Raw, Some(compression)));
+            assert_eq!(
+                (image.format, image.compression),
+                (Format::Raw, Some(compression))
+            );
             let data = data_bytes(&*image.device);
-            assert!((1_600_000..2_000_000).contains(&data), "{data} bytes of data");
+            assert!(
+                (1_600_000..2_000_000).contains(&data),
+                "{data} bytes of data"
+            );
             let hashed = usize::from(options.cache != CacheMode::None);
             let expected = packed.len() * (hashed + progress.decodes());
-            assert_eq!(*progress.bytes.lock().unwrap(), u64::try_from(expected).unwrap(), "every byte is reported");
+            assert_eq!(
+                *progress.bytes.lock().unwrap(),
+                u64::try_from(expected).unwrap(),
+                "every byte is reported"
+            );
         }
         let (first, second) = disk.split_at(5_500_001);
         let halves = [first, second].map(|half| run(program, &args, half).unwrap());
         let mut row = halves.concat();
-        assert!(content(&open_quietly(&place.input(&row), &place.uncached()).unwrap()) == disk, "{program} in a row");
+        assert!(
+            content(&open_quietly(&place.input(&row), &place.uncached()).unwrap()) == disk,
+            "{program} in a row"
+        );
         if program == "xz" {
             row = [&halves[0][..], &[0; 8], &halves[1], &[0; 400_000]].concat();
         }
@@ -407,7 +565,10 @@ fn gzip_xz_and_zstd_decode_to_sparse_disks() {
             let skipped = [&[0x53, 0x2a, 0x4d, 0x18, 5, 0, 0, 0][..], b"notes"].concat();
             row = [&halves[0][..], &skipped, &halves[1], &skipped].concat();
         }
-        assert!(content(&open_quietly(&place.input(&row), &place.cached()).unwrap()) == disk, "{program} padded");
+        assert!(
+            content(&open_quietly(&place.input(&row), &place.cached()).unwrap()) == disk,
+            "{program} padded"
+        );
     }
 }
 
@@ -415,12 +576,21 @@ fn gzip_xz_and_zstd_decode_to_sparse_disks() {
 fn damaged_gzip_xz_and_zstd_files_are_errors() {
     let disk = disk()[..8 << 20].to_vec();
     for (program, args, _) in packers() {
-        let Some(packed) = run(program, &args, &disk) else { continue };
+        let Some(packed) = run(program, &args, &disk) else {
+            continue;
+        };
         let place = Place::new();
         let corrupt = |bytes: &[u8], word: &str| {
             let error = open_quietly(&place.input(bytes), &place.uncached()).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Corrupt, "{program} {args:?}: {error:?}");
-            assert!(error.to_string().contains(word) && error.hint().is_some(), "{program} {args:?} {word}: {error:?}");
+            assert_eq!(
+                error.kind(),
+                ErrorKind::Corrupt,
+                "{program} {args:?}: {error:?}"
+            );
+            assert!(
+                error.to_string().contains(word) && error.hint().is_some(),
+                "{program} {args:?} {word}: {error:?}"
+            );
             assert!(place.names("temp").is_empty());
         };
         for len in [14, packed.len() / 3, packed.len() - 5, packed.len() - 1] {
@@ -428,16 +598,26 @@ fn damaged_gzip_xz_and_zstd_files_are_errors() {
         }
         for junk in [&b"garbage"[..], &[1; 5000], b"\x1f"] {
             let bytes = [&packed[..], junk].concat();
-            let word = if (program == "gzip" || program == "pigz") && junk == b"\x1f" { "cut short" } else { "follow" };
+            let word = if (program == "gzip" || program == "pigz") && junk == b"\x1f" {
+                "cut short"
+            } else {
+                "follow"
+            };
             corrupt(&bytes, word);
         }
-        if !["--check=none", "--no-check"].iter().any(|word| args.contains(word)) {
+        if !["--check=none", "--no-check"]
+            .iter()
+            .any(|word| args.contains(word))
+        {
             let mut sly = packed.clone();
             for round in 1..30 {
                 let at = packed.len() * round / 30;
                 sly[at] ^= 0x20;
                 match open_quietly(&place.input(&sly), &place.uncached()) {
-                    Ok(image) => assert!(content(&image) == disk, "{program} {args:?}: byte {at} changed it silently"),
+                    Ok(image) => assert!(
+                        content(&image) == disk,
+                        "{program} {args:?}: byte {at} changed it silently"
+                    ),
                     Err(error) => assert_ne!(error.kind(), ErrorKind::Internal, "{error:?}"),
                 }
                 sly[at] ^= 0x20;
@@ -451,12 +631,21 @@ fn damaged_gzip_xz_and_zstd_files_are_errors() {
 fn windows_and_dictionaries_are_bounded() {
     let place = Place::new();
     for (program, args, word) in [
-        ("zstd", &["-1c", "--long=30", "--single-thread"][..], "window"),
+        (
+            "zstd",
+            &["-1c", "--long=30", "--single-thread"][..],
+            "window",
+        ),
         ("xz", &["-c", "--lzma2=preset=0,dict=512MiB"], "dictionary"),
     ] {
-        let Some(packed) = run(program, args, &disk()) else { continue };
+        let Some(packed) = run(program, args, &disk()) else {
+            continue;
+        };
         let error = open_quietly(&place.input(&packed), &place.uncached()).unwrap_err();
-        assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains(word), "{error:?}");
+        assert!(
+            error.kind() == ErrorKind::Unsupported && error.to_string().contains(word),
+            "{error:?}"
+        );
         assert!(error.hint().is_some());
     }
 }
@@ -465,14 +654,21 @@ fn windows_and_dictionaries_are_bounded() {
 fn what_is_compressed_twice_is_refused_at_once() {
     let place = Place::new();
     for (program, name) in [("gzip", "gzip"), ("xz", "xz"), ("zstd", "zstd")] {
-        let Some(packed) = run(program, &["-c"], &disk()) else { continue };
+        let Some(packed) = run(program, &["-c"], &disk()) else {
+            continue;
+        };
         for outer in ["bzip2", "gzip", "xz", "zstd"] {
-            let Some(twice) = run(outer, &["-1c"], &packed) else { continue };
+            let Some(twice) = run(outer, &["-1c"], &packed) else {
+                continue;
+            };
             let progress = Recorded::default();
             let error = open(&place.input(&twice), &place.uncached(), &progress).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
             assert!(
-                error.to_string().contains(&format!("{name} within {outer}")) && error.hint().is_some(),
+                error
+                    .to_string()
+                    .contains(&format!("{name} within {outer}"))
+                    && error.hint().is_some(),
                 "{error:?}"
             );
             assert_eq!(progress.decodes(), 0, "{name} was decompressed");
@@ -490,6 +686,16 @@ fn what_is_no_disk_is_said_to_be_none() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
         assert!(error.to_string().contains("not a disk image"), "{error:?}");
     }
-    assert_eq!(open_quietly(&place.path("missing"), &place.uncached()).unwrap_err().kind(), ErrorKind::NotFound);
-    assert_eq!(open_quietly(place.dir.path(), &place.uncached()).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(
+        open_quietly(&place.path("missing"), &place.uncached())
+            .unwrap_err()
+            .kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(
+        open_quietly(place.dir.path(), &place.uncached())
+            .unwrap_err()
+            .kind(),
+        ErrorKind::InvalidInput
+    );
 }

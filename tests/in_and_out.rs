@@ -13,7 +13,10 @@ use crate::common::programs::{self, command, judge, said};
 use flatbake::flatcar::vendor::Vendors;
 use rustix::process::{Pid, Signal, kill_process};
 
-const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/sample/flatcar_sample.bin.bz2");
+const SAMPLE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/testdata/sample/flatcar_sample.bin.bz2"
+);
 
 fn flatbake(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = programs::flatbake();
@@ -33,14 +36,28 @@ fn accepted(dir: &Path, arguments: &[&str]) -> Output {
 
 fn refused(dir: &Path, arguments: &[&str], says: &str) {
     let output = run(dir, arguments);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
-    assert!(said(&output).contains(says), "{arguments:?}: {}", said(&output));
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{arguments:?}: {}",
+        said(&output)
+    );
+    assert!(
+        said(&output).contains(says),
+        "{arguments:?}: {}",
+        said(&output)
+    );
 }
 
 /// Runs it with `bytes` coming through a pipe.
 fn piped(dir: &Path, arguments: &[&str], bytes: &[u8]) -> Output {
     let mut command = flatbake(dir, arguments);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut stdin = child.stdin.take().unwrap();
     thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(bytes).unwrap());
@@ -56,9 +73,15 @@ fn disk() -> Vec<u8> {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     names.sort();
-    names.into_iter().map(|name| name.into_string().unwrap()).collect()
+    names
+        .into_iter()
+        .map(|name| name.into_string().unwrap())
+        .collect()
 }
 
 #[test]
@@ -69,43 +92,109 @@ fn what_is_read_is_never_written() {
     fs::create_dir(path("folder")).unwrap();
     symlink("disk.raw", path("link.raw")).unwrap();
     fs::hard_link(path("disk.raw"), path("hard.raw")).unwrap();
-    let ways = ["disk.raw", "link.raw", "hard.raw", "folder/../disk.raw", "./disk.raw"];
+    let ways = [
+        "disk.raw",
+        "link.raw",
+        "hard.raw",
+        "folder/../disk.raw",
+        "./disk.raw",
+    ];
     for from in ways {
         for to in ways {
-            refused(dir.path(), &["convert", from, to, "--overwrite"], "is read by this run");
+            refused(
+                dir.path(),
+                &["convert", from, to, "--overwrite"],
+                "is read by this run",
+            );
         }
     }
     refused(
         dir.path(),
-        &["convert", "disk.raw", "new.img", "--also", "hard.raw", "--overwrite"],
+        &[
+            "convert",
+            "disk.raw",
+            "new.img",
+            "--also",
+            "hard.raw",
+            "--overwrite",
+        ],
         "is read by this run",
     );
     let mut redirected = flatbake(dir.path(), &["convert", "-", "link.raw", "--overwrite"]);
-    let output = redirected.stdin(File::open(path("disk.raw")).unwrap()).output().unwrap();
-    assert!(output.status.code() == Some(2) && said(&output).contains("is read by this run"), "{}", said(&output));
+    let output = redirected
+        .stdin(File::open(path("disk.raw")).unwrap())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.code() == Some(2) && said(&output).contains("is read by this run"),
+        "{}",
+        said(&output)
+    );
 
     fs::copy(SAMPLE, path("flatcar.bin.bz2")).unwrap();
     fs::hard_link(path("flatcar.bin.bz2"), path("os-release")).unwrap();
-    for (to, flag) in [("flatcar.bin.bz2", "--overwrite"), ("flatcar.bin.bz2", "--force"), (".", "--overwrite")] {
+    for (to, flag) in [
+        ("flatcar.bin.bz2", "--overwrite"),
+        ("flatcar.bin.bz2", "--force"),
+        (".", "--overwrite"),
+    ] {
         let get = ["get", "flatcar.bin.bz2", "usr:/lib/os-release", to, flag];
         refused(dir.path(), &get, "is read by this run");
     }
-    let left = ["disk.raw", "flatcar.bin.bz2", "folder", "hard.raw", "link.raw", "os-release"];
+    let left = [
+        "disk.raw",
+        "flatcar.bin.bz2",
+        "folder",
+        "hard.raw",
+        "link.raw",
+        "os-release",
+    ];
     assert_eq!(names(dir.path()), left);
     assert!(fs::read(path("disk.raw")).unwrap() == disk());
-    assert_eq!(fs::read(path("flatcar.bin.bz2")).unwrap(), fs::read(SAMPLE).unwrap());
+    assert_eq!(
+        fs::read(path("flatcar.bin.bz2")).unwrap(),
+        fs::read(SAMPLE).unwrap()
+    );
 }
 
 #[test]
 fn files_that_an_image_refers_to_are_not_written() {
-    let Some(qemu_img) = judge("qemu-img") else { return };
+    let Some(qemu_img) = judge("qemu-img") else {
+        return;
+    };
     let dir = crate::common::scratch_dir();
     fs::write(dir.path().join("base.raw"), disk()).unwrap();
-    let create = ["create", "-q", "-f", "qcow2", "-b", "base.raw", "-F", "raw", "top.qcow2"];
-    assert!(command(&qemu_img).current_dir(dir.path()).args(create).status().unwrap().success());
-    let convert = ["convert", "top.qcow2", "base.raw", "--allow-external", "--overwrite"];
+    let create = [
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-b",
+        "base.raw",
+        "-F",
+        "raw",
+        "top.qcow2",
+    ];
+    assert!(
+        command(&qemu_img)
+            .current_dir(dir.path())
+            .args(create)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let convert = [
+        "convert",
+        "top.qcow2",
+        "base.raw",
+        "--allow-external",
+        "--overwrite",
+    ];
     refused(dir.path(), &convert, "is read by this run");
-    accepted(dir.path(), &["convert", "top.qcow2", "other.raw", "--allow-external"]);
+    accepted(
+        dir.path(),
+        &["convert", "top.qcow2", "other.raw", "--allow-external"],
+    );
     assert!(fs::read(dir.path().join("other.raw")).unwrap() == disk());
 }
 
@@ -122,7 +211,13 @@ fn nothing_is_replaced_unasked_and_nothing_read_before() {
     for arguments in [
         &["convert", "missing.raw", "out.raw"][..],
         &["convert", "missing.raw", "link.raw"],
-        &["convert", "missing.raw", "out.vmdk", "--format", "vmdk_flat"],
+        &[
+            "convert",
+            "missing.raw",
+            "out.vmdk",
+            "--format",
+            "vmdk_flat",
+        ],
         &["convert", "missing.raw", "new.img", "--also", "out.raw"],
         &["get", "missing.raw", "usr:/lib/os-release", "out.raw"],
         &["get", SAMPLE, "usr:/lib/os-release", "."],
@@ -132,13 +227,24 @@ fn nothing_is_replaced_unasked_and_nothing_read_before() {
         refused(dir.path(), arguments, "--overwrite");
     }
     assert_eq!(names(dir.path()), before);
-    assert!(
-        before.iter().all(|name| fs::read(path(name)).is_ok_and(|bytes| bytes == b"mine") || !path(name).is_file())
-    );
+    assert!(before.iter().all(
+        |name| fs::read(path(name)).is_ok_and(|bytes| bytes == b"mine") || !path(name).is_file()
+    ));
     accepted(dir.path(), &["man", ".", "--overwrite"]);
-    assert!(fs::read_to_string(path("flatbake.1")).unwrap().contains(".TH"));
-    accepted(dir.path(), &["get", SAMPLE, "usr:/lib/os-release", ".", "--overwrite"]);
-    assert!(fs::read_to_string(path("os-release")).unwrap().contains("ID=flatcar"));
+    assert!(
+        fs::read_to_string(path("flatbake.1"))
+            .unwrap()
+            .contains(".TH")
+    );
+    accepted(
+        dir.path(),
+        &["get", SAMPLE, "usr:/lib/os-release", ".", "--overwrite"],
+    );
+    assert!(
+        fs::read_to_string(path("os-release"))
+            .unwrap()
+            .contains("ID=flatcar")
+    );
     accepted(dir.path(), &["get", SAMPLE, "boot:/flatcar", "empty"]);
     accepted(dir.path(), &["convert", SAMPLE, "out.raw", "--overwrite"]);
     assert!(fs::metadata(path("out.raw")).unwrap().len() > 1 << 20);
@@ -155,12 +261,27 @@ fn a_pipe_gets_what_a_file_gets() {
         ("out.vhd", &["--format", "vhd", "--timestamp", "1700000000"]),
         ("out.vhd.gz", &["--format", "vhd_fixed", "--compress", "gz"]),
     ] {
-        accepted(dir.path(), &[&["convert", "disk.raw", name], arguments].concat());
-        let output = accepted(dir.path(), &[&["convert", "disk.raw", "-", "--sha256"], arguments].concat());
+        accepted(
+            dir.path(),
+            &[&["convert", "disk.raw", name], arguments].concat(),
+        );
+        let output = accepted(
+            dir.path(),
+            &[&["convert", "disk.raw", "-", "--sha256"], arguments].concat(),
+        );
         let file = fs::read(dir.path().join(name)).unwrap();
-        assert!(output.stdout == file, "{name}: {} bytes", output.stdout.len());
+        assert!(
+            output.stdout == file,
+            "{name}: {} bytes",
+            output.stdout.len()
+        );
         let sum = crate::common::tree::sha256(&file[..]);
-        assert!(String::from_utf8(output.stderr).unwrap().contains(&format!("{sum}  -")), "{name}");
+        assert!(
+            String::from_utf8(output.stderr)
+                .unwrap()
+                .contains(&format!("{sum}  -")),
+            "{name}"
+        );
     }
     assert!(!dir.path().join("-").exists());
 }
@@ -179,28 +300,52 @@ fn an_image_may_come_through_a_pipe() {
         String::from_utf8(output.stdout).unwrap()
     };
     let info: serde_json::Value = serde_json::from_str(&through(&["info", "-", "--json"])).unwrap();
-    assert_eq!((&info["image"], &info["compression"]), (&"standard input".into(), &"bzip2".into()));
+    assert_eq!(
+        (&info["image"], &info["compression"]),
+        (&"standard input".into(), &"bzip2".into())
+    );
     assert_eq!(info["file_bytes"], sample.len());
     assert!(through(&["inspect", "-"]).contains("EFI-SYSTEM"));
     assert!(through(&["ls", "-", "root"]).contains("lost+found"));
     assert!(through(&["cat", "-", "usr:/lib/os-release"]).contains("ID=flatcar"));
     through(&["get", "-", "usr:/lib/os-release", "from-pipe"]);
     let mut redirected = flatbake(dir.path(), &["get", "-", "usr:/lib/os-release", "-"]);
-    let output = redirected.stdin(File::open(SAMPLE).unwrap()).output().unwrap();
-    assert_eq!(output.stdout, fs::read(dir.path().join("from-pipe")).unwrap());
+    let output = redirected
+        .stdin(File::open(SAMPLE).unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(
+        output.stdout,
+        fs::read(dir.path().join("from-pipe")).unwrap()
+    );
     let nothing = piped(dir.path(), &["ls", "-", "root"], b"");
     assert_eq!(nothing.status.code(), Some(2));
-    assert!(said(&nothing).contains("standard input"), "{}", said(&nothing));
+    assert!(
+        said(&nothing).contains("standard input"),
+        "{}",
+        said(&nothing)
+    );
     let external = piped(dir.path(), &["info", "-", "--allow-external"], b"");
-    assert!(said(&external).contains("--allow-external"), "{}", said(&external));
+    assert!(
+        said(&external).contains("--allow-external"),
+        "{}",
+        said(&external)
+    );
 }
 
 #[test]
 fn a_file_of_an_image_goes_to_a_pipe() {
     let dir = crate::common::scratch_dir();
     let got = accepted(dir.path(), &["get", SAMPLE, "usr:/lib/os-release", "-"]).stdout;
-    assert_eq!(got, accepted(dir.path(), &["cat", SAMPLE, "usr:/lib/os-release"]).stdout);
-    refused(dir.path(), &["get", SAMPLE, "boot:/flatcar", "-"], "is a folder");
+    assert_eq!(
+        got,
+        accepted(dir.path(), &["cat", SAMPLE, "usr:/lib/os-release"]).stdout
+    );
+    refused(
+        dir.path(),
+        &["get", SAMPLE, "boot:/flatcar", "-"],
+        "is a folder",
+    );
     assert!(names(dir.path()).is_empty());
     accepted(dir.path(), &["get", SAMPLE, "usr:/lib/os-release", "./-"]);
     assert_eq!(fs::read(dir.path().join("-")).unwrap(), got);
@@ -209,19 +354,37 @@ fn a_file_of_an_image_goes_to_a_pipe() {
 #[test]
 fn names_of_no_disk_image_point_to_vendors_that_there_are() {
     let dir = crate::common::scratch_dir();
-    for extension in ["ova", "ovf", "box", "iso", "tar", "tar.gz", "tgz", "zip", "cpio", "cpio.gz"] {
-        let output = run(dir.path(), &["convert", "missing.raw", &format!("node.{extension}"), "--json"]);
+    for extension in [
+        "ova", "ovf", "box", "iso", "tar", "tar.gz", "tgz", "zip", "cpio", "cpio.gz",
+    ] {
+        let output = run(
+            dir.path(),
+            &[
+                "convert",
+                "missing.raw",
+                &format!("node.{extension}"),
+                "--json",
+            ],
+        );
         let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let message = document["error"]["message"].as_str().unwrap();
         let vendor = message.rsplit(' ').next().unwrap();
-        assert!(Vendors::builtin().find(vendor).is_ok(), "{extension}: {message}");
+        assert!(
+            Vendors::builtin().find(vendor).is_ok(),
+            "{extension}: {message}"
+        );
     }
 }
 
 /// Starts it in the background.
 fn started(dir: &Path, arguments: &[&str]) -> Child {
     let mut command = flatbake(dir, arguments);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 fn send(child: &Child, signal: Signal) {
@@ -242,8 +405,23 @@ fn slow_disk(path: &Path) {
 fn a_signal_ends_a_conversion_and_leaves_nothing() {
     let dir = crate::common::scratch_dir();
     slow_disk(&dir.path().join("disk.raw"));
-    for (signal, also) in [(Signal::INT, &[][..]), (Signal::TERM, &["--also", "out.qcow2", "--also", "out.vdi.gz"])] {
-        let convert = ["convert", "disk.raw", "out.img.xz", "--compress", "xz:9", "--progress", "plain", "--json"];
+    for (signal, also) in [
+        (Signal::INT, &[][..]),
+        (
+            Signal::TERM,
+            &["--also", "out.qcow2", "--also", "out.vdi.gz"],
+        ),
+    ] {
+        let convert = [
+            "convert",
+            "disk.raw",
+            "out.img.xz",
+            "--compress",
+            "xz:9",
+            "--progress",
+            "plain",
+            "--json",
+        ];
         let mut child = started(dir.path(), &[&convert[..], also].concat());
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut text = String::new();

@@ -17,7 +17,10 @@ fn is_met(expression: &str, allowed: &BTreeSet<String>) -> bool {
     if let Some((left, right)) = divide(&expression, " OR ") {
         return is_met(left, allowed) || is_met(right, allowed);
     }
-    match expression.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+    match expression
+        .strip_prefix('(')
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
         Some(inner) => is_met(inner, allowed),
         None => allowed.contains(&expression),
     }
@@ -41,20 +44,38 @@ fn divide<'a>(expression: &'a str, operator: &str) -> Option<(&'a str, &'a str)>
 
 #[test]
 fn every_crate_has_a_licence_that_is_allowed() {
-    let deny: toml::Table = std::fs::read_to_string(Path::new(ROOT).join("deny.toml")).unwrap().parse().unwrap();
+    let deny: toml::Table = std::fs::read_to_string(Path::new(ROOT).join("deny.toml"))
+        .unwrap()
+        .parse()
+        .unwrap();
     let allowed = deny["licenses"]["allow"].as_array().unwrap();
-    let allowed: BTreeSet<String> = allowed.iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    let allowed: BTreeSet<String> = allowed
+        .iter()
+        .map(|name| name.as_str().unwrap().to_owned())
+        .collect();
 
     let host = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["metadata", "--locked", "--offline", "--format-version", "1", "--filter-platform", &host]);
+    cargo.args([
+        "metadata",
+        "--locked",
+        "--offline",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        &host,
+    ]);
     let output = success(cargo.current_dir(ROOT));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     assert!(packages.len() > 50);
     let refused: Vec<String> = packages
         .iter()
-        .filter(|package| !package["license"].as_str().is_some_and(|licence| is_met(licence, &allowed)))
+        .filter(|package| {
+            !package["license"]
+                .as_str()
+                .is_some_and(|licence| is_met(licence, &allowed))
+        })
         .map(|package| format!("{} ({})", package["name"], package["license"]))
         .collect();
     assert!(refused.is_empty(), "not allowed in deny.toml: {refused:?}");

@@ -67,7 +67,10 @@ impl Place {
         let message = said(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
         for words in says {
-            assert!(message.contains(words), "'{words}' is missing in: {message}");
+            assert!(
+                message.contains(words),
+                "'{words}' is missing in: {message}"
+            );
         }
         assert!(!self.dir.path().join("out.img").exists());
     }
@@ -82,15 +85,40 @@ impl Place {
 
 #[test]
 fn names_on_the_esp_that_differ_only_in_case() {
-    let place = Place::new().with(b"both/Name").with(b"both/name").with(b"more/x").with(b"less/y");
-    place.refused(&["--boot-file", "both:/both"], &["boot", "/both/Name", "/both/name", "case", "hint:"]);
-    place.refused(&["--boot-file", "a:/Note", "--boot-file", "b:/nOTE"], &["/Note", "/nOTE"]);
-    place.refused(&["--remove", "boot:/EFI", "--remove", "boot:/efi"], &["/efi", "no such entry"]);
+    let place = Place::new()
+        .with(b"both/Name")
+        .with(b"both/name")
+        .with(b"more/x")
+        .with(b"less/y");
+    place.refused(
+        &["--boot-file", "both:/both"],
+        &["boot", "/both/Name", "/both/name", "case", "hint:"],
+    );
+    place.refused(
+        &["--boot-file", "a:/Note", "--boot-file", "b:/nOTE"],
+        &["/Note", "/nOTE"],
+    );
+    place.refused(
+        &["--remove", "boot:/EFI", "--remove", "boot:/efi"],
+        &["/efi", "no such entry"],
+    );
     // Folders become one; what is there already is replaced, whatever its case.
-    let said =
-        place.accepted(&["--boot-file", "more:/Notes", "--boot-file", "less:/notes", "--root-file", "both:/both"]);
+    let said = place.accepted(&[
+        "--boot-file",
+        "more:/Notes",
+        "--boot-file",
+        "less:/notes",
+        "--root-file",
+        "both:/both",
+    ]);
     assert!(!said.contains("warning"), "{said}");
-    assert_eq!((place.cat("boot:/NOTES/x").as_str(), place.cat("boot:/Notes/y").as_str()), ("more/x", "less/y"));
+    assert_eq!(
+        (
+            place.cat("boot:/NOTES/x").as_str(),
+            place.cat("boot:/Notes/y").as_str()
+        ),
+        ("more/x", "less/y")
+    );
     assert_eq!(place.cat("root:/both/Name"), "both/Name");
     let said = place.accepted(&["--boot-file", "a:/FLATCAR/FIRST_BOOT", "--dry-run"]);
     assert!(said.contains("replace /FLATCAR/FIRST_BOOT"), "{said}");
@@ -99,11 +127,15 @@ fn names_on_the_esp_that_differ_only_in_case() {
 #[test]
 fn what_the_esp_cannot_hold_is_refused_by_the_plan() {
     let place = Place::new().with(b"tree/file");
-    place.refused(&["--dry-run", "--boot-file", "a:/what?"], &["boot", "/what?", "contains '?'"]);
+    place.refused(
+        &["--dry-run", "--boot-file", "a:/what?"],
+        &["boot", "/what?", "contains '?'"],
+    );
     std::os::unix::fs::symlink("file", place.dir.path().join("tree/link")).unwrap();
     let output = place.bake(&["--dry-run", "--boot-file", "tree:/tree"]);
     assert!(
-        output.status.code() == Some(3) && said(&output).contains("/tree/link: FAT has no symlinks"),
+        output.status.code() == Some(3)
+            && said(&output).contains("/tree/link: FAT has no symlinks"),
         "{}",
         said(&output)
     );
@@ -113,7 +145,10 @@ fn what_the_esp_cannot_hold_is_refused_by_the_plan() {
 fn what_is_written_twice_is_told() {
     let place = Place::new();
     let said = place.accepted(&["--root-file", "a:/x", "--root-file", "b:/x"]);
-    assert!(said.contains("warning: root: /x is written more than once"), "{said}");
+    assert!(
+        said.contains("warning: root: /x is written more than once"),
+        "{said}"
+    );
     assert_eq!(place.cat("root:/x"), "content of b");
     fs::remove_file(place.dir.path().join("out.img")).unwrap();
     for folder in ["one", "two"] {
@@ -121,47 +156,81 @@ fn what_is_written_twice_is_told() {
         let sysext = sample().with_file_name("greeter.raw");
         fs::copy(sysext, place.dir.path().join(folder).join("same.raw")).unwrap();
     }
-    let sysexts = ["--force", "--install-to", "root:/opt/all/", "one:one/same.raw", "two:two/same.raw"];
-    place.refused(&sysexts, &["sysext two", "/opt/all/same.raw", "another sysext", "hint:"]);
+    let sysexts = [
+        "--force",
+        "--install-to",
+        "root:/opt/all/",
+        "one:one/same.raw",
+        "two:two/same.raw",
+    ];
+    place.refused(
+        &sysexts,
+        &["sysext two", "/opt/all/same.raw", "another sysext", "hint:"],
+    );
 }
 
 #[test]
 fn folders_copied_over_a_mount_point_are_seen() {
-    let place = Place::new().with(b"tree/etc/conf").with(b"tree/usr/bin/tool").with(b"tree/usr/bin/other");
-    place.refused(&["--root-file", "tree:/."], &["root: /usr/bin", "never be seen", "sysext"]);
+    let place = Place::new()
+        .with(b"tree/etc/conf")
+        .with(b"tree/usr/bin/tool")
+        .with(b"tree/usr/bin/other");
+    place.refused(
+        &["--root-file", "tree:/."],
+        &["root: /usr/bin", "never be seen", "sysext"],
+    );
     let said = place.accepted(&["--root-file", "tree:/.", "--force"]);
-    assert_eq!(said.matches("never be seen").count(), 1, "once for each mount point: {said}");
+    assert_eq!(
+        said.matches("never be seen").count(),
+        1,
+        "once for each mount point: {said}"
+    );
 }
 
 #[test]
 fn host_names_that_are_not_utf8_or_hold_control_characters() {
-    let place = Place::new().with(b"odd/not \xff utf8").with(b"odd/line\nfeed");
+    let place = Place::new()
+        .with(b"odd/not \xff utf8")
+        .with(b"odd/line\nfeed");
     let output = place.bake(&["--root-file", "odd:/odd", "--json", "--quiet"]);
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        said(&output)
+    );
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["shared"]["changes"].as_array().unwrap().len(), 3);
     fs::remove_file(place.dir.path().join("out.img")).unwrap();
     let output = place.bake(&["--boot-file", "odd:/odd"]);
     let message = said(&output);
     assert_eq!(output.status.code(), Some(2));
-    assert!(message.contains("line\\nfeed") && message.trim_end().lines().count() == 1, "{message}");
+    assert!(
+        message.contains("line\\nfeed") && message.trim_end().lines().count() == 1,
+        "{message}"
+    );
 }
 
 #[test]
 fn a_hard_link_is_replaced_and_its_other_name_keeps_the_content() {
     let place = Place::new();
     let temp = place.dir.path();
-    let options = OpenOptions { cache: CacheMode::Dir(cache().join("flatbake")), ..OpenOptions::new(temp) };
+    let options = OpenOptions {
+        cache: CacheMode::Dir(cache().join("flatbake")),
+        ..OpenOptions::new(temp)
+    };
     let base: Arc<dyn BlockDevice> = open(&sample(), &options, &NoProgress).unwrap().device;
     let path = |text: &str| FsPath::new(text).unwrap();
 
     let disk = Disk::open("sample", Arc::clone(&base)).unwrap();
     let root = disk.partition(Designator::Root.into()).unwrap();
     let overlay = Arc::new(Overlay::new(Arc::clone(&base), OverlayOptions::new(temp)).unwrap());
-    let source: Arc<dyn BlockDevice> = Arc::new(Window::new(base, root.offset(), root.size()).unwrap());
+    let source: Arc<dyn BlockDevice> =
+        Arc::new(Window::new(base, root.offset(), root.size()).unwrap());
     let target = Arc::new(Window::new(Arc::clone(&overlay), root.offset(), root.size()).unwrap());
-    let mut fs: Box<dyn FileSystemMut> = inner::edit(source, target, &inner::EditOptions::new(temp)).unwrap();
-    fs.write_file(&path("/one"), &Attributes::default(), 3, &mut &b"old"[..]).unwrap();
+    let mut fs: Box<dyn FileSystemMut> =
+        inner::edit(source, target, &inner::EditOptions::new(temp)).unwrap();
+    fs.write_file(&path("/one"), &Attributes::default(), 3, &mut &b"old"[..])
+        .unwrap();
     fs.hard_link(&path("/one"), &path("/two")).unwrap();
     fs.commit().unwrap();
     drop(fs);
@@ -169,7 +238,11 @@ fn a_hard_link_is_replaced_and_its_other_name_keeps_the_content() {
     let linked = temp.join("linked.img");
     emit(&overlay, &Image::at(&linked), &NoProgress).unwrap();
     let request = Request {
-        edits: Edits::new().file(FileSpec::new(temp.join("a"), Designator::Root, path("/one"))),
+        edits: Edits::new().file(FileSpec::new(
+            temp.join("a"),
+            Designator::Root,
+            path("/one"),
+        )),
         outputs: vec![Image::at(temp.join("out.img"))],
         ..Request::new(&linked)
     };
@@ -177,11 +250,16 @@ fn a_hard_link_is_replaced_and_its_other_name_keeps_the_content() {
     let prepared = request.prepare(&context).unwrap();
     assert!(prepared.report(&context).unwrap().shared.changes[0].replaces);
     assert!(prepared.write(&context).unwrap().failure.is_none());
-    let baked = open(&temp.join("out.img"), &options, &NoProgress).unwrap().device;
+    let baked = open(&temp.join("out.img"), &options, &NoProgress)
+        .unwrap()
+        .device;
     let baked = Disk::open("baked", baked).unwrap();
     let fs = baked.filesystem(Designator::Root.into()).unwrap();
     let read = |name: &str| inner::read_file(&*fs, &path(name), 100).unwrap();
-    assert_eq!((read("/one"), read("/two")), (b"content of a".to_vec(), b"old".to_vec()));
+    assert_eq!(
+        (read("/one"), read("/two")),
+        (b"content of a".to_vec(), b"old".to_vec())
+    );
     assert_eq!(fs.metadata_at(&path("/two")).unwrap().nlink, 1);
 }
 
@@ -196,7 +274,15 @@ fn removals_below_each_other_free_their_room_once() {
     };
     let whole = free(&["--remove", "boot:/flatcar"]);
     assert!(whole > free(&["--remove", "boot:/flatcar/first_boot"]));
-    assert_eq!(free(&["--remove", "boot:/flatcar/vmlinuz-a", "--remove", "boot:/flatcar"]), whole);
+    assert_eq!(
+        free(&[
+            "--remove",
+            "boot:/flatcar/vmlinuz-a",
+            "--remove",
+            "boot:/flatcar"
+        ]),
+        whole
+    );
 }
 
 #[test]
@@ -206,11 +292,26 @@ fn full_and_closed_outputs_give_an_exit_code_and_no_panic() {
     let code = |command: &mut Command| command.status().unwrap().code();
     let sample = sample();
     let sample = sample.to_str().unwrap();
-    assert_eq!(code(place.command(&["inspect", "missing"]).stderr(full())), Some(2));
-    let bake = ["bake", "--image", sample, "--output", "out.img", "--overwrite", "--progress", "plain"];
+    assert_eq!(
+        code(place.command(&["inspect", "missing"]).stderr(full())),
+        Some(2)
+    );
+    let bake = [
+        "bake",
+        "--image",
+        sample,
+        "--output",
+        "out.img",
+        "--overwrite",
+        "--progress",
+        "plain",
+    ];
     assert_eq!(code(place.command(&bake).stderr(full())), Some(0));
     let inspect = ["inspect", sample];
-    assert_eq!(code(place.command(&inspect).stdout(full()).stderr(full())), Some(4));
+    assert_eq!(
+        code(place.command(&inspect).stdout(full()).stderr(full())),
+        Some(4)
+    );
     // An empty variable counts as one that is not set.
     let output = place.command(&bake).env("TMPDIR", "").output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
@@ -222,8 +323,14 @@ fn messages_name_the_partition_and_keep_their_hint() {
     let sample = sample();
     let sample = sample.to_str().unwrap();
     for (arguments, says) in [
-        (&["cat", sample, "root:/none"][..], &[sample, "root: /none: no such file"][..]),
-        (&["ls", sample, "nine:/"], &["'nine'", "hint:", "boot, oem, root"]),
+        (
+            &["cat", sample, "root:/none"][..],
+            &[sample, "root: /none: no such file"][..],
+        ),
+        (
+            &["ls", sample, "nine:/"],
+            &["'nine'", "hint:", "boot, oem, root"],
+        ),
         (
             &["bake", "--image", sample, "-o", "x", "--format", "floppy"],
             &["'floppy'", "hint: write one of raw, qcow2, vmdk_ide"],
@@ -231,9 +338,18 @@ fn messages_name_the_partition_and_keep_their_hint() {
         (&["man", "no/such/folder"], &["no/such/folder", "hint:"]),
     ] {
         let output = place.command(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments:?}: {}",
+            said(&output)
+        );
         for words in says {
-            assert!(said(&output).contains(words), "'{words}' is missing in: {}", said(&output));
+            assert!(
+                said(&output).contains(words),
+                "'{words}' is missing in: {}",
+                said(&output)
+            );
         }
     }
     assert!(!place.dir.path().join("no").exists());
@@ -243,20 +359,43 @@ fn messages_name_the_partition_and_keep_their_hint() {
 fn a_system_with_other_rules_is_looked_into_but_not_baked() {
     let place = Place::new();
     let disk = place.dir.path().join("disk.raw");
-    let converted = place.command(&["convert"]).arg(sample()).arg(&disk).output().unwrap();
+    let converted = place
+        .command(&["convert"])
+        .arg(sample())
+        .arg(&disk)
+        .output()
+        .unwrap();
     assert!(converted.status.success(), "{}", said(&converted));
-    let Some(named) = crate::common::programs::run("sgdisk", ["-c", "7:HASH-A", disk.to_str().unwrap()]) else {
+    let Some(named) =
+        crate::common::programs::run("sgdisk", ["-c", "7:HASH-A", disk.to_str().unwrap()])
+    else {
         return;
     };
     assert!(named.status.success());
     let run = |arguments: &[&str]| place.command(arguments).output().unwrap();
     for more in [&[][..], &["--dry-run"], &["--force"]] {
-        let request = ["bake", "--image", "disk.raw", "-o", "out.img", "--kernel-arg", "quiet"];
+        let request = [
+            "bake",
+            "--image",
+            "disk.raw",
+            "-o",
+            "out.img",
+            "--kernel-arg",
+            "quiet",
+        ];
         let output = run(&[&request, more].concat());
         assert_eq!(output.status.code(), Some(3), "{more:?}: {}", said(&output));
-        assert!(said(&output).contains("this is Azure Container Linux"), "{}", said(&output));
+        assert!(
+            said(&output).contains("this is Azure Container Linux"),
+            "{}",
+            said(&output)
+        );
     }
-    for arguments in [&["ls", "disk.raw", "9"][..], &["info", "disk.raw"], &["convert", "disk.raw", "out.qcow2"]] {
+    for arguments in [
+        &["ls", "disk.raw", "9"][..],
+        &["info", "disk.raw"],
+        &["convert", "disk.raw", "out.qcow2"],
+    ] {
         let output = run(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
     }

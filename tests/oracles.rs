@@ -20,7 +20,9 @@ const GRUB_CFG: &[u8] = b"# oracle: a menu for the test\nset oem_id=\"qemu\"\n";
 /// A writable small image with an OEM `grub.cfg`; `None` when a tool to make it is missing.
 fn small() -> Option<(TempDir, PathBuf)> {
     let dir = scratch_dir();
-    let recipe = Recipe::small().with_file(6, "grub.cfg", GRUB_CFG).with_file(9, "etc/note", b"a note\n");
+    let recipe = Recipe::small()
+        .with_file(6, "grub.cfg", GRUB_CFG)
+        .with_file(9, "etc/note", b"a note\n");
     let image = flatcar_copy(&recipe, dir.path())?;
     Some((dir, image))
 }
@@ -39,7 +41,9 @@ fn a_missing_judge_is_reported_and_does_not_fail() {
 }
 
 #[test]
-#[should_panic(expected = "e2fsck is not installed (Debian package e2fsprogs), and FLATBAKE_REQUIRE_ORACLES=1 is set")]
+#[should_panic(
+    expected = "e2fsck is not installed (Debian package e2fsprogs), and FLATBAKE_REQUIRE_ORACLES=1 is set"
+)]
 fn a_missing_judge_fails_where_judges_are_required() {
     missing("e2fsck", true);
 }
@@ -48,9 +52,16 @@ fn a_missing_judge_fails_where_judges_are_required() {
 fn gpt() {
     let Some((_dir, image)) = small() else { return };
     gpt_clean(&image).unwrap();
-    let (table, shown) = (partitions(&image), cgpt_show(&image));
+    let table = partitions(&image);
+    let shown = cgpt_show(&image);
     if let Some(table) = &table {
-        assert_eq!(table.iter().map(|partition| partition.number).collect::<Vec<_>>(), [1, 2, 3, 4, 6, 7, 9]);
+        assert_eq!(
+            table
+                .iter()
+                .map(|partition| partition.number)
+                .collect::<Vec<_>>(),
+            [1, 2, 3, 4, 6, 7, 9]
+        );
     }
     // A byte of the first entry's name: the checksum of the primary table no longer fits.
     Region::whole(&image).break_byte(2 * 512 + 56);
@@ -68,7 +79,9 @@ fn gpt() {
 #[test]
 fn fat() {
     let Some((_dir, image)) = small() else { return };
-    let Some(esp) = Region::partition(&image, 1) else { return };
+    let Some(esp) = Region::partition(&image, 1) else {
+        return;
+    };
     fat_clean(&esp).unwrap();
     // The entry of cluster 10 in the first file allocation table.
     esp.break_byte(32 * 512 + 10 * 4);
@@ -78,7 +91,9 @@ fn fat() {
 #[test]
 fn ext4() {
     let Some((_dir, image)) = small() else { return };
-    let Some(root) = Region::partition(&image, 9) else { return };
+    let Some(root) = Region::partition(&image, 9) else {
+        return;
+    };
     ext4_clean(&root).unwrap();
     // The first letter of a directory entry: length 3, type directory.
     root.break_byte(root.find(b"\x03\x02oem").unwrap() + 2);
@@ -92,14 +107,25 @@ fn ext4_with_a_dirty_journal_is_not_clean() {
     }
     let dir = scratch_dir();
     for (name, status) in [("ext4-dirty", 0), ("ext4-dirty-orphan-file", 4)] {
-        let packed = File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/ext4/{name}.img.zst")));
+        let packed = File::open(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/ext4/{name}.img.zst")),
+        );
         let image = dir.path().join(name);
         let mut unpacked = ruzstd::decoding::StreamingDecoder::new(packed.unwrap()).unwrap();
         std::io::copy(&mut unpacked, &mut File::create(&image).unwrap()).unwrap();
         // Wrong counts alone do not change the exit status as long as the journal is to be replayed.
         let words = ext4_clean(&Region::whole(&image)).unwrap_err();
-        assert!(words.contains(&format!("exit status: {status}")) && words.contains("count wrong"), "{name}: {words}");
-        assert_eq!(ask("e2fsck", [OsStr::new("-fy"), image.as_os_str()], b"").unwrap().status.code(), Some(1));
+        assert!(
+            words.contains(&format!("exit status: {status}")) && words.contains("count wrong"),
+            "{name}: {words}"
+        );
+        assert_eq!(
+            ask("e2fsck", [OsStr::new("-fy"), image.as_os_str()], b"")
+                .unwrap()
+                .status
+                .code(),
+            Some(1)
+        );
         ext4_clean(&Region::whole(&image)).unwrap();
     }
 }
@@ -107,7 +133,9 @@ fn ext4_with_a_dirty_journal_is_not_clean() {
 #[test]
 fn btrfs() {
     let Some((_dir, image)) = small() else { return };
-    let Some(oem) = Region::partition(&image, 6) else { return };
+    let Some(oem) = Region::partition(&image, 6) else {
+        return;
+    };
     btrfs_clean(&oem).unwrap();
     // The text of an inline file: in a tree block with a checksum. Older copies of the block are not looked at, so all
     // of them are broken.
@@ -116,7 +144,9 @@ fn btrfs() {
     }
     says_no("btrfs", || btrfs_clean(&oem));
 
-    let Some(usr) = Region::partition(&image, 3) else { return };
+    let Some(usr) = Region::partition(&image, 3) else {
+        return;
+    };
     btrfs_clean(&usr).unwrap();
     // The content of a file with its own extent: found by its checksum in the checksum tree.
     usr.break_byte(usr.find(b"hsqs").unwrap());
@@ -131,7 +161,10 @@ fn qcow2_and_comparison() {
     }
     let qcow2 = dir.path().join("disk.qcow2");
     let words = ["convert", "-f", "raw", "-c", "-O", "qcow2"].map(OsStr::new);
-    must_run("qemu-img", words.iter().chain(&[image.as_os_str(), qcow2.as_os_str()]));
+    must_run(
+        "qemu-img",
+        words.iter().chain(&[image.as_os_str(), qcow2.as_os_str()]),
+    );
     qcow2_clean(&qcow2).unwrap();
     qemu_check(&qcow2).unwrap();
     qemu_compare(&image, &qcow2).unwrap();
@@ -162,21 +195,32 @@ fn what_grub_sees() {
     let Some((dir, image)) = small() else { return };
     let disk = Region::whole(&image);
     let host = dir.path().join("host");
-    let Some(esp) = Region::partition(&image, 1) else { return };
+    let Some(esp) = Region::partition(&image, 1) else {
+        return;
+    };
     for (path, content) in [
         ("(loop0,gpt6)/grub.cfg", GRUB_CFG),
         ("(loop0,gpt9)/etc/note", b"a note\n"),
-        ("(loop0,gpt1)/flatcar/first_boot", b"The first boot is still to come.\n"),
+        (
+            "(loop0,gpt1)/flatcar/first_boot",
+            b"The first boot is still to come.\n",
+        ),
     ] {
         fs::write(&host, content).unwrap();
         grub_cmp(&disk, path, &host).unwrap();
         if let Some(crc) = grub_crc(&disk, path) {
-            assert_eq!(crc.unwrap(), format!("{:08x}", crc32fast::hash(content)), "{path}");
+            assert_eq!(
+                crc.unwrap(),
+                format!("{:08x}", crc32fast::hash(content)),
+                "{path}"
+            );
         }
     }
     grub_cmp(&esp, "/flatcar/first_boot", &host).unwrap();
     esp.break_byte(esp.find(b"The first boot").unwrap());
-    says_no("grub-fstest", || grub_cmp(&esp, "/flatcar/first_boot", &host));
+    says_no("grub-fstest", || {
+        grub_cmp(&esp, "/flatcar/first_boot", &host)
+    });
     if let Some(answer) = grub_crc(&disk, "(loop0,gpt6)/nothing-here") {
         answer.unwrap_err();
     }
@@ -194,7 +238,10 @@ fn sysexts_of_all_formats() {
         squashfs_clean(&image).unwrap();
         if let Some(tree) = squashfs_tree(&image) {
             let release = &tree["usr/lib/extension-release.d/extension-release.greeter"];
-            assert_eq!(release.sha256.as_deref().unwrap(), sha256(&b"ID=_any\nARCHITECTURE=x86-64\n"[..]));
+            assert_eq!(
+                release.sha256.as_deref().unwrap(),
+                sha256(&b"ID=_any\nARCHITECTURE=x86-64\n"[..])
+            );
             assert_eq!(tree["usr/bin/greeter"].mode, Some(0o755));
         }
         // The compressed inode table, whose place is at byte 64 of the superblock.
@@ -222,14 +269,26 @@ fn sysexts_of_all_formats() {
 #[test]
 fn compressed_streams() {
     let dir = scratch_dir();
-    for (program, ending) in [("gzip", "gz"), ("bzip2", "bz2"), ("xz", "xz"), ("zstd", "zst")] {
+    for (program, ending) in [
+        ("gzip", "gz"),
+        ("bzip2", "bz2"),
+        ("xz", "xz"),
+        ("zstd", "zst"),
+    ] {
         if judge(program).is_none() {
             continue;
         }
         let plain = dir.path().join(program);
         fs::write(&plain, noise(9, 50_000)).unwrap();
-        let words = if program == "zstd" { vec!["-q", "-k"] } else { vec!["-k"] };
-        must_run(program, words.iter().map(OsStr::new).chain([plain.as_os_str()]));
+        let words = if program == "zstd" {
+            vec!["-q", "-k"]
+        } else {
+            vec!["-k"]
+        };
+        must_run(
+            program,
+            words.iter().map(OsStr::new).chain([plain.as_os_str()]),
+        );
         let packed = dir.path().join(format!("{program}.{ending}"));
         stream_clean(&packed).unwrap();
         Region::whole(&packed).break_byte(25_000);
@@ -260,7 +319,12 @@ fn ext4_listing_tells_everything() {
     let source = odd_tree(dir.path());
     let image = dir.path().join("ext4");
     let words = ["-q", "-t", "ext4", "-I", "256", "-d"].map(OsStr::new);
-    must_run("mke2fs", words.iter().chain(&[source.as_os_str(), image.as_os_str(), OsStr::new("64M")]));
+    must_run(
+        "mke2fs",
+        words
+            .iter()
+            .chain(&[source.as_os_str(), image.as_os_str(), OsStr::new("64M")]),
+    );
     let expected = below_the_root(host_tree(&source));
     let found = below_the_root(ext4_tree(&Region::whole(&image)).unwrap());
     compare(&expected, &found).unwrap();
@@ -269,12 +333,27 @@ fn ext4_listing_tells_everything() {
 
     let commands = dir.path().join("commands");
     // debugfs makes devices with small numbers only: 259:1048575 is put in as the kernel encodes it.
-    let device =
-        ["mknod disk b 25 1", "sif disk block[0] 0", "sif disk block[1] 0xfff103ff", "sif disk mtime @0x1ffffffff"];
+    let device = [
+        "mknod disk b 25 1",
+        "sif disk block[0] 0",
+        "sif disk block[1] 0xfff103ff",
+        "sif disk mtime @0x1ffffffff",
+    ];
     fs::write(&commands, device.map(|line| format!("{line}\n")).concat()).unwrap();
-    must_run("debugfs", [OsStr::new("-w"), OsStr::new("-f"), commands.as_os_str(), image.as_os_str()]);
+    must_run(
+        "debugfs",
+        [
+            OsStr::new("-w"),
+            OsStr::new("-f"),
+            commands.as_os_str(),
+            image.as_os_str(),
+        ],
+    );
     let disk = &ext4_tree(&Region::whole(&image)).unwrap()["disk"];
-    assert_eq!((disk.kind, disk.device), (Kind::BlockDevice, Some((259, 1_048_575))));
+    assert_eq!(
+        (disk.kind, disk.device),
+        (Kind::BlockDevice, Some((259, 1_048_575)))
+    );
     assert_eq!(disk.mtime, Some((0x1_ffff_ffff, 0)), "a time after 2106");
 }
 
@@ -288,7 +367,10 @@ fn btrfs_listing_tells_everything() {
     let image = dir.path().join("btrfs");
     File::create(&image).unwrap().set_len(128 << 20).unwrap();
     let words = ["-q", "--mixed", "-m", "single", "-d", "single", "--rootdir"].map(OsStr::new);
-    must_run("mkfs.btrfs", words.iter().chain(&[source.as_os_str(), image.as_os_str()]));
+    must_run(
+        "mkfs.btrfs",
+        words.iter().chain(&[source.as_os_str(), image.as_os_str()]),
+    );
     let found = below_the_root(btrfs_tree(&Region::whole(&image)).unwrap());
     compare(&below_the_root(host_tree(&source)), &found).unwrap();
 }
@@ -299,7 +381,13 @@ fn comparison_of_trees_names_the_field() {
     let expected = host_tree(&odd_tree(dir.path()));
     let mut found = expected.clone();
     found.get_mut("big").unwrap().mode = Some(0o644);
-    found.get_mut("sub/file").unwrap().xattrs.as_mut().unwrap().remove("user.text");
+    found
+        .get_mut("sub/file")
+        .unwrap()
+        .xattrs
+        .as_mut()
+        .unwrap()
+        .remove("user.text");
     found.get_mut("sparse").unwrap().sha256 = Some("0".to_owned());
     found.remove("fifo");
     found.insert("more".to_owned(), expected["big"].clone());
@@ -332,13 +420,26 @@ fn an_image_of_the_new_generation_is_sound() {
 #[test]
 fn an_image_of_the_old_generation_is_sound() {
     sound(&Recipe::old(), 4_756_340_736);
-    let Some(image) = flatcar_image(&Recipe::old()) else { return };
+    let Some(image) = flatcar_image(&Recipe::old()) else {
+        return;
+    };
     // The hybrid table: an active FAT partition where the ESP is, a protective one before it, nothing else.
     let table = Region::whole(&image).read(446, 66);
-    assert_eq!(table[..16], [0x80, 65, 2, 0, 0x0c, 146, 2, 16, 0, 16, 0, 0, 0, 0, 4, 0]);
-    assert_eq!(table[16..32], [0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 15, 0, 0]);
+    assert_eq!(
+        table[..16],
+        [0x80, 65, 2, 0, 0x0c, 146, 2, 16, 0, 16, 0, 0, 0, 0, 4, 0]
+    );
+    assert_eq!(
+        table[16..32],
+        [
+            0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 15, 0, 0
+        ]
+    );
     assert_eq!(table[32..], [&[0; 32][..], &[0x55, 0xaa]].concat());
-    assert_eq!(partitions(&image).unwrap()[0].attributes, "LegacyBIOSBootable");
+    assert_eq!(
+        partitions(&image).unwrap()[0].attributes,
+        "LegacyBIOSBootable"
+    );
 }
 
 #[test]
@@ -348,22 +449,48 @@ fn an_image_of_the_oldest_generation_is_sound() {
 
 #[test]
 fn an_image_for_arm64_is_sound() {
-    sound(&Recipe { arch: "arm64", ..Recipe::small() }, 774_144 * 512);
+    sound(
+        &Recipe {
+            arch: "arm64",
+            ..Recipe::small()
+        },
+        774_144 * 512,
+    );
 }
 
 #[test]
 fn a_filled_image_is_sound() {
-    sound(&Recipe { usr_fill_percent: FULL, root_fill_percent: FULL, ..Recipe::small() }, 774_144 * 512);
+    sound(
+        &Recipe {
+            usr_fill_percent: FULL,
+            root_fill_percent: FULL,
+            ..Recipe::small()
+        },
+        774_144 * 512,
+    );
 }
 
 #[test]
 fn oem_files_carry_the_compression_property() {
-    let recipe = Recipe::small().with_file(6, "grub.cfg", GRUB_CFG).with_file(6, "base/base.ign", b"{}");
-    let Some(image) = flatcar_image(&recipe) else { return };
-    let Some(tree) = partition_tree(&image, 6, "btrfs") else { return };
-    assert_eq!(tree.keys().collect::<Vec<_>>(), ["", "base", "base/base.ign", "grub.cfg"]);
+    let recipe = Recipe::small()
+        .with_file(6, "grub.cfg", GRUB_CFG)
+        .with_file(6, "base/base.ign", b"{}");
+    let Some(image) = flatcar_image(&recipe) else {
+        return;
+    };
+    let Some(tree) = partition_tree(&image, 6, "btrfs") else {
+        return;
+    };
+    assert_eq!(
+        tree.keys().collect::<Vec<_>>(),
+        ["", "base", "base/base.ign", "grub.cfg"]
+    );
     for (path, entry) in &tree {
-        assert_eq!(entry.xattrs.as_ref().unwrap()["btrfs.compression"], b"zlib", "/{path}");
+        assert_eq!(
+            entry.xattrs.as_ref().unwrap()["btrfs.compression"],
+            b"zlib",
+            "/{path}"
+        );
     }
     btrfs_clean(&Region::partition(&image, 6).unwrap()).unwrap();
 }

@@ -10,17 +10,23 @@ use flatbake::flatcar::OsRelease;
 fn the_shell_reads_the_same() {
     let mut state = 11u64;
     let mut next = |bound: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(state >> 33).unwrap() % bound
     };
-    let signs = ['a', 'Z', '0', ' ', '\t', '\'', '"', '\\', '$', '`', '#', ';', '=', '\n', 'ü', '(', '*', '~', '&'];
-    let (mut file, mut values) = (String::new(), Vec::new());
+    let signs = [
+        'a', 'Z', '0', ' ', '\t', '\'', '"', '\\', '$', '`', '#', ';', '=', '\n', 'ü', '(', '*',
+        '~', '&',
+    ];
+    let mut file = String::new();
+    let mut values = Vec::new();
     for number in 0..500 {
         let value: String = (0..next(12)).map(|_| signs[next(signs.len())]).collect();
         let escaped = |special: &str| {
-            value
-                .chars()
-                .fold(String::new(), |text, c| text + if special.contains(c) { "\\" } else { "" } + &c.to_string())
+            value.chars().fold(String::new(), |text, c| {
+                text + if special.contains(c) { "\\" } else { "" } + &c.to_string()
+            })
         };
         let quoted = match next(3) {
             0 if !value.contains('\'') => format!("'{value}'"),
@@ -39,7 +45,10 @@ fn the_shell_reads_the_same() {
 
     let mut asked = file.clone();
     (0..values.len()).for_each(|number| writeln!(asked, "printf '%s\\0' \"$V{number}\"").unwrap());
-    let shell = command(Path::new("sh")).args(["-c", &asked]).output().unwrap();
+    let shell = command(Path::new("sh"))
+        .args(["-c", &asked])
+        .output()
+        .unwrap();
     assert!(shell.status.success(), "{shell:?}");
     let theirs = String::from_utf8(shell.stdout).unwrap();
     assert_eq!(theirs.split_terminator('\0').collect::<Vec<_>>(), values);

@@ -29,10 +29,15 @@ fn a_killed_writer_leaves_no_file() {
     let dir = scratch_dir();
     fs::write(dir.path().join("disk.img"), b"old").unwrap();
     let mut child = spawn_test("output_file::child", FOLDER, dir.path());
-    wait_until("the child gets half-way", || dir.path().join("half-way").exists());
+    wait_until("the child gets half-way", || {
+        dir.path().join("half-way").exists()
+    });
     child.kill().unwrap();
     assert!(!child.wait().unwrap().success());
-    let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     names.sort();
     assert_eq!(names, ["disk.img", "half-way"]);
     assert_eq!(fs::read(dir.path().join("disk.img")).unwrap(), b"old");

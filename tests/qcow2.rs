@@ -42,7 +42,13 @@ impl Disk {
 
     fn write(&self, name: &str, options: &Qcow2Options) -> Qcow2Summary {
         let out = File::create(self.path(name)).unwrap();
-        let summary = write(&FileDevice::open(&self.raw).unwrap(), &out, options, &NoProgress).unwrap();
+        let summary = write(
+            &FileDevice::open(&self.raw).unwrap(),
+            &out,
+            options,
+            &NoProgress,
+        )
+        .unwrap();
         assert_eq!(out.metadata().unwrap().len(), summary.file_size);
         summary
     }
@@ -63,7 +69,9 @@ impl Disk {
 
 /// Lines that shrink to about a third.
 fn text(len: usize) -> Vec<u8> {
-    let lines = (0u64..).flat_map(|n| format!("{n}: {:x}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).into_bytes());
+    let lines = (0u64..).flat_map(|n| {
+        format!("{n}: {:x}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).into_bytes()
+    });
     lines.take(len).collect()
 }
 
@@ -87,18 +95,37 @@ fn mixed(len: usize, seed: u64) -> Vec<u8> {
 
 fn options(version: Qcow2Version, cluster_size: u32, level: Option<u8>) -> Qcow2Options {
     let compression = level.map_or(Qcow2Compression::None, Qcow2Compression::Deflate);
-    Qcow2Options { version, cluster_size, compression }
+    Qcow2Options {
+        version,
+        cluster_size,
+        compression,
+    }
 }
 
 fn zstd(cluster_size: u32, level: u8) -> Qcow2Options {
-    Qcow2Options { version: Qcow2Version::V3, cluster_size, compression: Qcow2Compression::Zstd(level) }
+    Qcow2Options {
+        version: Qcow2Version::V3,
+        cluster_size,
+        compression: Qcow2Compression::Zstd(level),
+    }
 }
 
 #[test]
 fn every_size_is_judged_clean() {
     let content = mixed(9 * CLUSTER, 1);
     for version in [Qcow2Version::V2, Qcow2Version::V3] {
-        for size in [0, 512, 1, 511, 513, CLUSTER - 512, CLUSTER, CLUSTER + 512, 5 * CLUSTER + 1000, 9 * CLUSTER - 1] {
+        for size in [
+            0,
+            512,
+            1,
+            511,
+            513,
+            CLUSTER - 512,
+            CLUSTER,
+            CLUSTER + 512,
+            5 * CLUSTER + 1000,
+            9 * CLUSTER - 1,
+        ] {
             let disk = Disk::new(size as u64, &[(0, &content[..size])]);
             let summary = disk.judge(&options(version, 65_536, Some(6)));
             assert_eq!(summary.virtual_size, (size as u64).next_multiple_of(512));
@@ -109,9 +136,16 @@ fn every_size_is_judged_clean() {
 #[test]
 fn every_cluster_size_is_judged_clean() {
     let content = mixed(5_000_000, 2);
-    let disk = Disk::new(40_000_000, &[(0, &content[..1_000_000]), (33_333_333, &content)]);
+    let disk = Disk::new(
+        40_000_000,
+        &[(0, &content[..1_000_000]), (33_333_333, &content)],
+    );
     for bits in 9..=21usize {
-        let version = if bits % 2 == 0 { Qcow2Version::V2 } else { Qcow2Version::V3 };
+        let version = if bits % 2 == 0 {
+            Qcow2Version::V2
+        } else {
+            Qcow2Version::V3
+        };
         let level = [None, Some(1), Some(9)][bits % 3];
         disk.judge(&options(version, 1 << bits, level));
     }
@@ -120,7 +154,10 @@ fn every_cluster_size_is_judged_clean() {
 #[test]
 fn zstd_clusters_are_judged_clean() {
     let content = mixed(3_000_001, 9);
-    let disk = Disk::new(20_000_000, &[(0, &content[..1_000_000]), (16_666_666, &content)]);
+    let disk = Disk::new(
+        20_000_000,
+        &[(0, &content[..1_000_000]), (16_666_666, &content)],
+    );
     for (cluster_size, level) in [(512, 1), (4096, 3), (65_536, 3), (65_536, 9), (2 << 20, 3)] {
         let summary = disk.judge(&zstd(cluster_size, level));
         assert!(summary.compressed_clusters > 0, "{summary:?}");
@@ -133,12 +170,23 @@ fn zstd_clusters_are_judged_clean() {
         assert!(text.contains("compression type: zstd"), "{text}");
     }
     // The number of threads does not change a byte here either: compressors go from cluster to cluster.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(3)
+        .build()
+        .unwrap();
     pool.install(|| disk.write("again", &zstd(2 << 20, 3)));
     assert!(std::fs::read(disk.path("again")).unwrap() == bytes);
     let device = MemoryDevice::new(text(CLUSTER));
-    for wrong in [zstd(65_536, 0), zstd(65_536, 20), Qcow2Options { version: Qcow2Version::V2, ..zstd(65_536, 3) }] {
-        let error = write(&device, &tempfile::tempfile().unwrap(), &wrong, &NoProgress).unwrap_err();
+    for wrong in [
+        zstd(65_536, 0),
+        zstd(65_536, 20),
+        Qcow2Options {
+            version: Qcow2Version::V2,
+            ..zstd(65_536, 3)
+        },
+    ] {
+        let error =
+            write(&device, &tempfile::tempfile().unwrap(), &wrong, &NoProgress).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{wrong:?}");
     }
 }
@@ -149,15 +197,28 @@ fn many_refcount_blocks_and_table_clusters_are_judged_clean() {
     let content = mixed(16_000_000, 3);
     let disk = Disk::new(20_000_000, &[(1_000_000, &content)]);
     let normal = disk.judge(&options(Qcow2Version::V3, 512, None));
-    assert!(normal.file_size > 64 * 256 * 512, "one cluster of the refcount table does not do");
+    assert!(
+        normal.file_size > 64 * 256 * 512,
+        "one cluster of the refcount table does not do"
+    );
     let compressed = disk.judge(&options(Qcow2Version::V3, 512, Some(3)));
-    assert!(compressed.file_size > 20 * 256 * 512 && compressed.compressed_clusters > 1000, "{compressed:?}");
+    assert!(
+        compressed.file_size > 20 * 256 * 512 && compressed.compressed_clusters > 1000,
+        "{compressed:?}"
+    );
 }
 
 #[test]
 fn a_huge_sparse_disk_costs_what_it_holds() {
     let content = mixed(300_000, 4);
-    let disk = Disk::new(8 << 30, &[(0, &content), ((5 << 30) + 777, &content), ((8 << 30) - 300_000, &content)]);
+    let disk = Disk::new(
+        8 << 30,
+        &[
+            (0, &content),
+            ((5 << 30) + 777, &content),
+            ((8 << 30) - 300_000, &content),
+        ],
+    );
     let summary = disk.judge(&Qcow2Options::default());
     assert!(summary.file_size < 1_500_000, "{summary:?}");
 }
@@ -167,16 +228,25 @@ fn incompressible_clusters_are_stored_as_they_are() {
     let mut content = noise(5, 20 * CLUSTER);
     let disk = Disk::new(to_u64_len(&content), &[(0, &content)]);
     let summary = disk.judge(&Qcow2Options::default());
-    assert_eq!((summary.compressed_clusters, summary.normal_clusters), (0, 20));
+    assert_eq!(
+        (summary.compressed_clusters, summary.normal_clusters),
+        (0, 20)
+    );
 
     content[3 * CLUSTER..4 * CLUSTER].fill(9);
     content[5 * CLUSTER..7 * CLUSTER].fill(0);
     content[7 * CLUSTER..9 * CLUSTER].copy_from_slice(&text(2 * CLUSTER));
     let disk = Disk::new(to_u64_len(&content), &[(0, &content)]);
     let summary = disk.judge(&Qcow2Options::default());
-    assert_eq!((summary.compressed_clusters, summary.normal_clusters), (3, 15));
+    assert_eq!(
+        (summary.compressed_clusters, summary.normal_clusters),
+        (3, 15)
+    );
     let summary = disk.judge(&options(Qcow2Version::V2, 65_536, None));
-    assert_eq!((summary.compressed_clusters, summary.normal_clusters), (0, 18));
+    assert_eq!(
+        (summary.compressed_clusters, summary.normal_clusters),
+        (0, 18)
+    );
 }
 
 fn to_u64_len(bytes: &[u8]) -> u64 {
@@ -188,9 +258,17 @@ fn conversion_back_gives_the_same_digest() {
     let content = mixed(3_000_000, 6);
     let disk = Disk::new(7_000_064, &[(4_000_064, &content)]);
     disk.write("disk.qcow2", &Qcow2Options::default());
-    let (image, back) = (disk.path("disk.qcow2"), disk.path("back.raw"));
+    let image = disk.path("disk.qcow2");
+    let back = disk.path("back.raw");
     let words = ["convert", "-f", "qcow2", "-O", "raw"].map(OsStr::new);
-    if run("qemu-img", words.into_iter().chain([image.as_os_str(), back.as_os_str()])).is_none() {
+    if run(
+        "qemu-img",
+        words
+            .into_iter()
+            .chain([image.as_os_str(), back.as_os_str()]),
+    )
+    .is_none()
+    {
         return;
     }
     let mut wanted = std::fs::read(&disk.raw).unwrap();
@@ -205,11 +283,22 @@ fn the_size_is_close_to_that_of_qemu_img() {
     let summary = disk.write("disk.qcow2", &Qcow2Options::default());
     let theirs = disk.path("theirs.qcow2");
     let words = ["convert", "-c", "-O", "qcow2"].map(OsStr::new);
-    if run("qemu-img", words.into_iter().chain([disk.raw.as_os_str(), theirs.as_os_str()])).is_none() {
+    if run(
+        "qemu-img",
+        words
+            .into_iter()
+            .chain([disk.raw.as_os_str(), theirs.as_os_str()]),
+    )
+    .is_none()
+    {
         return;
     }
     let theirs = std::fs::metadata(theirs).unwrap().len();
-    assert!(summary.file_size * 100 <= theirs * 103, "{} bytes against {theirs}", summary.file_size);
+    assert!(
+        summary.file_size * 100 <= theirs * 103,
+        "{} bytes against {theirs}",
+        summary.file_size
+    );
 }
 
 #[test]
@@ -219,9 +308,15 @@ fn the_number_of_threads_does_not_change_a_byte() {
     disk.write("global", &Qcow2Options::default());
     let wanted = std::fs::read(disk.path("global")).unwrap();
     for threads in [1, 2, 5] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         pool.install(|| disk.write("pool", &Qcow2Options::default()));
-        assert!(std::fs::read(disk.path("pool")).unwrap() == wanted, "{threads} threads");
+        assert!(
+            std::fs::read(disk.path("pool")).unwrap() == wanted,
+            "{threads} threads"
+        );
     }
 }
 
@@ -237,7 +332,8 @@ fn the_judges_see_one_broken_byte() {
     let be64 = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
     let flip = |at: u64, mask: u8| {
         let file = File::options().write(true).open(&image).unwrap();
-        file.write_all_at(&[bytes[usize::try_from(at).unwrap()] ^ mask], at).unwrap();
+        file.write_all_at(&[bytes[usize::try_from(at).unwrap()] ^ mask], at)
+            .unwrap();
         file
     };
     // The count of host cluster 1, which compressed clusters share.
@@ -266,7 +362,9 @@ impl BlockDevice for Broken {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         if offset + to_u64_len(buf) > self.reads_fail_from {
-            return Err(Error::corrupt(format!("bad block in the chunk at {offset}")));
+            return Err(Error::corrupt(format!(
+                "bad block in the chunk at {offset}"
+            )));
         }
         buf.fill(3);
         Ok(())
@@ -276,40 +374,89 @@ impl BlockDevice for Broken {
         if offset >= self.extents_fail_from {
             return Err(Error::corrupt(format!("no extent at {offset}")));
         }
-        let kind = if (offset >> 20).is_multiple_of(2) { ExtentKind::Data } else { ExtentKind::Zero };
-        Ok(Extent { kind, len: (1 << 20) - offset % (1 << 20) })
+        let kind = if (offset >> 20).is_multiple_of(2) {
+            ExtentKind::Data
+        } else {
+            ExtentKind::Zero
+        };
+        Ok(Extent {
+            kind,
+            len: (1 << 20) - offset % (1 << 20),
+        })
     }
 }
 
 #[test]
 fn the_devices_errors_come_out() {
     let try_write = |device: &Broken| {
-        write(device, &tempfile::tempfile().unwrap(), &Qcow2Options::default(), &NoProgress).unwrap_err().to_string()
+        write(
+            device,
+            &tempfile::tempfile().unwrap(),
+            &Qcow2Options::default(),
+            &NoProgress,
+        )
+        .unwrap_err()
+        .to_string()
     };
-    let sound = Broken { size: 64 << 20, reads_fail_from: u64::MAX, extents_fail_from: u64::MAX };
-    let reads = Broken { reads_fail_from: 20 << 20, ..sound };
-    assert_eq!(try_write(&reads), format!("bad block in the chunk at {}", 20 << 20));
-    let extents = Broken { extents_fail_from: 30 << 20, ..sound };
+    let sound = Broken {
+        size: 64 << 20,
+        reads_fail_from: u64::MAX,
+        extents_fail_from: u64::MAX,
+    };
+    let reads = Broken {
+        reads_fail_from: 20 << 20,
+        ..sound
+    };
+    assert_eq!(
+        try_write(&reads),
+        format!("bad block in the chunk at {}", 20 << 20)
+    );
+    let extents = Broken {
+        extents_fail_from: 30 << 20,
+        ..sound
+    };
     assert_eq!(try_write(&extents), format!("no extent at {}", 30 << 20));
-    let huge = Broken { size: u64::MAX - 5, ..sound };
+    let huge = Broken {
+        size: u64::MAX - 5,
+        ..sound
+    };
     assert!(try_write(&huge).contains("too large"));
 }
 
 #[test]
 fn nonsense_is_refused_and_a_full_disk_is_told() {
     let device = MemoryDevice::new(text(CLUSTER));
-    let kind = |out: &File, options: &Qcow2Options| write(&device, out, options, &NoProgress).unwrap_err().kind();
+    let kind = |out: &File, options: &Qcow2Options| {
+        write(&device, out, options, &NoProgress)
+            .unwrap_err()
+            .kind()
+    };
     let empty = tempfile::tempfile().unwrap();
     for cluster_size in [0, 1, 256, 65_535, 4 << 20, 1 << 31] {
-        assert_eq!(kind(&empty, &options(Qcow2Version::V2, cluster_size, None)), ErrorKind::InvalidInput);
+        assert_eq!(
+            kind(&empty, &options(Qcow2Version::V2, cluster_size, None)),
+            ErrorKind::InvalidInput
+        );
     }
     for level in [0, 10] {
-        assert_eq!(kind(&empty, &options(Qcow2Version::V2, 65_536, Some(level))), ErrorKind::InvalidInput);
+        assert_eq!(
+            kind(&empty, &options(Qcow2Version::V2, 65_536, Some(level))),
+            ErrorKind::InvalidInput
+        );
     }
-    let full = File::options().write(true).open(Path::new("/dev/full")).unwrap();
-    assert_eq!(kind(&full, &Qcow2Options::default()), ErrorKind::Environment);
+    let full = File::options()
+        .write(true)
+        .open(Path::new("/dev/full"))
+        .unwrap();
+    assert_eq!(
+        kind(&full, &Qcow2Options::default()),
+        ErrorKind::Environment
+    );
     empty.write_all_at(b"old", 0).unwrap();
-    assert_eq!(kind(&empty, &Qcow2Options::default()), ErrorKind::InvalidInput);
+    assert_eq!(
+        kind(&empty, &Qcow2Options::default()),
+        ErrorKind::InvalidInput
+    );
 }
 
 #[derive(Default)]
@@ -320,7 +467,10 @@ struct Count {
 
 impl Progress for Count {
     fn start(&self, step: &str, total_bytes: u64) {
-        self.calls.lock().unwrap().push(format!("{step}: {total_bytes}"));
+        self.calls
+            .lock()
+            .unwrap()
+            .push(format!("{step}: {total_bytes}"));
     }
     fn advance(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -335,9 +485,22 @@ impl Progress for Count {
 
 #[test]
 fn progress_ends_at_the_devices_size() {
-    let device = Broken { size: (9 << 20) + 100, reads_fail_from: u64::MAX, extents_fail_from: u64::MAX };
+    let device = Broken {
+        size: (9 << 20) + 100,
+        reads_fail_from: u64::MAX,
+        extents_fail_from: u64::MAX,
+    };
     let count = Count::default();
-    write(&device, &tempfile::tempfile().unwrap(), &Qcow2Options::default(), &count).unwrap();
+    write(
+        &device,
+        &tempfile::tempfile().unwrap(),
+        &Qcow2Options::default(),
+        &count,
+    )
+    .unwrap();
     assert_eq!(count.bytes.into_inner(), device.size);
-    assert_eq!(count.calls.into_inner().unwrap(), ["writing the qcow2 image: 9437284", "over"]);
+    assert_eq!(
+        count.calls.into_inner().unwrap(),
+        ["writing the qcow2 image: 9437284", "over"]
+    );
 }

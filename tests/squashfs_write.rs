@@ -16,7 +16,9 @@ use flatbake::{ErrorKind, NoProgress};
 
 /// A tree by mksquashfs with devices, other owners and attributes, which ordinary files do not show.
 fn source(dir: &Path) -> Option<Squashfs<FileDevice>> {
-    let (tree, image, pseudo) = (dir.join("tree"), dir.join("source.raw"), dir.join("pseudo"));
+    let tree = dir.join("tree");
+    let image = dir.join("source.raw");
+    let pseudo = dir.join("pseudo");
     make_tree(&tree, 700);
     let long = "v".repeat(3000);
     for (at, name, value) in [
@@ -30,13 +32,27 @@ fn source(dir: &Path) -> Option<Squashfs<FileDevice>> {
         ("usr/bin/tool", "trusted.of", "a tool"),
     ] {
         // Not every filesystem of a host takes them.
-        let _ = ask("setfattr", ["-n", name, "-v", value, text(&tree.join(at))], b"");
+        let _ = ask(
+            "setfattr",
+            ["-n", name, "-v", value, text(&tree.join(at))],
+            b"",
+        );
     }
     let nodes = "/dev d 0755 3 4\n/dev/disk b 0660 0 6 259 70000\n/dev/null c 0666 0 0 1 3\n/dev/pipe i 0600 7 8 f\n\
                  /dev/socket i 0600 70000 8 s\n";
     std::fs::write(&pseudo, nodes).unwrap();
-    let options = ["-noappend", "-no-progress", "-quiet", "-always-use-fragments", "-pf", text(&pseudo)];
-    succeed("mksquashfs", &[&[text(&tree), text(&image)], &options[..]].concat())?;
+    let options = [
+        "-noappend",
+        "-no-progress",
+        "-quiet",
+        "-always-use-fragments",
+        "-pf",
+        text(&pseudo),
+    ];
+    succeed(
+        "mksquashfs",
+        &[&[text(&tree), text(&image)], &options[..]].concat(),
+    )?;
     Some(open(&image))
 }
 
@@ -60,9 +76,19 @@ fn told(fs: &dyn FileSystem) -> Vec<String> {
             FileType::Symlink => String::from_utf8(fs.read_link_at(&entry.path)?).unwrap(),
             _ => String::new(),
         };
-        (metadata.inode, metadata.size) =
-            (0, if metadata.file_type == FileType::Directory { 0 } else { metadata.size });
-        lines.push(format!("{} {metadata:?} {content} {:?}", entry.path, fs.xattrs_at(&entry.path)?));
+        (metadata.inode, metadata.size) = (
+            0,
+            if metadata.file_type == FileType::Directory {
+                0
+            } else {
+                metadata.size
+            },
+        );
+        lines.push(format!(
+            "{} {metadata:?} {content} {:?}",
+            entry.path,
+            fs.xattrs_at(&entry.path)?
+        ));
         Ok(())
     })
     .unwrap();
@@ -72,7 +98,9 @@ fn told(fs: &dyn FileSystem) -> Vec<String> {
 #[test]
 fn the_tree_comes_back() {
     let dir = scratch_dir();
-    let Some(source) = source(dir.path()) else { return };
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
     for (name, compression, block_bytes) in [
         ("gzip", SquashfsCompression::Gzip(6), 128 << 10),
         ("zstd", SquashfsCompression::Zstd(3), 128 << 10),
@@ -80,25 +108,46 @@ fn the_tree_comes_back() {
         ("large", SquashfsCompression::Zstd(9), 1 << 20),
     ] {
         let image = dir.path().join(name);
-        pack(&source, &image, &[], &SquashfsOptions { compression, block_bytes, ..SquashfsOptions::default() });
+        pack(
+            &source,
+            &image,
+            &[],
+            &SquashfsOptions {
+                compression,
+                block_bytes,
+                ..SquashfsOptions::default()
+            },
+        );
         let back = open(&image);
         assert!(told(&back) == told(&source), "{name}");
         squashfs_clean(&image).unwrap();
-        let both = [squashfs_tree(&dir.path().join("source.raw")), squashfs_tree(&image)];
+        let both = [
+            squashfs_tree(&dir.path().join("source.raw")),
+            squashfs_tree(&image),
+        ];
         if let [Some(wanted), Some(found)] = both {
             compare(&wanted, &found).unwrap();
         }
         let list = |image: &Path| {
             let text = succeed("unsquashfs", &["-lln", text(image)])?;
             // The size of a directory is that of its listing, which depends on the order of the inodes.
-            let mut lines: Vec<String> =
-                text.lines().filter(|line| !line.starts_with('d')).map(str::to_owned).collect();
+            let mut lines: Vec<String> = text
+                .lines()
+                .filter(|line| !line.starts_with('d'))
+                .map(str::to_owned)
+                .collect();
             lines.sort();
             Some(lines)
         };
-        assert!(list(&image) == list(&dir.path().join("source.raw")), "{name}");
+        assert!(
+            list(&image) == list(&dir.path().join("source.raw")),
+            "{name}"
+        );
         let stat = succeed("unsquashfs", &["-s", text(&image)]).unwrap_or_default();
-        assert!(stat.contains("Filesystem is exportable via NFS") || judge("unsquashfs").is_none(), "{stat}");
+        assert!(
+            stat.contains("Filesystem is exportable via NFS") || judge("unsquashfs").is_none(),
+            "{stat}"
+        );
         let packed = std::fs::metadata(&image).unwrap().len();
         println!("{name}: {packed} bytes");
         assert!(packed < 1 << 20, "{name} is compressed to {packed} bytes");
@@ -108,14 +157,29 @@ fn the_tree_comes_back() {
 #[test]
 fn the_kernels_smallest_trees() {
     let dir = scratch_dir();
-    for (name, pseudo) in [("empty", "/ d 0750 5 6\n"), ("one", "/ d 0755 0 0\n/a i 0600 0 0 f\n")] {
-        let (tree, image) = (dir.path().join(format!("{name}.d")), dir.path().join(name));
+    for (name, pseudo) in [
+        ("empty", "/ d 0750 5 6\n"),
+        ("one", "/ d 0755 0 0\n/a i 0600 0 0 f\n"),
+    ] {
+        let tree = dir.path().join(format!("{name}.d"));
+        let image = dir.path().join(name);
         std::fs::create_dir(&tree).unwrap();
         std::fs::write(dir.path().join("pseudo"), pseudo).unwrap();
-        let options =
-            ["-noappend", "-no-progress", "-quiet", "-pf", text(&dir.path().join("pseudo"))].map(str::to_owned);
-        let options: Vec<&str> = [text(&tree), text(&image)].into_iter().chain(options.iter().map(|s| &**s)).collect();
-        let Some(_) = succeed("mksquashfs", &options) else { return };
+        let options = [
+            "-noappend",
+            "-no-progress",
+            "-quiet",
+            "-pf",
+            text(&dir.path().join("pseudo")),
+        ]
+        .map(str::to_owned);
+        let options: Vec<&str> = [text(&tree), text(&image)]
+            .into_iter()
+            .chain(options.iter().map(|s| &**s))
+            .collect();
+        let Some(_) = succeed("mksquashfs", &options) else {
+            return;
+        };
         let copy = dir.path().join(format!("{name}.copy"));
         pack(&open(&image), &copy, &[], &SquashfsOptions::default());
         assert_eq!(told(&open(&copy)), told(&open(&image)));
@@ -126,10 +190,15 @@ fn the_kernels_smallest_trees() {
 #[test]
 fn the_same_bytes_on_any_number_of_threads() {
     let dir = scratch_dir();
-    let Some(source) = source(dir.path()) else { return };
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
     let bytes = |name: &str, threads: usize| {
         let image = dir.path().join(name);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
         let source = open(&dir.path().join("source.raw"));
         pool.install(move || pack(&source, &image, &[], &SquashfsOptions::default()));
         std::fs::read(dir.path().join(name)).unwrap()
@@ -138,58 +207,134 @@ fn the_same_bytes_on_any_number_of_threads() {
     pack(&source, &outside, &[], &SquashfsOptions::default());
     let outside = std::fs::read(outside).unwrap();
     for threads in [1, 2, 5] {
-        assert!(bytes(&threads.to_string(), threads) == outside, "{threads} threads");
+        assert!(
+            bytes(&threads.to_string(), threads) == outside,
+            "{threads} threads"
+        );
     }
 }
 
 fn file(at: &str, content: &[u8]) -> AddedFile {
-    let attributes = Attributes { mode: 0o444, uid: 9, gid: 0, mtime: Timestamp { secs: 99, nanos: 0 } };
-    AddedFile { path: path(at), attributes, content: content.to_vec() }
+    let attributes = Attributes {
+        mode: 0o444,
+        uid: 9,
+        gid: 0,
+        mtime: Timestamp { secs: 99, nanos: 0 },
+    };
+    AddedFile {
+        path: path(at),
+        attributes,
+        content: content.to_vec(),
+    }
 }
 
 #[test]
 fn files_are_added_and_replaced_and_times_held_back() {
     let dir = scratch_dir();
-    let Some(source) = source(dir.path()) else { return };
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
     let image = dir.path().join("image");
-    let added = [file("/.new", b""), file("/usr/lib/text", &noise(4, 200_000)), file("/usr/bin/link", b"no link")];
-    pack(&source, &image, &added, &SquashfsOptions { latest_time: Some(1234), ..SquashfsOptions::default() });
+    let added = [
+        file("/.new", b""),
+        file("/usr/lib/text", &noise(4, 200_000)),
+        file("/usr/bin/link", b"no link"),
+    ];
+    pack(
+        &source,
+        &image,
+        &added,
+        &SquashfsOptions {
+            latest_time: Some(1234),
+            ..SquashfsOptions::default()
+        },
+    );
     squashfs_clean(&image).unwrap();
     let back = open(&image);
     for added in &added {
-        assert_eq!(read_file(&back, &added.path, 1 << 20).unwrap(), added.content, "{}", added.path);
+        assert_eq!(
+            read_file(&back, &added.path, 1 << 20).unwrap(),
+            added.content,
+            "{}",
+            added.path
+        );
         let metadata = back.metadata_at(&added.path).unwrap();
-        assert_eq!((metadata.mode, metadata.uid, metadata.mtime.secs, metadata.nlink), (0o444, 9, 99, 1));
+        assert_eq!(
+            (
+                metadata.mode,
+                metadata.uid,
+                metadata.mtime.secs,
+                metadata.nlink
+            ),
+            (0o444, 9, 99, 1)
+        );
     }
-    assert_eq!(back.xattrs_at(&path("/usr/lib/text")).unwrap(), source.xattrs_at(&path("/usr/lib/text")).unwrap());
+    assert_eq!(
+        back.xattrs_at(&path("/usr/lib/text")).unwrap(),
+        source.xattrs_at(&path("/usr/lib/text")).unwrap()
+    );
     let other_name = back.metadata_at(&path("/text-elsewhere")).unwrap();
     assert_eq!((other_name.nlink, other_name.mtime.secs), (2, 1234));
     let text = b"all work and no play makes a dull file\n".repeat(20_000);
-    assert_eq!(read_file(&back, &path("/text-elsewhere"), 1 << 20).unwrap(), text);
+    assert_eq!(
+        read_file(&back, &path("/text-elsewhere"), 1 << 20).unwrap(),
+        text
+    );
 }
 
 #[test]
 fn what_makes_no_sense_is_refused() {
     let dir = scratch_dir();
-    let Some(source) = source(dir.path()) else { return };
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
     let attempt = |added: &[AddedFile], options: &SquashfsOptions| {
         let out = tempfile::tempfile().unwrap();
         write(&source, added, &out, options, &NoProgress).unwrap_err()
     };
     let usual = SquashfsOptions::default();
-    assert_eq!(attempt(&[file("/no/such/folder", b"")], &usual).kind(), ErrorKind::NotFound);
+    assert_eq!(
+        attempt(&[file("/no/such/folder", b"")], &usual).kind(),
+        ErrorKind::NotFound
+    );
     for at in ["/", "/usr", "/one/two"] {
         let error = attempt(&[file(at, b"")], &usual);
-        assert!(matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound), "{at}: {error}");
+        assert!(
+            matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::NotFound),
+            "{at}: {error}"
+        );
     }
     for block_bytes in [0, 2048, 5000, 2 << 20] {
-        let options = SquashfsOptions { block_bytes, ..usual.clone() };
-        assert!(attempt(&[], &options).to_string().contains("4096 to 1048576"));
+        let options = SquashfsOptions {
+            block_bytes,
+            ..usual.clone()
+        };
+        assert!(
+            attempt(&[], &options)
+                .to_string()
+                .contains("4096 to 1048576")
+        );
     }
     for compression in [SquashfsCompression::Gzip(0), SquashfsCompression::Zstd(20)] {
-        assert_eq!(attempt(&[], &SquashfsOptions { compression, ..usual.clone() }).kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            attempt(
+                &[],
+                &SquashfsOptions {
+                    compression,
+                    ..usual.clone()
+                }
+            )
+            .kind(),
+            ErrorKind::InvalidInput
+        );
     }
-    let error = attempt(&[], &SquashfsOptions { content_max: 1 << 20, ..usual.clone() });
+    let error = attempt(
+        &[],
+        &SquashfsOptions {
+            content_max: 1 << 20,
+            ..usual.clone()
+        },
+    );
     assert!(error.to_string().contains("at most 1048576"), "{error}");
     let full = tempfile::tempfile().unwrap();
     full.set_len(1).unwrap();

@@ -30,15 +30,25 @@ fn flatbake(arguments: &[&str]) -> Command {
 
 /// The vendors of `--vendor all` with their settings.
 fn all() -> Vec<(String, Settings)> {
-    let own = Vendors::builtin().iter().filter(|vendor| matches!(vendor.status, Status::Current | Status::Removed));
+    let own = Vendors::builtin()
+        .iter()
+        .filter(|vendor| matches!(vendor.status, Status::Current | Status::Removed));
     let made = own.filter(|vendor| vendor.is_made_in(MAJOR));
-    made.map(|vendor| (vendor.id.to_string(), vendor.for_release(MAJOR).unwrap())).collect()
+    made.map(|vendor| (vendor.id.to_string(), vendor.for_release(MAJOR).unwrap()))
+        .collect()
 }
 
 /// The sysexts of all of them as `DIR/oem-ID.raw`.
 fn make_sysexts(dir: &Path) -> Option<()> {
-    let ids: Ids = all().into_iter().filter_map(|(_, settings)| Some(settings.oem_sysext?.to_string())).collect();
-    let fields = [("ID", "flatcar"), ("VERSION_ID", RELEASE), ("ARCHITECTURE", "x86-64")];
+    let ids: Ids = all()
+        .into_iter()
+        .filter_map(|(_, settings)| Some(settings.oem_sysext?.to_string()))
+        .collect();
+    let fields = [
+        ("ID", "flatcar"),
+        ("VERSION_ID", RELEASE),
+        ("ARCHITECTURE", "x86-64"),
+    ];
     for id in ids {
         let name = format!("oem-{id}");
         let made = Sysext::new(&name, "x86-64", Format::Squashfs).with_fields(&fields);
@@ -48,14 +58,24 @@ fn make_sysexts(dir: &Path) -> Option<()> {
 }
 
 fn small_image() -> Option<PathBuf> {
-    let recipe = Recipe { version: RELEASE.to_owned(), ..Recipe::small() };
+    let recipe = Recipe {
+        version: RELEASE.to_owned(),
+        ..Recipe::small()
+    };
     flatcar_image(&recipe.with_file(6, "config.ign", br#"{"ignition":{"version":"3.4.0"}}"#))
 }
 
 /// Bakes for `vendors` into `out`.
 fn bake(image: &Path, vendors: &str, sysexts: &Path, out: &Path, more: &[&str]) -> Command {
     let mut command = flatbake(&["bake", "--vendor", vendors, "--kernel-arg", "quiet"]);
-    command.arg("--image").arg(image).arg("--oem-sysext").arg(sysexts).arg("--output-dir").arg(out).args(more);
+    command
+        .arg("--image")
+        .arg(image)
+        .arg("--oem-sysext")
+        .arg(sysexts)
+        .arg("--output-dir")
+        .arg(out)
+        .args(more);
     command
 }
 
@@ -94,7 +114,10 @@ fn driver(format: OutputFormat) -> &'static str {
         OutputFormat::Vhdx => "vhdx",
         OutputFormat::Hdd => "parallels",
         OutputFormat::Vdi => "vdi",
-        OutputFormat::VmdkIde | OutputFormat::VmdkScsi | OutputFormat::VmdkStream | OutputFormat::VmdkFlat => "vmdk",
+        OutputFormat::VmdkIde
+        | OutputFormat::VmdkScsi
+        | OutputFormat::VmdkStream
+        | OutputFormat::VmdkFlat => "vmdk",
         other => panic!("no word of QEMU for {other:?}"),
     }
 }
@@ -102,8 +125,11 @@ fn driver(format: OutputFormat) -> &'static str {
 /// The OEM partition holds what the vendor's data say, and the user's config.
 fn assert_oem(disk: &Path, settings: &Settings) {
     let tree = partition_tree(disk, 6, "btrfs").unwrap();
-    let files: Vec<&str> =
-        tree.iter().filter(|(_, entry)| entry.kind == Kind::File).map(|(path, _)| path.as_str()).collect();
+    let files: Vec<&str> = tree
+        .iter()
+        .filter(|(_, entry)| entry.kind == Kind::File)
+        .map(|(path, _)| path.as_str())
+        .collect();
     let mut expected = vec!["config.ign".to_owned(), "grub.cfg".to_owned()];
     if settings.oem.is_some() {
         expected.push("oem-release".to_owned());
@@ -114,9 +140,19 @@ fn assert_oem(disk: &Path, settings: &Settings) {
     }
     assert_eq!(files, expected, "{}", settings.id);
     // The user's kernel argument comes on top of the vendor's own.
-    let rendered = settings.grub.as_ref().map(|grub| grub.render()).unwrap_or_default();
-    let grub = flatbake::flatcar::grub::edit_kernel_args(&rendered, &["quiet".to_owned()], &[]).unwrap();
-    assert_eq!(tree["grub.cfg"].sha256.as_ref().unwrap(), &sha256(grub.as_bytes()), "{}", settings.id);
+    let rendered = settings
+        .grub
+        .as_ref()
+        .map(|grub| grub.render())
+        .unwrap_or_default();
+    let grub =
+        flatbake::flatcar::grub::edit_kernel_args(&rendered, &["quiet".to_owned()], &[]).unwrap();
+    assert_eq!(
+        tree["grub.cfg"].sha256.as_ref().unwrap(),
+        &sha256(grub.as_bytes()),
+        "{}",
+        settings.id
+    );
 }
 
 /// Every file of a report, by vendor.
@@ -126,7 +162,9 @@ fn files(report: &[u8]) -> BTreeSet<String> {
     let of = |output: &serde_json::Value| {
         let vendor = output["vendor"].as_str().unwrap().to_owned();
         let files = output["files"].as_array().unwrap().clone();
-        files.into_iter().map(move |file| format!("{vendor} {}", file["path"].as_str().unwrap()))
+        files
+            .into_iter()
+            .map(move |file| format!("{vendor} {}", file["path"].as_str().unwrap()))
     };
     outputs.iter().flat_map(of).collect()
 }
@@ -135,24 +173,55 @@ fn files(report: &[u8]) -> BTreeSet<String> {
 fn every_vendor_of_the_table() {
     let dir = scratch_dir();
     let Some(image) = small_image() else { return };
-    if !judges(&["qemu-img", "btrfs", "debugfs", "e2fsck", "sfdisk"]) || make_sysexts(dir.path()).is_none() {
+    if !judges(&["qemu-img", "btrfs", "debugfs", "e2fsck", "sfdisk"])
+        || make_sysexts(dir.path()).is_none()
+    {
         return;
     }
-    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-    let planned = success(&mut bake(&image, "all", dir.path(), &one, &["--dry-run", "--json"])).stdout;
+    let one = dir.path().join("one");
+    let two = dir.path().join("two");
+    let planned = success(&mut bake(
+        &image,
+        "all",
+        dir.path(),
+        &one,
+        &["--dry-run", "--json"],
+    ))
+    .stdout;
     let baked = success(&mut bake(&image, "all", dir.path(), &one, &["--json"])).stdout;
-    assert_eq!(files(&planned), files(&baked), "a dry run names the files that the run writes");
-    success(&mut bake(&image, "all", dir.path(), &two, &["--threads", "1"]));
+    assert_eq!(
+        files(&planned),
+        files(&baked),
+        "a dry run names the files that the run writes"
+    );
+    success(&mut bake(
+        &image,
+        "all",
+        dir.path(),
+        &two,
+        &["--threads", "1"],
+    ));
     for file in ["SHA256SUMS", "flatbake-report.json"] {
-        assert_eq!(fs::read(one.join(file)).unwrap(), fs::read(two.join(file)).unwrap(), "{file} of two runs");
+        assert_eq!(
+            fs::read(one.join(file)).unwrap(),
+            fs::read(two.join(file)).unwrap(),
+            "{file} of two runs"
+        );
     }
-    success(command(Path::new("sha256sum")).args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(&two));
+    success(
+        command(Path::new("sha256sum"))
+            .args(["--check", "--strict", "--quiet", "SHA256SUMS"])
+            .current_dir(&two),
+    );
 
     let disk_bytes = fs::metadata(&image).unwrap().len();
     for (id, settings) in all() {
         for name in settings.conf_file_names() {
             // Firmware is the host's, unless it is given.
-            assert!(one.join(&name).exists() || name.contains("_efi_"), "{id} has {name}");
+            assert!(
+                one.join(&name).exists() || name.contains("_efi_"),
+                "{id} has {name}"
+            );
         }
         let Some(format) = settings.disk_format.output() else {
             assert!(one.join(settings.disk_file_name()).exists(), "{id}");
@@ -168,7 +237,15 @@ fn every_vendor_of_the_table() {
         let _ = fs::remove_file(&raw);
         must_run(
             "qemu-img",
-            [Path::new("convert"), "-f".as_ref(), driver.as_ref(), "-O".as_ref(), "raw".as_ref(), &file, &raw],
+            [
+                Path::new("convert"),
+                "-f".as_ref(),
+                driver.as_ref(),
+                "-O".as_ref(),
+                "raw".as_ref(),
+                &file,
+                &raw,
+            ],
         );
         let size = settings.disk_size.map_or(disk_bytes, |size| size.bytes());
         let size = size.next_multiple_of(settings.disk_size_step.bytes());
@@ -189,19 +266,40 @@ fn every_vendor_of_the_table() {
 fn disks_have_the_sizes_of_flatcars_own() {
     let dir = scratch_dir();
     // Layouts base, vm, azure and vagrant: MiB of the fact book's section A.
-    for (recipe, sizes) in
-        [(Recipe::new(), [8064, 12_600, 31_122, 22_806]), (Recipe::old(), [4536, 8694, 31_122, 18_900])]
-    {
-        let Some(image) = flatcar_image(&recipe) else { return };
+    for (recipe, sizes) in [
+        (Recipe::new(), [8064, 12_600, 31_122, 22_806]),
+        (Recipe::old(), [4536, 8694, 31_122, 18_900]),
+    ] {
+        let Some(image) = flatcar_image(&recipe) else {
+            return;
+        };
         let context = Context::new(dir.path());
-        let choose = |vendor| VendorChoice { vendor, oem_sysext: None, origin: None };
+        let choose = |vendor| VendorChoice {
+            vendor,
+            oem_sysext: None,
+            origin: None,
+        };
         let chosen = ["vmware_raw", "hetzner", "azure", "vagrant"];
-        let chosen = chosen.map(|id| choose(Vendors::builtin().find(id).unwrap().clone())).to_vec();
+        let chosen = chosen
+            .map(|id| choose(Vendors::builtin().find(id).unwrap().clone()))
+            .to_vec();
         let folder = dir.path().join(format!("{}", sizes[0]));
-        let vendors = VendorTargets { chosen, no_oem: true, ..VendorTargets::default() };
-        let request = Request { vendors, folder: Some(folder.clone()), ..Request::new(&image) };
+        let vendors = VendorTargets {
+            chosen,
+            no_oem: true,
+            ..VendorTargets::default()
+        };
+        let request = Request {
+            vendors,
+            folder: Some(folder.clone()),
+            ..Request::new(&image)
+        };
         let report = request.prepare(&context).unwrap().report(&context).unwrap();
-        let planned: Vec<u64> = report.outputs.iter().map(|output| output.disk_bytes / MIB).collect();
+        let planned: Vec<u64> = report
+            .outputs
+            .iter()
+            .map(|output| output.disk_bytes / MIB)
+            .collect();
         assert_eq!(planned, sizes);
         // The same layouts as raw disks, for judges.
         let raw = |layout: &str| {
@@ -212,7 +310,11 @@ fn disks_have_the_sizes_of_flatcars_own() {
             choose(Vendor::from_toml(&text, "vendor.toml").unwrap())
         };
         let layouts = ["base", "vm", "azure", "vagrant"];
-        let vendors = VendorTargets { chosen: layouts.map(raw).to_vec(), no_oem: true, ..VendorTargets::default() };
+        let vendors = VendorTargets {
+            chosen: layouts.map(raw).to_vec(),
+            no_oem: true,
+            ..VendorTargets::default()
+        };
         let request = Request { vendors, ..request };
         let written = request.prepare(&context).unwrap().write(&context).unwrap();
         assert!(written.failure.is_none(), "{:?}", written.failure);
@@ -231,10 +333,14 @@ fn what_cannot_be_made_is_told_before_anything_is_written() {
     let Some(image) = small_image() else { return };
     let fields = [("ID", "flatcar"), ("VERSION_ID", RELEASE)];
     let made = Sysext::new("oem-azure", "x86-64", Format::Squashfs).with_fields(&fields);
-    let Some(azure) = sysext(dir.path(), "any-name.raw", &made) else { return };
+    let Some(azure) = sysext(dir.path(), "any-name.raw", &made) else {
+        return;
+    };
     let out = dir.path().join("out");
     for more in [&[][..], &["--dry-run"]] {
-        let output = bake(&image, "hyperv,azure,xen", &azure, &out, more).output().unwrap();
+        let output = bake(&image, "hyperv,azure,xen", &azure, &out, more)
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
         let url = "https://beta.release.flatcar-linux.net/amd64-usr/4757.1.0/oem-hyperv.raw";
@@ -245,8 +351,13 @@ fn what_cannot_be_made_is_told_before_anything_is_written() {
     }
     // Unknown and refused vendors stop the run before anything is written.
     let nothing = dir.path().join("nothing");
-    for (vendor, says) in [("azur", "did you mean azure"), ("vmware_insecure", "private SSH key")] {
-        let output = bake(&image, vendor, &azure, &nothing, &[]).output().unwrap();
+    for (vendor, says) in [
+        ("azur", "did you mean azure"),
+        ("vmware_insecure", "private SSH key"),
+    ] {
+        let output = bake(&image, vendor, &azure, &nothing, &[])
+            .output()
+            .unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(says), "{said}");
         assert!(!nothing.join("SHA256SUMS").exists());
@@ -261,14 +372,32 @@ fn inputs_and_other_files_of_a_run_are_not_replaced() {
     fs::copy(&image, &base).unwrap();
     let before = sha256(File::open(&base).unwrap());
     fs::copy(&image, dir.path().join("base.bin")).unwrap();
-    let run = |arguments: &[&str]| flatbake(arguments).current_dir(dir.path()).output().unwrap();
-    let bake = ["bake", "--image", "flatcar_production_xen_image.bin", "--vendor", "xen", "--output-dir", "."];
+    let run = |arguments: &[&str]| {
+        flatbake(arguments)
+            .current_dir(dir.path())
+            .output()
+            .unwrap()
+    };
+    let bake = [
+        "bake",
+        "--image",
+        "flatcar_production_xen_image.bin",
+        "--vendor",
+        "xen",
+        "--output-dir",
+        ".",
+    ];
     let output = run(&bake);
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && said.contains("read by this run"), "{said}");
+    assert!(
+        output.status.code() == Some(2) && said.contains("read by this run"),
+        "{said}"
+    );
     assert_eq!(sha256(File::open(&base).unwrap()), before);
     for name in ["flatcar_production_xen_pygrub.cfg", "SHA256SUMS"] {
-        let text = format!("image: base.bin\noutput: out\nvendors: [xen]\noutputs: [{{file: {name}, format: raw}}]\n");
+        let text = format!(
+            "image: base.bin\noutput: out\nvendors: [xen]\noutputs: [{{file: {name}, format: raw}}]\n"
+        );
         fs::write(dir.path().join("m.yaml"), text).unwrap();
         let output = run(&["bake", "-f", "m.yaml"]);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -300,14 +429,26 @@ fn a_manifest_gives_variants_for_vendors() {
     success(&mut run(&[]));
     let results = dir.path().join("results");
     success(
-        command(Path::new("sha256sum")).args(["--check", "--strict", "--quiet", "SHA256SUMS"]).current_dir(&results),
+        command(Path::new("sha256sum"))
+            .args(["--check", "--strict", "--quiet", "SHA256SUMS"])
+            .current_dir(&results),
     );
     for (node, hostname) in [("node1", "one"), ("node2", "two")] {
         let raw = results.join(node).join("flatcar_production_xen_image.bin");
         let tree = partition_tree(&raw, 9, "ext4").unwrap();
-        assert_eq!(tree["etc/motd"].sha256.as_ref().unwrap(), &sha256(&b"shared"[..]));
-        assert_eq!(tree["etc/hostname"].sha256.as_ref().unwrap(), &sha256(format!("{hostname}\n").as_bytes()));
-        assert!(partition_tree(&raw, 6, "btrfs").unwrap().contains_key("grub.cfg"));
+        assert_eq!(
+            tree["etc/motd"].sha256.as_ref().unwrap(),
+            &sha256(&b"shared"[..])
+        );
+        assert_eq!(
+            tree["etc/hostname"].sha256.as_ref().unwrap(),
+            &sha256(format!("{hostname}\n").as_bytes())
+        );
+        assert!(
+            partition_tree(&raw, 6, "btrfs")
+                .unwrap()
+                .contains_key("grub.cfg")
+        );
         qemu_check(&results.join(node).join("disk.qcow2")).unwrap();
     }
     let report: serde_json::Value =
@@ -317,9 +458,18 @@ fn a_manifest_gives_variants_for_vendors() {
     success(&mut run(&["--locked", "--overwrite"]));
     fs::write(dir.path().join("motd.txt"), "more").unwrap();
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("content: 'shared'", "source: motd.txt")).unwrap();
+    fs::write(
+        &manifest,
+        text.replace("content: 'shared'", "source: motd.txt"),
+    )
+    .unwrap();
     let output = run(&["--locked", "--overwrite"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        output.status.code(),
+        Some(7),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -328,15 +478,35 @@ fn what_runs_from_memory_gets_the_kernel_arguments() {
     let Some(image) = small_image() else { return };
     let out = dir.path().join("out");
     let arguments = ["--no-oem", "--kernel-arg", "flatbake.test=1"];
-    success(&mut bake_alone(&image, "iso,pxe,qemu_uefi", &out, &arguments));
+    success(&mut bake_alone(
+        &image,
+        "iso,pxe,qemu_uefi",
+        &out,
+        &arguments,
+    ));
     let iso = fs::read(out.join("flatcar_production_iso_image.iso")).unwrap();
     let menu = b" 'flatcar.autologin' 'flatcar.first_boot=1' 'flatbake.test=1'\n";
-    assert!(iso.windows(menu.len()).any(|window| window == menu), "the menu has the argument");
-    let script = |name: &str| fs::read_to_string(out.join(format!("flatcar_production_{name}.sh"))).unwrap();
-    assert!(script("pxe").contains("VM_APPEND='flatbake.test=1'\n"), "{}", script("pxe"));
-    assert!(script("qemu_uefi").contains("VM_APPEND=''\n"), "GRUB reads OEM's grub.cfg itself");
+    assert!(
+        iso.windows(menu.len()).any(|window| window == menu),
+        "the menu has the argument"
+    );
+    let script =
+        |name: &str| fs::read_to_string(out.join(format!("flatcar_production_{name}.sh"))).unwrap();
+    assert!(
+        script("pxe").contains("VM_APPEND='flatbake.test=1'\n"),
+        "{}",
+        script("pxe")
+    );
+    assert!(
+        script("qemu_uefi").contains("VM_APPEND=''\n"),
+        "GRUB reads OEM's grub.cfg itself"
+    );
     // Without isolinux only UEFI starts the CD.
-    assert!(script("iso").contains("VM_PFLASH_RO='flatcar_production_iso_efi_code.qcow2'\n"), "{}", script("iso"));
+    assert!(
+        script("iso").contains("VM_PFLASH_RO='flatcar_production_iso_efi_code.qcow2'\n"),
+        "{}",
+        script("iso")
+    );
 }
 
 #[test]
@@ -347,14 +517,23 @@ fn what_runs_from_memory_is_refused_files_on_root() {
     fs::write(&file, "content").unwrap();
     let root_file = format!("{}:/srv/file", file.display());
     let run = |vendors: &str, more: &[&str]| {
-        let arguments = [&["--no-oem", "--dry-run", "--json", "--root-file", &root_file], more].concat();
-        bake_alone(&image, vendors, &dir.path().join("out"), &arguments).output().unwrap()
+        let arguments = [
+            &["--no-oem", "--dry-run", "--json", "--root-file", &root_file],
+            more,
+        ]
+        .concat();
+        bake_alone(&image, vendors, &dir.path().join("out"), &arguments)
+            .output()
+            .unwrap()
     };
     for vendors in ["pxe", "iso", "xen,iso"] {
         let output = run(vendors, &[]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{vendors}: {said}");
-        assert!(said.contains("a live system has no ROOT partition"), "{said}");
+        assert!(
+            said.contains("a live system has no ROOT partition"),
+            "{said}"
+        );
         assert!(run(vendors, &["--force"]).status.success(), "{vendors}");
     }
     assert!(run("xen,gce", &[]).status.success());
@@ -380,29 +559,59 @@ fn what_runs_from_memory_is_refused_files_on_root() {
 /// Bakes for `vendors` into `out` without OEM sysexts.
 fn bake_alone(image: &Path, vendors: &str, out: &Path, more: &[&str]) -> Command {
     let mut command = flatbake(&["bake", "--vendor", vendors]);
-    command.arg("--image").arg(image).arg("--output-dir").arg(out).args(more);
+    command
+        .arg("--image")
+        .arg(image)
+        .arg("--output-dir")
+        .arg(out)
+        .args(more);
     command
 }
 
 #[test]
 fn a_box_that_lets_nobody_in_is_refused() {
     let dir = scratch_dir();
-    let recipe = Recipe { version: "4593.2.5".to_owned(), ..Recipe::small() };
-    let Some(image) = flatcar_image(&recipe) else { return };
+    let recipe = Recipe {
+        version: "4593.2.5".to_owned(),
+        ..Recipe::small()
+    };
+    let Some(image) = flatcar_image(&recipe) else {
+        return;
+    };
     let config = dir.path().join("config.ign");
     fs::write(&config, r#"{"ignition":{"version":"3.3.0"}}"#).unwrap();
     let run = |vendors: &str, more: &[&str]| {
         let sysexts = dir.path().join("none");
         fs::create_dir_all(&sysexts).unwrap();
-        let arguments = [&["--dry-run", "--json", "--oem-sysext", sysexts.to_str().unwrap()], more].concat();
-        bake_alone(&image, vendors, &dir.path().join("out"), &arguments).output().unwrap()
+        let arguments = [
+            &[
+                "--dry-run",
+                "--json",
+                "--oem-sysext",
+                sysexts.to_str().unwrap(),
+            ],
+            more,
+        ]
+        .concat();
+        bake_alone(&image, vendors, &dir.path().join("out"), &arguments)
+            .output()
+            .unwrap()
     };
-    for vendor in ["vagrant", "vagrant_parallels", "vagrant_virtualbox", "vagrant_vmware_fusion"] {
+    for vendor in [
+        "vagrant",
+        "vagrant_parallels",
+        "vagrant_virtualbox",
+        "vagrant_vmware_fusion",
+    ] {
         let output = run(vendor, &[]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{vendor}: {said}");
         assert!(said.contains("nobody could log in"), "{said}");
         let output = run(vendor, &["--config-ign", config.to_str().unwrap()]);
-        assert!(output.status.success(), "{vendor}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{vendor}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }

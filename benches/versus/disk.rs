@@ -13,8 +13,13 @@ pub const ROOT_MIB: u64 = 1784;
 /// Makes `disk.raw` and `disk.raw.bz2` with Flatcar's partitions: `mib` of real files, half in ROOT as files, half as bare
 /// bytes in USR-A; and `sysext.raw` of 60 MB.
 pub fn make(dir: &Path, mib: u64) {
-    let (disk, root, tree) = (dir.join("disk.raw"), dir.join("root.raw"), dir.join("tree"));
-    File::create(&disk).unwrap().set_len(DISK_MIB << 20).unwrap();
+    let disk = dir.join("disk.raw");
+    let root = dir.join("root.raw");
+    let tree = dir.join("tree");
+    File::create(&disk)
+        .unwrap()
+        .set_len(DISK_MIB << 20)
+        .unwrap();
     let shown = disk.display();
     shell(&format!(
         "sgdisk -a 4096 -n 1:4096:+1024M -t 1:ef00 -c 1:EFI-SYSTEM -n 2:0:+2M -t 2:ef02 -c 2:BIOS-BOOT \
@@ -24,7 +29,8 @@ pub fn make(dir: &Path, mib: u64) {
         ROOT_START_MIB * 2048
     ));
     let half = mib / 2;
-    let files = "find /usr/bin /usr/lib /usr/share -xdev -type f -size -20M -print0 2>/dev/null | sort -z";
+    let files =
+        "find /usr/bin /usr/lib /usr/share -xdev -type f -size -20M -print0 2>/dev/null | sort -z";
     fs::create_dir(&tree).unwrap();
     // Cut off by size: head closes the pipe, and tar's complaint about it is not a failure here.
     shell(&format!(

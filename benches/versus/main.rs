@@ -41,7 +41,11 @@ fn main() {
     if !arguments.iter().any(|argument| argument == "--bench") {
         return;
     }
-    let words: Vec<&str> = arguments.iter().filter(|word| !word.starts_with("--")).map(String::as_str).collect();
+    let words: Vec<&str> = arguments
+        .iter()
+        .filter(|word| !word.starts_with("--"))
+        .map(String::as_str)
+        .collect();
     let wanted = |row: &Row| words.is_empty() || words.iter().any(|word| row.name.contains(word));
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let cores = std::thread::available_parallelism().unwrap().get();
@@ -56,8 +60,14 @@ fn main() {
     if !lacking.is_empty() {
         return println!("skipped: {} not installed", lacking.join(", "));
     }
-    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
-    let (mib, rounds) = (number("FLATBAKE_BENCH_MIB", 2048), number("FLATBAKE_BENCH_ROUNDS", 3).max(1));
+    let number = |name: &str, default: u64| {
+        std::env::var(name)
+            .ok()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(default)
+    };
+    let mib = number("FLATBAKE_BENCH_MIB", 2048);
+    let rounds = number("FLATBAKE_BENCH_ROUNDS", 3).max(1);
     disk::make(dir.path(), mib);
     if rows.iter().any(|row| row.name.starts_with("edit")) {
         steps::prepare(dir.path());
@@ -68,7 +78,10 @@ fn main() {
         disk::DISK_MIB,
         allocated.trim()
     );
-    println!("{:<34}{:^26}{:^26}{:^12}{:^18}{:^22}", "", "cpu s", "wall s", "cores used", "peak MiB", "output MB");
+    println!(
+        "{:<34}{:^26}{:^26}{:^12}{:^18}{:^22}",
+        "", "cpu s", "wall s", "cores used", "peak MiB", "output MB"
+    );
     println!(
         "{:<34}{}{}{:>6}{:>6}{:>9}{:>9}{}  bars",
         "usual / flatbake",
@@ -92,7 +105,11 @@ fn columns() -> String {
 fn compare(row: &Row, rounds: u64, cores: usize, dir: &Path) {
     let lacking = missing(row.tools);
     if !lacking.is_empty() {
-        return println!("{:<34}skipped: {} not installed", row.name, lacking.join(", "));
+        return println!(
+            "{:<34}skipped: {} not installed",
+            row.name,
+            lacking.join(", ")
+        );
     }
     let mut costs = [Vec::new(), Vec::new()];
     for _ in 0..rounds {
@@ -102,7 +119,8 @@ fn compare(row: &Row, rounds: u64, cores: usize, dir: &Path) {
     }
     let [usual, ours] = costs.map(|runs| Cost::median(&runs));
     let megabytes = |path: &Path| std::fs::metadata(path).unwrap().len() as f64 / 1e6;
-    let (usual_size, our_size) = (megabytes(&row.usual.1), megabytes(&row.flatbake.1));
+    let usual_size = megabytes(&row.usual.1);
+    let our_size = megabytes(&row.flatbake.1);
     let three = |usual: f64, ours: f64| format!("{usual:>9.2}{ours:>9.2}{:>7.2}", ours / usual);
     println!(
         "{:<34}{}{}{:>6.2}{:>6.2}{:>9.1}{:>9.1}{}  {}",
@@ -120,7 +138,9 @@ fn compare(row: &Row, rounds: u64, cores: usize, dir: &Path) {
 
 /// Every bar, and whether flatbake stays below it.
 fn verdict(bars: &Bars, usual: &Cost, ours: &Cost, size: f64, cores: usize) -> String {
-    let peak = bars.peak_per_thread.map(|chunk| PEAK_MIB + chunk * cores as f64);
+    let peak = bars
+        .peak_per_thread
+        .map(|chunk| PEAK_MIB + chunk * cores as f64);
     let all = [
         ("cpu", bars.cpu, ours.cpu / usual.cpu),
         ("wall", bars.wall, ours.wall / usual.wall),
@@ -129,7 +149,10 @@ fn verdict(bars: &Bars, usual: &Cost, ours: &Cost, size: f64, cores: usize) -> S
     ];
     let said = all.iter().filter_map(|(name, bar, value)| {
         let bar = (*bar)?;
-        Some(format!("{name} {} {bar:.2}", if *value <= bar { "pass" } else { "MISS" }))
+        Some(format!(
+            "{name} {} {bar:.2}",
+            if *value <= bar { "pass" } else { "MISS" }
+        ))
     });
     said.collect::<Vec<_>>().join(", ")
 }

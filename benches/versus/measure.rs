@@ -39,20 +39,42 @@ pub fn measure(command: &str, dir: &Path) -> Cost {
     let report = dir.join("time");
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
     let status = Command::new("/usr/bin/time")
-        .args(["-f", "%U %S %e %M", "-o", report.to_str().unwrap(), "sh", "-ec", command])
+        .args([
+            "-f",
+            "%U %S %e %M",
+            "-o",
+            report.to_str().unwrap(),
+            "sh",
+            "-ec",
+            command,
+        ])
         .env("PATH", path)
         .status()
         .unwrap();
     assert!(status.success(), "{command}");
     let text = std::fs::read_to_string(report).unwrap();
-    let numbers: Vec<f64> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
-    Cost { cpu: numbers[0] + numbers[1], wall: numbers[2].max(0.01), peak_mib: numbers[3] / 1024.0 }
+    let numbers: Vec<f64> = text
+        .split_whitespace()
+        .map(|number| number.parse().unwrap())
+        .collect();
+    Cost {
+        cpu: numbers[0] + numbers[1],
+        wall: numbers[2].max(0.01),
+        peak_mib: numbers[3] / 1024.0,
+    }
 }
 
 /// Runs a shell command that must succeed, and returns what it prints.
 pub fn shell(command: &str) -> String {
-    let output = Command::new("sh").args(["-ec", &format!("PATH=$PATH:/usr/sbin:/sbin; {command}")]).output().unwrap();
-    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("sh")
+        .args(["-ec", &format!("PATH=$PATH:/usr/sbin:/sbin; {command}")])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -60,7 +82,10 @@ pub fn shell(command: &str) -> String {
 pub fn missing<'a>(tools: &[&'a str]) -> Vec<&'a str> {
     let there = |tool: &str| {
         let command = format!("PATH=$PATH:/usr/sbin:/sbin command -v {tool} >/dev/null");
-        Command::new("sh").args(["-c", &command]).status().is_ok_and(|status| status.success())
+        Command::new("sh")
+            .args(["-c", &command])
+            .status()
+            .is_ok_and(|status| status.success())
     };
     tools.iter().copied().filter(|tool| !there(tool)).collect()
 }

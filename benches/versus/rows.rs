@@ -31,19 +31,37 @@ pub struct Row {
 pub fn rows(dir: &Path, image: &Path, cores: usize) -> Vec<Row> {
     let flatbake = env!("CARGO_BIN_EXE_flatbake");
     let raw = image.display().to_string();
-    let (bz2, sysext) = (format!("{raw}.bz2"), dir.join("sysext.raw").display().to_string());
+    let bz2 = format!("{raw}.bz2");
+    let sysext = dir.join("sysext.raw").display().to_string();
     let row = |name, tools, extension: &str, usual: &dyn Fn(&str) -> String, ours: &str, bars| {
         let file = |side: &str| dir.join(format!("{side}.{extension}"));
-        let (usual_out, our_out) = (file("usual"), file("our"));
+        let usual_out = file("usual");
+        let our_out = file("our");
         let usual = usual(&usual_out.display().to_string());
         let ours = format!("{flatbake} {ours}").replace("OUT", &our_out.display().to_string());
-        Row { name, tools, prepare: String::new(), usual: (usual, usual_out), flatbake: (ours, our_out), bars }
+        Row {
+            name,
+            tools,
+            prepare: String::new(),
+            usual: (usual, usual_out),
+            flatbake: (ours, our_out),
+            bars,
+        }
     };
-    let bars = |cpu, wall, size, chunk| Bars { cpu: Some(cpu), wall, size, peak_per_thread: Some(chunk) };
+    let bars = |cpu, wall, size, chunk| Bars {
+        cpu: Some(cpu),
+        wall,
+        size,
+        peak_per_thread: Some(chunk),
+    };
     let decompress = |out: &str| {
-        format!("lbzip2 -d -n{cores} -k -c {bz2} | dd of={out} bs=1M conv=sparse iflag=fullblock status=none")
+        format!(
+            "lbzip2 -d -n{cores} -k -c {bz2} | dd of={out} bs=1M conv=sparse iflag=fullblock status=none"
+        )
     };
-    let qemu = |input: &str, out: &str, options: &str| format!("qemu-img convert -f raw {options} {input} {out}");
+    let qemu = |input: &str, out: &str, options: &str| {
+        format!("qemu-img convert -f raw {options} {input} {out}")
+    };
     const QCOW2: &str = "-c -m 16 -W -O qcow2";
     let convert = |options: &str| format!("convert --quiet {raw} OUT {options}");
     vec![
@@ -118,7 +136,8 @@ pub fn rows(dir: &Path, image: &Path, cores: usize) -> Vec<Row> {
             "qcow2",
             // The usual route without root: decompress, cut ROOT out, write into it, put it back, convert.
             &|out| {
-                let (scratch, root) = (format!("{out}.raw"), format!("{out}.root"));
+                let scratch = format!("{out}.raw");
+                let root = format!("{out}.root");
                 format!(
                     "{}; dd if={scratch} of={root} bs=1M skip={ROOT_START_MIB} count={ROOT_MIB} conv=sparse status=none; \
                      debugfs -w -R 'write {sysext} sysext.raw' {root} 2>/dev/null >&2; \
@@ -141,20 +160,40 @@ pub fn rows(dir: &Path, image: &Path, cores: usize) -> Vec<Row> {
 fn several(dir: &Path, flatbake: &str, raw: &str) -> Row {
     let at = |name: &str| dir.join(name).display().to_string();
     let base = at("base.qcow2");
-    let outs =
-        ["several.qcow2", "several.vhd", "several.vdi", "several.raw", "several.bin.gz", "several.bin.zst"].map(at);
-    let one_by_one = outs.iter().map(|out| format!("{flatbake} convert --quiet {base} {out}")).collect::<Vec<_>>();
-    let also = outs[1..].iter().map(|out| format!("--also {out}")).collect::<Vec<_>>();
+    let outs = [
+        "several.qcow2",
+        "several.vhd",
+        "several.vdi",
+        "several.raw",
+        "several.bin.gz",
+        "several.bin.zst",
+    ]
+    .map(at);
+    let one_by_one = outs
+        .iter()
+        .map(|out| format!("{flatbake} convert --quiet {base} {out}"))
+        .collect::<Vec<_>>();
+    let also = outs[1..]
+        .iter()
+        .map(|out| format!("--also {out}"))
+        .collect::<Vec<_>>();
     Row {
         name: "qcow2 -> six outputs (one by one)",
         tools: &[],
         prepare: format!("test -e {base} || {flatbake} convert --quiet {raw} {base}"),
         usual: (one_by_one.join("; "), dir.join("several.qcow2")),
         flatbake: (
-            format!("{flatbake} convert --quiet {base} {} {}", outs[0], also.join(" ")),
+            format!(
+                "{flatbake} convert --quiet {base} {} {}",
+                outs[0],
+                also.join(" ")
+            ),
             dir.join("several.qcow2"),
         ),
-        bars: Bars { cpu: Some(0.85), ..Bars::default() },
+        bars: Bars {
+            cpu: Some(0.85),
+            ..Bars::default()
+        },
     }
 }
 
@@ -164,8 +203,10 @@ fn vendors(dir: &Path, flatbake: &str, raw: &str, sysext: &str) -> Row {
     let images = dir.join("images").display().to_string();
     let bake = |vendors: &str, plan: &str| {
         let plan = dir.join(plan);
-        let arguments = format!("--image {raw} --output-dir {images} --root-file {sysext}:/sysext.raw");
-        let bake = format!("{flatbake} bake --quiet --dry-run --no-oem {arguments} --vendor {vendors}");
+        let arguments =
+            format!("--image {raw} --output-dir {images} --root-file {sysext}:/sysext.raw");
+        let bake =
+            format!("{flatbake} bake --quiet --dry-run --no-oem {arguments} --vendor {vendors}");
         (format!("{bake} > {}", plan.display()), plan)
     };
     Row {
@@ -174,6 +215,9 @@ fn vendors(dir: &Path, flatbake: &str, raw: &str, sysext: &str) -> Row {
         prepare: String::new(),
         usual: bake("hetzner", "one.plan"),
         flatbake: bake(TEN, "ten.plan"),
-        bars: Bars { cpu: Some(1.0 + 0.25 * 10.0), ..Bars::default() },
+        bars: Bars {
+            cpu: Some(1.0 + 0.25 * 10.0),
+            ..Bars::default()
+        },
     }
 }

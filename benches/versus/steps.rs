@@ -27,19 +27,37 @@ pub fn step(name: &str, image: &Path, source: &Path) {
     let temp = source.parent().unwrap();
     let base: Arc<dyn BlockDevice> = Arc::new(FileDevice::open(image).unwrap());
     let overlay = Arc::new(Overlay::new(Arc::clone(&base), OverlayOptions::new(temp)).unwrap());
-    let mut fs = image_fs::edit(base, Arc::clone(&overlay) as Arc<_>, &EditOptions::new(temp)).unwrap();
+    let mut fs = image_fs::edit(
+        base,
+        Arc::clone(&overlay) as Arc<_>,
+        &EditOptions::new(temp),
+    )
+    .unwrap();
     match name {
         "step-insert-file" => put(&mut *fs, source, &FsPath::new("/sysext.raw").unwrap()),
         "step-insert-tar" => {
-            inject(&mut *fs, File::open(source).unwrap(), &FsPath::root(), &TarOptions::default(), &NoProgress)
-                .unwrap();
+            inject(
+                &mut *fs,
+                File::open(source).unwrap(),
+                &FsPath::root(),
+                &TarOptions::default(),
+                &NoProgress,
+            )
+            .unwrap();
         }
         "step-rebuild-oem" => {
             // Flatcar's build sets this on the top folder; new files inherit it.
-            fs.set_xattr(&FsPath::root(), b"btrfs.compression", b"zlib").unwrap();
+            fs.set_xattr(&FsPath::root(), b"btrfs.compression", b"zlib")
+                .unwrap();
             for entry in fs::read_dir(source).unwrap() {
                 let path = entry.unwrap().path();
-                put(&mut *fs, &path, &FsPath::root().join(path.file_name().unwrap().as_encoded_bytes()).unwrap());
+                put(
+                    &mut *fs,
+                    &path,
+                    &FsPath::root()
+                        .join(path.file_name().unwrap().as_encoded_bytes())
+                        .unwrap(),
+                );
             }
         }
         other => panic!("{other} is no step"),
@@ -50,16 +68,21 @@ pub fn step(name: &str, image: &Path, source: &Path) {
 }
 
 fn put(fs: &mut dyn FileSystemMut, source: &Path, path: &FsPath) {
-    let attributes = Attributes { mode: 0o644, ..Attributes::default() };
+    let attributes = Attributes {
+        mode: 0o644,
+        ..Attributes::default()
+    };
     let size = source.metadata().unwrap().len();
-    fs.write_file(path, &attributes, size, &mut File::open(source).unwrap()).unwrap();
+    fs.write_file(path, &attributes, size, &mut File::open(source).unwrap())
+        .unwrap();
 }
 
 /// Compresses every 128 KiB of every file by itself, with the level that btrfs extents get.
 fn compress(folder: &Path) {
     for entry in fs::read_dir(folder).unwrap() {
         for chunk in fs::read(entry.unwrap().path()).unwrap().chunks(128 << 10) {
-            let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(6));
+            let mut encoder =
+                flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(6));
             encoder.write_all(chunk).unwrap();
             std::hint::black_box(encoder.finish().unwrap());
         }
@@ -77,7 +100,11 @@ pub fn prepare(dir: &Path) {
     for number in 0..100_000 {
         let folder = dir.join(format!("many/layer{}/diff/{}", number % 40, number % 1000));
         fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join(format!("file{number}")), vec![b'x'; number % 3000]).unwrap();
+        fs::write(
+            folder.join(format!("file{number}")),
+            vec![b'x'; number % 3000],
+        )
+        .unwrap();
         fs::write(dir.join(format!("flat/file{number}")), b"x").unwrap();
     }
     // Keystream: a large file without a byte of redundancy, the same in every run.
@@ -100,7 +127,10 @@ pub fn rows(dir: &Path) -> Vec<Row> {
     let at = |name: &str| dir.join(name).display().to_string();
     let ours = |step: &str, image: &str, source: &str| {
         let program = std::env::current_exe().unwrap();
-        (format!("{} {step} {} {}", program.display(), at(image), at(source)), dir.join(source))
+        (
+            format!("{} {step} {} {}", program.display(), at(image), at(source)),
+            dir.join(source),
+        )
     };
     let copy = |image: &str| format!("cp --sparse=always {} {}", at(image), at("copy.raw"));
     let mut edits = vec![
@@ -110,7 +140,11 @@ pub fn rows(dir: &Path) -> Vec<Row> {
             bars: Bars::default(),
             prepare: copy("root.raw"),
             usual: (
-                format!("debugfs -w -R 'write {} x' {} 2>/dev/null >&2", at("sysext.raw"), at("copy.raw")),
+                format!(
+                    "debugfs -w -R 'write {} x' {} 2>/dev/null >&2",
+                    at("sysext.raw"),
+                    at("copy.raw")
+                ),
                 dir.join("sysext.raw"),
             ),
             flatbake: ours("step-insert-file", "root.raw", "sysext.raw"),
@@ -132,8 +166,12 @@ pub fn rows(dir: &Path) -> Vec<Row> {
         ("edit: 100,000 in a folder (kernel)", "flat.tar", "root.raw"),
         ("edit: one 2.5 GiB file (kernel)", "big.tar", "large.raw"),
     ] {
-        let (copied, mnt) = (at("copy.raw"), at("mnt"));
-        let kernel = format!("mount -o loop {copied} {mnt}; tar -C {mnt} -xf {}; sync -f {mnt}; umount {mnt}", at(tar));
+        let copied = at("copy.raw");
+        let mnt = at("mnt");
+        let kernel = format!(
+            "mount -o loop {copied} {mnt}; tar -C {mnt} -xf {}; sync -f {mnt}; umount {mnt}",
+            at(tar)
+        );
         edits.push(Row {
             name,
             tools: &["openssl"],

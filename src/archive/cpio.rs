@@ -59,12 +59,24 @@ impl<'a> CpioLayout<'a> {
     ///
     /// Here and below: a name that is empty, absolute, too long, has `..` or a NUL byte, or is there already.
     pub fn directory(&mut self, name: &str, mode: u32, mtime: i64) -> Result<()> {
-        self.entry(&[name], FileType::Directory, mode, mtime, Piece::Bytes(Vec::new()))
+        self.entry(
+            &[name],
+            FileType::Directory,
+            mode,
+            mtime,
+            Piece::Bytes(Vec::new()),
+        )
     }
 
     /// Adds a symlink.
     pub fn symlink(&mut self, name: &str, target: &[u8], mtime: i64) -> Result<()> {
-        self.entry(&[name], FileType::Symlink, 0o777, mtime, Piece::Bytes(target.to_vec()))
+        self.entry(
+            &[name],
+            FileType::Symlink,
+            0o777,
+            mtime,
+            Piece::Bytes(target.to_vec()),
+        )
     }
 
     /// Adds a regular file under all of `names` (hard links of each other).
@@ -72,24 +84,46 @@ impl<'a> CpioLayout<'a> {
     /// # Errors
     ///
     /// [`crate::ErrorKind::Unsupported`] for a file of 4 GiB and more, whose size the format cannot tell.
-    pub fn file(&mut self, names: &[&str], mode: u32, mtime: i64, content: Piece<'a>) -> Result<()> {
+    pub fn file(
+        &mut self,
+        names: &[&str],
+        mode: u32,
+        mtime: i64,
+        content: Piece<'a>,
+    ) -> Result<()> {
         self.entry(names, FileType::File, mode, mtime, content)
     }
 
-    fn entry(&mut self, names: &[&str], file_type: FileType, mode: u32, mtime: i64, content: Piece<'a>) -> Result<()> {
+    fn entry(
+        &mut self,
+        names: &[&str],
+        file_type: FileType,
+        mode: u32,
+        mtime: i64,
+        content: Piece<'a>,
+    ) -> Result<()> {
         let (Some((last, others)), Some(first)) = (names.split_last(), names.first()) else {
             return Err(Error::invalid("an entry of a cpio archive without a name"));
         };
         let size = u32::try_from(content.size()).map_err(|_| {
-            let message = format!("a file of {} bytes: a cpio archive holds files below 4 GiB", content.size());
-            Error::unsupported(message).with_hint("make it smaller: an initrd must fit in memory").at(*first)
+            let message = format!(
+                "a file of {} bytes: a cpio archive holds files below 4 GiB",
+                content.size()
+            );
+            Error::unsupported(message)
+                .with_hint("make it smaller: an initrd must fit in memory")
+                .at(*first)
         })?;
         names.iter().try_for_each(|name| self.check(name))?;
         self.inode = self
             .inode
             .checked_add(1)
             .ok_or_else(|| Error::unsupported("more than 2^32 entries").because(Reason::Limit))?;
-        let nlink = if file_type == FileType::Directory { 2 } else { u32::try_from(names.len()).unwrap_or(u32::MAX) };
+        let nlink = if file_type == FileType::Directory {
+            2
+        } else {
+            u32::try_from(names.len()).unwrap_or(u32::MAX)
+        };
         let header = |name, size| Header {
             name,
             inode: self.inode,
@@ -98,9 +132,15 @@ impl<'a> CpioLayout<'a> {
             mtime: u32::try_from(mtime.clamp(0, u32::MAX.into())).unwrap_or(u32::MAX),
             size,
         };
-        let headers: Vec<_> = others.iter().map(|name| header(*name, 0)).chain([header(*last, size)]).collect();
+        let headers: Vec<_> = others
+            .iter()
+            .map(|name| header(*name, 0))
+            .chain([header(*last, size)])
+            .collect();
         // Where a file has several names, the last one has the content: so the `cpio` program does and expects it.
-        headers.iter().try_for_each(|header| push_header(&mut self.sections, header))?;
+        headers
+            .iter()
+            .try_for_each(|header| push_header(&mut self.sections, header))?;
         self.sections.push_piece(content)?;
         fill(&mut self.sections, ALIGN)
     }
@@ -116,12 +156,22 @@ impl<'a> CpioLayout<'a> {
             _ if !self.names.insert(name.to_owned()) => "is in the archive already",
             _ => return Ok(()),
         };
-        Err(Error::invalid(format!("the name '{}' {fault}", name.escape_debug())))
+        Err(Error::invalid(format!(
+            "the name '{}' {fault}",
+            name.escape_debug()
+        )))
     }
 
     /// The whole archive.
     pub fn finish(mut self) -> Result<Sections<'a>> {
-        let header = Header { name: TRAILER, inode: 0, mode: 0, nlink: 1, mtime: 0, size: 0 };
+        let header = Header {
+            name: TRAILER,
+            inode: 0,
+            mode: 0,
+            nlink: 1,
+            mtime: 0,
+            size: 0,
+        };
         push_header(&mut self.sections, &header)?;
         fill(&mut self.sections, BLOCK)?;
         Ok(self.sections)
@@ -129,12 +179,24 @@ impl<'a> CpioLayout<'a> {
 }
 
 fn push_header(sections: &mut Sections<'_>, header: &Header<'_>) -> Result<()> {
-    let Header { name, inode, mode, nlink, mtime, size } = *header;
-    let name_bytes = u32::try_from(name.len() + 1).map_err(|_| Error::internal("names are checked"))?;
+    let Header {
+        name,
+        inode,
+        mode,
+        nlink,
+        mtime,
+        size,
+    } = *header;
+    let name_bytes =
+        u32::try_from(name.len() + 1).map_err(|_| Error::internal("names are checked"))?;
     // Owner and group are root; the files lie on no device and are none; the checksum is only used by another format.
-    let fields = [inode, mode, 0, 0, nlink, mtime, size, 0, 0, 0, 0, name_bytes, 0];
+    let fields = [
+        inode, mode, 0, 0, nlink, mtime, size, 0, 0, 0, 0, name_bytes, 0,
+    ];
     let mut bytes = MAGIC.as_bytes().to_vec();
-    fields.iter().for_each(|field| bytes.extend_from_slice(format!("{field:08x}").as_bytes()));
+    fields
+        .iter()
+        .for_each(|field| bytes.extend_from_slice(format!("{field:08x}").as_bytes()));
     debug_assert_eq!(to_u64(bytes.len()), HEADER_BYTES);
     bytes.extend_from_slice(name.as_bytes());
     bytes.push(0);
@@ -158,7 +220,9 @@ mod tests {
     fn the_bytes_are_those_of_the_format() {
         let mut layout = CpioLayout::new();
         layout.directory("etc", 0o755, 99).unwrap();
-        layout.file(&["a", "b"], 0o644, -5, Piece::Bytes(b"hello".to_vec())).unwrap();
+        layout
+            .file(&["a", "b"], 0o644, -5, Piece::Bytes(b"hello".to_vec()))
+            .unwrap();
         let archive = layout.finish().unwrap();
         let mut bytes = vec![0; usize::try_from(archive.size()).unwrap()];
         archive.read_at(0, &mut bytes).unwrap();
@@ -196,17 +260,40 @@ mod tests {
             }
         }
         let mut layout = CpioLayout::new();
-        let content = |len| Piece::Device { device: &Huge, start: 0, len };
+        let content = |len| Piece::Device {
+            device: &Huge,
+            start: 0,
+            len,
+        };
         let error = layout.file(&["large"], 0, 0, content(1 << 32)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("below 4 GiB"));
-        layout.file(&["large"], 0, 0, content((1 << 32) - 1)).unwrap();
+        layout
+            .file(&["large"], 0, 0, content((1 << 32) - 1))
+            .unwrap();
         let disk = MemoryDevice::new(vec![0; 4]);
-        let beyond = Piece::Device { device: &disk, start: 1, len: 4 };
+        let beyond = Piece::Device {
+            device: &disk,
+            start: 1,
+            len: 4,
+        };
         let mut other = CpioLayout::new();
         assert!(other.file(&["beyond"], 0, 0, beyond).is_err());
-        for name in ["", "/a", "a/../b", "..", "a\0b", TRAILER, "large", &"n".repeat(4096)] {
-            assert_eq!(layout.directory(name, 0, 0).unwrap_err().kind(), ErrorKind::InvalidInput, "{name}");
+        for name in [
+            "",
+            "/a",
+            "a/../b",
+            "..",
+            "a\0b",
+            TRAILER,
+            "large",
+            &"n".repeat(4096),
+        ] {
+            assert_eq!(
+                layout.directory(name, 0, 0).unwrap_err().kind(),
+                ErrorKind::InvalidInput,
+                "{name}"
+            );
         }
         assert!(layout.file(&[], 0, 0, Piece::Bytes(Vec::new())).is_err());
     }

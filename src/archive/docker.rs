@@ -46,7 +46,11 @@ impl DockerTree {
     /// Takes in an entry that is called `names` in the archive and goes to `path`.
     pub(super) fn see(&mut self, names: &[&[u8]], path: &FsPath, entry: &TarEntry) -> Role {
         if let [name] = names {
-            self.image_members.extend(IMAGE_MEMBERS.into_iter().find(|member| member.as_bytes() == *name));
+            self.image_members.extend(
+                IMAGE_MEMBERS
+                    .into_iter()
+                    .find(|member| member.as_bytes() == *name),
+            );
         }
         let names: Vec<&[u8]> = path.components().skip(2).collect();
         let below = |directory: &[u8]| {
@@ -56,13 +60,16 @@ impl DockerTree {
         if below(b"docker") {
             return self.see_docker(&names[1..], entry);
         }
-        self.containerd |= below(b"containerd") && names[1..] == [&b"io.containerd.metadata.v1.bolt"[..], b"meta.db"];
+        self.containerd |= below(b"containerd")
+            && names[1..] == [&b"io.containerd.metadata.v1.bolt"[..], b"meta.db"];
         Role::Data
     }
 
     fn see_docker(&mut self, names: &[&[u8]], entry: &TarEntry) -> Role {
         match names {
-            [b"var", b"lib", b"docker", ..] | [b"docker", b"overlay2" | b"image", ..] => self.is_nested = true,
+            [b"var", b"lib", b"docker", ..] | [b"docker", b"overlay2" | b"image", ..] => {
+                self.is_nested = true
+            }
             [b"engine-id", ..] => {
                 self.identity.insert("engine-id");
                 return Role::Identity;
@@ -71,7 +78,9 @@ impl DockerTree {
                 self.identity.insert("swarm");
                 return Role::Identity;
             }
-            [b"network", b"files", b"local-kv.db"] => drop(self.state.insert("network/files/local-kv.db")),
+            [b"network", b"files", b"local-kv.db"] => {
+                self.state.insert("network/files/local-kv.db");
+            }
             // Empty directories of these names are in every tree.
             [b"containers", _, ..] => drop(self.state.insert("containers")),
             [b"buildkit", _, ..] => drop(self.state.insert("buildkit")),
@@ -79,12 +88,21 @@ impl DockerTree {
             [b"tmp", _, ..] => drop(self.state.insert("tmp")),
             [b"plugins", _, ..] => drop(self.state.insert("plugins")),
             [b"image", driver, _, ..] => self.driver(driver),
-            [driver @ (b"vfs" | b"aufs" | b"btrfs" | b"devicemapper" | b"fuse-overlayfs" | b"zfs"), _, ..] => {
+            [
+                driver @ (b"vfs" | b"aufs" | b"btrfs" | b"devicemapper" | b"fuse-overlayfs"
+                | b"zfs"),
+                _,
+                ..,
+            ] => {
                 self.driver(driver);
             }
             [OVERLAY2, _, rest @ ..] => {
-                self.has_layers |= rest == [&b"lower"[..]] || entry.kind == TarKind::CharDevice(0, 0);
-                self.has_overlay_xattrs |= entry.xattrs.iter().any(|xattr| xattr.name.starts_with(b"trusted.overlay."));
+                self.has_layers |=
+                    rest == [&b"lower"[..]] || entry.kind == TarKind::CharDevice(0, 0);
+                self.has_overlay_xattrs |= entry
+                    .xattrs
+                    .iter()
+                    .any(|xattr| xattr.name.starts_with(b"trusted.overlay."));
             }
             _ => {}
         }
@@ -111,7 +129,11 @@ impl DockerTree {
             findings.push(Finding::new(code::DOCKER_NESTED));
         }
         if !self.identity.is_empty() {
-            let code = if identity_kept { code::DOCKER_IDENTITY_KEPT } else { code::DOCKER_IDENTITY_DROPPED };
+            let code = if identity_kept {
+                code::DOCKER_IDENTITY_KEPT
+            } else {
+                code::DOCKER_IDENTITY_DROPPED
+            };
             findings.push(Finding::new(code).with("paths", in_docker(&self.identity)));
         }
         if !self.state.is_empty() {
@@ -133,6 +155,9 @@ impl DockerTree {
 
 /// The paths of `names` below Docker's folder.
 fn in_docker(names: &BTreeSet<&'static str>) -> String {
-    let paths: Vec<String> = names.iter().map(|name| format!("/var/lib/docker/{name}")).collect();
+    let paths: Vec<String> = names
+        .iter()
+        .map(|name| format!("/var/lib/docker/{name}"))
+        .collect();
     paths.join(", ")
 }

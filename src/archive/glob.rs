@@ -39,7 +39,10 @@ impl Token {
             // A star stays where it is instead.
             Self::Any | Self::Star => true,
             Self::Set { negated, ranges } => {
-                ranges.iter().any(|(first, last)| (*first..=*last).contains(&byte)) != *negated
+                ranges
+                    .iter()
+                    .any(|(first, last)| (*first..=*last).contains(&byte))
+                    != *negated
             }
         }
     }
@@ -49,16 +52,32 @@ impl Glob {
     /// Reads a pattern; an empty one or one longer than 4096 bytes is an error.
     pub fn new(pattern: impl AsRef<[u8]>) -> Result<Self> {
         let pattern = pattern.as_ref();
-        let text = pattern.strip_prefix(b".").filter(|rest| rest.starts_with(b"/")).unwrap_or(pattern);
+        let text = pattern
+            .strip_prefix(b".")
+            .filter(|rest| rest.starts_with(b"/"))
+            .unwrap_or(pattern);
         let anchored = text.starts_with(b"/");
-        let start = text.iter().position(|&byte| byte != b'/').unwrap_or(text.len());
-        let end = text.iter().rposition(|&byte| byte != b'/').map_or(start, |last| last + 1);
+        let start = text
+            .iter()
+            .position(|&byte| byte != b'/')
+            .unwrap_or(text.len());
+        let end = text
+            .iter()
+            .rposition(|&byte| byte != b'/')
+            .map_or(start, |last| last + 1);
         let text = &text[start..end];
         if text.is_empty() || text.len() > PATTERN_MAX {
-            return Err(Error::invalid(format!("a pattern of {} bytes, it must have 1 to {PATTERN_MAX}", text.len()))
-                .with_hint("give the name or path to leave out, with * and ? where needed"));
+            return Err(Error::invalid(format!(
+                "a pattern of {} bytes, it must have 1 to {PATTERN_MAX}",
+                text.len()
+            ))
+            .with_hint("give the name or path to leave out, with * and ? where needed"));
         }
-        Ok(Self { pattern: pattern.to_vec(), anchored, tokens: tokens(text) })
+        Ok(Self {
+            pattern: pattern.to_vec(),
+            anchored,
+            tokens: tokens(text),
+        })
     }
 
     /// The pattern as given.
@@ -130,7 +149,11 @@ struct States {
 
 impl States {
     fn new(len: usize) -> Self {
-        Self { active: Vec::new(), seen: vec![false; len], matched: false }
+        Self {
+            active: Vec::new(),
+            seen: vec![false; len],
+            matched: false,
+        }
     }
 
     fn clear(&mut self) {
@@ -168,7 +191,9 @@ fn set(text: &[u8]) -> Option<(Token, &[u8])> {
     loop {
         match rest {
             // As the first of a set it is an ordinary member.
-            [b']', after @ ..] if !ranges.is_empty() => return Some((Token::Set { negated, ranges }, after)),
+            [b']', after @ ..] if !ranges.is_empty() => {
+                return Some((Token::Set { negated, ranges }, after));
+            }
             [first, b'-', last, after @ ..] if *last != b']' => {
                 ranges.push((*first, *last));
                 rest = after;
@@ -204,14 +229,28 @@ mod tests {
 
     #[test]
     fn wildcards() {
-        assert!(matches("*.log", "var/a.log") && matches("*.log", "a.log/x") && !matches("*.log", "a.logs"));
-        assert!(matches("/var/*.log", "var/a/b.log"), "a star matches slashes, as in tar");
+        assert!(
+            matches("*.log", "var/a.log")
+                && matches("*.log", "a.log/x")
+                && !matches("*.log", "a.logs")
+        );
+        assert!(
+            matches("/var/*.log", "var/a/b.log"),
+            "a star matches slashes, as in tar"
+        );
         assert!(matches("f?o", "foo") && !matches("f?o", "fo"));
         assert!(matches("[a-c]x", "bx") && !matches("[a-c]x", "dx") && matches("[!a-c]x", "dx"));
-        assert!(matches("[]x]", "]") && matches("[ab-]", "-") && matches("[a", "[a") && matches(r"\*", "*"));
+        assert!(
+            matches("[]x]", "]")
+                && matches("[ab-]", "-")
+                && matches("[a", "[a")
+                && matches(r"\*", "*")
+        );
         assert!(!matches(r"\*", "a") && matches("*", "a") && matches("**a**", "bab"));
         assert!(
-            "".parse::<Glob>().is_err() && "//".parse::<Glob>().is_err() && "n".repeat(5000).parse::<Glob>().is_err()
+            "".parse::<Glob>().is_err()
+                && "//".parse::<Glob>().is_err()
+                && "n".repeat(5000).parse::<Glob>().is_err()
         );
     }
 
@@ -219,6 +258,11 @@ mod tests {
     fn hard_patterns_take_no_longer() {
         let pattern = format!("{}b", "*a".repeat(500)).parse::<Glob>().unwrap();
         assert!(!pattern.matches("a".repeat(4000).as_bytes()));
-        assert!(!"*/*/*/*/x".parse::<Glob>().unwrap().matches("a/".repeat(30_000).as_bytes()));
+        assert!(
+            !"*/*/*/*/x"
+                .parse::<Glob>()
+                .unwrap()
+                .matches("a/".repeat(30_000).as_bytes())
+        );
     }
 }

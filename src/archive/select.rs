@@ -20,7 +20,11 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// The folder at the top where AUFS kept files with several names; others link to them.
 const LINKED: &[u8] = b".wh..wh.plnk";
 /// What overlayfs and fuse-overlayfs note in attributes.
-const OVERLAY_NOTES: [&[u8]; 3] = [b"trusted.overlay.", b"user.overlay.", b"user.fuseoverlayfs."];
+const OVERLAY_NOTES: [&[u8]; 3] = [
+    b"trusted.overlay.",
+    b"user.overlay.",
+    b"user.fuseoverlayfs.",
+];
 
 /// How entries of an archive are selected and changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,7 +81,9 @@ pub(super) fn for_each<'a>(
     }
     let mut selector = Selector::new(dest, options);
     while let Some(entry) = reader.next_entry()? {
-        let visited = selector.select(&entry).and_then(|action| visit(&entry, action, &mut reader));
+        let visited = selector
+            .select(&entry)
+            .and_then(|action| visit(&entry, action, &mut reader));
         visited.map_err(|error| {
             let place = entry.place();
             let is_named = error.location().any(|known| known == place);
@@ -100,8 +106,17 @@ struct Selector<'a> {
 
 impl<'a> Selector<'a> {
     fn new(dest: &'a FsPath, options: &'a TarOptions) -> Self {
-        let (docker, outcome) = (DockerTree::default(), Outcome::default());
-        Self { dest, options, docker, outcome, text_acls: 0, doubles: Doubles::default(), odd_root: None }
+        let docker = DockerTree::default();
+        let outcome = Outcome::default();
+        Self {
+            dest,
+            options,
+            docker,
+            outcome,
+            text_acls: 0,
+            doubles: Doubles::default(),
+            odd_root: None,
+        }
     }
 
     fn select(&mut self, entry: &TarEntry) -> Result<Action> {
@@ -124,7 +139,9 @@ impl<'a> Selector<'a> {
         if self.is_excluded(&names) {
             return Ok(Action::Skip);
         }
-        let Some(names) = self.stripped(&entry.path)? else { return Ok(Action::Skip) };
+        let Some(names) = self.stripped(&entry.path)? else {
+            return Ok(Action::Skip);
+        };
         let path = self.place(&names)?;
         if self.options.oci_layer
             && let Some(action) = self.of_layer(&names, &path, entry)?
@@ -132,9 +149,13 @@ impl<'a> Selector<'a> {
             return Ok(action);
         }
         if names.is_empty() && entry.kind != TarKind::Directory {
-            return Err(Error::corrupt("an entry without a name that is not a directory"));
+            return Err(Error::corrupt(
+                "an entry without a name that is not a directory",
+            ));
         }
-        if self.docker.see(&names, &path, entry) == Role::Identity && !self.options.keep_docker_identity {
+        if self.docker.see(&names, &path, entry) == Role::Identity
+            && !self.options.keep_docker_identity
+        {
             return Ok(Action::Skip);
         }
         let target = match &entry.kind {
@@ -149,7 +170,10 @@ impl<'a> Selector<'a> {
             return false;
         }
         let joined = names.join(&b'/');
-        self.options.excludes.iter().any(|glob| glob.matches(&joined))
+        self.options
+            .excludes
+            .iter()
+            .any(|glob| glob.matches(&joined))
     }
 
     /// The names left of a path, `None` where all were stripped. As in GNU tar a leading `.` counts as a name here.
@@ -158,7 +182,11 @@ impl<'a> Selector<'a> {
         if strip == 0 {
             return names(path).map(Some);
         }
-        let mut rest = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).skip(strip).peekable();
+        let mut rest = path
+            .split(|&byte| byte == b'/')
+            .filter(|name| !name.is_empty())
+            .skip(strip)
+            .peekable();
         if rest.peek().is_none() {
             return Ok(None);
         }
@@ -176,30 +204,49 @@ impl<'a> Selector<'a> {
 
     fn link_target(&self, target: &[u8]) -> Result<FsPath> {
         names(target)?;
-        let names = self.stripped(target)?.filter(|names| !names.is_empty()).ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!("a hard link to '{}', of which nothing is left when names are stripped", shown(target)),
-            )
-        })?;
+        let names = self
+            .stripped(target)?
+            .filter(|names| !names.is_empty())
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    format!(
+                        "a hard link to '{}', of which nothing is left when names are stripped",
+                        shown(target)
+                    ),
+                )
+            })?;
         self.place(&names)
     }
 
     /// What an entry does in a layer where it is no usual one.
     fn of_layer(&self, names: &[&[u8]], path: &FsPath, entry: &TarEntry) -> Result<Option<Action>> {
-        let [parents @ .., last] = names else { return Ok(None) };
+        let [parents @ .., last] = names else {
+            return Ok(None);
+        };
         if *last == OPAQUE {
             return self.place(parents).map(Action::Opaque).map(Some);
         }
         if names.iter().any(|name| name.starts_with(WHITEOUT_META)) {
-            let is_lent = matches!(names, [LINKED, _]) && matches!(entry.kind, TarKind::File { .. });
-            return Ok(Some(if is_lent { Action::Lend(path.clone()) } else { Action::Skip }));
+            let is_lent =
+                matches!(names, [LINKED, _]) && matches!(entry.kind, TarKind::File { .. });
+            return Ok(Some(if is_lent {
+                Action::Lend(path.clone())
+            } else {
+                Action::Skip
+            }));
         }
         if let Some(hidden) = last.strip_prefix(WHITEOUT) {
-            return self.place(parents)?.join(hidden).map(Action::Whiteout).map(Some);
+            return self
+                .place(parents)?
+                .join(hidden)
+                .map(Action::Whiteout)
+                .map(Some);
         }
         let is_empty = matches!(entry.kind, TarKind::File { size: 0, .. });
-        if entry.kind == TarKind::CharDevice(0, 0) || (is_empty && note(entry, b"whiteout").is_some()) {
+        if entry.kind == TarKind::CharDevice(0, 0)
+            || (is_empty && note(entry, b"whiteout").is_some())
+        {
             return Ok(Some(Action::Whiteout(path.clone())));
         }
         for missing in [&b"metacopy"[..], b"redirect"] {
@@ -232,16 +279,26 @@ impl<'a> Selector<'a> {
     fn finish(self, end: Option<TarEnd>) -> Outcome {
         let mut outcome = self.outcome;
         outcome.findings.extend(self.odd_root);
-        outcome.findings.extend(self.docker.findings(self.options.keep_docker_identity));
+        outcome
+            .findings
+            .extend(self.docker.findings(self.options.keep_docker_identity));
         if self.text_acls > 0 {
-            outcome.findings.push(Finding::new(code::ARCHIVE_ACLS).with("count", self.text_acls));
+            outcome
+                .findings
+                .push(Finding::new(code::ARCHIVE_ACLS).with("count", self.text_acls));
         }
         if self.doubles.count > 0 {
-            outcome.findings.push(Finding::new(code::ARCHIVE_APPLEDOUBLE).with("count", self.doubles.count));
+            outcome
+                .findings
+                .push(Finding::new(code::ARCHIVE_APPLEDOUBLE).with("count", self.doubles.count));
         }
         match end {
-            Some(TarEnd::HalfMarked) => outcome.findings.push(Finding::new(code::ARCHIVE_END_SHORT)),
-            Some(TarEnd::Unmarked) => outcome.findings.push(Finding::new(code::ARCHIVE_END_MISSING)),
+            Some(TarEnd::HalfMarked) => {
+                outcome.findings.push(Finding::new(code::ARCHIVE_END_SHORT))
+            }
+            Some(TarEnd::Unmarked) => outcome
+                .findings
+                .push(Finding::new(code::ARCHIVE_END_MISSING)),
             Some(TarEnd::Marked) | None => {}
         }
         outcome
@@ -262,8 +319,13 @@ impl Doubles {
         self.count += u64::from(self.awaited.take().is_some_and(|awaited| awaited == *path));
         let last = self.last.replace(path.clone());
         let name = path.name().and_then(|name| name.strip_prefix(b"._"));
-        if let (Some(name), Some(parent), TarKind::File { .. }) = (name, path.parent(), &entry.kind) {
-            let owner = if name == b"." { Some(parent) } else { parent.join(name).ok() };
+        if let (Some(name), Some(parent), TarKind::File { .. }) = (name, path.parent(), &entry.kind)
+        {
+            let owner = if name == b"." {
+                Some(parent)
+            } else {
+                parent.join(name).ok()
+            };
             let is_behind = owner.is_some() && owner == last;
             self.count += u64::from(is_behind);
             self.awaited = owner.filter(|_| !is_behind);
@@ -278,13 +340,23 @@ pub(super) fn is_overlay_note(name: &[u8]) -> bool {
 
 /// What an entry's attributes note under `name`.
 fn note<'e>(entry: &'e TarEntry, name: &[u8]) -> Option<&'e [u8]> {
-    let is_it = |of: &[u8]| OVERLAY_NOTES.iter().any(|prefix| of.strip_prefix(*prefix) == Some(name));
-    entry.xattrs.iter().find(|xattr| is_it(&xattr.name)).map(|xattr| &xattr.value[..])
+    let is_it = |of: &[u8]| {
+        OVERLAY_NOTES
+            .iter()
+            .any(|prefix| of.strip_prefix(*prefix) == Some(name))
+    };
+    entry
+        .xattrs
+        .iter()
+        .find(|xattr| is_it(&xattr.name))
+        .map(|xattr| &xattr.value[..])
 }
 
 /// The names of a path without `.`; `..` is refused: it would lead out of what the archive is unpacked to.
 fn names(path: &[u8]) -> Result<Vec<&[u8]>> {
-    let names = path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    let names = path
+        .split(|&byte| byte == b'/')
+        .filter(|name| !name.is_empty() && *name != b".");
     names
         .map(|name| match name {
             b".." => Err(Error::invalid(format!("'{}' contains '..'", shown(path)))

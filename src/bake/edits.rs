@@ -50,7 +50,11 @@ impl Edits {
     /// Installs the sysext `file` under `name`, the name it is merged by.
     #[must_use]
     pub fn sysext(mut self, name: impl Into<String>, file: impl Into<PathBuf>) -> Self {
-        self.sysexts.push(SysextSpec { name: name.into(), file: file.into(), origin: None });
+        self.sysexts.push(SysextSpec {
+            name: name.into(),
+            file: file.into(),
+            origin: None,
+        });
         self
     }
 
@@ -119,13 +123,22 @@ impl FromStr for Hostname {
     fn from_str(text: &str) -> Result<Self> {
         let is_label = |label: &str| {
             let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
-            !label.is_empty() && label.chars().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+            !label.is_empty()
+                && label.chars().all(inner)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
         };
         if text.len() > 64 || !text.split('.').all(is_label) {
-            return Err(Error::invalid(format!("'{}' is not a host name", text.escape_debug()))
-                .with_hint("letters, digits and -, in parts with dots between them, 64 characters at most"));
+            return Err(
+                Error::invalid(format!("'{}' is not a host name", text.escape_debug())).with_hint(
+                    "letters, digits and -, in parts with dots between them, 64 characters at most",
+                ),
+            );
         }
-        Ok(Self { name: text.to_owned(), origin: None })
+        Ok(Self {
+            name: text.to_owned(),
+            origin: None,
+        })
     }
 }
 
@@ -141,7 +154,10 @@ pub struct ConfigSpec {
 impl ConfigSpec {
     /// The host's file `file`.
     pub fn new(file: impl Into<PathBuf>) -> Self {
-        Self { source: FileSource::Host(file.into()), origin: None }
+        Self {
+            source: FileSource::Host(file.into()),
+            origin: None,
+        }
     }
 }
 
@@ -163,7 +179,13 @@ pub struct UnitSpec {
 impl UnitSpec {
     /// A unit that nothing is done with yet.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), contents: None, enabled: false, dropins: Vec::new(), origin: None }
+        Self {
+            name: name.into(),
+            contents: None,
+            enabled: false,
+            dropins: Vec::new(),
+            origin: None,
+        }
     }
 
     /// What can be told to be wrong before anything is read.
@@ -173,8 +195,10 @@ impl UnitSpec {
             unit::dropin_path(&self.name, name)?;
         }
         if self.contents.is_none() && !self.enabled && self.dropins.is_empty() {
-            return Err(Error::invalid(format!("nothing is done with the unit {}", self.name))
-                .with_hint("give its contents or a drop-in, or enable it"));
+            return Err(
+                Error::invalid(format!("nothing is done with the unit {}", self.name))
+                    .with_hint("give its contents or a drop-in, or enable it"),
+            );
         }
         Ok(())
     }
@@ -198,15 +222,21 @@ impl FromStr for Place {
             Error::invalid(format!("'{text}' {why}"))
                 .with_hint("write PART:/PATH with PART one of boot, oem, root, or the number or label of one of them")
         };
-        let (partition, path) = text.split_once(':').ok_or_else(|| bad("names no partition"))?;
-        let partition = Designator::named(partition).ok_or_else(|| bad("names no partition that can be edited"))?;
+        let (partition, path) = text
+            .split_once(':')
+            .ok_or_else(|| bad("names no partition"))?;
+        let partition = Designator::named(partition)
+            .ok_or_else(|| bad("names no partition that can be edited"))?;
         if partition == Designator::Usr {
             return Err(Error::invalid(format!(
                 "'{text}' lies on USR, which is signed by dm-verity and cannot be edited"
             ))
             .with_hint("files below /usr come from a sysext"));
         }
-        Ok(Self { partition, path: FsPath::new(path)? })
+        Ok(Self {
+            partition,
+            path: FsPath::new(path)?,
+        })
     }
 }
 
@@ -226,11 +256,15 @@ impl FromStr for SysextSpec {
 
     fn from_str(text: &str) -> Result<Self> {
         match text.split_once(':') {
-            Some((name, file)) if !name.is_empty() && !file.is_empty() => {
-                Ok(Self { name: name.to_owned(), file: file.into(), origin: None })
-            }
-            _ => Err(Error::invalid(format!("'{text}' is not a sysext to install"))
-                .with_hint("write NAME:FILE, for example docker:./docker-28.0.4-x86-64.raw")),
+            Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                file: file.into(),
+                origin: None,
+            }),
+            _ => Err(
+                Error::invalid(format!("'{text}' is not a sysext to install"))
+                    .with_hint("write NAME:FILE, for example docker:./docker-28.0.4-x86-64.raw"),
+            ),
         }
     }
 }
@@ -274,25 +308,40 @@ impl FileSpec {
     }
 
     fn with_source(source: FileSource, partition: Designator, path: FsPath) -> Self {
-        Self { source, partition, path, mode: None, owner: None, origin: None }
+        Self {
+            source,
+            partition,
+            path,
+            mode: None,
+            owner: None,
+            origin: None,
+        }
     }
 
     /// Parses `SRC:/DEST[:MODE[:UID:GID]]` of a command line for `partition`. SRC ends at the first `:/`.
     pub fn parse(text: &str, partition: Designator) -> Result<Self> {
         let bad = |why: &str| {
-            Error::invalid(format!("'{text}' {why}"))
-                .with_hint("write SRC:/DEST[:MODE[:UID:GID]], for example motd.txt:/etc/motd:0644:0:0")
+            Error::invalid(format!("'{text}' {why}")).with_hint(
+                "write SRC:/DEST[:MODE[:UID:GID]], for example motd.txt:/etc/motd:0644:0:0",
+            )
         };
-        let at = text.find(":/").filter(|&at| at > 0).ok_or_else(|| bad("is not SRC:/DEST"))?;
+        let at = text
+            .find(":/")
+            .filter(|&at| at > 0)
+            .ok_or_else(|| bad("is not SRC:/DEST"))?;
         let mut fields = text[at + 1..].split(':');
         let mut path = fields.next().unwrap_or_default().to_owned();
         if path.ends_with('/') {
-            let name = Path::new(&text[..at]).file_name().and_then(|name| name.to_str());
+            let name = Path::new(&text[..at])
+                .file_name()
+                .and_then(|name| name.to_str());
             path.push_str(name.ok_or_else(|| bad("names no file to put into the folder"))?);
         }
         let mut file = Self::new(&text[..at], partition, FsPath::new(&path)?);
         if let Some(mode) = fields.next() {
-            let mode = u32::from_str_radix(mode, 8).ok().filter(|&mode| mode <= 0o7777);
+            let mode = u32::from_str_radix(mode, 8)
+                .ok()
+                .filter(|&mode| mode <= 0o7777);
             file.mode = Some(mode.ok_or_else(|| bad("has no octal MODE from 0 to 7777"))?);
         }
         match (fields.next(), fields.next(), fields.next()) {
@@ -301,7 +350,11 @@ impl FileSpec {
                 let number = |text: &str| text.parse().map_err(|_| bad("has no numeric UID:GID"));
                 file.owner = Some((number(uid)?, number(gid)?));
             }
-            _ => return Err(bad("needs both UID and GID, or neither, and nothing behind")),
+            _ => {
+                return Err(bad(
+                    "needs both UID and GID, or neither, and nothing behind",
+                ));
+            }
         }
         Ok(file)
     }
@@ -333,7 +386,13 @@ impl ArchiveSpec {
             return Err(Error::invalid(format!("'{text}' names no archive"))
                 .with_hint("write FILE[:/DEST], for example docker.tar.zst:/var/lib/docker"));
         }
-        Ok(Self { source: source.into(), partition, dest, options, origin: None })
+        Ok(Self {
+            source: source.into(),
+            partition,
+            dest,
+            options,
+            origin: None,
+        })
     }
 }
 
@@ -359,7 +418,11 @@ impl FromStr for LinkSpec {
         };
         // Sought from the end, as a target may hold a colon but a path seldom does.
         let at = text.rfind(":/").filter(|&at| at > 0).ok_or_else(bad)?;
-        Ok(Self { target: text[..at].to_owned(), path: FsPath::new(&text[at + 1..])?, origin: None })
+        Ok(Self {
+            target: text[..at].to_owned(),
+            path: FsPath::new(&text[at + 1..])?,
+            origin: None,
+        })
     }
 }
 
@@ -371,13 +434,27 @@ mod tests {
     fn file_specs_of_every_length() {
         let parse = |text| FileSpec::parse(text, Designator::Root);
         let file = parse("a/b.txt:/etc/motd:0600:500:501").unwrap();
-        assert_eq!((&file.source, file.path.as_bytes()), (&FileSource::Host("a/b.txt".into()), &b"/etc/motd"[..]));
+        assert_eq!(
+            (&file.source, file.path.as_bytes()),
+            (&FileSource::Host("a/b.txt".into()), &b"/etc/motd"[..])
+        );
         assert_eq!((file.mode, file.owner), (Some(0o600), Some((500, 501))));
         let file = parse("a/b.txt:/etc/").unwrap();
-        assert_eq!((file.path.as_bytes(), file.mode, file.owner), (&b"/etc/b.txt"[..], None, None));
-        for bad in
-            ["x", "x:y", ":/x", "x:/y:9", "x:/y:17777", "x:/y:644:0", "x:/y:644:0:0:0", "x:/y:644:a:b", "x:/../y"]
-        {
+        assert_eq!(
+            (file.path.as_bytes(), file.mode, file.owner),
+            (&b"/etc/b.txt"[..], None, None)
+        );
+        for bad in [
+            "x",
+            "x:y",
+            ":/x",
+            "x:/y:9",
+            "x:/y:17777",
+            "x:/y:644:0",
+            "x:/y:644:0:0:0",
+            "x:/y:644:a:b",
+            "x:/../y",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }
@@ -385,8 +462,21 @@ mod tests {
     #[test]
     fn places_links_and_sysexts() {
         let place: Place = "oem:/base/base.ign".parse().unwrap();
-        assert_eq!((place.partition, place.path.as_bytes()), (Designator::Oem, &b"/base/base.ign"[..]));
-        for bad in ["", "root", "root:etc", "usr:/lib", "9x:/", "root:/a/../b", "2:/", "Root:/", "OEM-CONFIG:/"] {
+        assert_eq!(
+            (place.partition, place.path.as_bytes()),
+            (Designator::Oem, &b"/base/base.ign"[..])
+        );
+        for bad in [
+            "",
+            "root",
+            "root:etc",
+            "usr:/lib",
+            "9x:/",
+            "root:/a/../b",
+            "2:/",
+            "Root:/",
+            "OEM-CONFIG:/",
+        ] {
             assert!(bad.parse::<Place>().is_err(), "{bad}");
         }
         for (name, partition) in [
@@ -397,13 +487,22 @@ mod tests {
             ("EFI-SYSTEM", Designator::Boot),
             ("1", Designator::Boot),
         ] {
-            assert_eq!(format!("{name}:/x").parse::<Place>().unwrap().partition, partition, "{name}");
+            assert_eq!(
+                format!("{name}:/x").parse::<Place>().unwrap().partition,
+                partition,
+                "{name}"
+            );
         }
         for usr in ["usr", "USR-A", "USR-B", "3", "4"] {
             let error = format!("{usr}:/lib").parse::<Place>().unwrap_err();
-            assert!(error.to_string().contains("signed by dm-verity"), "{usr}: {error}");
+            assert!(
+                error.to_string().contains("signed by dm-verity"),
+                "{usr}: {error}"
+            );
         }
-        let link: LinkSpec = "/dev/null:/etc/extensions/docker-flatcar.raw".parse().unwrap();
+        let link: LinkSpec = "/dev/null:/etc/extensions/docker-flatcar.raw"
+            .parse()
+            .unwrap();
         assert_eq!(
             (link.target.as_str(), link.path.to_string().as_str()),
             ("/dev/null", "/etc/extensions/docker-flatcar.raw")

@@ -29,8 +29,16 @@ pub(super) struct HostEntry {
 impl HostEntry {
     /// Stands for a file of `bytes` that the host has not.
     pub(super) fn inline(bytes: u64) -> Self {
-        let (file_type, executable) = (FileType::File, false);
-        Self { source: PathBuf::new(), below: Vec::new(), file_type, bytes, executable, target: String::new() }
+        let file_type = FileType::File;
+        let executable = false;
+        Self {
+            source: PathBuf::new(),
+            below: Vec::new(),
+            file_type,
+            bytes,
+            executable,
+            target: String::new(),
+        }
     }
 }
 
@@ -43,7 +51,10 @@ pub(super) fn path<S: serde::Serializer>(path: &Path, serializer: S) -> Result<S
 pub(super) fn file(path: &Path) -> Result<HostEntry> {
     let metadata = fs::metadata(path).map_err(|error| missing(path, error))?;
     if !metadata.is_file() {
-        return Err(Error::invalid(format!("{} is not a regular file", shown(path))));
+        return Err(Error::invalid(format!(
+            "{} is not a regular file",
+            shown(path)
+        )));
     }
     entry(path, Vec::new(), &metadata)
 }
@@ -59,7 +70,8 @@ pub(super) fn walk(top: &Path, visit: &mut dyn FnMut(&HostEntry) -> Result<()>) 
             let names = names(&entry_here.source)?;
             for name in names.into_iter().rev() {
                 let path = entry_here.source.join(std::ffi::OsStr::from_bytes(&name));
-                let metadata = fs::symlink_metadata(&path).map_err(|error| missing(&path, error))?;
+                let metadata =
+                    fs::symlink_metadata(&path).map_err(|error| missing(&path, error))?;
                 let below = entry_here.below.iter().cloned().chain([name]).collect();
                 todo.push(entry(&path, below, &metadata)?);
             }
@@ -80,13 +92,18 @@ fn names(folder: &Path) -> Result<Vec<Vec<u8>>> {
 
 fn entry(path: &Path, below: Vec<Vec<u8>>, metadata: &Metadata) -> Result<HostEntry> {
     let file_type = file_type(metadata.file_type()).ok_or_else(|| {
-        Error::invalid(format!("{} is neither a file nor a folder nor a symlink", shown(path)))
-            .with_hint("device nodes, pipes and sockets are not copied from the host")
+        Error::invalid(format!(
+            "{} is neither a file nor a folder nor a symlink",
+            shown(path)
+        ))
+        .with_hint("device nodes, pipes and sockets are not copied from the host")
     })?;
     let mut target = String::new();
     if file_type == FileType::Symlink {
         let link = fs::read_link(path).map_err(|error| missing(path, error))?;
-        let text = link.to_str().ok_or_else(|| Error::invalid(format!("{}: its target is not UTF-8", shown(path))));
+        let text = link
+            .to_str()
+            .ok_or_else(|| Error::invalid(format!("{}: its target is not UTF-8", shown(path))));
         target = text?.to_owned();
     }
     Ok(HostEntry {

@@ -23,18 +23,19 @@ mod write;
 
 pub use crate::image::OutputFormat;
 pub use edits::{
-    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec, UnitSpec,
+    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec,
+    UnitSpec,
 };
 pub use prepare::{Key, Prepared};
 pub use report::{
-    BaseReport, ChangeReport, ErrorReport, FileReport, FindingReport, InputReport, OutputReport, PlanReport, Report,
-    ResizeReport, SCHEMA_VERSION, SpaceReport, VariantReport, schema,
+    BaseReport, ChangeReport, ErrorReport, FileReport, FindingReport, InputReport, OutputReport,
+    PlanReport, Report, ResizeReport, SCHEMA_VERSION, SpaceReport, VariantReport, schema,
 };
 pub use request::{
-    Base, Context, Expected, ExpectedDigest, FirmwareFiles, Locked, Policy, Request, RootSize, Stream, Variant,
-    VendorChoice, VendorTargets,
+    Base, Context, Expected, ExpectedDigest, FirmwareFiles, Locked, Policy, Request, RootSize,
+    Stream, Variant, VendorChoice, VendorTargets,
 };
 pub use write::{
-    Artifact, ArtifactFile, CompressionType, Level, Output, OutputDetails, Oversight, Streamed, Written, emit,
-    emit_all, in_sectors_of, stream,
+    Artifact, ArtifactFile, CompressionType, Level, Output, OutputDetails, Oversight, Streamed,
+    Written, emit, emit_all, in_sectors_of, stream,
 };

@@ -119,6 +119,7 @@ impl Space {
 
     /// Inodes that the changes take, where the filesystem has a fixed number of them.
     pub fn taken_inodes(&self) -> Option<i128> {
-        self.free_inodes.map(|(before, after)| i128::from(before) - i128::from(after))
+        self.free_inodes
+            .map(|(before, after)| i128::from(before) - i128::from(after))
     }
 }

@@ -244,7 +244,10 @@ impl From<&Finding> for FindingReport {
             severity: finding.severity().to_string(),
             code: finding.code().word.to_owned(),
             place: finding.place().map(str::to_owned).collect(),
-            values: finding.values().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            values: finding
+                .values()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             message: finding.message(),
         }
     }

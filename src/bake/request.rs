@@ -86,7 +86,11 @@ impl FromStr for RootSize {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        if text == "auto" { Ok(Self::Auto) } else { Ok(Self::Bytes(text.parse::<ByteSize>()?.0)) }
+        if text == "auto" {
+            Ok(Self::Auto)
+        } else {
+            Ok(Self::Bytes(text.parse::<ByteSize>()?.0))
+        }
     }
 }
 
@@ -246,10 +250,17 @@ impl Locked {
         if differences.is_empty() {
             return Ok(());
         }
-        let shown = differences.iter().take(DIFFERENCES_SHOWN).map(|difference| format!("\n  - {difference}"));
+        let shown = differences
+            .iter()
+            .take(DIFFERENCES_SHOWN)
+            .map(|difference| format!("\n  - {difference}"));
         let mut message = format!("{} inputs are not as they were locked:", differences.len());
         message.extend(shown);
-        if let Some(more) = differences.len().checked_sub(DIFFERENCES_SHOWN).filter(|&more| more > 0) {
+        if let Some(more) = differences
+            .len()
+            .checked_sub(DIFFERENCES_SHOWN)
+            .filter(|&more| more > 0)
+        {
             message.push_str(&format!("\n  - and {more} more"));
         }
         Err(Error::new(ErrorKind::Untrusted, message)
@@ -287,13 +298,22 @@ impl Context<'_> {
     pub fn new(temp_dir: impl Into<PathBuf>) -> Self {
         let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let cancel = Cancel::new();
-        Self { progress: &NoProgress, cancel, temp_dir: temp_dir.into(), cache: CacheMode::None, threads }
+        Self {
+            progress: &NoProgress,
+            cancel,
+            temp_dir: temp_dir.into(),
+            cache: CacheMode::None,
+            threads,
+        }
     }
 }
 
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("temp_dir", &self.temp_dir).field("cache", &self.cache).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("temp_dir", &self.temp_dir)
+            .field("cache", &self.cache)
+            .finish_non_exhaustive()
     }
 }
 
@@ -335,13 +355,24 @@ impl Request {
     fn check_outputs(&self) -> Result<()> {
         let mut files: BTreeMap<PathBuf, &Output> = BTreeMap::new();
         for output in &self.outputs {
-            output.check().map_err(|error| at_origin(error, output.origin.as_ref()))?;
+            output
+                .check()
+                .map_err(|error| at_origin(error, output.origin.as_ref()))?;
             for file in output.files() {
-                let Some(earlier) = files.insert(file, output) else { continue };
-                let place = earlier.origin.as_ref().map(|origin| format!(" at {origin}")).unwrap_or_default();
+                let Some(earlier) = files.insert(file, output) else {
+                    continue;
+                };
+                let place = earlier
+                    .origin
+                    .as_ref()
+                    .map(|origin| format!(" at {origin}"))
+                    .unwrap_or_default();
                 let path = shown(&output.path);
-                let error = Error::invalid(format!("{path} would be written over {}{place}", shown(&earlier.path)))
-                    .with_hint("give every output a name of its own");
+                let error = Error::invalid(format!(
+                    "{path} would be written over {}{place}",
+                    shown(&earlier.path)
+                ))
+                .with_hint("give every output a name of its own");
                 return Err(at_origin(error, output.origin.as_ref()));
             }
         }
@@ -355,7 +386,10 @@ impl Request {
 
     fn check_units(&self) -> Result<()> {
         let mut units = self.all_edits().flat_map(|edits| &edits.units);
-        units.try_for_each(|unit| unit.check().map_err(|error| at_origin(error, unit.origin.as_ref())))
+        units.try_for_each(|unit| {
+            unit.check()
+                .map_err(|error| at_origin(error, unit.origin.as_ref()))
+        })
     }
 
     /// A stream stands alone.
@@ -365,12 +399,17 @@ impl Request {
             (!self.outputs.is_empty(), "other outputs"),
             (self.folder.is_some(), "a folder for outputs"),
             (!self.variants.is_empty(), "variants"),
-            (self.vendors.chosen.len() != vendors || self.vendors.all_of.is_some(), "more than one result"),
+            (
+                self.vendors.chosen.len() != vendors || self.vendors.all_of.is_some(),
+                "more than one result",
+            ),
         ];
         match others.into_iter().find(|(given, _)| *given) {
             None => Ok(()),
-            Some((_, what)) => Err(Error::invalid(format!("one image is to be streamed, but {what} is asked for"))
-                .with_hint("write to files, or ask for the stream alone")),
+            Some((_, what)) => Err(Error::invalid(format!(
+                "one image is to be streamed, but {what} is asked for"
+            ))
+            .with_hint("write to files, or ask for the stream alone")),
         }
     }
 
@@ -383,14 +422,24 @@ impl Request {
                 .with_hint("name an output, or a vendor and a folder"));
         }
         if self.folder.is_none() && !self.vendors.is_empty() {
-            return Err(Error::invalid("images of vendors need a folder to be written to"));
+            return Err(Error::invalid(
+                "images of vendors need a folder to be written to",
+            ));
         }
         if self.folder.is_none() && !self.variants.is_empty() {
-            return Err(Error::invalid("images of variants need a folder to be written to"));
+            return Err(Error::invalid(
+                "images of variants need a folder to be written to",
+            ));
         }
         for (at, choice) in self.vendors.chosen.iter().enumerate() {
-            if self.vendors.chosen[..at].iter().any(|other| other.vendor.id == choice.vendor.id) {
-                let error = Error::invalid(format!("the vendor {} is asked for twice", choice.vendor.id));
+            if self.vendors.chosen[..at]
+                .iter()
+                .any(|other| other.vendor.id == choice.vendor.id)
+            {
+                let error = Error::invalid(format!(
+                    "the vendor {} is asked for twice",
+                    choice.vendor.id
+                ));
                 return Err(at_origin(error, choice.origin.as_ref()));
             }
         }
@@ -400,40 +449,62 @@ impl Request {
     /// What is given for vendors must be of use to one.
     fn check_vendor_parts(&self) -> Result<()> {
         let targets = &self.vendors;
-        let sysexts =
-            !targets.oem_sysexts.is_empty() || targets.chosen.iter().any(|choice| choice.oem_sysext.is_some());
+        let sysexts = !targets.oem_sysexts.is_empty()
+            || targets
+                .chosen
+                .iter()
+                .any(|choice| choice.oem_sysext.is_some());
         let given = [
             (sysexts, "OEM sysexts"),
             (targets.no_oem, "leaving the OEM partition alone"),
             (targets.isolinux.is_some(), "the boot loader of CD images"),
             (targets.firmware.is_some(), "UEFI firmware"),
-            (targets.compress.is_some(), "the compression of vendors' disks"),
+            (
+                targets.compress.is_some(),
+                "the compression of vendors' disks",
+            ),
         ];
         for (given, what) in given {
             if given && targets.is_empty() {
-                return Err(Error::invalid(format!("{what} is for images of vendors, and no vendor is asked for")));
+                return Err(Error::invalid(format!(
+                    "{what} is for images of vendors, and no vendor is asked for"
+                )));
             }
         }
         if targets.no_oem && sysexts {
-            return Err(Error::invalid("OEM sysexts are given, but the OEM partition is to be left alone")
-                .with_hint("leave out one of the two"));
+            return Err(Error::invalid(
+                "OEM sysexts are given, but the OEM partition is to be left alone",
+            )
+            .with_hint("leave out one of the two"));
         }
         Ok(())
     }
 
     fn check_variants(&self) -> Result<()> {
         if self.variants.len() > VARIANTS_MAX {
-            let message = format!("{} variants are too many: at most {VARIANTS_MAX}", self.variants.len());
+            let message = format!(
+                "{} variants are too many: at most {VARIANTS_MAX}",
+                self.variants.len()
+            );
             return Err(Error::invalid(message));
         }
         let mut names: BTreeMap<String, &Variant> = BTreeMap::new();
         for variant in &self.variants {
-            self.check_variant(variant).map_err(|error| at_origin(error, variant.origin.as_ref()))?;
+            self.check_variant(variant)
+                .map_err(|error| at_origin(error, variant.origin.as_ref()))?;
             if let Some(earlier) = names.insert(variant.name.to_ascii_lowercase(), variant) {
-                let place = earlier.origin.as_ref().map(|origin| format!(" at {origin}")).unwrap_or_default();
-                let message = format!("the variant {} would be written over {}{place}", variant.name, earlier.name);
-                let error = Error::invalid(message)
-                    .with_hint("give them different names; upper and lower case do not tell them apart");
+                let place = earlier
+                    .origin
+                    .as_ref()
+                    .map(|origin| format!(" at {origin}"))
+                    .unwrap_or_default();
+                let message = format!(
+                    "the variant {} would be written over {}{place}",
+                    variant.name, earlier.name
+                );
+                let error = Error::invalid(message).with_hint(
+                    "give them different names; upper and lower case do not tell them apart",
+                );
                 return Err(at_origin(error, variant.origin.as_ref()));
             }
         }
@@ -443,17 +514,24 @@ impl Request {
     fn check_variant(&self, variant: &Variant) -> Result<()> {
         let name = &variant.name;
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let is_name = !name.is_empty() && name.len() <= VARIANT_NAME_MAX && name.chars().all(is_allowed);
+        let is_name =
+            !name.is_empty() && name.len() <= VARIANT_NAME_MAX && name.chars().all(is_allowed);
         if !is_name || name.starts_with(['.', '-']) {
-            return Err(Error::invalid(format!("'{}' cannot be the name of a variant", name.escape_debug()))
-                .with_hint(format!(
-                    "letters, digits, dots, - and _, at most {VARIANT_NAME_MAX}, no dot or - in front"
-                )));
+            return Err(Error::invalid(format!(
+                "'{}' cannot be the name of a variant",
+                name.escape_debug()
+            ))
+            .with_hint(format!(
+                "letters, digits, dots, - and _, at most {VARIANT_NAME_MAX}, no dot or - in front"
+            )));
         }
         let is_shared = |argument: &&String| self.edits.kernel_args.contains(argument);
         if let Some(argument) = variant.edits.removed_kernel_args.iter().find(is_shared) {
-            let message = format!("all variants get the kernel argument '{argument}', which {name} removes");
-            return Err(Error::invalid(message).with_hint("add it in the variants that need it instead"));
+            let message =
+                format!("all variants get the kernel argument '{argument}', which {name} removes");
+            return Err(
+                Error::invalid(message).with_hint("add it in the variants that need it instead")
+            );
         }
         Ok(())
     }
@@ -494,16 +572,36 @@ mod tests {
     use super::*;
 
     fn input(path: &str, bytes: u64, sha256: &str) -> Input {
-        Input { role: "file", path: path.into(), bytes, sha256: Some(sha256.to_owned()) }
+        Input {
+            role: "file",
+            path: path.into(),
+            bytes,
+            sha256: Some(sha256.to_owned()),
+        }
     }
 
     #[test]
     fn a_lock_names_what_differs_in_the_order_of_paths() {
         let files = [("a", 1), ("b", 1), ("c", 2), ("d", 1)];
         let files = files.map(|(path, bytes)| (PathBuf::from(path), (bytes, "11".to_owned())));
-        let locked = Locked { name: "x.lock".to_owned(), files: files.into() };
-        locked.compare(&[input("a", 1, "11"), input("b", 1, "11"), input("c", 2, "11"), input("d", 1, "11")]).unwrap();
-        let read = [input("a", 1, "11"), input("b", 1, "22"), input("c", 3, "33"), input("e", 1, "11")];
+        let locked = Locked {
+            name: "x.lock".to_owned(),
+            files: files.into(),
+        };
+        locked
+            .compare(&[
+                input("a", 1, "11"),
+                input("b", 1, "11"),
+                input("c", 2, "11"),
+                input("d", 1, "11"),
+            ])
+            .unwrap();
+        let read = [
+            input("a", 1, "11"),
+            input("b", 1, "22"),
+            input("c", 3, "33"),
+            input("e", 1, "11"),
+        ];
         let error = locked.compare(&read).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Untrusted);
         assert_eq!(
@@ -511,9 +609,14 @@ mod tests {
             "x.lock: 4 inputs are not as they were locked:\n  - b differs: SHA-256 22\n  - c differs: 3 bytes, not 2\n  \
              - d is gone\n  - e is new"
         );
-        let many: Vec<Input> = (0..25).map(|n| input(&format!("n{n:02}"), 1, "11")).collect();
+        let many: Vec<Input> = (0..25)
+            .map(|n| input(&format!("n{n:02}"), 1, "11"))
+            .collect();
         let error = Locked::default().compare(&many).unwrap_err().to_string();
-        assert!(error.contains("n19 is new") && !error.contains("n20") && error.ends_with("and 5 more"), "{error}");
+        assert!(
+            error.contains("n19 is new") && !error.contains("n20") && error.ends_with("and 5 more"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::prepare::{Prepared, PreparedImage, PreparedVariant, Target};
 use super::report::{
-    BaseReport, ErrorReport, FileReport, InputReport, OutputReport, PlanReport, Report, SCHEMA_VERSION, VariantReport,
-    findings,
+    BaseReport, ErrorReport, FileReport, InputReport, OutputReport, PlanReport, Report,
+    SCHEMA_VERSION, VariantReport, findings,
 };
 use super::request::{Context, Stream};
 use super::write::{Outcome, Output, WrittenFile};
@@ -16,10 +16,15 @@ impl Target {
     /// The files as a dry run tells them.
     fn planned(&self, folder: Option<&Path>) -> Vec<FileReport> {
         match self {
-            Self::Plain(outputs) => {
-                outputs.iter().map(|output| planned(shown_below(folder, &output.path), Some(output))).collect()
-            }
-            Self::Vendor { .. } => self.files().iter().map(|path| planned(shown_below(folder, path), None)).collect(),
+            Self::Plain(outputs) => outputs
+                .iter()
+                .map(|output| planned(shown_below(folder, &output.path), Some(output)))
+                .collect(),
+            Self::Vendor { .. } => self
+                .files()
+                .iter()
+                .map(|path| planned(shown_below(folder, path), None))
+                .collect(),
         }
     }
 }
@@ -40,7 +45,9 @@ fn planned(path: String, disk: Option<&Output>) -> FileReport {
     FileReport {
         path,
         format: disk.map(|output| output.format.to_string()),
-        compression: disk.and_then(|output| output.compress).map(|compress| compress.to_string()),
+        compression: disk
+            .and_then(|output| output.compress)
+            .map(|compress| compress.to_string()),
         bytes: None,
         sha256: None,
         members: Vec::new(),
@@ -62,7 +69,9 @@ impl WrittenFile {
 
 /// A path as it is called inside of `folder`.
 fn shown_below(folder: Option<&Path>, path: &Path) -> String {
-    let below = folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(path);
+    let below = folder
+        .and_then(|folder| path.strip_prefix(folder).ok())
+        .unwrap_or(path);
     shown(below)
 }
 
@@ -100,7 +109,11 @@ impl Prepared {
     /// The report of what was written.
     pub(super) fn written_report(&self, outcomes: &[Outcome]) -> Report {
         let written = |(image, outcome): (&PreparedImage, &Outcome)| OutputReport {
-            files: outcome.files.iter().map(|file| file.report(self.request.folder.as_deref())).collect(),
+            files: outcome
+                .files
+                .iter()
+                .map(|file| file.report(self.request.folder.as_deref()))
+                .collect(),
             error: outcome.error.as_ref().map(ErrorReport::from),
             ..self.output_report(image)
         };
@@ -128,7 +141,10 @@ impl Prepared {
             base: BaseReport {
                 name: self.base.name.clone(),
                 format: self.base.format.to_string(),
-                compression: self.base.compression.map(|compression| compression.to_string()),
+                compression: self
+                    .base
+                    .compression
+                    .map(|compression| compression.to_string()),
                 disk_bytes: self.base.disk_bytes,
                 release: text(release.and_then(|release| release.version())),
                 architecture: text(release.and_then(|release| release.architecture())),

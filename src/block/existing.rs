@@ -16,9 +16,16 @@ pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
         return Ok(());
     }
     match fs::symlink_metadata(path) {
-        Ok(_) => Err(Error::invalid(format!("{} exists already", shown(path))).because(Reason::Exists)),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
-        Err(error) => Err(Error::io(format!("looking whether {} exists", shown(path)), error)),
+        Ok(_) => {
+            Err(Error::invalid(format!("{} exists already", shown(path))).because(Reason::Exists))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(())
+        }
+        Err(error) => Err(Error::io(
+            format!("looking whether {} exists", shown(path)),
+            error,
+        )),
     }
 }
 

@@ -27,12 +27,20 @@ impl FileDevice {
 
     /// A device over an open file; `path` is its name in errors.
     pub fn from_file(file: File, path: &Path) -> Result<Self> {
-        let metadata =
-            file.metadata().map_err(|error| Error::io(format!("reading the size of {}", path.display()), error))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| Error::io(format!("reading the size of {}", path.display()), error))?;
         if !metadata.is_file() {
-            return Err(Error::invalid(format!("{} is not a regular file", path.display())));
+            return Err(Error::invalid(format!(
+                "{} is not a regular file",
+                path.display()
+            )));
         }
-        Ok(Self { file, path: path.to_owned(), size: metadata.len() })
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            size: metadata.len(),
+        })
     }
 
     /// The next offset that `seek` finds, or the size where there is none.
@@ -40,7 +48,10 @@ impl FileDevice {
         match rustix::fs::seek(&self.file, seek) {
             Ok(offset) => Ok(offset.min(self.size)),
             Err(Errno::NXIO) => Ok(self.size),
-            Err(error) => Err(Error::io(format!("looking for holes in {}", self.path.display()), error.into())),
+            Err(error) => Err(Error::io(
+                format!("looking for holes in {}", self.path.display()),
+                error.into(),
+            )),
         }
     }
 }
@@ -53,7 +64,14 @@ impl BlockDevice for FileDevice {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_range(offset, to_u64(buf.len()), self.size)?;
         self.file.read_exact_at(buf, offset).map_err(|error| {
-            Error::io(format!("reading {} bytes at {offset} of {}", buf.len(), self.path.display()), error)
+            Error::io(
+                format!(
+                    "reading {} bytes at {offset} of {}",
+                    buf.len(),
+                    self.path.display()
+                ),
+                error,
+            )
         })
     }
 
@@ -61,10 +79,16 @@ impl BlockDevice for FileDevice {
         check_range(offset, 1, self.size)?;
         let data = self.seek(SeekFrom::Data(offset))?;
         if data > offset {
-            return Ok(Extent { kind: ExtentKind::Zero, len: data - offset });
+            return Ok(Extent {
+                kind: ExtentKind::Zero,
+                len: data - offset,
+            });
         }
         let hole = self.seek(SeekFrom::Hole(offset))?;
-        Ok(Extent { kind: ExtentKind::Data, len: hole.max(offset + 1) - offset })
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: hole.max(offset + 1) - offset,
+        })
     }
 }
 
@@ -72,7 +96,9 @@ impl BlockDevice for FileDevice {
 pub fn open_for_reading(path: &Path) -> Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = rustix::fs::open(path, flags, Mode::empty());
-    Ok(file.map_err(|error| Error::io(format!("opening {}", path.display()), error.into()))?.into())
+    Ok(file
+        .map_err(|error| Error::io(format!("opening {}", path.display()), error.into()))?
+        .into())
 }
 
 #[cfg(test)]
@@ -104,13 +130,30 @@ mod tests {
     fn a_pipe_is_refused_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
-        assert!(FileDevice::open(&pipe).unwrap_err().to_string().contains("not a regular file"));
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        assert!(
+            FileDevice::open(&pipe)
+                .unwrap_err()
+                .to_string()
+                .contains("not a regular file")
+        );
     }
 
     #[test]
     fn a_folder_is_not_an_image() {
         assert!(FileDevice::open(Path::new("/")).is_err());
-        assert_eq!(FileDevice::open(Path::new("/does/not/exist")).unwrap_err().kind(), crate::ErrorKind::NotFound);
+        assert_eq!(
+            FileDevice::open(Path::new("/does/not/exist"))
+                .unwrap_err()
+                .kind(),
+            crate::ErrorKind::NotFound
+        );
     }
 }

@@ -87,7 +87,10 @@ pub struct Inputs {
 impl Inputs {
     /// An empty register; its files cannot be read any more once `cancel` is raised.
     pub fn new(cancel: Cancel) -> Self {
-        Self { registry: Arc::default(), cancel }
+        Self {
+            registry: Arc::default(),
+            cancel,
+        }
     }
 
     /// The flag that ends all reading of these files.
@@ -112,20 +115,37 @@ impl Inputs {
     /// # Errors
     /// Where it is no regular file, or not the one that had this name before in this run.
     pub fn register(&self, role: &'static str, path: &Path, file: &File) -> Result<()> {
-        let metadata = file.metadata().map_err(|error| Error::io(format!("looking at {}", shown(path)), error))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| Error::io(format!("looking at {}", shown(path)), error))?;
         if !metadata.is_file() {
-            return Err(Error::invalid(format!("{} is not a regular file", shown(path))));
+            return Err(Error::invalid(format!(
+                "{} is not a regular file",
+                shown(path)
+            )));
         }
         let stamp = Stamp::of(&metadata);
         let mut registry = self.registry();
         if let Some(known) = registry.files.get(path) {
-            return if known.stamp == stamp { Ok(()) } else { Err(changed(path)) };
+            return if known.stamp == stamp {
+                Ok(())
+            } else {
+                Err(changed(path))
+            };
         }
         registry.inodes.insert((stamp.device, stamp.inode));
         if let Ok(real) = fs::canonicalize(path) {
             registry.real.insert(real);
         }
-        registry.files.insert(path.to_owned(), Known { role, stamp, sha256: None, is_link: false });
+        registry.files.insert(
+            path.to_owned(),
+            Known {
+                role,
+                stamp,
+                sha256: None,
+                is_link: false,
+            },
+        );
         Ok(())
     }
 
@@ -146,16 +166,24 @@ impl Inputs {
                     Ok(())
                 }
             },
-            None => Err(Error::internal(format!("{} was read without being registered", shown(path)))),
+            None => Err(Error::internal(format!(
+                "{} was read without being registered",
+                shown(path)
+            ))),
         }
     }
 
     /// Records a symlink of the host that is copied: what it points to is what counts of it.
     pub fn symlink(&self, role: &'static str, path: &Path, target: &[u8]) -> Result<()> {
-        let metadata =
-            fs::symlink_metadata(path).map_err(|error| Error::io(format!("reading {}", shown(path)), error))?;
+        let metadata = fs::symlink_metadata(path)
+            .map_err(|error| Error::io(format!("reading {}", shown(path)), error))?;
         let sha256 = Some(hex(&Sha256::digest(target)));
-        let known = Known { role, stamp: Stamp::of(&metadata), sha256, is_link: true };
+        let known = Known {
+            role,
+            stamp: Stamp::of(&metadata),
+            sha256,
+            is_link: true,
+        };
         self.registry().files.insert(path.to_owned(), known);
         Ok(())
     }
@@ -163,9 +191,18 @@ impl Inputs {
     /// Opens a file to be read once from its start; its digest is known when it has been read to its end.
     pub fn reader(&self, role: &'static str, path: &Path) -> Result<InputReader> {
         let file = self.open(role, path)?;
-        let known = self.registry().files.get(path).is_some_and(|known| known.sha256.is_some());
+        let known = self
+            .registry()
+            .files
+            .get(path)
+            .is_some_and(|known| known.sha256.is_some());
         let sum = (!known).then(Sha256::new);
-        Ok(InputReader { inputs: self.clone(), path: path.to_owned(), file, sum })
+        Ok(InputReader {
+            inputs: self.clone(),
+            path: path.to_owned(),
+            file,
+            sum,
+        })
     }
 
     /// Opens a file to be read at any place.
@@ -178,11 +215,17 @@ impl Inputs {
         let mut reader = self.reader(role, path)?;
         let bytes = self.bytes_of(path);
         if bytes > limit {
-            return Err(Error::invalid(format!("{} has {bytes} bytes: at most {limit} are read", shown(path))));
+            return Err(Error::invalid(format!(
+                "{} has {bytes} bytes: at most {limit} are read",
+                shown(path)
+            )));
         }
         let mut content = Vec::with_capacity(to_usize(bytes)?);
         let error = |error| crate::error::from_io(format!("reading {}", shown(path)), error);
-        (&mut reader).take(limit.saturating_add(1)).read_to_end(&mut content).map_err(error)?;
+        (&mut reader)
+            .take(limit.saturating_add(1))
+            .read_to_end(&mut content)
+            .map_err(error)?;
         if to_u64(content.len()) != bytes {
             return Err(changed(path));
         }
@@ -191,7 +234,10 @@ impl Inputs {
     }
 
     fn bytes_of(&self, path: &Path) -> u64 {
-        self.registry().files.get(path).map_or(0, |known| known.stamp.bytes)
+        self.registry()
+            .files
+            .get(path)
+            .map_or(0, |known| known.stamp.bytes)
     }
 
     /// The digest of a registered file, where it is known.
@@ -203,17 +249,31 @@ impl Inputs {
     /// one, or lies in a folder that is read with all it holds.
     pub fn refuse(&self, output: &Path) -> Result<()> {
         let registry = self.registry();
-        let is_input = fs::metadata(output)
-            .is_ok_and(|metadata| metadata.is_file() && registry.inodes.contains(&(metadata.dev(), metadata.ino())));
+        let is_input = fs::metadata(output).is_ok_and(|metadata| {
+            metadata.is_file() && registry.inodes.contains(&(metadata.dev(), metadata.ino()))
+        });
         let real = real_path(output)?;
         // What lies below a path comes right behind it in the order of paths.
-        let below = registry.real.range(real.clone()..).next().filter(|input| input.starts_with(&real));
+        let below = registry
+            .real
+            .range(real.clone()..)
+            .next()
+            .filter(|input| input.starts_with(&real));
         let why = if is_input || below == Some(&real) {
             "is read by this run".to_owned()
         } else if let Some(input) = below {
-            format!("is a folder above {}, which is read by this run", shown(input))
-        } else if let Some(folder) = real.ancestors().find(|folder| registry.folders.contains(*folder)) {
-            format!("lies in {}, which is read by this run with all it holds", shown(folder))
+            format!(
+                "is a folder above {}, which is read by this run",
+                shown(input)
+            )
+        } else if let Some(folder) = real
+            .ancestors()
+            .find(|folder| registry.folders.contains(*folder))
+        {
+            format!(
+                "lies in {}, which is read by this run with all it holds",
+                shown(folder)
+            )
         } else {
             return Ok(());
         };
@@ -228,8 +288,13 @@ impl Inputs {
             if !roles.is_empty() && !roles.contains(&known.role) {
                 continue;
             }
-            let now = if known.is_link { fs::symlink_metadata(path) } else { fs::metadata(path) };
-            let now = now.map_err(|error| Error::io(format!("looking at {} again", shown(path)), error))?;
+            let now = if known.is_link {
+                fs::symlink_metadata(path)
+            } else {
+                fs::metadata(path)
+            };
+            let now =
+                now.map_err(|error| Error::io(format!("looking at {} again", shown(path)), error))?;
             if Stamp::of(&now) != known.stamp {
                 return Err(changed(path));
             }
@@ -256,23 +321,34 @@ impl Inputs {
             return Ok(());
         }
         progress.start("hashing the inputs", self.missing_bytes());
-        let digested = missing.iter().try_for_each(|input| self.complete_one(input, progress));
+        let digested = missing
+            .iter()
+            .try_for_each(|input| self.complete_one(input, progress));
         progress.finish();
         digested
     }
 
     /// The length of all files whose digest is not known yet, in bytes.
     pub fn missing_bytes(&self) -> u64 {
-        self.missing().iter().map(|input| input.bytes).fold(0, u64::saturating_add)
+        self.missing()
+            .iter()
+            .map(|input| input.bytes)
+            .fold(0, u64::saturating_add)
     }
 
     fn missing(&self) -> Vec<Input> {
-        self.list().into_iter().filter(|input| input.sha256.is_none()).collect()
+        self.list()
+            .into_iter()
+            .filter(|input| input.sha256.is_none())
+            .collect()
     }
 
     fn complete_one(&self, input: &Input, progress: &dyn Progress) -> Result<()> {
         let device = Watched::new(self.device(input.role, &input.path)?, &self.cancel);
-        self.digested(&input.path, sha256(&device, &mut |bytes| progress.advance(bytes))?)
+        self.digested(
+            &input.path,
+            sha256(&device, &mut |bytes| progress.advance(bytes))?,
+        )
     }
 }
 
@@ -298,7 +374,9 @@ impl InputReader {
             return Ok(());
         }
         let rest = io::copy(&mut self, &mut io::sink());
-        rest.map_err(|error| crate::error::from_io(format!("reading {}", shown(&self.path)), error))?;
+        rest.map_err(|error| {
+            crate::error::from_io(format!("reading {}", shown(&self.path)), error)
+        })?;
         match self.sum.take() {
             Some(sum) => self.inputs.digested(&self.path, hex(&sum.finalize())),
             None => Ok(()),
@@ -324,7 +402,13 @@ fn changed(path: &Path) -> Error {
 
 /// A host path for messages, control characters escaped.
 pub fn shown(path: &Path) -> String {
-    let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let escaped = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
     path.display().to_string().chars().map(escaped).collect()
 }
 
@@ -336,9 +420,18 @@ pub fn real_path(path: &Path) -> Result<PathBuf> {
     let mut missing: Vec<OsString> = Vec::new();
     let mut there = path.to_owned();
     loop {
-        let at = if there.as_os_str().is_empty() { Path::new(".") } else { there.as_path() };
+        let at = if there.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            there.as_path()
+        };
         match fs::canonicalize(at) {
-            Ok(real) => return Ok(missing.iter().rev().fold(real, |path, name| path.join(name))),
+            Ok(real) => {
+                return Ok(missing
+                    .iter()
+                    .rev()
+                    .fold(real, |path, name| path.join(name)));
+            }
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::io(format!("looking at {}", shown(at)), error));
             }
@@ -347,8 +440,11 @@ pub fn real_path(path: &Path) -> Result<PathBuf> {
         match there.components().next_back() {
             Some(Component::Normal(name)) => missing.push(name.to_owned()),
             _ => {
-                return Err(Error::invalid(format!("{} leads through a folder that does not exist", shown(path)))
-                    .with_hint("write the path without '..'"));
+                return Err(Error::invalid(format!(
+                    "{} leads through a folder that does not exist",
+                    shown(path)
+                ))
+                .with_hint("write the path without '..'"));
             }
         }
         there.pop();
@@ -390,12 +486,28 @@ mod tests {
             "read/new/deep",
         ] {
             let error = inputs.refuse(&path(name)).unwrap_err();
-            assert!(error.to_string().contains("read by this run"), "{name}: {error}");
+            assert!(
+                error.to_string().contains("read by this run"),
+                "{name}: {error}"
+            );
         }
-        for name in ["folder/deep/other", "folder/deep/input2", "inpu", "new/output", "folderx", "readx"] {
+        for name in [
+            "folder/deep/other",
+            "folder/deep/input2",
+            "inpu",
+            "new/output",
+            "folderx",
+            "readx",
+        ] {
             inputs.refuse(&path(name)).unwrap();
         }
-        assert!(inputs.refuse(&path("missing/../x")).unwrap_err().to_string().contains("does not exist"));
+        assert!(
+            inputs
+                .refuse(&path("missing/../x"))
+                .unwrap_err()
+                .to_string()
+                .contains("does not exist")
+        );
         assert_eq!(fs::read(path("hard")).unwrap(), b"content");
     }
 
@@ -407,13 +519,28 @@ mod tests {
             fs::write(path(name), name.repeat(10_000)).unwrap();
         }
         let inputs = Inputs::default();
-        assert_eq!(inputs.read("file", &path("read"), 1 << 20).unwrap().len(), 40_000);
-        assert!(inputs.read("file", &path("read"), 100).unwrap_err().to_string().contains("at most 100"));
+        assert_eq!(
+            inputs.read("file", &path("read"), 1 << 20).unwrap().len(),
+            40_000
+        );
+        assert!(
+            inputs
+                .read("file", &path("read"), 100)
+                .unwrap_err()
+                .to_string()
+                .contains("at most 100")
+        );
         let mut begun = inputs.reader("tar", &path("begun")).unwrap();
         begun.read_exact(&mut [0; 17]).unwrap();
         begun.finish().unwrap();
         inputs.device("base image", &path("untouched")).unwrap();
-        let known = |inputs: &Inputs| inputs.list().iter().filter(|input| input.sha256.is_some()).count();
+        let known = |inputs: &Inputs| {
+            inputs
+                .list()
+                .iter()
+                .filter(|input| input.sha256.is_some())
+                .count()
+        };
         assert_eq!(known(&inputs), 2);
         inputs.complete(&NoProgress).unwrap();
         for input in inputs.list() {
@@ -434,7 +561,13 @@ mod tests {
         fs::write(dir.path().join("new"), b"behind").unwrap();
         fs::rename(dir.path().join("new"), &path).unwrap();
         assert!(inputs.check(&["file"]).is_err() && inputs.check(&["sysext"]).is_ok());
-        assert!(inputs.read("file", &path, 100).unwrap_err().to_string().contains("was changed"));
+        assert!(
+            inputs
+                .read("file", &path, 100)
+                .unwrap_err()
+                .to_string()
+                .contains("was changed")
+        );
     }
 
     #[test]
@@ -447,6 +580,9 @@ mod tests {
         let mut reader = inputs.reader("file", &path).unwrap();
         cancel.cancel();
         let error = reader.read(&mut [0; 7]).unwrap_err();
-        assert_eq!(crate::error::from_io("reading", error).kind(), crate::ErrorKind::Cancelled);
+        assert_eq!(
+            crate::error::from_io("reading", error).kind(),
+            crate::ErrorKind::Cancelled
+        );
     }
 }

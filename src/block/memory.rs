@@ -16,21 +16,30 @@ pub struct MemoryDevice {
 impl MemoryDevice {
     /// A device that holds `bytes`.
     pub fn new(bytes: Vec<u8>) -> Self {
-        Self { size: to_u64(bytes.len()), bytes: RwLock::new(bytes) }
+        Self {
+            size: to_u64(bytes.len()),
+            bytes: RwLock::new(bytes),
+        }
     }
 
     /// The bytes, as they are now.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.bytes
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     // A poisoned lock only means that another thread panicked between two whole copies.
     fn read(&self) -> RwLockReadGuard<'_, Vec<u8>> {
-        self.bytes.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.bytes
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Vec<u8>> {
-        self.bytes.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.bytes
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -47,7 +56,10 @@ impl BlockDevice for MemoryDevice {
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
         check_range(offset, 1, self.size)?;
-        Ok(Extent { kind: ExtentKind::Data, len: self.size - offset })
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: self.size - offset,
+        })
     }
 }
 

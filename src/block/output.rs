@@ -53,7 +53,12 @@ impl OutputFile {
             Err(error) => Err(error),
         };
         let (file, temporary) = created.map_err(|error| refused(&target, &folder, error))?;
-        Ok(Self { file, target, folder, temporary })
+        Ok(Self {
+            file,
+            target,
+            folder,
+            temporary,
+        })
     }
 
     /// Whether [`create`](Self::create) would find a place for `target` and be allowed to use it. Nothing is made.
@@ -75,9 +80,15 @@ impl OutputFile {
     pub fn make_executable(&self) -> Result<()> {
         let change = || {
             let mode = self.file.metadata()?.permissions().mode();
-            self.file.set_permissions(Permissions::from_mode(mode | (mode & 0o444) >> 2))
+            self.file
+                .set_permissions(Permissions::from_mode(mode | (mode & 0o444) >> 2))
         };
-        change().map_err(|error| Error::io(format!("making {} executable", self.target.display()), error))
+        change().map_err(|error| {
+            Error::io(
+                format!("making {} executable", self.target.display()),
+                error,
+            )
+        })
     }
 
     /// Where it will appear: the target given, after symlinks.
@@ -94,11 +105,20 @@ impl OutputFile {
     /// after the other.
     pub fn commit_all(outputs: Vec<Self>) -> Result<()> {
         for output in &outputs {
-            output.file.sync_all().map_err(|error| finishing(&output.target, error))?;
+            output
+                .file
+                .sync_all()
+                .map_err(|error| finishing(&output.target, error))?;
             refuse_special(&output.target)?;
         }
         let mut folders = Vec::new();
-        for Self { file, target, folder, temporary } in outputs {
+        for Self {
+            file,
+            target,
+            folder,
+            temporary,
+        } in outputs
+        {
             let named = match temporary {
                 Some(path) => path.persist(&target).map_err(|error| error.error),
                 None => link(&file, &folder, &target),
@@ -106,7 +126,9 @@ impl OutputFile {
             named.map_err(|error| finishing(&target, error))?;
             folders.push((folder, target));
         }
-        folders.iter().try_for_each(|(folder, target)| sync_folder(folder).map_err(|error| finishing(target, error)))
+        folders.iter().try_for_each(|(folder, target)| {
+            sync_folder(folder).map_err(|error| finishing(target, error))
+        })
     }
 }
 
@@ -118,15 +140,30 @@ fn place_of(target: &Path) -> Result<(PathBuf, PathBuf)> {
         _ => PathBuf::from("."),
     };
     if !folder.is_dir() {
-        let message = format!("cannot create {}: the folder {} does not exist", target.display(), folder.display());
-        return Err(Error::not_found(message).with_hint("create the folder first, or choose another place"));
+        let message = format!(
+            "cannot create {}: the folder {} does not exist",
+            target.display(),
+            folder.display()
+        );
+        return Err(
+            Error::not_found(message).with_hint("create the folder first, or choose another place")
+        );
     }
     Ok((target, folder))
 }
 
 fn refused(target: &Path, folder: &Path, error: io::Error) -> Error {
-    Error::io(format!("creating {} in the folder {}", target.display(), folder.display()), error)
-        .with_hint("choose a folder that you may write to, on a filesystem that is not mounted read-only")
+    Error::io(
+        format!(
+            "creating {} in the folder {}",
+            target.display(),
+            folder.display()
+        ),
+        error,
+    )
+    .with_hint(
+        "choose a folder that you may write to, on a filesystem that is not mounted read-only",
+    )
 }
 
 /// What failed when the bytes were all written.
@@ -146,14 +183,23 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 /// The path to replace: symlinks followed where they lead to a file.
 fn resolve(target: &Path) -> Result<PathBuf> {
     if target.file_name().is_none() || target.as_os_str().as_bytes().ends_with(b"/") {
-        return Err(Error::invalid(format!("the output '{}' names a folder, not a file", target.display()))
-            .with_hint("add a file name"));
+        return Err(Error::invalid(format!(
+            "the output '{}' names a folder, not a file",
+            target.display()
+        ))
+        .with_hint("add a file name"));
     }
     refuse_special(target)?;
     match fs::symlink_metadata(target) {
         Ok(metadata) if metadata.is_symlink() => fs::canonicalize(target).map_err(|error| {
-            Error::io(format!("the output {} is a symlink that leads nowhere", target.display()), error)
-                .with_hint("remove the link, or create the file it points to")
+            Error::io(
+                format!(
+                    "the output {} is a symlink that leads nowhere",
+                    target.display()
+                ),
+                error,
+            )
+            .with_hint("remove the link, or create the file it points to")
         }),
         _ => Ok(target.to_owned()),
     }
@@ -166,10 +212,18 @@ fn refuse_special(target: &Path) -> Result<()> {
         Ok(metadata) if metadata.is_dir() => "a folder",
         Ok(_) => "a device or another special file",
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Error::io(format!("looking at the output {}", target.display()), error)),
+        Err(error) => {
+            return Err(Error::io(
+                format!("looking at the output {}", target.display()),
+                error,
+            ));
+        }
     };
-    Err(Error::invalid(format!("the output {} is {what}, not a regular file", target.display()))
-        .with_hint("name a new file, or a regular file to be replaced"))
+    Err(Error::invalid(format!(
+        "the output {} is {what}, not a regular file",
+        target.display()
+    ))
+    .with_hint("name a new file, or a regular file to be replaced"))
 }
 
 /// A file without a name, or `None` where there is no such thing or it could not be named later.
@@ -189,7 +243,13 @@ pub(super) fn open_unnamed(folder: &Path) -> io::Result<Option<File>> {
 
 /// A file with a temporary name in `folder`.
 fn open_named(folder: &Path) -> io::Result<(File, TempPath)> {
-    let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).open(path);
+    let open = |path: &Path| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+    };
     let make = || temporary_name().make_in(folder, open);
     let (named, file) = make_locked(make, |named| named.as_file().try_clone())?;
     Ok((file, named.into_temp_path()))
@@ -200,7 +260,10 @@ fn link(file: &File, folder: &Path, target: &Path) -> io::Result<()> {
     match link_to(file, target) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let named = temporary_name().make_in(folder, |path| link_to(file, path))?;
-            named.into_temp_path().persist(target).map_err(|error| error.error)
+            named
+                .into_temp_path()
+                .persist(target)
+                .map_err(|error| error.error)
         }
         result => result,
     }
@@ -208,7 +271,13 @@ fn link(file: &File, folder: &Path, target: &Path) -> io::Result<()> {
 
 /// Gives an unnamed file a name that is free.
 pub(super) fn link_to(file: &File, path: &Path) -> io::Result<()> {
-    Ok(rustix::fs::linkat(CWD, proc_path(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    Ok(rustix::fs::linkat(
+        CWD,
+        proc_path(file),
+        CWD,
+        path,
+        AtFlags::SYMLINK_FOLLOW,
+    )?)
 }
 
 /// The path that stands for an open file.
@@ -225,8 +294,10 @@ mod tests {
     use crate::ErrorKind;
 
     fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -251,7 +322,11 @@ mod tests {
         let mut old = File::open(&target).unwrap();
         write(&target, b"second").unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"second");
-        assert_eq!(io::read_to_string(&mut old).unwrap(), "first", "a reader of the old file keeps it");
+        assert_eq!(
+            io::read_to_string(&mut old).unwrap(),
+            "first",
+            "a reader of the old file keeps it"
+        );
         assert_eq!(names(dir.path()), ["disk.img"]);
     }
 
@@ -261,7 +336,12 @@ mod tests {
         let target = dir.path().join("disk.img");
         let named = || {
             let (file, path) = open_named(dir.path()).unwrap();
-            OutputFile { file, target: target.clone(), folder: dir.path().to_owned(), temporary: Some(path) }
+            OutputFile {
+                file,
+                target: target.clone(),
+                folder: dir.path().to_owned(),
+                temporary: Some(path),
+            }
         };
         let output = named();
         assert_eq!(names(dir.path()).len(), 1);
@@ -287,7 +367,8 @@ mod tests {
     #[test]
     fn permissions_are_those_of_a_new_file() {
         let dir = tempfile::tempdir().unwrap();
-        let (target, plain) = (dir.path().join("disk.img"), dir.path().join("plain"));
+        let target = dir.path().join("disk.img");
+        let plain = dir.path().join("plain");
         File::create(&plain).unwrap();
         write(&target, b"").unwrap();
         assert_eq!(mode(&target), mode(&plain));
@@ -318,23 +399,46 @@ mod tests {
         let folder = dir.path().to_str().unwrap();
         for (target, kind, word) in [
             (folder.to_owned(), ErrorKind::InvalidInput, "a folder"),
-            (format!("{folder}/new/"), ErrorKind::InvalidInput, "names a folder"),
+            (
+                format!("{folder}/new/"),
+                ErrorKind::InvalidInput,
+                "names a folder",
+            ),
             ("..".to_owned(), ErrorKind::InvalidInput, "names a folder"),
             ("/dev/null".to_owned(), ErrorKind::InvalidInput, "a device"),
-            (format!("{folder}/missing/disk.img"), ErrorKind::NotFound, "missing"),
+            (
+                format!("{folder}/missing/disk.img"),
+                ErrorKind::NotFound,
+                "missing",
+            ),
         ] {
             let error = OutputFile::create(Path::new(&target)).unwrap_err();
             assert_eq!(error.kind(), kind, "{target}: {error:?}");
-            assert!(error.to_string().contains(word) && error.hint().is_some(), "{target}: {error:?}");
+            assert!(
+                error.to_string().contains(word) && error.hint().is_some(),
+                "{target}: {error:?}"
+            );
         }
         // A folder in which nobody can create a file.
         let error = OutputFile::create(Path::new("/proc/disk.img")).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Environment), "{error:?}");
-        assert!(error.to_string().contains("the folder /proc") && error.hint().is_some(), "{error:?}");
+        assert!(
+            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Environment),
+            "{error:?}"
+        );
+        assert!(
+            error.to_string().contains("the folder /proc") && error.hint().is_some(),
+            "{error:?}"
+        );
         // What became a folder in the meantime is not replaced either.
         let output = OutputFile::create(&dir.path().join("late")).unwrap();
         fs::create_dir(dir.path().join("late")).unwrap();
-        assert!(output.commit().unwrap_err().to_string().contains("a folder"));
+        assert!(
+            output
+                .commit()
+                .unwrap_err()
+                .to_string()
+                .contains("a folder")
+        );
         assert_eq!(names(dir.path()), ["late"]);
     }
 }

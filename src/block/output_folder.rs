@@ -51,8 +51,11 @@ impl OutputFolder {
     /// anything cannot be replaced in one step.
     pub fn create(target: &Path) -> Result<Self> {
         let Some(name) = target.file_name() else {
-            return Err(Error::invalid(format!("the output '{}' has no name of its own", target.display()))
-                .with_hint("add a folder name"));
+            return Err(Error::invalid(format!(
+                "the output '{}' has no name of its own",
+                target.display()
+            ))
+            .with_hint("add a folder name"));
         };
         refuse_taken(target)?;
         let parent = match target.parent() {
@@ -60,18 +63,32 @@ impl OutputFolder {
             _ => PathBuf::from("."),
         };
         if !parent.is_dir() {
-            let message = format!("cannot create {}: the folder {} does not exist", target.display(), parent.display());
-            return Err(Error::not_found(message).with_hint("create the folder first, or choose another place"));
+            let message = format!(
+                "cannot create {}: the folder {} does not exist",
+                target.display(),
+                parent.display()
+            );
+            return Err(Error::not_found(message)
+                .with_hint("create the folder first, or choose another place"));
         }
         sweep(&parent);
         let target = parent.join(name);
-        Ok(Self { files: Vec::new(), hidden: None, parent, target })
+        Ok(Self {
+            files: Vec::new(),
+            hidden: None,
+            parent,
+            target,
+        })
     }
 
     /// A new empty file called `name` in it, for reading and writing.
     pub fn file(&mut self, name: &str) -> Result<File> {
         let made = self.make(name).and_then(|(file, unnamed)| {
-            self.files.push(Entry { name: name.to_owned(), file: file.try_clone()?, unnamed });
+            self.files.push(Entry {
+                name: name.to_owned(),
+                file: file.try_clone()?,
+                unnamed,
+            });
             Ok(file)
         });
         made.map_err(|error| {
@@ -86,7 +103,14 @@ impl OutputFolder {
             return Ok((file, true));
         }
         let path = self.hidden()?.join(name);
-        Ok((OpenOptions::new().read(true).write(true).create_new(true).open(path)?, false))
+        Ok((
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path)?,
+            false,
+        ))
     }
 
     /// The folder with a temporary name.
@@ -95,10 +119,17 @@ impl OutputFolder {
             return Ok(hidden.folder.path().to_owned());
         }
         // As for any new folder: what the umask leaves of it.
-        let make = || temporary_name().permissions(Permissions::from_mode(0o777)).tempdir_in(&self.parent);
+        let make = || {
+            temporary_name()
+                .permissions(Permissions::from_mode(0o777))
+                .tempdir_in(&self.parent)
+        };
         let (folder, lock) = make_locked(make, |folder| File::open(folder.path()))?;
         let path = folder.path().to_owned();
-        self.hidden = Some(Hidden { folder, _lock: lock });
+        self.hidden = Some(Hidden {
+            folder,
+            _lock: lock,
+        });
         Ok(path)
     }
 
@@ -126,13 +157,18 @@ impl OutputFolder {
 fn refuse_taken(target: &Path) -> Result<()> {
     let taken = match fs::symlink_metadata(target) {
         Err(_) => false,
-        Ok(metadata) if metadata.is_dir() => fs::read_dir(target).map_or(true, |mut entries| entries.next().is_some()),
+        Ok(metadata) if metadata.is_dir() => {
+            fs::read_dir(target).map_or(true, |mut entries| entries.next().is_some())
+        }
         Ok(_) => true,
     };
     if taken {
-        return Err(Error::invalid(format!("the output folder {} exists already", target.display()))
-            .because(Reason::Exists)
-            .with_hint("remove it, or choose another name"));
+        return Err(Error::invalid(format!(
+            "the output folder {} exists already",
+            target.display()
+        ))
+        .because(Reason::Exists)
+        .with_hint("remove it, or choose another name"));
     }
     Ok(())
 }
@@ -154,7 +190,11 @@ mod tests {
             Ok::<_, Error>(folder)
         };
         let unfinished = make().unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "files without a name");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "files without a name"
+        );
         drop(unfinished);
         drop(make().unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
@@ -165,9 +205,16 @@ mod tests {
         fs::create_dir(&plain).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&target), mode(&plain));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the folder, and the plain one");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "the folder, and the plain one"
+        );
         assert_eq!(make().unwrap_err().kind(), ErrorKind::InvalidInput);
-        assert_eq!(OutputFolder::create(Path::new("/")).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            OutputFolder::create(Path::new("/")).unwrap_err().kind(),
+            ErrorKind::InvalidInput
+        );
         let missing = OutputFolder::create(&dir.path().join("no/node.hdd")).unwrap_err();
         assert_eq!(missing.kind(), ErrorKind::NotFound);
     }
@@ -181,7 +228,11 @@ mod tests {
             let mut folder = OutputFolder::create(&target).unwrap();
             let path = folder.hidden().unwrap().join("named");
             let file = File::create_new(path).unwrap();
-            folder.files.push(Entry { name: "named".to_owned(), file, unnamed: false });
+            folder.files.push(Entry {
+                name: "named".to_owned(),
+                file,
+                unnamed: false,
+            });
             folder.file("unnamed").unwrap();
             folder
         };
@@ -203,6 +254,10 @@ mod tests {
         fs::write(left.join("half"), b"half").unwrap();
         OutputFolder::create(&target).unwrap().commit().unwrap();
         assert!(!left.exists());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the folder, and the one of the other run");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "the folder, and the one of the other run"
+        );
     }
 }

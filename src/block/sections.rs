@@ -30,7 +30,11 @@ pub enum Piece<'a> {
 impl<'a> Piece<'a> {
     /// All of a device.
     pub fn whole(device: &'a dyn BlockDevice) -> Self {
-        Self::Device { device, start: 0, len: device.size() }
+        Self::Device {
+            device,
+            start: 0,
+            len: device.size(),
+        }
     }
 
     /// Its length in bytes.
@@ -81,7 +85,12 @@ impl<'a> Sections<'a> {
     pub fn push_bytes(&mut self, bytes: Vec<u8>) -> Result<()> {
         let len = to_u64(bytes.len());
         // Small pieces of memory that follow each other are one.
-        if let Some(Section { len: before, source: Source::Memory(memory), .. }) = self.sections.last_mut() {
+        if let Some(Section {
+            len: before,
+            source: Source::Memory(memory),
+            ..
+        }) = self.sections.last_mut()
+        {
             *before += len;
             self.size += len;
             memory.extend(bytes);
@@ -103,11 +112,18 @@ impl<'a> Sections<'a> {
 
     fn push(&mut self, len: u64, source: Source<'a>) -> Result<()> {
         let end = self.size.checked_add(len).ok_or_else(|| {
-            Error::unsupported(format!("{len} bytes behind {} bytes are more than 64 bits can count", self.size))
-                .because(Reason::Limit)
+            Error::unsupported(format!(
+                "{len} bytes behind {} bytes are more than 64 bits can count",
+                self.size
+            ))
+            .because(Reason::Limit)
         })?;
         if len > 0 {
-            self.sections.push(Section { start: self.size, len, source });
+            self.sections.push(Section {
+                start: self.size,
+                len,
+                source,
+            });
             self.size = end;
         }
         Ok(())
@@ -115,7 +131,10 @@ impl<'a> Sections<'a> {
 
     /// The section that holds `offset`, which is below the size, and where in it that is.
     fn locate(&self, offset: u64) -> Result<(usize, u64)> {
-        let index = self.sections.partition_point(|section| section.start <= offset).checked_sub(1);
+        let index = self
+            .sections
+            .partition_point(|section| section.start <= offset)
+            .checked_sub(1);
         let found = index.and_then(|index| Some((index, offset - self.sections.get(index)?.start)));
         found.ok_or_else(|| Error::internal(format!("no section at {offset} of {}", self.size)))
     }
@@ -142,11 +161,14 @@ impl BlockDevice for Sections<'_> {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_range(offset, to_u64(buf.len()), self.size)?;
-        let (mut offset, mut buf) = (offset, buf);
+        let mut offset = offset;
+        let mut buf = buf;
         while !buf.is_empty() {
             let (index, inside) = self.locate(offset)?;
             let section = &self.sections[index];
-            let len = buf.len().min(usize::try_from(section.len - inside).unwrap_or(usize::MAX));
+            let len = buf
+                .len()
+                .min(usize::try_from(section.len - inside).unwrap_or(usize::MAX));
             let (piece, rest) = buf.split_at_mut(len);
             section.read_at(inside, piece)?;
             offset += to_u64(len);
@@ -161,11 +183,20 @@ impl BlockDevice for Sections<'_> {
         let section = &self.sections[index];
         let rest = section.len - inside;
         Ok(match section.source {
-            Source::Memory(_) => Extent { kind: ExtentKind::Data, len: rest },
-            Source::Zeroes => Extent { kind: ExtentKind::Zero, len: rest },
+            Source::Memory(_) => Extent {
+                kind: ExtentKind::Data,
+                len: rest,
+            },
+            Source::Zeroes => Extent {
+                kind: ExtentKind::Zero,
+                len: rest,
+            },
             Source::Device(device, start) => {
                 let extent = device.extent_at(start + inside)?;
-                Extent { len: extent.len.min(rest), ..extent }
+                Extent {
+                    len: extent.len.min(rest),
+                    ..extent
+                }
             }
         })
     }
@@ -173,7 +204,12 @@ impl BlockDevice for Sections<'_> {
 
 impl fmt::Debug for Sections<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sections({} of {} bytes)", self.sections.len(), self.size)
+        write!(
+            f,
+            "Sections({} of {} bytes)",
+            self.sections.len(),
+            self.size
+        )
     }
 }
 
@@ -201,7 +237,8 @@ mod tests {
     #[test]
     fn every_range_reads_as_the_whole_does() {
         let disk = MemoryDevice::new((0..20).collect());
-        let (sections, whole) = (sections(&disk), whole());
+        let sections = sections(&disk);
+        let whole = whole();
         assert_eq!(sections.size(), to_u64(whole.len()));
         for start in 0..=whole.len() {
             for end in start..=whole.len() {
@@ -219,10 +256,25 @@ mod tests {
     fn extents_end_with_their_section() {
         let disk = MemoryDevice::new((0..20).collect());
         let sections = sections(&disk);
-        let extents = [(0, true, 4), (3, true, 1), (4, false, 5), (8, false, 1), (9, true, 3), (12, true, 4)];
+        let extents = [
+            (0, true, 4),
+            (3, true, 1),
+            (4, false, 5),
+            (8, false, 1),
+            (9, true, 3),
+            (12, true, 4),
+        ];
         for (offset, data, len) in extents {
-            let kind = if data { ExtentKind::Data } else { ExtentKind::Zero };
-            assert_eq!(sections.extent_at(offset).unwrap(), Extent { kind, len }, "{offset}");
+            let kind = if data {
+                ExtentKind::Data
+            } else {
+                ExtentKind::Zero
+            };
+            assert_eq!(
+                sections.extent_at(offset).unwrap(),
+                Extent { kind, len },
+                "{offset}"
+            );
         }
         assert!(sections.extent_at(16).is_err());
     }

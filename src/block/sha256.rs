@@ -12,8 +12,10 @@ const PIECE_BYTES: usize = 256 << 10;
 /// The SHA-256 of all bytes of `device` in hexadecimal digits; `advance` is told how many bytes were added. Holes are not
 /// read: their zeroes come from memory.
 pub fn sha256(device: &dyn BlockDevice, advance: &mut dyn FnMut(u64)) -> Result<String> {
-    let (zeroes, mut buffer) = (vec![0; PIECE_BYTES], vec![0; PIECE_BYTES]);
-    let (mut sum, mut offset) = (Sha256::new(), 0);
+    let zeroes = vec![0; PIECE_BYTES];
+    let mut buffer = vec![0; PIECE_BYTES];
+    let mut sum = Sha256::new();
+    let mut offset = 0;
     while offset < device.size() {
         let extent = device.extent_at(offset)?;
         let end = offset + extent.len.min(device.size() - offset);

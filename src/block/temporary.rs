@@ -44,7 +44,9 @@ pub(super) fn make_locked<T>(
             return Ok((made, open));
         }
     }
-    Err(io::Error::other("temporary files vanish as soon as they are made"))
+    Err(io::Error::other(
+        "temporary files vanish as soon as they are made",
+    ))
 }
 
 /// Marks a file or folder as in use. Where a filesystem has no locks, nobody can take the file for a leftover either.
@@ -54,11 +56,17 @@ pub(super) fn lock(file: &File) {
 
 /// Removes what killed runs of this user left in `folder`. That something cannot be removed is no failure.
 pub(super) fn sweep(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let random = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX));
-        if random.is_some_and(|random| random.len() == RANDOM && random.bytes().all(|c| c.is_ascii_alphanumeric())) {
+        let random = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX));
+        if random.is_some_and(|random| {
+            random.len() == RANDOM && random.bytes().all(|c| c.is_ascii_alphanumeric())
+        }) {
             let _still_there = remove_stale(&entry.path());
         }
     }
@@ -67,10 +75,15 @@ pub(super) fn sweep(folder: &Path) {
 fn remove_stale(path: &Path) -> io::Result<()> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
     file.try_lock()?;
-    let (held, named) = (file.metadata()?, fs::symlink_metadata(path)?);
-    let same = |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
+    let held = file.metadata()?;
+    let named = fs::symlink_metadata(path)?;
+    let same =
+        |one: &Metadata, other: &Metadata| (one.dev(), one.ino()) == (other.dev(), other.ino());
     if !same(&held, &named) || held.uid() != rustix::process::geteuid().as_raw() {
         return Ok(());
     }
@@ -95,20 +108,35 @@ mod tests {
             let make = || temporary_name().tempfile_in(dir.path());
             make_locked(make, |file| file.reopen()).unwrap()
         };
-        let (_first, _second) = (used(), used());
+        let _first = used();
+        let _second = used();
         fs::create_dir(path(".flatbake-stale1.part")).unwrap();
         for file in [".flatbake-stale1.part/file", ".flatbake-stale2.part"] {
             fs::write(path(file), b"half").unwrap();
         }
-        let kept = [".flatbake-partial", ".flatbake-toolong.part", ".flatbake-a.b-cd.part", "x.flatbake-abcdef.part"];
-        kept.iter().for_each(|name| fs::write(path(name), b"mine").unwrap());
+        let kept = [
+            ".flatbake-partial",
+            ".flatbake-toolong.part",
+            ".flatbake-a.b-cd.part",
+            "x.flatbake-abcdef.part",
+        ];
+        kept.iter()
+            .for_each(|name| fs::write(path(name), b"mine").unwrap());
         symlink(".flatbake-partial", path(".flatbake-stale3.part")).unwrap();
         sweep(dir.path());
-        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        left.retain(|name| name != ".flatbake-stale3.part" && !kept.iter().any(|kept| name == kept));
+        let mut left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.retain(|name| {
+            name != ".flatbake-stale3.part" && !kept.iter().any(|kept| name == kept)
+        });
         assert_eq!(left.len(), 2, "those in use: {left:?}");
         assert!(!path(".flatbake-stale1.part").exists() && !path(".flatbake-stale2.part").exists());
-        assert!(kept.iter().all(|name| path(name).exists()) && path(".flatbake-stale3.part").is_symlink());
+        assert!(
+            kept.iter().all(|name| path(name).exists())
+                && path(".flatbake-stale3.part").is_symlink()
+        );
     }
 
     #[test]

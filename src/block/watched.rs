@@ -17,7 +17,10 @@ pub struct Watched<D> {
 impl<D: BlockDevice> Watched<D> {
     /// `device`, whose reads fail with [`crate::ErrorKind::Cancelled`] once `cancel` is raised.
     pub fn new(device: D, cancel: &Cancel) -> Self {
-        Self { device, cancel: cancel.clone() }
+        Self {
+            device,
+            cancel: cancel.clone(),
+        }
     }
 }
 
@@ -34,7 +37,10 @@ impl<D: BlockDevice> BlockDevice for Watched<D> {
     fn extent_at(&self, offset: u64) -> Result<Extent> {
         self.cancel.check()?;
         let extent = self.device.extent_at(offset)?;
-        Ok(Extent { len: extent.len.min(STRIDE), ..extent })
+        Ok(Extent {
+            len: extent.len.min(STRIDE),
+            ..extent
+        })
     }
 }
 
@@ -49,12 +55,25 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 30).unwrap();
         let cancel = Cancel::new();
-        let device = Watched::new(FileDevice::from_file(file, "disk".as_ref()).unwrap(), &cancel);
+        let device = Watched::new(
+            FileDevice::from_file(file, "disk".as_ref()).unwrap(),
+            &cancel,
+        );
         assert_eq!(device.size(), 1 << 30);
         device.read_at(7, &mut [0; 3]).unwrap();
-        assert_eq!(device.extent_at(0).unwrap().len, STRIDE, "holes are told in parts");
+        assert_eq!(
+            device.extent_at(0).unwrap().len,
+            STRIDE,
+            "holes are told in parts"
+        );
         cancel.cancel();
-        assert_eq!(device.read_at(7, &mut [0; 3]).unwrap_err().kind(), ErrorKind::Cancelled);
-        assert_eq!(device.extent_at(0).unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(
+            device.read_at(7, &mut [0; 3]).unwrap_err().kind(),
+            ErrorKind::Cancelled
+        );
+        assert_eq!(
+            device.extent_at(0).unwrap_err().kind(),
+            ErrorKind::Cancelled
+        );
     }
 }

@@ -32,18 +32,23 @@ impl<D: BlockDevice> BlockDevice for Window<D> {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.device.read_at(self.locate(offset, to_u64(buf.len()))?, buf)
+        self.device
+            .read_at(self.locate(offset, to_u64(buf.len()))?, buf)
     }
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
         let extent = self.device.extent_at(self.locate(offset, 1)?)?;
-        Ok(Extent { len: extent.len.min(self.len - offset), ..extent })
+        Ok(Extent {
+            len: extent.len.min(self.len - offset),
+            ..extent
+        })
     }
 }
 
 impl<D: BlockDeviceMut> BlockDeviceMut for Window<D> {
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        self.device.write_at(self.locate(offset, to_u64(buf.len()))?, buf)
+        self.device
+            .write_at(self.locate(offset, to_u64(buf.len()))?, buf)
     }
 
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
@@ -73,7 +78,10 @@ mod tests {
         window.write_at(0, &[1]).unwrap();
         window.write_zeroes(19, 1).unwrap();
         let bytes = disk.into_bytes();
-        assert_eq!((bytes[9], bytes[10], bytes[28], bytes[29], bytes[30]), (9, 1, 28, 0, 30));
+        assert_eq!(
+            (bytes[9], bytes[10], bytes[28], bytes[29], bytes[30]),
+            (9, 1, 28, 0, 30)
+        );
     }
 
     #[test]

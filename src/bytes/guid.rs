@@ -28,8 +28,14 @@ impl Guid {
 
     /// A constant GUID from its printed fields: `Guid::from_fields(0xc12a7328, 0xf81f, 0x11d2, 0xba4b00a0c93ec93b)`.
     pub const fn from_fields(a: u32, b: u16, c: u16, d: u64) -> Self {
-        let (a, b, c, d) = (a.to_le_bytes(), b.to_le_bytes(), c.to_le_bytes(), d.to_be_bytes());
-        Self([a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]])
+        let a = a.to_le_bytes();
+        let b = b.to_le_bytes();
+        let c = c.to_le_bytes();
+        let d = d.to_be_bytes();
+        Self([
+            a[0], a[1], a[2], a[3], b[0], b[1], c[0], c[1], d[0], d[1], d[2], d[3], d[4], d[5],
+            d[6], d[7],
+        ])
     }
 }
 
@@ -53,15 +59,24 @@ impl FromStr for Guid {
             Error::invalid(format!("'{text}' is not a GUID"))
                 .with_hint("a GUID looks like c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
         };
-        let dashes_right = text.len() == 36 && [8, 13, 18, 23].iter().all(|&at| text.as_bytes()[at] == b'-');
+        let dashes_right = text.len() == 36
+            && [8, 13, 18, 23]
+                .iter()
+                .all(|&at| text.as_bytes()[at] == b'-');
         let hex: Vec<u8> = text.bytes().filter(|&byte| byte != b'-').collect();
         if !dashes_right || hex.len() != 32 {
             return Err(bad());
         }
         let mut bytes = [0; 16];
         for (printed, on_disk) in ORDER.into_iter().enumerate() {
-            let digit = |at: usize| char::from(hex[at]).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-            let (high, low) = digit(2 * printed).zip(digit(2 * printed + 1)).ok_or_else(bad)?;
+            let digit = |at: usize| {
+                char::from(hex[at])
+                    .to_digit(16)
+                    .and_then(|digit| u8::try_from(digit).ok())
+            };
+            let (high, low) = digit(2 * printed)
+                .zip(digit(2 * printed + 1))
+                .ok_or_else(bad)?;
             bytes[on_disk] = high << 4 | low;
         }
         Ok(Self(bytes))

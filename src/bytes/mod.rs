@@ -38,20 +38,25 @@ impl<'a> Fields<'a> {
 
     /// The `N` bytes at `offset`.
     pub fn array<const N: usize>(&self, offset: usize) -> Result<[u8; N]> {
-        self.slice(offset, N)?.try_into().map_err(|_| Error::internal("slice has its length"))
+        self.slice(offset, N)?
+            .try_into()
+            .map_err(|_| Error::internal("slice has its length"))
     }
 
     /// `len` bytes at `offset`.
     pub fn slice(&self, offset: usize, len: usize) -> Result<&'a [u8]> {
-        offset.checked_add(len).and_then(|end| self.bytes.get(offset..end)).ok_or_else(|| {
-            Error::corrupt(format!(
-                "{} is cut short: bytes {offset} to {} of {} wanted",
-                self.what,
-                offset.saturating_add(len),
-                self.bytes.len()
-            ))
-            .because(Reason::CutShort)
-        })
+        offset
+            .checked_add(len)
+            .and_then(|end| self.bytes.get(offset..end))
+            .ok_or_else(|| {
+                Error::corrupt(format!(
+                    "{} is cut short: bytes {offset} to {} of {} wanted",
+                    self.what,
+                    offset.saturating_add(len),
+                    self.bytes.len()
+                ))
+                .because(Reason::CutShort)
+            })
     }
 
     /// The byte at `offset`.
@@ -87,7 +92,9 @@ impl<'a> Fields<'a> {
 
 /// Whether every byte is zero. Stops at the first chunk that is not.
 pub fn is_zero(bytes: &[u8]) -> bool {
-    bytes.chunks(512).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
+    bytes
+        .chunks(512)
+        .all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 /// `value` rounded up to a multiple of `align` (not 0); `None` on overflow.
@@ -97,7 +104,8 @@ pub fn align_up(value: u64, align: u64) -> Option<u64> {
 
 /// A length or offset as an index into memory, or [`crate::ErrorKind::Unsupported`] where it does not fit.
 pub fn to_usize(value: u64) -> Result<usize> {
-    usize::try_from(value).map_err(|_| Error::unsupported(format!("{value} bytes do not fit this machine's memory")))
+    usize::try_from(value)
+        .map_err(|_| Error::unsupported(format!("{value} bytes do not fit this machine's memory")))
 }
 
 /// A length in memory as 64 bits, which always fits on the machines Rust supports.
@@ -114,7 +122,13 @@ mod tests {
         let fields = Fields::new("test header", &[1, 2, 3, 4, 5]);
         assert_eq!(fields.le32(1).unwrap(), 0x0504_0302);
         assert_eq!(fields.be32(0).unwrap(), 0x0102_0304);
-        assert!(fields.le32(2).unwrap_err().to_string().contains("test header is cut short"));
+        assert!(
+            fields
+                .le32(2)
+                .unwrap_err()
+                .to_string()
+                .contains("test header is cut short")
+        );
         assert!(fields.slice(usize::MAX, 2).is_err());
     }
 

@@ -18,7 +18,11 @@ impl fmt::Display for ByteSize {
             if self.0 >= unit {
                 let whole = self.0 >> shift;
                 let tenth = (self.0 & (unit - 1)).saturating_mul(10) >> shift;
-                return if tenth == 0 { write!(f, "{whole} {name}") } else { write!(f, "{whole}.{tenth} {name}") };
+                return if tenth == 0 {
+                    write!(f, "{whole} {name}")
+                } else {
+                    write!(f, "{whole}.{tenth} {name}")
+                };
             }
         }
         write!(f, "{} B", self.0)
@@ -33,7 +37,9 @@ impl FromStr for ByteSize {
             Error::invalid(format!("'{text}' is not a size"))
                 .with_hint("write a number with an optional unit: 4096, 64K, 512MiB, 6G, 1.5GiB")
         };
-        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
         let shift = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 0,
@@ -44,7 +50,11 @@ impl FromStr for ByteSize {
             _ => return Err(bad()),
         };
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        let mut size = whole.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).ok_or_else(bad)?;
+        let mut size = whole
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(1 << shift))
+            .ok_or_else(bad)?;
         if !fraction.is_empty() {
             if fraction.len() > 9 || shift == 0 {
                 return Err(bad());
@@ -64,10 +74,25 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, bytes) in [("4096", 4096), ("64K", 65536), ("1.5GiB", 1_610_612_736), ("6g", 6 << 30), ("0", 0)] {
+        for (text, bytes) in [
+            ("4096", 4096),
+            ("64K", 65536),
+            ("1.5GiB", 1_610_612_736),
+            ("6g", 6 << 30),
+            ("0", 0),
+        ] {
             assert_eq!(text.parse::<ByteSize>().unwrap(), ByteSize(bytes), "{text}");
         }
-        for text in ["", "x", "1.5", "-1", "1.K.", "99999999999T", "5 parsecs", "1.0000000000000M"] {
+        for text in [
+            "",
+            "x",
+            "1.5",
+            "-1",
+            "1.K.",
+            "99999999999T",
+            "5 parsecs",
+            "1.0000000000000M",
+        ] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
     }

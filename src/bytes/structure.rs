@@ -209,7 +209,10 @@ mod tests {
         assert_eq!(bytes[24..], [0xee; 6]);
 
         let sample = Sample::over(&bytes).unwrap();
-        assert_eq!((sample.number(), sample.small(), sample.tag(), sample.id()), (0x0102_0304, 0xee, *b"ab", id));
+        assert_eq!(
+            (sample.number(), sample.small(), sample.tag(), sample.id()),
+            (0x0102_0304, 0xee, *b"ab", id)
+        );
         assert_eq!(sample.bytes().len(), 30);
         assert_eq!(Sample::at(&bytes, 3).unwrap().number(), 0x04ee_ee61);
     }

@@ -56,7 +56,12 @@ pub struct Plan {
     #[command(flatten)]
     request: RequestArgs,
     /// Write the lock: digests of all inputs, in MANIFEST with the extension .lock
-    #[arg(long, conflicts_with = "locked", requires = "file", help_heading = "Run")]
+    #[arg(
+        long,
+        conflicts_with = "locked",
+        requires = "file",
+        help_heading = "Run"
+    )]
     lock: bool,
     /// Print the report as JSON (see flatbake schema report)
     #[arg(long, help_heading = "Run")]
@@ -104,25 +109,43 @@ impl Plan {
 /// Standard output holds one thing.
 fn refuse_json_on_stdout(json: bool) -> Result<()> {
     if json {
-        return Err(Error::invalid("standard output cannot hold both the image and JSON")
-            .with_hint("leave --json out, or give the output a name"));
+        return Err(
+            Error::invalid("standard output cannot hold both the image and JSON")
+                .with_hint("leave --json out, or give the output a name"),
+        );
     }
     stdio::refuse_terminal()
 }
 
-fn prepare(args: &RequestArgs, context: &Context<'_>, reporter: &Reporter) -> Result<(Made, Prepared)> {
+fn prepare(
+    args: &RequestArgs,
+    context: &Context<'_>,
+    reporter: &Reporter,
+) -> Result<(Made, Prepared)> {
     let made = args.make(reporter)?;
     let prepared = made.request.prepare(context)?;
-    prepared.findings().iter().for_each(|finding| reporter.found(finding));
+    prepared
+        .findings()
+        .iter()
+        .for_each(|finding| reporter.found(finding));
     Ok((made, prepared))
 }
 
 fn tell_plan(prepared: &Prepared, context: &Context<'_>, json: bool) -> Result<()> {
     let report = prepared.report(context)?;
-    if json { super::print_json(&report) } else { super::print(show(&report)) }
+    if json {
+        super::print_json(&report)
+    } else {
+        super::print(show(&report))
+    }
 }
 
-fn write_lock(manifest: &Manifest, prepared: &Prepared, context: &Context<'_>, reporter: &Reporter) -> Result<()> {
+fn write_lock(
+    manifest: &Manifest,
+    prepared: &Prepared,
+    context: &Context<'_>,
+    reporter: &Reporter,
+) -> Result<()> {
     if manifest.write_lock(&prepared.inputs(context)?)? {
         reporter.info(&format!("wrote {}", manifest.lock_path().display()));
     }
@@ -134,12 +157,23 @@ fn tell_written(written: &Written, reporter: &Reporter) {
     for output in &written.report.outputs {
         let name = [output.variant.as_deref(), output.vendor.as_deref()];
         let name: Vec<&str> = name.into_iter().flatten().collect();
-        let name = if name.is_empty() { String::new() } else { format!("{}: ", name.join("/")) };
+        let name = if name.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", name.join("/"))
+        };
         for file in &output.files {
-            let details =
-                [file.format.clone(), file.compression.clone(), file.bytes.map(|bytes| ByteSize(bytes).to_string())];
+            let details = [
+                file.format.clone(),
+                file.compression.clone(),
+                file.bytes.map(|bytes| ByteSize(bytes).to_string()),
+            ];
             let details: Vec<String> = details.into_iter().flatten().collect();
-            reporter.info(&format!("{name}wrote {} ({})", file.path, details.join(", ")));
+            reporter.info(&format!(
+                "{name}wrote {} ({})",
+                file.path,
+                details.join(", ")
+            ));
         }
     }
 }

@@ -43,8 +43,11 @@ pub fn print_file(fs: &dyn FileSystem, path: &FsPath) -> Result<()> {
     let mut buf = vec![0; CHUNK];
     let mut offset = 0;
     while offset < file.size() {
-        let len = usize::try_from(file.size() - offset).unwrap_or(CHUNK).min(CHUNK);
-        file.read_at(offset, &mut buf[..len]).at(|| path.to_string())?;
+        let len = usize::try_from(file.size() - offset)
+            .unwrap_or(CHUNK)
+            .min(CHUNK);
+        file.read_at(offset, &mut buf[..len])
+            .at(|| path.to_string())?;
         super::print(&buf[..len])?;
         offset += crate::bytes::to_u64(len);
     }

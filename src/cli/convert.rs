@@ -101,15 +101,20 @@ impl Convert {
                 tell_of_table(&*disk, reporter)?;
                 Ok(disk)
             }
-            Some(size) => bake::in_sectors_of(disk, size.bytes(), &temp_dir()).at(|| self.input.display().to_string()),
+            Some(size) => bake::in_sectors_of(disk, size.bytes(), &temp_dir())
+                .at(|| self.input.display().to_string()),
         }
     }
 
     fn to_files(&self, outputs: Vec<Output>, reporter: &Reporter) -> Result<()> {
         let files: Vec<PathBuf> = outputs.iter().flat_map(Output::files).collect();
-        files.iter().try_for_each(|file| refuse_existing(file, self.overwrite))?;
+        files
+            .iter()
+            .try_for_each(|file| refuse_existing(file, self.overwrite))?;
         let disk = self.disk(reporter)?;
-        files.iter().try_for_each(|file| reporter.inputs().refuse(file))?;
+        files
+            .iter()
+            .try_for_each(|file| reporter.inputs().refuse(file))?;
         let artifacts = write(&disk, outputs, reporter)?;
         match artifacts.as_slice() {
             _ if !self.json => Ok(()),
@@ -120,21 +125,39 @@ impl Convert {
 
     fn to_stdout(&self, output: &Output, reporter: &Reporter) -> Result<()> {
         if self.json {
-            return Err(Error::invalid("standard output cannot hold both the image and JSON")
-                .with_hint("leave --json out, or give the output a name"));
+            return Err(
+                Error::invalid("standard output cannot hold both the image and JSON")
+                    .with_hint("leave --json out, or give the output a name"),
+            );
         }
         if !self.also.is_empty() {
-            return Err(Error::invalid("an image goes to standard output alone, without --also")
-                .with_hint("give every output a name"));
+            return Err(
+                Error::invalid("an image goes to standard output alone, without --also")
+                    .with_hint("give every output a name"),
+            );
         }
         stdio::refuse_terminal()?;
         let disk = self.disk(reporter)?;
         let mut out = io::stdout().lock();
-        let streamed = bake::stream(&disk, output, &mut out, &temp_dir(), reporter, reporter.cancel())?;
+        let streamed = bake::stream(
+            &disk,
+            output,
+            &mut out,
+            &temp_dir(),
+            reporter,
+            reporter.cancel(),
+        )?;
         reporter.inputs().check(&[])?;
-        let digest = streamed.sha256.map(|sha256| format!("\n{sha256}  {}", stdio::DASH)).unwrap_or_default();
-        let (size, disk) = (ByteSize(streamed.bytes), ByteSize(disk.size()));
-        reporter.info(&format!("wrote {size} to standard output ({}, disk of {disk}){digest}", output.format));
+        let digest = streamed
+            .sha256
+            .map(|sha256| format!("\n{sha256}  {}", stdio::DASH))
+            .unwrap_or_default();
+        let size = ByteSize(streamed.bytes);
+        let disk = ByteSize(disk.size());
+        reporter.info(&format!(
+            "wrote {size} to standard output ({}, disk of {disk}){digest}",
+            output.format
+        ));
         Ok(())
     }
 }
@@ -142,7 +165,10 @@ impl Convert {
 /// Tells what is wrong with the partition table: a disk that was cut short, or changed on the way, shows it there.
 fn tell_of_table(disk: &dyn BlockDevice, reporter: &Reporter) -> Result<()> {
     match PartitionTable::read(disk) {
-        Ok(table) => table.findings().iter().for_each(|finding| reporter.found(finding)),
+        Ok(table) => table
+            .findings()
+            .iter()
+            .for_each(|finding| reporter.found(finding)),
         Err(error) if error.kind() == ErrorKind::Corrupt => {
             reporter.found(&Finding::new(code::TABLE_UNREADABLE).with("why", error));
         }
@@ -154,12 +180,21 @@ fn tell_of_table(disk: &dyn BlockDevice, reporter: &Reporter) -> Result<()> {
 }
 
 /// Writes all outputs that can be written, and says which.
-fn write(disk: &dyn BlockDevice, outputs: Vec<Output>, reporter: &Reporter) -> Result<Vec<Artifact>> {
+fn write(
+    disk: &dyn BlockDevice,
+    outputs: Vec<Output>,
+    reporter: &Reporter,
+) -> Result<Vec<Artifact>> {
     let before_naming = || reporter.inputs().check(&[]);
-    let oversight = Oversight { progress: reporter, cancel: reporter.cancel(), before_naming: &before_naming };
+    let oversight = Oversight {
+        progress: reporter,
+        cancel: reporter.cancel(),
+        before_naming: &before_naming,
+    };
     let jobs: Vec<_> = outputs.into_iter().map(|output| (disk, output)).collect();
     let results = bake::emit_all(&jobs, &oversight);
-    let (mut artifacts, mut failure) = (Vec::new(), None);
+    let mut artifacts = Vec::new();
+    let mut failure = None;
     for result in results {
         match (result, &failure) {
             (Ok(artifact), _) => {

@@ -12,7 +12,9 @@ pub struct Document {
 
 impl From<&Error> for Document {
     fn from(error: &Error) -> Self {
-        Self { error: error.into() }
+        Self {
+            error: error.into(),
+        }
     }
 }
 
@@ -20,7 +22,10 @@ impl From<&Error> for Document {
 pub fn of_arguments(error: &clap::Error) -> Error {
     let text = error.render().to_string();
     let message = text.split("\n\n").next().unwrap_or_default();
-    Error::new(ErrorKind::InvalidInput, message.trim_start_matches("error: ").trim())
+    Error::new(
+        ErrorKind::InvalidInput,
+        message.trim_start_matches("error: ").trim(),
+    )
 }
 
 #[cfg(test)]
@@ -30,7 +35,10 @@ mod tests {
     #[test]
     fn all_of_an_error_is_told() {
         let error = Error::io("reading", std::io::Error::other("broken"));
-        let error = error.with_hint("look at the cable").at("a.img").at("out.img");
+        let error = error
+            .with_hint("look at the cable")
+            .at("a.img")
+            .at("out.img");
         let value = serde_json::to_value(Document::from(&error)).unwrap();
         let wanted = serde_json::json!({"error": {
             "kind": "io",

@@ -54,8 +54,10 @@ impl Get {
         let print = || {
             let path = fs::resolve(&*fs, &self.place.path)?;
             if fs.metadata_at(&path)?.file_type == FileType::Directory {
-                return Err(Error::invalid(format!("{path} is a folder: only a file can go to standard output"))
-                    .with_hint("name a new folder of the host to copy it to"));
+                return Err(Error::invalid(format!(
+                    "{path} is a folder: only a file can go to standard output"
+                ))
+                .with_hint("name a new folder of the host to copy it to"));
             }
             print_file(&*fs, &path)
         };
@@ -69,11 +71,16 @@ impl Get {
         let fs = self.place.open(&self.image, reporter)?;
         let target = self.place.of(&self.image, self.target(&*fs, to))?;
         reporter.inputs().refuse(&target)?;
-        let options = ExtractOptions { overwrite: self.overwrite, ..ExtractOptions::default() };
+        let options = ExtractOptions {
+            overwrite: self.overwrite,
+            ..ExtractOptions::default()
+        };
         let extracted = fs::extract(&*fs, &self.place.path, to, &options);
         let summary = self.place.of(&self.image, extracted)?;
         for (path, _) in &summary.skipped {
-            reporter.warn(&format!("skipped {path}: device nodes, pipes and sockets are not copied"));
+            reporter.warn(&format!(
+                "skipped {path}: device nodes, pipes and sockets are not copied"
+            ));
         }
         reporter.info(&format!(
             "copied {} files ({}), {} folders, {} symlinks to {}",

@@ -15,34 +15,83 @@ struct Hint {
 
 impl Hint {
     const fn new(code: &'static Code, text: &'static str) -> Self {
-        Self { code, when: None, text }
+        Self {
+            code,
+            when: None,
+            text,
+        }
     }
 
-    const fn when(name: &'static str, value: &'static str, code: &'static Code, text: &'static str) -> Self {
-        Self { code, when: Some((name, value)), text }
+    const fn when(
+        name: &'static str,
+        value: &'static str,
+        code: &'static Code,
+        text: &'static str,
+    ) -> Self {
+        Self {
+            code,
+            when: Some((name, value)),
+            text,
+        }
     }
 
     fn is_for(&self, finding: &Finding) -> bool {
-        self.code == finding.code() && self.when.is_none_or(|(name, value)| finding.value(name) == Some(value))
+        self.code == finding.code()
+            && self
+                .when
+                .is_none_or(|(name, value)| finding.value(name) == Some(value))
     }
 }
 
 const HINTS: &[Hint] = &[
     // Partition tables.
-    Hint::new(code::DISK_CUT_SHORT, "get the image again and compare its size and checksum with the published ones"),
-    Hint::new(code::TABLE_UNREADABLE, "get the image again and compare its size and checksum with the published ones"),
-    Hint::new(code::TABLE_NOT_EDITABLE, "get the image again, or mend the table with sgdisk"),
-    Hint::new(code::PARTITION_GUID_TAKEN, "give one of them another GUID with sgdisk --partition-guid"),
+    Hint::new(
+        code::DISK_CUT_SHORT,
+        "get the image again and compare its size and checksum with the published ones",
+    ),
+    Hint::new(
+        code::TABLE_UNREADABLE,
+        "get the image again and compare its size and checksum with the published ones",
+    ),
+    Hint::new(
+        code::TABLE_NOT_EDITABLE,
+        "get the image again, or mend the table with sgdisk",
+    ),
+    Hint::new(
+        code::PARTITION_GUID_TAKEN,
+        "give one of them another GUID with sgdisk --partition-guid",
+    ),
     // Disk images and the cache of decompressed ones.
-    Hint::new(code::IMAGE_NOT_CLOSED, "shut down the machine that uses the image, then start again"),
-    Hint::new(code::IMAGE_LOG_APPLIED, "shut down the machine that uses the image, then start again"),
-    Hint::new(code::IMAGE_MARKED_DAMAGED, "check the result, or get the image again"),
+    Hint::new(
+        code::IMAGE_NOT_CLOSED,
+        "shut down the machine that uses the image, then start again",
+    ),
+    Hint::new(
+        code::IMAGE_LOG_APPLIED,
+        "shut down the machine that uses the image, then start again",
+    ),
+    Hint::new(
+        code::IMAGE_MARKED_DAMAGED,
+        "check the result, or get the image again",
+    ),
     Hint::new(code::CACHE_UNUSABLE, "name another folder with --cache-dir"),
     // Archives.
-    Hint::new(code::ARCHIVE_ROOT_CHANGED, "leave the entry out when the archive is made, or with --exclude"),
-    Hint::new(code::ARCHIVE_SYMLINK_REPLACED, "pack the files under the path that the symlink leads to"),
-    Hint::new(code::ARCHIVE_APPLEDOUBLE, "pack with COPYFILE_DISABLE=1, or use --exclude '._*'"),
-    Hint::new(code::ARCHIVE_END_MISSING, "compare the archive's size or checksum with the original's"),
+    Hint::new(
+        code::ARCHIVE_ROOT_CHANGED,
+        "leave the entry out when the archive is made, or with --exclude",
+    ),
+    Hint::new(
+        code::ARCHIVE_SYMLINK_REPLACED,
+        "pack the files under the path that the symlink leads to",
+    ),
+    Hint::new(
+        code::ARCHIVE_APPLEDOUBLE,
+        "pack with COPYFILE_DISABLE=1, or use --exclude '._*'",
+    ),
+    Hint::new(
+        code::ARCHIVE_END_MISSING,
+        "compare the archive's size or checksum with the original's",
+    ),
     Hint::new(
         code::ARCHIVE_IS_IMAGE,
         "load it into a Docker with docker load, pack that Docker's /var/lib/docker, and give it with \
@@ -52,37 +101,88 @@ const HINTS: &[Hint] = &[
         code::DOCKER_NESTED,
         "give the archive with --root-tar FILE:/, or leave names out with --strip-components",
     ),
-    Hint::new(code::DOCKER_IDENTITY_DROPPED, "--keep-docker-identity keeps it"),
-    Hint::new(code::DOCKER_STATE, "pack only image, overlay2 and volumes of /var/lib/docker, or use --exclude"),
-    Hint::new(code::DOCKER_DRIVER, "pull the images again with a Docker that uses overlay2, then pack its folder"),
-    Hint::new(code::DOCKER_LAYERS, "make the archive as root with tar --xattrs --xattrs-include='*'"),
-    Hint::new(code::CONTAINERD_STATE, "leave it out with --exclude unless the image replaces that machine"),
+    Hint::new(
+        code::DOCKER_IDENTITY_DROPPED,
+        "--keep-docker-identity keeps it",
+    ),
+    Hint::new(
+        code::DOCKER_STATE,
+        "pack only image, overlay2 and volumes of /var/lib/docker, or use --exclude",
+    ),
+    Hint::new(
+        code::DOCKER_DRIVER,
+        "pull the images again with a Docker that uses overlay2, then pack its folder",
+    ),
+    Hint::new(
+        code::DOCKER_LAYERS,
+        "make the archive as root with tar --xattrs --xattrs-include='*'",
+    ),
+    Hint::new(
+        code::CONTAINERD_STATE,
+        "leave it out with --exclude unless the image replaces that machine",
+    ),
     // grub.cfg on OEM.
     Hint::new(
         code::GRUB_LINE_FORM,
         "write the line as set linux_append=\"$linux_append ARGUMENT\", or use --kernel-arg",
     ),
-    Hint::new(code::GRUB_EXPORT, "write set linux_append=\"$linux_append ARGUMENT\", or use --kernel-arg"),
-    Hint::new(code::GRUB_OPAQUE, "write all of it into grub.cfg, or add what must not be lost with --kernel-arg"),
-    Hint::new(code::GRUB_SYNTAX, "mend the line; grub-script-check names what GRUB does not like"),
-    Hint::new(code::GRUB_MACHINE_ID, "remove it from the file, or with --remove-kernel-arg"),
-    Hint::new(code::GRUB_CONFIG_URL, "remove it from the file, or with --remove-kernel-arg"),
-    Hint::new(code::GRUB_NO_OEM_ID, "add a line such as set oem_id=\"qemu\""),
+    Hint::new(
+        code::GRUB_EXPORT,
+        "write set linux_append=\"$linux_append ARGUMENT\", or use --kernel-arg",
+    ),
+    Hint::new(
+        code::GRUB_OPAQUE,
+        "write all of it into grub.cfg, or add what must not be lost with --kernel-arg",
+    ),
+    Hint::new(
+        code::GRUB_SYNTAX,
+        "mend the line; grub-script-check names what GRUB does not like",
+    ),
+    Hint::new(
+        code::GRUB_MACHINE_ID,
+        "remove it from the file, or with --remove-kernel-arg",
+    ),
+    Hint::new(
+        code::GRUB_CONFIG_URL,
+        "remove it from the file, or with --remove-kernel-arg",
+    ),
+    Hint::new(
+        code::GRUB_NO_OEM_ID,
+        "add a line such as set oem_id=\"qemu\"",
+    ),
     // Sysexts.
-    Hint::new(code::SYSEXT_NAME, "use a file name without control characters that does not begin with '.#'"),
-    Hint::new(code::SYSEXT_NO_RELEASE, "this is no sysext, or it was packed without metadata: pack it anew"),
+    Hint::new(
+        code::SYSEXT_NAME,
+        "use a file name without control characters that does not begin with '.#'",
+    ),
+    Hint::new(
+        code::SYSEXT_NO_RELEASE,
+        "this is no sysext, or it was packed without metadata: pack it anew",
+    ),
     Hint::new(code::SYSEXT_OTHER_NAME, "merge it by that name: NAME:FILE"),
-    Hint::new(code::SYSEXT_AMBIGUOUS, "merge it by one of these names: NAME:FILE"),
+    Hint::new(
+        code::SYSEXT_AMBIGUOUS,
+        "merge it by one of these names: NAME:FILE",
+    ),
     Hint::new(code::SYSEXT_SCOPE, "pack it with SYSEXT_SCOPE=system"),
     Hint::new(code::SYSEXT_ARCH, "use the sysext's build for {host}"),
-    Hint::new(code::SYSEXT_NO_ID, "pack it with ID={host}, or with ID=_any where its programs are linked statically"),
-    Hint::new(code::SYSEXT_ID, "use a build for {host}, or one with ID=_any where its programs are linked statically"),
+    Hint::new(
+        code::SYSEXT_NO_ID,
+        "pack it with ID={host}, or with ID=_any where its programs are linked statically",
+    ),
+    Hint::new(
+        code::SYSEXT_ID,
+        "use a build for {host}, or one with ID=_any where its programs are linked statically",
+    ),
     Hint::new(code::SYSEXT_LEVEL, "use a build with SYSEXT_LEVEL={host}"),
     Hint::new(code::SYSEXT_VERSION, "use a build with {fits}"),
     Hint::new(code::SYSEXT_NO_VERSION, "use a build with {fits}"),
     Hint::new(code::SYSEXT_OS_RELEASE, "pack it without this file"),
     Hint::new(code::SYSEXT_SBIN, "pack its programs in /usr/bin instead"),
-    Hint::new(code::SYSEXT_REAL_DIR, "pack its files in /usr/lib or /usr/local/lib instead"),
+    Hint::new(
+        code::SYSEXT_REAL_DIR,
+        "pack its files in /usr/lib or /usr/local/lib instead",
+    ),
     Hint::new(
         code::SYSEXT_OUTSIDE,
         "pack files for /etc in /usr/share and copy them with tmpfiles.d, or use --root-file",
@@ -97,49 +197,138 @@ const HINTS: &[Hint] = &[
         "put configs on OEM, have Ignition write the rest, and bake disks apart from what runs from memory",
     ),
     Hint::new(code::SYSEXT_HIDES, "pack these files under other names"),
-    Hint::new(code::SYSEXT_DELETES, "pack the files of a whole tree, not a layer with its whiteouts"),
-    Hint::new(code::SYSEXT_CLOSES, "give its folders the mode 0755 and pack it anew"),
-    Hint::new(code::SYSEXT_OWNER, "pack it with all owners 0:0, as mksquashfs -all-root and mkfs.erofs --all-root do"),
-    Hint::new(code::SYSEXT_OVERLAY_MARKS, "pack the files of a whole tree, not a layer with its whiteouts"),
-    Hint::new(code::SYSEXT_WRITABLE, "take the permission away (chmod o-w) and pack it anew"),
+    Hint::new(
+        code::SYSEXT_DELETES,
+        "pack the files of a whole tree, not a layer with its whiteouts",
+    ),
+    Hint::new(
+        code::SYSEXT_CLOSES,
+        "give its folders the mode 0755 and pack it anew",
+    ),
+    Hint::new(
+        code::SYSEXT_OWNER,
+        "pack it with all owners 0:0, as mksquashfs -all-root and mkfs.erofs --all-root do",
+    ),
+    Hint::new(
+        code::SYSEXT_OVERLAY_MARKS,
+        "pack the files of a whole tree, not a layer with its whiteouts",
+    ),
+    Hint::new(
+        code::SYSEXT_WRITABLE,
+        "take the permission away (chmod o-w) and pack it anew",
+    ),
     Hint::new(code::SYSEXT_KERNEL, "pack it as squashfs with zstd or gzip"),
-    Hint::new(code::SYSUPDATE_ENDING, "give the file a name that ends in .conf"),
-    Hint::new(code::SYSUPDATE_ARCHITECTURE, "write %a where the name has the architecture"),
-    Hint::new(code::SYSUPDATE_NOT_RUN, "--sysupdate has the machine fetch them every hour"),
-    Hint::new(code::OWNER_CORE, "give MODE:UID:GID behind the path for another owner"),
+    Hint::new(
+        code::SYSUPDATE_ENDING,
+        "give the file a name that ends in .conf",
+    ),
+    Hint::new(
+        code::SYSUPDATE_ARCHITECTURE,
+        "write %a where the name has the architecture",
+    ),
+    Hint::new(
+        code::SYSUPDATE_NOT_RUN,
+        "--sysupdate has the machine fetch them every hour",
+    ),
+    Hint::new(
+        code::OWNER_CORE,
+        "give MODE:UID:GID behind the path for another owner",
+    ),
     Hint::new(code::SYSUPDATE_PATH, "write Path={folder} in its [Target]"),
-    Hint::new(code::SYSUPDATE_PATTERN, "keep the name under which the sysext is published"),
-    Hint::new(code::SYSUPDATE_LINK, "write CurrentSymlink={link} in its [Target]"),
+    Hint::new(
+        code::SYSUPDATE_PATTERN,
+        "keep the name under which the sysext is published",
+    ),
+    Hint::new(
+        code::SYSUPDATE_LINK,
+        "write CurrentSymlink={link} in its [Target]",
+    ),
     // What a bake changes.
-    Hint::new(code::PATH_REMOVED, "choose another path; systemd-tmpfiles --cat-config on a machine shows the rule"),
-    Hint::new(code::PATH_REPLACED, "put programs in /opt/bin, or pack them in a sysext"),
-    Hint::new(code::PATH_SPLIT, "write it at boot, for example with tmpfiles.d"),
-    Hint::new(code::IGNITION_NOT_RUN, "start from an image that was never booted"),
+    Hint::new(
+        code::PATH_REMOVED,
+        "choose another path; systemd-tmpfiles --cat-config on a machine shows the rule",
+    ),
+    Hint::new(
+        code::PATH_REPLACED,
+        "put programs in /opt/bin, or pack them in a sysext",
+    ),
+    Hint::new(
+        code::PATH_SPLIT,
+        "write it at boot, for example with tmpfiles.d",
+    ),
+    Hint::new(
+        code::IGNITION_NOT_RUN,
+        "start from an image that was never booted",
+    ),
     Hint::new(
         code::SECURE_BOOT_OFF,
         "give --firmware CODE:VARS, for example OVMF_CODE_4M.secboot.fd:OVMF_VARS_4M.ms.fd",
     ),
-    Hint::new(code::BASE_BOOTED, "start from an image that was never booted"),
-    Hint::new(code::CONFIG_KEPT, "--config-ign replaces it, and --remove oem:{path} removes it"),
-    Hint::new(code::MACHINE_ID_LEFT, "start from an image that was never booted, or use --remove root:{path}"),
-    Hint::when("top", "usr", code::HIDDEN_BY_MOUNT, "pack files for /usr in a sysext"),
+    Hint::new(
+        code::BASE_BOOTED,
+        "start from an image that was never booted",
+    ),
+    Hint::new(
+        code::CONFIG_KEPT,
+        "--config-ign replaces it, and --remove oem:{path} removes it",
+    ),
+    Hint::new(
+        code::MACHINE_ID_LEFT,
+        "start from an image that was never booted, or use --remove root:{path}",
+    ),
+    Hint::when(
+        "top",
+        "usr",
+        code::HIDDEN_BY_MOUNT,
+        "pack files for /usr in a sysext",
+    ),
     Hint::when("top", "oem", code::HIDDEN_BY_MOUNT, "use --oem-file"),
     Hint::when("top", "boot", code::HIDDEN_BY_MOUNT, "use --boot-file"),
-    Hint::new(code::HIDDEN_BY_MOUNT, "write it at boot, for example with tmpfiles.d"),
-    Hint::new(code::NEVER_READ, "use --base-ign for what is always merged, or --config-ign for the user config"),
-    Hint::new(code::RELEASE_UNKNOWN, "see what is on USR: flatbake inspect IMG"),
-    Hint::new(code::TIME_UNKNOWN, "give the time of everything new with --timestamp"),
-    Hint::new(code::LAYOUT_UNKNOWN, "give the size that ROOT should have with --root-size"),
-    Hint::new(code::IGNITION_INVALID, "translate or mend the config, or bake it in all the same with --force"),
-    Hint::new(code::IGNITION_IS_BUTANE, "translate it: butane --strict FILE > config.ign"),
+    Hint::new(
+        code::HIDDEN_BY_MOUNT,
+        "write it at boot, for example with tmpfiles.d",
+    ),
+    Hint::new(
+        code::NEVER_READ,
+        "use --base-ign for what is always merged, or --config-ign for the user config",
+    ),
+    Hint::new(
+        code::RELEASE_UNKNOWN,
+        "see what is on USR: flatbake inspect IMG",
+    ),
+    Hint::new(
+        code::TIME_UNKNOWN,
+        "give the time of everything new with --timestamp",
+    ),
+    Hint::new(
+        code::LAYOUT_UNKNOWN,
+        "give the size that ROOT should have with --root-size",
+    ),
+    Hint::new(
+        code::IGNITION_INVALID,
+        "translate or mend the config, or bake it in all the same with --force",
+    ),
+    Hint::new(
+        code::IGNITION_IS_BUTANE,
+        "translate it: butane --strict FILE > config.ign",
+    ),
     Hint::new(code::KERNEL_ARGS_LOST, "bring them back with --kernel-arg"),
-    Hint::new(code::SYSEXT_UNCHECKED, "see what is on USR: flatbake inspect IMG; --force bakes it in unchecked"),
-    Hint::new(code::OEM_PACKAGE_MISSING, "add those that are needed with --oem-file"),
+    Hint::new(
+        code::SYSEXT_UNCHECKED,
+        "see what is on USR: flatbake inspect IMG; --force bakes it in unchecked",
+    ),
+    Hint::new(
+        code::OEM_PACKAGE_MISSING,
+        "add those that are needed with --oem-file",
+    ),
     Hint::new(
         code::OEM_KEY_MISSING,
         "give a config with a key for core with --config-ign or --base-ign, or bake a release from 4722 on",
     ),
-    Hint::new(code::VENDOR_LEFT_OUT, "bake it all the same with --vendor {vendor}"),
+    Hint::new(
+        code::VENDOR_LEFT_OUT,
+        "bake it all the same with --vendor {vendor}",
+    ),
     Hint::new(code::INPUT_UNUSED, "leave it out"),
 ];
 
@@ -170,12 +359,17 @@ pub fn of_error(error: &Error) -> Vec<String> {
 
 /// The flag that the hint of `error` is about, in brackets; nothing where it is about none.
 fn flag_of(error: &Error) -> String {
-    let Some(setting) = error.setting() else { return String::new() };
+    let Some(setting) = error.setting() else {
+        return String::new();
+    };
     let is_it = |(flag, counterpart): &&(&str, Counterpart)| match counterpart {
         Counterpart::Keys(keys) => keys.contains(&setting),
         Counterpart::None(_) => *flag == setting,
     };
-    FLAGS.iter().find(is_it).map_or_else(String::new, |(flag, _)| format!(" (--{flag})"))
+    FLAGS
+        .iter()
+        .find(is_it)
+        .map_or_else(String::new, |(flag, _)| format!(" (--{flag})"))
 }
 
 #[cfg(test)]
@@ -189,7 +383,10 @@ mod tests {
 
     /// The names in braces.
     fn names(text: &str) -> BTreeSet<&str> {
-        text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect()
+        text.split('{')
+            .skip(1)
+            .filter_map(|rest| Some(rest.split_once('}')?.0))
+            .collect()
     }
 
     #[test]
@@ -197,8 +394,16 @@ mod tests {
         for hint in HINTS {
             let word = hint.code.word;
             assert!(ALL.contains(&hint.code), "{word}");
-            assert!(names(hint.text).is_subset(&names(hint.code.text)), "{word}: {}", hint.text);
-            assert!(hint.when.is_none_or(|(name, _)| names(hint.code.text).contains(name)), "{word}");
+            assert!(
+                names(hint.text).is_subset(&names(hint.code.text)),
+                "{word}: {}",
+                hint.text
+            );
+            assert!(
+                hint.when
+                    .is_none_or(|(name, _)| names(hint.code.text).contains(name)),
+                "{word}"
+            );
         }
     }
 
@@ -206,7 +411,12 @@ mod tests {
     fn no_hint_stands_behind_one_that_always_comes_first() {
         let mut always: BTreeSet<&str> = BTreeSet::new();
         for hint in HINTS {
-            assert!(!always.contains(hint.code.word), "{}: {}", hint.code.word, hint.text);
+            assert!(
+                !always.contains(hint.code.word),
+                "{}: {}",
+                hint.code.word,
+                hint.text
+            );
             if hint.when.is_none() {
                 always.insert(hint.code.word);
             }
@@ -222,17 +432,32 @@ mod tests {
 
     #[test]
     fn hints_name_the_flag_of_their_setting() {
-        let hint = |setting| of_error(&Error::invalid("no").with_hint("leave it").with_setting(setting));
+        let hint = |setting| {
+            of_error(
+                &Error::invalid("no")
+                    .with_hint("leave it")
+                    .with_setting(setting),
+            )
+        };
         assert_eq!(hint("tarballs[].exclude"), ["leave it (--exclude)"]);
         assert_eq!(hint("allow-outside"), ["leave it (--allow-outside)"]);
-        assert_eq!(of_error(&Error::invalid("no").with_hint("leave it")), ["leave it"]);
+        assert_eq!(
+            of_error(&Error::invalid("no").with_hint("leave it")),
+            ["leave it"]
+        );
     }
 
     #[test]
     fn hints_have_values_and_depend_on_them() {
-        let arch = Finding::new(code::SYSEXT_ARCH).with("arch", "arm64").with("host", "x86-64");
-        assert_eq!(hint(&arch).as_deref(), Some("use the sysext's build for x86-64"));
-        let hidden = |top: &str| hint(&Finding::new(code::HIDDEN_BY_MOUNT).with("top", top)).unwrap();
+        let arch = Finding::new(code::SYSEXT_ARCH)
+            .with("arch", "arm64")
+            .with("host", "x86-64");
+        assert_eq!(
+            hint(&arch).as_deref(),
+            Some("use the sysext's build for x86-64")
+        );
+        let hidden =
+            |top: &str| hint(&Finding::new(code::HIDDEN_BY_MOUNT).with("top", top)).unwrap();
         assert_eq!(hidden("oem"), "use --oem-file");
         assert!(hidden("run").contains("tmpfiles.d"));
         assert_eq!(hint(&Finding::new(code::ARCHIVE_END_SHORT)), None);
@@ -245,6 +470,9 @@ mod tests {
         let hidden = || Finding::new(code::HIDDEN_BY_MOUNT).with("top", "oem");
         let scope = Finding::new(code::SYSEXT_SCOPE);
         let error = Error::invalid("x").with_findings(vec![hidden(), hidden(), scope]);
-        assert_eq!(of_error(&error), ["use --oem-file", "pack it with SYSEXT_SCOPE=system", FORCE]);
+        assert_eq!(
+            of_error(&error),
+            ["use --oem-file", "pack it with SYSEXT_SCOPE=system", FORCE]
+        );
     }
 }

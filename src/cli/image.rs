@@ -71,8 +71,10 @@ impl ReadArgs {
             return Ok(None);
         }
         if self.allow_external {
-            return Err(Error::invalid("an image on standard input lies in no folder whose files it could refer to")
-                .with_hint("leave --allow-external out, or name the file of the image"));
+            return Err(Error::invalid(
+                "an image on standard input lies in no folder whose files it could refer to",
+            )
+            .with_hint("leave --allow-external out, or name the file of the image"));
         }
         stdio::input(&temp_dir(), reporter).map(Some)
     }
@@ -93,8 +95,14 @@ impl ReadArgs {
         }
         // The XDG specification: a relative path there is invalid and ignored.
         let xdg = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-        let user = || xdg.or_else(|| Some(set("HOME")?.join(".cache"))).map(|path| path.join("flatbake"));
-        self.cache_dir.clone().or_else(user).map_or(CacheMode::None, CacheMode::Dir)
+        let user = || {
+            xdg.or_else(|| Some(set("HOME")?.join(".cache")))
+                .map(|path| path.join("flatbake"))
+        };
+        self.cache_dir
+            .clone()
+            .or_else(user)
+            .map_or(CacheMode::None, CacheMode::Dir)
     }
 }
 
@@ -105,7 +113,9 @@ fn threads() -> NonZeroUsize {
 
 /// A variable of the environment that names a path; an empty one names none.
 fn set(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }
 
 /// Where unnamed temporary files go.
@@ -137,6 +147,10 @@ impl ImageArgs {
 
     /// What messages call it.
     pub fn name(&self) -> String {
-        if self.image == Path::new(DASH) { stdio::INPUT.to_owned() } else { self.image.display().to_string() }
+        if self.image == Path::new(DASH) {
+            stdio::INPUT.to_owned()
+        } else {
+            self.image.display().to_string()
+        }
     }
 }

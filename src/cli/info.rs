@@ -44,7 +44,8 @@ struct Document {
 impl Document {
     fn new(image: String, examined: Examined) -> Result<Self> {
         let mut details = examined.details;
-        let (mut allocated_bytes, mut partition_table) = (None, None);
+        let mut allocated_bytes = None;
+        let mut partition_table = None;
         if let Some(device) = &examined.device {
             details.virtual_bytes = Some(device.size());
             allocated_bytes = Some(allocated(device)?);
@@ -53,7 +54,9 @@ impl Document {
         Ok(Self {
             image,
             format: examined.format.to_string(),
-            compression: examined.compression.map(|compression| compression.to_string()),
+            compression: examined
+                .compression
+                .map(|compression| compression.to_string()),
             file_bytes: examined.file_size,
             allocated_bytes,
             partition_table,
@@ -67,35 +70,61 @@ impl Document {
         let bytes = |bytes: u64| format!("{} ({bytes} bytes)", ByteSize(bytes));
         let known = |size: Option<u64>| size.map_or_else(|| CLOSED.to_owned(), bytes);
         let details = self.details;
-        let variant = details.variant.map(|variant| format!(" ({variant})")).unwrap_or_default();
+        let variant = details
+            .variant
+            .map(|variant| format!(" ({variant})"))
+            .unwrap_or_default();
         let mut rows = vec![
             ("image:", self.image),
             ("format:", format!("{}{variant}", self.format)),
-            ("compression:", self.compression.unwrap_or_else(|| "none".to_owned())),
+            (
+                "compression:",
+                self.compression.unwrap_or_else(|| "none".to_owned()),
+            ),
             ("file:", bytes(self.file_bytes)),
             ("virtual size:", known(details.virtual_bytes)),
             ("allocated:", known(self.allocated_bytes)),
-            ("partition table:", self.partition_table.unwrap_or_else(|| CLOSED.to_owned())),
+            (
+                "partition table:",
+                self.partition_table.unwrap_or_else(|| CLOSED.to_owned()),
+            ),
         ];
         if let Some(size) = details.cluster_bytes {
-            let packed = details.cluster_compression.map(|with| format!(", compressed ones with {with}"));
+            let packed = details
+                .cluster_compression
+                .map(|with| format!(", compressed ones with {with}"));
             rows.push(("clusters:", bytes(size) + &packed.unwrap_or_default()));
         }
         if let Some(size) = details.sector_bytes {
             rows.push(("sectors:", format!("{size} bytes")));
         }
         for reference in details.external_references {
-            rows.push(("refers to:", format!("{} ({})", reference.name.escape_debug(), reference.role)));
+            rows.push((
+                "refers to:",
+                format!("{} ({})", reference.name.escape_debug(), reference.role),
+            ));
         }
         if details.snapshots > 0 {
-            rows.push(("snapshots:", format!("{}, which are not read", details.snapshots)));
+            rows.push((
+                "snapshots:",
+                format!("{}, which are not read", details.snapshots),
+            ));
         }
         if details.dirty || details.damaged {
-            let state = [(details.dirty, "not closed properly"), (details.damaged, "damaged")];
-            let state: Vec<_> = state.into_iter().filter_map(|(is, word)| is.then_some(word)).collect();
+            let state = [
+                (details.dirty, "not closed properly"),
+                (details.damaged, "damaged"),
+            ];
+            let state: Vec<_> = state
+                .into_iter()
+                .filter_map(|(is, word)| is.then_some(word))
+                .collect();
             rows.push(("state:", state.join(", ")));
         }
-        let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
+        let rows: Vec<_> = rows
+            .into_iter()
+            .map(|(name, value)| vec![name.to_owned(), value])
+            .collect();
         table(&rows, &[])
     }
 }
@@ -103,17 +132,24 @@ impl Document {
 impl Info {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let document = Document::new(self.image.name(), self.image.examine(reporter)?)?;
-        if self.json { super::print_json(&document) } else { super::print(document.table()) }
+        if self.json {
+            super::print_json(&document)
+        } else {
+            super::print(document.table())
+        }
     }
 }
 
 /// Bytes of all extents that hold data.
 fn allocated(device: &dyn BlockDevice) -> Result<u64> {
-    let (mut offset, mut allocated) = (0, 0);
+    let mut offset = 0;
+    let mut allocated = 0;
     while offset < device.size() {
         let extent = device.extent_at(offset)?;
         if extent.len == 0 {
-            return Err(Error::internal(format!("the device reports an empty extent at {offset}")));
+            return Err(Error::internal(format!(
+                "the device reports an empty extent at {offset}"
+            )));
         }
         let len = extent.len.min(device.size() - offset);
         if extent.kind == ExtentKind::Data {

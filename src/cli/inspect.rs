@@ -53,7 +53,8 @@ impl Inspect {
         text.push('\n');
         text.push_str(&partitions(&document.inspection.partitions));
         if std::io::stdout().is_terminal() {
-            let width = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col));
+            let width = rustix::termios::tcgetwinsize(std::io::stdout())
+                .map_or(80, |size| usize::from(size.ws_col));
             text.push('\n');
             text.push_str(&map::draw(&document.inspection, width));
         }
@@ -70,24 +71,49 @@ fn summary(document: &Document) -> String {
     let mut row = |name: &str, value: String| rows.push(vec![format!("{name}:"), value]);
     let unknown = || "unknown".to_owned();
     row("image", document.image.clone());
-    let compression = document.compression.as_ref().map(|name| format!(", compressed with {name}")).unwrap_or_default();
+    let compression = document
+        .compression
+        .as_ref()
+        .map(|name| format!(", compressed with {name}"))
+        .unwrap_or_default();
     row("format", format!("{}{compression}", document.format));
     row(
         "disk",
-        format!("{} ({} bytes), sectors of {} bytes", ByteSize(disk.disk_bytes), disk.disk_bytes, disk.sector_bytes),
+        format!(
+            "{} ({} bytes), sectors of {} bytes",
+            ByteSize(disk.disk_bytes),
+            disk.disk_bytes,
+            disk.sector_bytes
+        ),
     );
     row("disk GUID", disk.disk_guid.clone());
     row("layout", disk.layout.clone().unwrap_or_else(unknown));
     match &disk.release {
         Some(release) => {
-            let channel = release.channel.as_ref().map(|channel| format!(" ({channel})")).unwrap_or_default();
-            row("Flatcar", format!("{}{channel}", release.version.clone().unwrap_or_else(unknown)));
+            let channel = release
+                .channel
+                .as_ref()
+                .map(|channel| format!(" ({channel})"))
+                .unwrap_or_default();
+            row(
+                "Flatcar",
+                format!(
+                    "{}{channel}",
+                    release.version.clone().unwrap_or_else(unknown)
+                ),
+            );
             row("board", release.board.clone().unwrap_or_else(unknown));
-            row("sysext level", release.sysext_level.clone().unwrap_or_else(unknown));
+            row(
+                "sysext level",
+                release.sysext_level.clone().unwrap_or_else(unknown),
+            );
         }
         None => row("Flatcar", "no os-release found on USR".to_owned()),
     }
-    row("OEM", disk.oem_id.clone().unwrap_or_else(|| "none".to_owned()));
+    row(
+        "OEM",
+        disk.oem_id.clone().unwrap_or_else(|| "none".to_owned()),
+    );
     row(
         "first boot",
         match disk.first_boot {
@@ -100,19 +126,38 @@ fn summary(document: &Document) -> String {
         let to = sysext.target.as_ref().map(|target| format!(" -> {target}"));
         let size = || sysext.bytes.map(|bytes| format!(" ({})", ByteSize(bytes)));
         let more = to.or_else(size).unwrap_or_default();
-        row("sysext", format!("{}:{}{more}", sysext.partition, sysext.path));
+        row(
+            "sysext",
+            format!("{}:{}{more}", sysext.partition, sysext.path),
+        );
     }
     table(&rows, &[])
 }
 
 fn partitions(partitions: &[PartitionInfo]) -> String {
-    let head = ["#", "label", "type", "start", "size", "filesystem", "used", "free", "inodes free", "attributes"];
+    let head = [
+        "#",
+        "label",
+        "type",
+        "start",
+        "size",
+        "filesystem",
+        "used",
+        "free",
+        "inodes free",
+        "attributes",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for partition in partitions {
         let fs = partition.filesystem.as_ref();
         let cell = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-        let kind =
-            fs.map(|fs| if fs.label.is_empty() { fs.kind.clone() } else { format!("{} '{}'", fs.kind, fs.label) });
+        let kind = fs.map(|fs| {
+            if fs.label.is_empty() {
+                fs.kind.clone()
+            } else {
+                format!("{} '{}'", fs.kind, fs.label)
+            }
+        });
         rows.push(vec![
             partition.number.to_string(),
             partition.label.clone(),
@@ -122,7 +167,10 @@ fn partitions(partitions: &[PartitionInfo]) -> String {
             cell(kind.or_else(|| partition.problem.clone())),
             cell(fs.map(|fs| ByteSize(fs.used_bytes).to_string())),
             cell(fs.map(|fs| ByteSize(fs.free_bytes).to_string())),
-            cell(fs.and_then(|fs| fs.free_inodes).map(|free| free.to_string())),
+            cell(
+                fs.and_then(|fs| fs.free_inodes)
+                    .map(|free| free.to_string()),
+            ),
             cell(attributes(partition)),
         ]);
     }
@@ -140,7 +188,10 @@ fn attributes(partition: &PartitionInfo) -> Option<String> {
     }
     if attributes.priority > 0 || attributes.tries > 0 || attributes.successful {
         let successful = u8::from(attributes.successful);
-        words.push(format!("priority={} tries={} successful={successful}", attributes.priority, attributes.tries));
+        words.push(format!(
+            "priority={} tries={} successful={successful}",
+            attributes.priority, attributes.tries
+        ));
     }
     if words.is_empty() {
         words.push(format!("{:#018x}", attributes.bits));

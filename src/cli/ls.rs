@@ -83,7 +83,12 @@ impl Ls {
         } else if self.recursive {
             fs::walk(fs, &top, &mut |entry| {
                 if entry.path != top {
-                    items.push(item(fs, entry.node, entry.path.to_string(), &entry.metadata)?);
+                    items.push(item(
+                        fs,
+                        entry.node,
+                        entry.path.to_string(),
+                        &entry.metadata,
+                    )?);
                 }
                 Ok(())
             })?;
@@ -101,9 +106,14 @@ impl Ls {
 }
 
 fn item(fs: &dyn FileSystem, node: Node, shown: String, metadata: &Metadata) -> Result<Item> {
-    let is_device = matches!(metadata.file_type, FileType::CharDevice | FileType::BlockDevice);
+    let is_device = matches!(
+        metadata.file_type,
+        FileType::CharDevice | FileType::BlockDevice
+    );
     let target = match metadata.file_type {
-        FileType::Symlink => Some(String::from_utf8_lossy(&fs.read_link(node).at(|| shown.clone())?).into_owned()),
+        FileType::Symlink => {
+            Some(String::from_utf8_lossy(&fs.read_link(node).at(|| shown.clone())?).into_owned())
+        }
         _ => None,
     };
     Ok(Item {
@@ -133,13 +143,23 @@ fn type_name(file_type: FileType) -> &'static str {
 }
 
 fn row(item: &Item) -> Vec<String> {
-    let target = item.target.as_ref().map(|target| format!(" -> {}", target.escape_debug())).unwrap_or_default();
+    let target = item
+        .target
+        .as_ref()
+        .map(|target| format!(" -> {}", target.escape_debug()))
+        .unwrap_or_default();
     vec![
         format!("{} {}", item.file_type, item.mode),
         item.nlink.to_string(),
         format!("{}:{}", item.uid, item.gid),
-        time(Timestamp { secs: item.mtime, nanos: 0 }),
-        item.device.map_or_else(|| item.size.to_string(), |(major, minor)| format!("{major},{minor}")),
+        time(Timestamp {
+            secs: item.mtime,
+            nanos: 0,
+        }),
+        item.device.map_or_else(
+            || item.size.to_string(),
+            |(major, minor)| format!("{major},{minor}"),
+        ),
         format!("{}{target}", item.path),
     ]
 }
@@ -147,7 +167,11 @@ fn row(item: &Item) -> Vec<String> {
 /// A time in UTC, or its seconds where it lies beyond what a calendar here can show.
 fn time(time: Timestamp) -> String {
     let seconds = Duration::from_secs(time.secs.unsigned_abs());
-    let system = if time.secs < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
+    let system = if time.secs < 0 {
+        UNIX_EPOCH.checked_sub(seconds)
+    } else {
+        UNIX_EPOCH.checked_add(seconds)
+    };
     match system {
         // humantime knows the years 1970 to 9999.
         Some(system) if (0..253_402_300_800).contains(&time.secs) => {

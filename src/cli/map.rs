@@ -42,12 +42,25 @@ fn bar(disk: &Inspection, width: usize) -> String {
 
 /// One filesystem: its bar as long as its share of the text's width, filled as far as it is used.
 fn fill(partition: &PartitionInfo, width: usize) -> String {
-    let Some(fs) = &partition.filesystem else { return String::new() };
-    let label: String = partition.label.chars().filter(|c| !c.is_control()).take(12).collect();
+    let Some(fs) = &partition.filesystem else {
+        return String::new();
+    };
+    let label: String = partition
+        .label
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(12)
+        .collect();
     let head = format!("{:>3} {label:<12} ", partition.number);
     let used = columns(fs.used_bytes, fs.total_bytes, 100);
     let tail = format!(" {used:>3}% of {}", ByteSize(fs.total_bytes));
-    let room = width.saturating_sub(head.chars().count() + tail.chars().count()).max(10);
+    let room = width
+        .saturating_sub(head.chars().count() + tail.chars().count())
+        .max(10);
     let full = columns(fs.used_bytes, fs.total_bytes, room).max(usize::from(fs.used_bytes > 0));
-    format!("{head}{}{}{tail}\n", "█".repeat(full), "░".repeat(room - full))
+    format!(
+        "{head}{}{}{tail}\n",
+        "█".repeat(full),
+        "░".repeat(room - full)
+    )
 }

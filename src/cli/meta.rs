@@ -59,7 +59,12 @@ pub struct Completions {
 impl Completions {
     pub fn run(&self) -> Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut super::Cli::command(), "flatbake", &mut script);
+        clap_complete::generate(
+            self.shell,
+            &mut super::Cli::command(),
+            "flatbake",
+            &mut script,
+        );
         super::print(script)
     }
 }
@@ -81,8 +86,10 @@ pub struct Man {
 impl Man {
     pub fn run(&self) -> Result<()> {
         if !self.dir.is_dir() {
-            return Err(Error::not_found(format!("{} is not a folder", self.dir.display()))
-                .with_hint("name an existing folder for the man pages"));
+            return Err(
+                Error::not_found(format!("{} is not a folder", self.dir.display()))
+                    .with_hint("name an existing folder for the man pages"),
+            );
         }
         let mut command = super::Cli::command().disable_help_subcommand(true);
         command.build();
@@ -95,7 +102,10 @@ impl Man {
         let mut outputs = Vec::new();
         for (name, text) in pages {
             let output = OutputFile::create(&self.dir.join(&name))?;
-            output.file().write_all(&text).map_err(|error| Error::io(format!("writing {name}"), error))?;
+            output
+                .file()
+                .write_all(&text)
+                .map_err(|error| Error::io(format!("writing {name}"), error))?;
             outputs.push(output);
         }
         OutputFile::commit_all(outputs)
@@ -104,12 +114,16 @@ impl Man {
 
 /// The names and texts of the pages of a command and those below it.
 fn add_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
-    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+    for below in command
+        .get_subcommands()
+        .filter(|below| !below.is_hide_set())
+    {
         add_pages(below, pages)?;
     }
     let page = clap_mangen::Man::new(command.clone());
     let mut text = Vec::new();
-    page.render(&mut text).map_err(|error| Error::internal("making a man page").with_source(error))?;
+    page.render(&mut text)
+        .map_err(|error| Error::internal("making a man page").with_source(error))?;
     pages.push((page.get_filename(), text));
     Ok(())
 }

@@ -51,7 +51,13 @@ const EXIT_CODES: &str = "Exit codes: 0 ok, 1 internal error, 2 usage or invalid
 #[derive(Debug, Args)]
 struct Ui {
     /// How progress is shown: bars on a terminal and lines elsewhere (auto), lines (plain), or not at all
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "HOW")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "HOW"
+    )]
     progress: ProgressMode,
     /// Print errors only
     #[arg(long, short, global = true)]
@@ -96,7 +102,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Whatever it was that failed when the work was ended: that it was ended is the reason.
-            let error = if cancel.is_cancelled() { error.with_kind(ErrorKind::Cancelled) } else { error };
+            let error = if cancel.is_cancelled() {
+                error.with_kind(ErrorKind::Cancelled)
+            } else {
+                error
+            };
             reporter.error(&error);
             if json {
                 print_failure(&error);
@@ -109,7 +119,9 @@ pub fn main() -> ExitCode {
 /// The arguments, and whether JSON is asked for.
 fn parse() -> std::result::Result<(Cli, bool), clap::Error> {
     let matches = Cli::command().try_get_matches()?;
-    let asks = |(_, command): (&str, &clap::ArgMatches)| matches!(command.try_get_one("json"), Ok(Some(true)));
+    let asks = |(_, command): (&str, &clap::ArgMatches)| {
+        matches!(command.try_get_one("json"), Ok(Some(true)))
+    };
     let json = matches.subcommand().is_some_and(asks);
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
     Ok((cli, json))
@@ -127,8 +139,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
     if let Some(threads) = cli.ui.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
-        pool.map_err(|error| Error::new(ErrorKind::Environment, "starting the threads").with_source(error))?;
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global();
+        pool.map_err(|error| {
+            Error::new(ErrorKind::Environment, "starting the threads").with_source(error)
+        })?;
     }
     match &cli.command {
         Command::Bake(command) => command.run(reporter),
@@ -199,18 +215,25 @@ mod tests {
     /// The flags of a command, and its argument by the name of its value.
     fn flags(command: &str) -> BTreeSet<String> {
         let cli = super::Cli::command();
-        let all = cli.find_subcommand(command).unwrap().get_arguments().chain(cli.get_arguments());
+        let all = cli
+            .find_subcommand(command)
+            .unwrap()
+            .get_arguments()
+            .chain(cli.get_arguments());
         let name = |argument: &clap::Arg| match argument.get_long() {
             Some(long) => long.to_owned(),
             None => argument.get_value_names().unwrap()[0].to_string(),
         };
-        all.filter(|argument| !["help", "version"].contains(&argument.get_id().as_str())).map(name).collect()
+        all.filter(|argument| !["help", "version"].contains(&argument.get_id().as_str()))
+            .map(name)
+            .collect()
     }
 
     #[test]
     fn every_flag_of_a_bake_has_a_key_or_a_reason() {
         let known: BTreeSet<String> = FLAGS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let (bake, plan) = (flags("bake"), flags("plan"));
+        let bake = flags("bake");
+        let plan = flags("plan");
         let both: BTreeSet<String> = bake.union(&plan).cloned().collect();
         assert_eq!(both, known);
         // plan takes what bake takes, but for what says which of the two it is.

@@ -25,14 +25,19 @@ pub enum Destination {
 
 impl From<OsString> for Destination {
     fn from(name: OsString) -> Self {
-        if name == stdio::DASH { Self::Stdout } else { Self::Path(name.into()) }
+        if name == stdio::DASH {
+            Self::Stdout
+        } else {
+            Self::Path(name.into())
+        }
     }
 }
 
 /// An error where `path` exists and may not be replaced.
 pub fn refuse_existing(path: &Path, overwrite: bool) -> Result<()> {
-    block::refuse_existing(path, overwrite)
-        .map_err(|error| error.with_hint("choose another name, or give --overwrite to replace what is there"))
+    block::refuse_existing(path, overwrite).map_err(|error| {
+        error.with_hint("choose another name, or give --overwrite to replace what is there")
+    })
 }
 
 /// How an image is written.
@@ -62,7 +67,12 @@ pub struct OutputArgs {
     #[arg(long, conflicts_with_all = ["level", "compression_type"])]
     uncompressed: bool,
     /// Make identifiers in the image (of disk and content) that differ from those of the same disk with another TEXT
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub seed: String,
     /// Tell the SHA-256 of what was written, with --json as well
     #[arg(long)]
@@ -89,7 +99,11 @@ impl OutputArgs {
         let decided = OutputFormat::decide(path, self.format, self.compress);
         let (format, compress) = decided.map_err(|error| error.with_hint(hint))?;
         self.refuse_what_is_for_others(format)?;
-        Ok(Output { format, compress, ..self.usual(path, time)? })
+        Ok(Output {
+            format,
+            compress,
+            ..self.usual(path, time)?
+        })
     }
 
     /// What goes into a pipe: a raw disk, unless a format is given.
@@ -97,11 +111,17 @@ impl OutputArgs {
         let format = self.format.unwrap_or(OutputFormat::Raw);
         self.refuse_what_is_for_others(format)?;
         if !format.is_one_file() {
-            return Err(Error::invalid(format!("{format} is more than one file, which cannot go into a pipe"))
-                .with_hint("give the output a name, or choose a format that is one file"));
+            return Err(Error::invalid(format!(
+                "{format} is more than one file, which cannot go into a pipe"
+            ))
+            .with_hint("give the output a name, or choose a format that is one file"));
         }
         // Some formats hold a name.
-        Ok(Output { format, compress: self.compress, ..self.usual(Path::new("disk"), time)? })
+        Ok(Output {
+            format,
+            compress: self.compress,
+            ..self.usual(Path::new("disk"), time)?
+        })
     }
 
     /// An output beside the one that is meant by `--format` and `--compress`, which says what it is by its name.
@@ -109,7 +129,11 @@ impl OutputArgs {
         let decided = OutputFormat::of_name(path);
         let (format, compress) =
             decided.map_err(|error| error.with_hint("what --also writes is what its name says"))?;
-        Ok(Output { format, compress, ..self.usual(path, time)? })
+        Ok(Output {
+            format,
+            compress,
+            ..self.usual(path, time)?
+        })
     }
 
     /// An output whose format and compression are not decided.
@@ -128,13 +152,21 @@ impl OutputArgs {
         };
         let cluster_size = match self.cluster_size {
             None => usual.qcow2.cluster_size,
-            Some(size) => u32::try_from(size.0)
-                .map_err(|_| Error::invalid(format!("clusters of {size} are too large for qcow2")))?,
+            Some(size) => u32::try_from(size.0).map_err(|_| {
+                Error::invalid(format!("clusters of {size} are too large for qcow2"))
+            })?,
         };
         Ok(Output {
-            qcow2: Qcow2Options { version, cluster_size, compression },
+            qcow2: Qcow2Options {
+                version,
+                cluster_size,
+                compression,
+            },
             stream_level: self.level.unwrap_or(usual.stream_level),
-            identity: Identity { seed: self.seed.clone(), time },
+            identity: Identity {
+                seed: self.seed.clone(),
+                time,
+            },
             digest: self.sha256,
             ..usual
         })
@@ -154,18 +186,36 @@ impl OutputArgs {
         ];
         match given.into_iter().find(|(is_given, _)| *is_given) {
             None => Ok(()),
-            Some((_, flag)) => Err(Error::invalid(format!("{flag} is for an image named with --output, and none is"))
-                .with_hint("vendors and manifests say themselves how their images are written")),
+            Some((_, flag)) => Err(Error::invalid(format!(
+                "{flag} is for an image named with --output, and none is"
+            ))
+            .with_hint("vendors and manifests say themselves how their images are written")),
         }
     }
 
     /// An argument that would change nothing is a mistake.
     fn refuse_what_is_for_others(&self, format: OutputFormat) -> Result<()> {
         for (given, argument, option) in [
-            (self.qcow2_version.is_some(), "--qcow2-version", OutputOption::Qcow2Version),
-            (self.compression_type.is_some(), "--compression-type", OutputOption::CompressionType),
-            (self.cluster_size.is_some(), "--cluster-size", OutputOption::ClusterSize),
-            (self.uncompressed, "--uncompressed", OutputOption::Uncompressed),
+            (
+                self.qcow2_version.is_some(),
+                "--qcow2-version",
+                OutputOption::Qcow2Version,
+            ),
+            (
+                self.compression_type.is_some(),
+                "--compression-type",
+                OutputOption::CompressionType,
+            ),
+            (
+                self.cluster_size.is_some(),
+                "--cluster-size",
+                OutputOption::ClusterSize,
+            ),
+            (
+                self.uncompressed,
+                "--uncompressed",
+                OutputOption::Uncompressed,
+            ),
             (self.level.is_some(), "--level", OutputOption::Level),
         ] {
             if given && !format.takes(option) {
@@ -182,7 +232,11 @@ impl OutputArgs {
 
 /// What was written, for people, with the digests as `sha256sum` prints them.
 pub fn describe(artifact: &Artifact) -> String {
-    let compression = artifact.compression.as_ref().map(|text| format!(" in {text}")).unwrap_or_default();
+    let compression = artifact
+        .compression
+        .as_ref()
+        .map(|text| format!(" in {text}"))
+        .unwrap_or_default();
     let mut text = format!(
         "wrote {} ({}{compression}, {}, disk of {})",
         artifact.path.display(),
@@ -200,11 +254,17 @@ pub fn describe(artifact: &Artifact) -> String {
 
 /// Seconds since 1970: the value of `--timestamp`, else `SOURCE_DATE_EPOCH`.
 pub fn timestamp(argument: Option<&str>) -> Result<Option<i64>> {
-    let variable = std::env::var("SOURCE_DATE_EPOCH").ok().filter(|value| !value.is_empty());
+    let variable = std::env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .filter(|value| !value.is_empty());
     let (text, from) = match (argument, variable.as_deref()) {
         (Some(text), _) => (text, "--timestamp"),
         (None, Some(text)) => (text, "SOURCE_DATE_EPOCH"),
         (None, None) => return Ok(None),
     };
-    Ok(Some(text.parse::<Timestamp>().map_err(|error| error.at(from))?.secs))
+    Ok(Some(
+        text.parse::<Timestamp>()
+            .map_err(|error| error.at(from))?
+            .secs,
+    ))
 }

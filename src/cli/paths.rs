@@ -36,7 +36,10 @@ impl FromStr for PartPath {
             "whole" => Part::Whole,
             named => Part::Partition(named.parse()?),
         };
-        Ok(Self { part, path: FsPath::new(path)? })
+        Ok(Self {
+            part,
+            path: FsPath::new(path)?,
+        })
     }
 }
 
@@ -69,10 +72,25 @@ mod tests {
     #[test]
     fn every_way_to_name_a_partition() {
         let parse = |text: &str| text.parse::<PartPath>();
-        assert_eq!(parse("whole").unwrap(), PartPath { part: Part::Whole, path: FsPath::root() });
-        assert_eq!(parse("9:/etc").unwrap().part, Part::Partition(PartitionRef::Number(9)));
-        assert_eq!(parse("usr:/lib").unwrap().part, Part::Partition(PartitionRef::Designator(Designator::Usr)));
-        assert_eq!(parse("USR-B").unwrap().part, Part::Partition(PartitionRef::Label("USR-B".to_owned())));
+        assert_eq!(
+            parse("whole").unwrap(),
+            PartPath {
+                part: Part::Whole,
+                path: FsPath::root()
+            }
+        );
+        assert_eq!(
+            parse("9:/etc").unwrap().part,
+            Part::Partition(PartitionRef::Number(9))
+        );
+        assert_eq!(
+            parse("usr:/lib").unwrap().part,
+            Part::Partition(PartitionRef::Designator(Designator::Usr))
+        );
+        assert_eq!(
+            parse("USR-B").unwrap().part,
+            Part::Partition(PartitionRef::Label("USR-B".to_owned()))
+        );
         for bad in ["", ":/x", "99999999999", "root:etc"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

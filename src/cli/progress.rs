@@ -55,7 +55,14 @@ impl Reporter {
             ProgressMode::Auto => Mode::Lines,
         };
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { inputs: Inputs::new(cancel), mode, quiet, color, step: Mutex::new(None), done: AtomicU64::new(0) }
+        Self {
+            inputs: Inputs::new(cancel),
+            mode,
+            quiet,
+            color,
+            step: Mutex::new(None),
+            done: AtomicU64::new(0),
+        }
     }
 
     /// All files that this run reads.
@@ -82,7 +89,11 @@ impl Reporter {
     }
 
     fn paint(&self, code: &str, word: &str) -> String {
-        if self.color { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
+        if self.color {
+            format!("\x1b[{code}m{word}\x1b[0m")
+        } else {
+            word.to_owned()
+        }
     }
 
     /// Something worth a line, such as what was written.
@@ -126,7 +137,12 @@ impl Reporter {
             (Mode::Lines, _) => {
                 step.printed = true;
                 match done.saturating_mul(100).checked_div(step.total) {
-                    Some(percent) => print_line(&format!("{}: {}%, {}", step.name, percent.min(100), ByteSize(done))),
+                    Some(percent) => print_line(&format!(
+                        "{}: {}%, {}",
+                        step.name,
+                        percent.min(100),
+                        ByteSize(done)
+                    )),
                     None => print_line(&format!("{}: {}", step.name, ByteSize(done))),
                 }
             }
@@ -143,45 +159,76 @@ fn print_line(text: &str) {
 
 fn bar(name: &str, total: u64, began: Instant) -> ProgressBar {
     let (bar, template) = if total == 0 {
-        (ProgressBar::new_spinner(), "{msg} {spinner} {binary_bytes} {binary_bytes_per_sec}")
+        (
+            ProgressBar::new_spinner(),
+            "{msg} {spinner} {binary_bytes} {binary_bytes_per_sec}",
+        )
     } else {
-        (ProgressBar::new(total), "{msg} [{wide_bar:.cyan/blue}] {percent}% {binary_bytes_per_sec} {eta}")
+        (
+            ProgressBar::new(total),
+            "{msg} [{wide_bar:.cyan/blue}] {percent}% {binary_bytes_per_sec} {eta}",
+        )
     };
-    let style = ProgressStyle::with_template(template).expect("the templates of this function are valid");
-    bar.with_style(style.progress_chars("=> ")).with_message(name.to_owned()).with_elapsed(began.elapsed())
+    let style =
+        ProgressStyle::with_template(template).expect("the templates of this function are valid");
+    bar.with_style(style.progress_chars("=> "))
+        .with_message(name.to_owned())
+        .with_elapsed(began.elapsed())
 }
 
 impl Progress for Reporter {
     fn start(&self, name: &str, total: u64) {
         let now = Instant::now();
         self.done.store(0, Ordering::Relaxed);
-        let step =
-            Step { name: name.to_owned(), total, began: now, next_line: now + PATIENCE, printed: false, bar: None };
+        let step = Step {
+            name: name.to_owned(),
+            total,
+            began: now,
+            next_line: now + PATIENCE,
+            printed: false,
+            bar: None,
+        };
         *self.step() = Some(step);
     }
 
     fn advance(&self, bytes: u64) {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let done = self
+            .done
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes);
         if self.mode == Mode::Nothing {
             return;
         }
         // Whoever finds the lock taken leaves the drawing to the one who holds it.
-        let Ok(mut guard) = self.step.try_lock() else { return };
+        let Ok(mut guard) = self.step.try_lock() else {
+            return;
+        };
         let Some(step) = guard.as_mut() else { return };
         let now = Instant::now();
         if now >= step.next_line {
-            step.next_line = now + if self.mode == Mode::Bars { Duration::from_millis(100) } else { LINE_EVERY };
+            step.next_line = now
+                + if self.mode == Mode::Bars {
+                    Duration::from_millis(100)
+                } else {
+                    LINE_EVERY
+                };
             self.show(step, done);
         }
     }
 
     fn finish(&self) {
-        let Some(step) = self.step().take() else { return };
+        let Some(step) = self.step().take() else {
+            return;
+        };
         if let Some(bar) = &step.bar {
             bar.finish_and_clear();
         }
         if step.printed {
-            print_line(&format!("{}: done in {:.1} s", step.name, step.began.elapsed().as_secs_f64()));
+            print_line(&format!(
+                "{}: done in {:.1} s",
+                step.name,
+                step.began.elapsed().as_secs_f64()
+            ));
         }
     }
 
@@ -195,7 +242,10 @@ impl Progress for Reporter {
             Severity::Warning => "1;33",
             _ => "1;31",
         };
-        let mut text = format!("{} {finding}", self.paint(color, &format!("{}:", finding.severity())));
+        let mut text = format!(
+            "{} {finding}",
+            self.paint(color, &format!("{}:", finding.severity()))
+        );
         if let Some(hint) = hints::hint(finding) {
             text.push('\n');
             text.push_str(&self.hint(&hint));

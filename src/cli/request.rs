@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::archive::{Glob, TarOptions};
 use crate::bake::{
-    ArchiveSpec, Base, ConfigSpec, Edits, FileSource, FileSpec, FirmwareFiles, Hostname, LinkSpec, Place, Request,
-    RootSize, Stream, SysextSpec, UnitSpec, VendorChoice,
+    ArchiveSpec, Base, ConfigSpec, Edits, FileSource, FileSpec, FirmwareFiles, Hostname, LinkSpec,
+    Place, Request, RootSize, Stream, SysextSpec, UnitSpec, VendorChoice,
 };
 use crate::flatcar::Designator;
 use crate::flatcar::vendor::Vendors;
@@ -172,7 +172,9 @@ impl TarArgs {
 
     /// What would be ignored where there is no archive.
     fn check(&self) -> Result<()> {
-        let has_archives = [&self.root_tar, &self.oem_tar, &self.boot_tar].iter().any(|files| !files.is_empty());
+        let has_archives = [&self.root_tar, &self.oem_tar, &self.boot_tar]
+            .iter()
+            .any(|files| !files.is_empty());
         let given = self.options() != TarOptions::default();
         if given && !has_archives {
             return Err(Error::invalid("how archives are unpacked is given, but no archive is").with_hint(
@@ -245,27 +247,41 @@ struct RunArgs {
 }
 
 fn set(text: &str) -> std::result::Result<(String, String), String> {
-    manifest::parse_set(text).map_err(|error| format!("{error}\n  hint: {}", error.hint().unwrap_or_default()))
+    manifest::parse_set(text)
+        .map_err(|error| format!("{error}\n  hint: {}", error.hint().unwrap_or_default()))
 }
 
 fn owner(text: &str) -> Result<(u32, u32)> {
-    let numbers = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
-    numbers.ok_or_else(|| Error::invalid(format!("'{text}' is not UID:GID, two numbers up to 4294967295")))
+    let numbers = text
+        .split_once(':')
+        .and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    numbers.ok_or_else(|| {
+        Error::invalid(format!(
+            "'{text}' is not UID:GID, two numbers up to 4294967295"
+        ))
+    })
 }
 
 fn dropin(text: &str) -> std::result::Result<(String, PathBuf), String> {
     match text.split_once(':') {
-        Some((unit, file)) if !unit.is_empty() && !file.is_empty() => Ok((unit.to_owned(), file.into())),
-        _ => Err(format!("'{text}' is not UNIT:FILE, for example docker.service:10-proxy.conf")),
+        Some((unit, file)) if !unit.is_empty() && !file.is_empty() => {
+            Ok((unit.to_owned(), file.into()))
+        }
+        _ => Err(format!(
+            "'{text}' is not UNIT:FILE, for example docker.service:10-proxy.conf"
+        )),
     }
 }
 
 fn firmware(text: &str) -> std::result::Result<FirmwareFiles, String> {
     match text.split_once(':') {
-        Some((code, vars)) if !code.is_empty() && !vars.is_empty() => {
-            Ok(FirmwareFiles { code: code.into(), vars: vars.into() })
-        }
-        _ => Err(format!("'{text}' is not CODE:VARS, for example OVMF_CODE.qcow2:OVMF_VARS.qcow2")),
+        Some((code, vars)) if !code.is_empty() && !vars.is_empty() => Ok(FirmwareFiles {
+            code: code.into(),
+            vars: vars.into(),
+        }),
+        _ => Err(format!(
+            "'{text}' is not CODE:VARS, for example OVMF_CODE.qcow2:OVMF_VARS.qcow2"
+        )),
     }
 }
 
@@ -279,16 +295,41 @@ impl RequestArgs {
     /// The request that manifest and flags make.
     pub fn make(&self, reporter: &Reporter) -> Result<Made> {
         self.tar.check()?;
-        let base = self.base.image.as_deref().map(|image| self.read.base(image, reporter)).transpose()?;
-        let manifest = self.base.file.as_ref().map(|file| self.load(file, base.clone())).transpose()?;
+        let base = self
+            .base
+            .image
+            .as_deref()
+            .map(|image| self.read.base(image, reporter))
+            .transpose()?;
+        let manifest = self
+            .base
+            .file
+            .as_ref()
+            .map(|file| self.load(file, base.clone()))
+            .transpose()?;
         let (mut request, known) = match (&manifest, base) {
             (Some(manifest), _) => (manifest.request.clone(), Arc::clone(&manifest.vendors)),
             (None, Some(base)) => {
                 let known = Arc::new(super::vendors::known(&self.vendors.vendor_file)?);
-                let vendor_files = self.vendors.vendor_file.iter().map(|file| (file.clone(), "vendor file"));
-                (Request { base, also_read: vendor_files.collect(), ..Request::new("") }, known)
+                let vendor_files = self
+                    .vendors
+                    .vendor_file
+                    .iter()
+                    .map(|file| (file.clone(), "vendor file"));
+                (
+                    Request {
+                        base,
+                        also_read: vendor_files.collect(),
+                        ..Request::new("")
+                    },
+                    known,
+                )
             }
-            (None, None) => return Err(Error::invalid("no image to start from").with_hint("give --image or --file")),
+            (None, None) => {
+                return Err(
+                    Error::invalid("no image to start from").with_hint("give --image or --file")
+                );
+            }
         };
         self.add_changes(&mut request.edits)?;
         self.add_vendors(&mut request, &known)?;
@@ -334,7 +375,10 @@ impl RequestArgs {
         for (files, partition, flag) in archives {
             for text in files {
                 let archive = ArchiveSpec::parse(text, partition, self.tar.options())?;
-                edits.archives.push(ArchiveSpec { origin: Some(format!("{flag} {text}")), ..archive });
+                edits.archives.push(ArchiveSpec {
+                    origin: Some(format!("{flag} {text}")),
+                    ..archive
+                });
             }
         }
         edits.sysexts.extend(changes.sysexts.iter().cloned());
@@ -343,7 +387,10 @@ impl RequestArgs {
         }
         edits.sysupdate |= changes.sysupdate;
         if let Some(hostname) = &changes.hostname {
-            edits.hostname = Some(Hostname { origin: Some("--hostname".to_owned()), ..hostname.clone() });
+            edits.hostname = Some(Hostname {
+                origin: Some("--hostname".to_owned()),
+                ..hostname.clone()
+            });
         }
         let files = [
             (&changes.boot_file, Designator::Boot, "--boot-file"),
@@ -353,7 +400,10 @@ impl RequestArgs {
         for (files, partition, flag) in files {
             for text in files {
                 let file = FileSpec::parse(text, partition)?;
-                edits.files.push(FileSpec { origin: Some(format!("{flag} {text}")), ..file });
+                edits.files.push(FileSpec {
+                    origin: Some(format!("{flag} {text}")),
+                    ..file
+                });
             }
         }
         self.add_units(edits)?;
@@ -365,36 +415,67 @@ impl RequestArgs {
         for (file, config, flag) in configs {
             if let Some(file) = file {
                 let origin = Some(format!("{flag} {}", file.display()));
-                *config = Some(ConfigSpec { origin, ..ConfigSpec::new(file) });
+                *config = Some(ConfigSpec {
+                    origin,
+                    ..ConfigSpec::new(file)
+                });
             }
         }
-        edits.kernel_args.extend(self.boot.kernel_arg.iter().cloned());
-        edits.removed_kernel_args.extend(self.boot.remove_kernel_arg.iter().cloned());
+        edits
+            .kernel_args
+            .extend(self.boot.kernel_arg.iter().cloned());
+        edits
+            .removed_kernel_args
+            .extend(self.boot.remove_kernel_arg.iter().cloned());
         for link in &changes.root_link {
             let origin = Some(format!("--root-link {}:{}", link.target, link.path));
-            edits.links.push(LinkSpec { origin, ..link.clone() });
+            edits.links.push(LinkSpec {
+                origin,
+                ..link.clone()
+            });
         }
         Ok(())
     }
 
     fn add_units(&self, edits: &mut Edits) -> Result<()> {
-        let unit_of = |name: String, origin: String| UnitSpec { origin: Some(origin), ..UnitSpec::new(name) };
+        let unit_of = |name: String, origin: String| UnitSpec {
+            origin: Some(origin),
+            ..UnitSpec::new(name)
+        };
         for file in &self.changes.unit {
-            let name = file.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-                Error::invalid(format!("{} names no unit", file.display())).with_hint("give a file such as web.service")
-            })?;
+            let name = file
+                .file_name()
+                .and_then(|name| name.to_str())
+                .ok_or_else(|| {
+                    Error::invalid(format!("{} names no unit", file.display()))
+                        .with_hint("give a file such as web.service")
+                })?;
             let contents = Some(FileSource::Host(file.clone()));
             let unit = unit_of(name.to_owned(), format!("--unit {}", file.display()));
-            edits.units.push(UnitSpec { contents, enabled: true, ..unit });
+            edits.units.push(UnitSpec {
+                contents,
+                enabled: true,
+                ..unit
+            });
         }
         for name in &self.changes.enable_unit {
-            edits.units.push(UnitSpec { enabled: true, ..unit_of(name.clone(), format!("--enable-unit {name}")) });
+            edits.units.push(UnitSpec {
+                enabled: true,
+                ..unit_of(name.clone(), format!("--enable-unit {name}"))
+            });
         }
         for (unit, file) in &self.changes.dropin {
-            let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let name = file
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default()
+                .to_owned();
             let dropins = vec![(name, FileSource::Host(file.clone()))];
             let origin = format!("--dropin {unit}:{}", file.display());
-            edits.units.push(UnitSpec { dropins, ..unit_of(unit.clone(), origin) });
+            edits.units.push(UnitSpec {
+                dropins,
+                ..unit_of(unit.clone(), origin)
+            });
         }
         Ok(())
     }
@@ -407,11 +488,21 @@ impl RequestArgs {
                 continue;
             }
             let vendor = known.find(id)?;
-            if targets.chosen.iter().all(|other| other.vendor.id != vendor.id) {
-                targets.chosen.push(VendorChoice { vendor: vendor.clone(), oem_sysext: None, origin: None });
+            if targets
+                .chosen
+                .iter()
+                .all(|other| other.vendor.id != vendor.id)
+            {
+                targets.chosen.push(VendorChoice {
+                    vendor: vendor.clone(),
+                    oem_sysext: None,
+                    origin: None,
+                });
             }
         }
-        targets.oem_sysexts.extend(self.vendors.oem_sysext.iter().cloned());
+        targets
+            .oem_sysexts
+            .extend(self.vendors.oem_sysext.iter().cloned());
         targets.no_oem |= self.vendors.no_oem;
         if self.vendors.isolinux.is_some() {
             targets.isolinux.clone_from(&self.vendors.isolinux);

@@ -8,10 +8,20 @@ use super::table::table;
 /// What a run would do.
 pub(super) fn show(report: &Report) -> String {
     let base = &report.base;
-    let release = base.release.as_ref().map(|release| format!(", Flatcar {release}")).unwrap_or_default();
-    let mut text = format!("Plan for {}{release}; time of everything new: @{}\n", base.name, report.timestamp);
+    let release = base
+        .release
+        .as_ref()
+        .map(|release| format!(", Flatcar {release}"))
+        .unwrap_or_default();
+    let mut text = format!(
+        "Plan for {}{release}; time of everything new: @{}\n",
+        base.name, report.timestamp
+    );
     show_plan(&mut text, &report.shared);
-    if report.shared.changes.is_empty() && report.variants.is_empty() && report.outputs.iter().all(adds_nothing) {
+    if report.shared.changes.is_empty()
+        && report.variants.is_empty()
+        && report.outputs.iter().all(adds_nothing)
+    {
         text.push_str("\nNo file changes.\n");
     }
     for variant in &report.variants {
@@ -35,18 +45,41 @@ fn adds_nothing(output: &OutputReport) -> bool {
 }
 
 fn has_lost_on_reset(report: &Report) -> bool {
-    let plans =
-        report.variants.iter().map(|variant| &variant.plan).chain(report.outputs.iter().map(|output| &output.plan));
-    std::iter::once(&report.shared).chain(plans).flat_map(|plan| &plan.changes).any(|change| !change.survives_reset)
+    let plans = report
+        .variants
+        .iter()
+        .map(|variant| &variant.plan)
+        .chain(report.outputs.iter().map(|output| &output.plan));
+    std::iter::once(&report.shared)
+        .chain(plans)
+        .flat_map(|plan| &plan.changes)
+        .any(|change| !change.survives_reset)
 }
 
 fn show_output(text: &mut String, output: &OutputReport) {
-    let name: Vec<&str> = [output.variant.as_deref(), output.vendor.as_deref()].into_iter().flatten().collect();
-    let name = if name.is_empty() { "image".to_owned() } else { name.join("/") };
-    text.push_str(&format!("  {name}: disk of {}\n", ByteSize(output.disk_bytes)));
+    let name: Vec<&str> = [output.variant.as_deref(), output.vendor.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let name = if name.is_empty() {
+        "image".to_owned()
+    } else {
+        name.join("/")
+    };
+    text.push_str(&format!(
+        "  {name}: disk of {}\n",
+        ByteSize(output.disk_bytes)
+    ));
     for file in &output.files {
-        let details: Vec<&str> = [file.format.as_deref(), file.compression.as_deref()].into_iter().flatten().collect();
-        let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join(", ")) };
+        let details: Vec<&str> = [file.format.as_deref(), file.compression.as_deref()]
+            .into_iter()
+            .flatten()
+            .collect();
+        let details = if details.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", details.join(", "))
+        };
         text.push_str(&format!("    {}{details}\n", file.path));
     }
     show_plan(text, &output.plan);
@@ -63,7 +96,11 @@ fn show_plan(text: &mut String, plan: &PlanReport) {
         ));
     }
     if !plan.changes.is_empty() {
-        let mut rows = vec![["partition", "change", "size", "flatcar-reset", "why"].map(str::to_owned).to_vec()];
+        let mut rows = vec![
+            ["partition", "change", "size", "flatcar-reset", "why"]
+                .map(str::to_owned)
+                .to_vec(),
+        ];
         rows.extend(plan.changes.iter().map(row));
         text.push_str(&format!("\n{}\n", table(&rows, &[2])));
     }
@@ -72,7 +109,10 @@ fn show_plan(text: &mut String, plan: &PlanReport) {
         let amount = ByteSize(u64::try_from(taken.unsigned_abs()).unwrap_or(u64::MAX));
         let verb = if taken < 0 { "gives back" } else { "takes" };
         let inodes = match (space.free_inodes_before, space.free_inodes) {
-            (Some(before), Some(after)) => format!("; {} inodes, {after} left", i128::from(before) - i128::from(after)),
+            (Some(before), Some(after)) => format!(
+                "; {} inodes, {after} left",
+                i128::from(before) - i128::from(after)
+            ),
             _ => String::new(),
         };
         text.push_str(&format!(
@@ -91,11 +131,31 @@ fn row(change: &ChangeReport) -> Vec<String> {
     let what = match change.action.as_str() {
         "remove" => format!("remove {path}"),
         "create_dir" => format!("{verb} {path}/"),
-        "write_file" => format!("{verb} {path} ({} {}:{})", change.mode, change.uid, change.gid),
+        "write_file" => format!(
+            "{verb} {path} ({} {}:{})",
+            change.mode, change.uid, change.gid
+        ),
         "unpack" => format!("unpack {} entries in {path}", change.entries.unwrap_or(0)),
-        _ => format!("{verb} {path} -> {}", change.target.as_deref().unwrap_or_default()),
+        _ => format!(
+            "{verb} {path} -> {}",
+            change.target.as_deref().unwrap_or_default()
+        ),
     };
-    let size = if change.action == "write_file" { ByteSize(change.bytes).to_string() } else { String::new() };
-    let reset = if change.survives_reset { "keeps" } else { "deletes" };
-    vec![change.partition.clone(), what, size, reset.to_owned(), change.why.clone()]
+    let size = if change.action == "write_file" {
+        ByteSize(change.bytes).to_string()
+    } else {
+        String::new()
+    };
+    let reset = if change.survives_reset {
+        "keeps"
+    } else {
+        "deletes"
+    };
+    vec![
+        change.partition.clone(),
+        what,
+        size,
+        reset.to_owned(),
+        change.why.clone(),
+    ]
 }

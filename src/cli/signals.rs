@@ -10,7 +10,8 @@ use signal_hook::iterator::Signals;
 
 /// Raises `cancel` when the process is asked to end. Where it is asked again, it ends at once.
 pub fn watch(cancel: Cancel) -> Result<()> {
-    let fails = |error| Error::new(ErrorKind::Environment, "waiting for signals").with_source(error);
+    let fails =
+        |error| Error::new(ErrorKind::Environment, "waiting for signals").with_source(error);
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGXFSZ]).map_err(fails)?;
     let wait = move || {
         for _ in signals.forever().filter(|signal| *signal != SIGXFSZ) {
@@ -20,6 +21,9 @@ pub fn watch(cancel: Cancel) -> Result<()> {
             cancel.cancel();
         }
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(fails)?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(wait)
+        .map_err(fails)?;
     Ok(())
 }

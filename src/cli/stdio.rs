@@ -31,12 +31,17 @@ pub fn input(temp_dir: &Path, reporter: &Reporter) -> Result<File> {
     let fails = |error| Error::io("looking at standard input", error);
     let file = File::from(stdin.as_fd().try_clone_to_owned().map_err(fails)?);
     if file.metadata().map_err(fails)?.is_file() {
-        reporter.inputs().register("base image", Path::new("/dev/stdin"), &file)?;
+        reporter
+            .inputs()
+            .register("base image", Path::new("/dev/stdin"), &file)?;
         if rustix::fs::tell(&file).is_ok_and(|position| position == 0) {
             return Ok(file);
         }
     }
-    let mut pipe = Pipe { file, cancel: reporter.cancel().clone() };
+    let mut pipe = Pipe {
+        file,
+        cancel: reporter.cancel().clone(),
+    };
     image::spool(&mut pipe, INPUT, temp_dir, reporter.cancel(), reporter)
 }
 
@@ -48,7 +53,10 @@ struct Pipe {
 
 impl Read for Pipe {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let timeout = Timespec { tv_sec: 0, tv_nsec: PATIENCE };
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: PATIENCE,
+        };
         loop {
             self.cancel.check()?;
             let mut waiting = [PollFd::new(&self.file, PollFlags::IN)];
@@ -64,8 +72,12 @@ impl Read for Pipe {
 /// An error where standard output would show an image on a terminal.
 pub fn refuse_terminal() -> Result<()> {
     if io::stdout().is_terminal() {
-        return Err(Error::invalid("standard output is a terminal: an image would be of no use there")
-            .with_hint("pipe it into a program (| PROGRAM) or a file (> FILE), or give the output a name"));
+        return Err(Error::invalid(
+            "standard output is a terminal: an image would be of no use there",
+        )
+        .with_hint(
+            "pipe it into a program (| PROGRAM) or a file (> FILE), or give the output a name",
+        ));
     }
     Ok(())
 }

@@ -19,14 +19,22 @@ pub struct Words<T> {
 
 impl<T: FromStr<Err = Error>> Words<T> {
     fn new(words: impl IntoIterator<Item = String>) -> Self {
-        Self { words: words.into_iter().collect(), read: super::argument }
+        Self {
+            words: words.into_iter().collect(),
+            read: super::argument,
+        }
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> TypedValueParser for Words<T> {
     type Value = T;
 
-    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
         self.read.parse_ref(command, argument, value)
     }
 
@@ -42,13 +50,24 @@ pub fn formats() -> Words<OutputFormat> {
 
 /// The help of an argument that takes one.
 pub fn format_help() -> String {
-    let words: Vec<_> = OutputFormat::all().map(|format| format.to_string()).collect();
-    format!("Format of the output: {} [default: by the name's extension; raw for a pipe]", words.join(", "))
+    let words: Vec<_> = OutputFormat::all()
+        .map(|format| format.to_string())
+        .collect();
+    format!(
+        "Format of the output: {} [default: by the name's extension; raw for a pipe]",
+        words.join(", ")
+    )
 }
 
 /// Compressions of whole files, without levels.
 pub fn compressions() -> Words<CompressOptions> {
-    let all = [Compression::Gzip, Compression::Bzip2, Compression::Xz, Compression::Zstd, Compression::Zip];
+    let all = [
+        Compression::Gzip,
+        Compression::Bzip2,
+        Compression::Xz,
+        Compression::Zstd,
+        Compression::Zip,
+    ];
     Words::new(all.map(|compression| compression.extension().to_owned()))
 }
 
@@ -60,7 +79,9 @@ pub fn partitions<T: FromStr<Err = Error>>() -> Words<T> {
 
 /// Partitions that can be edited, by word and by label, each with its colon.
 pub fn editable<T: FromStr<Err = Error>>() -> Words<T> {
-    let editable = Designator::ALL.into_iter().filter(|designator| *designator != Designator::Usr);
+    let editable = Designator::ALL
+        .into_iter()
+        .filter(|designator| *designator != Designator::Usr);
     Words::new(editable.flat_map(names).map(|name| format!("{name}:")))
 }
 
@@ -71,7 +92,12 @@ fn names(designator: Designator) -> impl Iterator<Item = &'static str> {
 
 /// Vendors that are built in, and `more` words.
 pub fn vendors(more: &[&str]) -> Words<String> {
-    let ids = Vendors::builtin().iter().map(|vendor| vendor.id.to_string());
+    let ids = Vendors::builtin()
+        .iter()
+        .map(|vendor| vendor.id.to_string());
     let words = ids.chain(more.iter().map(ToString::to_string)).collect();
-    Words { words, read: |text| Ok(text.to_owned()) }
+    Words {
+        words,
+        read: |text| Ok(text.to_owned()),
+    }
 }

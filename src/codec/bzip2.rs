@@ -27,16 +27,24 @@ pub fn decode_to(
     mut sink: impl FnMut(Decoded<'_>) -> Result<()>,
 ) -> Result<u64> {
     let compressed = Arc::new(AtomicU64::new(0));
-    let counted = Counted { reader, count: Arc::clone(&compressed) };
+    let counted = Counted {
+        reader,
+        count: Arc::clone(&compressed),
+    };
     let mut decoder = ParallelDecoder::with_threads(counted, threads.get());
     let mut total = 0;
     loop {
         let read = || compressed.load(Ordering::Relaxed);
-        let bytes = decoder.fill_buf().map_err(|error| explain(error, total, read()))?;
+        let bytes = decoder
+            .fill_buf()
+            .map_err(|error| explain(error, total, read()))?;
         if bytes.is_empty() {
             break;
         }
-        sink(Decoded { bytes, compressed: read() })?;
+        sink(Decoded {
+            bytes,
+            compressed: read(),
+        })?;
         let len = bytes.len();
         total += to_u64(len);
         decoder.consume(len);
@@ -57,19 +65,29 @@ pub fn decode_start(reader: impl Read, len: u64) -> Result<Vec<u8>> {
 
 /// What an error of the decoder means, after `decoded` good bytes and with `compressed` bytes read.
 fn explain(error: io::Error, decoded: u64, compressed: u64) -> Error {
-    let Some(&problem) = error.get_ref().and_then(|inner| inner.downcast_ref::<pbz2_core::Error>()) else {
+    let Some(&problem) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<pbz2_core::Error>())
+    else {
         return from_io("reading bzip2 data", error);
     };
     let place = match compressed {
         0 => format!("after {decoded} decoded bytes"),
-        _ => format!("after {decoded} decoded bytes, within the first {compressed} compressed ones"),
+        _ => {
+            format!("after {decoded} decoded bytes, within the first {compressed} compressed ones")
+        }
     };
     let (message, hint) = match problem {
         pbz2_core::Error::Truncated => return cut_short("bzip2").at(place).with_source(problem),
         pbz2_core::Error::NotBzip2 => ("the data is not bzip2", "check that it is the right file"),
-        _ => ("the bzip2 data is damaged", "fetch the file again and compare its checksum with the published one"),
+        _ => (
+            "the bzip2 data is damaged",
+            "fetch the file again and compare its checksum with the published one",
+        ),
     };
-    Error::corrupt(format!("{message} {place}")).with_source(problem).with_hint(hint)
+    Error::corrupt(format!("{message} {place}"))
+        .with_source(problem)
+        .with_hint(hint)
 }
 
 /// Counts what is read.
@@ -109,7 +127,9 @@ mod tests {
 
     /// Lines that pack well, a long run of zeroes, and bytes that do not pack.
     fn sample() -> Vec<u8> {
-        let mut bytes: Vec<u8> = (0..30_000).flat_map(|line| format!("line {line}\n").into_bytes()).collect();
+        let mut bytes: Vec<u8> = (0..30_000)
+            .flat_map(|line| format!("line {line}\n").into_bytes())
+            .collect();
         bytes.resize(bytes.len() + 300_000, 0);
         let mut state = 1u32;
         for _ in 0..100_000 {
@@ -131,14 +151,30 @@ mod tests {
         let twice = decode([packed.clone(), pack(b""), packed.clone()].concat()).unwrap();
         assert!(twice == [sample.clone(), sample.clone()].concat());
         assert!(decode(pack(b"")).unwrap().is_empty());
-        assert_eq!(decode_start(Cursor::new(packed), 100).unwrap(), sample[..100]);
-        assert_eq!(decode_start(Cursor::new(pack(b"short")), 100).unwrap(), b"short");
+        assert_eq!(
+            decode_start(Cursor::new(packed), 100).unwrap(),
+            sample[..100]
+        );
+        assert_eq!(
+            decode_start(Cursor::new(pack(b"short")), 100).unwrap(),
+            b"short"
+        );
     }
 
     #[test]
     fn every_damage_is_an_error() {
         let packed = pack(&sample());
-        for len in [0, 1, 3, 4, 9, 100, packed.len() / 2, packed.len() - 11, packed.len() - 1] {
+        for len in [
+            0,
+            1,
+            3,
+            4,
+            9,
+            100,
+            packed.len() / 2,
+            packed.len() - 11,
+            packed.len() - 1,
+        ] {
             let error = decode(packed[..len].to_vec()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{len} bytes: {error:?}");
             assert!(error.hint().is_some());
@@ -148,7 +184,12 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
             assert!(error.to_string().contains("follow"), "{error:?}");
         }
-        assert!(decode(b"not bzip2 at all".to_vec()).unwrap_err().to_string().contains("not bzip2"));
+        assert!(
+            decode(b"not bzip2 at all".to_vec())
+                .unwrap_err()
+                .to_string()
+                .contains("not bzip2")
+        );
     }
 
     /// Every bit of a bzip2 stream counts, except padding at its end: a change is an error or changes nothing.
@@ -180,9 +221,17 @@ mod tests {
                 Err(io::ErrorKind::PermissionDenied.into())
             }
         }
-        assert_eq!(decode_to(Failing, threads(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Environment);
+        assert_eq!(
+            decode_to(Failing, threads(), |_| Ok(()))
+                .unwrap_err()
+                .kind(),
+            ErrorKind::Environment
+        );
         let packed = pack(&sample());
-        let error = decode_to(Cursor::new(packed), threads(), |_| Err(Error::no_space("full"))).unwrap_err();
+        let error = decode_to(Cursor::new(packed), threads(), |_| {
+            Err(Error::no_space("full"))
+        })
+        .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSpace);
     }
 }

@@ -18,7 +18,11 @@ const MAGIC: [u8; 2] = [0x1f, 0x8b];
 ///
 /// Damaged, truncated or empty input and bytes behind the last member are [`crate::ErrorKind::Corrupt`]; the pieces
 /// before the damage have then been passed on. An error of `sink` ends the decoding and is returned.
-pub fn decode_to(reader: impl Read, threads: NonZeroUsize, sink: impl FnMut(Decoded<'_>) -> Result<()>) -> Result<u64> {
+pub fn decode_to(
+    reader: impl Read,
+    threads: NonZeroUsize,
+    sink: impl FnMut(Decoded<'_>) -> Result<()>,
+) -> Result<u64> {
     stream::decode_to(decode, reader, threads, sink)
 }
 
@@ -52,7 +56,9 @@ impl<R: BufRead> Read for Members<R> {
             if len > 0 || buf.is_empty() {
                 return Ok(len);
             }
-            let Some(mut source) = self.0.take().map(GzDecoder::into_inner) else { break };
+            let Some(mut source) = self.0.take().map(GzDecoder::into_inner) else {
+                break;
+            };
             if is_followed(&mut source)? {
                 self.0 = Some(GzDecoder::new(source));
             }
@@ -65,7 +71,11 @@ impl<R: BufRead> Read for Members<R> {
 fn is_followed(source: &mut impl BufRead) -> io::Result<bool> {
     let start = source.fill_buf()?;
     if start.first() == Some(&MAGIC[0]) {
-        return if start.get(1).is_none_or(|byte| *byte == MAGIC[1]) { Ok(true) } else { Err(trailing(FORMAT).into()) };
+        return if start.get(1).is_none_or(|byte| *byte == MAGIC[1]) {
+            Ok(true)
+        } else {
+            Err(trailing(FORMAT).into())
+        };
     }
     loop {
         let padding = source.fill_buf()?;

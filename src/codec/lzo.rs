@@ -20,7 +20,12 @@ use crate::error::{Error, Result};
 ///
 /// Damage, an output beyond `limit` and input left over after the end marker are [`crate::ErrorKind::Corrupt`].
 pub fn decompress_lzo1x(input: &[u8], limit: usize) -> Result<Vec<u8>> {
-    let mut decoder = Decoder { input, at: 0, output: Vec::new(), limit };
+    let mut decoder = Decoder {
+        input,
+        at: 0,
+        output: Vec::new(),
+        limit,
+    };
     decoder.run().map_err(|fault| {
         Error::corrupt(format!(
             "LZO data {fault} at byte {} of {}, {} bytes written",
@@ -62,14 +67,22 @@ impl Decoder<'_> {
                 }
                 0..=15 => {
                     let near = (usize::from(self.byte()?) << 2) + (code >> 2);
-                    if state == 4 { (near + 2049, 3, code) } else { (near + 1, 2, code) }
+                    if state == 4 {
+                        (near + 2049, 3, code)
+                    } else {
+                        (near + 1, 2, code)
+                    }
                 }
                 16..=31 => {
                     let length = 2 + self.length(code & 7, 7)?;
                     let word = self.word()?;
                     let distance = 16384 + ((code & 8) << 11) + (word >> 2);
                     if distance == 16384 {
-                        return if self.at == self.input.len() { Ok(()) } else { Err("goes on after its end marker") };
+                        return if self.at == self.input.len() {
+                            Ok(())
+                        } else {
+                            Err("goes on after its end marker")
+                        };
                     }
                     (distance, length, word)
                 }
@@ -80,7 +93,11 @@ impl Decoder<'_> {
                 }
                 _ => {
                     let distance = (usize::from(self.byte()?) << 3) + (code >> 2 & 7) + 1;
-                    let length = if code < 128 { 3 + (code >> 5 & 1) } else { 5 + (code >> 5 & 3) };
+                    let length = if code < 128 {
+                        3 + (code >> 5 & 1)
+                    } else {
+                        5 + (code >> 5 & 3)
+                    };
                     (distance, length, code)
                 }
             };
@@ -97,7 +114,10 @@ impl Decoder<'_> {
     }
 
     fn word(&mut self) -> Step<usize> {
-        Ok(usize::from(u16::from_le_bytes([self.byte()?, self.byte()?])))
+        Ok(usize::from(u16::from_le_bytes([
+            self.byte()?,
+            self.byte()?,
+        ])))
     }
 
     /// A length field: `bits` itself, or where it is 0 the sum of the bytes that follow, on top of `most`.
@@ -119,12 +139,19 @@ impl Decoder<'_> {
     }
 
     fn room(&self, length: usize) -> Step<()> {
-        if length > self.limit - self.output.len() { Err("holds more than expected") } else { Ok(()) }
+        if length > self.limit - self.output.len() {
+            Err("holds more than expected")
+        } else {
+            Ok(())
+        }
     }
 
     fn literals(&mut self, count: usize) -> Step<()> {
         self.room(count)?;
-        let literals = self.input.get(self.at..self.at + count).ok_or("is cut short")?;
+        let literals = self
+            .input
+            .get(self.at..self.at + count)
+            .ok_or("is cut short")?;
         self.output.extend_from_slice(literals);
         self.at += count;
         Ok(())
@@ -132,7 +159,11 @@ impl Decoder<'_> {
 
     fn block(&mut self, distance: usize, length: usize) -> Step<()> {
         self.room(length)?;
-        let start = self.output.len().checked_sub(distance).ok_or("points before its beginning")?;
+        let start = self
+            .output
+            .len()
+            .checked_sub(distance)
+            .ok_or("points before its beginning")?;
         // A block may overlap what it writes: it then repeats the last `distance` bytes.
         let mut left = length;
         while left > 0 {
@@ -153,10 +184,30 @@ mod tests {
         // 4 literals, then a block of 8 from distance 2 that overlaps itself, 1 literal, end marker.
         let input = [21, b'a', b'b', b'c', b'd', 0b1110_0101, 0, b'!', 17, 0, 0];
         assert_eq!(decompress_lzo1x(&input, 64).unwrap(), b"abcdcdcdcdcd!");
-        assert!(decompress_lzo1x(&input, 12).unwrap_err().to_string().contains("more than expected"));
-        assert!(decompress_lzo1x(&input[..9], 64).unwrap_err().to_string().contains("cut short"));
-        assert!(decompress_lzo1x(&[&input[..], &[0]].concat(), 64).unwrap_err().to_string().contains("end marker"));
-        assert!(decompress_lzo1x(&[16, 1, 4, 0, 17, 0, 0], 64).unwrap_err().to_string().contains("beginning"));
+        assert!(
+            decompress_lzo1x(&input, 12)
+                .unwrap_err()
+                .to_string()
+                .contains("more than expected")
+        );
+        assert!(
+            decompress_lzo1x(&input[..9], 64)
+                .unwrap_err()
+                .to_string()
+                .contains("cut short")
+        );
+        assert!(
+            decompress_lzo1x(&[&input[..], &[0]].concat(), 64)
+                .unwrap_err()
+                .to_string()
+                .contains("end marker")
+        );
+        assert!(
+            decompress_lzo1x(&[16, 1, 4, 0, 17, 0, 0], 64)
+                .unwrap_err()
+                .to_string()
+                .contains("beginning")
+        );
         assert!(decompress_lzo1x(&[0; 5000], 4096).is_err());
     }
 

@@ -41,7 +41,16 @@ where
     W: Fn(T) -> Result<R> + Sync,
     S: FnMut(R) -> Result<()>,
 {
-    run_within(&Room { window, budget: u64::MAX, weigh: |_: &T| 0 }, jobs, work, sink)
+    run_within(
+        &Room {
+            window,
+            budget: u64::MAX,
+            weigh: |_: &T| 0,
+        },
+        jobs,
+        work,
+        sink,
+    )
 }
 
 /// How many jobs are in flight at once.
@@ -65,7 +74,8 @@ where
     S: FnMut(R) -> Result<()>,
 {
     let stop = AtomicBool::new(false);
-    let (work, stop) = (&work, &stop);
+    let work = &work;
+    let stop = &stop;
     // First in, first out: the result that the sink waits for is the one that is worked on first.
     rayon::in_place_scope_fifo(|scope| {
         let _abandon = SetOnDrop(stop);
@@ -97,7 +107,9 @@ where
                     }
                 }
             }
-            let Some((oldest, own)) = in_flight.pop_front() else { return Ok(()) };
+            let Some((oldest, own)) = in_flight.pop_front() else {
+                return Ok(());
+            };
             sink(wait(&oldest)?)?;
             weight -= own;
         }
@@ -142,7 +154,10 @@ impl<T> Spares<T> {
 
     /// Gives one back.
     pub fn give(&self, spare: T) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(spare);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(spare);
     }
 }
 
@@ -166,8 +181,13 @@ mod tests {
         let weight = |heavy: usize| move |n: usize| if n == 150 { heavy } else { n * 37 % 50 };
         for heavy in [0, 500] {
             let weights: Vec<usize> = (0..300).map(weight(heavy)).collect();
-            let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            let room = Room { window: 16, budget: 100, weigh: |weight: &usize| crate::bytes::to_u64(*weight) };
+            let now = AtomicUsize::new(0);
+            let most = AtomicUsize::new(0);
+            let room = Room {
+                window: 16,
+                budget: 100,
+                weigh: |weight: &usize| crate::bytes::to_u64(*weight),
+            };
             let mut seen = Vec::new();
             // Jobs weigh from when they are taken to when the sink is done with them.
             let jobs = weights.iter().map(|&weight| {
@@ -180,7 +200,9 @@ mod tests {
                 seen.push(weight);
                 Ok(())
             };
-            pool(4).install(|| run_within(&room, jobs, Ok, sink)).unwrap();
+            pool(4)
+                .install(|| run_within(&room, jobs, Ok, sink))
+                .unwrap();
             assert_eq!(seen, weights);
             // One job more waits until there is room for it.
             let most = most.into_inner();
@@ -190,7 +212,10 @@ mod tests {
     }
 
     fn pool(threads: usize) -> rayon::ThreadPool {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
     }
 
     /// Squares `0..count` with late early jobs, and returns what the sink saw.
@@ -214,7 +239,11 @@ mod tests {
         for window in [0, 1, 3, 1000] {
             assert_eq!(squares(200, window), wanted, "window {window}");
             for threads in [1, 2, 5] {
-                assert_eq!(pool(threads).install(|| squares(200, window)), wanted, "{threads} threads");
+                assert_eq!(
+                    pool(threads).install(|| squares(200, window)),
+                    wanted,
+                    "{threads} threads"
+                );
             }
         }
         assert_eq!(squares(0, 4), [0; 0]);
@@ -225,7 +254,10 @@ mod tests {
         for threads in [1, 2] {
             let counts = pool(threads).install(|| {
                 use rayon::prelude::*;
-                (0..8u64).into_par_iter().map(|n| squares(n * 10, 4).len()).collect::<Vec<_>>()
+                (0..8u64)
+                    .into_par_iter()
+                    .map(|n| squares(n * 10, 4).len())
+                    .collect::<Vec<_>>()
             });
             assert_eq!(counts, [0, 10, 20, 30, 40, 50, 60, 70]);
         }
@@ -233,7 +265,9 @@ mod tests {
 
     #[test]
     fn never_more_than_the_window_is_in_flight() {
-        let (pulled, sunk, most) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let pulled = AtomicUsize::new(0);
+        let sunk = AtomicUsize::new(0);
+        let most = AtomicUsize::new(0);
         let jobs = (0..300).map(|n| {
             let in_flight = pulled.fetch_add(1, Ordering::SeqCst) + 1 - sunk.load(Ordering::SeqCst);
             most.fetch_max(in_flight, Ordering::SeqCst);
@@ -255,23 +289,32 @@ mod tests {
             barrier.wait();
             Ok(n)
         };
-        pool(2).install(|| run_ordered((0..20).map(Ok), 4, work, |_: i32| Ok(()))).unwrap();
+        pool(2)
+            .install(|| run_ordered((0..20).map(Ok), 4, work, |_: i32| Ok(())))
+            .unwrap();
     }
 
     #[test]
     fn the_first_error_in_order_wins_and_the_rest_is_abandoned() {
         for threads in [1, 3] {
-            let (mut seen, ran) = (Vec::new(), AtomicUsize::new(0));
+            let mut seen = Vec::new();
+            let ran = AtomicUsize::new(0);
             let work = |n: usize| {
                 ran.fetch_add(1, Ordering::SeqCst);
                 sleep(Duration::from_millis(if n == 5 { 5 } else { 0 }));
-                if n == 5 || n == 7 { Err(Error::corrupt(format!("job {n}"))) } else { Ok(n) }
+                if n == 5 || n == 7 {
+                    Err(Error::corrupt(format!("job {n}")))
+                } else {
+                    Ok(n)
+                }
             };
             let sink = |n| {
                 seen.push(n);
                 Ok(())
             };
-            let error = pool(threads).install(|| run_ordered((0..100_000).map(Ok), 8, work, sink)).unwrap_err();
+            let error = pool(threads)
+                .install(|| run_ordered((0..100_000).map(Ok), 8, work, sink))
+                .unwrap_err();
             assert_eq!(error.to_string(), "job 5");
             assert_eq!(seen, [0, 1, 2, 3, 4]);
             assert!(ran.into_inner() <= 13, "no more than what was in flight");
@@ -281,15 +324,35 @@ mod tests {
     #[test]
     fn errors_of_the_source_and_of_the_sink_come_out_in_order() {
         let mut seen = 0;
-        let jobs = (0..).map(|n| if n < 10 { Ok(n) } else { Err(Error::not_found("source")) });
+        let jobs = (0..).map(|n| {
+            if n < 10 {
+                Ok(n)
+            } else {
+                Err(Error::not_found("source"))
+            }
+        });
         let count = |_| {
             seen += 1;
             Ok(())
         };
-        assert_eq!(run_ordered(jobs, 64, Ok, count).unwrap_err().to_string(), "source");
+        assert_eq!(
+            run_ordered(jobs, 64, Ok, count).unwrap_err().to_string(),
+            "source"
+        );
         assert_eq!(seen, 10);
-        let refuse = |n: i32| if n == 3 { Err(Error::no_space("sink")) } else { Ok(()) };
-        assert_eq!(run_ordered((0..).map(Ok), 4, Ok, refuse).unwrap_err().to_string(), "sink");
+        let refuse = |n: i32| {
+            if n == 3 {
+                Err(Error::no_space("sink"))
+            } else {
+                Ok(())
+            }
+        };
+        assert_eq!(
+            run_ordered((0..).map(Ok), 4, Ok, refuse)
+                .unwrap_err()
+                .to_string(),
+            "sink"
+        );
     }
 
     #[test]
@@ -297,12 +360,20 @@ mod tests {
         let explode = |n: i32| if n == 20 { panic!("job twenty") } else { Ok(n) };
         for threads in [1, 2] {
             let run = || run_ordered((0..1000).map(Ok), 4, explode, |_| Ok(()));
-            let payload = catch_unwind(AssertUnwindSafe(|| pool(threads).install(run))).unwrap_err();
+            let payload =
+                catch_unwind(AssertUnwindSafe(|| pool(threads).install(run))).unwrap_err();
             assert_eq!(payload.downcast_ref::<&str>(), Some(&"job twenty"));
         }
         let run = || run_ordered((0..1000).map(Ok), 4, explode, |_| Ok(()));
-        assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "from a thread outside of the pool");
-        let run = || run_ordered((0..1000).map(Ok), 4, Ok, |n| if n == 5 { panic!("sink") } else { Ok(()) });
+        assert!(
+            catch_unwind(AssertUnwindSafe(run)).is_err(),
+            "from a thread outside of the pool"
+        );
+        let run = || {
+            run_ordered((0..1000).map(Ok), 4, Ok, |n| {
+                if n == 5 { panic!("sink") } else { Ok(()) }
+            })
+        };
         assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "in the sink");
     }
 

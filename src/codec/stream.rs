@@ -36,11 +36,23 @@ pub(super) fn decode_to(
     threads: NonZeroUsize,
     mut sink: impl FnMut(Decoded<'_>) -> Result<()>,
 ) -> Result<u64> {
-    let (read, fault) = (Cell::new(0), RefCell::new(None));
-    let mut source = BufReader::with_capacity(BUFFER_BYTES, Source { reader, read: &read, fault: &fault });
-    let (mut total, mut refused) = (0, false);
+    let read = Cell::new(0);
+    let fault = RefCell::new(None);
+    let mut source = BufReader::with_capacity(
+        BUFFER_BYTES,
+        Source {
+            reader,
+            read: &read,
+            fault: &fault,
+        },
+    );
+    let mut total = 0;
+    let mut refused = false;
     let result = decode(&mut source, threads, &mut |bytes| {
-        let passed = sink(Decoded { bytes, compressed: read.get() });
+        let passed = sink(Decoded {
+            bytes,
+            compressed: read.get(),
+        });
         refused = passed.is_err();
         total += to_u64(bytes.len());
         passed
@@ -49,8 +61,13 @@ pub(super) fn decode_to(
         (Ok(()), _) => Ok(total),
         (Err(_), Some(fault)) => Err(fault),
         (Err(error), None) if error.kind() == ErrorKind::Corrupt && !refused => {
-            let place = format!("after {total} decoded bytes, within the first {} compressed ones", read.get());
-            Err(error.at(place).with_hint("fetch the file again and compare its checksum with the published one"))
+            let place = format!(
+                "after {total} decoded bytes, within the first {} compressed ones",
+                read.get()
+            );
+            Err(error
+                .at(place)
+                .with_hint("fetch the file again and compare its checksum with the published one"))
         }
         (Err(error), None) => Err(error),
     }
@@ -58,13 +75,18 @@ pub(super) fn decode_to(
 
 /// The first `len` decoded bytes, or all where there are fewer.
 pub(super) fn decode_start(decode: Decode, reader: impl Read, len: u64) -> Result<Vec<u8>> {
-    let (len, mut start) = (to_usize(len)?, Vec::new());
+    let len = to_usize(len)?;
+    let mut start = Vec::new();
     let mut enough = false;
     let result = decode_to(decode, reader, NonZeroUsize::MIN, |piece| {
         start.extend_from_slice(&piece.bytes[..piece.bytes.len().min(len - start.len())]);
         enough = start.len() == len;
         // Ends the decoding: nobody sees this error.
-        if enough { Err(Error::internal("enough is decoded")) } else { Ok(()) }
+        if enough {
+            Err(Error::internal("enough is decoded"))
+        } else {
+            Ok(())
+        }
     });
     match result {
         Err(error) if !enough => Err(error),
@@ -100,7 +122,10 @@ impl<R: Read> Read for Source<'_, R> {
 pub(super) fn pump(format: &str, reader: &mut dyn Read, sink: &mut Sink) -> Result<()> {
     let mut buf = vec![0; PIECE_BYTES];
     loop {
-        match reader.read(&mut buf).map_err(|error| damage(format, error))? {
+        match reader
+            .read(&mut buf)
+            .map_err(|error| damage(format, error))?
+        {
             0 => return Ok(()),
             len => sink(&buf[..len])?,
         }
@@ -109,7 +134,9 @@ pub(super) fn pump(format: &str, reader: &mut dyn Read, sink: &mut Sink) -> Resu
 
 /// What an error of a decoder means that may carry one of ours.
 pub(super) fn damage(format: &str, error: io::Error) -> Error {
-    error.downcast::<Error>().unwrap_or_else(|error| explain(format, error))
+    error
+        .downcast::<Error>()
+        .unwrap_or_else(|error| explain(format, error))
 }
 
 /// What a decoder's error means: an end of the data where there should be more, or damage.
@@ -121,7 +148,11 @@ fn explain(format: &str, error: io::Error) -> Error {
         cut |= io.is_some_and(|error| error.kind() == io::ErrorKind::UnexpectedEof);
         cause = error.source();
     }
-    if cut { cut_short(format) } else { Error::corrupt(format!("the {format} data is damaged")).with_source(error) }
+    if cut {
+        cut_short(format)
+    } else {
+        Error::corrupt(format!("the {format} data is damaged")).with_source(error)
+    }
 }
 
 pub(super) fn cut_short(format: &str) -> Error {
@@ -132,13 +163,20 @@ pub(super) fn cut_short(format: &str) -> Error {
 
 /// Bytes that belong to nothing follow the end.
 pub(super) fn trailing(format: &str) -> Error {
-    Error::corrupt(format!("bytes that are not {format} follow the end of the {format} data"))
-        .with_hint("the file was changed after it was made: compare its size and checksum with the original's")
+    Error::corrupt(format!(
+        "bytes that are not {format} follow the end of the {format} data"
+    ))
+    .with_hint(
+        "the file was changed after it was made: compare its size and checksum with the original's",
+    )
 }
 
 /// Whether all of the input was read.
 pub(super) fn at_end(format: &str, source: &mut dyn BufRead) -> Result<bool> {
-    Ok(source.fill_buf().map_err(|error| damage(format, error))?.is_empty())
+    Ok(source
+        .fill_buf()
+        .map_err(|error| damage(format, error))?
+        .is_empty())
 }
 
 #[cfg(test)]
@@ -149,7 +187,12 @@ mod tests {
     use crate::codec::{gzip, xz, zstd};
 
     fn fixture(name: &str) -> Vec<u8> {
-        std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/images").join(name)).unwrap()
+        std::fs::read(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("testdata/images")
+                .join(name),
+        )
+        .unwrap()
     }
 
     fn decode_named(
@@ -171,7 +214,11 @@ mod tests {
         let sink = |piece: Decoded<'_>| {
             out.extend_from_slice(piece.bytes);
             // What a changed file of 14 kB unpacks to is not bounded here: the caller's sink does that.
-            if out.len() > 64 << 20 { Err(Error::unsupported("too much")) } else { Ok(()) }
+            if out.len() > 64 << 20 {
+                Err(Error::unsupported("too much"))
+            } else {
+                Ok(())
+            }
         };
         let total = decode_named(name, bytes, threads, sink)?;
         assert_eq!(total, to_u64(out.len()));
@@ -216,7 +263,10 @@ mod tests {
                 match decoded(name, &changed, 1 + round % 2) {
                     Ok(bytes) => assert!(bytes == disk, "{name}: round {round} was silent"),
                     Err(error) => {
-                        assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported), "{error:?}");
+                        assert!(
+                            matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported),
+                            "{error:?}"
+                        );
                         errors += 1;
                     }
                 }
@@ -236,9 +286,17 @@ mod tests {
         for name in ["disk.raw.gz", "disk.raw.xz", "disk.raw.zst"] {
             let error = decode_named(name, Failing, 1, |_| Ok(())).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Environment, "{error:?}");
-            let error = decode_named(name, &fixture(name)[..], 2, |_| Err(Error::no_space("full"))).unwrap_err();
+            let error = decode_named(name, &fixture(name)[..], 2, |_| {
+                Err(Error::no_space("full"))
+            })
+            .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NoSpace, "{error:?}");
         }
-        assert_eq!(xz::decode_start(&fixture("disk.raw.xz")[..], 100).unwrap().len(), 100);
+        assert_eq!(
+            xz::decode_start(&fixture("disk.raw.xz")[..], 100)
+                .unwrap()
+                .len(),
+            100
+        );
     }
 }

@@ -19,7 +19,9 @@ pub fn inflate(input: &[u8], len: usize, zlib: bool) -> Result<Vec<u8>> {
         Ok(Status::StreamEnd) => {}
         // The room is used up: what the stream holds beyond is nobody's, as with QEMU.
         Ok(Status::Ok | Status::BufError) if stream.total_out() == to_u64(len) => {}
-        Ok(_) => return Err(Error::corrupt("the deflate data is cut short").because(Reason::CutShort)),
+        Ok(_) => {
+            return Err(Error::corrupt("the deflate data is cut short").because(Reason::CutShort));
+        }
         Err(error) => return Err(Error::corrupt("the deflate data is damaged").with_source(error)),
     }
     out.truncate(to_usize(stream.total_out())?);
@@ -46,13 +48,23 @@ mod tests {
     #[test]
     fn a_bomb_stays_within_its_room_and_a_cut_is_an_error() {
         let mut packed = Vec::new();
-        assert!(Deflater::new(6).unwrap().compress_block(&[7; 60_000], &mut packed));
+        assert!(
+            Deflater::new(6)
+                .unwrap()
+                .compress_block(&[7; 60_000], &mut packed)
+        );
         assert_eq!(inflate(&packed, 60_000, false).unwrap(), [7; 60_000]);
         assert_eq!(inflate(&packed, 100, false).unwrap(), [7; 100]);
         assert_eq!(inflate(&packed, 70_000, false).unwrap().len(), 60_000);
         assert!(inflate(&packed[..packed.len() / 2], 60_000, false).is_err());
-        assert!(inflate(&packed, 60_000, true).is_err(), "there is no zlib header");
-        let zstd = ruzstd::encoding::compress_to_vec(&[7; 60_000][..], ruzstd::encoding::CompressionLevel::Fastest);
+        assert!(
+            inflate(&packed, 60_000, true).is_err(),
+            "there is no zlib header"
+        );
+        let zstd = ruzstd::encoding::compress_to_vec(
+            &[7; 60_000][..],
+            ruzstd::encoding::CompressionLevel::Fastest,
+        );
         assert_eq!(unpack_zstd(&zstd, 60_000).unwrap(), [7; 60_000]);
         assert_eq!(unpack_zstd(&zstd, 100).unwrap(), [7; 100]);
         assert!(unpack_zstd(&zstd[..zstd.len() / 2], 60_000).is_err());

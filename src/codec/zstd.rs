@@ -24,7 +24,11 @@ const RESERVED: u8 = 8;
 /// Damaged, truncated or empty input and bytes behind the last frame are [`crate::ErrorKind::Corrupt`], windows above
 /// 128 MiB and dictionaries [`crate::ErrorKind::Unsupported`]; the pieces before have then been passed on. An error of
 /// `sink` ends the decoding and is returned.
-pub fn decode_to(reader: impl Read, threads: NonZeroUsize, sink: impl FnMut(Decoded<'_>) -> Result<()>) -> Result<u64> {
+pub fn decode_to(
+    reader: impl Read,
+    threads: NonZeroUsize,
+    sink: impl FnMut(Decoded<'_>) -> Result<()>,
+) -> Result<u64> {
     stream::decode_to(decode, reader, threads, sink)
 }
 
@@ -54,7 +58,12 @@ impl<R: BufRead> Decoder<R> {
     pub(super) fn new(source: R) -> Self {
         let mut frame = FrameDecoder::new();
         frame.set_max_window_size(WINDOW_MAX);
-        Self { source, frame, given: None, started: false }
+        Self {
+            source,
+            frame,
+            given: None,
+            started: false,
+        }
     }
 
     /// Begins the next frame; `false` at the end of the input.
@@ -64,13 +73,22 @@ impl<R: BufRead> Decoder<R> {
         }
         // The crate does not look at the reserved bit of the frame's descriptor.
         let mut head = Vec::with_capacity(HEAD_LEN);
-        (&mut self.source).take(to_u64(HEAD_LEN)).read_to_end(&mut head)?;
-        if head.starts_with(&MAGIC) && head.get(MAGIC.len()).is_some_and(|descriptor| descriptor & RESERVED != 0) {
+        (&mut self.source)
+            .take(to_u64(HEAD_LEN))
+            .read_to_end(&mut head)?;
+        if head.starts_with(&MAGIC)
+            && head
+                .get(MAGIC.len())
+                .is_some_and(|descriptor| descriptor & RESERVED != 0)
+        {
             return Err(Error::unsupported("a zstd frame has a bit set that is reserved").into());
         }
         match self.frame.init((&head[..]).chain(&mut self.source)) {
             Ok(()) => self.given = Some(0),
-            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+                length,
+                ..
+            })) => {
                 let length = u64::from(length);
                 if io::copy(&mut (&mut self.source).take(length), &mut io::sink())? != length {
                     return Err(io::ErrorKind::UnexpectedEof.into());
@@ -78,7 +96,8 @@ impl<R: BufRead> Decoder<R> {
             }
             // Fewer bytes than a magic number has are no frame either.
             Err(FrameDecoderError::ReadFrameHeaderError(
-                ReadFrameHeaderError::BadMagicNumber(_) | ReadFrameHeaderError::MagicNumberReadError(_),
+                ReadFrameHeaderError::BadMagicNumber(_)
+                | ReadFrameHeaderError::MagicNumberReadError(_),
             )) if self.started => return Err(trailing(FORMAT).into()),
             Err(error) => return Err(self.explain(error)),
         }
@@ -90,14 +109,18 @@ impl<R: BufRead> Decoder<R> {
     fn end_frame(&mut self, given: u64) -> io::Result<()> {
         let announced = self.frame.content_size();
         if announced != 0 && announced != given {
-            return Err(Error::corrupt(format!("a frame of {announced} bytes holds {given}")).into());
+            return Err(
+                Error::corrupt(format!("a frame of {announced} bytes holds {given}")).into(),
+            );
         }
         if let Some(stored) = self.frame.get_checksum_from_data()
             && Some(stored) != self.frame.get_calculated_checksum()
         {
-            return Err(Error::corrupt(format!("the content of a frame does not match its checksum {stored:08x}"))
-                .because(Reason::Checksum)
-                .into());
+            return Err(Error::corrupt(format!(
+                "the content of a frame does not match its checksum {stored:08x}"
+            ))
+            .because(Reason::Checksum)
+            .into());
         }
         self.given = None;
         Ok(())
@@ -107,11 +130,11 @@ impl<R: BufRead> Decoder<R> {
     fn explain(&mut self, error: FrameDecoderError) -> io::Error {
         match error {
             FrameDecoderError::WindowSizeTooBig { requested, .. } => too_large(requested),
-            FrameDecoderError::DictNotProvided { dict_id } => {
-                Error::unsupported(format!("needs the dictionary {dict_id}, which is not part of the file"))
-                    .with_hint("pack the file without a dictionary")
-                    .into()
-            }
+            FrameDecoderError::DictNotProvided { dict_id } => Error::unsupported(format!(
+                "needs the dictionary {dict_id}, which is not part of the file"
+            ))
+            .with_hint("pack the file without a dictionary")
+            .into(),
             // The crate reads all it needs at once, so after a failure at the end of the input something was missing.
             error => match self.source.fill_buf() {
                 Ok([]) => io::ErrorKind::UnexpectedEof.into(),
@@ -122,10 +145,12 @@ impl<R: BufRead> Decoder<R> {
 }
 
 fn too_large(requested: u64) -> io::Error {
-    Error::unsupported(format!("needs a window of {requested} bytes, at most {WINDOW_MAX} are allowed"))
-        .because(Reason::Limit)
-        .with_hint("pack the file again with --long=27 or less")
-        .into()
+    Error::unsupported(format!(
+        "needs a window of {requested} bytes, at most {WINDOW_MAX} are allowed"
+    ))
+    .because(Reason::Limit)
+    .with_hint("pack the file again with --long=27 or less")
+    .into()
 }
 
 impl<R: BufRead> Read for Decoder<R> {
@@ -149,7 +174,9 @@ impl<R: BufRead> Read for Decoder<R> {
                 self.end_frame(given)?;
                 continue;
             }
-            let decoded = self.frame.decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1));
+            let decoded = self
+                .frame
+                .decode_blocks(&mut self.source, BlockDecodingStrategy::UptoBlocks(1));
             if let Err(error) = decoded {
                 return Err(self.explain(error));
             }

@@ -35,7 +35,9 @@ fn explained(error: Error, device: &dyn BlockDevice) -> Result<Error> {
     Ok(match fs::probe(device)? {
         None => error,
         Some(kind) => {
-            let message = format!("this is the image of a filesystem ({kind}), not of a disk with partitions");
+            let message = format!(
+                "this is the image of a filesystem ({kind}), not of a disk with partitions"
+            );
             Error::unsupported(message).with_hint(
                 "give the image of the whole disk, such as flatcar_production_image.bin.bz2; a sysext is added to one",
             )
@@ -48,14 +50,22 @@ impl Disk {
     pub fn open(name: impl Into<String>, device: Arc<dyn BlockDevice>) -> Result<Self> {
         let name = name.into();
         let table = PartitionTable::read(&device).or_else(|error| Err(explained(error, &*device)?));
-        Ok(Self { table: table.at(|| name.clone())?, name, device })
+        Ok(Self {
+            table: table.at(|| name.clone())?,
+            name,
+            device,
+        })
     }
 
     /// Opens the image at `path`, in any format and compression that is known, and reads its partition table.
     ///
     /// # Errors
     /// Those of opening the image, and where there is no partition table that can be used.
-    pub fn open_image(path: impl AsRef<Path>, options: &OpenOptions, progress: &dyn Progress) -> Result<Self> {
+    pub fn open_image(
+        path: impl AsRef<Path>,
+        options: &OpenOptions,
+        progress: &dyn Progress,
+    ) -> Result<Self> {
         let path = path.as_ref();
         Self::open(shown(path), image::open(path, options, progress)?.device)
     }
@@ -93,7 +103,9 @@ impl Disk {
 
     /// The partition that is meant.
     pub fn partition(&self, wanted: PartitionRef) -> Result<Partition> {
-        Ok(select(&self.table, wanted).at(|| self.name.clone())?.partition)
+        Ok(select(&self.table, wanted)
+            .at(|| self.name.clone())?
+            .partition)
     }
 
     /// What errors call a partition: `disk.img: partition 6 'OEM'`.
@@ -111,7 +123,11 @@ impl Disk {
     }
 
     fn open_at(&self, partition: &Partition) -> Result<Box<dyn FileSystem>> {
-        fs::open(Arc::new(Window::new(self.device(), partition.offset(), partition.size())?))
+        fs::open(Arc::new(Window::new(
+            self.device(),
+            partition.offset(),
+            partition.size(),
+        )?))
     }
 
     /// The os-release of the active USR partition; `None` where there is no such partition or file.
@@ -120,11 +136,16 @@ impl Disk {
             let usr = self.filesystem(USR)?;
             let path = fs::resolve(&*usr, &FsPath::new(OS_RELEASE)?)?;
             let text = fs::read_file(&*usr, &path, OS_RELEASE_MAX)?;
-            OsRelease::parse(&text).at(|| OS_RELEASE).at(|| self.describe(USR))
+            OsRelease::parse(&text)
+                .at(|| OS_RELEASE)
+                .at(|| self.describe(USR))
         };
         match read() {
             Ok(release) => Ok(Some(release)),
-            Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => {
+            Err(error)
+                if error.kind() == ErrorKind::NotFound
+                    || error.reason() == Some(Reason::Unformatted) =>
+            {
                 Ok(None)
             }
             Err(error) => Err(error),

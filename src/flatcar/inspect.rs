@@ -150,9 +150,13 @@ pub fn inspect(disk: &Disk) -> Result<Inspection> {
             sysext_level: release.sysext_level().map(str::to_owned),
         }),
         oem_id: open(disk, Designator::Oem).and_then(|oem| oem_id(&*oem)),
-        first_boot: open(disk, Designator::Boot).and_then(|esp| exists(&*esp, "/flatcar/first_boot")),
+        first_boot: open(disk, Designator::Boot)
+            .and_then(|esp| exists(&*esp, "/flatcar/first_boot")),
         sysexts: sysexts(disk),
-        partitions: table.partitions().map(|partition| partition_info(disk, &partition)).collect(),
+        partitions: table
+            .partitions()
+            .map(|partition| partition_info(disk, &partition))
+            .collect(),
         findings,
     })
 }
@@ -174,7 +178,10 @@ fn text(fs: &dyn FileSystem, path: &str) -> Option<String> {
 /// `ID` of oem-release, or the last `set oem_id=` of grub.cfg.
 fn oem_id(oem: &dyn FileSystem) -> Option<String> {
     let assigned = |text: &str, key: &str| {
-        let value = text.lines().filter_map(|line| line.trim().strip_prefix(key)).next_back()?;
+        let value = text
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix(key))
+            .next_back()?;
         let value = value.trim().trim_matches(['"', '\'']);
         (!value.is_empty()).then(|| value.to_owned())
     };
@@ -209,16 +216,31 @@ fn sysexts_in(fs: &dyn FileSystem, partition: Designator, folder: &str) -> Resul
         if entry.name.ends_with(b".raw") {
             let path = folder.join(&entry.name)?;
             let link = entry.file_type == FileType::Symlink;
-            let target = if link { Some(String::from_utf8_lossy(&fs.read_link_at(&path)?).into_owned()) } else { None };
-            let bytes = if link { None } else { Some(fs.metadata_at(&path)?.size) };
-            found.push(Sysext { partition, path: path.to_string(), target, bytes });
+            let target = if link {
+                Some(String::from_utf8_lossy(&fs.read_link_at(&path)?).into_owned())
+            } else {
+                None
+            };
+            let bytes = if link {
+                None
+            } else {
+                Some(fs.metadata_at(&path)?.size)
+            };
+            found.push(Sysext {
+                partition,
+                path: path.to_string(),
+                target,
+                bytes,
+            });
         }
     }
     Ok(found)
 }
 
 fn partition_info(disk: &Disk, partition: &Partition) -> PartitionInfo {
-    let opened = disk.filesystem(PartitionRef::Number(partition.number)).and_then(|fs| filesystem_info(&*fs));
+    let opened = disk
+        .filesystem(PartitionRef::Number(partition.number))
+        .and_then(|fs| filesystem_info(&*fs));
     let (filesystem, problem) = match opened {
         Ok(filesystem) => (Some(filesystem), None),
         // No known filesystem is nothing to complain of: half of Flatcar's partitions hold none.
@@ -229,7 +251,8 @@ fn partition_info(disk: &Disk, partition: &Partition) -> PartitionInfo {
     PartitionInfo {
         number: partition.number,
         label: partition.name.to_string(),
-        type_name: type_name(partition.type_guid).map_or_else(|| partition.type_guid.to_string(), str::to_owned),
+        type_name: type_name(partition.type_guid)
+            .map_or_else(|| partition.type_guid.to_string(), str::to_owned),
         type_guid: partition.type_guid.to_string(),
         guid: partition.unique_guid.to_string(),
         start_bytes: partition.offset(),

@@ -30,8 +30,10 @@ const ESP_BEFORE_4487: u64 = 128 * MIB;
 const ESP_SINCE_4487: u64 = 1024 * MIB;
 const EFI: Guid = Guid::from_fields(0xc12a_7328, 0xf81f, 0x11d2, 0xba4b_00a0_c93e_c93b);
 const BIOS_BOOT: Guid = Guid::from_fields(0x2168_6148, 0x6449, 0x6e6f, 0x744e_6565_6445_4649);
-const FLATCAR_RESERVED: Guid = Guid::from_fields(0xc95d_c21a, 0xdf0e, 0x4340, 0x8d7b_26cb_fa9a_03e0);
-const FLATCAR_ROOT_RAID: Guid = Guid::from_fields(0xbe90_67b9, 0xea49, 0x4f15, 0xb4f6_f36f_8c9e_1818);
+const FLATCAR_RESERVED: Guid =
+    Guid::from_fields(0xc95d_c21a, 0xdf0e, 0x4340, 0x8d7b_26cb_fa9a_03e0);
+const FLATCAR_ROOT_RAID: Guid =
+    Guid::from_fields(0xbe90_67b9, 0xea49, 0x4f15, 0xb4f6_f36f_8c9e_1818);
 const LINUX_DATA: Guid = Guid::from_fields(0x0fc6_3daf, 0x8483, 0x4772, 0x8e79_3d69_d847_7de4);
 const FLATCAR_ROOTFS: Guid = Guid::from_fields(0x5dfb_f5f4, 0x2848, 0x4bac, 0xaa5e_0d9a_20b7_45a6);
 const FLATCAR_RESIZE: Guid = Guid::from_fields(0x3884_dd41, 0x8582, 0x4404, 0xb9a8_e9b8_4f2d_f50e);
@@ -49,7 +51,10 @@ const TYPE_NAMES: [(Guid, &str); 7] = [
 
 /// The name of a partition type in Flatcar's own tools; `None` for one that they do not know.
 pub fn type_name(type_guid: Guid) -> Option<&'static str> {
-    TYPE_NAMES.into_iter().find(|(guid, _)| *guid == type_guid).map(|(_, name)| name)
+    TYPE_NAMES
+        .into_iter()
+        .find(|(guid, _)| *guid == type_guid)
+        .map(|(_, name)| name)
 }
 
 /// What a partition is to Flatcar.
@@ -120,10 +125,16 @@ impl FromStr for Designator {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|designator| designator.word() == text).ok_or_else(|| {
-            Error::invalid(format!("'{}' is none of Flatcar's partitions", text.escape_debug()))
+        Self::ALL
+            .into_iter()
+            .find(|designator| designator.word() == text)
+            .ok_or_else(|| {
+                Error::invalid(format!(
+                    "'{}' is none of Flatcar's partitions",
+                    text.escape_debug()
+                ))
                 .with_hint("name it boot, oem, root or usr")
-        })
+            })
     }
 }
 
@@ -162,7 +173,8 @@ impl FromStr for PartitionRef {
             return Ok(Self::Designator(designator));
         }
         let all_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let is_label = (1..=LABEL_MAX).contains(&text.encode_utf16().count()) && !text.contains(char::is_control);
+        let is_label = (1..=LABEL_MAX).contains(&text.encode_utf16().count())
+            && !text.contains(char::is_control);
         match number(text) {
             Some(number) if number > 0 => Ok(Self::Number(number)),
             None if is_label && !all_digits => Ok(Self::Label(text.to_owned())),
@@ -198,14 +210,26 @@ pub struct Selected {
 /// [`crate::ErrorKind::InvalidInput`]; a number other than Flatcar's is a finding.
 pub fn select(table: &PartitionTable, wanted: PartitionRef) -> Result<Selected> {
     match wanted {
-        PartitionRef::Number(number) => Ok(Selected { partition: table.partition(number)?, findings: Vec::new() }),
+        PartitionRef::Number(number) => Ok(Selected {
+            partition: table.partition(number)?,
+            findings: Vec::new(),
+        }),
         PartitionRef::Label(label) => {
             let found = by_label(table, &label, "nothing tells which one is meant")?;
             let partition = found.ok_or_else(|| {
-                Error::not_found(format!("the disk has no partition with the label '{}'", label.escape_debug()))
-                    .with_hint(format!("it has {}; boot, oem, root and usr are understood, too", labels(table)))
+                Error::not_found(format!(
+                    "the disk has no partition with the label '{}'",
+                    label.escape_debug()
+                ))
+                .with_hint(format!(
+                    "it has {}; boot, oem, root and usr are understood, too",
+                    labels(table)
+                ))
             })?;
-            Ok(Selected { partition, findings: Vec::new() })
+            Ok(Selected {
+                partition,
+                findings: Vec::new(),
+            })
         }
         PartitionRef::Designator(Designator::Usr) => active_usr(table),
         PartitionRef::Designator(designator) => {
@@ -227,7 +251,11 @@ pub fn active_usr(table: &PartitionTable) -> Result<Selected> {
         let bootable = attributes.successful() || attributes.tries() > 0;
         if bootable { attributes.priority() } else { 0 }
     };
-    let best = found.iter().map(rank).max().ok_or_else(|| missing(table, Designator::Usr, "USR-A"))?;
+    let best = found
+        .iter()
+        .map(rank)
+        .max()
+        .ok_or_else(|| missing(table, Designator::Usr, "USR-A"))?;
     let mut first = found.into_iter().find(|selected| rank(selected) == best);
     if let (0, Some(selected)) = (best, &mut first) {
         let found = Finding::new(code::USR_NOT_BOOTABLE).with("partition", selected.partition);
@@ -238,7 +266,9 @@ pub fn active_usr(table: &PartitionTable) -> Result<Selected> {
 
 /// The one partition with this label, when its type is right too.
 fn by_mark(table: &PartitionTable, &(label, type_guid, number): &Mark) -> Result<Option<Selected>> {
-    let Some(partition) = by_label(table, label, "Flatcar would take either")? else { return Ok(None) };
+    let Some(partition) = by_label(table, label, "Flatcar would take either")? else {
+        return Ok(None);
+    };
     if partition.type_guid != type_guid {
         return Err(Error::invalid(format!(
             "{partition} has the type {}: Flatcar's {label} has {type_guid}",
@@ -251,13 +281,20 @@ fn by_mark(table: &PartitionTable, &(label, type_guid, number): &Mark) -> Result
         let found = Finding::new(code::PARTITION_NUMBER);
         findings.push(found.with("partition", partition).with("number", number));
     }
-    Ok(Some(Selected { partition, findings }))
+    Ok(Some(Selected {
+        partition,
+        findings,
+    }))
 }
 
 /// The one partition with this label; `why` says what is bad about several.
 fn by_label(table: &PartitionTable, label: &str, why: &str) -> Result<Option<Partition>> {
-    let mut labelled = table.partitions().filter(|partition| partition.name.to_string() == label);
-    let Some(partition) = labelled.next() else { return Ok(None) };
+    let mut labelled = table
+        .partitions()
+        .filter(|partition| partition.name.to_string() == label);
+    let Some(partition) = labelled.next() else {
+        return Ok(None);
+    };
     match labelled.next() {
         None => Ok(Some(partition)),
         Some(other) => Err(Error::invalid(format!(
@@ -271,13 +308,22 @@ fn by_label(table: &PartitionTable, label: &str, why: &str) -> Result<Option<Par
 }
 
 fn missing(table: &PartitionTable, designator: Designator, label: &str) -> Error {
-    Error::not_found(format!("the disk has no {designator} partition: none has the label {label}"))
-        .with_hint(format!("it has {}; is this a Flatcar image?", labels(table)))
+    Error::not_found(format!(
+        "the disk has no {designator} partition: none has the label {label}"
+    ))
+    .with_hint(format!(
+        "it has {}; is this a Flatcar image?",
+        labels(table)
+    ))
 }
 
 /// The first labels of a table, for people.
 fn labels(table: &PartitionTable) -> String {
-    let labels: Vec<String> = table.partitions().take(20).map(|partition| partition.name.to_string()).collect();
+    let labels: Vec<String> = table
+        .partitions()
+        .take(20)
+        .map(|partition| partition.name.to_string())
+        .collect();
     labels.join(", ")
 }
 
@@ -293,7 +339,11 @@ pub enum Generation {
 impl Generation {
     /// The generation of a disk by the size of its ESP; `None` for any other size, or without a Flatcar ESP.
     pub fn of(table: &PartitionTable) -> Option<Self> {
-        match select(table, PartitionRef::Designator(Designator::Boot)).ok()?.partition.size() {
+        match select(table, PartitionRef::Designator(Designator::Boot))
+            .ok()?
+            .partition
+            .size()
+        {
             ESP_BEFORE_4487 => Some(Self::Before4487),
             ESP_SINCE_4487 => Some(Self::Since4487),
             _ => None,
@@ -353,13 +403,22 @@ impl Layout {
     ];
 
     const fn new(name: LayoutName, generation: Generation, root_mib: u64, disk_mib: u64) -> Self {
-        Self { name, generation, root_size: root_mib * MIB, disk_size: disk_mib * MIB }
+        Self {
+            name,
+            generation,
+            root_size: root_mib * MIB,
+            disk_size: disk_mib * MIB,
+        }
     }
 
     /// The layout that a disk was released with, told by the sizes of its ESP and ROOT; `None` where ROOT was resized.
     pub fn of(table: &PartitionTable) -> Option<Self> {
         let generation = Generation::of(table)?;
-        let root = select(table, PartitionRef::Designator(Designator::Root)).ok()?.partition;
-        Self::ALL.into_iter().find(|layout| layout.generation == generation && layout.root_size == root.size())
+        let root = select(table, PartitionRef::Designator(Designator::Root))
+            .ok()?
+            .partition;
+        Self::ALL
+            .into_iter()
+            .find(|layout| layout.generation == generation && layout.root_size == root.size())
     }
 }

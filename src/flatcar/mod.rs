@@ -13,9 +13,11 @@ pub mod unit;
 pub mod vendor;
 
 pub use disk::Disk;
-pub use inspect::{Attributes, FilesystemInfo, Inspection, PartitionInfo, Release, Sysext, inspect};
+pub use inspect::{
+    Attributes, FilesystemInfo, Inspection, PartitionInfo, Release, Sysext, inspect,
+};
 pub use layout::{
-    DISK_ALIGNMENT, Designator, FRESH_DISK_GUID, FRESH_USR_ATTRIBUTES, Generation, Layout, LayoutName, PartitionRef,
-    Selected, active_usr, select, type_name,
+    DISK_ALIGNMENT, Designator, FRESH_DISK_GUID, FRESH_USR_ATTRIBUTES, Generation, Layout,
+    LayoutName, PartitionRef, Selected, active_usr, select, type_name,
 };
 pub use os_release::{Channel, OsRelease};

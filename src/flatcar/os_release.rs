@@ -41,9 +41,12 @@ pub enum Channel {
 impl Channel {
     /// The channel of a version such as `4593.2.5` or `4790.0.0+nightly-20260813-2100`; `None` for other forms.
     pub fn of_version(version: &str) -> Option<Self> {
-        let version = version.split_once('+').map_or(version, |(release, _)| release);
+        let version = version
+            .split_once('+')
+            .map_or(version, |(release, _)| release);
         let parts: Vec<&str> = version.split('.').collect();
-        let number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let number =
+            |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if parts.len() != 3 || !parts.iter().all(number) {
             return None;
         }
@@ -79,18 +82,24 @@ impl OsRelease {
             )));
         }
         let text = std::str::from_utf8(bytes).map_err(|error| {
-            Error::corrupt(format!("the release file is not UTF-8 at byte {}", error.valid_up_to()))
+            Error::corrupt(format!(
+                "the release file is not UTF-8 at byte {}",
+                error.valid_up_to()
+            ))
         })?;
         let mut fields = BTreeMap::new();
         let mut rest = text;
         while !rest.is_empty() {
             rest = rest.trim_start_matches([' ', '\t', '\n', '\r']);
             let line_end = rest.find(['\n', '\r']).unwrap_or(rest.len());
-            let assignment = rest[..line_end].split_once('=').filter(|(key, _)| is_key(key));
+            let assignment = rest[..line_end]
+                .split_once('=')
+                .filter(|(key, _)| is_key(key));
             match assignment {
                 Some((key, _)) => {
-                    let (value, after) = value(&rest[key.len() + 1..])
-                        .ok_or_else(|| Error::corrupt(format!("the quotes of {key} in the release file never end")))?;
+                    let (value, after) = value(&rest[key.len() + 1..]).ok_or_else(|| {
+                        Error::corrupt(format!("the quotes of {key} in the release file never end"))
+                    })?;
                     fields.insert(key.to_owned(), value);
                     rest = after;
                 }
@@ -107,17 +116,24 @@ impl OsRelease {
 
     /// All fields, sorted by key.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.fields
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// `ID`, the operating system: `flatcar`; `linux` where it is missing, `_any` in some extension-release files.
     pub fn id(&self) -> &str {
-        self.get("ID").filter(|id| !id.is_empty()).unwrap_or("linux")
+        self.get("ID")
+            .filter(|id| !id.is_empty())
+            .unwrap_or("linux")
     }
 
     /// `ID_LIKE`, the systems it derives from, closest first.
     pub fn id_like(&self) -> Vec<&str> {
-        self.get("ID_LIKE").unwrap_or_default().split_ascii_whitespace().collect()
+        self.get("ID_LIKE")
+            .unwrap_or_default()
+            .split_ascii_whitespace()
+            .collect()
     }
 
     /// `VERSION`, for people.
@@ -156,10 +172,14 @@ impl OsRelease {
 
     /// Where Flatcar publishes `file` of this very release; `None` for releases that are not Flatcar's own.
     pub fn published_at(&self, file: &str) -> Option<String> {
-        let (channel, board, version) = (self.channel()?, self.board()?, self.version()?);
+        let channel = self.channel()?;
+        let board = self.board()?;
+        let version = self.version()?;
         // Nightly builds are kept elsewhere, and not for long.
         let released = !version.contains('+');
-        released.then(|| format!("https://{channel}.release.flatcar-linux.net/{board}/{version}/{file}"))
+        released.then(|| {
+            format!("https://{channel}.release.flatcar-linux.net/{board}/{version}/{file}")
+        })
     }
 
     /// The release channel, told from the version.
@@ -258,14 +278,27 @@ CPE_NAME="cpe:2.3:o:flatcar-linux:flatcar_linux:4593.2.5:*:*:*:*:*:*:*"
         let release = OsRelease::parse(FLATCAR.as_bytes()).unwrap();
         assert_eq!(release.id(), "flatcar");
         assert_eq!(release.id_like(), ["coreos", "gentoo"]);
-        assert_eq!((release.version(), release.version_id()), (Some("4593.2.5"), Some("4593.2.5")));
+        assert_eq!(
+            (release.version(), release.version_id()),
+            (Some("4593.2.5"), Some("4593.2.5"))
+        );
         assert_eq!(release.sysext_level(), Some("1.0"));
-        assert_eq!((release.board(), release.architecture()), (Some("amd64-usr"), Some("x86-64")));
+        assert_eq!(
+            (release.board(), release.architecture()),
+            (Some("amd64-usr"), Some("x86-64"))
+        );
         assert_eq!(release.channel(), Some(Channel::Stable));
         assert_eq!(release.get("ANSI_COLOR"), Some("38;5;75"));
         assert_eq!(release.fields().count(), 12);
         let extension = OsRelease::parse(b"ID=_any\nARCHITECTURE=arm64").unwrap();
-        assert_eq!((extension.id(), extension.architecture(), extension.channel()), ("_any", Some("arm64"), None));
+        assert_eq!(
+            (
+                extension.id(),
+                extension.architecture(),
+                extension.channel()
+            ),
+            ("_any", Some("arm64"), None)
+        );
         assert_eq!(OsRelease::parse(b"").unwrap().id(), "linux");
     }
 
@@ -290,7 +323,11 @@ CPE_NAME="cpe:2.3:o:flatcar-linux:flatcar_linux:4593.2.5:*:*:*:*:*:*:*"
             ("A=x\\", "x"),
             ("no key\n=1\n1A=2\nB C=3\nA=ü", "ü"),
         ] {
-            assert_eq!(OsRelease::parse(text.as_bytes()).unwrap().get("A"), Some(expected), "{text:?}");
+            assert_eq!(
+                OsRelease::parse(text.as_bytes()).unwrap().get("A"),
+                Some(expected),
+                "{text:?}"
+            );
         }
     }
 
@@ -308,7 +345,9 @@ CPE_NAME="cpe:2.3:o:flatcar-linux:flatcar_linux:4593.2.5:*:*:*:*:*:*:*"
             ("", None),
         ] {
             assert_eq!(
-                Channel::of_version(version).map(|channel| channel.to_string()).as_deref(),
+                Channel::of_version(version)
+                    .map(|channel| channel.to_string())
+                    .as_deref(),
                 channel,
                 "{version}"
             );
@@ -319,15 +358,21 @@ CPE_NAME="cpe:2.3:o:flatcar-linux:flatcar_linux:4593.2.5:*:*:*:*:*:*:*"
     fn hostile_files_give_a_result_or_an_error() {
         let long = vec![b'a'; MAX_LEN + 1];
         for bad in [&b"A=\"x"[..], b"A='", b"A=\"x\\", b"A=\xff", &long] {
-            assert_eq!(OsRelease::parse(bad).unwrap_err().kind(), crate::ErrorKind::Corrupt);
+            assert_eq!(
+                OsRelease::parse(bad).unwrap_err().kind(),
+                crate::ErrorKind::Corrupt
+            );
         }
         let signs = b"A=\"'\\\n\r #;$`B_1\xc3\xbc\0";
         let mut state = 0x2545_f491_4f6c_dd1du64;
         let mut next = |bound: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             usize::try_from(state >> 33).unwrap() % bound
         };
-        let (mut good, mut bad) = (0, 0);
+        let mut good = 0;
+        let mut bad = 0;
         for _ in 0..20_000 {
             let mut bytes = FLATCAR.as_bytes().to_vec();
             for _ in 0..=next(8) {
@@ -341,8 +386,17 @@ CPE_NAME="cpe:2.3:o:flatcar-linux:flatcar_linux:4593.2.5:*:*:*:*:*:*:*"
             match OsRelease::parse(&bytes) {
                 Ok(release) => {
                     good += 1;
-                    assert!(release.fields().all(|(key, value)| is_key(key) && value.len() <= bytes.len()));
-                    let _ = (release.id(), release.id_like(), release.channel(), release.architecture());
+                    assert!(
+                        release
+                            .fields()
+                            .all(|(key, value)| is_key(key) && value.len() <= bytes.len())
+                    );
+                    let _ = (
+                        release.id(),
+                        release.id_like(),
+                        release.channel(),
+                        release.architecture(),
+                    );
                 }
                 Err(error) => {
                     bad += 1;
@@ -351,7 +405,12 @@ CPE_NAME="cpe:2.3:o:flatcar-linux:flatcar_linux:4593.2.5:*:*:*:*:*:*:*"
             }
         }
         assert!(good > 1000 && bad > 1000, "{good} good, {bad} bad");
-        let many: Vec<u8> = std::iter::repeat_n(*b"\"\n", MAX_LEN / 2).flatten().collect();
-        assert!(OsRelease::parse(&many).is_ok(), "lines without a key are passed over");
+        let many: Vec<u8> = std::iter::repeat_n(*b"\"\n", MAX_LEN / 2)
+            .flatten()
+            .collect();
+        assert!(
+            OsRelease::parse(&many).is_ok(),
+            "lines without a key are passed over"
+        );
     }
 }

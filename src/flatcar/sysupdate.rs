@@ -33,13 +33,20 @@ impl Transfer {
     pub fn parse(text: &str) -> Result<Self> {
         let mut transfer = Self::default();
         let mut section = "";
-        let (mut source, mut source_patterns) = (None, Vec::new());
-        for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+        let mut source = None;
+        let mut source_patterns = Vec::new();
+        for line in text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with(['#', ';']))
+        {
             if line.starts_with('[') {
                 section = line;
                 continue;
             }
-            let Some((key, value)) = line.split_once('=') else { continue };
+            let Some((key, value)) = line.split_once('=') else {
+                continue;
+            };
             let value = value.trim();
             let given = Some(value.to_owned()).filter(|value| !value.is_empty());
             let words = || value.split_whitespace().map(str::to_owned).collect();
@@ -84,35 +91,68 @@ pub struct Baked<'a> {
 /// What of `transfer` does not fit the sysext that is baked.
 pub fn check(transfer: &Transfer, baked: Baked<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let target = transfer.target.as_deref().and_then(|path| FsPath::new(path).ok());
+    let target = transfer
+        .target
+        .as_deref()
+        .and_then(|path| FsPath::new(path).ok());
     if target.as_ref() != Some(baked.folder) {
         let path = transfer.target.as_deref().unwrap_or_default();
-        findings.push(Finding::new(code::SYSUPDATE_PATH).with("path", path).with("folder", baked.folder));
+        findings.push(
+            Finding::new(code::SYSUPDATE_PATH)
+                .with("path", path)
+                .with("folder", baked.folder),
+        );
     }
-    let patterns: Option<Vec<String>> =
-        transfer.patterns.iter().map(|pattern| expand(pattern, baked.architecture)).collect();
+    let patterns: Option<Vec<String>> = transfer
+        .patterns
+        .iter()
+        .map(|pattern| expand(pattern, baked.architecture))
+        .collect();
     // A file that is called as it is merged says no version at all: whoever named it so knows that.
     let is_versioned = baked.link.name() != Some(baked.file.as_bytes());
-    if is_versioned && patterns.is_some_and(|patterns| !patterns.iter().any(|pattern| matches(pattern, baked.file))) {
+    if is_versioned
+        && patterns
+            .is_some_and(|patterns| !patterns.iter().any(|pattern| matches(pattern, baked.file)))
+    {
         let pattern = transfer.patterns.join(" ");
-        findings.push(Finding::new(code::SYSUPDATE_PATTERN).with("pattern", pattern).with("file", baked.file));
+        findings.push(
+            Finding::new(code::SYSUPDATE_PATTERN)
+                .with("pattern", pattern)
+                .with("file", baked.file),
+        );
     }
     if let Some(own) = baked.architecture
-        && let Some((pattern, word)) = transfer.patterns.iter().find_map(|pattern| foreign(pattern, own))
+        && let Some((pattern, word)) = transfer
+            .patterns
+            .iter()
+            .find_map(|pattern| foreign(pattern, own))
     {
-        let finding = Finding::new(code::SYSUPDATE_ARCHITECTURE).with("pattern", pattern).with("word", word);
+        let finding = Finding::new(code::SYSUPDATE_ARCHITECTURE)
+            .with("pattern", pattern)
+            .with("word", word);
         findings.push(finding.with("architecture", own));
     }
-    let link = transfer.link.as_deref().and_then(|link| match link.starts_with('/') {
-        true => FsPath::new(link).ok(),
-        false => target.as_ref().and_then(|target| target.join(link).ok()),
-    });
+    let link = transfer
+        .link
+        .as_deref()
+        .and_then(|link| match link.starts_with('/') {
+            true => FsPath::new(link).ok(),
+            false => target.as_ref().and_then(|target| target.join(link).ok()),
+        });
     if link.as_ref() != Some(baked.link) {
         let found = transfer.link.as_deref().unwrap_or("not given");
-        findings.push(Finding::new(code::SYSUPDATE_LINK).with("found", found).with("link", baked.link));
+        findings.push(
+            Finding::new(code::SYSUPDATE_LINK)
+                .with("found", found)
+                .with("link", baked.link),
+        );
     }
     let instances = transfer.instances.as_deref();
-    if let Some(value) = instances.filter(|value| value.parse::<u64>().map_or(true, |count| count < INSTANCES_MIN)) {
+    if let Some(value) = instances.filter(|value| {
+        value
+            .parse::<u64>()
+            .map_or(true, |count| count < INSTANCES_MIN)
+    }) {
         findings.push(Finding::new(code::SYSUPDATE_INSTANCES).with("value", value));
     }
     findings
@@ -132,10 +172,14 @@ fn foreign<'p>(pattern: &'p str, own: &str) -> Option<(&'p str, &'static str)> {
     let is_there = |word: &str| {
         pattern.match_indices(word).any(|(at, _)| {
             let is_edge = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric());
-            is_edge(pattern[..at].chars().next_back()) && is_edge(pattern[at + word.len()..].chars().next())
+            is_edge(pattern[..at].chars().next_back())
+                && is_edge(pattern[at + word.len()..].chars().next())
         })
     };
-    others.flat_map(|words| words.iter()).find(|word| is_there(word)).map(|word| (pattern, *word))
+    others
+        .flat_map(|words| words.iter())
+        .find(|word| is_there(word))
+        .map(|word| (pattern, *word))
 }
 
 /// A pattern with its specifiers resolved; `None` where one is known on the machine only.
@@ -166,7 +210,11 @@ fn matches(pattern: &str, name: &str) -> bool {
     let mut bytes = pattern.bytes();
     while let Some(byte) = bytes.next() {
         let mut next = vec![false; ends.len()];
-        let letter = if byte == b'@' { bytes.next() } else { Some(b'@') };
+        let letter = if byte == b'@' {
+            bytes.next()
+        } else {
+            Some(b'@')
+        };
         let is_any = byte == b'@' && letter != Some(b'@');
         for (at, &found) in name.iter().enumerate() {
             let goes_on = is_any && next[at];
@@ -186,9 +234,18 @@ mod tests {
                         Path=/opt/extensions/x/\n# Path=/nowhere\nCurrentSymlink=/etc/extensions/x.raw\n";
 
     fn told(text: &str, file: &str) -> Vec<&'static str> {
-        let (folder, link) = (FsPath::new("/opt/extensions/x").unwrap(), FsPath::new("/etc/extensions/x.raw").unwrap());
-        let baked = Baked { folder: &folder, file, link: &link, architecture: Some("x86-64") };
-        check(&Transfer::parse(text).unwrap(), baked).iter().map(|finding| finding.code().word).collect()
+        let folder = FsPath::new("/opt/extensions/x").unwrap();
+        let link = FsPath::new("/etc/extensions/x.raw").unwrap();
+        let baked = Baked {
+            folder: &folder,
+            file,
+            link: &link,
+            architecture: Some("x86-64"),
+        };
+        check(&Transfer::parse(text).unwrap(), baked)
+            .iter()
+            .map(|finding| finding.code().word)
+            .collect()
     }
 
     #[test]
@@ -197,37 +254,86 @@ mod tests {
         for (from, to, file, expected) in [
             ("", "", "x-1.2-arm64.raw", "sysupdate-pattern"),
             ("", "", "x-1.raw", "sysupdate-pattern"),
-            ("@v-%a.raw", "@v-aarch64.raw @v-%a.raw", "x-1-x86-64.raw", "sysupdate-architecture"),
-            ("/opt/extensions/x/", "/opt/extensions", "x-1-x86-64.raw", "sysupdate-path"),
-            ("/etc/extensions/x.raw", "/etc/extensions/y.raw", "x-1-x86-64.raw", "sysupdate-link"),
+            (
+                "@v-%a.raw",
+                "@v-aarch64.raw @v-%a.raw",
+                "x-1-x86-64.raw",
+                "sysupdate-architecture",
+            ),
+            (
+                "/opt/extensions/x/",
+                "/opt/extensions",
+                "x-1-x86-64.raw",
+                "sysupdate-path",
+            ),
+            (
+                "/etc/extensions/x.raw",
+                "/etc/extensions/y.raw",
+                "x-1-x86-64.raw",
+                "sysupdate-link",
+            ),
             ("CurrentSymlink=", "#", "x-1-x86-64.raw", "sysupdate-link"),
-            ("InstancesMax=3", "InstancesMax=1", "x-1-x86-64.raw", "sysupdate-instances"),
-            ("InstancesMax=3", "InstancesMax=many", "x-1-x86-64.raw", "sysupdate-instances"),
+            (
+                "InstancesMax=3",
+                "InstancesMax=1",
+                "x-1-x86-64.raw",
+                "sysupdate-instances",
+            ),
+            (
+                "InstancesMax=3",
+                "InstancesMax=many",
+                "x-1-x86-64.raw",
+                "sysupdate-instances",
+            ),
         ] {
-            assert_eq!(told(&GOOD.replace(from, to), file), [expected], "{to} {file}");
+            assert_eq!(
+                told(&GOOD.replace(from, to), file),
+                [expected],
+                "{to} {file}"
+            );
         }
         // What is known on the machine only decides nothing; a link may be relative to the folder.
         assert_eq!(told(&GOOD.replace("%a", "%v"), "other.raw"), [""; 0]);
-        assert_eq!(told(&GOOD.replace("=/etc/extensions/x.raw", "=x.raw"), "x-1-x86-64.raw"), ["sysupdate-link"]);
+        assert_eq!(
+            told(
+                &GOOD.replace("=/etc/extensions/x.raw", "=x.raw"),
+                "x-1-x86-64.raw"
+            ),
+            ["sysupdate-link"]
+        );
     }
 
     #[test]
     fn files_without_what_is_needed_are_none() {
-        for line in ["Path=https://example.org/x/", "MatchPattern=x-@v-%a.raw", "Path=/opt/extensions/x/"] {
+        for line in [
+            "Path=https://example.org/x/",
+            "MatchPattern=x-@v-%a.raw",
+            "Path=/opt/extensions/x/",
+        ] {
             assert!(Transfer::parse(&GOOD.replace(line, "")).is_err(), "{line}");
         }
     }
 
     #[test]
     fn patterns_match_as_a_whole() {
-        assert!(matches("a-@v.raw", "a-1.2.3.raw") && matches("a@@b", "a@b") && matches("@v@u", "ab"));
+        assert!(
+            matches("a-@v.raw", "a-1.2.3.raw") && matches("a@@b", "a@b") && matches("@v@u", "ab")
+        );
         assert!(!matches("a-@v.raw", "a-.raw") && !matches("a@@b", "axb") && !matches("@v@u", "a"));
-        assert!(!matches("a", "ab") && !matches("ab", "a") && !matches(&"@v".repeat(500), &"a".repeat(200)));
+        assert!(
+            !matches("a", "ab")
+                && !matches("ab", "a")
+                && !matches(&"@v".repeat(500), &"a".repeat(200))
+        );
     }
 
     #[test]
     fn old_releases_read_the_old_ending_only() {
-        assert!(is_read("conf", Some(4081)) && is_read("transfer", Some(4593)) && is_read("transfer", None));
+        assert!(
+            is_read("conf", Some(4081))
+                && is_read("transfer", Some(4593))
+                && is_read("transfer", None)
+        );
         assert!(!is_read("transfer", Some(4459)));
     }
 }

@@ -36,10 +36,16 @@ fn rule(line: &str) -> Option<Rule> {
         return None;
     }
     let fields = words(line);
-    let (kind, path) = (fields.first()?, resolved(fields.get(1)?)?);
+    let kind = fields.first()?;
+    let path = resolved(fields.get(1)?)?;
     let mut letters = kind.chars();
-    let (letter, is_forced) = (letters.next()?, letters.any(|modifier| modifier == '+'));
-    let target = fields.get(6).map(String::as_str).filter(|argument| *argument != "-").and_then(resolved);
+    let letter = letters.next()?;
+    let is_forced = letters.any(|modifier| modifier == '+');
+    let target = fields
+        .get(6)
+        .map(String::as_str)
+        .filter(|argument| *argument != "-")
+        .and_then(resolved);
     let effect = match (letter, is_forced) {
         ('L' | 'p' | 'c' | 'b' | 'f', true) | ('F', _) => Effect::Replaced,
         ('r' | 'R', _) => Effect::Removed,
@@ -48,7 +54,11 @@ fn rule(line: &str) -> Option<Rule> {
         _ => return None,
     };
     let target = target.filter(|_| letter == 'L');
-    path.starts_with('/').then_some(Rule { path, effect, target })
+    path.starts_with('/').then_some(Rule {
+        path,
+        effect,
+        target,
+    })
 }
 
 /// Whether a target, absolute or of a link two levels down, is a folder of `/run`.
@@ -59,7 +69,9 @@ fn is_in_run(target: &str) -> bool {
 
 /// The words of a line, with quotes taken off.
 fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    let mut words = Vec::new();
+    let mut word = None::<String>;
+    let mut quote = None;
     let mut chars = line.chars();
     while let Some(c) = chars.next() {
         match (c, quote) {
@@ -164,7 +176,10 @@ mod tests {
                     d /home/core 0755 core core - -\n\
                     C+ /etc/ssh - - - - /usr/share/ssh\n\
                     r relative\n\n";
-        let found: Vec<(String, Effect)> = rules(text).into_iter().map(|rule| (rule.path, rule.effect)).collect();
+        let found: Vec<(String, Effect)> = rules(text)
+            .into_iter()
+            .map(|rule| (rule.path, rule.effect))
+            .collect();
         let expected = [
             ("/bin", Effect::Replaced),
             ("/var/run", Effect::Split),
@@ -172,7 +187,10 @@ mod tests {
             ("/var/cache/100%", Effect::Emptied),
             ("/etc/motd", Effect::Replaced),
         ];
-        assert_eq!(found, expected.map(|(path, effect)| (path.to_owned(), effect)));
+        assert_eq!(
+            found,
+            expected.map(|(path, effect)| (path.to_owned(), effect))
+        );
         assert_eq!(rules(text)[1].target.as_deref(), Some("../run"));
     }
 
@@ -190,8 +208,15 @@ mod tests {
             ("", "", true),
             ("**a**", "bab", true),
         ] {
-            assert_eq!(name_fits(pattern.as_bytes(), name.as_bytes()), expected, "{pattern} {name}");
+            assert_eq!(
+                name_fits(pattern.as_bytes(), name.as_bytes()),
+                expected,
+                "{pattern} {name}"
+            );
         }
-        assert!(!name_fits("*a".repeat(200).as_bytes(), "a".repeat(199).as_bytes()));
+        assert!(!name_fits(
+            "*a".repeat(200).as_bytes(),
+            "a".repeat(199).as_bytes()
+        ));
     }
 }

@@ -13,10 +13,25 @@ const SYSTEM_UNITS: &str = "/usr/lib/systemd/system";
 const USUAL_TARGET: &str = "multi-user.target";
 /// Longest name in bytes (`UNIT_NAME_MAX`).
 const NAME_MAX: usize = 255;
-const TYPES: [&str; 11] =
-    ["service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"];
+const TYPES: [&str; 11] = [
+    "service",
+    "socket",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "target",
+    "path",
+    "timer",
+    "slice",
+    "scope",
+];
 /// Keys of `[Install]` with the folder of links that each asks for.
-const DEPENDENCIES: [(&str, &str); 3] = [("WantedBy", "wants"), ("RequiredBy", "requires"), ("UpheldBy", "upholds")];
+const DEPENDENCIES: [(&str, &str); 3] = [
+    ("WantedBy", "wants"),
+    ("RequiredBy", "requires"),
+    ("UpheldBy", "upholds"),
+];
 
 /// Whether `name` can be the name of a unit.
 fn is_unit_name(name: &str) -> bool {
@@ -35,8 +50,14 @@ fn is_unit_name(name: &str) -> bool {
 /// A name that no unit has.
 pub fn path(name: &str) -> Result<FsPath> {
     if !is_unit_name(name) {
-        return Err(Error::invalid(format!("'{}' is not the name of a unit", name.escape_debug()))
-            .with_hint(format!("a name has a type behind its last dot: {}", TYPES.join(", "))));
+        return Err(Error::invalid(format!(
+            "'{}' is not the name of a unit",
+            name.escape_debug()
+        ))
+        .with_hint(format!(
+            "a name has a type behind its last dot: {}",
+            TYPES.join(", ")
+        )));
     }
     FsPath::new(MACHINE_UNITS)?.join(name)
 }
@@ -48,8 +69,11 @@ pub fn path(name: &str) -> Result<FsPath> {
 pub fn dropin_path(name: &str, file: &str) -> Result<FsPath> {
     let unit = path(name)?;
     if !file.ends_with(".conf") || file.contains('/') || file.starts_with('.') {
-        return Err(Error::invalid(format!("'{}' is not the name of a drop-in", file.escape_debug()))
-            .with_hint("a name that ends in .conf, without a dot in front and folders"));
+        return Err(Error::invalid(format!(
+            "'{}' is not the name of a drop-in",
+            file.escape_debug()
+        ))
+        .with_hint("a name that ends in .conf, without a dot in front and folders"));
     }
     FsPath::new(format!("{unit}.d"))?.join(file)
 }
@@ -57,32 +81,51 @@ pub fn dropin_path(name: &str, file: &str) -> Result<FsPath> {
 /// The name of the file of a unit: that of its template where it is an instance.
 pub fn file_of(name: &str) -> String {
     let (stem, kind) = name.rsplit_once('.').unwrap_or((name, ""));
-    stem.split_once('@').map_or_else(|| name.to_owned(), |(template, _)| format!("{template}@.{kind}"))
+    stem.split_once('@').map_or_else(
+        || name.to_owned(),
+        |(template, _)| format!("{template}@.{kind}"),
+    )
 }
 
 /// The links, each with its target and path, that enable the unit `name`; `contents` are those that this bake writes, else
 /// `shipped` are those that the image has, where they are known.
-pub fn enabling_links(name: &str, contents: Option<&str>, shipped: Option<&str>) -> Result<Vec<(String, FsPath)>> {
+pub fn enabling_links(
+    name: &str,
+    contents: Option<&str>,
+    shipped: Option<&str>,
+) -> Result<Vec<(String, FsPath)>> {
     let (stem, kind) = name.rsplit_once('.').unwrap_or((name, ""));
     if stem.ends_with('@') {
-        return Err(Error::invalid(format!("{name} is a template, which cannot be enabled itself"))
-            .with_hint(format!("name an instance of it, such as {stem}1.{kind}")));
+        return Err(Error::invalid(format!(
+            "{name} is a template, which cannot be enabled itself"
+        ))
+        .with_hint(format!("name an instance of it, such as {stem}1.{kind}")));
     }
     let target = match contents {
         Some(_) => format!("{MACHINE_UNITS}/{name}"),
         None => format!("{SYSTEM_UNITS}/{}", file_of(name)),
     };
-    let install = contents.or(shipped).map(install).transpose()?.unwrap_or_default();
+    let install = contents
+        .or(shipped)
+        .map(install)
+        .transpose()?
+        .unwrap_or_default();
     let folder = FsPath::new(MACHINE_UNITS)?;
     let mut links = Vec::new();
     for (by, suffix) in &install.dependencies {
-        links.push((target.clone(), folder.join(format!("{by}.{suffix}"))?.join(name)?));
+        links.push((
+            target.clone(),
+            folder.join(format!("{by}.{suffix}"))?.join(name)?,
+        ));
     }
     for alias in &install.aliases {
         links.push((target.clone(), folder.join(alias)?));
     }
     if links.is_empty() {
-        links.push((target, folder.join(format!("{USUAL_TARGET}.wants"))?.join(name)?));
+        links.push((
+            target,
+            folder.join(format!("{USUAL_TARGET}.wants"))?.join(name)?,
+        ));
     }
     Ok(links)
 }
@@ -96,21 +139,30 @@ struct Install {
 
 /// What `[Install]` of a unit asks for.
 fn install(contents: &str) -> Result<Install> {
-    let (mut install, mut inside) = (Install::default(), false);
+    let mut install = Install::default();
+    let mut inside = false;
     for line in logical_lines(contents) {
         let line = line.trim();
         if line.starts_with('[') {
             inside = line == "[Install]";
         }
-        let Some((key, value)) = line.split_once('=').filter(|_| inside) else { continue };
-        let (key, names) = (key.trim(), value.split_whitespace());
-        let suffix = DEPENDENCIES.iter().find(|(known, _)| *known == key).map(|(_, suffix)| *suffix);
+        let Some((key, value)) = line.split_once('=').filter(|_| inside) else {
+            continue;
+        };
+        let key = key.trim();
+        let names = value.split_whitespace();
+        let suffix = DEPENDENCIES
+            .iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, suffix)| *suffix);
         if suffix.is_none() && key != "Alias" {
             continue;
         }
         if value.trim().is_empty() {
             // An empty value takes back what came before.
-            install.dependencies.retain(|(_, known)| Some(*known) != suffix);
+            install
+                .dependencies
+                .retain(|(_, known)| Some(*known) != suffix);
             if suffix.is_none() {
                 install.aliases.clear();
             }
@@ -135,15 +187,22 @@ fn check_named(key: &str, name: &str) -> Result<()> {
         .with_hint("write the name out"));
     }
     if !is_unit_name(name) {
-        return Err(Error::invalid(format!("{key}={} is not the name of a unit", name.escape_debug())));
+        return Err(Error::invalid(format!(
+            "{key}={} is not the name of a unit",
+            name.escape_debug()
+        )));
     }
     Ok(())
 }
 
 /// Lines without comments, those that end in a backslash joined with the next.
 fn logical_lines(contents: &str) -> Vec<String> {
-    let (mut lines, mut current) = (Vec::new(), String::new());
-    for line in contents.lines().filter(|line| !line.trim_start().starts_with(['#', ';'])) {
+    let mut lines = Vec::new();
+    let mut current = String::new();
+    for line in contents
+        .lines()
+        .filter(|line| !line.trim_start().starts_with(['#', ';']))
+    {
         match line.strip_suffix('\\') {
             Some(part) => {
                 current.push_str(part);
@@ -165,14 +224,19 @@ mod tests {
 
     fn links(name: &str, contents: Option<&str>) -> Vec<String> {
         let links = enabling_links(name, contents, None).unwrap();
-        links.iter().map(|(target, path)| format!("{path} -> {target}")).collect()
+        links
+            .iter()
+            .map(|(target, path)| format!("{path} -> {target}"))
+            .collect()
     }
 
     #[test]
     fn links_are_those_that_systemctl_enable_makes() {
         assert_eq!(
             links("a.service", None),
-            ["/etc/systemd/system/multi-user.target.wants/a.service -> /usr/lib/systemd/system/a.service"]
+            [
+                "/etc/systemd/system/multi-user.target.wants/a.service -> /usr/lib/systemd/system/a.service"
+            ]
         );
         assert_eq!(
             links("getty@tty2.service", None),
@@ -180,7 +244,10 @@ mod tests {
                 "/etc/systemd/system/multi-user.target.wants/getty@tty2.service -> /usr/lib/systemd/system/getty@.service"
             ]
         );
-        assert_eq!(links("a.service", Some("[Service]\nWantedBy=x.target\n")).len(), 1);
+        assert_eq!(
+            links("a.service", Some("[Service]\nWantedBy=x.target\n")).len(),
+            1
+        );
         let contents = "[Unit]\n[Install]\nWantedBy=gone.target\nWantedBy=\n# WantedBy=c.target\nWantedBy=timers.target \\\n b.target\n\
                         RequiredBy = c.target\nAlias=d.timer\n[Other]\nWantedBy=e.target\n";
         assert_eq!(
@@ -196,13 +263,30 @@ mod tests {
 
     #[test]
     fn what_is_no_unit_is_refused() {
-        for bad in ["", "a", "a.", ".service", "a.sh", "a/b.service", "../a.service", "a b.service", "@x.service"] {
+        for bad in [
+            "",
+            "a",
+            "a.",
+            ".service",
+            "a.sh",
+            "a/b.service",
+            "../a.service",
+            "a b.service",
+            "@x.service",
+        ] {
             assert!(path(bad).is_err(), "{bad}");
         }
         assert!(path("dev-disk-by\\x2dlabel-x.swap").is_ok());
         assert!(enabling_links("a@.service", None, None).is_err());
-        for contents in ["[Install]\nWantedBy=../x", "[Install]\nWantedBy=%i.target", "[Install]\nAlias=x/y.service"] {
-            assert!(enabling_links("a.service", Some(contents), None).is_err(), "{contents}");
+        for contents in [
+            "[Install]\nWantedBy=../x",
+            "[Install]\nWantedBy=%i.target",
+            "[Install]\nAlias=x/y.service",
+        ] {
+            assert!(
+                enabling_links("a.service", Some(contents), None).is_err(),
+                "{contents}"
+            );
         }
     }
 }

@@ -48,8 +48,13 @@ impl Entry {
     }
 
     fn check(self) -> Result<Self> {
-        let is_known = [USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER].contains(&self.tag) && self.permissions <= 7;
-        if is_known { Ok(self) } else { Err(fault(&format!("an entry has the tag {:#x}", self.tag))) }
+        let is_known = [USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER].contains(&self.tag)
+            && self.permissions <= 7;
+        if is_known {
+            Ok(self)
+        } else {
+            Err(fault(&format!("an entry has the tag {:#x}", self.tag)))
+        }
     }
 }
 
@@ -74,13 +79,26 @@ pub(super) fn to_ext4(value: &[u8]) -> Result<Vec<u8>> {
 pub(super) fn from_ext4(value: &[u8]) -> Result<Vec<u8>> {
     let fields = Fields::new("access control list", value);
     if fields.le32(0)? != EXT4_VERSION {
-        return Err(Error::corrupt(format!("an access control list of version {}, not 1", fields.le32(0)?)));
+        return Err(Error::corrupt(format!(
+            "an access control list of version {}, not 1",
+            fields.le32(0)?
+        )));
     }
-    let (mut entries, mut at) = (Vec::new(), 4);
+    let mut entries = Vec::new();
+    let mut at = 4;
     while at < value.len() {
-        let entry = Entry { tag: fields.le16(at)?, permissions: fields.le16(at + 2)?, id: NO_ID }.check()?;
+        let entry = Entry {
+            tag: fields.le16(at)?,
+            permissions: fields.le16(at + 2)?,
+            id: NO_ID,
+        }
+        .check()?;
         at += 4;
-        let id = if entry.has_id() { fields.le32(at)? } else { NO_ID };
+        let id = if entry.has_id() {
+            fields.le32(at)?
+        } else {
+            NO_ID
+        };
         at += if entry.has_id() { 4 } else { 0 };
         entries.push(Entry { id, ..entry });
     }
@@ -93,7 +111,12 @@ fn parse(value: &[u8]) -> Result<Vec<Entry>> {
         return Err(fault("it has not the form that Linux gives it"));
     }
     let entry = |at: usize| {
-        Entry { tag: fields.le16(at)?, permissions: fields.le16(at + 2)?, id: fields.le32(at + 4)? }.check()
+        Entry {
+            tag: fields.le16(at)?,
+            permissions: fields.le16(at + 2)?,
+            id: fields.le32(at + 4)?,
+        }
+        .check()
     };
     (4..value.len()).step_by(8).map(entry).collect()
 }
@@ -115,14 +138,18 @@ fn to_bytes(entries: &[Entry]) -> Vec<u8> {
 /// What is no such text, and entries for a user or group that only has a name.
 pub(crate) fn from_text(text: &str) -> Result<Vec<u8>> {
     let mut entries = Vec::new();
-    let lines = text.split([',', '\n']).map(|entry| entry.split('#').next().unwrap_or_default().trim());
+    let lines = text
+        .split([',', '\n'])
+        .map(|entry| entry.split('#').next().unwrap_or_default().trim());
     for line in lines.filter(|line| !line.is_empty()) {
         let fields: Vec<&str> = line.split(':').map(str::trim).collect();
         // Solaris' form has no empty field for masks and others.
         let (kind, qualifier, permissions, number) = match fields.as_slice() {
             [kind @ ("mask" | "m" | "other" | "o"), permissions] => (*kind, "", *permissions, None),
             [kind, qualifier, permissions] => (*kind, *qualifier, *permissions, None),
-            [kind, qualifier, permissions, number] => (*kind, *qualifier, *permissions, Some(*number)),
+            [kind, qualifier, permissions, number] => {
+                (*kind, *qualifier, *permissions, Some(*number))
+            }
             _ => return Err(fault(&format!("'{}'", line.escape_debug()))),
         };
         let tag = match (kind, qualifier) {
@@ -143,7 +170,11 @@ pub(crate) fn from_text(text: &str) -> Result<Vec<u8>> {
             })?,
             _ => NO_ID,
         };
-        entries.push(Entry { tag, id, permissions: permission_bits(permissions)? });
+        entries.push(Entry {
+            tag,
+            id,
+            permissions: permission_bits(permissions)?,
+        });
     }
     if entries.is_empty() {
         return Err(fault("it is empty"));
@@ -159,7 +190,10 @@ fn permission_bits(text: &str) -> Result<u16> {
         'w' => Ok(bits | 2),
         'x' => Ok(bits | 1),
         '-' => Ok(bits),
-        _ => Err(fault(&format!("'{}' are no permissions", text.escape_debug()))),
+        _ => Err(fault(&format!(
+            "'{}' are no permissions",
+            text.escape_debug()
+        ))),
     })
 }
 
@@ -177,16 +211,32 @@ mod tests {
         assert_eq!(&list[12..20], &[2, 0, 4, 0, 0xe8, 3, 0, 0]);
         let ext4 = to_ext4(&list).unwrap();
         assert_eq!(ext4.len(), 4 + 4 * 4 + 2 * 8);
-        assert_eq!(&ext4[..16], &[1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 4, 0, 0xe8, 3, 0, 0]);
+        assert_eq!(
+            &ext4[..16],
+            &[1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 4, 0, 0xe8, 3, 0, 0]
+        );
         assert_eq!(from_ext4(&ext4).unwrap(), list);
         let lines = "other:---\nmask:r-x # a word\nu:1000:r\ng::r\ng:7:rwx\nu::rw";
-        assert_eq!(from_text(lines).unwrap(), list, "in any order, and in short words");
+        assert_eq!(
+            from_text(lines).unwrap(),
+            list,
+            "in any order, and in short words"
+        );
         assert!(is_acl(ACCESS) && is_acl(DEFAULT) && !is_acl(b"user.acl"));
     }
 
     #[test]
     fn what_is_no_list_is_refused() {
-        for text in ["", ",", "user", "user:joe:r--", "user::rwz", "nobody::r--", "mask:1:r", "user:::::"] {
+        for text in [
+            "",
+            ",",
+            "user",
+            "user:joe:r--",
+            "user::rwz",
+            "nobody::r--",
+            "mask:1:r",
+            "user:::::",
+        ] {
             assert!(from_text(text).is_err(), "{text}");
         }
         let list = from_text(TEXT).unwrap();

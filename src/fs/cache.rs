@@ -19,13 +19,23 @@ struct Generations<V: ?Sized> {
 
 impl<V: ?Sized> Cache<V> {
     pub fn new(budget: usize) -> Self {
-        let generations = Generations { young: HashMap::new(), old: HashMap::new(), young_cost: 0 };
-        Self { generations: Mutex::new(generations), budget }
+        let generations = Generations {
+            young: HashMap::new(),
+            old: HashMap::new(),
+            young_cost: 0,
+        };
+        Self {
+            generations: Mutex::new(generations),
+            budget,
+        }
     }
 
     pub fn get(&self, key: u64) -> Option<Arc<V>> {
         // What a thread leaves behind when it panics is a cache as good as any.
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut generations = self
+            .generations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some((value, _)) = generations.young.get(&key) {
             return Some(value.clone());
         }
@@ -35,7 +45,10 @@ impl<V: ?Sized> Cache<V> {
     }
 
     pub fn insert(&self, key: u64, value: Arc<V>, cost: usize) {
-        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut generations = self
+            .generations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         generations.insert(key, value, cost, self.budget);
     }
 }

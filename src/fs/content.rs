@@ -49,8 +49,21 @@ impl std::fmt::Debug for FileContent<'_> {
 impl<'a> FileContent<'a> {
     /// `size` bytes without holes.
     pub fn whole(size: u64, bytes: &'a mut dyn Read) -> Self {
-        let stored = if size > 0 { vec![Stretch { offset: 0, len: size }] } else { Vec::new() };
-        Self { size, stored: Cow::Owned(stored), bytes, position: 0, next: 0 }
+        let stored = if size > 0 {
+            vec![Stretch {
+                offset: 0,
+                len: size,
+            }]
+        } else {
+            Vec::new()
+        };
+        Self {
+            size,
+            stored: Cow::Owned(stored),
+            bytes,
+            position: 0,
+            next: 0,
+        }
     }
 
     /// A file of `size` bytes of which `bytes` gives the `stored` stretches one after the other; the rest are holes.
@@ -68,7 +81,13 @@ impl<'a> FileContent<'a> {
             }
             end = stretch.end();
         }
-        Ok(Self { size, stored: Cow::Borrowed(stored), bytes, position: 0, next: 0 })
+        Ok(Self {
+            size,
+            stored: Cow::Borrowed(stored),
+            bytes,
+            position: 0,
+            next: 0,
+        })
     }
 
     /// Length of the file with its holes, in bytes.
@@ -83,9 +102,11 @@ impl<'a> FileContent<'a> {
 
     /// Blocks of `block_bytes`, at least 1, that hold stored bytes.
     pub fn blocks(&self, block_bytes: u64) -> u64 {
-        let (mut count, mut end) = (0, 0);
+        let mut count = 0;
+        let mut end = 0;
         for stretch in self.stored.iter().filter(|stretch| stretch.len > 0) {
-            let (first, last) = (stretch.offset / block_bytes, stretch.end().div_ceil(block_bytes));
+            let first = stretch.offset / block_bytes;
+            let last = stretch.end().div_ceil(block_bytes);
             count += last - first.max(end);
             end = last;
         }
@@ -122,20 +143,30 @@ impl<'a> FileContent<'a> {
     pub fn fill(&mut self, buf: &mut [u8]) -> Result<()> {
         let mut rest = buf;
         while !rest.is_empty() {
-            let (hole, room) = (self.hole(), to_u64(rest.len()));
+            let hole = self.hole();
+            let room = to_u64(rest.len());
             let end = self.stored.get(self.next).map_or(0, Stretch::end);
-            let len = if hole > 0 { hole.min(room) } else { end.saturating_sub(self.position).min(room) };
+            let len = if hole > 0 {
+                hole.min(room)
+            } else {
+                end.saturating_sub(self.position).min(room)
+            };
             if len == 0 {
-                return Err(Error::invalid(format!("{room} bytes behind the end of a file of {} bytes", self.size)));
+                return Err(Error::invalid(format!(
+                    "{room} bytes behind the end of a file of {} bytes",
+                    self.size
+                )));
             }
             let (now, later) = std::mem::take(&mut rest).split_at_mut(to_usize(len)?);
             if hole > 0 {
                 now.fill(0);
             } else {
-                self.bytes.read_exact(now).map_err(|error| match error.kind() {
-                    ErrorKind::UnexpectedEof if error.get_ref().is_none() => self.too_short(),
-                    _ => from_io("reading the content", error),
-                })?;
+                self.bytes
+                    .read_exact(now)
+                    .map_err(|error| match error.kind() {
+                        ErrorKind::UnexpectedEof if error.get_ref().is_none() => self.too_short(),
+                        _ => from_io("reading the content", error),
+                    })?;
             }
             self.position += len;
             rest = later;
@@ -159,14 +190,22 @@ impl<'a> FileContent<'a> {
     /// [`crate::ErrorKind::InvalidInput`] where it has, and those of the reader.
     pub fn finish(self) -> Result<()> {
         match self.bytes.read_exact(&mut [0]) {
-            Ok(()) => Err(Error::invalid(format!("the content is longer than the {} bytes announced", self.size))),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof && error.get_ref().is_none() => Ok(()),
+            Ok(()) => Err(Error::invalid(format!(
+                "the content is longer than the {} bytes announced",
+                self.size
+            ))),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof && error.get_ref().is_none() => {
+                Ok(())
+            }
             Err(error) => Err(from_io("reading the content", error)),
         }
     }
 
     fn too_short(&self) -> Error {
-        Error::invalid(format!("the content is shorter than the {} bytes announced", self.size))
+        Error::invalid(format!(
+            "the content is shorter than the {} bytes announced",
+            self.size
+        ))
     }
 }
 
@@ -180,13 +219,26 @@ mod tests {
 
     #[test]
     fn holes_are_zeroes_that_are_not_read() {
-        let (stored, mut bytes) = ([stretch(3, 2), stretch(5, 0), stretch(9, 1)], &b"abc"[..]);
+        let stored = [stretch(3, 2), stretch(5, 0), stretch(9, 1)];
+        let mut bytes = &b"abc"[..];
         let mut content = FileContent::sparse(12, &stored, &mut bytes).unwrap();
-        assert_eq!((content.blocks(4), content.blocks(1), content.blocks(100)), (3, 3, 1));
-        assert_eq!((content.hole(), content.skip(2), content.position()), (3, 2, 2));
+        assert_eq!(
+            (content.blocks(4), content.blocks(1), content.blocks(100)),
+            (3, 3, 1)
+        );
+        assert_eq!(
+            (content.hole(), content.skip(2), content.position()),
+            (3, 2, 2)
+        );
         assert_eq!(content.rest().unwrap(), b"\0ab\0\0\0\0c\0\0");
         assert_eq!(content.skip(1), 0);
-        assert!(content.fill(&mut [0]).unwrap_err().to_string().contains("behind the end"));
+        assert!(
+            content
+                .fill(&mut [0])
+                .unwrap_err()
+                .to_string()
+                .contains("behind the end")
+        );
         content.finish().unwrap();
     }
 
@@ -201,16 +253,25 @@ mod tests {
 
     #[test]
     fn too_few_and_too_many_bytes_are_told() {
-        let (mut short, mut long) = (&b"ab"[..], &b"abcd"[..]);
+        let mut short = &b"ab"[..];
+        let mut long = &b"abcd"[..];
         let error = FileContent::whole(3, &mut short).rest().unwrap_err();
-        assert_eq!(error.to_string(), "the content is shorter than the 3 bytes announced");
+        assert_eq!(
+            error.to_string(),
+            "the content is shorter than the 3 bytes announced"
+        );
         let mut content = FileContent::whole(3, &mut long);
         assert_eq!(content.rest().unwrap(), b"abc");
-        assert_eq!(content.finish().unwrap_err().to_string(), "the content is longer than the 3 bytes announced");
+        assert_eq!(
+            content.finish().unwrap_err().to_string(),
+            "the content is longer than the 3 bytes announced"
+        );
         let mut none = std::io::empty();
-        for bad in
-            [[stretch(4, 2), stretch(5, 1)], [stretch(0, 1), stretch(9, 2)], [stretch(0, 1), stretch(9, u64::MAX)]]
-        {
+        for bad in [
+            [stretch(4, 2), stretch(5, 1)],
+            [stretch(0, 1), stretch(9, 2)],
+            [stretch(0, 1), stretch(9, u64::MAX)],
+        ] {
             assert!(FileContent::sparse(10, &bad, &mut none).is_err(), "{bad:?}");
         }
     }

@@ -37,7 +37,11 @@ pub struct EditOptions {
 impl EditOptions {
     /// Journals are replayed, nothing grows; `temp_dir` takes unlinked temporary files.
     pub fn new(temp_dir: impl Into<PathBuf>) -> Self {
-        Self { temp_dir: temp_dir.into(), no_replay: false, grow: false }
+        Self {
+            temp_dir: temp_dir.into(),
+            no_replay: false,
+            grow: false,
+        }
     }
 }
 
@@ -49,7 +53,11 @@ const FORMATS: &[Format] = &[
         open: |device| Ok(Box::new(btrfs::Btrfs::open(device)?)),
         edit: Some(|source, target, options| {
             refuse_to_grow(FsKind::Btrfs, options)?;
-            Ok(Box::new(btrfs::Btrfs::edit(source, target, &options.temp_dir)?))
+            Ok(Box::new(btrfs::Btrfs::edit(
+                source,
+                target,
+                &options.temp_dir,
+            )?))
         }),
     },
     Format {
@@ -96,15 +104,27 @@ pub fn open(device: Device) -> Result<Box<dyn FileSystem>> {
 ///
 /// `source` shows the same bytes as `target` does now and never changes; filesystems that are built anew read from it
 /// while they write to `target`.
-pub fn edit(source: Device, target: Target, options: &EditOptions) -> Result<Box<dyn FileSystemMut>> {
+pub fn edit(
+    source: Device,
+    target: Target,
+    options: &EditOptions,
+) -> Result<Box<dyn FileSystemMut>> {
     let format = find(&source)?.ok_or_else(unformatted)?;
     let edit = format.edit.ok_or_else(|| not_editable(format.kind))?;
     edit(source, target, options)
 }
 
-fn edit_ext4(_source: Device, target: Target, options: &EditOptions) -> Result<Box<dyn FileSystemMut>> {
+fn edit_ext4(
+    _source: Device,
+    target: Target,
+    options: &EditOptions,
+) -> Result<Box<dyn FileSystemMut>> {
     let size = target.size();
-    let recovery = if options.no_replay { ext4::Recovery::Refuse } else { ext4::Recovery::Replay };
+    let recovery = if options.no_replay {
+        ext4::Recovery::Refuse
+    } else {
+        ext4::Recovery::Replay
+    };
     let mut fs = ext4::Ext4::open_with(target, recovery)?;
     if options.grow {
         fs.grow(size)?;
@@ -114,7 +134,9 @@ fn edit_ext4(_source: Device, target: Target, options: &EditOptions) -> Result<B
 
 fn refuse_to_grow(kind: FsKind, options: &EditOptions) -> Result<()> {
     match options.grow {
-        true => Err(Error::unsupported(format!("growing a {kind} filesystem is not supported"))),
+        true => Err(Error::unsupported(format!(
+            "growing a {kind} filesystem is not supported"
+        ))),
         false => Ok(()),
     }
 }
@@ -125,7 +147,10 @@ fn not_editable(kind: FsKind) -> Error {
 }
 
 fn unformatted() -> Error {
-    let known: Vec<String> = FORMATS.iter().map(|format| format.kind.to_string()).collect();
+    let known: Vec<String> = FORMATS
+        .iter()
+        .map(|format| format.kind.to_string())
+        .collect();
     Error::unsupported("no filesystem that is known begins here")
         .because(Reason::Unformatted)
         .with_hint(format!("{} can be read", known.join(", ")))
@@ -166,7 +191,12 @@ mod tests {
         bytes[0] = 0;
         bytes[1024..1028].copy_from_slice(&0xe0f5_e1e2u32.to_le_bytes());
         assert_eq!(kind(&bytes), Some(FsKind::Erofs));
-        let error = open(Arc::new(MemoryDevice::new(vec![0; 4096]))).err().unwrap();
-        assert!(error.reason() == Some(Reason::Unformatted) && error.hint().unwrap().contains("squashfs, erofs"));
+        let error = open(Arc::new(MemoryDevice::new(vec![0; 4096])))
+            .err()
+            .unwrap();
+        assert!(
+            error.reason() == Some(Reason::Unformatted)
+                && error.hint().unwrap().contains("squashfs, erofs")
+        );
     }
 }

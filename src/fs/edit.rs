@@ -44,7 +44,12 @@ pub trait Edit: FileSystem {
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()>;
 
     /// See [`FileSystemMut::write_content`].
-    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()>;
+    fn write_content(
+        &mut self,
+        path: &FsPath,
+        attributes: &Attributes,
+        content: FileContent<'_>,
+    ) -> Result<()>;
 
     /// See [`FileSystemMut::symlink`].
     fn symlink(&mut self, _path: &FsPath, _target: &[u8], _attributes: &Attributes) -> Result<()> {
@@ -100,7 +105,12 @@ impl<E: Edit> FileSystemMut for E {
         Edit::create_dir(self, path, attributes)
     }
 
-    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
+    fn write_content(
+        &mut self,
+        path: &FsPath,
+        attributes: &Attributes,
+        content: FileContent<'_>,
+    ) -> Result<()> {
         check_new(self, path, Some(attributes)).at(|| path.to_string())?;
         check_size(self, content.size()).at(|| path.to_string())?;
         Edit::write_content(self, path, attributes, content)
@@ -120,14 +130,23 @@ impl<E: Edit> FileSystemMut for E {
         Edit::hard_link(self, existing, path)
     }
 
-    fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()> {
+    fn mknod(
+        &mut self,
+        path: &FsPath,
+        file_type: FileType,
+        device: (u32, u32),
+        attributes: &Attributes,
+    ) -> Result<()> {
         check_new(self, path, Some(attributes)).at(|| path.to_string())?;
         check_device(self, file_type, device).at(|| path.to_string())?;
         Edit::mknod(self, path, file_type, device, attributes)
     }
 
     fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
-        change.mode.map_or(Ok(()), check_mode).at(|| path.to_string())?;
+        change
+            .mode
+            .map_or(Ok(()), check_mode)
+            .at(|| path.to_string())?;
         Edit::set_metadata(self, path, change)
     }
 
@@ -147,7 +166,9 @@ impl<E: Edit> FileSystemMut for E {
             return Err(Error::invalid("the root directory cannot be moved"));
         }
         if to != from && to.starts_with(from) {
-            return Err(Error::invalid(format!("cannot be moved into itself ({to})")).at(from.to_string()));
+            return Err(
+                Error::invalid(format!("cannot be moved into itself ({to})")).at(from.to_string()),
+            );
         }
         Edit::rename(self, from, to)
     }
@@ -167,18 +188,29 @@ impl<E: Edit> FileSystemMut for E {
 /// Whether an entry can be called like this, and have these permissions.
 fn check_new(editor: &dyn Edit, path: &FsPath, attributes: Option<&Attributes>) -> Result<()> {
     let Some(name) = path.name() else {
-        return Err(Error::invalid("the root directory itself cannot be created or replaced"));
+        return Err(Error::invalid(
+            "the root directory itself cannot be created or replaced",
+        ));
     };
     let max = editor.limits().name_bytes;
     if name.len() > max {
-        return Err(Error::invalid(format!("a name of {} bytes: at most {max} are possible here", name.len()))
-            .because(Reason::Limit));
+        return Err(Error::invalid(format!(
+            "a name of {} bytes: at most {max} are possible here",
+            name.len()
+        ))
+        .because(Reason::Limit));
     }
     attributes.map_or(Ok(()), |attributes| check_mode(attributes.mode))
 }
 
 fn check_mode(mode: u32) -> Result<()> {
-    if mode <= MODE_MAX { Ok(()) } else { Err(Error::invalid(format!("mode {mode:#o} is out of range 0 to 0o7777"))) }
+    if mode <= MODE_MAX {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!(
+            "mode {mode:#o} is out of range 0 to 0o7777"
+        )))
+    }
 }
 
 fn check_size(editor: &dyn Edit, size: u64) -> Result<()> {
@@ -187,11 +219,16 @@ fn check_size(editor: &dyn Edit, size: u64) -> Result<()> {
         return Ok(());
     }
     let kind = editor.kind();
-    Err(Error::unsupported(format!("a file of {size} bytes: {kind} can hold at most {max}")).because(Reason::Limit))
+    Err(Error::unsupported(format!(
+        "a file of {size} bytes: {kind} can hold at most {max}"
+    ))
+    .because(Reason::Limit))
 }
 
 fn check_target(editor: &dyn Edit, target: &[u8]) -> Result<()> {
-    let Some(max) = editor.limits().target_bytes else { return Err(lacking(editor.kind(), "symlinks")) };
+    let Some(max) = editor.limits().target_bytes else {
+        return Err(lacking(editor.kind(), "symlinks"));
+    };
     if (1..=max).contains(&target.len()) && !target.contains(&0) {
         return Ok(());
     }
@@ -205,9 +242,15 @@ fn check_device(editor: &dyn Edit, file_type: FileType, (major, minor): (u32, u3
     let max = match file_type {
         FileType::CharDevice | FileType::BlockDevice => editor.limits().device,
         FileType::Fifo | FileType::Socket => editor.limits().device.map(|_| (0, 0)),
-        _ => return Err(Error::invalid("only devices, fifos and sockets are made as nodes")),
+        _ => {
+            return Err(Error::invalid(
+                "only devices, fifos and sockets are made as nodes",
+            ));
+        }
     };
-    let Some(max) = max else { return Err(lacking(editor.kind(), "device nodes, fifos or sockets")) };
+    let Some(max) = max else {
+        return Err(lacking(editor.kind(), "device nodes, fifos or sockets"));
+    };
     if major <= max.0 && minor <= max.1 {
         return Ok(());
     }
@@ -231,7 +274,11 @@ fn check_xattr(editor: &dyn Edit, name: &[u8]) -> Result<()> {
 }
 
 fn lacking(kind: FsKind, what: &str) -> Error {
-    let kind = if kind == FsKind::Fat { "FAT".to_owned() } else { kind.to_string() };
+    let kind = if kind == FsKind::Fat {
+        "FAT".to_owned()
+    } else {
+        kind.to_string()
+    };
     Error::unsupported(format!("{kind} has no {what}"))
         .because(Reason::Feature)
         .with_hint("put it on a partition whose filesystem has them, such as ROOT")

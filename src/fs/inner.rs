@@ -23,13 +23,21 @@ impl InnerFile {
     pub fn open(fs: Box<dyn FileSystem>, path: FsPath) -> Result<Self> {
         let node = fs.node_at(&path)?;
         let size = fs.open(node).at(|| path.to_string())?.size();
-        Ok(Self { fs, path, node, size })
+        Ok(Self {
+            fs,
+            path,
+            node,
+            size,
+        })
     }
 }
 
 impl fmt::Debug for InnerFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InnerFile").field("path", &self.path).field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("InnerFile")
+            .field("path", &self.path)
+            .field("size", &self.size)
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,12 +48,18 @@ impl BlockDevice for InnerFile {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_range(offset, to_u64(buf.len()), self.size)?;
-        let read = self.fs.open(self.node).and_then(|file| file.read_at(offset, buf));
+        let read = self
+            .fs
+            .open(self.node)
+            .and_then(|file| file.read_at(offset, buf));
         read.at(|| self.path.to_string())
     }
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
         check_range(offset, 1, self.size)?;
-        Ok(Extent { kind: ExtentKind::Data, len: self.size - offset })
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: self.size - offset,
+        })
     }
 }

@@ -29,7 +29,10 @@ pub use extract::{ExtractOptions, Extracted, extract};
 pub use inner::InnerFile;
 pub use path::FsPath;
 pub use sectors::unit_bytes;
-pub use types::{Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Node, Timestamp, Xattr};
+pub use types::{
+    Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Node, Timestamp,
+    Xattr,
+};
 pub use walk::{ByPath, Entry, exists, read_file, resolve, walk};
 
 use std::io::Read;
@@ -88,7 +91,9 @@ fn check_within(size: u64, offset: u64, buf: &[u8]) -> Result<()> {
     let len = to_u64(buf.len());
     match offset.checked_add(len) {
         Some(end) if end <= size => Ok(()),
-        _ => Err(Error::invalid(format!("{len} bytes at {offset} of a file of {size} bytes"))),
+        _ => Err(Error::invalid(format!(
+            "{len} bytes at {offset} of a file of {size} bytes"
+        ))),
     }
 }
 
@@ -106,10 +111,21 @@ pub trait FileSystemMut: FileSystem {
     /// Creates a regular file, or replaces one's content and attributes. Extended attributes of the old one go: those that
     /// give rights, such as capabilities, were for another content. Holes stay holes where the filesystem has them, and
     /// then cost nothing.
-    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()>;
+    fn write_content(
+        &mut self,
+        path: &FsPath,
+        attributes: &Attributes,
+        content: FileContent<'_>,
+    ) -> Result<()>;
 
     /// The same with exactly `size` bytes of `content`; fewer or more are an error.
-    fn write_file(&mut self, path: &FsPath, attributes: &Attributes, size: u64, content: &mut dyn Read) -> Result<()> {
+    fn write_file(
+        &mut self,
+        path: &FsPath,
+        attributes: &Attributes,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<()> {
         self.write_content(path, attributes, FileContent::whole(size, content))
     }
 
@@ -120,7 +136,13 @@ pub trait FileSystemMut: FileSystem {
     fn hard_link(&mut self, existing: &FsPath, path: &FsPath) -> Result<()>;
 
     /// Creates a device node, fifo or socket; `device` is (major, minor), (0, 0) for the latter two.
-    fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()>;
+    fn mknod(
+        &mut self,
+        path: &FsPath,
+        file_type: FileType,
+        device: (u32, u32),
+        attributes: &Attributes,
+    ) -> Result<()>;
 
     /// Changes the fields that are given.
     fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()>;

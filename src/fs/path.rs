@@ -27,11 +27,16 @@ impl FsPath {
         let path = path.as_ref();
         let shown = || String::from_utf8_lossy(path).into_owned();
         if path.first() != Some(&b'/') {
-            return Err(Error::invalid(format!("'{}' is not an absolute path", shown()))
-                .with_hint("paths inside an image begin with /"));
+            return Err(
+                Error::invalid(format!("'{}' is not an absolute path", shown()))
+                    .with_hint("paths inside an image begin with /"),
+            );
         }
         let mut normal = Self::root();
-        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".") {
+        for name in path
+            .split(|&byte| byte == b'/')
+            .filter(|name| !name.is_empty() && *name != b".")
+        {
             normal = normal.join(name)?;
         }
         Ok(normal)
@@ -55,14 +60,19 @@ impl FsPath {
                 return Ok(Self(path));
             }
         };
-        Err(Error::invalid(format!("'{}' {fault}", String::from_utf8_lossy(name))).at(self.to_string()))
+        Err(
+            Error::invalid(format!("'{}' {fault}", String::from_utf8_lossy(name)))
+                .at(self.to_string()),
+        )
     }
 
     /// An error where the name of the entry is longer than the 255 bytes of ext4 and btrfs.
     pub(super) fn check_linux_name(&self) -> Result<()> {
         match self.name().map_or(0, <[u8]>::len) {
             0..=LINUX_NAME_MAX => Ok(()),
-            len => Err(Error::invalid(format!("a name of {len} bytes: at most {LINUX_NAME_MAX} are possible here"))),
+            len => Err(Error::invalid(format!(
+                "a name of {len} bytes: at most {LINUX_NAME_MAX} are possible here"
+            ))),
         }
     }
 
@@ -78,7 +88,9 @@ impl FsPath {
 
     /// The names from the root down; none for `/`.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
-        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty())
+        self.0
+            .split(|&byte| byte == b'/')
+            .filter(|name| !name.is_empty())
     }
 
     /// The directory it lies in; `None` for `/`.
@@ -99,7 +111,10 @@ impl FsPath {
     /// Whether it is `ancestor` or lies below it.
     pub fn starts_with(&self, ancestor: &Self) -> bool {
         ancestor.is_root()
-            || self.0.strip_prefix(ancestor.as_bytes()).is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+            || self
+                .0
+                .strip_prefix(ancestor.as_bytes())
+                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
     }
 }
 
@@ -113,7 +128,10 @@ impl fmt::Display for FsPath {
                     write!(f, "{character}")?
                 }
             }
-            chunk.invalid().iter().try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
+            chunk
+                .invalid()
+                .iter()
+                .try_for_each(|byte| write!(f, "\\x{byte:02x}"))?;
         }
         Ok(())
     }
@@ -138,12 +156,19 @@ mod tests {
         for bad in ["", "a", "/a/../b", "/..", "/a\0b"] {
             assert!(FsPath::new(bad).is_err(), "{bad:?}");
         }
-        for (bytes, on_linux, anywhere) in
-            [(255, true, true), (256, false, true), (765, false, true), (766, false, false)]
-        {
+        for (bytes, on_linux, anywhere) in [
+            (255, true, true),
+            (256, false, true),
+            (765, false, true),
+            (766, false, false),
+        ] {
             let path = FsPath::new(format!("/{}", "n".repeat(bytes)));
             assert_eq!(path.is_ok(), anywhere, "{bytes}");
-            assert_eq!(path.is_ok_and(|path| path.check_linux_name().is_ok()), on_linux, "{bytes}");
+            assert_eq!(
+                path.is_ok_and(|path| path.check_linux_name().is_ok()),
+                on_linux,
+                "{bytes}"
+            );
         }
         assert!(FsPath::new("/nnnn".repeat(1000)).is_err());
     }
@@ -154,13 +179,23 @@ mod tests {
         assert_eq!(path.parent().unwrap().as_bytes(), b"/a");
         assert_eq!(path.parent().unwrap().parent(), Some(FsPath::root()));
         assert_eq!(FsPath::root().parent(), None);
-        assert_eq!((path.name(), FsPath::root().name()), (Some(&b"b"[..]), None));
+        assert_eq!(
+            (path.name(), FsPath::root().name()),
+            (Some(&b"b"[..]), None)
+        );
         assert!(path.starts_with(&FsPath::new("/a").unwrap()) && path.starts_with(&FsPath::root()));
-        assert!(!FsPath::new("/ab").unwrap().starts_with(&FsPath::new("/a").unwrap()));
+        assert!(
+            !FsPath::new("/ab")
+                .unwrap()
+                .starts_with(&FsPath::new("/a").unwrap())
+        );
     }
 
     #[test]
     fn shows_what_a_terminal_can_bear() {
-        assert_eq!(FsPath::new(b"/a\xff\x1b[1m").unwrap().to_string(), "/a\\xff\\u{1b}[1m");
+        assert_eq!(
+            FsPath::new(b"/a\xff\x1b[1m").unwrap().to_string(),
+            "/a\\xff\\u{1b}[1m"
+        );
     }
 }

@@ -11,7 +11,9 @@ const HEAD_BYTES: u64 = (64 << 10) + 4096;
 /// The smallest unit in bytes in which the filesystem on `device` is read, where it is one that is known and has such a
 /// unit: no disk with larger sectors can hold it. FAT: `BPB_BytsPerSec`; ext2 to ext4: the block size; btrfs: `sectorsize`.
 pub fn unit_bytes(device: &dyn BlockDevice) -> Result<Option<(FsKind, u32)>> {
-    let Some(kind) = probe(device)? else { return Ok(None) };
+    let Some(kind) = probe(device)? else {
+        return Ok(None);
+    };
     let mut head = vec![0; to_usize(HEAD_BYTES.min(device.size()))?];
     device.read_at(0, &mut head)?;
     let fields = Fields::new("superblock", &head);

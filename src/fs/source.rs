@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Attributes, Entry, FileRead, FileSystem, FileType, FsPath, Node as SourceNode, Timestamp, Xattr, walk};
+use super::{
+    Attributes, Entry, FileRead, FileSystem, FileType, FsPath, Node as SourceNode, Timestamp,
+    Xattr, walk,
+};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::finding::{Code, Finding};
@@ -58,14 +61,19 @@ impl XattrSets {
         }
         set.sort();
         let next = u32::try_from(self.numbers.len()).map_err(|_| {
-            Error::unsupported("more than 2^32 different sets of extended attributes").because(Reason::Limit)
+            Error::unsupported("more than 2^32 different sets of extended attributes")
+                .because(Reason::Limit)
         })?;
         Ok(Some(*self.numbers.entry(set).or_insert(next)))
     }
 
     /// The sets in the order of their numbers.
     pub fn in_order(&self) -> Vec<&Vec<Xattr>> {
-        let mut sets: Vec<(&u32, &Vec<Xattr>)> = self.numbers.iter().map(|(set, number)| (number, set)).collect();
+        let mut sets: Vec<(&u32, &Vec<Xattr>)> = self
+            .numbers
+            .iter()
+            .map(|(set, number)| (number, set))
+            .collect();
         sets.sort();
         sets.into_iter().map(|(_, set)| set).collect()
     }
@@ -123,18 +131,28 @@ pub(in crate::fs) fn read(
     let mut reader = Reader {
         source,
         rules,
-        tree: Tree { nodes: Vec::new(), xattrs: XattrSets::default(), content_bytes: 0 },
+        tree: Tree {
+            nodes: Vec::new(),
+            xattrs: XattrSets::default(),
+            content_bytes: 0,
+        },
         linked: HashMap::new(),
         above: Vec::new(),
         memory: 0,
         left_out: None,
     };
-    walk(source, &FsPath::root(), &mut |entry| reader.visit(&entry).at(|| entry.path.to_string()))?;
+    walk(source, &FsPath::root(), &mut |entry| {
+        reader.visit(&entry).at(|| entry.path.to_string())
+    })?;
     for file in added {
         reader.add(file).at(|| file.path.to_string())?;
     }
     if let Some((name, path)) = reader.left_out {
-        progress.found(&Finding::new(rules.left_out).with("name", name).with("path", path));
+        progress.found(
+            &Finding::new(rules.left_out)
+                .with("name", name)
+                .with("path", path),
+        );
     }
     reader.tree.count_content(rules.content_max)?;
     Ok(reader.tree)
@@ -161,7 +179,11 @@ impl Reader<'_> {
         self.above.truncate(depth);
         let parent = self.above.last().copied().unwrap_or(0);
         let is_dir = metadata.file_type == FileType::Directory;
-        let known = self.linked.get(&metadata.inode).copied().filter(|_| !is_dir && metadata.nlink > 1);
+        let known = self
+            .linked
+            .get(&metadata.inode)
+            .copied()
+            .filter(|_| !is_dir && metadata.nlink > 1);
         let id = match known {
             Some(id) => id,
             None => {
@@ -186,7 +208,8 @@ impl Reader<'_> {
         let is_dir = self.tree.nodes[id].file_type == FileType::Directory;
         let node = &mut self.tree.nodes[parent];
         let Part::Directory(entries) = &mut node.part else {
-            return Err(Error::invalid("lies in something that is not a directory").because(Reason::NotADirectory));
+            return Err(Error::invalid("lies in something that is not a directory")
+                .because(Reason::NotADirectory));
         };
         if entries.insert(name.to_vec(), id).is_some() {
             return Err(Error::corrupt("two entries of this name in one directory"));
@@ -200,12 +223,21 @@ impl Reader<'_> {
     }
 
     fn node(&mut self, entry: &Entry, parent: usize) -> Result<Node> {
-        let Entry { path, node, metadata } = entry;
+        let Entry {
+            path,
+            node,
+            metadata,
+        } = entry;
         let part = match metadata.file_type {
             FileType::Directory => Part::Directory(BTreeMap::new()),
-            FileType::File => Part::File(Content::Source(path.clone(), *node), self.check_size(metadata.size)?),
+            FileType::File => Part::File(
+                Content::Source(path.clone(), *node),
+                self.check_size(metadata.size)?,
+            ),
             FileType::Symlink => Part::Symlink(self.target(*node, metadata.size)?),
-            FileType::CharDevice | FileType::BlockDevice => Part::Device(device_number(metadata.device)?),
+            FileType::CharDevice | FileType::BlockDevice => {
+                Part::Device(device_number(metadata.device)?)
+            }
             FileType::Fifo | FileType::Socket => Part::Ipc,
         };
         Ok(Node {
@@ -214,7 +246,11 @@ impl Reader<'_> {
             uid: metadata.uid,
             gid: metadata.gid,
             mtime: self.time(metadata.mtime),
-            nlink: if metadata.file_type == FileType::Directory { 2 } else { 0 },
+            nlink: if metadata.file_type == FileType::Directory {
+                2
+            } else {
+                0
+            },
             xattrs: self.xattrs(entry)?,
             parent,
             part,
@@ -222,11 +258,17 @@ impl Reader<'_> {
     }
 
     fn add(&mut self, file: &AddedFile) -> Result<()> {
-        let name = file.path.name().ok_or_else(|| Error::invalid("the root cannot be replaced with a file"))?;
+        let name = file
+            .path
+            .name()
+            .ok_or_else(|| Error::invalid("the root cannot be replaced with a file"))?;
         let mut parent = 0;
         for step in file.path.parent().iter().flat_map(|path| path.components()) {
             parent = self.entry(parent, step).ok_or_else(|| {
-                Error::not_found(format!("the folder '{}' on the way to it does not exist", step.escape_ascii()))
+                Error::not_found(format!(
+                    "the folder '{}' on the way to it does not exist",
+                    step.escape_ascii()
+                ))
             })?;
         }
         let xattrs = match self.entry(parent, name) {
@@ -246,7 +288,8 @@ impl Reader<'_> {
         let size = self.check_size(to_u64(file.content.len()))?;
         self.tree.nodes.push(Node {
             file_type: FileType::File,
-            mode: u16::try_from(file.attributes.mode & 0o7777).map_err(|_| Error::internal("masked"))?,
+            mode: u16::try_from(file.attributes.mode & 0o7777)
+                .map_err(|_| Error::internal("masked"))?,
             uid: file.attributes.uid,
             gid: file.attributes.gid,
             mtime,
@@ -268,15 +311,21 @@ impl Reader<'_> {
     fn check_size(&self, size: u64) -> Result<u64> {
         let max = self.rules.file_max;
         if size > max {
-            return Err(Error::unsupported(format!("a file of {size} bytes: at most {max} are possible"))
-                .because(Reason::Limit));
+            return Err(Error::unsupported(format!(
+                "a file of {size} bytes: at most {max} are possible"
+            ))
+            .because(Reason::Limit));
         }
         Ok(size)
     }
 
     fn target(&mut self, node: SourceNode, len: u64) -> Result<Vec<u8>> {
         let range = 1..=TARGET_MAX;
-        let fault = |len| Error::unsupported(format!("a symlink of {len} bytes: 1 to {TARGET_MAX} are possible"));
+        let fault = |len| {
+            Error::unsupported(format!(
+                "a symlink of {len} bytes: 1 to {TARGET_MAX} are possible"
+            ))
+        };
         if !range.contains(&len) {
             return Err(fault(len));
         }
@@ -289,14 +338,27 @@ impl Reader<'_> {
     }
 
     fn xattrs(&mut self, entry: &Entry) -> Result<Option<u32>> {
-        let (stored, other): (Vec<Xattr>, Vec<Xattr>) =
-            self.source.xattrs(entry.node)?.into_iter().partition(|xattr| (self.rules.is_storable)(&xattr.name));
+        let (stored, other): (Vec<Xattr>, Vec<Xattr>) = self
+            .source
+            .xattrs(entry.node)?
+            .into_iter()
+            .partition(|xattr| (self.rules.is_storable)(&xattr.name));
         // btrfs has its properties as attributes; they mean nothing elsewhere.
-        let lost = other.into_iter().find(|xattr| !xattr.name.starts_with(b"btrfs."));
+        let lost = other
+            .into_iter()
+            .find(|xattr| !xattr.name.starts_with(b"btrfs."));
         if let (Some(xattr), None) = (lost, &self.left_out) {
-            self.left_out = Some((xattr.name.escape_ascii().to_string(), entry.path.to_string()));
+            self.left_out = Some((
+                xattr.name.escape_ascii().to_string(),
+                entry.path.to_string(),
+            ));
         }
-        self.take_memory(stored.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum())?;
+        self.take_memory(
+            stored
+                .iter()
+                .map(|xattr| xattr.name.len() + xattr.value.len())
+                .sum(),
+        )?;
         stored.iter().try_for_each(self.rules.check_xattr)?;
         self.tree.xattrs.number(stored)
     }
@@ -304,7 +366,10 @@ impl Reader<'_> {
     /// A time, or the latest there may be.
     fn time(&self, time: Timestamp) -> Timestamp {
         match self.rules.latest_time {
-            Some(latest) if time.secs >= latest => Timestamp { secs: latest, nanos: 0 },
+            Some(latest) if time.secs >= latest => Timestamp {
+                secs: latest,
+                nanos: 0,
+            },
             _ => time,
         }
     }
@@ -325,7 +390,12 @@ impl Reader<'_> {
 impl Tree {
     fn count_content(&mut self, max: u64) -> Result<()> {
         for node in &self.nodes {
-            if let Node { part: Part::File(_, size), nlink: 1.., .. } = node {
+            if let Node {
+                part: Part::File(_, size),
+                nlink: 1..,
+                ..
+            } = node
+            {
                 self.content_bytes = self.content_bytes.saturating_add(*size);
             }
         }
@@ -349,13 +419,18 @@ pub(in crate::fs) enum Reading<'a> {
 impl<'a> Reading<'a> {
     /// Opens the file `node`.
     pub fn open(source: &'a dyn FileSystem, node: &'a Node) -> Result<Self> {
-        let Part::File(content, size) = &node.part else { return Err(Error::internal("not a file")) };
+        let Part::File(content, size) = &node.part else {
+            return Err(Error::internal("not a file"));
+        };
         match content {
             Content::Memory(bytes) => Ok(Self::Memory(bytes)),
             Content::Source(_, inner) => {
                 let file = source.open(*inner)?;
                 if file.size() != *size {
-                    return Err(Error::corrupt(format!("{} bytes to read of a file of {size} bytes", file.size())));
+                    return Err(Error::corrupt(format!(
+                        "{} bytes to read of a file of {size} bytes",
+                        file.size()
+                    )));
                 }
                 Ok(Self::Source(file))
             }
@@ -388,8 +463,10 @@ impl Node {
 /// A device number as Linux's `new_encode_dev` has it: 12 bits of major, 20 of minor.
 fn device_number((major, minor): (u32, u32)) -> Result<u32> {
     if major > 0xfff || minor > 0xf_ffff {
-        return Err(Error::unsupported(format!("device {major}:{minor}: at most 4095:1048575 is possible"))
-            .because(Reason::Limit));
+        return Err(Error::unsupported(format!(
+            "device {major}:{minor}: at most 4095:1048575 is possible"
+        ))
+        .because(Reason::Limit));
     }
     Ok(minor & 0xff | major << 8 | (minor & !0xff) << 12)
 }

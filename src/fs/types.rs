@@ -124,13 +124,21 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self> {
         let calendar = || {
-            let time = humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+            let time = humantime::parse_rfc3339(text)
+                .ok()?
+                .duration_since(UNIX_EPOCH)
+                .ok()?;
             i64::try_from(time.as_secs()).ok()
         };
-        let secs = text.parse::<i64>().ok().filter(|&secs| secs >= 0).or_else(calendar).ok_or_else(|| {
-            Error::invalid(format!("'{}' is not a time", text.escape_debug()))
-                .with_hint("write seconds since 1970, or 2026-01-31T12:00:00Z")
-        })?;
+        let secs = text
+            .parse::<i64>()
+            .ok()
+            .filter(|&secs| secs >= 0)
+            .or_else(calendar)
+            .ok_or_else(|| {
+                Error::invalid(format!("'{}' is not a time", text.escape_debug()))
+                    .with_hint("write seconds since 1970, or 2026-01-31T12:00:00Z")
+            })?;
         Ok(Self { secs, nanos: 0 })
     }
 }

@@ -65,7 +65,8 @@ impl<F: FileSystem + ?Sized> ByPath for F {
     }
 
     fn node_at(&self, path: &FsPath) -> Result<Node> {
-        self.find(path)?.ok_or_else(|| Error::not_found("no such file or directory").at(path.to_string()))
+        self.find(path)?
+            .ok_or_else(|| Error::not_found("no such file or directory").at(path.to_string()))
     }
 
     fn entries_at(&self, path: &FsPath) -> Result<Vec<DirEntry>> {
@@ -77,7 +78,10 @@ impl<F: FileSystem + ?Sized> ByPath for F {
     }
 
     fn find_metadata(&self, path: &FsPath) -> Result<Option<Metadata>> {
-        self.find(path)?.map(|node| self.metadata(node)).transpose().at(|| path.to_string())
+        self.find(path)?
+            .map(|node| self.metadata(node))
+            .transpose()
+            .at(|| path.to_string())
     }
 
     fn read_link_at(&self, path: &FsPath) -> Result<Vec<u8>> {
@@ -102,9 +106,12 @@ pub fn exists(fs: &dyn FileSystem, path: &FsPath) -> Result<bool> {
 pub fn read_file(fs: &dyn FileSystem, path: &FsPath, limit: u64) -> Result<Vec<u8>> {
     let file = fs.open_at(path)?;
     if file.size() > limit {
-        return Err(Error::unsupported(format!("a file of {} bytes, at most {limit} are expected here", file.size()))
-            .because(Reason::Limit)
-            .at(path.to_string()));
+        return Err(Error::unsupported(format!(
+            "a file of {} bytes, at most {limit} are expected here",
+            file.size()
+        ))
+        .because(Reason::Limit)
+        .at(path.to_string()));
     }
     let mut content = vec![0; to_usize(file.size())?];
     file.read_at(0, &mut content).at(|| path.to_string())?;
@@ -120,7 +127,9 @@ pub fn resolve(fs: &dyn FileSystem, path: &FsPath) -> Result<FsPath> {
     let mut way = vec![(FsPath::root(), fs.root())];
     let mut links = 0;
     while let Some(name) = todo.pop() {
-        let Some((at, directory)) = way.last() else { return Err(Error::internal("the root is never left")) };
+        let Some((at, directory)) = way.last() else {
+            return Err(Error::internal("the root is never left"));
+        };
         if name == b".." {
             way.truncate(way.len().max(2) - 1);
             continue;
@@ -130,7 +139,9 @@ pub fn resolve(fs: &dyn FileSystem, path: &FsPath) -> Result<FsPath> {
             if todo.is_empty() {
                 return Ok(next);
             }
-            return Err(Error::not_found("no such file or directory").at(next.to_string()).at(path.to_string()));
+            return Err(Error::not_found("no such file or directory")
+                .at(next.to_string())
+                .at(path.to_string()));
         };
         if fs.metadata(node).at(|| next.to_string())?.file_type != FileType::Symlink {
             way.push((next, node));
@@ -138,23 +149,35 @@ pub fn resolve(fs: &dyn FileSystem, path: &FsPath) -> Result<FsPath> {
         }
         links += 1;
         if links > SYMLINKS_MAX {
-            return Err(Error::invalid(format!("more than {SYMLINKS_MAX} symlinks on the way, probably a loop"))
-                .at(path.to_string()));
+            return Err(Error::invalid(format!(
+                "more than {SYMLINKS_MAX} symlinks on the way, probably a loop"
+            ))
+            .at(path.to_string()));
         }
         let target = fs.read_link(node).at(|| next.to_string())?;
         if target.first() == Some(&b'/') {
             way.truncate(1);
         }
         let names = target.split(|&byte| byte == b'/').rev();
-        todo.extend(names.filter(|name| !name.is_empty() && *name != b".").map(<[u8]>::to_vec));
+        todo.extend(
+            names
+                .filter(|name| !name.is_empty() && *name != b".")
+                .map(<[u8]>::to_vec),
+        );
     }
-    way.pop().map(|(path, _)| path).ok_or_else(|| Error::internal("the root is never left"))
+    way.pop()
+        .map(|(path, _)| path)
+        .ok_or_else(|| Error::internal("the root is never left"))
 }
 
 /// Calls `visit` for `top` and everything below it, parents first, names in order. Symlinks are not followed.
 ///
 /// A directory met twice is an error: in a damaged filesystem it can lie within itself, and be endless.
-pub fn walk(fs: &dyn FileSystem, top: &FsPath, visit: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+pub fn walk(
+    fs: &dyn FileSystem,
+    top: &FsPath,
+    visit: &mut dyn FnMut(Entry) -> Result<()>,
+) -> Result<()> {
     let mut todo = vec![(top.clone(), fs.node_at(top)?, 0)];
     let mut directories = HashSet::new();
     while let Some((path, node, depth)) = todo.pop() {
@@ -163,10 +186,17 @@ pub fn walk(fs: &dyn FileSystem, top: &FsPath, visit: &mut dyn FnMut(Entry) -> R
         if is_dir && !directories.insert(node) {
             return Err(Error::corrupt("a directory that is also elsewhere").at(path.to_string()));
         }
-        visit(Entry { path: path.clone(), node, metadata })?;
+        visit(Entry {
+            path: path.clone(),
+            node,
+            metadata,
+        })?;
         if is_dir {
             if depth == DEPTH_MAX {
-                return Err(Error::corrupt(format!("directories nest deeper than {DEPTH_MAX}")).at(path.to_string()));
+                return Err(
+                    Error::corrupt(format!("directories nest deeper than {DEPTH_MAX}"))
+                        .at(path.to_string()),
+                );
             }
             for entry in fs.entries(node).at(|| path.to_string())?.into_iter().rev() {
                 todo.push((path.join(&entry.name)?, entry.node, depth + 1));

@@ -24,10 +24,17 @@ pub(super) const SECTOR: u64 = 512;
 /// The size of the disk that a guest sees: `device`'s, rounded up with zeroes to whole sectors, and at least one:
 /// formats cannot tell a disk of no size from something else.
 pub(super) fn disk_size(device: &dyn BlockDevice, format: &str, most: u64) -> Result<u64> {
-    let size = device.size().max(1).checked_next_multiple_of(SECTOR).filter(|&size| size <= most);
+    let size = device
+        .size()
+        .max(1)
+        .checked_next_multiple_of(SECTOR)
+        .filter(|&size| size <= most);
     size.ok_or_else(|| {
-        Error::unsupported(format!("a disk of {} bytes is too large for {format}: {most} are allowed", device.size()))
-            .because(Reason::Limit)
+        Error::unsupported(format!(
+            "a disk of {} bytes is too large for {format}: {most} are allowed",
+            device.size()
+        ))
+        .because(Reason::Limit)
     })
 }
 
@@ -81,5 +88,9 @@ pub(super) fn write_blocks(
         }
         Ok(())
     })?;
-    Ok(Blocks { places, taken, fingerprint })
+    Ok(Blocks {
+        places,
+        taken,
+        fingerprint,
+    })
 }

@@ -17,7 +17,12 @@ const MAX_TABLE_BYTES: u64 = 64 << 20;
 const MAX_PLACE: u64 = i64::MAX.unsigned_abs();
 
 /// Reads a table of `entries` entries of `entry_bytes` at `offset`, after checking that the file can hold it.
-pub(super) fn read_table(file: &dyn BlockDevice, offset: u64, entries: u64, entry_bytes: u64) -> Result<Vec<u8>> {
+pub(super) fn read_table(
+    file: &dyn BlockDevice,
+    offset: u64,
+    entries: u64,
+    entry_bytes: u64,
+) -> Result<Vec<u8>> {
     let len = entries.saturating_mul(entry_bytes);
     if offset.checked_add(len).is_none_or(|end| end > file.size()) {
         let size = file.size();
@@ -27,8 +32,10 @@ pub(super) fn read_table(file: &dyn BlockDevice, offset: u64, entries: u64, entr
         .with_hint("the file is cut short: compare its size and checksum with the original's"));
     }
     if len > MAX_TABLE_BYTES {
-        return Err(Error::unsupported(format!("a block table of {len} bytes: {MAX_TABLE_BYTES} are allowed"))
-            .with_hint("convert the image: qemu-img convert -O qcow2"));
+        return Err(Error::unsupported(format!(
+            "a block table of {len} bytes: {MAX_TABLE_BYTES} are allowed"
+        ))
+        .with_hint("convert the image: qemu-img convert -O qcow2"));
     }
     let mut table = vec![0; to_usize(len)?];
     file.read_at(offset, &mut table).at(|| "the block table")?;
@@ -49,10 +56,20 @@ pub(super) fn open(
             places.len()
         )));
     }
-    if let Some(place) = places.iter().find(|&&place| place != ABSENT && place > MAX_PLACE - block_bytes) {
-        return Err(Error::corrupt(format!("the block table names byte {place}, which no file has")));
+    if let Some(place) = places
+        .iter()
+        .find(|&&place| place != ABSENT && place > MAX_PLACE - block_bytes)
+    {
+        return Err(Error::corrupt(format!(
+            "the block table names byte {place}, which no file has"
+        )));
     }
-    Ok(Arc::new(Mapped::new(Blocks { file, size, block_bytes, places })?))
+    Ok(Arc::new(Mapped::new(Blocks {
+        file,
+        size,
+        block_bytes,
+        places,
+    })?))
 }
 
 #[derive(Debug)]

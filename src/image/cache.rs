@@ -48,7 +48,10 @@ pub(super) enum Claim {
 
 impl Entry {
     pub(super) fn new(folder: &Path, sha256: &str) -> Self {
-        Self { disk: folder.join(format!("{sha256}.raw")), lock: folder.join(format!("{sha256}.lock")) }
+        Self {
+            disk: folder.join(format!("{sha256}.raw")),
+            lock: folder.join(format!("{sha256}.lock")),
+        }
     }
 
     /// The disk, where there is one that can be trusted.
@@ -56,7 +59,11 @@ impl Entry {
         // A record has two or three short numbers.
         const RECORD_LEN: u64 = 100;
         let mut found = String::new();
-        File::open(&self.lock).ok()?.take(RECORD_LEN).read_to_string(&mut found).ok()?;
+        File::open(&self.lock)
+            .ok()?
+            .take(RECORD_LEN)
+            .read_to_string(&mut found)
+            .ok()?;
         let disk = File::open(&self.disk).ok()?;
         let metadata = disk.metadata().ok()?;
         let ours = metadata.uid() == 0 || metadata.uid() == rustix::process::geteuid().as_raw();
@@ -74,14 +81,22 @@ impl Entry {
         if let Some(folder) = self.lock.parent() {
             fs::create_dir_all(folder).map_err(fails)?;
         }
-        let lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&self.lock);
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.lock);
         let lock = lock.map_err(fails)?;
         wait_for(&lock, cancel, progress)
             .map_err(|error| from_io(format!("locking {}", self.lock.display()), error))?;
         if let Some(device) = self.open() {
             return Ok(Claim::Filled(device));
         }
-        Ok(Claim::Vacant(Vacancy { lock, output: OutputFile::create(&self.disk)? }))
+        Ok(Claim::Vacant(Vacancy {
+            lock,
+            output: OutputFile::create(&self.disk)?,
+        }))
     }
 }
 
@@ -96,11 +111,15 @@ impl Vacancy {
         let Self { lock, output } = self;
         let path = output.target().to_owned();
         let fails = |error| {
-            Error::io(format!("adding {} to the cache", path.display()), error)
-                .with_hint("check free space and permissions of the cache folder, or choose another")
+            Error::io(format!("adding {} to the cache", path.display()), error).with_hint(
+                "check free space and permissions of the cache folder, or choose another",
+            )
         };
         let mode = output.file().metadata().map_err(fails)?.mode() & 0o444;
-        output.file().set_permissions(fs::Permissions::from_mode(mode)).map_err(fails)?;
+        output
+            .file()
+            .set_permissions(fs::Permissions::from_mode(mode))
+            .map_err(fails)?;
         output.commit()?;
         let disk = File::open(&path).map_err(fails)?;
         let record = record(&disk.metadata().map_err(fails)?);
@@ -113,7 +132,12 @@ impl Vacancy {
 
 /// What a disk must still be like: its size and the time of its last change.
 fn record(metadata: &fs::Metadata) -> String {
-    format!("{} {}.{:09}\n", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+    format!(
+        "{} {}.{:09}\n",
+        metadata.len(),
+        metadata.mtime(),
+        metadata.mtime_nsec()
+    )
 }
 
 /// Takes the lock, and says so where another run has it.
@@ -122,7 +146,10 @@ fn wait_for(lock: &File, cancel: &Cancel, progress: &dyn Progress) -> io::Result
         Ok(()) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error),
         Err(TryLockError::WouldBlock) => {
-            progress.start("waiting for another run that decompresses the same image", 0);
+            progress.start(
+                "waiting for another run that decompresses the same image",
+                0,
+            );
             let result = keep_trying(lock, cancel);
             progress.finish();
             result

@@ -44,8 +44,13 @@ impl CompressOptions {
         if range.contains(&self.level) {
             return Ok(());
         }
-        let (level, word) = (self.level, self.compression.extension());
-        Err(Error::invalid(format!("level {level} is none of {word}: {} to {}", range.start(), range.end())))
+        let level = self.level;
+        let word = self.compression.extension();
+        Err(Error::invalid(format!(
+            "level {level} is none of {word}: {} to {}",
+            range.start(),
+            range.end()
+        )))
     }
 }
 
@@ -78,16 +83,24 @@ impl FromStr for CompressOptions {
 
     /// `gz`, `bz2`, `xz`, `zst` or `zip`, and a level after a colon: `zst:9`.
     fn from_str(text: &str) -> Result<Self> {
-        let (name, level) = text.split_once(':').map_or((text, None), |(name, level)| (name, Some(level)));
+        let (name, level) = text
+            .split_once(':')
+            .map_or((text, None), |(name, level)| (name, Some(level)));
         let is_zip = name.eq_ignore_ascii_case(Compression::Zip.extension());
-        let known = if is_zip { Some(Compression::Zip) } else { Compression::of_extension(name) };
+        let known = if is_zip {
+            Some(Compression::Zip)
+        } else {
+            Compression::of_extension(name)
+        };
         let compression = known.ok_or_else(|| {
-            Error::invalid(format!("'{name}' is not a compression")).with_hint("write gz, bz2, xz, zst or zip")
+            Error::invalid(format!("'{name}' is not a compression"))
+                .with_hint("write gz, bz2, xz, zst or zip")
         })?;
         let mut options = Self::new(compression);
         if let Some(level) = level {
             options.level = level.parse().map_err(|_| {
-                Error::invalid(format!("'{level}' is not a compression level")).with_hint("write a number, as in zst:9")
+                Error::invalid(format!("'{level}' is not a compression level"))
+                    .with_hint("write a number, as in zst:9")
             })?;
         }
         Ok(options)
@@ -141,8 +154,12 @@ pub fn compress_with(
         progress.advance(done);
         Ok(())
     };
-    let (source, level) = (&Disk(device), options.level);
-    progress.start(&format!("compressing with {}", options.compression), device.size());
+    let source = &Disk(device);
+    let level = options.level;
+    progress.start(
+        &format!("compressing with {}", options.compression),
+        device.size(),
+    );
     let result = match options.compression {
         Compression::Gzip => encode_gzip(source, level, &mut sink),
         Compression::Bzip2 => encode_bzip2(source, level, &mut sink),
@@ -168,7 +185,11 @@ impl Source for Disk<'_> {
 
     fn zeroes_at(&self, offset: u64) -> Result<u64> {
         let extent = self.0.extent_at(offset)?;
-        Ok(if extent.kind == ExtentKind::Zero { extent.len } else { 0 })
+        Ok(if extent.kind == ExtentKind::Zero {
+            extent.len
+        } else {
+            0
+        })
     }
 }
 

@@ -31,7 +31,8 @@ pub(super) fn copy_data(
     let ranges = data_ranges(device, to_u64(HOLE_BYTES), granules);
     let window = (2 * rayon::current_num_threads()).min(MAX_WINDOW);
     let spares = Spares::default();
-    let (mut sum, mut done) = (Fingerprint::default(), 0);
+    let mut sum = Fingerprint::default();
+    let mut done = 0;
     run_ordered(
         ranges,
         window,
@@ -40,7 +41,11 @@ pub(super) fn copy_data(
             buffer.resize(range.len, 0);
             device.read_at(range.offset, &mut buffer)?;
             let runs = data_runs(&buffer);
-            let print = if fingerprint { Fingerprint::of(range.offset, &buffer) } else { Fingerprint::default() };
+            let print = if fingerprint {
+                Fingerprint::of(range.offset, &buffer)
+            } else {
+                Fingerprint::default()
+            };
             Ok((range, buffer, runs, print))
         },
         |(range, buffer, runs, print)| {
@@ -87,7 +92,13 @@ mod tests {
         bytes[5 * HOLE_BYTES] = 1;
         bytes[7 * HOLE_BYTES - 1] = 1;
         bytes[40 * HOLE_BYTES + 99] = 1;
-        assert_eq!(data_runs(&bytes), [(5 * HOLE_BYTES, 7 * HOLE_BYTES), (40 * HOLE_BYTES, bytes.len())]);
+        assert_eq!(
+            data_runs(&bytes),
+            [
+                (5 * HOLE_BYTES, 7 * HOLE_BYTES),
+                (40 * HOLE_BYTES, bytes.len())
+            ]
+        );
         let mut seen = Vec::new();
         let sink = |offset, run: &[u8]| {
             seen.push((offset, run.len()));

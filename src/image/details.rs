@@ -38,6 +38,9 @@ pub struct ExternalReference {
 
 impl ExternalReference {
     pub(super) fn new(role: &'static str, name: &[u8]) -> Self {
-        Self { role, name: String::from_utf8_lossy(name).into_owned() }
+        Self {
+            role,
+            name: String::from_utf8_lossy(name).into_owned(),
+        }
     }
 }

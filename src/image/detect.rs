@@ -67,8 +67,10 @@ pub fn detect(device: &dyn BlockDevice) -> Result<Content> {
         return Ok(content);
     }
     if head.starts_with(LUKS) {
-        return Err(Error::unsupported("the disk is encrypted as a whole (LUKS)")
-            .with_hint("decrypt it first: cryptsetup, or qemu-img convert --object secret,…"));
+        return Err(
+            Error::unsupported("the disk is encrypted as a whole (LUKS)")
+                .with_hint("decrypt it first: cryptsetup, or qemu-img convert --object secret,…"),
+        );
     }
     if let Some(format) = told_by_the_end(device)? {
         return Ok(Content::Disk(format));
@@ -77,14 +79,19 @@ pub fn detect(device: &dyn BlockDevice) -> Result<Content> {
         return Err(other.refusal());
     }
     if device.size() < SECTOR {
-        return Err(Error::invalid(format!("{} bytes are not a disk image: one sector is {SECTOR}", device.size()))
-            .with_hint("check that the file is complete and the right one"));
+        return Err(Error::invalid(format!(
+            "{} bytes are not a disk image: one sector is {SECTOR}",
+            device.size()
+        ))
+        .with_hint("check that the file is complete and the right one"));
     }
     Ok(content)
 }
 
 fn told_by_the_end(device: &dyn BlockDevice) -> Result<Option<Format>> {
-    let Some(offset) = device.size().checked_sub(SECTOR) else { return Ok(None) };
+    let Some(offset) = device.size().checked_sub(SECTOR) else {
+        return Ok(None);
+    };
     let mut last_sector = vec![0; to_usize(SECTOR)?];
     device.read_at(offset, &mut last_sector)?;
     Ok(Format::of_last_sector(&last_sector))
@@ -105,7 +112,10 @@ pub fn detect_start(head: &[u8]) -> Content {
     if is_bzip2(head) {
         return Content::Compressed(Compression::Bzip2);
     }
-    if let Some((_, compression)) = COMPRESSIONS.iter().find(|(magic, _)| head.starts_with(magic)) {
+    if let Some((_, compression)) = COMPRESSIONS
+        .iter()
+        .find(|(magic, _)| head.starts_with(magic))
+    {
         return Content::Compressed(*compression);
     }
     Content::Disk(Format::of_start(head).unwrap_or(Format::Raw))
@@ -113,7 +123,9 @@ pub fn detect_start(head: &[u8]) -> Content {
 
 /// `BZh1` to `BZh9` and then the mark of a block or of the end, as far as there are bytes.
 fn is_bzip2(head: &[u8]) -> bool {
-    let Some((start, rest)) = head.split_at_checked(4) else { return false };
+    let Some((start, rest)) = head.split_at_checked(4) else {
+        return false;
+    };
     let mark = &rest[..rest.len().min(6)];
     start.starts_with(b"BZh")
         && matches!(start[3], b'1'..=b'9')
@@ -157,7 +169,10 @@ mod tests {
         let mut bytes = vec![0; 2048];
         bytes[..6].copy_from_slice(LUKS);
         let error = detect(&MemoryDevice::new(bytes)).unwrap_err();
-        assert!(error.kind() == crate::ErrorKind::Unsupported && error.to_string().contains("LUKS"), "{error:?}");
+        assert!(
+            error.kind() == crate::ErrorKind::Unsupported && error.to_string().contains("LUKS"),
+            "{error:?}"
+        );
     }
 
     #[test]
@@ -167,8 +182,14 @@ mod tests {
             assert_eq!(error.kind(), crate::ErrorKind::InvalidInput);
             assert!(error.to_string().contains("not a disk image"), "{error}");
         }
-        assert_eq!(detect(&MemoryDevice::new(vec![0; 512])).unwrap(), Content::Disk(Format::Raw));
+        assert_eq!(
+            detect(&MemoryDevice::new(vec![0; 512])).unwrap(),
+            Content::Disk(Format::Raw)
+        );
         let short = MemoryDevice::new(b"BZh9".to_vec());
-        assert_eq!(detect(&short).unwrap(), Content::Compressed(Compression::Bzip2));
+        assert_eq!(
+            detect(&short).unwrap(),
+            Content::Compressed(Compression::Bzip2)
+        );
     }
 }

@@ -102,12 +102,18 @@ pub(super) struct Probe {
 impl Probe {
     /// `magic` at `offset`, within the first sector.
     pub const fn at(offset: usize, magic: &'static [u8]) -> Self {
-        Self { place: Place::Start(offset), magic }
+        Self {
+            place: Place::Start(offset),
+            magic,
+        }
     }
 
     /// The last sector of the file begins with `magic`.
     pub const fn in_last_sector(magic: &'static [u8]) -> Self {
-        Self { place: Place::LastSector, magic }
+        Self {
+            place: Place::LastSector,
+            magic,
+        }
     }
 }
 
@@ -159,7 +165,8 @@ pub(crate) type ExtentWriter = fn(&WriteJob<'_>, &File, &str) -> Result<String>;
 
 /// Writes the files of a folder. The second argument creates a file of a name in it; the one by which the disk is opened
 /// comes first.
-pub(crate) type FolderWriter = fn(&WriteJob<'_>, &mut dyn FnMut(&str) -> Result<File>) -> Result<()>;
+pub(crate) type FolderWriter =
+    fn(&WriteJob<'_>, &mut dyn FnMut(&str) -> Result<File>) -> Result<()>;
 
 /// A disk to be written as an image.
 pub(crate) struct WriteJob<'a> {

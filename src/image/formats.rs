@@ -9,8 +9,15 @@ use super::{parallels, qcow2, raw, vdi, vhd, vhdx, vmdk};
 use crate::error::{Error, Result};
 
 /// All formats. What none of the others is, is raw.
-const ROWS: [&Row; 7] =
-    [&raw::FORMAT, &qcow2::FORMAT, &vmdk::FORMAT, &vhd::FORMAT, &vhdx::FORMAT, &vdi::FORMAT, &parallels::FORMAT];
+const ROWS: [&Row; 7] = [
+    &raw::FORMAT,
+    &qcow2::FORMAT,
+    &vmdk::FORMAT,
+    &vhd::FORMAT,
+    &vhdx::FORMAT,
+    &vdi::FORMAT,
+    &parallels::FORMAT,
+];
 
 /// The variants of all formats that can be written.
 fn outputs() -> impl Iterator<Item = &'static OutputRow> {
@@ -21,7 +28,9 @@ impl Format {
     /// The format that the first sector of a file tells.
     pub(super) fn of_start(head: &[u8]) -> Option<Self> {
         Self::probed(|place, magic| match place {
-            Place::Start(offset) => head.get(offset..).is_some_and(|rest| rest.starts_with(magic)),
+            Place::Start(offset) => head
+                .get(offset..)
+                .is_some_and(|rest| rest.starts_with(magic)),
             Place::LastSector => false,
         })
     }
@@ -33,13 +42,19 @@ impl Format {
 
     /// The format with a probe for which `matches` holds.
     fn probed(matches: impl Fn(Place, &[u8]) -> bool) -> Option<Self> {
-        let is_told = |row: &&Row| row.probes.iter().any(|probe| matches(probe.place, probe.magic));
+        let is_told = |row: &&Row| {
+            row.probes
+                .iter()
+                .any(|probe| matches(probe.place, probe.magic))
+        };
         ROWS.into_iter().find(is_told).map(|row| row.format)
     }
 
     /// The format that QEMU calls `name`.
     pub(super) fn of_qemu_name(name: &[u8]) -> Option<Self> {
-        ROWS.into_iter().find(|row| row.qemu_name.as_bytes() == name).map(|row| row.format)
+        ROWS.into_iter()
+            .find(|row| row.qemu_name.as_bytes() == name)
+            .map(|row| row.format)
     }
 
     /// What opens a file of this format.
@@ -48,7 +63,9 @@ impl Format {
     }
 
     fn row(self) -> &'static Row {
-        ROWS.into_iter().find(|row| row.format == self).expect("every format has a row: a test sees to it")
+        ROWS.into_iter()
+            .find(|row| row.format == self)
+            .expect("every format has a row: a test sees to it")
     }
 }
 
@@ -76,12 +93,16 @@ impl OutputFormat {
 
     /// Its properties.
     pub(crate) fn row(self) -> &'static OutputRow {
-        outputs().find(|row| row.format == self).expect("every output format has a row: a test sees to it")
+        outputs()
+            .find(|row| row.format == self)
+            .expect("every output format has a row: a test sees to it")
     }
 
     /// The usual format of files with this extension, in lower case and without the dot.
     pub(super) fn of_extension(extension: &str) -> Option<Self> {
-        let has_it = |row: &&OutputRow| row.extensions.contains(&extension) || row.open_extensions.contains(&extension);
+        let has_it = |row: &&OutputRow| {
+            row.extensions.contains(&extension) || row.open_extensions.contains(&extension)
+        };
         outputs().find(has_it).map(|row| row.format)
     }
 
@@ -117,18 +138,24 @@ impl FromStr for OutputFormat {
     fn from_str(text: &str) -> Result<Self> {
         let word = text.replace('-', "_");
         let is_meant = |row: &&OutputRow| row.word == word || row.aliases.contains(&&*word);
-        outputs().find(is_meant).map(|row| row.format).ok_or_else(|| {
-            let words: Vec<_> = outputs().map(|row| row.word).collect();
-            Error::invalid(format!("'{text}' is not an output format"))
-                .with_hint(format!("write one of {}", words.join(", ")))
-        })
+        outputs()
+            .find(is_meant)
+            .map(|row| row.format)
+            .ok_or_else(|| {
+                let words: Vec<_> = outputs().map(|row| row.word).collect();
+                Error::invalid(format!("'{text}' is not an output format"))
+                    .with_hint(format!("write one of {}", words.join(", ")))
+            })
     }
 }
 
 impl OutputOption {
     /// The words of the formats that have this detail, as in `qcow2 and vmdk_stream`.
     pub fn formats(self) -> String {
-        let words: Vec<_> = outputs().filter(|row| row.options.contains(&self)).map(|row| row.word).collect();
+        let words: Vec<_> = outputs()
+            .filter(|row| row.options.contains(&self))
+            .map(|row| row.word)
+            .collect();
         words.join(" and ")
     }
 }
@@ -169,9 +196,12 @@ mod tests {
 
     #[test]
     fn every_format_has_one_row() {
-        let formats: Vec<_> = std::iter::successors(Some(Format::Raw), |format| after(*format)).collect();
+        let formats: Vec<_> =
+            std::iter::successors(Some(Format::Raw), |format| after(*format)).collect();
         assert_eq!(ROWS.map(|row| row.format).to_vec(), formats);
-        let all: Vec<_> = std::iter::successors(Some(OutputFormat::Raw), |format| output_after(*format)).collect();
+        let all: Vec<_> =
+            std::iter::successors(Some(OutputFormat::Raw), |format| output_after(*format))
+                .collect();
         assert_eq!(OutputFormat::all().collect::<Vec<_>>(), all);
     }
 
@@ -182,10 +212,26 @@ mod tests {
             assert_eq!(word.parse::<OutputFormat>().unwrap(), format);
             assert_eq!(serde_json::to_value(format).unwrap(), word);
         }
-        assert_eq!("vmdk-stream".parse::<OutputFormat>().unwrap(), OutputFormat::VmdkStream);
-        assert_eq!("vmdk".parse::<OutputFormat>().unwrap(), OutputFormat::VmdkIde);
-        assert_eq!("parallels".parse::<OutputFormat>().unwrap(), OutputFormat::Hdd);
-        assert!("iso".parse::<OutputFormat>().unwrap_err().hint().unwrap().contains("vhd_fixed"));
+        assert_eq!(
+            "vmdk-stream".parse::<OutputFormat>().unwrap(),
+            OutputFormat::VmdkStream
+        );
+        assert_eq!(
+            "vmdk".parse::<OutputFormat>().unwrap(),
+            OutputFormat::VmdkIde
+        );
+        assert_eq!(
+            "parallels".parse::<OutputFormat>().unwrap(),
+            OutputFormat::Hdd
+        );
+        assert!(
+            "iso"
+                .parse::<OutputFormat>()
+                .unwrap_err()
+                .hint()
+                .unwrap()
+                .contains("vhd_fixed")
+        );
         assert_eq!(OutputOption::Level.formats(), "qcow2 and vmdk_stream");
     }
 
@@ -193,12 +239,18 @@ mod tests {
     fn documentation_and_manifests_name_every_format_that_is_written() {
         for (name, text) in [
             ("docs/formats.md", include_str!("../../docs/formats.md")),
-            ("the keys of manifests", include_str!("../manifest/document.rs")),
+            (
+                "the keys of manifests",
+                include_str!("../manifest/document.rs"),
+            ),
         ] {
             let is_in_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
             let words: Vec<_> = text.split(|c| !is_in_word(c)).collect();
             for format in OutputFormat::all() {
-                assert!(words.contains(&format.to_string().as_str()), "{name} lacks {format}");
+                assert!(
+                    words.contains(&format.to_string().as_str()),
+                    "{name} lacks {format}"
+                );
             }
         }
     }

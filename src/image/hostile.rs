@@ -46,7 +46,10 @@ impl BlockDevice for Changed {
         buf.copy_from_slice(&self.image[start..start + buf.len()]);
         for (at, bytes) in &self.patches {
             for (n, byte) in bytes.iter().enumerate() {
-                if let Some(target) = (at + n).checked_sub(start).and_then(|index| buf.get_mut(index)) {
+                if let Some(target) = (at + n)
+                    .checked_sub(start)
+                    .and_then(|index| buf.get_mut(index))
+                {
                     *target = *byte;
                 }
             }
@@ -56,15 +59,23 @@ impl BlockDevice for Changed {
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
         check_range(offset, 1, self.size())?;
-        Ok(Extent { kind: ExtentKind::Data, len: self.size() - offset })
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: self.size() - offset,
+        })
     }
 }
 
 fn fixture(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/images").join(format!("{name}.zst"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/images")
+        .join(format!("{name}.zst"));
     let file = std::fs::File::open(path).unwrap();
     let mut bytes = Vec::new();
-    ruzstd::decoding::StreamingDecoder::new(file).unwrap().read_to_end(&mut bytes).unwrap();
+    ruzstd::decoding::StreamingDecoder::new(file)
+        .unwrap()
+        .read_to_end(&mut bytes)
+        .unwrap();
     bytes
 }
 
@@ -77,7 +88,8 @@ fn open(image: Changed, format: Format) -> Result<Arc<dyn BlockDevice>> {
 /// Walks the extents and reads some of what they hold: a hostile disk may be far too large to read in full.
 fn read(device: &dyn BlockDevice) -> Result<()> {
     let mut buf = vec![0; 300_000];
-    let (mut at, mut budget) = (0, 2 << 20);
+    let mut at = 0;
+    let mut budget = 2 << 20;
     for _ in 0..2000 {
         if at >= device.size() {
             break;
@@ -106,18 +118,61 @@ struct Case {
 }
 
 fn cases() -> Vec<Case> {
-    let qcow2 = |name, areas| Case { name, format: Format::Qcow2, areas, repair: |_| {} };
-    let vhdx = |name, areas: &[(usize, usize)]| {
-        let areas = areas.iter().map(|&(start, len)| start..start + len).collect();
-        Case { name, format: Format::Vhdx, areas, repair: repair_vhdx }
+    let qcow2 = |name, areas| Case {
+        name,
+        format: Format::Qcow2,
+        areas,
+        repair: |_| {},
     };
-    let vmdk = |name, areas| Case { name, format: Format::Vmdk, areas, repair: |_| {} };
+    let vhdx = |name, areas: &[(usize, usize)]| {
+        let areas = areas
+            .iter()
+            .map(|&(start, len)| start..start + len)
+            .collect();
+        Case {
+            name,
+            format: Format::Vhdx,
+            areas,
+            repair: repair_vhdx,
+        }
+    };
+    let vmdk = |name, areas| Case {
+        name,
+        format: Format::Vmdk,
+        areas,
+        repair: |_| {},
+    };
     vec![
         qcow2("plain.qcow2", vec![0..80, 0..80, 0x1000..0x7000]),
-        qcow2("zlib.qcow2", vec![0..512, 0..112, 0x1000..0x7000, 0x3000..0x20000]),
-        qcow2("zstd.qcow2", vec![0..512, 0..112, 0x30000..0x30008, 0x40000..0x40100, 0x40000..0x60000]),
-        vmdk("sparse.vmdk", vec![0..80, 0..80, 0x200..0x400, 0x2a00..0x3600, 0x3400..0x3480]),
-        vmdk("stream.vmdk", vec![0..80, 0..80, 0x200..0x400, 0x2a00..0x3600, 0x3400..0x3480, 0x10000..0x18000]),
+        qcow2(
+            "zlib.qcow2",
+            vec![0..512, 0..112, 0x1000..0x7000, 0x3000..0x20000],
+        ),
+        qcow2(
+            "zstd.qcow2",
+            vec![
+                0..512,
+                0..112,
+                0x30000..0x30008,
+                0x40000..0x40100,
+                0x40000..0x60000,
+            ],
+        ),
+        vmdk(
+            "sparse.vmdk",
+            vec![0..80, 0..80, 0x200..0x400, 0x2a00..0x3600, 0x3400..0x3480],
+        ),
+        vmdk(
+            "stream.vmdk",
+            vec![
+                0..80,
+                0..80,
+                0x200..0x400,
+                0x2a00..0x3600,
+                0x3400..0x3480,
+                0x10000..0x18000,
+            ],
+        ),
         Case {
             name: "fixed.vhd",
             format: Format::Vhd,
@@ -130,11 +185,40 @@ fn cases() -> Vec<Case> {
             areas: vec![0..100, 512..600, 1536..1540],
             repair: repair_vhd,
         },
-        vhdx("dynamic.vhdx", &[(0x10000, 80), (0x30000, 80), (0x20_0000, 16), (0x30_0000, 512)]),
-        vhdx("log.vhdx", &[(0x10000, 80), (0x10_0000, 4096 * 5), (0x10_0000, 128), (0x10_3000, 128)]),
-        Case { name: "disk.vdi", format: Format::Vdi, areas: vec![64..512, 340..400, 512..516], repair: |_| {} },
-        Case { name: "disk.parallels", format: Format::Parallels, areas: vec![0..64, 16..64, 64..112], repair: |_| {} },
-        qcow2("extended.qcow2", vec![0..512, 0..112, 0xc000..0xc010, 0x10000..0x10400]),
+        vhdx(
+            "dynamic.vhdx",
+            &[
+                (0x10000, 80),
+                (0x30000, 80),
+                (0x20_0000, 16),
+                (0x30_0000, 512),
+            ],
+        ),
+        vhdx(
+            "log.vhdx",
+            &[
+                (0x10000, 80),
+                (0x10_0000, 4096 * 5),
+                (0x10_0000, 128),
+                (0x10_3000, 128),
+            ],
+        ),
+        Case {
+            name: "disk.vdi",
+            format: Format::Vdi,
+            areas: vec![64..512, 340..400, 512..516],
+            repair: |_| {},
+        },
+        Case {
+            name: "disk.parallels",
+            format: Format::Parallels,
+            areas: vec![0..64, 16..64, 64..112],
+            repair: |_| {},
+        },
+        qcow2(
+            "extended.qcow2",
+            vec![0..512, 0..112, 0xc000..0xc010, 0x10000..0x10400],
+        ),
     ]
 }
 
@@ -153,7 +237,9 @@ fn repair_vhd(changed: &mut Changed) {
 
 /// Headers, region tables and what looks like an entry of the log.
 fn repair_vhdx(changed: &mut Changed) {
-    let mut places: Vec<_> = [(1, 4096), (2, 4096), (3, 65_536), (4, 65_536)].map(|(at, len)| (at << 16, len)).into();
+    let mut places: Vec<_> = [(1, 4096), (2, 4096), (3, 65_536), (4, 65_536)]
+        .map(|(at, len)| (at << 16, len))
+        .into();
     for at in (0x10_0000..0x10_8000).step_by(4096) {
         let head = changed.bytes(at..at + 12);
         let len = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
@@ -175,7 +261,10 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self, below: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         to_usize(self.0 >> 33).unwrap() % below
     }
 
@@ -199,13 +288,24 @@ impl Dice {
 fn every_image_reads_as_the_disk() {
     let disk = fixture("disk.raw");
     for case in cases() {
-        let device = open(Changed { image: Arc::new(fixture(case.name)), patches: Vec::new() }, case.format).unwrap();
+        let device = open(
+            Changed {
+                image: Arc::new(fixture(case.name)),
+                patches: Vec::new(),
+            },
+            case.format,
+        )
+        .unwrap();
         let mut bytes = vec![1; to_usize(device.size()).unwrap()];
         device.read_at(0, &mut bytes).unwrap();
         bytes[400 << 10..464 << 10].fill(0);
         let mut wanted = disk.clone();
         wanted[400 << 10..464 << 10].fill(0);
-        assert!(bytes.len() >= wanted.len() && bytes[..wanted.len()] == wanted, "{}", case.name);
+        assert!(
+            bytes.len() >= wanted.len() && bytes[..wanted.len()] == wanted,
+            "{}",
+            case.name
+        );
         read(&*device).unwrap();
     }
 }
@@ -217,36 +317,67 @@ fn changed_images_give_a_result_or_an_error() {
         let image = Arc::new(fixture(case.name));
         let size = to_u64(image.len());
         let mut dice = Dice(7);
-        let (mut refused, mut failed, mut read_well) = (0, 0, 0);
+        let mut refused = 0;
+        let mut failed = 0;
+        let mut read_well = 0;
         for _ in 0..ROUNDS {
-            let mut changed = Changed { image: Arc::clone(&image), patches: Vec::new() };
+            let mut changed = Changed {
+                image: Arc::clone(&image),
+                patches: Vec::new(),
+            };
             for _ in 0..=dice.roll(3) {
                 let area = case.areas[dice.roll(case.areas.len())].clone();
                 let width = 1 << dice.roll(4);
                 // Tables hold aligned numbers; shorter changes hit single bytes of them.
-                let at = area.start + dice.roll(area.len().saturating_sub(width).max(1)) / width * width;
+                let at =
+                    area.start + dice.roll(area.len().saturating_sub(width).max(1)) / width * width;
                 let number = dice.number(size);
-                let bytes = if dice.roll(2) == 0 { number.to_be_bytes() } else { number.to_le_bytes() };
-                let cut = if dice.roll(2) == 0 { 8 - width..8 } else { 0..width };
+                let bytes = if dice.roll(2) == 0 {
+                    number.to_be_bytes()
+                } else {
+                    number.to_le_bytes()
+                };
+                let cut = if dice.roll(2) == 0 {
+                    8 - width..8
+                } else {
+                    0..width
+                };
                 changed.patch(at, &bytes[cut]);
             }
             (case.repair)(&mut changed);
             match open(changed, case.format) {
                 Err(error) => {
-                    assert_ne!(error.kind(), crate::ErrorKind::Internal, "{}: {error:?}", case.name);
+                    assert_ne!(
+                        error.kind(),
+                        crate::ErrorKind::Internal,
+                        "{}: {error:?}",
+                        case.name
+                    );
                     refused += 1;
                 }
                 Ok(device) => match read(&*device) {
                     Err(error) => {
-                        assert_ne!(error.kind(), crate::ErrorKind::Internal, "{}: {error:?}", case.name);
+                        assert_ne!(
+                            error.kind(),
+                            crate::ErrorKind::Internal,
+                            "{}: {error:?}",
+                            case.name
+                        );
                         failed += 1;
                     }
                     Ok(()) => read_well += 1,
                 },
             }
         }
-        eprintln!("{}: {refused} refused, {failed} failed to read, {read_well} read", case.name);
-        assert!(refused > ROUNDS / 100 && read_well > ROUNDS / 100, "{}: changes reach both", case.name);
+        eprintln!(
+            "{}: {refused} refused, {failed} failed to read, {read_well} read",
+            case.name
+        );
+        assert!(
+            refused > ROUNDS / 100 && read_well > ROUNDS / 100,
+            "{}: changes reach both",
+            case.name
+        );
     }
 }
 
@@ -260,7 +391,10 @@ fn tables_filled_with_one_number_give_a_result_or_an_error() {
             // The areas of headers begin with a signature; what is behind it is worth a look.
             for start in [area.start, area.start + 8, area.start + 16] {
                 let number = |bytes: &[u8]| {
-                    let mut changed = Changed { image: Arc::clone(&image), patches: Vec::new() };
+                    let mut changed = Changed {
+                        image: Arc::clone(&image),
+                        patches: Vec::new(),
+                    };
                     let len = area.end.saturating_sub(start).min(4096);
                     let filling: Vec<u8> = bytes.iter().copied().cycle().take(len).collect();
                     changed.patch(start, &filling);
@@ -268,9 +402,19 @@ fn tables_filled_with_one_number_give_a_result_or_an_error() {
                     let result = open(changed, case.format).and_then(|device| read(&*device));
                     assert!(allowed(&result), "{}: {start}", case.name);
                 };
-                for value in
-                    [0, 1, 2, 512, size / 512, size / 1024, size / 2, size - 512, size, u64::MAX >> 9, u64::MAX]
-                {
+                for value in [
+                    0,
+                    1,
+                    2,
+                    512,
+                    size / 512,
+                    size / 1024,
+                    size / 2,
+                    size - 512,
+                    size,
+                    u64::MAX >> 9,
+                    u64::MAX,
+                ] {
                     number(&value.to_be_bytes());
                     number(&value.to_le_bytes());
                     number(&value.to_be_bytes()[4..]);
@@ -285,7 +429,10 @@ fn tables_filled_with_one_number_give_a_result_or_an_error() {
 
 /// Whether this may come of damage: a result, or an error that blames the image.
 fn allowed(result: &Result<()>) -> bool {
-    result.as_ref().err().is_none_or(|error| error.kind() != crate::ErrorKind::Internal)
+    result
+        .as_ref()
+        .err()
+        .is_none_or(|error| error.kind() != crate::ErrorKind::Internal)
 }
 
 /// An image with one compressed unit, or a file, that would unpack to far more than there is room for.
@@ -300,8 +447,14 @@ fn bombs_unpack_to_one_unit_only() {
     let stream = fixture("stream.vmdk");
     let at = 0x10000;
     let packed = bomb(32 << 20);
-    assert!(packed.len() < 128 << 10 && stream[at..at + 8] == [0; 8], "the grain at the start of the disk");
-    let mut changed = Changed { image: Arc::new(stream), patches: Vec::new() };
+    assert!(
+        packed.len() < 128 << 10 && stream[at..at + 8] == [0; 8],
+        "the grain at the start of the disk"
+    );
+    let mut changed = Changed {
+        image: Arc::new(stream),
+        patches: Vec::new(),
+    };
     changed.patch(at + 8, &u32::try_from(packed.len()).unwrap().to_le_bytes());
     changed.patch(at + 12, &packed);
     let device = open(changed, Format::Vmdk).unwrap();
@@ -313,7 +466,10 @@ fn bombs_unpack_to_one_unit_only() {
 
     // A cluster of 4 KiB, of which the table says how many sectors it may touch: the whole file.
     let image = fixture("zlib.qcow2");
-    let mut changed = Changed { image: Arc::new(image), patches: Vec::new() };
+    let mut changed = Changed {
+        image: Arc::new(image),
+        patches: Vec::new(),
+    };
     let raw = &bomb(8 << 20)[2..];
     let table = |changed: &Changed, at: u64| {
         let at = to_usize(at).unwrap();
@@ -321,7 +477,8 @@ fn bombs_unpack_to_one_unit_only() {
     };
     let l1 = table(&changed, 40);
     let l2 = table(&changed, l1) & 0x00ff_ffff_ffff_fe00;
-    let (entry, place) = (to_usize(l2).unwrap(), 0x4000);
+    let entry = to_usize(l2).unwrap();
+    let place = 0x4000;
     let compressed = 1 << 62 | 15 << 58 | to_u64(place);
     changed.patch(entry, &u64::to_be_bytes(compressed));
     changed.patch(place, &raw[..8192.min(raw.len())]);
@@ -338,21 +495,41 @@ fn bombs_unpack_to_one_unit_only() {
 fn changed_images_of_old_kinds_give_a_result_or_an_error() {
     let mut esx = vec![0; 64 << 10];
     esx[..4].copy_from_slice(b"COWD");
-    for (at, value) in [(4, 1u32), (8, 3), (12, 1400), (16, 8), (20, 4), (24, 1), (2048, 8), (4096, 100), (4100, 40)] {
+    for (at, value) in [
+        (4, 1u32),
+        (8, 3),
+        (12, 1400),
+        (16, 8),
+        (20, 4),
+        (24, 1),
+        (2048, 8),
+        (4096, 100),
+        (4100, 40),
+    ] {
         esx[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
     let mut parallels = fixture("disk.parallels");
     parallels[..16].copy_from_slice(b"WithoutFreeSpace");
     for (image, format, areas) in [
-        (esx, Format::Vmdk, vec![0..64, 4..28, 2048..2056, 4096..4200]),
+        (
+            esx,
+            Format::Vmdk,
+            vec![0..64, 4..28, 2048..2056, 4096..4200],
+        ),
         (parallels, Format::Parallels, vec![16..64, 28..48, 64..112]),
     ] {
         let image = Arc::new(image);
-        let plain = Changed { image: Arc::clone(&image), patches: Vec::new() };
+        let plain = Changed {
+            image: Arc::clone(&image),
+            patches: Vec::new(),
+        };
         read(&*open(plain, format).unwrap()).unwrap();
         let mut dice = Dice(3);
         for _ in 0..1500 {
-            let mut changed = Changed { image: Arc::clone(&image), patches: Vec::new() };
+            let mut changed = Changed {
+                image: Arc::clone(&image),
+                patches: Vec::new(),
+            };
             for _ in 0..=dice.roll(3) {
                 let area = areas[dice.roll(areas.len())].clone();
                 let at = area.start + dice.roll(area.len() / 4) * 4;
@@ -373,10 +550,20 @@ fn cut_images_are_errors() {
         for part in 0..64 {
             let mut cut = image.clone();
             cut.truncate(image.len() * part / 64);
-            if let Ok(device) = open(Changed { image: Arc::new(cut), patches: Vec::new() }, case.format) {
+            if let Ok(device) = open(
+                Changed {
+                    image: Arc::new(cut),
+                    patches: Vec::new(),
+                },
+                case.format,
+            ) {
                 let _ = read(&*device);
             }
         }
-        let _ = Changed { image: Arc::new(image), patches: Vec::new() }.bytes(0..1);
+        let _ = Changed {
+            image: Arc::new(image),
+            patches: Vec::new(),
+        }
+        .bytes(0..1);
     }
 }

@@ -20,7 +20,11 @@ impl Identity {
     /// 16 bytes for `purpose` of a disk with this `fingerprint`.
     fn digest(&self, fingerprint: Fingerprint, purpose: &str) -> [u8; 16] {
         let mut hasher = Sha256::new();
-        for part in [b"flatbake image".as_slice(), purpose.as_bytes(), self.seed.as_bytes()] {
+        for part in [
+            b"flatbake image".as_slice(),
+            purpose.as_bytes(),
+            self.seed.as_bytes(),
+        ] {
             hasher.update(to_u64(part.len()).to_le_bytes());
             hasher.update(part);
         }
@@ -58,7 +62,9 @@ impl Fingerprint {
     /// Of `bytes` that lie at `offset`, a multiple of 4 KiB. Pieces must not share units.
     pub fn of(offset: u64, bytes: &[u8]) -> Self {
         let first = offset / to_u64(UNIT);
-        let units = (first..).zip(bytes.chunks(UNIT)).filter(|(_, unit)| !is_zero(unit));
+        let units = (first..)
+            .zip(bytes.chunks(UNIT))
+            .filter(|(_, unit)| !is_zero(unit));
         // A last unit counts as if zeroes followed it: the size of a disk may be rounded up.
         Self(units.fold(0, |sum, (index, unit)| {
             let hash = match <[u8; UNIT]>::try_from(unit) {
@@ -85,9 +91,14 @@ mod tests {
 
     #[test]
     fn pieces_zeroes_and_padding_do_not_matter_but_places_do() {
-        let bytes: Vec<u8> = (0..20_000u32).map(|n| n.wrapping_mul(0x9e37_79b1).to_be_bytes()[0]).collect();
+        let bytes: Vec<u8> = (0..20_000u32)
+            .map(|n| n.wrapping_mul(0x9e37_79b1).to_be_bytes()[0])
+            .collect();
         let whole = Fingerprint::of(8192, &bytes);
-        assert_eq!(Fingerprint::of(8192, &bytes[..8192]).and(Fingerprint::of(16_384, &bytes[8192..])), whole);
+        assert_eq!(
+            Fingerprint::of(8192, &bytes[..8192]).and(Fingerprint::of(16_384, &bytes[8192..])),
+            whole
+        );
         let mut padded = [&[0; 8192], &bytes[..], &[0; 100]].concat();
         assert_eq!(Fingerprint::of(0, &padded), whole);
         assert_ne!(Fingerprint::of(4096, &bytes), whole);
@@ -97,16 +108,25 @@ mod tests {
 
     #[test]
     fn identifiers_depend_on_content_purpose_and_seed() {
-        let (one, other) = (Identity::default(), Identity { seed: "other".to_owned(), time: 0 });
+        let one = Identity::default();
+        let other = Identity {
+            seed: "other".to_owned(),
+            time: 0,
+        };
         let print = Fingerprint::of(0, b"disk");
         let guid = one.guid(print, "disk");
         assert_eq!(guid, one.clone().guid(print, "disk"));
-        for different in
-            [one.guid(print, "link"), other.guid(print, "disk"), one.guid(Fingerprint::of(0, b"disc"), "disk")]
-        {
+        for different in [
+            one.guid(print, "link"),
+            other.guid(print, "disk"),
+            one.guid(Fingerprint::of(0, b"disc"), "disk"),
+        ] {
             assert_ne!(guid, different);
         }
         assert_eq!(guid.to_string().as_bytes()[14], b'4', "{guid}");
-        assert!(matches!(guid.to_string().as_bytes()[19], b'8' | b'9' | b'a' | b'b'), "{guid}");
+        assert!(
+            matches!(guid.to_string().as_bytes()[19], b'8' | b'9' | b'a' | b'b'),
+            "{guid}"
+        );
     }
 }

@@ -63,7 +63,9 @@ pub(super) trait Map: Debug + Send + Sync {
 
     /// Unpacks a unit: as many bytes as the disk has in it.
     fn unpack(&self, unit: u64, _entry: u64) -> Result<Vec<u8>> {
-        Err(Error::internal(format!("the unit at {unit} is in a format without compression")))
+        Err(Error::internal(format!(
+            "the unit at {unit} is in a format without compression"
+        )))
     }
 }
 
@@ -82,27 +84,43 @@ impl Below {
 
     /// The same image, for a disk that begins `offset` bytes further on.
     pub fn from(&self, offset: u64) -> Self {
-        Self { device: Arc::clone(&self.device), start: self.start.saturating_add(offset) }
+        Self {
+            device: Arc::clone(&self.device),
+            start: self.start.saturating_add(offset),
+        }
     }
 
     /// Bytes that there are from `offset`, at most `len`.
     fn available(&self, offset: u64, len: u64) -> u64 {
-        self.device.size().saturating_sub(self.start.saturating_add(offset)).min(len)
+        self.device
+            .size()
+            .saturating_sub(self.start.saturating_add(offset))
+            .min(len)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let (data, zeroes) = buf.split_at_mut(to_usize(self.available(offset, to_u64(buf.len())))?);
         zeroes.fill(0);
-        if data.is_empty() { Ok(()) } else { self.device.read_at(self.start + offset, data) }
+        if data.is_empty() {
+            Ok(())
+        } else {
+            self.device.read_at(self.start + offset, data)
+        }
     }
 
     fn extent_at(&self, offset: u64, len: u64) -> Result<Extent> {
         let available = self.available(offset, len);
         if available == 0 {
-            return Ok(Extent { kind: ExtentKind::Zero, len });
+            return Ok(Extent {
+                kind: ExtentKind::Zero,
+                len,
+            });
         }
         let extent = self.device.extent_at(self.start + offset)?;
-        Ok(Extent { len: extent.len.min(available), ..extent })
+        Ok(Extent {
+            len: extent.len.min(available),
+            ..extent
+        })
     }
 }
 
@@ -166,7 +184,9 @@ impl<M: Map> Mapped<M> {
             (Piece::Packed { unit, entry }, _) => {
                 let bytes = self.units.get(unit, || self.map.unpack(unit, entry))?;
                 let start = to_usize(offset - unit)?;
-                let part = start.checked_add(buf.len()).and_then(|end| bytes.get(start..end));
+                let part = start
+                    .checked_add(buf.len())
+                    .and_then(|end| bytes.get(start..end));
                 buf.copy_from_slice(part.ok_or_else(|| {
                     Error::corrupt(format!(
                         "the compressed data of byte {unit} of the disk is {} bytes short",
@@ -182,10 +202,13 @@ impl<M: Map> Mapped<M> {
 /// Refuses a disk that is larger than any format has.
 pub(super) fn check_size(size: u64) -> Result<()> {
     if size > MAX_VIRTUAL {
-        let (size, limit) = (ByteSize(size), ByteSize(MAX_VIRTUAL));
-        return Err(Error::unsupported(format!("the image claims a disk of {size}, at most {limit} are allowed"))
-            .because(Reason::Limit)
-            .with_hint("check that the file comes from where you think it does"));
+        let size = ByteSize(size);
+        let limit = ByteSize(MAX_VIRTUAL);
+        return Err(Error::unsupported(format!(
+            "the image claims a disk of {size}, at most {limit} are allowed"
+        ))
+        .because(Reason::Limit)
+        .with_hint("check that the file comes from where you think it does"));
     }
     Ok(())
 }
@@ -211,15 +234,24 @@ impl<M: Map> BlockDevice for Mapped<M> {
         check_range(offset, 1, self.size())?;
         let (piece, len) = self.run_at(offset, self.size() - offset, true)?;
         Ok(match (piece, self.map.below()) {
-            (Piece::Packed { .. }, _) => Extent { kind: ExtentKind::Data, len },
+            (Piece::Packed { .. }, _) => Extent {
+                kind: ExtentKind::Data,
+                len,
+            },
             (Piece::Stored(at), _) => {
                 self.check_stored(offset, at, len)?;
                 // What was allocated and never written is a hole of the file.
                 let extent = self.map.storage().extent_at(at)?;
-                Extent { len: extent.len.min(len), ..extent }
+                Extent {
+                    len: extent.len.min(len),
+                    ..extent
+                }
             }
             (Piece::Below, Some(below)) => below.extent_at(offset, len)?,
-            (Piece::Zero | Piece::Below, _) => Extent { kind: ExtentKind::Zero, len },
+            (Piece::Zero | Piece::Below, _) => Extent {
+                kind: ExtentKind::Zero,
+                len,
+            },
         })
     }
 }

@@ -56,20 +56,34 @@ use crate::error::{Error, Result};
 
 /// Writes all of `bytes` at `offset` of the file that an image is written to.
 fn write_out(out: &File, offset: u64, bytes: &[u8]) -> Result<()> {
-    out.write_all_at(bytes, offset)
-        .map_err(|error| Error::io(format!("writing {} bytes at {offset} of the new image", bytes.len()), error))
+    out.write_all_at(bytes, offset).map_err(|error| {
+        Error::io(
+            format!("writing {} bytes at {offset} of the new image", bytes.len()),
+            error,
+        )
+    })
 }
 
 /// Sets the size of the file that an image is written to.
 fn set_size(out: &File, size: u64) -> Result<()> {
-    out.set_len(size).map_err(|error| Error::io(format!("setting the size of the new image to {size} bytes"), error))
+    out.set_len(size).map_err(|error| {
+        Error::io(
+            format!("setting the size of the new image to {size} bytes"),
+            error,
+        )
+    })
 }
 
 /// Refuses a file that holds something: writers skip zeroes, so what was there would shine through.
 fn check_empty(out: &File) -> Result<()> {
-    let metadata = out.metadata().map_err(|error| Error::io("looking at the new image's file", error))?;
+    let metadata = out
+        .metadata()
+        .map_err(|error| Error::io("looking at the new image's file", error))?;
     if metadata.len() == 0 {
         return Ok(());
     }
-    Err(Error::invalid(format!("the file for the new image already holds {} bytes: it must be empty", metadata.len())))
+    Err(Error::invalid(format!(
+        "the file for the new image already holds {} bytes: it must be empty",
+        metadata.len()
+    )))
 }

@@ -128,7 +128,12 @@ pub fn open(path: &Path, options: &OpenOptions, progress: &dyn Progress) -> Resu
 /// # Errors
 ///
 /// Those of [`open`].
-pub fn open_file(file: File, name: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Image> {
+pub fn open_file(
+    file: File,
+    name: &Path,
+    options: &OpenOptions,
+    progress: &dyn Progress,
+) -> Result<Image> {
     Base::unnamed(file, name).open(options, progress)
 }
 
@@ -147,7 +152,12 @@ pub fn examine(path: &Path, options: &OpenOptions, progress: &dyn Progress) -> R
 /// # Errors
 ///
 /// Those of [`examine`].
-pub fn examine_file(file: File, name: &Path, options: &OpenOptions, progress: &dyn Progress) -> Result<Examined> {
+pub fn examine_file(
+    file: File,
+    name: &Path,
+    options: &OpenOptions,
+    progress: &dyn Progress,
+) -> Result<Examined> {
     Base::unnamed(file, name).examine(options, progress)
 }
 
@@ -163,61 +173,116 @@ impl Base {
     fn at(path: &Path, options: &OpenOptions) -> Result<Self> {
         let path = parallels::image_file(path)?;
         let file = options.inputs.open(ROLE, &path)?;
-        Ok(Self { file, path, is_input: true })
+        Ok(Self {
+            file,
+            path,
+            is_input: true,
+        })
     }
 
     fn unnamed(file: File, name: &Path) -> Self {
-        Self { file, path: name.to_owned(), is_input: false }
+        Self {
+            file,
+            path: name.to_owned(),
+            is_input: false,
+        }
     }
 
     fn open(self, options: &OpenOptions, progress: &dyn Progress) -> Result<Image> {
         let opened = || {
-            let Unpacked { device, format, compression, size } = self.unpacked(options, progress)?;
+            let Unpacked {
+                device,
+                format,
+                compression,
+                size,
+            } = self.unpacked(options, progress)?;
             let references = self.references(options, progress);
             let device = cancellable(open_disk(device, format, &references)?, options);
-            let (path, details) = (self.path.clone(), references.details());
-            Ok(Image { device, format, compression, path, file_size: size, details })
+            let path = self.path.clone();
+            let details = references.details();
+            Ok(Image {
+                device,
+                format,
+                compression,
+                path,
+                file_size: size,
+                details,
+            })
         };
         opened().at(|| self.path.display().to_string())
     }
 
     fn examine(self, options: &OpenOptions, progress: &dyn Progress) -> Result<Examined> {
         let examined = || {
-            let Unpacked { device, format, compression, size } = self.unpacked(options, progress)?;
+            let Unpacked {
+                device,
+                format,
+                compression,
+                size,
+            } = self.unpacked(options, progress)?;
             let references = self.references(options, progress);
             let device = match open_disk(device, format, &references) {
                 Ok(device) => Some(cancellable(device, options)),
                 Err(_) if references.refused() => None,
                 Err(error) => return Err(error),
             };
-            Ok(Examined { device, format, compression, file_size: size, details: references.details() })
+            Ok(Examined {
+                device,
+                format,
+                compression,
+                file_size: size,
+                details: references.details(),
+            })
         };
         examined().at(|| self.path.display().to_string())
     }
 
-    fn references<'a>(&self, options: &'a OpenOptions, progress: &'a dyn Progress) -> References<'a> {
+    fn references<'a>(
+        &self,
+        options: &'a OpenOptions,
+        progress: &'a dyn Progress,
+    ) -> References<'a> {
         let allowed = options.allow_external && self.is_input;
         References::new(&self.path, allowed, &options.inputs, progress)
     }
 
     fn unpacked(&self, options: &OpenOptions, progress: &dyn Progress) -> Result<Unpacked> {
-        let again = || self.file.try_clone().map_err(|error| Error::io("opening it again", error));
+        let again = || {
+            self.file
+                .try_clone()
+                .map_err(|error| Error::io("opening it again", error))
+        };
         let device = FileDevice::from_file(again()?, &self.path)?;
         let size = device.size();
         let (device, format, compression) = match detect(&device)? {
             Content::Disk(format) => (device, format, None),
             Content::Compressed(compression) => {
-                let input = Input::new(again()?, compression, &self.path, options.inputs.cancel().clone())?;
+                let input = Input::new(
+                    again()?,
+                    compression,
+                    &self.path,
+                    options.inputs.cancel().clone(),
+                )?;
                 let device = self.decompressed(&input, options, progress)?;
                 let format = disk_within(compression, detect(&device)?)?;
                 (device, format, Some(compression))
             }
         };
-        Ok(Unpacked { device: Arc::new(device), format, compression, size })
+        Ok(Unpacked {
+            device: Arc::new(device),
+            format,
+            compression,
+            size,
+        })
     }
 
     /// The decompressed disk, from the cache where there is one.
-    fn decompressed(&self, input: &Input, options: &OpenOptions, progress: &dyn Progress) -> Result<FileDevice> {
+    fn decompressed(
+        &self,
+        input: &Input,
+        options: &OpenOptions,
+        progress: &dyn Progress,
+    ) -> Result<FileDevice> {
         let unnamed = || input.decode_unnamed(&options.temp_dir, options.threads, progress);
         let CacheMode::Dir(folder) = &options.cache else {
             check_start(input)?;
@@ -240,7 +305,8 @@ impl Base {
             }
             Err(error) if error.kind() == ErrorKind::Cancelled => Err(error),
             Err(error) => {
-                let (folder, temp) = (folder.display(), options.temp_dir.display());
+                let folder = folder.display();
+                let temp = options.temp_dir.display();
                 let found = Finding::new(code::CACHE_UNUSABLE).with("folder", folder);
                 progress.found(&found.with("temp", temp).with("why", error));
                 unnamed()
@@ -272,11 +338,16 @@ pub(super) fn open_disk(
 }
 
 /// The disk in a file that an image refers to without naming its format.
-pub(super) fn open_reference(file: FileDevice, references: &References) -> Result<Arc<dyn BlockDevice>> {
+pub(super) fn open_reference(
+    file: FileDevice,
+    references: &References,
+) -> Result<Arc<dyn BlockDevice>> {
     match detect(&file)? {
         Content::Disk(format) => open_disk(Arc::new(file), format, references),
-        Content::Compressed(compression) => Err(Error::unsupported(format!("it is compressed with {compression}"))
-            .with_hint("only the image itself may be compressed")),
+        Content::Compressed(compression) => Err(Error::unsupported(format!(
+            "it is compressed with {compression}"
+        ))
+        .with_hint("only the image itself may be compressed")),
     }
 }
 
@@ -293,7 +364,9 @@ fn check_start(input: &Input) -> Result<()> {
 fn disk_within(outer: Compression, content: Content) -> Result<Format> {
     match content {
         Content::Disk(format) => Ok(format),
-        Content::Compressed(inner) => Err(Error::unsupported(format!("this is {inner} within {outer}"))
-            .with_hint("decompress it once, then open the result")),
+        Content::Compressed(inner) => Err(Error::unsupported(format!(
+            "this is {inner} within {outer}"
+        ))
+        .with_hint("decompress it once, then open the result")),
     }
 }

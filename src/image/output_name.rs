@@ -35,11 +35,18 @@ impl Name {
     fn of(path: &Path) -> Self {
         let compression = compression(path);
         let plain = plain_name(path);
-        let extension = Path::new(&plain).extension().and_then(|extension| extension.to_str());
+        let extension = Path::new(&plain)
+            .extension()
+            .and_then(|extension| extension.to_str());
         // The end of a release's number, as in flatcar-4757.2.1.gz.
         let is_number = |extension: &&str| extension.bytes().all(|byte| byte.is_ascii_digit());
-        let extension = extension.filter(|extension| !is_number(extension)).map(str::to_ascii_lowercase);
-        Self { extension, compression }
+        let extension = extension
+            .filter(|extension| !is_number(extension))
+            .map(str::to_ascii_lowercase);
+        Self {
+            extension,
+            compression,
+        }
     }
 
     /// The usual format of files with the extension.
@@ -49,13 +56,18 @@ impl Name {
 
     /// Whether the extension is that of some formats and of no other.
     fn is_of_some(&self) -> bool {
-        self.extension.as_deref().is_some_and(|extension| !OutputFormat::is_open_extension(extension))
+        self.extension
+            .as_deref()
+            .is_some_and(|extension| !OutputFormat::is_open_extension(extension))
     }
 
     /// The vendor for which files with this extension are made, where they are no disk images.
     fn vendor(&self) -> Option<&'static str> {
         let extension = self.extension.as_deref()?;
-        OTHERS.iter().find(|(other, _)| *other == extension).map(|(_, vendor)| *vendor)
+        OTHERS
+            .iter()
+            .find(|(other, _)| *other == extension)
+            .map(|(_, vendor)| *vendor)
     }
 
     /// The format that the name alone asks for.
@@ -108,12 +120,19 @@ impl OutputFormat {
             Some(format) if name.allows(format) => format,
             Some(format) => {
                 let extension = name.extension.unwrap_or_default();
-                return Err(contradiction(path, &format!("a .{extension}"), &format.to_string()));
+                return Err(contradiction(
+                    path,
+                    &format!("a .{extension}"),
+                    &format.to_string(),
+                ));
             }
         };
         let is_compressed = compress.is_some() || name.compression.is_some();
         if is_compressed && !format.is_one_file() {
-            let message = format!("{}: {format} is more than one file, which cannot be compressed", path.display());
+            let message = format!(
+                "{}: {format} is more than one file, which cannot be compressed",
+                path.display()
+            );
             return Err(Error::invalid(message));
         }
         let compress = match (compress, name.compression) {
@@ -123,7 +142,11 @@ impl OutputFormat {
                 return Err(contradiction(path, &named, &given.compression.to_string()));
             }
             (Some(given), None) if name.is_plain() => {
-                return Err(contradiction(path, "an uncompressed file", &given.compression.to_string()));
+                return Err(contradiction(
+                    path,
+                    "an uncompressed file",
+                    &given.compression.to_string(),
+                ));
             }
             (given, _) => given,
         };
@@ -132,7 +155,10 @@ impl OutputFormat {
 }
 
 fn contradiction(path: &Path, named: &str, given: &str) -> Error {
-    Error::invalid(format!("{} is the name of {named}, but {given} is asked for", path.display()))
+    Error::invalid(format!(
+        "{} is the name of {named}, but {given} is asked for",
+        path.display()
+    ))
 }
 
 fn says_nothing(path: &Path, name: &Name) -> Error {
@@ -142,7 +168,10 @@ fn says_nothing(path: &Path, name: &Name) -> Error {
             "{shown} is not the name of a disk image: what a .{extension} holds is made for vendors such as {vendor}"
         ));
     }
-    let known: Vec<String> = OutputFormat::known_extensions().iter().map(|extension| format!(".{extension}")).collect();
+    let known: Vec<String> = OutputFormat::known_extensions()
+        .iter()
+        .map(|extension| format!(".{extension}"))
+        .collect();
     Error::invalid(format!(
         "the name {shown} does not tell the format of the disk image: known are {}, all but .hdd also with .bz2, .gz, \
          .xz or .zst behind them",
@@ -187,23 +216,51 @@ mod tests {
             ("a.vdi", OutputFormat::Vdi),
         ] {
             assert_eq!(of_name(name), Some((format, None)), "{name}");
-            for (extension, compression) in [("bz2", "bz2:9"), ("gz", "gz:6"), ("XZ", "xz:6"), ("zst", "zst:3")] {
+            for (extension, compression) in [
+                ("bz2", "bz2:9"),
+                ("gz", "gz:6"),
+                ("XZ", "xz:6"),
+                ("zst", "zst:3"),
+            ] {
                 let name = format!("{name}.{extension}");
-                assert_eq!(of_name(&name), Some((format, Some(compression.to_owned()))), "{name}");
+                assert_eq!(
+                    of_name(&name),
+                    Some((format, Some(compression.to_owned()))),
+                    "{name}"
+                );
             }
         }
         assert_eq!(of_name("a.hdd"), Some((OutputFormat::Hdd, None)));
         for name in ["disk.gz", "flatcar-4757.2.1.gz"] {
-            assert_eq!(of_name(name), Some((OutputFormat::Raw, Some("gz:6".to_owned()))), "{name}");
+            assert_eq!(
+                of_name(name),
+                Some((OutputFormat::Raw, Some("gz:6".to_owned()))),
+                "{name}"
+            );
         }
-        for name in
-            ["a", "qcow2", ".img", "a.iso9660", "a.foo.gz", "a.txt", "flatcar-4757.2.1", "a.7z", "a.gz.gz", "-", ""]
-        {
+        for name in [
+            "a",
+            "qcow2",
+            ".img",
+            "a.iso9660",
+            "a.foo.gz",
+            "a.txt",
+            "flatcar-4757.2.1",
+            "a.7z",
+            "a.gz.gz",
+            "-",
+            "",
+        ] {
             let error = OutputFormat::of_name(Path::new(name)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name}");
             assert!(error.message().contains(".vhdx"), "{name}: {error}");
         }
-        assert!(OutputFormat::of_name(Path::new("a.hdd.gz")).unwrap_err().to_string().contains("cannot be compressed"));
+        assert!(
+            OutputFormat::of_name(Path::new("a.hdd.gz"))
+                .unwrap_err()
+                .to_string()
+                .contains("cannot be compressed")
+        );
     }
 
     #[test]
@@ -247,12 +304,23 @@ mod tests {
                 ("a.vdi", word == "vdi"),
                 ("a.hdd", word == "hdd"),
             ] {
-                assert_eq!(decide(name, Some(format), None).is_ok(), allowed, "{name} as {word}");
+                assert_eq!(
+                    decide(name, Some(format), None).is_ok(),
+                    allowed,
+                    "{name} as {word}"
+                );
             }
-            assert_eq!(decide("a.img", Some(format), Some("gz")).is_ok(), format.is_one_file());
+            assert_eq!(
+                decide("a.img", Some(format), Some("gz")).is_ok(),
+                format.is_one_file()
+            );
         }
-        let (format, compress) = decide("a.vhd.zst", Some(OutputFormat::VhdFixed), Some("zst:19")).unwrap();
-        assert_eq!((format, compress.unwrap().to_string().as_str()), (OutputFormat::VhdFixed, "zst:19"));
+        let (format, compress) =
+            decide("a.vhd.zst", Some(OutputFormat::VhdFixed), Some("zst:19")).unwrap();
+        assert_eq!(
+            (format, compress.unwrap().to_string().as_str()),
+            (OutputFormat::VhdFixed, "zst:19")
+        );
         for (name, compress, allowed) in [
             ("a.img.gz", "gz:9", true),
             ("a.img.gz", "zst", false),
@@ -260,7 +328,11 @@ mod tests {
             ("a.qcow2", "zst", false),
             ("a.raw", "gz", false),
         ] {
-            assert_eq!(decide(name, None, Some(compress)).is_ok(), allowed, "{name} with {compress}");
+            assert_eq!(
+                decide(name, None, Some(compress)).is_ok(),
+                allowed,
+                "{name} with {compress}"
+            );
         }
     }
 

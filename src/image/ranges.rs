@@ -23,8 +23,18 @@ impl DataRange {
 /// All ranges of `device` that hold data, in ascending order, disjoint, without gaps inside.
 ///
 /// Whole granules of `granule` bytes, at most `max_granules` of them in one piece; holes are skipped unread.
-pub(super) fn data_ranges<D: BlockDevice + ?Sized>(device: &D, granule: u64, max_granules: u64) -> Ranges<'_, D> {
-    Ranges { device, granule, max_len: granule.saturating_mul(max_granules.max(1)), position: 0, data_end: 0 }
+pub(super) fn data_ranges<D: BlockDevice + ?Sized>(
+    device: &D,
+    granule: u64,
+    max_granules: u64,
+) -> Ranges<'_, D> {
+    Ranges {
+        device,
+        granule,
+        max_len: granule.saturating_mul(max_granules.max(1)),
+        position: 0,
+        data_end: 0,
+    }
 }
 
 /// The iterator of [`data_ranges`].
@@ -49,7 +59,9 @@ impl<D: BlockDevice + ?Sized> Ranges<'_, D> {
             }
             let extent = self.device.extent_at(offset)?;
             if extent.len == 0 {
-                return Err(Error::internal(format!("the device reports an empty extent at {offset}")));
+                return Err(Error::internal(format!(
+                    "the device reports an empty extent at {offset}"
+                )));
             }
             let end = offset.saturating_add(extent.len).min(size);
             if extent.kind == ExtentKind::Data {
@@ -73,7 +85,9 @@ impl<D: BlockDevice + ?Sized> Iterator for Ranges<'_, D> {
         }
         let size = self.device.size();
         let offset = self.position;
-        let end = align_up(self.data_end, self.granule).unwrap_or(size).min(size);
+        let end = align_up(self.data_end, self.granule)
+            .unwrap_or(size)
+            .min(size);
         self.position = end.min(offset.saturating_add(self.max_len));
         Some(crate::bytes::to_usize(self.position - offset).map(|len| DataRange { offset, len }))
     }
@@ -101,8 +115,15 @@ mod tests {
             for (index, len) in self.0.iter().enumerate() {
                 end += len;
                 if offset < end {
-                    let kind = if index % 2 == 0 { ExtentKind::Zero } else { ExtentKind::Data };
-                    return Ok(crate::block::Extent { kind, len: end - offset });
+                    let kind = if index % 2 == 0 {
+                        ExtentKind::Zero
+                    } else {
+                        ExtentKind::Data
+                    };
+                    return Ok(crate::block::Extent {
+                        kind,
+                        len: end - offset,
+                    });
                 }
             }
             Err(Error::corrupt("beyond the end"))
@@ -112,7 +133,11 @@ mod tests {
     fn ranges(extents: &[u64], max: u64) -> Vec<(u64, usize)> {
         let device = Extents(extents.to_vec());
         let ranges: Result<Vec<_>> = data_ranges(&device, 10, max).collect();
-        ranges.unwrap().into_iter().map(|range| (range.offset, range.len)).collect()
+        ranges
+            .unwrap()
+            .into_iter()
+            .map(|range| (range.offset, range.len))
+            .collect()
     }
 
     #[test]
@@ -122,7 +147,11 @@ mod tests {
         assert_eq!(ranges(&[0, 100], 4), [(0, 40), (40, 40), (80, 20)]);
         assert_eq!(ranges(&[25, 1, 1000], 4), [(20, 10)]);
         assert_eq!(ranges(&[25, 10, 1000], 4), [(20, 20)]);
-        assert_eq!(ranges(&[0, 7], 4), [(0, 7)], "the last granule ends with the device");
+        assert_eq!(
+            ranges(&[0, 7], 4),
+            [(0, 7)],
+            "the last granule ends with the device"
+        );
     }
 
     #[test]

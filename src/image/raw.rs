@@ -76,7 +76,11 @@ pub fn stream(
     result
 }
 
-fn put_all(device: &dyn BlockDevice, progress: &dyn Progress, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn put_all(
+    device: &dyn BlockDevice,
+    progress: &dyn Progress,
+    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let mut end = 0;
     copy_data(device, false, progress, |offset, run| {
         put_zeroes(offset - end, sink)?;
@@ -129,8 +133,15 @@ mod tests {
     #[test]
     fn any_size_is_copied_exactly() {
         for size in [0, 1, 511, 4096, 4097, CHUNK_BYTES - 1, 3 * CHUNK_BYTES + 5] {
-            let bytes: Vec<u8> =
-                (0..size).map(|n| if n % 10_000 < 5000 { 0 } else { n.to_le_bytes()[0] | 1 }).collect();
+            let bytes: Vec<u8> = (0..size)
+                .map(|n| {
+                    if n % 10_000 < 5000 {
+                        0
+                    } else {
+                        n.to_le_bytes()[0] | 1
+                    }
+                })
+                .collect();
             assert!(written(&bytes).0 == bytes, "{size} bytes");
             assert!(streamed(&bytes) == bytes, "{size} bytes streamed");
         }
@@ -151,16 +162,26 @@ mod tests {
     fn a_sparse_file_stays_sparse() {
         let source = tempfile::tempfile().unwrap();
         source.set_len(8 << 30).unwrap();
-        source.write_all_at(&[7; 70_000], (5 << 30) + 12_345).unwrap();
+        source
+            .write_all_at(&[7; 70_000], (5 << 30) + 12_345)
+            .unwrap();
         let device = FileDevice::from_file(source, Path::new("source")).unwrap();
         let out = tempfile::tempfile().unwrap();
         write(&device, &out, &NoProgress).unwrap();
         let metadata = out.metadata().unwrap();
         assert_eq!(metadata.len(), 8 << 30);
-        assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
+        assert!(
+            metadata.blocks() * 512 < 1 << 20,
+            "{} blocks",
+            metadata.blocks()
+        );
         let mut middle = vec![0; 70_002];
         out.read_exact_at(&mut middle, (5 << 30) + 12_344).unwrap();
-        assert!(middle[0] == 0 && middle[70_001] == 0 && middle[1..70_001].iter().all(|&byte| byte == 7));
+        assert!(
+            middle[0] == 0
+                && middle[70_001] == 0
+                && middle[1..70_001].iter().all(|&byte| byte == 7)
+        );
     }
 
     #[test]

@@ -36,16 +36,28 @@ pub(super) struct Input {
 type Stamp = (u64, i64, i64);
 
 fn stamp(file: &File, path: &Path) -> Result<Stamp> {
-    let metadata =
-        file.metadata().map_err(|error| Error::io(format!("reading the size of {}", path.display()), error))?;
+    let metadata = file
+        .metadata()
+        .map_err(|error| Error::io(format!("reading the size of {}", path.display()), error))?;
     Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
 impl Input {
     /// `file`, which is read no more once `cancel` is raised.
-    pub(super) fn new(file: File, compression: Compression, path: &Path, cancel: Cancel) -> Result<Self> {
+    pub(super) fn new(
+        file: File,
+        compression: Compression,
+        path: &Path,
+        cancel: Cancel,
+    ) -> Result<Self> {
         let stamp = stamp(&file, path)?;
-        Ok(Self { file, compression, path: path.to_owned(), stamp, cancel })
+        Ok(Self {
+            file,
+            compression,
+            path: path.to_owned(),
+            stamp,
+            cancel,
+        })
     }
 
     pub(super) fn compression(&self) -> Compression {
@@ -59,7 +71,8 @@ impl Input {
     /// A reader from the start that shares no position with any other.
     fn reader(&self) -> Result<Reader> {
         let file = self.file.try_clone();
-        let file = file.map_err(|error| Error::io(format!("opening {} again", self.path.display()), error))?;
+        let file = file
+            .map_err(|error| Error::io(format!("opening {} again", self.path.display()), error))?;
         Ok(Reader { file, offset: 0 })
     }
 
@@ -93,7 +106,9 @@ impl Input {
                 Ok(0) => break,
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::io(format!("reading {}", self.path.display()), error)),
+                Err(error) => {
+                    return Err(Error::io(format!("reading {}", self.path.display()), error));
+                }
             };
             hasher.update(&buf[..len]);
             progress.advance(to_u64(len));
@@ -109,7 +124,10 @@ impl Input {
         threads: NonZeroUsize,
         progress: &dyn Progress,
     ) -> Result<()> {
-        progress.start(&format!("decompressing {}", self.path.display()), self.size());
+        progress.start(
+            &format!("decompressing {}", self.path.display()),
+            self.size(),
+        );
         let mut writer = SparseWriter::new(output, folder, "decompressed disk", MAX_DISK);
         let mut reported = 0;
         let sink = |piece: Decoded<'_>| {
@@ -127,7 +145,11 @@ impl Input {
             Compression::Zip => Err(zip_archive()),
         };
         // The end of the file is read after the last piece.
-        progress.advance(if result.is_ok() { self.size().saturating_sub(reported) } else { 0 });
+        progress.advance(if result.is_ok() {
+            self.size().saturating_sub(reported)
+        } else {
+            0
+        });
         progress.finish();
         result?;
         writer.finish()?;
@@ -146,8 +168,11 @@ impl Input {
         progress: &dyn Progress,
     ) -> Result<FileDevice> {
         let file = tempfile::tempfile_in(folder).map_err(|error| {
-            Error::io(format!("creating a temporary file in {}", folder.display()), error)
-                .with_hint("choose another temporary folder (TMPDIR)")
+            Error::io(
+                format!("creating a temporary file in {}", folder.display()),
+                error,
+            )
+            .with_hint("choose another temporary folder (TMPDIR)")
         })?;
         self.decode_into(&file, folder, threads, progress)?;
         FileDevice::from_file(file, &self.path)
@@ -184,14 +209,21 @@ pub(super) struct SparseWriter<'a> {
 impl<'a> SparseWriter<'a> {
     /// A writer of at most `limit` bytes; errors say that `what` is written in `folder`.
     pub(super) fn new(file: &'a File, folder: &'a Path, what: &'static str, limit: u64) -> Self {
-        Self { file, what, folder, offset: 0, limit }
+        Self {
+            file,
+            what,
+            folder,
+            offset: 0,
+            limit,
+        }
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         if to_u64(bytes.len()) > self.limit - self.offset {
             let limit = ByteSize(self.limit);
             let message = format!("the {} is larger than {limit}, the most allowed", self.what);
-            return Err(Error::unsupported(message).with_hint("check that the file comes from where you think it does"));
+            return Err(Error::unsupported(message)
+                .with_hint("check that the file comes from where you think it does"));
         }
         // A zero part of a block may be left out as well: what else the block holds is written on its own.
         let mut rest = bytes;
@@ -219,25 +251,36 @@ impl<'a> SparseWriter<'a> {
         if is_zero(head) != zero {
             return Ok(0);
         }
-        let same = rest.chunks(to_usize(BLOCK)?).take_while(|block| is_zero(block) == zero);
+        let same = rest
+            .chunks(to_usize(BLOCK)?)
+            .take_while(|block| is_zero(block) == zero);
         Ok(first + same.map(<[u8]>::len).sum::<usize>())
     }
 
     /// Sets the size, which a hole at the end has not.
     pub(super) fn finish(&self) -> Result<()> {
-        self.file.set_len(self.offset).map_err(|error| self.fails("setting the size of", error))
+        self.file
+            .set_len(self.offset)
+            .map_err(|error| self.fails("setting the size of", error))
     }
 
     fn fails(&self, what: &str, error: io::Error) -> Error {
         let folder = self.folder.display();
-        Error::io(format!("{what} the {} in {folder} at byte {}", self.what, self.offset), error)
-            .with_hint(format!("free space in {folder}, or choose another folder"))
-            .with_setting("cache-dir")
+        Error::io(
+            format!(
+                "{what} the {} in {folder} at byte {}",
+                self.what, self.offset
+            ),
+            error,
+        )
+        .with_hint(format!("free space in {folder}, or choose another folder"))
+        .with_setting("cache-dir")
     }
 }
 
 fn zip_archive() -> Error {
-    Error::unsupported("the image is packed in a zip archive").with_hint("unpack it first: unzip FILE.zip")
+    Error::unsupported("the image is packed in a zip archive")
+        .with_hint("unpack it first: unzip FILE.zip")
 }
 
 #[cfg(test)]
@@ -266,7 +309,10 @@ mod tests {
             let (bytes, allocated) = written(&disk.chunks(cut).collect::<Vec<_>>());
             assert!(bytes == disk, "pieces of {cut}");
             // 2 blocks of one byte, 11 of the run; a filesystem may round up.
-            assert!(allocated <= 128 << 10, "{allocated} bytes allocated with pieces of {cut}");
+            assert!(
+                allocated <= 128 << 10,
+                "{allocated} bytes allocated with pieces of {cut}"
+            );
         }
         assert_eq!(written(&[]), (Vec::new(), 0));
     }
@@ -276,15 +322,24 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         let mut writer = SparseWriter::new(&file, Path::new("/tmp"), "disk", 10_000);
         writer.write(&[0; 10_000]).unwrap();
-        assert_eq!(writer.write(&[0]).unwrap_err().kind(), crate::ErrorKind::Unsupported);
+        assert_eq!(
+            writer.write(&[0]).unwrap_err().kind(),
+            crate::ErrorKind::Unsupported
+        );
 
         let read_only = File::open("/dev/null").unwrap();
         let mut writer = SparseWriter::new(&read_only, Path::new("/folder"), "disk", 10_000);
         let error = writer.write(&[1]).unwrap_err();
-        assert!(error.to_string().contains("/folder") && error.hint().is_some(), "{error:?}");
+        assert!(
+            error.to_string().contains("/folder") && error.hint().is_some(),
+            "{error:?}"
+        );
         // A device that is always full.
         let full = File::options().write(true).open("/dev/full").unwrap();
         let mut writer = SparseWriter::new(&full, Path::new("/folder"), "disk", 10_000);
-        assert_eq!(writer.write(&[1]).unwrap_err().kind(), crate::ErrorKind::Environment);
+        assert_eq!(
+            writer.write(&[1]).unwrap_err().kind(),
+            crate::ErrorKind::Environment
+        );
     }
 }

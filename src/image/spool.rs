@@ -18,10 +18,19 @@ const CHUNK: usize = 1 << 20;
 /// # Errors
 /// Those of reading; [`crate::ErrorKind::Environment`] for a folder that is full or cannot be written to;
 /// [`crate::ErrorKind::Unsupported`] for more than 1 TiB; [`crate::ErrorKind::Cancelled`].
-pub fn spool(from: &mut dyn Read, name: &str, folder: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<File> {
+pub fn spool(
+    from: &mut dyn Read,
+    name: &str,
+    folder: &Path,
+    cancel: &Cancel,
+    progress: &dyn Progress,
+) -> Result<File> {
     let file = tempfile::tempfile_in(folder).map_err(|error| {
-        Error::io(format!("creating a temporary file in {}", folder.display()), error)
-            .with_hint("choose another temporary folder")
+        Error::io(
+            format!("creating a temporary file in {}", folder.display()),
+            error,
+        )
+        .with_hint("choose another temporary folder")
     })?;
     progress.start(&format!("reading {name}"), 0);
     let mut writer = SparseWriter::new(&file, folder, "copy of the image", MAX_DISK);
@@ -31,7 +40,12 @@ pub fn spool(from: &mut dyn Read, name: &str, folder: &Path, cancel: &Cancel, pr
     Ok(file)
 }
 
-fn copy(from: &mut dyn Read, to: &mut SparseWriter<'_>, cancel: &Cancel, progress: &dyn Progress) -> Result<()> {
+fn copy(
+    from: &mut dyn Read,
+    to: &mut SparseWriter<'_>,
+    cancel: &Cancel,
+    progress: &dyn Progress,
+) -> Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
         cancel.check()?;
@@ -59,13 +73,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut disk = vec![0; (3 << 20) + 100];
         disk[1_500_000..1_600_000].fill(7);
-        let spooled = |from: &mut dyn Read, cancel: &Cancel| spool(from, "a stream", dir.path(), cancel, &NoProgress);
+        let spooled = |from: &mut dyn Read, cancel: &Cancel| {
+            spool(from, "a stream", dir.path(), cancel, &NoProgress)
+        };
         let file = spooled(&mut &disk[..], &Cancel::new()).unwrap();
         let mut bytes = vec![1; disk.len()];
         file.read_exact_at(&mut bytes, 0).unwrap();
         let metadata = file.metadata().unwrap();
         assert!(bytes == disk && metadata.len() == to_u64(disk.len()));
-        assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
+        assert!(
+            metadata.blocks() * 512 < 1 << 20,
+            "{} blocks",
+            metadata.blocks()
+        );
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 
         let cancel = Cancel::new();

@@ -20,9 +20,16 @@ const MAX_STRETCHES: usize = 1 << 19;
 /// # Errors
 ///
 /// The device's read errors.
-pub fn data_stretches(device: &dyn BlockDevice, progress: &dyn Progress) -> Result<Vec<Range<u64>>> {
+pub fn data_stretches(
+    device: &dyn BlockDevice,
+    progress: &dyn Progress,
+) -> Result<Vec<Range<u64>>> {
     progress.start("looking for holes", device.size());
-    let mut stretches = Stretches { found: Vec::new(), min_hole: MIN_HOLE, max: MAX_STRETCHES };
+    let mut stretches = Stretches {
+        found: Vec::new(),
+        min_hole: MIN_HOLE,
+        max: MAX_STRETCHES,
+    };
     let result = copy_data(device, false, progress, |offset, run| {
         stretches.add(offset..offset + to_u64(run.len()));
         Ok(())
@@ -70,18 +77,39 @@ mod tests {
         }
         bytes.push(1);
         let stretches = data_stretches(&MemoryDevice::new(bytes), &NoProgress).unwrap();
-        assert_eq!(stretches, [4096..73_728, 299_008..303_104, (1 << 20) - 4096..(1 << 20) + 1]);
-        assert!(data_stretches(&MemoryDevice::new(vec![0; 100_000]), &NoProgress).unwrap().is_empty());
+        assert_eq!(
+            stretches,
+            [
+                4096..73_728,
+                299_008..303_104,
+                (1 << 20) - 4096..(1 << 20) + 1
+            ]
+        );
+        assert!(
+            data_stretches(&MemoryDevice::new(vec![0; 100_000]), &NoProgress)
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn too_many_stretches_are_joined() {
-        let mut stretches = Stretches { found: Vec::new(), min_hole: 10, max: 4 };
+        let mut stretches = Stretches {
+            found: Vec::new(),
+            min_hole: 10,
+            max: 4,
+        };
         for start in (0..1000).step_by(20) {
             stretches.add(start..start + 5);
         }
         assert!(stretches.found.len() <= 4, "{:?}", stretches.found);
-        assert_eq!((stretches.found[0].start, stretches.found.last().unwrap().end), (0, 985));
+        assert_eq!(
+            (
+                stretches.found[0].start,
+                stretches.found.last().unwrap().end
+            ),
+            (0, 985)
+        );
         assert!(stretches.min_hole > 10);
     }
 }

@@ -33,7 +33,13 @@ impl<V> Units<V> {
     /// A cache of about `budget` bytes for units of `unit_bytes`.
     pub fn new(budget: usize, unit_bytes: usize) -> Self {
         let capacity = (budget / unit_bytes.max(1)).clamp(MIN_UNITS, MAX_UNITS);
-        Self { slots: Mutex::new(Slots { by_key: HashMap::new(), clock: 0 }), capacity }
+        Self {
+            slots: Mutex::new(Slots {
+                by_key: HashMap::new(),
+                clock: 0,
+            }),
+            capacity,
+        }
     }
 
     /// The unit `key`, made by `make` where it is not there. An error is not kept: the next call tries again.
@@ -57,7 +63,11 @@ impl<V> Units<V> {
             return Arc::clone(slot);
         }
         if slots.by_key.len() >= self.capacity
-            && let Some(oldest) = slots.by_key.iter().min_by_key(|(_, (_, used))| *used).map(|(&key, _)| key)
+            && let Some(oldest) = slots
+                .by_key
+                .iter()
+                .min_by_key(|(_, (_, used))| *used)
+                .map(|(&key, _)| key)
         {
             slots.by_key.remove(&oldest);
         }
@@ -95,7 +105,11 @@ mod tests {
             get(0);
             assert!(lock(&units.slots).by_key.len() <= 20);
         }
-        assert_eq!(made.load(Ordering::Relaxed), 1000, "the unit that is used all the time is made once");
+        assert_eq!(
+            made.load(Ordering::Relaxed),
+            1000,
+            "the unit that is used all the time is made once"
+        );
         get(1);
         assert_eq!(made.load(Ordering::Relaxed), 1001);
     }

@@ -27,7 +27,14 @@ const FORMATS: [Format; 9] = [
         qemu: "vmdk",
         checked: true,
         write: |device, out, identity| {
-            vmdk::write_sparse(device, out, "disk.vmdk", Adapter::Ide, identity, &NoProgress)
+            vmdk::write_sparse(
+                device,
+                out,
+                "disk.vmdk",
+                Adapter::Ide,
+                identity,
+                &NoProgress,
+            )
         },
     },
     Format {
@@ -35,14 +42,23 @@ const FORMATS: [Format; 9] = [
         qemu: "vmdk",
         checked: true,
         write: |device, out, identity| {
-            vmdk::write_sparse(device, out, "disk.vmdk", Adapter::Lsilogic, identity, &NoProgress)
+            vmdk::write_sparse(
+                device,
+                out,
+                "disk.vmdk",
+                Adapter::Lsilogic,
+                identity,
+                &NoProgress,
+            )
         },
     },
     Format {
         name: "vmdk_stream",
         qemu: "vmdk",
         checked: true,
-        write: |device, out, identity| vmdk::write_stream(device, out, "disk.vmdk", 6, identity, &NoProgress),
+        write: |device, out, identity| {
+            vmdk::write_stream(device, out, "disk.vmdk", 6, identity, &NoProgress)
+        },
     },
     Format {
         name: "vhd",
@@ -72,7 +88,9 @@ const FORMATS: [Format; 9] = [
         name: "hds",
         qemu: "parallels",
         checked: true,
-        write: |device, out, identity| parallels::write(device, out, "disk.hdd", identity, &NoProgress).map(drop),
+        write: |device, out, identity| {
+            parallels::write(device, out, "disk.hdd", identity, &NoProgress).map(drop)
+        },
     },
     Format {
         name: "vmdk_flat",
@@ -88,7 +106,10 @@ const FORMATS: [Format; 9] = [
 fn qemu_img(arguments: &[&str]) -> Option<(i32, String)> {
     let output = judge("qemu-img")?.args(arguments).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
-    Some((output.status.code().unwrap(), String::from_utf8_lossy(&text).into_owned()))
+    Some((
+        output.status.code().unwrap(),
+        String::from_utf8_lossy(&text).into_owned(),
+    ))
 }
 
 /// A raw disk in a temporary folder and the images made from it.
@@ -128,13 +149,24 @@ impl Disk {
     /// What the judges say to an image; `None` for nothing.
     fn verdict(&self, format: &Format, image: &str) -> Option<String> {
         let check = ["check", "-f", format.qemu, image];
-        let compare = ["compare", "-f", "raw", "-F", format.qemu, self.raw.to_str().unwrap(), image];
+        let compare = [
+            "compare",
+            "-f",
+            "raw",
+            "-F",
+            format.qemu,
+            self.raw.to_str().unwrap(),
+            image,
+        ];
         let mut verdicts = Vec::new();
         if format.checked {
             verdicts.push(qemu_img(&check)?);
         }
         verdicts.push(qemu_img(&compare)?);
-        verdicts.into_iter().find(|(code, _)| *code != 0).map(|(_, text)| format!("{}: {text}", format.name))
+        verdicts
+            .into_iter()
+            .find(|(code, _)| *code != 0)
+            .map(|(_, text)| format!("{}: {text}", format.name))
     }
 
     fn judge(&self) {
@@ -149,7 +181,9 @@ impl Disk {
 fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         state.to_be_bytes()[0]
     };
     (0..len).map(|_| next()).collect()
@@ -163,7 +197,8 @@ fn mixed(len: usize) -> Vec<u8> {
         match choice % 3 {
             0 => bytes.resize(bytes.len() + piece, 0),
             1 => bytes.extend(noise(piece, u64::from(choice))),
-            _ => bytes.extend((0..piece / 5).flat_map(|n| format!("{:x}, ", n * n % 9973).into_bytes())),
+            _ => bytes
+                .extend((0..piece / 5).flat_map(|n| format!("{:x}, ", n * n % 9973).into_bytes())),
         }
         if bytes.len() >= len {
             break;
@@ -186,7 +221,13 @@ fn incompressible_and_scattered_data_are_judged_clean() {
     Disk::new(3_000_000, &[(0, &noise(3_000_000, 1))]).judge();
     let content = mixed(400_000);
     // Blocks and tables of every format in the middle, at the start and at the end of the disk.
-    let at = [0, 31 << 20, (32 << 20) - 100_000, 100 << 20, (200 << 20) - 400_000];
+    let at = [
+        0,
+        31 << 20,
+        (32 << 20) - 100_000,
+        100 << 20,
+        (200 << 20) - 400_000,
+    ];
     Disk::new(200 << 20, &at.map(|offset| (offset, &content[..]))).judge();
 }
 
@@ -194,7 +235,14 @@ fn incompressible_and_scattered_data_are_judged_clean() {
 fn a_huge_sparse_disk_costs_what_it_holds() {
     let content = mixed(300_000);
     let size = (8 << 30) + 512;
-    let disk = Disk::new(size, &[(0, &content), ((5 << 30) + 777, &content), (size - 300_000, &content)]);
+    let disk = Disk::new(
+        size,
+        &[
+            (0, &content),
+            ((5 << 30) + 777, &content),
+            (size - 300_000, &content),
+        ],
+    );
     for format in &FORMATS {
         let image = disk.write(format);
         // QEMU does not look for holes in vhdx: comparing would read all of them.
@@ -213,7 +261,10 @@ fn the_virtual_size_is_exact() {
     let disk = Disk::new(10_000_384, &[(5, b"x")]);
     for format in &FORMATS {
         let image = disk.write(format);
-        let Some((code, text)) = qemu_img(&["info", "--output", "json", "-f", format.qemu, &image]) else { return };
+        let Some((code, text)) = qemu_img(&["info", "--output", "json", "-f", format.qemu, &image])
+        else {
+            return;
+        };
         assert_eq!(code, 0, "{text}");
         let info: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(info["virtual-size"], 10_000_384, "{}", format.name);
@@ -226,9 +277,25 @@ fn flat_descriptors_and_stream_markers_are_read_by_their_name() {
     let extent = File::create(disk.path(EXTENT)).unwrap();
     let device = FileDevice::open(&disk.raw).unwrap();
     let identity = Identity::default();
-    let text = vmdk::write_flat(&device, &extent, EXTENT, Adapter::Lsilogic, &identity, &NoProgress).unwrap();
+    let text = vmdk::write_flat(
+        &device,
+        &extent,
+        EXTENT,
+        Adapter::Lsilogic,
+        &identity,
+        &NoProgress,
+    )
+    .unwrap();
     fs::write(disk.path("flat.vmdk"), text).unwrap();
-    let arguments = ["compare", "-f", "raw", "-F", "vmdk", disk.raw.to_str().unwrap(), &disk.path("flat.vmdk")];
+    let arguments = [
+        "compare",
+        "-f",
+        "raw",
+        "-F",
+        "vmdk",
+        disk.raw.to_str().unwrap(),
+        &disk.path("flat.vmdk"),
+    ];
     if let Some((code, text)) = qemu_img(&arguments) {
         assert_eq!(code, 0, "{text}");
     }
@@ -236,11 +303,24 @@ fn flat_descriptors_and_stream_markers_are_read_by_their_name() {
     let bytes = fs::read(&stream).unwrap();
     let footer = &bytes[bytes.len() - 1536..];
     assert_eq!(bytes[4], 3, "version");
-    assert!(bytes[..512] == footer[512..1024], "both headers name the directory");
-    assert_eq!((footer[0], footer[12], &footer[512..516]), (1, 3, &b"KDMV"[..]), "marker and footer");
-    assert!(footer[1024..].iter().all(|&byte| byte == 0), "end of stream");
+    assert!(
+        bytes[..512] == footer[512..1024],
+        "both headers name the directory"
+    );
+    assert_eq!(
+        (footer[0], footer[12], &footer[512..516]),
+        (1, 3, &b"KDMV"[..]),
+        "marker and footer"
+    );
+    assert!(
+        footer[1024..].iter().all(|&byte| byte == 0),
+        "end of stream"
+    );
     if let Some((_, text)) = qemu_img(&["info", &stream]) {
-        assert!(text.contains("streamOptimized") && text.contains("compressed: true"), "{text}");
+        assert!(
+            text.contains("streamOptimized") && text.contains("compressed: true"),
+            "{text}"
+        );
     }
 }
 
@@ -251,19 +331,41 @@ fn same_content_gives_same_bytes_and_other_content_or_seed_others() {
     // The same content, but no hole is known.
     let other = Disk::new(40_000_000, &[(0, &fs::read(&disk.raw).unwrap())]);
     let changed = Disk::new(40_000_000, &[(100_001, &content), (33_000_000, &content)]);
-    let seeded = Identity { seed: "twin".to_owned(), time: 0 };
+    let seeded = Identity {
+        seed: "twin".to_owned(),
+        time: 0,
+    };
     for format in &FORMATS[..8] {
         let image = fs::read(disk.write(format)).unwrap();
         for threads in [1, 3] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             let again = pool.install(|| disk.write_as(format, "again", &Identity::default()));
-            assert!(fs::read(again).unwrap() == image, "{}, {threads} threads", format.name);
+            assert!(
+                fs::read(again).unwrap() == image,
+                "{}, {threads} threads",
+                format.name
+            );
         }
-        assert!(fs::read(other.write(format)).unwrap() == image, "{}, without holes", format.name);
-        assert!(fs::read(changed.write(format)).unwrap() != image, "{}", format.name);
+        assert!(
+            fs::read(other.write(format)).unwrap() == image,
+            "{}, without holes",
+            format.name
+        );
+        assert!(
+            fs::read(changed.write(format)).unwrap() != image,
+            "{}",
+            format.name
+        );
         if format.name != "hds" {
             let twin = disk.write_as(format, "twin", &seeded);
-            assert!(fs::read(&twin).unwrap() != image, "{}, another seed", format.name);
+            assert!(
+                fs::read(&twin).unwrap() != image,
+                "{}, another seed",
+                format.name
+            );
             assert_eq!(disk.verdict(format, &twin), None);
         }
     }
@@ -304,7 +406,10 @@ impl BlockDevice for Broken {
     }
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
-        Ok(Extent { kind: ExtentKind::Data, len: self.size() - offset })
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: self.size() - offset,
+        })
     }
 }
 
@@ -322,7 +427,10 @@ impl BlockDevice for Huge {
     }
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
-        Ok(Extent { kind: ExtentKind::Zero, len: self.size() - offset })
+        Ok(Extent {
+            kind: ExtentKind::Zero,
+            len: self.size() - offset,
+        })
     }
 }
 
@@ -331,16 +439,32 @@ fn failures_come_out_and_nonsense_is_refused() {
     let identity = Identity::default();
     for Format { name, write, .. } in &FORMATS {
         let out = tempfile::tempfile().unwrap();
-        assert_eq!(write(&Broken(20 << 20), &out, &identity).unwrap_err().to_string(), "bad block", "{name}");
+        assert_eq!(
+            write(&Broken(20 << 20), &out, &identity)
+                .unwrap_err()
+                .to_string(),
+            "bad block",
+            "{name}"
+        );
         assert_eq!(
             write(&Broken(0), &out, &identity).unwrap_err().kind(),
             ErrorKind::InvalidInput,
             "{name}: not empty"
         );
         let out = tempfile::tempfile().unwrap();
-        assert_eq!(write(&Huge, &out, &identity).unwrap_err().kind(), ErrorKind::Unsupported, "{name}");
-        let full = File::options().write(true).open(Path::new("/dev/full")).unwrap();
+        assert_eq!(
+            write(&Huge, &out, &identity).unwrap_err().kind(),
+            ErrorKind::Unsupported,
+            "{name}"
+        );
+        let full = File::options()
+            .write(true)
+            .open(Path::new("/dev/full"))
+            .unwrap();
         let error = write(&Broken(u64::MAX), &full, &identity).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Environment | ErrorKind::Io), "{name}: {error:?}");
+        assert!(
+            matches!(error.kind(), ErrorKind::Environment | ErrorKind::Io),
+            "{name}: {error:?}"
+        );
     }
 }

@@ -23,7 +23,10 @@ pub fn conf_files(format: ConfFormat, machine: &Machine) -> Result<Vec<ConfFile>
     Ok(match format {
         ConfFormat::Vmx => vec![ConfFile::beside(named("vmx"), vmx::text(machine))],
         ConfFormat::OvfVmware => {
-            vec![ConfFile { place: Place::Both, ..ConfFile::beside(named("ovf"), ovf::vmware(machine)) }]
+            vec![ConfFile {
+                place: Place::Both,
+                ..ConfFile::beside(named("ovf"), ovf::vmware(machine))
+            }]
         }
         ConfFormat::OvfVirtualbox => vec![
             ConfFile::beside(named("ovf"), ovf::virtualbox(machine)),
@@ -34,24 +37,31 @@ pub fn conf_files(format: ConfFormat, machine: &Machine) -> Result<Vec<ConfFile>
         }
         ConfFormat::Pvs => vec![ConfFile::inside("config.pvs", pvs::text(machine, false))],
         ConfFormat::Xl => xl::files(machine),
-        ConfFormat::Qemu | ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure | ConfFormat::Pxe | ConfFormat::Iso => {
-            qemu::files(format, machine)
-        }
+        ConfFormat::Qemu
+        | ConfFormat::QemuUefi
+        | ConfFormat::QemuUefiSecure
+        | ConfFormat::Pxe
+        | ConfFormat::Iso => qemu::files(format, machine),
         ConfFormat::Gce => Vec::new(),
     })
 }
 
 fn virtualbox_readme(machine: &Machine, ovf: &str) -> String {
-    let (disk, ovf) = (typed(&machine.disk_name), typed(ovf));
-    format!("Put {disk} and {ovf} into one folder on the host, then:\n\n  VBoxManage import {ovf}\n")
+    let disk = typed(&machine.disk_name);
+    let ovf = typed(ovf);
+    format!(
+        "Put {disk} and {ovf} into one folder on the host, then:\n\n  VBoxManage import {ovf}\n"
+    )
 }
 
 fn check_arch(format: ConfFormat, arch: Arch) -> Result<()> {
     use ConfFormat::{Gce, Pxe, QemuUefi, QemuUefiSecure};
     match (format, arch) {
         (QemuUefi | QemuUefiSecure | Pxe | Gce, _) | (_, Arch::Amd64) => Ok(()),
-        _ => Err(Error::unsupported(format!("config files of the format {format} for {arch}: only amd64 has them"))
-            .because(Reason::Version)
-            .with_hint("choose qemu_uefi, which serves both architectures")),
+        _ => Err(Error::unsupported(format!(
+            "config files of the format {format} for {arch}: only amd64 has them"
+        ))
+        .because(Reason::Version)
+        .with_hint("choose qemu_uefi, which serves both architectures")),
     }
 }

@@ -26,10 +26,20 @@ pub struct ConfFile {
 
 impl ConfFile {
     pub(super) fn beside(name: String, content: String) -> Self {
-        Self { name, mode: 0o644, content, place: Place::Beside }
+        Self {
+            name,
+            mode: 0o644,
+            content,
+            place: Place::Beside,
+        }
     }
 
     pub(super) fn inside(name: &str, content: String) -> Self {
-        Self { name: name.to_owned(), mode: 0o644, content, place: Place::Inside }
+        Self {
+            name: name.to_owned(),
+            mode: 0o644,
+            content,
+            place: Place::Inside,
+        }
     }
 }

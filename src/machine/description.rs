@@ -62,10 +62,10 @@ impl FromStr for Arch {
         match text.strip_suffix("-usr").unwrap_or(text) {
             "amd64" | "x86-64" => Ok(Self::Amd64),
             "arm64" => Ok(Self::Arm64),
-            _ => {
-                Err(Error::invalid(format!("'{text}' is not an architecture of Flatcar"))
-                    .with_hint("write amd64 or arm64"))
-            }
+            _ => Err(
+                Error::invalid(format!("'{text}' is not an architecture of Flatcar"))
+                    .with_hint("write amd64 or arm64"),
+            ),
         }
     }
 }
@@ -126,7 +126,14 @@ pub struct Machine {
 
 impl Machine {
     /// A machine with Flatcar's usual name, memory (1 GiB) and processors (2).
-    pub fn new(stem: &str, disk_name: &str, version: &str, group: &str, arch: Arch, disk_bytes: u64) -> Self {
+    pub fn new(
+        stem: &str,
+        disk_name: &str,
+        version: &str,
+        group: &str,
+        arch: Arch,
+        disk_bytes: u64,
+    ) -> Self {
         Self {
             stem: stem.to_owned(),
             disk_name: disk_name.to_owned(),
@@ -159,7 +166,11 @@ impl Machine {
     pub fn check(&self) -> Result<()> {
         check_file_name("the beginning of file names", &self.stem)?;
         check_file_name("the file name of the disk", &self.disk_name)?;
-        for name in self.firmware.iter().flat_map(|firmware| [&firmware.code, &firmware.vars]) {
+        for name in self
+            .firmware
+            .iter()
+            .flat_map(|firmware| [&firmware.code, &firmware.vars])
+        {
             check_file_name("the file name of the firmware", name)?;
         }
         check_text("the name of the machine", &self.vm_name, MAX_VM_NAME)?;
@@ -187,8 +198,18 @@ impl Machine {
     /// 16 bytes for `purpose` of this machine.
     fn digest(&self, purpose: &str) -> [u8; 16] {
         let mut hasher = Sha256::new();
-        let words = [&self.identity.seed, &self.stem, &self.disk_name, &self.vm_name, &self.version, &self.group];
-        for part in ["flatbake machine", purpose].into_iter().chain(words.map(String::as_str)) {
+        let words = [
+            &self.identity.seed,
+            &self.stem,
+            &self.disk_name,
+            &self.vm_name,
+            &self.version,
+            &self.group,
+        ];
+        for part in ["flatbake machine", purpose]
+            .into_iter()
+            .chain(words.map(String::as_str))
+        {
             hasher.update(to_u64(part.len()).to_le_bytes());
             hasher.update(part);
         }
@@ -215,7 +236,11 @@ impl Machine {
 /// Accepts only file names that mean the same to every tool and system a bundle is unpacked with.
 pub(super) fn check_file_name(what: &str, name: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@');
-    if name.is_empty() || name.len() > MAX_FILE_NAME || name.starts_with(['-', '.']) || !name.chars().all(plain) {
+    if name.is_empty()
+        || name.len() > MAX_FILE_NAME
+        || name.starts_with(['-', '.'])
+        || !name.chars().all(plain)
+    {
         return Err(Error::invalid(format!("'{}' cannot be {what}", name.escape_debug())).with_hint(format!(
             "use up to {MAX_FILE_NAME} letters (a to z), digits and any of . _ - + @, not a dot or a dash first"
         )));
@@ -226,8 +251,11 @@ pub(super) fn check_file_name(what: &str, name: &str) -> Result<()> {
 fn check_text(what: &str, text: &str, most: usize) -> Result<()> {
     let strange = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
     if text.trim().is_empty() || text.chars().count() > most || text.contains(strange) {
-        return Err(Error::invalid(format!("'{}' cannot be {what}", text.escape_debug()))
-            .with_hint(format!("use 1 to {most} characters, none of them a control character")));
+        return Err(
+            Error::invalid(format!("'{}' cannot be {what}", text.escape_debug())).with_hint(
+                format!("use 1 to {most} characters, none of them a control character"),
+            ),
+        );
     }
     Ok(())
 }
@@ -236,5 +264,7 @@ fn check_number(what: &str, value: u32, most: u32) -> Result<()> {
     if (1..=most).contains(&value) {
         return Ok(());
     }
-    Err(Error::invalid(format!("{what} is {value}: must be 1 to {most}")))
+    Err(Error::invalid(format!(
+        "{what} is {value}: must be 1 to {most}"
+    )))
 }

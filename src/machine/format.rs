@@ -75,7 +75,9 @@ impl ConfFormat {
     pub fn bundle(self) -> Option<BundleFormat> {
         match self {
             Self::OvfVmware => Some(BundleFormat::Ova),
-            Self::Vagrant | Self::VagrantParallels | Self::VagrantVmwareFusion => Some(BundleFormat::Box),
+            Self::Vagrant | Self::VagrantParallels | Self::VagrantVmwareFusion => {
+                Some(BundleFormat::Box)
+            }
             Self::Pvs => Some(BundleFormat::PvmTgz),
             Self::Gce => Some(BundleFormat::Gce),
             _ => None,
@@ -162,14 +164,22 @@ impl FromStr for BundleFormat {
 
     /// Its word; `gce` is `tar.gz`.
     fn from_str(text: &str) -> Result<Self> {
-        parse(if text == "gce" { "tar.gz" } else { text }, "a format of bundles", &BUNDLE_WORDS)
+        parse(
+            if text == "gce" { "tar.gz" } else { text },
+            "a format of bundles",
+            &BUNDLE_WORDS,
+        )
     }
 }
 
 fn parse<T: Copy>(text: &str, what: &str, words: &[(T, &str)]) -> Result<T> {
     let found = words.iter().find(|(_, word)| *word == text);
     found.map(|(format, _)| *format).ok_or_else(|| {
-        let words = words.iter().map(|(_, word)| *word).collect::<Vec<_>>().join(", ");
+        let words = words
+            .iter()
+            .map(|(_, word)| *word)
+            .collect::<Vec<_>>()
+            .join(", ");
         Error::invalid(format!("'{text}' is not {what}")).with_hint(format!("write one of {words}"))
     })
 }
@@ -181,14 +191,40 @@ mod tests {
     #[test]
     fn words_are_flatcars() {
         for (format, word) in CONF_WORDS {
-            assert_eq!((word.parse::<ConfFormat>().unwrap(), format.to_string().as_str()), (format, word));
+            assert_eq!(
+                (
+                    word.parse::<ConfFormat>().unwrap(),
+                    format.to_string().as_str()
+                ),
+                (format, word)
+            );
         }
         for (format, word) in BUNDLE_WORDS {
-            assert_eq!((word.parse::<BundleFormat>().unwrap(), format.to_string().as_str()), (format, word));
+            assert_eq!(
+                (
+                    word.parse::<BundleFormat>().unwrap(),
+                    format.to_string().as_str()
+                ),
+                (format, word)
+            );
         }
         assert_eq!("gce".parse::<BundleFormat>().unwrap(), BundleFormat::Gce);
-        assert!("vmware_zip".parse::<ConfFormat>().unwrap_err().hint().unwrap().contains("qemu_uefi_secure"));
-        assert!("zip".parse::<BundleFormat>().unwrap_err().hint().unwrap().contains("pvm_tgz"));
+        assert!(
+            "vmware_zip"
+                .parse::<ConfFormat>()
+                .unwrap_err()
+                .hint()
+                .unwrap()
+                .contains("qemu_uefi_secure")
+        );
+        assert!(
+            "zip"
+                .parse::<BundleFormat>()
+                .unwrap_err()
+                .hint()
+                .unwrap()
+                .contains("pvm_tgz")
+        );
         assert_eq!(ConfFormat::ALL[13], ConfFormat::Gce);
     }
 }

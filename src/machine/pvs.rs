@@ -59,8 +59,14 @@ fn flat(xml: &mut Xml, name: &'static str, values: &[(&'static str, &str)]) {
 fn identification(xml: &mut Xml, machine: &Machine) {
     let date = time::spaced(machine.identity.time);
     let values = [
-        ("VmUuid", format!("{{{}}}", machine.uuid("Parallels machine"))),
-        ("SourceVmUuid", format!("{{{}}}", machine.uuid("Parallels source"))),
+        (
+            "VmUuid",
+            format!("{{{}}}", machine.uuid("Parallels machine")),
+        ),
+        (
+            "SourceVmUuid",
+            format!("{{{}}}", machine.uuid("Parallels source")),
+        ),
         ("LinkedVmUuid", String::new()),
         ("LinkedSnapshotUuid", String::new()),
         ("VmName", machine.vm_name.clone()),
@@ -90,25 +96,66 @@ fn settings(xml: &mut Xml, template: bool) {
         );
     });
     group(xml, "Startup", startup);
-    flat(xml, "Shutdown", &[("AutoStop", "1"), ("OnVmWindowClose", "2"), ("WindowOnShutdown", "0")]);
-    let runtime = [("UndoDisks", "0"), ("SafeMode", "0"), ("DisableAPIC", "0"), ("EnableAdaptiveHypervisor", "0")];
+    flat(
+        xml,
+        "Shutdown",
+        &[
+            ("AutoStop", "1"),
+            ("OnVmWindowClose", "2"),
+            ("WindowOnShutdown", "0"),
+        ],
+    );
+    let runtime = [
+        ("UndoDisks", "0"),
+        ("SafeMode", "0"),
+        ("DisableAPIC", "0"),
+        ("EnableAdaptiveHypervisor", "0"),
+    ];
     flat(xml, "Runtime", &runtime);
     flat(xml, "RemoteDisplay", &[("Mode", "0")]);
     group(xml, "Tools", tools);
     flat(xml, "Autoprotect", &[("Enabled", "0")]);
     flat(xml, "AutoCompress", &[("Enabled", "0")]);
     flat(xml, "SharedCamera", &[("Enabled", "0")]);
-    flat(xml, "VirtualPrintersInfo", &[("UseHostPrinters", "0"), ("SyncDefaultPrinter", "0")]);
+    flat(
+        xml,
+        "VirtualPrintersInfo",
+        &[("UseHostPrinters", "0"), ("SyncDefaultPrinter", "0")],
+    );
     flat(xml, "SharedBluetooth", &[("Enabled", "0")]);
-    flat(xml, "UsbController", &[("UhcEnabled", "0"), ("EhcEnabled", "0"), ("XhcEnabled", "0")]);
+    flat(
+        xml,
+        "UsbController",
+        &[
+            ("UhcEnabled", "0"),
+            ("EhcEnabled", "0"),
+            ("XhcEnabled", "0"),
+        ],
+    );
 }
 
 /// Boots from the disk, with a BIOS.
 fn startup(xml: &mut Xml) {
-    leaves(xml, &[("AutoStart", "0"), ("AutoStartDelay", "0"), ("WindowMode", "0"), ("StartInDetachedWindow", "0")]);
+    leaves(
+        xml,
+        &[
+            ("AutoStart", "0"),
+            ("AutoStartDelay", "0"),
+            ("WindowMode", "0"),
+            ("StartInDetachedWindow", "0"),
+        ],
+    );
     xml.element("BootingOrder", &[(LISTS, "BootDevice 10")], |xml| {
         xml.element("BootDevice", &[("id", "6"), (LISTS, "")], |xml| {
-            leaves(xml, &[("Index", "0"), ("Type", "6"), ("BootingNumber", "1"), ("InUse", "1")]);
+            leaves(
+                xml,
+                &[
+                    ("Index", "0"),
+                    ("Type", "6"),
+                    ("BootingNumber", "1"),
+                    ("InUse", "1"),
+                ],
+            );
         });
     });
     leaves(xml, &[("AllowSelectBootDevice", "0"), ("FastReboot", "0")]);
@@ -119,27 +166,75 @@ fn startup(xml: &mut Xml) {
 fn tools(xml: &mut Xml) {
     leaves(xml, &[("IsolatedVm", "0"), ("LockGuestOnSuspend", "0")]);
     group(xml, "SharedFolders", |xml| {
-        flat(xml, "HostSharing", &[("Enabled", "0"), ("ShareAllMacDisks", "0")]);
+        flat(
+            xml,
+            "HostSharing",
+            &[("Enabled", "0"), ("ShareAllMacDisks", "0")],
+        );
         flat(xml, "GuestSharing", &[("Enabled", "0"), ("AutoMount", "0")]);
     });
     flat(xml, "SharedProfile", &[("Enabled", "0")]);
-    flat(xml, "SharedApplications", &[("FromWinToMac", "0"), ("FromMacToWin", "0"), ("SmartSelect", "0")]);
-    let off = ["AutoUpdate", "ClipboardSync", "DragAndDrop", "KeyboardLayoutSync", "MouseSync", "SmartMouse"];
+    flat(
+        xml,
+        "SharedApplications",
+        &[
+            ("FromWinToMac", "0"),
+            ("FromMacToWin", "0"),
+            ("SmartSelect", "0"),
+        ],
+    );
+    let off = [
+        "AutoUpdate",
+        "ClipboardSync",
+        "DragAndDrop",
+        "KeyboardLayoutSync",
+        "MouseSync",
+        "SmartMouse",
+    ];
     for name in off {
         flat(xml, name, &[("Enabled", "0")]);
     }
-    flat(xml, "TimeSync", &[("Enabled", "1"), ("SyncInterval", "60"), ("KeepTimeDiff", "0")]);
+    flat(
+        xml,
+        "TimeSync",
+        &[
+            ("Enabled", "1"),
+            ("SyncInterval", "60"),
+            ("KeepTimeDiff", "0"),
+        ],
+    );
     flat(xml, "SharedVolumes", &[("Enabled", "0")]);
 }
 
 fn hardware(xml: &mut Xml, machine: &Machine) {
     // As in Flatcar's own file; whoever wants more says so to Parallels.
-    flat(xml, "Cpu", &[("Number", "1"), ("Mode", "0"), ("AccelerationLevel", "2"), ("EnableVTxSupport", "1")]);
+    flat(
+        xml,
+        "Cpu",
+        &[
+            ("Number", "1"),
+            ("Mode", "0"),
+            ("AccelerationLevel", "2"),
+            ("EnableVTxSupport", "1"),
+        ],
+    );
     flat(xml, "Chipset", &[("Type", "1"), ("Version", "3")]);
     flat(xml, "Clock", &[("TimeShift", "0")]);
     let memory = machine.memory_mib.to_string();
-    flat(xml, "Memory", &[("RAM", &memory), ("EnableHotplug", "0"), ("AutoQuota", "1")]);
-    flat(xml, "Video", &[("Enabled", "1"), ("VideoMemorySize", "32"), ("Enable3DAcceleration", "0")]);
+    flat(
+        xml,
+        "Memory",
+        &[("RAM", &memory), ("EnableHotplug", "0"), ("AutoQuota", "1")],
+    );
+    flat(
+        xml,
+        "Video",
+        &[
+            ("Enabled", "1"),
+            ("VideoMemorySize", "32"),
+            ("Enable3DAcceleration", "0"),
+        ],
+    );
     disk(xml, machine);
     network(xml, machine);
 }
@@ -176,7 +271,8 @@ fn disk(xml: &mut Xml, machine: &Machine) {
 }
 
 fn network(xml: &mut Xml, machine: &Machine) {
-    let (mac, host_mac) = (mac(machine), machine.mac(PARALLELS_MAC, "Parallels host"));
+    let mac = mac(machine);
+    let host_mac = machine.mac(PARALLELS_MAC, "Parallels host");
     let lists = "NetAddress DnsIPAddress SearchDomain";
     xml.element("NetworkAdapter", &[("id", "0"), (LISTS, lists)], |xml| {
         leaves(

@@ -12,8 +12,14 @@ const SCRIPT: &str = include_str!("templates/qemu.sh");
 pub(super) fn files(format: ConfFormat, machine: &Machine) -> Vec<ConfFile> {
     let name = format!("{}.sh", machine.stem);
     let readme = readme(format, machine, &name);
-    let script = ConfFile { mode: 0o755, ..ConfFile::beside(name, script(format, machine)) };
-    vec![script, ConfFile::beside(format!("{}.README", machine.stem), readme)]
+    let script = ConfFile {
+        mode: 0o755,
+        ..ConfFile::beside(name, script(format, machine))
+    };
+    vec![
+        script,
+        ConfFile::beside(format!("{}.README", machine.stem), readme),
+    ]
 }
 
 /// The file of a format's kernel.
@@ -30,7 +36,8 @@ pub fn ipxe(machine: &Machine) -> ConfFile {
         Arch::Amd64 => "console=tty0 console=ttyS1,115200n8",
         Arch::Arm64 => "console=ttyAMA0,115200",
     };
-    let (kernel, initrd) = (kernel(machine), &machine.disk_name);
+    let kernel = kernel(machine);
+    let initrd = &machine.disk_name;
     let fixed = format!("initrd={initrd} flatcar.first_boot=1 flatcar.oem.id=packet {console}");
     let arguments = [&[fixed], &machine.kernel_arguments[..]].concat().join(" ");
     let text = format!("#!ipxe\nkernel {kernel} {arguments}\ninitrd {initrd}\nboot\n");
@@ -39,9 +46,17 @@ pub fn ipxe(machine: &Machine) -> ConfFile {
 
 fn script(format: ConfFormat, machine: &Machine) -> String {
     let firmware = machine.firmware();
-    let only = |wanted: bool, name: &str| if wanted { name.to_owned() } else { String::new() };
-    let (pxe, iso) = (format == ConfFormat::Pxe, format == ConfFormat::Iso);
-    let uefi = matches!(format, ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure) || (iso && machine.needs_uefi);
+    let only = |wanted: bool, name: &str| {
+        if wanted {
+            name.to_owned()
+        } else {
+            String::new()
+        }
+    };
+    let pxe = format == ConfFormat::Pxe;
+    let iso = format == ConfFormat::Iso;
+    let uefi = matches!(format, ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure)
+        || (iso && machine.needs_uefi);
     let values = [
         ("VM_BOARD", format!("{}-usr", machine.arch)),
         ("VM_NAME", machine.vm_name.clone()),
@@ -53,9 +68,15 @@ fn script(format: ConfFormat, machine: &Machine) -> String {
         ("VM_CDROM", only(iso, &machine.disk_name)),
         ("VM_PFLASH_RO", only(uefi, &firmware.code)),
         ("VM_PFLASH_RW", only(uefi, &firmware.vars)),
-        ("SECURE_BOOT", u8::from(format == ConfFormat::QemuUefiSecure).to_string()),
+        (
+            "SECURE_BOOT",
+            u8::from(format == ConfFormat::QemuUefiSecure).to_string(),
+        ),
     ];
-    let values: String = values.iter().map(|(name, value)| format!("{name}={}\n", shell(value))).collect();
+    let values: String = values
+        .iter()
+        .map(|(name, value)| format!("{name}={}\n", shell(value)))
+        .collect();
     format!(
         "#!/bin/sh\n# Starts a Flatcar machine with QEMU: run it with -h to see how. These are the machine's values.\n{values}\n{SCRIPT}"
     )

@@ -9,7 +9,8 @@ pub(super) fn shell(text: &str) -> String {
 
 /// A word of a shell as people would type it: quoted only where it must be.
 pub(super) fn typed(text: &str) -> Cow<'_, str> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@' | '/');
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@' | '/');
     if text.is_empty() || text.starts_with('-') || !text.chars().all(plain) {
         return Cow::Owned(shell(text));
     }
@@ -23,7 +24,10 @@ pub(super) fn ruby(text: &str) -> String {
 
 /// A value of a `.vmx` file: between double quotes, with `|` and two hexadecimal digits for what would be misread.
 pub(super) fn vmx(text: &str) -> String {
-    let escaped = text.replace('|', "|7C").replace('"', "|22").replace('#', "|23");
+    let escaped = text
+        .replace('|', "|7C")
+        .replace('"', "|22")
+        .replace('#', "|23");
     format!("\"{escaped}\"")
 }
 
@@ -43,6 +47,9 @@ mod tests {
         assert_eq!(ruby(hostile), r#"'a\'b"c\\d|e#{f}`g`$(h)'"#);
         assert_eq!(vmx(hostile), r#""a'b|22c\d|7Ce|23{f}`g`$(h)""#);
         assert_eq!(xl(hostile), r#""a'b\"c\\d|e#{f}`g`$(h)""#);
-        assert_eq!((typed("a.b-c"), typed("-a"), typed("a b")), ("a.b-c".into(), "'-a'".into(), "'a b'".into()));
+        assert_eq!(
+            (typed("a.b-c"), typed("-a"), typed("a b")),
+            ("a.b-c".into(), "'-a'".into(), "'a b'".into())
+        );
     }
 }

@@ -40,13 +40,20 @@ pub struct CatalogBox {
 pub(super) fn files(format: ConfFormat, machine: &Machine) -> Result<Vec<ConfFile>> {
     // A machine for Fusion has an address made by Fusion.
     let (name, text, mac) = match format {
-        ConfFormat::Vagrant => ("box.ovf".to_owned(), ovf::virtualbox(machine), Some(ovf::virtualbox_mac(machine))),
-        ConfFormat::VagrantParallels => {
-            (format!("{}config.pvs", format.disk_folder()), pvs::text(machine, true), Some(pvs::mac(machine)))
-        }
+        ConfFormat::Vagrant => (
+            "box.ovf".to_owned(),
+            ovf::virtualbox(machine),
+            Some(ovf::virtualbox_mac(machine)),
+        ),
+        ConfFormat::VagrantParallels => (
+            format!("{}config.pvs", format.disk_folder()),
+            pvs::text(machine, true),
+            Some(pvs::mac(machine)),
+        ),
         _ => (format!("{}.vmx", machine.stem), vmx::text(machine), None),
     };
-    let metadata = json!({ "provider": provider(format)?, "architecture": machine.arch.to_string() });
+    let metadata =
+        json!({ "provider": provider(format)?, "architecture": machine.arch.to_string() });
     let mut files = vec![
         ConfFile::inside("metadata.json", json_text(&metadata)?),
         ConfFile::inside(&name, text),
@@ -54,7 +61,10 @@ pub(super) fn files(format: ConfFormat, machine: &Machine) -> Result<Vec<ConfFil
         ConfFile::inside("configure_networks.rb", CONFIGURE_NETWORKS.to_owned()),
     ];
     if let Some(mac) = mac {
-        let text = format!("Vagrant.configure('2') do |config|\n  config.vm.base_mac = {}\nend\n", quote::ruby(&mac));
+        let text = format!(
+            "Vagrant.configure('2') do |config|\n  config.vm.base_mac = {}\nend\n",
+            quote::ruby(&mac)
+        );
         files.push(ConfFile::inside("base_mac.rb", text));
     }
     Ok(files)
@@ -78,7 +88,12 @@ pub fn vagrant_catalog(name: &str, machine: &Machine, boxes: &[CatalogBox]) -> R
 }
 
 fn catalog_entry(offered: &CatalogBox) -> Result<serde_json::Value> {
-    let CatalogBox { format, arch, url, sha256 } = offered;
+    let CatalogBox {
+        format,
+        arch,
+        url,
+        sha256,
+    } = offered;
     if sha256.len() != SHA256_DIGITS || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(Error::invalid(format!(
             "'{}' is not a SHA-256: it has {SHA256_DIGITS} digits",
@@ -86,7 +101,10 @@ fn catalog_entry(offered: &CatalogBox) -> Result<serde_json::Value> {
         )));
     }
     if url.is_empty() || url.contains(char::is_control) {
-        return Err(Error::invalid(format!("'{}' cannot be the address of a box", url.escape_debug())));
+        return Err(Error::invalid(format!(
+            "'{}' cannot be the address of a box",
+            url.escape_debug()
+        )));
     }
     Ok(json!({
         "name": provider(*format)?,
@@ -100,10 +118,14 @@ fn catalog_entry(offered: &CatalogBox) -> Result<serde_json::Value> {
 /// The part of a version that Vagrant can compare (it takes those of Ruby's packages): without what follows a plus sign.
 fn version(version: &str) -> Result<&str> {
     let plain = version.split_once('+').map_or(version, |(plain, _)| plain);
-    let sound = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let sound =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !plain.starts_with(|c: char| c.is_ascii_digit()) || !plain.split(['.', '-']).all(sound) {
-        return Err(Error::invalid(format!("'{}' cannot be the version of a box", version.escape_debug()))
-            .with_hint("write numbers with dots: 4593.2.5"));
+        return Err(Error::invalid(format!(
+            "'{}' cannot be the version of a box",
+            version.escape_debug()
+        ))
+        .with_hint("write numbers with dots: 4593.2.5"));
     }
     Ok(plain)
 }
@@ -117,5 +139,6 @@ fn provider(format: ConfFormat) -> Result<&'static str> {
 
 fn json_text(value: &serde_json::Value) -> Result<String> {
     let text = serde_json::to_string_pretty(value);
-    text.map(|text| text + "\n").map_err(|error| Error::internal("JSON of plain values").with_source(error))
+    text.map(|text| text + "\n")
+        .map_err(|error| Error::internal("JSON of plain values").with_source(error))
 }

@@ -52,6 +52,10 @@ pub(super) fn text(machine: &Machine) -> String {
         ("scsi0:0.fileName", machine.disk_name.clone()),
     ];
     let fixed = FIXED.iter().map(|(key, value)| (*key, (*value).to_owned()));
-    let lines = fixed.chain(own).map(|(key, value)| format!("{key} = {}\n", quote::vmx(&value)));
-    std::iter::once("#!/usr/bin/vmware\n".to_owned()).chain(lines).collect()
+    let lines = fixed
+        .chain(own)
+        .map(|(key, value)| format!("{key} = {}\n", quote::vmx(&value)));
+    std::iter::once("#!/usr/bin/vmware\n".to_owned())
+        .chain(lines)
+        .collect()
 }

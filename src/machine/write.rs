@@ -28,13 +28,21 @@ pub struct Member<'a> {
 impl<'a> Member<'a> {
     /// A disk image, or a part of one, with the usual permissions.
     pub fn device(path: impl Into<String>, device: &'a dyn BlockDevice) -> Self {
-        Self { path: path.into(), mode: 0o644, content: Piece::whole(device) }
+        Self {
+            path: path.into(),
+            mode: 0o644,
+            content: Piece::whole(device),
+        }
     }
 }
 
 impl From<&ConfFile> for Member<'_> {
     fn from(file: &ConfFile) -> Self {
-        Self { path: file.name.clone(), mode: file.mode, content: Piece::Bytes(file.content.clone().into_bytes()) }
+        Self {
+            path: file.name.clone(),
+            mode: file.mode,
+            content: Piece::Bytes(file.content.clone().into_bytes()),
+        }
     }
 }
 
@@ -49,7 +57,10 @@ pub struct WriteOptions {
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { time: 0, level: CompressOptions::new(Compression::Gzip).level }
+        Self {
+            time: 0,
+            level: CompressOptions::new(Compression::Gzip).level,
+        }
     }
 }
 
@@ -83,7 +94,11 @@ pub fn write_bundle(
             let (ovf, disks) = open_virtualization(members)?;
             let manifest = manifest(ovf, &disks, progress)?;
             add(&mut layout, ovf)?;
-            layout.file(&manifest.name, manifest.mode, manifest.content.clone().into_bytes())?;
+            layout.file(
+                &manifest.name,
+                manifest.mode,
+                manifest.content.clone().into_bytes(),
+            )?;
             for disk in disks {
                 add(&mut layout, disk)?;
             }
@@ -99,7 +114,10 @@ pub fn write_bundle(
     if format == BundleFormat::Ova {
         raw::write(&archive, out, progress)?;
     } else {
-        let gzip = CompressOptions { level: options.level, ..CompressOptions::new(Compression::Gzip) };
+        let gzip = CompressOptions {
+            level: options.level,
+            ..CompressOptions::new(Compression::Gzip)
+        };
         compress(&archive, out, &gzip, progress)?;
     }
     Ok(made)
@@ -108,7 +126,10 @@ pub fn write_bundle(
 fn check_unique(members: &[Member<'_>]) -> Result<()> {
     let mut seen = BTreeSet::new();
     match members.iter().find(|member| !seen.insert(&member.path)) {
-        Some(twice) => Err(Error::invalid(format!("'{}' is in the bundle twice", twice.path.escape_debug()))),
+        Some(twice) => Err(Error::invalid(format!(
+            "'{}' is in the bundle twice",
+            twice.path.escape_debug()
+        ))),
         None => Ok(()),
     }
 }
@@ -132,9 +153,16 @@ fn add_tree<'a>(layout: &mut TarLayout<'a>, members: &[Member<'a>]) -> Result<()
 }
 
 /// The `.ovf` and everything else.
-fn open_virtualization<'m, 'a>(members: &'m [Member<'a>]) -> Result<(&'m Member<'a>, Vec<&'m Member<'a>>)> {
-    let (ovfs, disks): (Vec<_>, Vec<_>) = members.iter().partition(|member| member.path.ends_with(".ovf"));
-    match (&ovfs[..], disks.iter().any(|disk| disk.path.ends_with(".mf"))) {
+fn open_virtualization<'m, 'a>(
+    members: &'m [Member<'a>],
+) -> Result<(&'m Member<'a>, Vec<&'m Member<'a>>)> {
+    let (ovfs, disks): (Vec<_>, Vec<_>) = members
+        .iter()
+        .partition(|member| member.path.ends_with(".ovf"));
+    match (
+        &ovfs[..],
+        disks.iter().any(|disk| disk.path.ends_with(".mf")),
+    ) {
         ([ovf], false) => Ok((ovf, disks)),
         _ => Err(Error::invalid(format!(
             "an OVA of {} .ovf files: it needs one, its disks and nothing else",
@@ -147,15 +175,27 @@ fn open_virtualization<'m, 'a>(members: &'m [Member<'a>]) -> Result<(&'m Member<
 /// The one device that Google wants.
 fn google_disk<'a>(members: &[Member<'a>]) -> Result<&'a dyn BlockDevice> {
     match members {
-        [Member { path, content: Piece::Device { device, start: 0, len }, .. }]
-            if path == GCE_DISK && *len == device.size() =>
-        {
-            Ok(*device)
-        }
+        [
+            Member {
+                path,
+                content:
+                    Piece::Device {
+                        device,
+                        start: 0,
+                        len,
+                    },
+                ..
+            },
+        ] if path == GCE_DISK && *len == device.size() => Ok(*device),
         _ => {
             let names: Vec<_> = members.iter().map(|member| member.path.as_str()).collect();
-            Err(Error::invalid(format!("an image for Google of '{}'", names.join("', '").escape_debug()))
-                .with_hint(format!("it holds a disk called {GCE_DISK} and nothing else")))
+            Err(Error::invalid(format!(
+                "an image for Google of '{}'",
+                names.join("', '").escape_debug()
+            ))
+            .with_hint(format!(
+                "it holds a disk called {GCE_DISK} and nothing else"
+            )))
         }
     }
 }
@@ -165,16 +205,23 @@ fn manifest(ovf: &Member<'_>, disks: &[&Member<'_>], progress: &dyn Progress) ->
     let members: Vec<&Member<'_>> = std::iter::once(ovf).chain(disks.iter().copied()).collect();
     let size = |member: &&Member<'_>| member.content.size();
     progress.start("hashing for the manifest", members.iter().map(size).sum());
-    let lines: Result<String> = members.iter().map(|member| manifest_line(member, progress)).collect();
+    let lines: Result<String> = members
+        .iter()
+        .map(|member| manifest_line(member, progress))
+        .collect();
     progress.finish();
     let stem = ovf.path.strip_suffix(".ovf").unwrap_or(&ovf.path);
-    Ok(ConfFile { place: Place::Both, ..ConfFile::beside(format!("{stem}.mf"), lines?) })
+    Ok(ConfFile {
+        place: Place::Both,
+        ..ConfFile::beside(format!("{stem}.mf"), lines?)
+    })
 }
 
 /// The line of a manifest that tells the SHA-256 of a member (DSP0243, clause 6.2).
 fn manifest_line(member: &Member<'_>, progress: &dyn Progress) -> Result<String> {
     let mut content = Sections::new();
     content.push_piece(member.content.clone())?;
-    let digest = sha256(&content, &mut |bytes| progress.advance(bytes)).at(|| member.path.clone())?;
+    let digest =
+        sha256(&content, &mut |bytes| progress.advance(bytes)).at(|| member.path.clone())?;
     Ok(format!("SHA256({})= {digest}\n", member.path))
 }

@@ -9,11 +9,13 @@ use super::quote::{typed, xl};
 const PYGRUB: &str = "bootloader = \"pygrub\"\n";
 
 /// The boot loader that runs in the machine, and where it finds its menu on the disk.
-const PVGRUB: &str = "kernel = \"/usr/lib/xen/boot/pv-grub-x86_64.gz\"\nextra = \"(hd0,0)/boot/grub/menu.lst\"\n";
+const PVGRUB: &str =
+    "kernel = \"/usr/lib/xen/boot/pv-grub-x86_64.gz\"\nextra = \"(hd0,0)/boot/grub/menu.lst\"\n";
 
 /// The two config files and the README.
 pub(super) fn files(machine: &Machine) -> Vec<ConfFile> {
-    let (pygrub, pvgrub) = (format!("{}_pygrub.cfg", machine.stem), format!("{}_pvgrub.cfg", machine.stem));
+    let pygrub = format!("{}_pygrub.cfg", machine.stem);
+    let pvgrub = format!("{}_pvgrub.cfg", machine.stem);
     let readme = readme(machine, &pygrub, &pvgrub);
     vec![
         ConfFile::beside(pygrub, config("pygrub", PYGRUB, machine)),
@@ -24,8 +26,13 @@ pub(super) fn files(machine: &Machine) -> Vec<ConfFile> {
 
 fn config(loader: &str, boot: &str, machine: &Machine) -> String {
     // The target comes last: commas in it are part of it.
-    let disk = format!("format=raw, vdev=xvda, access=rw, target={}", machine.disk_name);
-    let Machine { memory_mib, cpus, .. } = machine;
+    let disk = format!(
+        "format=raw, vdev=xvda, access=rw, target={}",
+        machine.disk_name
+    );
+    let Machine {
+        memory_mib, cpus, ..
+    } = machine;
     format!(
         "# A paravirtual Xen machine, started by {loader}.
 type = \"pv\"
@@ -43,7 +50,9 @@ disk = [ {} ]
 }
 
 fn readme(machine: &Machine, pygrub: &str, pvgrub: &str) -> String {
-    let (pygrub, pvgrub, name) = (typed(pygrub), typed(pvgrub), typed(&machine.vm_name));
+    let pygrub = typed(pygrub);
+    let pvgrub = typed(pvgrub);
+    let name = typed(&machine.vm_name);
     format!(
         "On a Xen host, in the folder of these files, start the machine with one of its two boot loaders:
 

@@ -15,11 +15,19 @@ pub(super) type Attributes<'a> = &'a [(&'a str, &'a str)];
 impl Xml {
     /// A document without its root.
     pub fn new() -> Self {
-        Self { text: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned(), open: Vec::new() }
+        Self {
+            text: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_owned(),
+            open: Vec::new(),
+        }
     }
 
     /// An element with what `inside` writes within.
-    pub fn element(&mut self, name: &'static str, attributes: Attributes<'_>, inside: impl FnOnce(&mut Self)) {
+    pub fn element(
+        &mut self,
+        name: &'static str,
+        attributes: Attributes<'_>,
+        inside: impl FnOnce(&mut Self),
+    ) {
         self.start(name, attributes);
         self.text.push_str(">\n");
         self.open.push(name);
@@ -37,7 +45,8 @@ impl Xml {
     /// An element with attributes and text.
     pub fn leaf_with(&mut self, name: &'static str, attributes: Attributes<'_>, value: &str) {
         self.start(name, attributes);
-        self.text.push_str(&format!(">{}</{name}>\n", escape(value)));
+        self.text
+            .push_str(&format!(">{}</{name}>\n", escape(value)));
     }
 
     /// An element with nothing within.
@@ -60,7 +69,8 @@ impl Xml {
         self.text.push('<');
         self.text.push_str(name);
         for (name, value) in attributes {
-            self.text.push_str(&format!(" {name}=\"{}\"", escape(value)));
+            self.text
+                .push_str(&format!(" {name}=\"{}\"", escape(value)));
         }
     }
 }

@@ -8,7 +8,8 @@ use super::inputs::{Inputs, Want};
 use super::spanned::{Raw, Spanned, TextOr};
 use crate::archive::{Glob, TarOptions};
 use crate::bake::{
-    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec, UnitSpec,
+    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec,
+    UnitSpec,
 };
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::{Designator, grub, sysupdate};
@@ -64,14 +65,29 @@ impl<'a> Changes<'a> {
             removals: all(self.remove, inputs, place)?,
             archives: all(self.tarballs, inputs, archive)?,
             sysexts: all(self.sysexts, inputs, sysext)?,
-            install_to: self.install_to.map(|text| place(text, inputs)).transpose()?,
+            install_to: self
+                .install_to
+                .map(|text| place(text, inputs))
+                .transpose()?,
             sysupdate: false,
-            hostname: self.hostname.map(|name| hostname(name, inputs)).transpose()?,
+            hostname: self
+                .hostname
+                .map(|name| hostname(name, inputs))
+                .transpose()?,
             files: all(self.files, inputs, file)?,
             units: all(self.units, inputs, unit)?,
-            grub_cfg: self.grub_cfg.map(|path| grub_cfg(path, inputs)).transpose()?,
-            base_ign: self.base_ign.map(|config| ignition(config, inputs)).transpose()?,
-            config_ign: self.config_ign.map(|config| ignition(config, inputs)).transpose()?,
+            grub_cfg: self
+                .grub_cfg
+                .map(|path| grub_cfg(path, inputs))
+                .transpose()?,
+            base_ign: self
+                .base_ign
+                .map(|config| ignition(config, inputs))
+                .transpose()?,
+            config_ign: self
+                .config_ign
+                .map(|config| ignition(config, inputs))
+                .transpose()?,
             kernel_args: all(&self.kernel_args.add, inputs, kernel_arg)?,
             removed_kernel_args: all(&self.kernel_args.remove, inputs, kernel_arg)?,
             links: all(self.links, inputs, link)?,
@@ -79,7 +95,11 @@ impl<'a> Changes<'a> {
     }
 }
 
-fn all<T, U>(items: &[T], inputs: &mut Inputs, one: fn(&T, &mut Inputs) -> Result<U>) -> Result<Vec<U>> {
+fn all<T, U>(
+    items: &[T],
+    inputs: &mut Inputs,
+    one: fn(&T, &mut Inputs) -> Result<U>,
+) -> Result<Vec<U>> {
     items.iter().map(|item| one(item, inputs)).collect()
 }
 
@@ -95,17 +115,22 @@ fn sysext(spanned: &Spanned<document::Sysext>, inputs: &mut Inputs) -> Result<Sy
     for ending in sysupdate::ENDINGS {
         inputs.check_beside(&sysext.file, &format!("{name}.{ending}"))?;
     }
-    Ok(SysextSpec { name, file, origin: Some(inputs.place(spanned.position)) })
+    Ok(SysextSpec {
+        name,
+        file,
+        origin: Some(inputs.place(spanned.position)),
+    })
 }
 
 /// A place in the image: `PART:/PATH`, or `/PATH` where the partition is known.
 fn image_place(path: &str, partition: Option<&str>) -> Result<Place> {
     match partition {
         None => path.parse(),
-        Some(_) if !path.starts_with('/') => {
-            Err(Error::invalid(format!("'{}' does not begin with /, but its partition is given", path.escape_debug()))
-                .with_hint("write the partition once, in the path or as a key of its own"))
-        }
+        Some(_) if !path.starts_with('/') => Err(Error::invalid(format!(
+            "'{}' does not begin with /, but its partition is given",
+            path.escape_debug()
+        ))
+        .with_hint("write the partition once, in the path or as a key of its own")),
         Some(partition) => format!("{partition}:{path}").parse(),
     }
 }
@@ -118,7 +143,11 @@ fn file(spanned: &Spanned<document::File>, inputs: &mut Inputs) -> Result<FileSp
         source,
         partition: place.partition,
         path: place.path,
-        mode: file.mode.as_ref().map(|mode| octal(mode).at(|| inputs.place(mode.position))).transpose()?,
+        mode: file
+            .mode
+            .as_ref()
+            .map(|mode| octal(mode).at(|| inputs.place(mode.position)))
+            .transpose()?,
         owner: (file.uid.is_some() || file.gid.is_some())
             .then(|| (file.uid.unwrap_or_default(), file.gid.unwrap_or_default())),
         origin: Some(inputs.place(spanned.position)),
@@ -141,7 +170,12 @@ fn file_place(file: &document::File) -> Result<Place> {
         })?;
         path.push_str(name);
     }
-    image_place(&path, file.partition.as_ref().map(|partition| partition.value.as_str()))
+    image_place(
+        &path,
+        file.partition
+            .as_ref()
+            .map(|partition| partition.value.as_str()),
+    )
 }
 
 fn file_source(spanned: &Spanned<document::File>, inputs: &Inputs) -> Result<FileSource> {
@@ -149,18 +183,21 @@ fn file_source(spanned: &Spanned<document::File>, inputs: &Inputs) -> Result<Fil
     match (&file.source, &file.content, &file.content_base64) {
         (Some(source), None, None) => Ok(FileSource::Host(inputs.add(source, Want::FileOrFolder)?)),
         (None, Some(content), None) => Ok(FileSource::Inline(content.clone().into_bytes())),
-        (None, None, Some(text)) => Ok(FileSource::Inline(base64(&text.value).at(|| inputs.place(text.position))?)),
-        _ => {
-            Err(Error::invalid("a file needs one of source, content and content_base64")
-                .at(inputs.place(spanned.position)))
-        }
+        (None, None, Some(text)) => Ok(FileSource::Inline(
+            base64(&text.value).at(|| inputs.place(text.position))?,
+        )),
+        _ => Err(
+            Error::invalid("a file needs one of source, content and content_base64")
+                .at(inputs.place(spanned.position)),
+        ),
     }
 }
 
 fn base64(text: &str) -> Result<Vec<u8>> {
     let digits: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     STANDARD.decode(digits).map_err(|error| {
-        Error::invalid(format!("content_base64 is not base64: {error}")).with_hint("write what base64(1) prints")
+        Error::invalid(format!("content_base64 is not base64: {error}"))
+            .with_hint("write what base64(1) prints")
     })
 }
 
@@ -169,31 +206,48 @@ fn octal(mode: &Spanned<Raw>) -> Result<u32> {
     let text = mode.value.0.as_str();
     let digits = text.strip_prefix("0o").unwrap_or(text);
     let is_octal = !digits.is_empty() && digits.chars().all(|c| c.is_digit(8));
-    u32::from_str_radix(digits, 8).ok().filter(|&mode| is_octal && mode <= 0o7777).ok_or_else(|| {
-        Error::invalid(format!("'{}' is not a mode", text.escape_debug()))
-            .with_hint("write octal digits from 0 to 7777, such as 0644")
-    })
+    u32::from_str_radix(digits, 8)
+        .ok()
+        .filter(|&mode| is_octal && mode <= 0o7777)
+        .ok_or_else(|| {
+            Error::invalid(format!("'{}' is not a mode", text.escape_debug()))
+                .with_hint("write octal digits from 0 to 7777, such as 0644")
+        })
 }
 
 fn link(link: &Spanned<document::Link>, inputs: &mut Inputs) -> Result<LinkSpec> {
-    let (path, target) = (&link.value.path, &link.value.target);
+    let path = &link.value.path;
+    let target = &link.value.target;
     let place = image_place(&path.value, path.value.starts_with('/').then_some("root"));
     let place = place.at(|| inputs.place(path.position))?;
     if place.partition != Designator::Root {
-        let error = Error::invalid(format!("a link on {} cannot be made, only on root", place.partition));
-        return Err(error.with_hint("put a copy of the file in its place").at(inputs.place(path.position)));
+        let error = Error::invalid(format!(
+            "a link on {} cannot be made, only on root",
+            place.partition
+        ));
+        return Err(error
+            .with_hint("put a copy of the file in its place")
+            .at(inputs.place(path.position)));
     }
     if target.value.is_empty() || target.value.contains('\0') || target.value.len() > 4095 {
         let error = Error::invalid("a link's target has 1 to 4095 bytes, none of them NUL");
         return Err(error.at(inputs.place(target.position)));
     }
-    Ok(LinkSpec { target: target.value.clone(), path: place.path, origin: Some(inputs.place(link.position)) })
+    Ok(LinkSpec {
+        target: target.value.clone(),
+        path: place.path,
+        origin: Some(inputs.place(link.position)),
+    })
 }
 
 fn archive(spanned: &Spanned<document::Tarball>, inputs: &mut Inputs) -> Result<ArchiveSpec> {
     let tarball = &spanned.value;
     let source = inputs.add_digested(&tarball.file, tarball.sha256.as_ref())?;
-    let blamed = tarball.dest.as_ref().or(tarball.partition.as_ref()).unwrap_or(&tarball.file);
+    let blamed = tarball
+        .dest
+        .as_ref()
+        .or(tarball.partition.as_ref())
+        .unwrap_or(&tarball.file);
     let place = archive_place(tarball).at(|| inputs.place(blamed.position))?;
     let glob = |pattern: &Text| Glob::new(&pattern.value).at(|| inputs.place(pattern.position));
     let owner = |owner: &Text| owner_of(&owner.value).at(|| inputs.place(owner.position));
@@ -206,12 +260,21 @@ fn archive(spanned: &Spanned<document::Tarball>, inputs: &mut Inputs) -> Result<
         keep_docker_identity: tarball.keep_docker_identity,
     };
     let origin = Some(inputs.place(spanned.position));
-    Ok(ArchiveSpec { source, partition: place.partition, dest: place.path, options, origin })
+    Ok(ArchiveSpec {
+        source,
+        partition: place.partition,
+        dest: place.path,
+        options,
+        origin,
+    })
 }
 
 /// The folder that an archive is unpacked in: `/` of ROOT where nothing else is said.
 fn archive_place(tarball: &document::Tarball) -> Result<Place> {
-    let partition = tarball.partition.as_ref().map(|partition| partition.value.as_str());
+    let partition = tarball
+        .partition
+        .as_ref()
+        .map(|partition| partition.value.as_str());
     match &tarball.dest {
         Some(dest) if partition.is_none() && !dest.value.starts_with('/') => dest.value.parse(),
         Some(dest) => image_place(&dest.value, Some(partition.unwrap_or("root"))),
@@ -220,7 +283,9 @@ fn archive_place(tarball: &document::Tarball) -> Result<Place> {
 }
 
 fn owner_of(text: &str) -> Result<(u32, u32)> {
-    let numbers = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    let numbers = text
+        .split_once(':')
+        .and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
     numbers.ok_or_else(|| {
         Error::invalid(format!("'{}' is not UID:GID", text.escape_debug()))
             .with_hint("two numbers from 0 to 4294967295")
@@ -230,12 +295,16 @@ fn owner_of(text: &str) -> Result<(u32, u32)> {
 fn hostname(name: &Text, inputs: &mut Inputs) -> Result<Hostname> {
     let place = inputs.place(name.position);
     let hostname: Hostname = name.value.parse().at(|| place.clone())?;
-    Ok(Hostname { origin: Some(place), ..hostname })
+    Ok(Hostname {
+        origin: Some(place),
+        ..hostname
+    })
 }
 
 fn kernel_arg(argument: &Text, inputs: &mut Inputs) -> Result<String> {
     // Whether it can be one does not depend on the file it goes to.
-    grub::edit_kernel_args("", std::slice::from_ref(&argument.value), &[]).at(|| inputs.place(argument.position))?;
+    grub::edit_kernel_args("", std::slice::from_ref(&argument.value), &[])
+        .at(|| inputs.place(argument.position))?;
     Ok(argument.value.clone())
 }
 
@@ -244,17 +313,39 @@ fn unit(spanned: &Spanned<document::Unit>, inputs: &mut Inputs) -> Result<UnitSp
     let place = inputs.place(spanned.position);
     let contents = match (&unit.contents, &unit.source) {
         (None, None) => None,
-        (contents, source) => Some(text_source(contents.as_ref(), source.as_ref(), "unit", &place, inputs)?),
+        (contents, source) => Some(text_source(
+            contents.as_ref(),
+            source.as_ref(),
+            "unit",
+            &place,
+            inputs,
+        )?),
     };
-    let dropins = unit.dropins.iter().map(|dropin| self::dropin(dropin, inputs)).collect::<Result<_>>()?;
-    Ok(UnitSpec { name: unit.name.value.clone(), contents, enabled: unit.enabled, dropins, origin: Some(place) })
+    let dropins = unit
+        .dropins
+        .iter()
+        .map(|dropin| self::dropin(dropin, inputs))
+        .collect::<Result<_>>()?;
+    Ok(UnitSpec {
+        name: unit.name.value.clone(),
+        contents,
+        enabled: unit.enabled,
+        dropins,
+        origin: Some(place),
+    })
 }
 
 /// The name of a drop-in and its content.
 fn dropin(spanned: &Spanned<document::Dropin>, inputs: &Inputs) -> Result<(String, FileSource)> {
     let dropin = &spanned.value;
     let place = inputs.place(spanned.position);
-    let source = text_source(dropin.contents.as_ref(), dropin.source.as_ref(), "drop-in", &place, inputs)?;
+    let source = text_source(
+        dropin.contents.as_ref(),
+        dropin.source.as_ref(),
+        "drop-in",
+        &place,
+        inputs,
+    )?;
     Ok((dropin.name.value.clone(), source))
 }
 
@@ -275,7 +366,10 @@ fn text_source(
 
 fn grub_cfg(path: &Text, inputs: &mut Inputs) -> Result<ConfigSpec> {
     let source = FileSource::Host(inputs.add(path, Want::File)?);
-    Ok(ConfigSpec { source, origin: Some(inputs.place(path.position)) })
+    Ok(ConfigSpec {
+        source,
+        origin: Some(inputs.place(path.position)),
+    })
 }
 
 /// An Ignition config: that of a file, or one that the manifest holds itself. What is in it is checked by the bake,
@@ -284,12 +378,22 @@ fn ignition(spanned: &Spanned<TextOr<Json>>, inputs: &mut Inputs) -> Result<Conf
     let position = spanned.position;
     let source = match &spanned.value {
         TextOr::Table(json) => FileSource::Inline(
-            serde_json::to_vec(json).map_err(|error| Error::internal("making JSON").with_source(error))?,
+            serde_json::to_vec(json)
+                .map_err(|error| Error::internal("making JSON").with_source(error))?,
         ),
         TextOr::Text(text) if is_content(text) => FileSource::Inline(text.clone().into_bytes()),
-        TextOr::Text(text) => FileSource::Host(inputs.add(&Text { position, value: text.clone() }, Want::File)?),
+        TextOr::Text(text) => FileSource::Host(inputs.add(
+            &Text {
+                position,
+                value: text.clone(),
+            },
+            Want::File,
+        )?),
     };
-    Ok(ConfigSpec { source, origin: Some(inputs.place(position)) })
+    Ok(ConfigSpec {
+        source,
+        origin: Some(inputs.place(position)),
+    })
 }
 
 /// Whether a text is a config itself, and not the path of one.

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor,
+    self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected,
+    Visitor,
 };
 use serde::forward_to_deserialize_any;
 
@@ -22,7 +23,11 @@ impl de::Error for Fault {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::without_place(format!("expected {}, found {}", wanted(expected), shown(&found)))
+        Self::without_place(format!(
+            "expected {}, found {}",
+            wanted(expected),
+            shown(&found)
+        ))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -35,7 +40,10 @@ impl de::Error for Fault {
             Some(known) => format!("did you mean '{known}'?"),
             None => format!("the keys here are {}", expected.join(", ")),
         };
-        Self { hint: Some(hint), ..Self::without_place(format!("unknown key '{}'", field.escape_debug())) }
+        Self {
+            hint: Some(hint),
+            ..Self::without_place(format!("unknown key '{}'", field.escape_debug()))
+        }
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -89,7 +97,10 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// Gives an error without a place that of what was read.
 fn placed<T>(result: Result<T, Fault>, position: Position) -> Result<T, Fault> {
-    result.map_err(|error| Fault { position: error.position.or(Some(position)), ..error })
+    result.map_err(|error| Fault {
+        position: error.position.or(Some(position)),
+        ..error
+    })
 }
 
 impl<'a> Node {
@@ -97,7 +108,10 @@ impl<'a> Node {
         match &self.value {
             Value::Scalar(scalar) => visit_scalar(scalar, visitor),
             Value::List(items) => visitor.visit_seq(List(items.iter())),
-            Value::Table(entries) => visitor.visit_map(Table { entries: entries.iter(), value: None }),
+            Value::Table(entries) => visitor.visit_map(Table {
+                entries: entries.iter(),
+                value: None,
+            }),
         }
     }
 }
@@ -109,7 +123,10 @@ fn visit_scalar<'a, V: Visitor<'a>>(scalar: &'a Scalar, visitor: V) -> Result<V:
         Kind::Integer => visitor.visit_i64(integer(scalar)?),
         Kind::Float => match scalar.float() {
             Some(number) => visitor.visit_f64(number),
-            None => Err(Fault::without_place(format!("'{}' is not a finite number", scalar.text))),
+            None => Err(Fault::without_place(format!(
+                "'{}' is not a finite number",
+                scalar.text
+            ))),
         },
         Kind::Text | Kind::Substituted => visitor.visit_borrowed_str(&scalar.text),
     }
@@ -117,8 +134,13 @@ fn visit_scalar<'a, V: Visitor<'a>>(scalar: &'a Scalar, visitor: V) -> Result<V:
 
 fn integer(scalar: &Scalar) -> Result<i64, Fault> {
     scalar.integer().ok_or_else(|| Fault {
-        hint: Some("write a decimal number without zeros in front, or 0o644 for an octal one".to_owned()),
-        ..Fault::without_place(format!("'{}' is not a number that can be used here", scalar.text.escape_debug()))
+        hint: Some(
+            "write a decimal number without zeros in front, or 0o644 for an octal one".to_owned(),
+        ),
+        ..Fault::without_place(format!(
+            "'{}' is not a number that can be used here",
+            scalar.text.escape_debug()
+        ))
     })
 }
 
@@ -151,10 +173,19 @@ impl<'a> Deserializer<'a> for &'a Node {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'a>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'a>>(
+        self,
+        name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         let result = match (name, &self.value) {
-            (SPANNED, _) => visitor.visit_seq(WithPosition { node: self, step: 0 }),
-            (RAW, Value::Scalar(scalar)) if scalar.kind != Kind::Null => visitor.visit_borrowed_str(&scalar.text),
+            (SPANNED, _) => visitor.visit_seq(WithPosition {
+                node: self,
+                step: 0,
+            }),
+            (RAW, Value::Scalar(scalar)) if scalar.kind != Kind::Null => {
+                visitor.visit_borrowed_str(&scalar.text)
+            }
             (RAW, _) => self.visit(visitor),
             _ => visitor.visit_newtype_struct(self),
         };
@@ -169,7 +200,10 @@ impl<'a> Deserializer<'a> for &'a Node {
         visitor: V,
     ) -> Result<V::Value, Fault> {
         match self.value {
-            Value::List(_) => placed(Err(de::Error::invalid_type(Unexpected::Seq, &visitor)), self.position),
+            Value::List(_) => placed(
+                Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
+                self.position,
+            ),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -188,8 +222,14 @@ struct List<'a>(std::slice::Iter<'a, Node>);
 impl<'a> de::SeqAccess<'a> for List<'a> {
     type Error = Fault;
 
-    fn next_element_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
-        self.0.next().map(|node| placed(seed.deserialize(node), node.position)).transpose()
+    fn next_element_seed<T: DeserializeSeed<'a>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
+        self.0
+            .next()
+            .map(|node| placed(seed.deserialize(node), node.position))
+            .transpose()
     }
 }
 
@@ -201,16 +241,23 @@ struct Table<'a> {
 impl<'a> de::MapAccess<'a> for Table<'a> {
     type Error = Fault;
 
-    fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
-        let Some((key, node)) = self.entries.next() else { return Ok(None) };
+    fn next_key_seed<K: DeserializeSeed<'a>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Fault> {
+        let Some((key, node)) = self.entries.next() else {
+            return Ok(None);
+        };
         self.value = Some(node);
         let name: StrDeserializer<'_, Fault> = key.name.as_str().into_deserializer();
         placed(seed.deserialize(name), key.position).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Fault> {
-        let node =
-            self.value.take().ok_or_else(|| Fault::without_place("a value was read before its key".to_owned()))?;
+        let node = self
+            .value
+            .take()
+            .ok_or_else(|| Fault::without_place("a value was read before its key".to_owned()))?;
         placed(seed.deserialize(node), node.position)
     }
 }
@@ -224,7 +271,10 @@ struct WithPosition<'a> {
 impl<'a> de::SeqAccess<'a> for WithPosition<'a> {
     type Error = Fault;
 
-    fn next_element_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+    fn next_element_seed<T: DeserializeSeed<'a>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Fault> {
         self.step += 1;
         let Position { line, column } = self.node.position;
         match self.step {

@@ -16,7 +16,11 @@ pub(super) type Text = Spanned<String>;
 /// A bake: the image, what goes into it, and what comes out. Paths of the host are relative to the manifest's folder.
 /// ${NAME} in any text is replaced by a variable, $$ is a dollar sign.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, expecting = "a table with the keys of a manifest")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table with the keys of a manifest"
+)]
 #[schemars(title = "flatbake manifest")]
 pub(super) struct Document {
     /// Variables with their values, which may use other variables. --set NAME=VALUE on the command line wins.
@@ -92,7 +96,10 @@ pub(super) struct Document {
 
 /// An image to start from.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a path, or a table with file and sha256")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a path, or a table with file and sha256"
+)]
 pub(super) struct Image {
     /// Its path.
     pub(super) file: Text,
@@ -102,7 +109,10 @@ pub(super) struct Image {
 
 /// A Flatcar release.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a table with version, channel and arch")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with version, channel and arch"
+)]
 pub(super) struct Release {
     /// Its number, such as 4459.2.0, or current.
     #[serde(rename = "version")]
@@ -129,7 +139,10 @@ pub(super) struct Sysext {
 
 /// A file or folder to put into the image: one of source, content and content_base64.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a table with path and one of source, content and content_base64")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with path and one of source, content and content_base64"
+)]
 pub(super) struct File {
     /// Where it goes: PART:/PATH with PART one of boot, oem, root, or only /PATH beside partition. A path that ends
     /// in / gets the name of its source.
@@ -190,7 +203,10 @@ pub(super) struct Tarball {
 
 /// A systemd unit.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a table with name and contents, dropins or enabled")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with name and contents, dropins or enabled"
+)]
 pub(super) struct Unit {
     /// Its name with the type, such as web.service.
     pub(super) name: Text,
@@ -209,7 +225,10 @@ pub(super) struct Unit {
 
 /// A file that changes settings of a unit: one of contents and source.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a table with name and one of contents and source")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table with name and one of contents and source"
+)]
 pub(super) struct Dropin {
     /// Its name, which ends in .conf.
     pub(super) name: Text,
@@ -221,7 +240,11 @@ pub(super) struct Dropin {
 
 /// Kernel arguments.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields, expecting = "a table with add and remove")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table with add and remove"
+)]
 pub(super) struct KernelArgs {
     /// Arguments to add, unless they are there.
     pub(super) add: Vec<Text>,
@@ -231,7 +254,10 @@ pub(super) struct KernelArgs {
 
 /// A vendor to write images for.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "an id, or a table with id and oem_sysext")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an id, or a table with id and oem_sysext"
+)]
 pub(super) struct Vendor {
     /// Its id, such as azure.
     pub(super) id: Text,
@@ -251,7 +277,10 @@ pub(super) struct Firmware {
 
 /// A disk to write.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a file name, or a table with file, format and details of it")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a file name, or a table with file, format and details of it"
+)]
 pub(super) struct Output {
     /// Its file name in the output folder.
     pub(super) file: Text,

@@ -17,7 +17,8 @@ const OF_THE_RUN: &str = "it says how this run goes, not what comes out of it";
 /// The reason of flags that say what the machine has.
 const OF_THE_MACHINE: &str = "it is about the machine that bakes, not about the image";
 /// The reason of flags by which whoever runs a bake trusts others.
-const OF_TRUST: &str = "whoever runs the bake decides whom to trust, not whoever wrote the manifest";
+const OF_TRUST: &str =
+    "whoever runs the bake decides whom to trust, not whoever wrote the manifest";
 
 /// The flags of `flatbake bake` and `flatbake plan` by their long names without dashes, the argument NAME:FILE by its own.
 pub const FLAGS: &[(&str, Counterpart)] = &[
@@ -27,7 +28,10 @@ pub const FLAGS: &[(&str, Counterpart)] = &[
     ("allow-outside", None(OF_TRUST)),
     ("locked", None(OF_THE_RUN)),
     ("lock", None(OF_THE_RUN)),
-    ("NAME:FILE", Keys(&["sysexts", "sysexts[].name", "sysexts[].file"])),
+    (
+        "NAME:FILE",
+        Keys(&["sysexts", "sysexts[].name", "sysexts[].file"]),
+    ),
     ("install-to", Keys(&["install_to"])),
     ("sysupdate", Keys(&["sysupdate"])),
     ("boot-file", Keys(FILES)),
@@ -40,8 +44,14 @@ pub const FLAGS: &[(&str, Counterpart)] = &[
     ("owner", Keys(&["tarballs[].owner"])),
     ("exclude", Keys(&["tarballs[].exclude"])),
     ("oci-layer", Keys(&["tarballs[].oci_layer"])),
-    ("keep-docker-identity", Keys(&["tarballs[].keep_docker_identity"])),
-    ("root-link", Keys(&["links", "links[].path", "links[].target"])),
+    (
+        "keep-docker-identity",
+        Keys(&["tarballs[].keep_docker_identity"]),
+    ),
+    (
+        "root-link",
+        Keys(&["links", "links[].path", "links[].target"]),
+    ),
     ("remove", Keys(&["remove"])),
     ("grub-cfg", Keys(&["grub_cfg"])),
     ("base-ign", Keys(&["base_ign"])),
@@ -53,7 +63,14 @@ pub const FLAGS: &[(&str, Counterpart)] = &[
     ("hostname", Keys(&["hostname"])),
     ("unit", Keys(&["units", "units[].source"])),
     ("enable-unit", Keys(&["units[].name", "units[].enabled"])),
-    ("dropin", Keys(&["units[].dropins", "units[].dropins[].name", "units[].dropins[].source"])),
+    (
+        "dropin",
+        Keys(&[
+            "units[].dropins",
+            "units[].dropins[].name",
+            "units[].dropins[].source",
+        ]),
+    ),
     ("format", Keys(&["outputs[].format"])),
     ("compress", Keys(&["compress", "outputs[].compress"])),
     ("qcow2-version", Keys(&["outputs[].qcow2_version"])),
@@ -75,7 +92,10 @@ pub const FLAGS: &[(&str, Counterpart)] = &[
     ("oem-sysext", Keys(&["oem_sysexts", "vendors[].oem_sysext"])),
     ("no-oem", Keys(&["no_oem"])),
     ("isolinux", Keys(&["isolinux"])),
-    ("firmware", Keys(&["firmware", "firmware.code", "firmware.vars"])),
+    (
+        "firmware",
+        Keys(&["firmware", "firmware.code", "firmware.vars"]),
+    ),
     ("output-dir", Keys(&["output"])),
     ("cache-dir", None(OF_THE_MACHINE)),
     ("no-cache", None(OF_THE_MACHINE)),
@@ -85,9 +105,21 @@ pub const FLAGS: &[(&str, Counterpart)] = &[
     ("progress", None(OF_THE_RUN)),
 ];
 
-const FILES: &[&str] =
-    &["files", "files[].path", "files[].partition", "files[].source", "files[].mode", "files[].uid", "files[].gid"];
-const TARBALLS: &[&str] = &["tarballs", "tarballs[].file", "tarballs[].partition", "tarballs[].dest"];
+const FILES: &[&str] = &[
+    "files",
+    "files[].path",
+    "files[].partition",
+    "files[].source",
+    "files[].mode",
+    "files[].uid",
+    "files[].gid",
+];
+const TARBALLS: &[&str] = &[
+    "tarballs",
+    "tarballs[].file",
+    "tarballs[].partition",
+    "tarballs[].dest",
+];
 
 /// Keys of a manifest that are no flag, with the reason. Those of `variants[]` are the keys of the same name above them.
 pub const KEYS_WITHOUT_FLAG: &[(&str, &str)] = &[
@@ -106,7 +138,8 @@ pub const KEYS_WITHOUT_FLAG: &[(&str, &str)] = &[
     ("variants[].name", "a command line describes one image"),
 ];
 
-const DIGEST: &str = "a command line names the file that is there; a manifest is kept, and the file may change";
+const DIGEST: &str =
+    "a command line names the file that is there; a manifest is kept, and the file may change";
 const CONTENT: &str = "a command line names a file for it";
 
 #[cfg(test)]
@@ -125,16 +158,27 @@ mod tests {
             Keys(keys) => *keys,
             None(_) => &[],
         });
-        let known: BTreeSet<&str> = of_flags.copied().chain(KEYS_WITHOUT_FLAG.iter().map(|(key, _)| *key)).collect();
+        let known: BTreeSet<&str> = of_flags
+            .copied()
+            .chain(KEYS_WITHOUT_FLAG.iter().map(|(key, _)| *key))
+            .collect();
         let all: BTreeSet<String> = keys().into_iter().map(|key| key.path).collect();
         for key in &all {
-            let shared = key.strip_prefix(VARIANTS).filter(|_| !known.contains(key.as_str())).unwrap_or(key);
-            assert!(known.contains(shared), "the key {key} has no flag and no reason in this table");
+            let shared = key
+                .strip_prefix(VARIANTS)
+                .filter(|_| !known.contains(key.as_str()))
+                .unwrap_or(key);
+            assert!(
+                known.contains(shared),
+                "the key {key} has no flag and no reason in this table"
+            );
         }
         for key in &known {
             assert!(all.contains(*key), "the schema has no key {key}");
         }
-        assert!(all.contains("units[].dropins[].contents") && all.contains("variants[].files[].mode"));
+        assert!(
+            all.contains("units[].dropins[].contents") && all.contains("variants[].files[].mode")
+        );
     }
 
     #[test]

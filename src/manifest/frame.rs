@@ -20,7 +20,12 @@ pub(super) fn frame(text: &str, position: Position) -> Option<String> {
     // Where a text ends too early, the column is one behind the last.
     let before = position.column.saturating_sub(1).min(line.chars().count());
     let skipped = before.saturating_sub(BEFORE_MAX);
-    let shown: String = line.chars().skip(skipped).take(SHOWN_MAX).map(visible).collect();
+    let shown: String = line
+        .chars()
+        .skip(skipped)
+        .take(SHOWN_MAX)
+        .map(visible)
+        .collect();
     let caret = " ".repeat(before - skipped);
     let number = position.line.to_string();
     let margin = " ".repeat(number.len());

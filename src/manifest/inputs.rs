@@ -53,9 +53,18 @@ pub(super) struct Inputs {
 impl Inputs {
     pub(super) fn new(manifest: &Path, options: &LoadOptions) -> Result<Self> {
         let folder = manifest.parent().unwrap_or(Path::new("")).to_owned();
-        let real = real_path(if folder == Path::new("") { Path::new(".") } else { &folder })?;
+        let real = real_path(if folder == Path::new("") {
+            Path::new(".")
+        } else {
+            &folder
+        })?;
         let fence = (!options.allow_outside).then_some(real);
-        Ok(Self { file: shown(manifest), folder, fence, digests: BTreeMap::new() })
+        Ok(Self {
+            file: shown(manifest),
+            folder,
+            fence,
+            digests: BTreeMap::new(),
+        })
     }
 
     /// The manifest's own folder.
@@ -70,11 +79,16 @@ impl Inputs {
 
     /// The host path that `text` names, which must exist.
     pub(super) fn add(&self, text: &Text, want: Want) -> Result<PathBuf> {
-        self.check(&text.value, want).at(|| self.place(text.position))
+        self.check(&text.value, want)
+            .at(|| self.place(text.position))
     }
 
     /// The host file that `text` names, which must have the digest that is given.
-    pub(super) fn add_digested(&mut self, text: &Text, sha256: Option<&Spanned<Raw>>) -> Result<PathBuf> {
+    pub(super) fn add_digested(
+        &mut self,
+        text: &Text,
+        sha256: Option<&Spanned<Raw>>,
+    ) -> Result<PathBuf> {
         let path = self.add(text, Want::File)?;
         if let Some(sha256) = sha256 {
             let place = self.place(sha256.position);
@@ -88,13 +102,20 @@ impl Inputs {
         match self.digests.entry(path.to_owned()) {
             Entry::Vacant(slot) => {
                 let origin = Some(place.to_owned());
-                slot.insert(ExpectedDigest { path: path.to_owned(), sha256, origin });
+                slot.insert(ExpectedDigest {
+                    path: path.to_owned(),
+                    sha256,
+                    origin,
+                });
                 Ok(())
             }
             Entry::Occupied(known) if known.get().sha256 == sha256 => Ok(()),
             Entry::Occupied(known) => {
                 let other = &known.get().sha256;
-                Err(Error::invalid(format!("two digests are given for {}: {other} and {sha256}", shown(path))))
+                Err(Error::invalid(format!(
+                    "two digests are given for {}: {other} and {sha256}",
+                    shown(path)
+                )))
             }
         }
     }
@@ -107,14 +128,23 @@ impl Inputs {
     /// Checks the file `name` beside an input, which is read too where there is one.
     pub(super) fn check_beside(&self, text: &Text, name: &str) -> Result<()> {
         let beside = self.folder.join(&text.value).with_file_name(name);
-        if beside.is_file() { self.check_inside(&beside).at(|| self.place(text.position)) } else { Ok(()) }
+        if beside.is_file() {
+            self.check_inside(&beside).at(|| self.place(text.position))
+        } else {
+            Ok(())
+        }
     }
 
     fn check(&self, text: &str, want: Want) -> Result<PathBuf> {
         let path = self.join(text)?;
-        let metadata = fs::metadata(&path).map_err(|error| Error::io(format!("reading {}", shown(&path)), error))?;
+        let metadata = fs::metadata(&path)
+            .map_err(|error| Error::io(format!("reading {}", shown(&path)), error))?;
         if !want.fits(&metadata) {
-            return Err(Error::invalid(format!("{} is not {}", shown(&path), want.words())));
+            return Err(Error::invalid(format!(
+                "{} is not {}",
+                shown(&path),
+                want.words()
+            )));
         }
         self.check_inside(&path)?;
         Ok(path)
@@ -122,17 +152,25 @@ impl Inputs {
 
     fn join(&self, text: &str) -> Result<PathBuf> {
         if text.is_empty() || text.contains('\0') {
-            return Err(Error::invalid(format!("'{}' is not a path", text.escape_debug()))
-                .with_hint("give a path relative to the manifest's folder"));
+            return Err(
+                Error::invalid(format!("'{}' is not a path", text.escape_debug()))
+                    .with_hint("give a path relative to the manifest's folder"),
+            );
         }
         Ok(self.folder.join(text))
     }
 
     /// Refuses an existing `path` outside the manifest's folder, symlinks followed.
     fn check_inside(&self, path: &Path) -> Result<()> {
-        let Some(fence) = &self.fence else { return Ok(()) };
+        let Some(fence) = &self.fence else {
+            return Ok(());
+        };
         let real = real_path(path)?;
-        if real.starts_with(fence) { Ok(()) } else { Err(outside(path, &real)) }
+        if real.starts_with(fence) {
+            Ok(())
+        } else {
+            Err(outside(path, &real))
+        }
     }
 
     /// Refuses a folder of which an entry leads out of the manifest's folder: the folder's files are read by their names.
@@ -156,7 +194,8 @@ impl Inputs {
 
     /// The folder that `text` names, which need not exist: what exists of the way to it lies inside.
     pub(super) fn output_folder(&self, text: &Text) -> Result<PathBuf> {
-        self.output_folder_of(&text.value).at(|| self.place(text.position))
+        self.output_folder_of(&text.value)
+            .at(|| self.place(text.position))
     }
 
     fn output_folder_of(&self, text: &str) -> Result<PathBuf> {
@@ -185,7 +224,11 @@ fn real_path(path: &Path) -> Result<PathBuf> {
 }
 
 fn outside(path: &Path, real: &Path) -> Error {
-    let message = format!("{} lies outside the manifest's folder, at {}", shown(path), shown(real));
+    let message = format!(
+        "{} lies outside the manifest's folder, at {}",
+        shown(path),
+        shown(real)
+    );
     Error::invalid(message)
         .with_hint("move it into that folder, or allow files outside of it")
         .with_setting("allow-outside")
@@ -194,8 +237,10 @@ fn outside(path: &Path, real: &Path) -> Error {
 /// A SHA-256 in hexadecimal, made lower case.
 fn digest(text: &str) -> Result<String> {
     if text.len() != 64 || !text.chars().all(|c| c.is_ascii_hexdigit()) {
-        return Err(Error::invalid(format!("'{}' is not a SHA-256", text.escape_debug()))
-            .with_hint("write its 64 hexadecimal digits, as sha256sum prints them"));
+        return Err(
+            Error::invalid(format!("'{}' is not a SHA-256", text.escape_debug()))
+                .with_hint("write its 64 hexadecimal digits, as sha256sum prints them"),
+        );
     }
     Ok(text.to_ascii_lowercase())
 }

@@ -38,7 +38,8 @@ pub struct Manifest {
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Manifest> {
     let language = Language::of_path(path)?;
     let bytes = Inputs::default().read(lock::ROLE, path, MANIFEST_MAX)?;
-    let document = document(&bytes, language, &options.set).map_err(|fault| fault_error(path, &bytes, fault))?;
+    let document = document(&bytes, language, &options.set)
+        .map_err(|fault| fault_error(path, &bytes, fault))?;
     let resolved = resolve::resolve(path, options, &document)?;
     let mut manifest = Manifest {
         path: path.to_owned(),
@@ -66,8 +67,11 @@ impl Manifest {
         let name = shown(&path);
         let lock = Lock::read(&path, &name)?;
         let folder = self.folder();
-        let mut files: BTreeMap<PathBuf, (u64, String)> =
-            lock.inputs.into_iter().map(|(name, entry)| (folder.join(name), entry.into_pair())).collect();
+        let mut files: BTreeMap<PathBuf, (u64, String)> = lock
+            .inputs
+            .into_iter()
+            .map(|(name, entry)| (folder.join(name), entry.into_pair()))
+            .collect();
         files.insert(self.path.clone(), self.entry.clone().into_pair());
         Ok(Locked { name, files })
     }

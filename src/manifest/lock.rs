@@ -48,14 +48,23 @@ pub(super) struct Entry {
 impl Entry {
     /// That of a file with this content.
     pub(super) fn of(content: &[u8]) -> Self {
-        Self { sha256: hex(&Sha256::digest(content)), bytes: to_u64(content.len()) }
+        Self {
+            sha256: hex(&Sha256::digest(content)),
+            bytes: to_u64(content.len()),
+        }
     }
 
     fn of_input(input: &Input) -> Result<Self> {
         let sha256 = input.sha256.clone().ok_or_else(|| {
-            Error::internal(format!("the digest of {} is not known when the lock is written", shown(&input.path)))
+            Error::internal(format!(
+                "the digest of {} is not known when the lock is written",
+                shown(&input.path)
+            ))
         })?;
-        Ok(Self { sha256, bytes: input.bytes })
+        Ok(Self {
+            sha256,
+            bytes: input.bytes,
+        })
     }
 
     pub(super) fn into_pair(self) -> (u64, String) {
@@ -66,19 +75,27 @@ impl Entry {
 impl Lock {
     /// That of `inputs`, whose names are relative to `folder`.
     pub(super) fn of<'a>(inputs: impl Iterator<Item = &'a Input>, folder: &Path) -> Result<Self> {
-        let inputs =
-            inputs.map(|input| Ok((name_of(input, folder)?, Entry::of_input(input)?))).collect::<Result<_>>()?;
-        Ok(Self { version: VERSION, inputs })
+        let inputs = inputs
+            .map(|input| Ok((name_of(input, folder)?, Entry::of_input(input)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            version: VERSION,
+            inputs,
+        })
     }
 
     /// Reads the lock at `path`, which messages call `name`.
     pub(super) fn read(path: &Path, name: &str) -> Result<Self> {
-        let read = Inputs::default().read("lock", path, LOCK_MAX).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::new(ErrorKind::Untrusted, format!("there is no lock {name}"))
-                .with_hint("bake once without holding to it, which writes it")
-                .with_setting("locked"),
-            _ => error,
-        })?;
+        let read = Inputs::default()
+            .read("lock", path, LOCK_MAX)
+            .map_err(|error| match error.kind() {
+                ErrorKind::NotFound => {
+                    Error::new(ErrorKind::Untrusted, format!("there is no lock {name}"))
+                        .with_hint("bake once without holding to it, which writes it")
+                        .with_setting("locked")
+                }
+                _ => error,
+            })?;
         let lock: Self = serde_json::from_slice(&read).map_err(|error| {
             let place = format!("{name}:{}:{}", error.line(), error.column());
             let hint = "bake once without holding to it, which writes it anew";
@@ -89,15 +106,19 @@ impl Lock {
                 .at(place)
         })?;
         if lock.version != VERSION {
-            return Err(Error::unsupported(format!("the lock has version {}, not {VERSION}", lock.version)).at(name));
+            return Err(Error::unsupported(format!(
+                "the lock has version {}, not {VERSION}",
+                lock.version
+            ))
+            .at(name));
         }
         Ok(lock)
     }
 
     /// Writes the lock unless it says the same already; tells whether it was written.
     pub(super) fn write(&self, path: &Path) -> Result<bool> {
-        let text =
-            serde_json::to_string_pretty(self).map_err(|error| Error::internal("making JSON").with_source(error))?;
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::internal("making JSON").with_source(error))?;
         let text = text + "\n";
         if has_content(path, text.as_bytes())? {
             return Ok(false);
@@ -114,8 +135,11 @@ impl Lock {
 fn name_of(input: &Input, folder: &Path) -> Result<String> {
     let name = input.path.strip_prefix(folder).unwrap_or(&input.path);
     let name = name.to_str().ok_or_else(|| {
-        Error::unsupported(format!("{} cannot be locked: its name is not UTF-8", shown(&input.path)))
-            .with_hint("give it another name")
+        Error::unsupported(format!(
+            "{} cannot be locked: its name is not UTF-8",
+            shown(&input.path)
+        ))
+        .with_hint("give it another name")
     })?;
     Ok(name.to_owned())
 }
@@ -123,6 +147,7 @@ fn name_of(input: &Input, folder: &Path) -> Result<String> {
 /// Whether the file at `path` holds just `content`.
 fn has_content(path: &Path, content: &[u8]) -> Result<bool> {
     let bytes = to_u64(content.len());
-    let has_length = fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes);
+    let has_length =
+        fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == bytes);
     Ok(has_length && Inputs::default().read("lock", path, bytes)? == content)
 }

@@ -15,10 +15,11 @@ const DESCRIPTION: &[&str] = &[
     "What flags say comes on top of what the manifest says.",
 ];
 
-const VARIABLES: &[&str] =
-    &["${NAME} in any text is replaced by the value of a variable, which comes from the key variables or from --set \
+const VARIABLES: &[&str] = &[
+    "${NAME} in any text is replaced by the value of a variable, which comes from the key variables or from --set \
      NAME=VALUE, which wins. $$ is a dollar sign. The content of files is not changed, and nothing is taken from the \
-     environment."];
+     environment.",
+];
 
 const LOCK: &[&str] = &[
     "A bake of a manifest writes the digests of all files that it read to a lock beside it, whose name is that of the \
@@ -29,7 +30,9 @@ const LOCK: &[&str] = &[
 /// The manual page of manifests, section 5, in the macros of man(7).
 pub fn man_page() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let mut page = Page { text: format!(".TH FLATBAKE\\-MANIFEST 5 \"\" \"flatbake {version}\" \"flatbake\"\n") };
+    let mut page = Page {
+        text: format!(".TH FLATBAKE\\-MANIFEST 5 \"\" \"flatbake {version}\" \"flatbake\"\n"),
+    };
     page.section("NAME");
     page.paragraph("flatbake-manifest - what flatbake bakes, as a file");
     page.section("DESCRIPTION");
@@ -38,7 +41,8 @@ pub fn man_page() -> String {
     page.section("KEYS");
     page.keys(&keys, "");
     for table in tables(&keys) {
-        page.text.push_str(&format!(".SS \"Keys of {}\"\n", escaped(table)));
+        page.text
+            .push_str(&format!(".SS \"Keys of {}\"\n", escaped(table)));
         page.keys(&keys, table);
     }
     page.section("VARIABLES");
@@ -70,16 +74,22 @@ fn tables(keys: &[Key]) -> Vec<&str> {
 
 /// The flag that says what a key says.
 fn flag_of(key: &Key) -> Option<String> {
-    let has =
-        |counterpart: &Counterpart| matches!(counterpart, Counterpart::Keys(all) if all.contains(&key.path.as_str()));
-    let flags: Vec<String> =
-        FLAGS.iter().filter(|(_, counterpart)| has(counterpart)).map(|(name, _)| shown(name)).collect();
+    let has = |counterpart: &Counterpart| matches!(counterpart, Counterpart::Keys(all) if all.contains(&key.path.as_str()));
+    let flags: Vec<String> = FLAGS
+        .iter()
+        .filter(|(_, counterpart)| has(counterpart))
+        .map(|(name, _)| shown(name))
+        .collect();
     (!flags.is_empty()).then(|| flags.join(", "))
 }
 
 /// A flag as it is written; an argument has no dashes.
 fn shown(flag: &str) -> String {
-    if flag.contains(':') { flag.to_owned() } else { format!("--{flag}") }
+    if flag.contains(':') {
+        flag.to_owned()
+    } else {
+        format!("--{flag}")
+    }
 }
 
 struct Page {
@@ -109,7 +119,11 @@ impl Page {
         for key in keys.iter().filter(|key| table_of(key) == table) {
             let name = key.path.rsplit('.').next().unwrap_or_default();
             let required = if key.is_required { ", required" } else { "" };
-            self.text.push_str(&format!(".TP\n\\fB{}\\fR ({}{required})\n", escaped(name), key.kinds));
+            self.text.push_str(&format!(
+                ".TP\n\\fB{}\\fR ({}{required})\n",
+                escaped(name),
+                key.kinds
+            ));
             self.paragraph(&key.text);
             if let Some(flags) = flag_of(key) {
                 self.paragraph(&format!("Flags: {flags}."));
@@ -129,8 +143,15 @@ impl Page {
 
 /// A line of text in which nothing is an instruction.
 fn escaped(text: &str) -> String {
-    let escaped = text.replace('\\', "\\e").replace('-', "\\-").replace('"', "\\(dq");
-    if escaped.starts_with(['.', '\'']) { format!("\\&{escaped}") } else { escaped }
+    let escaped = text
+        .replace('\\', "\\e")
+        .replace('-', "\\-")
+        .replace('"', "\\(dq");
+    if escaped.starts_with(['.', '\'']) {
+        format!("\\&{escaped}")
+    } else {
+        escaped
+    }
 }
 
 #[cfg(test)]
@@ -142,9 +163,15 @@ mod tests {
         let page = man_page();
         for key in keys() {
             assert!(!key.text.is_empty() && !key.kinds.is_empty(), "{key:?}");
-            assert!(page.contains(&escaped(&key.text.replace('\n', " "))), "{key:?}");
+            assert!(
+                page.contains(&escaped(&key.text.replace('\n', " "))),
+                "{key:?}"
+            );
         }
-        assert!(page.contains("\n.TP\n\\fBroot_size\\fR (number or text"), "{page}");
+        assert!(
+            page.contains("\n.TP\n\\fBroot_size\\fR (number or text"),
+            "{page}"
+        );
         assert!(page.contains("\nFlags: \\-\\-root\\-size.\n"), "{page}");
         assert!(page.contains(".SS \"Keys of units[].dropins[]\""), "{page}");
         assert!(!page.contains("Keys of variants[].files[]"), "{page}");
@@ -154,8 +181,14 @@ mod tests {
     fn no_text_is_an_instruction() {
         assert_eq!(escaped(".sh \\n"), "\\&.sh \\en");
         let known = [".TH ", ".SH ", ".SS ", ".TP", ".PP", ".EX", ".EE"];
-        for line in man_page().lines().filter(|line| line.starts_with(['.', '\''])) {
-            assert!(known.iter().any(|macros| line.starts_with(macros)), "{line}");
+        for line in man_page()
+            .lines()
+            .filter(|line| line.starts_with(['.', '\'']))
+        {
+            assert!(
+                known.iter().any(|macros| line.starts_with(macros)),
+                "{line}"
+            );
         }
     }
 }

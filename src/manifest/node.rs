@@ -22,7 +22,10 @@ impl Position {
     pub(super) fn of_offset(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Self { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
     }
 }
 
@@ -48,11 +51,18 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(position: Position, message: impl Into<String>) -> Self {
-        Self { position: Some(position), ..Self::without_place(message) }
+        Self {
+            position: Some(position),
+            ..Self::without_place(message)
+        }
     }
 
     pub(super) fn without_place(message: impl Into<String>) -> Self {
-        Self { position: None, message: message.into(), hint: None }
+        Self {
+            position: None,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -135,7 +145,11 @@ impl Scalar {
 
     /// The number that the text of a float says, if it is finite.
     pub(super) fn float(&self) -> Option<f64> {
-        self.text.replace('_', "").parse().ok().filter(|number: &f64| number.is_finite())
+        self.text
+            .replace('_', "")
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite())
     }
 }
 
@@ -145,11 +159,33 @@ mod tests {
 
     #[test]
     fn integers_in_every_notation() {
-        let integer = |text: &str| Scalar { text: text.to_owned(), kind: Kind::Integer }.integer();
-        for (text, number) in [("0", 0), ("-12", -12), ("+7", 7), ("0x1F", 31), ("0o644", 420), ("1_000", 1000)] {
+        let integer = |text: &str| {
+            Scalar {
+                text: text.to_owned(),
+                kind: Kind::Integer,
+            }
+            .integer()
+        };
+        for (text, number) in [
+            ("0", 0),
+            ("-12", -12),
+            ("+7", 7),
+            ("0x1F", 31),
+            ("0o644", 420),
+            ("1_000", 1000),
+        ] {
             assert_eq!(integer(text), Some(number), "{text}");
         }
-        for bad in ["", "0644", "-", "0x", "0x-1", "+-1", "99999999999999999999", "1.0"] {
+        for bad in [
+            "",
+            "0644",
+            "-",
+            "0x",
+            "0x-1",
+            "+-1",
+            "99999999999999999999",
+            "1.0",
+        ] {
             assert_eq!(integer(bad), None, "{bad}");
         }
     }
@@ -158,8 +194,18 @@ mod tests {
     fn positions_count_characters() {
         let text = "aä\nöx";
         assert_eq!(Position::of_offset(text, 0), Position::START);
-        assert_eq!(Position::of_offset(text, 3), Position { line: 1, column: 3 });
-        assert_eq!(Position::of_offset(text, 6), Position { line: 2, column: 2 });
-        assert_eq!(Position::of_offset(text, 5).line, 2, "an offset inside a character is still in the text");
+        assert_eq!(
+            Position::of_offset(text, 3),
+            Position { line: 1, column: 3 }
+        );
+        assert_eq!(
+            Position::of_offset(text, 6),
+            Position { line: 2, column: 2 }
+        );
+        assert_eq!(
+            Position::of_offset(text, 5).line,
+            2,
+            "an offset inside a character is still in the text"
+        );
     }
 }

@@ -32,20 +32,41 @@ pub(super) fn outputs(
     for asked in &document.outputs {
         let output = match &asked.value {
             TextOr::Text(file) => {
-                let file = Text { position: asked.position, value: file.clone() };
-                output(&Asked { file: &file, table: None, folder, usual: compress }, inputs)?
+                let file = Text {
+                    position: asked.position,
+                    value: file.clone(),
+                };
+                output(
+                    &Asked {
+                        file: &file,
+                        table: None,
+                        folder,
+                        usual: compress,
+                    },
+                    inputs,
+                )?
             }
-            TextOr::Table(table) => {
-                output(&Asked { file: &table.file, table: Some(table), folder, usual: compress }, inputs)?
-            }
+            TextOr::Table(table) => output(
+                &Asked {
+                    file: &table.file,
+                    table: Some(table),
+                    folder,
+                    usual: compress,
+                },
+                inputs,
+            )?,
         };
         is_used |= output.compress == compress;
         outputs.push(output);
     }
     match &document.compress {
-        Some(text) if !is_used => Err(Error::invalid("the compression is given, but nothing that is written uses it")
-            .with_hint("it is for outputs whose names leave it open, such as node.img, and for vendors' disks")
-            .at(inputs.place(text.position))),
+        Some(text) if !is_used => Err(Error::invalid(
+            "the compression is given, but nothing that is written uses it",
+        )
+        .with_hint(
+            "it is for outputs whose names leave it open, such as node.img, and for vendors' disks",
+        )
+        .at(inputs.place(text.position))),
         _ => Ok(Outputs { outputs, compress }),
     }
 }
@@ -63,17 +84,28 @@ fn output(asked: &Asked<'_>, inputs: &Inputs) -> Result<Output> {
     let place = inputs.place(asked.file.position);
     let name = &asked.file.value;
     let is_name = FsPath::root().join(name).at(|| place.clone());
-    is_name.map_err(|error| error.with_hint("give a file name without folders; the folder is that of output:"))?;
+    is_name.map_err(|error| {
+        error.with_hint("give a file name without folders; the folder is that of output:")
+    })?;
     let path = asked.folder.join(name);
     let format = text_of(asked.table.and_then(|table| table.format.as_ref()), inputs)?;
-    let given = text_of(asked.table.and_then(|table| table.compress.as_ref()), inputs)?;
+    let given = text_of(
+        asked.table.and_then(|table| table.compress.as_ref()),
+        inputs,
+    )?;
     let decided = match given {
         Some(_) => OutputFormat::decide(&path, format, given),
         // What is usual does not go against a name.
-        None => OutputFormat::decide(&path, format, asked.usual).or_else(|_| OutputFormat::decide(&path, format, None)),
+        None => OutputFormat::decide(&path, format, asked.usual)
+            .or_else(|_| OutputFormat::decide(&path, format, None)),
     };
     let (format, compress) = decided.at(|| place.clone())?;
-    let output = Output { format, compress, origin: Some(place.clone()), ..Output::at(path) };
+    let output = Output {
+        format,
+        compress,
+        origin: Some(place.clone()),
+        ..Output::at(path)
+    };
     match asked.table {
         Some(table) => details(table, inputs)?.apply(output).at(|| place),
         None => Ok(output),
@@ -91,9 +123,14 @@ fn details(table: &document::Output, inputs: &Inputs) -> Result<OutputDetails> {
 }
 
 fn text_of<T: FromStr<Err = Error>>(text: Option<&Text>, inputs: &Inputs) -> Result<Option<T>> {
-    text.map(|text| text.value.parse().at(|| inputs.place(text.position))).transpose()
+    text.map(|text| text.value.parse().at(|| inputs.place(text.position)))
+        .transpose()
 }
 
-fn parsed<T: FromStr<Err = Error>>(text: Option<&Spanned<Raw>>, inputs: &Inputs) -> Result<Option<T>> {
-    text.map(|text| text.value.0.parse().at(|| inputs.place(text.position))).transpose()
+fn parsed<T: FromStr<Err = Error>>(
+    text: Option<&Spanned<Raw>>,
+    inputs: &Inputs,
+) -> Result<Option<T>> {
+    text.map(|text| text.value.0.parse().at(|| inputs.place(text.position)))
+        .transpose()
 }

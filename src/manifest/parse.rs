@@ -24,8 +24,10 @@ impl Language {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("yaml" | "yml") => Ok(Self::Yaml),
             Some("toml") => Ok(Self::Toml),
-            _ => Err(Error::invalid(format!("{} is not named as a manifest", path.display()))
-                .with_hint("name it .yaml, .yml or .toml, by the language it is written in")),
+            _ => Err(
+                Error::invalid(format!("{} is not named as a manifest", path.display()))
+                    .with_hint("name it .yaml, .yml or .toml, by the language it is written in"),
+            ),
         }
     }
 }
@@ -34,7 +36,10 @@ impl Language {
 pub(super) fn parse(bytes: &[u8], language: Language) -> Result<Node, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-        Fault::new(Position::of_offset(&valid, valid.len()), "the text is not UTF-8")
+        Fault::new(
+            Position::of_offset(&valid, valid.len()),
+            "the text is not UTF-8",
+        )
     })?;
     match language {
         Language::Yaml => yaml::parse(text),
@@ -49,7 +54,10 @@ fn toml(text: &str) -> Result<Node, Fault> {
         Fault::new(lines.position(start), error.message().to_owned())
     })?;
     let entries = lines.table(table.get_ref(), 1)?;
-    Ok(Node { position: Position::START, value: Value::Table(entries) })
+    Ok(Node {
+        position: Position::START,
+        value: Value::Table(entries),
+    })
 }
 
 /// A text and where its lines begin, so that a place is found without reading the text again.
@@ -60,7 +68,9 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     fn new(text: &'a str) -> Self {
-        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let starts = std::iter::once(0)
+            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
+            .collect();
         Self { text, starts }
     }
 
@@ -68,14 +78,20 @@ impl<'a> Lines<'a> {
         let line = self.starts.partition_point(|&start| start <= offset);
         let start = self.starts[line.saturating_sub(1)];
         let before = self.text.get(start..offset).unwrap_or_default();
-        Position { line: line.max(1), column: before.chars().count() + 1 }
+        Position {
+            line: line.max(1),
+            column: before.chars().count() + 1,
+        }
     }
 
     fn table(&self, table: &DeTable<'_>, depth: usize) -> Result<Vec<(Key, Node)>, Fault> {
         let mut entries = Vec::with_capacity(table.len());
         for (key, value) in table {
             let position = self.position(key.span().start);
-            let key = Key { position, name: key.get_ref().to_string() };
+            let key = Key {
+                position,
+                name: key.get_ref().to_string(),
+            };
             entries.push((key, self.node(value, depth)?));
         }
         entries.sort_by_key(|(key, _)| key.position);
@@ -83,20 +99,32 @@ impl<'a> Lines<'a> {
     }
 
     fn node(&self, value: &toml::Spanned<DeValue<'_>>, depth: usize) -> Result<Node, Fault> {
-        let (position, source) = (self.position(value.span().start), self.text.get(value.span()).unwrap_or_default());
+        let position = self.position(value.span().start);
+        let source = self.text.get(value.span()).unwrap_or_default();
         if depth > DEPTH_MAX {
-            return Err(Fault::new(position, format!("lists and tables are nested more than {DEPTH_MAX} deep")));
+            return Err(Fault::new(
+                position,
+                format!("lists and tables are nested more than {DEPTH_MAX} deep"),
+            ));
         }
-        let scalar = |text: &str, kind| Value::Scalar(Scalar { text: text.to_owned(), kind });
+        let scalar = |text: &str, kind| {
+            Value::Scalar(Scalar {
+                text: text.to_owned(),
+                kind,
+            })
+        };
         let value = match value.get_ref() {
             DeValue::String(text) => scalar(text, Kind::Text),
             DeValue::Integer(_) => scalar(source, Kind::Integer),
             DeValue::Float(_) => scalar(source, Kind::Float),
             DeValue::Boolean(value) => scalar(source, Kind::Bool(*value)),
             DeValue::Datetime(_) => scalar(source, Kind::Text),
-            DeValue::Array(items) => {
-                Value::List(items.iter().map(|item| self.node(item, depth + 1)).collect::<Result<_, _>>()?)
-            }
+            DeValue::Array(items) => Value::List(
+                items
+                    .iter()
+                    .map(|item| self.node(item, depth + 1))
+                    .collect::<Result<_, _>>()?,
+            ),
             DeValue::Table(table) => Value::Table(self.table(table, depth + 1)?),
         };
         Ok(Node { position, value })

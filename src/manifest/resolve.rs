@@ -30,14 +30,20 @@ pub(super) fn resolve(path: &Path, options: &LoadOptions, document: &Document) -
     let base = base(document, options, &mut inputs)?;
     let mut edits = Changes::of_document(document).edits(&mut inputs)?;
     edits.sysupdate = document.sysupdate;
-    let variants =
-        document.variants.iter().map(|variant| self::variant(variant, &mut inputs)).collect::<Result<_>>()?;
+    let variants = document
+        .variants
+        .iter()
+        .map(|variant| self::variant(variant, &mut inputs))
+        .collect::<Result<_>>()?;
     let mut targets = vendors::targets(document, &known.vendors, &inputs)?;
     let folder = folder(document, options, &inputs)?;
-    let Outputs { outputs, compress } = outputs::outputs(document, folder.as_deref(), !targets.is_empty(), &inputs)?;
+    let Outputs { outputs, compress } =
+        outputs::outputs(document, folder.as_deref(), !targets.is_empty(), &inputs)?;
     targets.compress = compress.filter(|_| !targets.is_empty());
     let root_size = document.root_size.as_ref();
-    let root_size = root_size.map(|size| size.value.0.parse().at(|| inputs.place(size.position))).transpose()?;
+    let root_size = root_size
+        .map(|size| size.value.0.parse().at(|| inputs.place(size.position)))
+        .transpose()?;
     let mut also_read = vec![(path.to_owned(), lock::ROLE)];
     also_read.extend(known.files.into_iter().map(|file| (file, vendors::ROLE)));
     let request = Request {
@@ -49,13 +55,23 @@ pub(super) fn resolve(path: &Path, options: &LoadOptions, document: &Document) -
         vendors: targets,
         folder,
         timestamp: timestamp(document, &inputs)?,
-        seed: document.seed.as_ref().map(|seed| seed.0.clone()).unwrap_or_default(),
+        seed: document
+            .seed
+            .as_ref()
+            .map(|seed| seed.0.clone())
+            .unwrap_or_default(),
         policy: policy(document),
-        expected: Expected { digests: inputs.into_digests(), locked: None },
+        expected: Expected {
+            digests: inputs.into_digests(),
+            locked: None,
+        },
         also_read,
         ..Request::new("")
     };
-    Ok(Resolved { request, vendors: known.vendors })
+    Ok(Resolved {
+        request,
+        vendors: known.vendors,
+    })
 }
 
 /// The image to start from.
@@ -68,17 +84,35 @@ fn base(document: &Document, options: &LoadOptions, inputs: &mut Inputs) -> Resu
             .with_hint("leave one of them out")
             .at(inputs.place(release.position))),
         (None, Some(release)) => Err(Error::unsupported("fetching a release is not built yet")
-            .with_hint("download the image and give its path: image: flatcar_production_image.bin.bz2")
+            .with_hint(
+                "download the image and give its path: image: flatcar_production_image.bin.bz2",
+            )
             .at(inputs.place(release.position))),
         (None, None) => Err(Error::invalid("the key 'image' is missing")
             .with_hint("give the path of the image to start from")
             .at(inputs.place(Position::START))),
-        (Some(Spanned { position, value: TextOr::Text(path) }), None) => {
-            Ok(Base::Path(inputs.add(&Text { position: *position, value: path.clone() }, Want::File)?))
-        }
-        (Some(Spanned { value: TextOr::Table(image), .. }), None) => {
-            Ok(Base::Path(inputs.add_digested(&image.file, image.sha256.as_ref())?))
-        }
+        (
+            Some(Spanned {
+                position,
+                value: TextOr::Text(path),
+            }),
+            None,
+        ) => Ok(Base::Path(inputs.add(
+            &Text {
+                position: *position,
+                value: path.clone(),
+            },
+            Want::File,
+        )?)),
+        (
+            Some(Spanned {
+                value: TextOr::Table(image),
+                ..
+            }),
+            None,
+        ) => Ok(Base::Path(
+            inputs.add_digested(&image.file, image.sha256.as_ref())?,
+        )),
     }
 }
 
@@ -99,13 +133,15 @@ fn folder(document: &Document, options: &LoadOptions, inputs: &Inputs) -> Result
     if let Some(text) = &document.output {
         return inputs.output_folder(text).map(Some);
     }
-    let is_needed = !document.outputs.is_empty() || document.vendors.is_some() || !document.variants.is_empty();
+    let is_needed =
+        !document.outputs.is_empty() || document.vendors.is_some() || !document.variants.is_empty();
     Ok(is_needed.then(|| inputs.folder().to_owned()))
 }
 
 fn timestamp(document: &Document, inputs: &Inputs) -> Result<Option<Timestamp>> {
     let time = document.timestamp.as_ref();
-    time.map(|time| time.value.0.parse().at(|| inputs.place(time.position))).transpose()
+    time.map(|time| time.value.0.parse().at(|| inputs.place(time.position)))
+        .transpose()
 }
 
 /// What whoever writes a manifest can allow: not what the host is trusted with.

@@ -21,7 +21,9 @@ fn adapt(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
             object.values_mut().for_each(adapt);
-            let is_null = |kind: &Value| kind == "null" || kind.get("type").is_some_and(|kind| kind == "null");
+            let is_null = |kind: &Value| {
+                kind == "null" || kind.get("type").is_some_and(|kind| kind == "null")
+            };
             for key in ["type", "anyOf"] {
                 if let Some(Value::Array(kinds)) = object.get_mut(key) {
                     kinds.retain(|kind| !is_null(kind));
@@ -32,7 +34,11 @@ fn adapt(schema: &mut Value) {
             {
                 object.insert("type".to_owned(), only.clone());
             }
-            if let Some(kind) = object.get("type").filter(|kind| *kind == "integer" || *kind == "boolean").cloned() {
+            if let Some(kind) = object
+                .get("type")
+                .filter(|kind| *kind == "integer" || *kind == "boolean")
+                .cloned()
+            {
                 object.insert("type".to_owned(), json!([kind, "string"]));
                 object.insert("pattern".to_owned(), json!(VARIABLE));
             }
@@ -59,7 +65,11 @@ pub(super) struct Key {
 pub(super) fn keys() -> Vec<Key> {
     let schema = schema();
     let mut found = Vec::new();
-    Walk { schema: &schema, found: &mut found }.table(&schema, "");
+    Walk {
+        schema: &schema,
+        found: &mut found,
+    }
+    .table(&schema, "");
     found
 }
 
@@ -72,17 +82,37 @@ impl<'a> Walk<'a> {
     /// The keys of a table at `path`.
     fn table(&mut self, table: &'a Value, path: &str) {
         let table = self.followed(table);
-        let Some(properties) = table.get("properties").and_then(Value::as_object) else { return };
-        let required: Vec<&str> =
-            table.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let Some(properties) = table.get("properties").and_then(Value::as_object) else {
+            return;
+        };
+        let required: Vec<&str> = table
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         for (name, value) in properties {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            let text = value.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
+            let text = value
+                .get("description")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
             let mut kinds = BTreeSet::new();
             self.kinds(value, &mut kinds);
             let is_required = required.contains(&name.as_str());
             let kinds = kinds.into_iter().collect::<Vec<_>>().join(" or ");
-            self.found.push(Key { path: path.clone(), text, is_required, kinds });
+            self.found.push(Key {
+                path: path.clone(),
+                text,
+                is_required,
+                kinds,
+            });
             self.below(value, &path);
         }
     }
@@ -93,7 +123,12 @@ impl<'a> Walk<'a> {
         if let Some(items) = value.get("items") {
             self.below(items, &format!("{path}[]"));
         }
-        for choice in value.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
+        for choice in value
+            .get("anyOf")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             self.below(choice, path);
         }
         self.table(value, path);
@@ -102,10 +137,17 @@ impl<'a> Walk<'a> {
     /// What kinds of values a schema allows, in the words of manifests.
     fn kinds(&self, value: &'a Value, kinds: &mut BTreeSet<&'static str>) {
         let value = self.followed(value);
-        for choice in value.get("anyOf").and_then(Value::as_array).into_iter().flatten() {
+        for choice in value
+            .get("anyOf")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             self.kinds(choice, kinds);
         }
-        let is_scalar = value.get("pattern").is_some_and(|pattern| pattern == VARIABLE);
+        let is_scalar = value
+            .get("pattern")
+            .is_some_and(|pattern| pattern == VARIABLE);
         let word = |kind: &str| match kind {
             "string" if is_scalar => None,
             "string" => Some("text"),
@@ -118,14 +160,20 @@ impl<'a> Walk<'a> {
         };
         match value.get("type") {
             Some(Value::String(kind)) => kinds.extend(word(kind)),
-            Some(Value::Array(all)) => kinds.extend(all.iter().filter_map(Value::as_str).filter_map(word)),
+            Some(Value::Array(all)) => {
+                kinds.extend(all.iter().filter_map(Value::as_str).filter_map(word))
+            }
             _ => {}
         }
     }
 
     /// A schema, or the one that it refers to.
     fn followed(&self, value: &'a Value) -> &'a Value {
-        let name = value.get("$ref").and_then(Value::as_str).and_then(|name| name.strip_prefix("#"));
-        name.and_then(|name| self.schema.pointer(name)).unwrap_or(value)
+        let name = value
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|name| name.strip_prefix("#"));
+        name.and_then(|name| self.schema.pointer(name))
+            .unwrap_or(value)
     }
 }

@@ -41,7 +41,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for SpannedVisitor<T> {
         let line = parts.next_element()?.ok_or_else(missing)?;
         let column = parts.next_element()?.ok_or_else(missing)?;
         let value = parts.next_element()?.ok_or_else(missing)?;
-        Ok(Spanned { position: Position { line, column }, value })
+        Ok(Spanned {
+            position: Position { line, column },
+            value,
+        })
     }
 }
 

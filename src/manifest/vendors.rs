@@ -38,22 +38,46 @@ pub(super) fn known(document: &Document, options: &LoadOptions, inputs: &Inputs)
         vendors.add_file(path)?;
         files.push(path.clone());
     }
-    Ok(Known { vendors: Arc::new(vendors), files })
+    Ok(Known {
+        vendors: Arc::new(vendors),
+        files,
+    })
 }
 
 /// What images of vendors are asked for.
-pub(super) fn targets(document: &Document, known: &Arc<Vendors>, inputs: &Inputs) -> Result<VendorTargets> {
+pub(super) fn targets(
+    document: &Document,
+    known: &Arc<Vendors>,
+    inputs: &Inputs,
+) -> Result<VendorTargets> {
     let mut targets = VendorTargets {
-        oem_sysexts: document.oem_sysexts.iter().map(|text| oem_sysexts(text, inputs)).collect::<Result<_>>()?,
+        oem_sysexts: document
+            .oem_sysexts
+            .iter()
+            .map(|text| oem_sysexts(text, inputs))
+            .collect::<Result<_>>()?,
         no_oem: document.no_oem,
-        isolinux: document.isolinux.as_ref().map(|text| isolinux(text, inputs)).transpose()?,
-        firmware: document.firmware.as_ref().map(|files| firmware(files, inputs)).transpose()?,
+        isolinux: document
+            .isolinux
+            .as_ref()
+            .map(|text| isolinux(text, inputs))
+            .transpose()?,
+        firmware: document
+            .firmware
+            .as_ref()
+            .map(|files| firmware(files, inputs))
+            .transpose()?,
         ..VendorTargets::default()
     };
-    let Some(asked) = &document.vendors else { return Ok(targets) };
+    let Some(asked) = &document.vendors else {
+        return Ok(targets);
+    };
     match &asked.value {
         TextOrList::Text(id) => {
-            let id = Text { position: asked.position, value: id.clone() };
+            let id = Text {
+                position: asked.position,
+                value: id.clone(),
+            };
             choose(&id, None, known, &mut targets, inputs)?;
         }
         TextOrList::List(list) if list.len() > VENDORS_MAX => {
@@ -61,7 +85,8 @@ pub(super) fn targets(document: &Document, known: &Arc<Vendors>, inputs: &Inputs
             return Err(Error::invalid(message).at(inputs.place(asked.position)));
         }
         TextOrList::List(list) => {
-            list.iter().try_for_each(|vendor| choose_one(vendor, known, &mut targets, inputs))?;
+            list.iter()
+                .try_for_each(|vendor| choose_one(vendor, known, &mut targets, inputs))?;
         }
     }
     Ok(targets)
@@ -74,10 +99,19 @@ fn choose_one(
     inputs: &Inputs,
 ) -> Result<()> {
     match &vendor.value {
-        TextOr::Text(id) => {
-            choose(&Text { position: vendor.position, value: id.clone() }, None, known, targets, inputs)
+        TextOr::Text(id) => choose(
+            &Text {
+                position: vendor.position,
+                value: id.clone(),
+            },
+            None,
+            known,
+            targets,
+            inputs,
+        ),
+        TextOr::Table(table) => {
+            choose(&table.id, table.oem_sysext.as_ref(), known, targets, inputs)
         }
-        TextOr::Table(table) => choose(&table.id, table.oem_sysext.as_ref(), known, targets, inputs),
     }
 }
 
@@ -89,18 +123,26 @@ fn choose(
     inputs: &Inputs,
 ) -> Result<()> {
     let place = inputs.place(id.position);
-    let oem_sysext = oem_sysext.map(|file| inputs.add(file, Want::File)).transpose()?;
+    let oem_sysext = oem_sysext
+        .map(|file| inputs.add(file, Want::File))
+        .transpose()?;
     if id.value == ALL {
         if oem_sysext.is_some() {
-            return Err(Error::invalid("one OEM sysext cannot be that of all vendors")
-                .with_hint("give a folder that holds oem-ID.raw of each with oem_sysexts")
-                .at(place));
+            return Err(
+                Error::invalid("one OEM sysext cannot be that of all vendors")
+                    .with_hint("give a folder that holds oem-ID.raw of each with oem_sysexts")
+                    .at(place),
+            );
         }
         targets.all_of = Some(Arc::clone(known));
         return Ok(());
     }
     let vendor = known.find(&id.value).at(|| place.clone())?.clone();
-    targets.chosen.push(VendorChoice { vendor, oem_sysext, origin: Some(place) });
+    targets.chosen.push(VendorChoice {
+        vendor,
+        oem_sysext,
+        origin: Some(place),
+    });
     Ok(())
 }
 
@@ -120,5 +162,8 @@ fn isolinux(text: &Text, inputs: &Inputs) -> Result<PathBuf> {
 }
 
 fn firmware(files: &document::Firmware, inputs: &Inputs) -> Result<FirmwareFiles> {
-    Ok(FirmwareFiles { code: inputs.add(&files.code, Want::File)?, vars: inputs.add(&files.vars, Want::File)? })
+    Ok(FirmwareFiles {
+        code: inputs.add(&files.code, Want::File)?,
+        vars: inputs.add(&files.vars, Want::File)?,
+    })
 }

@@ -42,16 +42,27 @@ pub(super) fn parse(text: &str) -> Result<Node, Fault> {
         let (event, span) = event.map_err(|error| scan_error(&error))?;
         builder.take(event, &span)?;
     }
-    builder.root.ok_or_else(|| Fault::new(Position::START, "the manifest is empty"))
+    builder
+        .root
+        .ok_or_else(|| Fault::new(Position::START, "the manifest is empty"))
 }
 
 fn scan_error(error: &ScanError) -> Fault {
     let marker = error.marker();
-    Fault::new(Position { line: marker.line().max(1), column: marker.col() + 1 }, error.info())
+    Fault::new(
+        Position {
+            line: marker.line().max(1),
+            column: marker.col() + 1,
+        },
+        error.info(),
+    )
 }
 
 fn start(span: &Span) -> Position {
-    Position { line: span.start.line().max(1), column: span.start.col() + 1 }
+    Position {
+        line: span.start.line().max(1),
+        column: span.start.col() + 1,
+    }
 }
 
 impl Builder {
@@ -59,38 +70,66 @@ impl Builder {
         let position = start(span);
         refuse_tag(&event, span)?;
         match event {
-            Event::DocumentStart(..) if self.root.is_some() => {
-                Err(Fault::new(position, "a second document begins here, a manifest is one"))
-            }
+            Event::DocumentStart(..) if self.root.is_some() => Err(Fault::new(
+                position,
+                "a second document begins here, a manifest is one",
+            )),
             Event::Scalar(text, style, anchor, tag) => {
                 let is_plain = style == ScalarStyle::Plain && tag.is_none();
                 self.scalar(position, text.into_owned(), is_plain, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => self.begin(position, anchor, Items::List(Vec::new())),
-            Event::MappingStart(_, anchor, _) => {
-                self.begin(position, anchor, Items::Table(Vec::new(), HashSet::new(), None))
+            Event::SequenceStart(_, anchor, _) => {
+                self.begin(position, anchor, Items::List(Vec::new()))
             }
+            Event::MappingStart(_, anchor, _) => self.begin(
+                position,
+                anchor,
+                Items::Table(Vec::new(), HashSet::new(), None),
+            ),
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => self.alias(position, anchor),
             _ => Ok(()),
         }
     }
 
-    fn scalar(&mut self, position: Position, text: String, is_plain: bool, anchor: usize) -> Result<(), Fault> {
+    fn scalar(
+        &mut self,
+        position: Position,
+        text: String,
+        is_plain: bool,
+        anchor: usize,
+    ) -> Result<(), Fault> {
         self.weigh(position, NODE_WEIGHT + text.len())?;
-        if let Some(Open { items: Items::Table(_, names, key @ None), .. }) = self.open.last_mut() {
+        if let Some(Open {
+            items: Items::Table(_, names, key @ None),
+            ..
+        }) = self.open.last_mut()
+        {
             if is_plain && text == "<<" {
                 let error = Fault::new(position, "merge keys (<<) are not part of YAML 1.2");
-                return Err(error.with_hint("write the values out, or use an alias for a whole list or table"));
+                return Err(error
+                    .with_hint("write the values out, or use an alias for a whole list or table"));
             }
             if !names.insert(text.clone()) {
-                return Err(Fault::new(position, format!("the key '{}' is given twice", text.escape_debug())));
+                return Err(Fault::new(
+                    position,
+                    format!("the key '{}' is given twice", text.escape_debug()),
+                ));
             }
-            *key = Some(Key { position, name: text });
+            *key = Some(Key {
+                position,
+                name: text,
+            });
             return Ok(());
         }
         let kind = if is_plain { kind(&text) } else { Kind::Text };
-        self.add(Node { position, value: Value::Scalar(Scalar { text, kind }) }, anchor)
+        self.add(
+            Node {
+                position,
+                value: Value::Scalar(Scalar { text, kind }),
+            },
+            anchor,
+        )
     }
 
     fn begin(&mut self, position: Position, anchor: usize, items: Items) -> Result<(), Fault> {
@@ -99,12 +138,23 @@ impl Builder {
         if self.open.len() >= DEPTH_MAX {
             return Err(too_deep(position));
         }
-        self.open.push(Open { position, anchor, items });
+        self.open.push(Open {
+            position,
+            anchor,
+            items,
+        });
         Ok(())
     }
 
     fn end(&mut self) -> Result<(), Fault> {
-        let Some(Open { position, anchor, items }) = self.open.pop() else { return Ok(()) };
+        let Some(Open {
+            position,
+            anchor,
+            items,
+        }) = self.open.pop()
+        else {
+            return Ok(());
+        };
         let value = match items {
             Items::List(items) => Value::List(items),
             Items::Table(entries, ..) => Value::Table(entries),
@@ -115,7 +165,10 @@ impl Builder {
     fn alias(&mut self, position: Position, anchor: usize) -> Result<(), Fault> {
         self.value_expected(position)?;
         let Some(node) = self.anchors.get(&anchor) else {
-            return Err(Fault::new(position, "this alias stands inside what it names"));
+            return Err(Fault::new(
+                position,
+                "this alias stands inside what it names",
+            ));
         };
         let (weight, height) = measure(node);
         let node = node.clone();
@@ -129,7 +182,10 @@ impl Builder {
     /// Refuses a list, a table or an alias where a table's key should be.
     fn value_expected(&self, position: Position) -> Result<(), Fault> {
         match self.open.last() {
-            Some(Open { items: Items::Table(_, _, None), .. }) => Err(Fault::new(position, "a key must be text")),
+            Some(Open {
+                items: Items::Table(_, _, None),
+                ..
+            }) => Err(Fault::new(position, "a key must be text")),
             _ => Ok(()),
         }
     }
@@ -141,9 +197,17 @@ impl Builder {
         }
         match self.open.last_mut() {
             None => self.root = Some(node),
-            Some(Open { items: Items::List(items), .. }) => items.push(node),
-            Some(Open { items: Items::Table(entries, _, key), .. }) => {
-                let key = key.take().ok_or_else(|| Fault::new(node.position, "a key must be text"))?;
+            Some(Open {
+                items: Items::List(items),
+                ..
+            }) => items.push(node),
+            Some(Open {
+                items: Items::Table(entries, _, key),
+                ..
+            }) => {
+                let key = key
+                    .take()
+                    .ok_or_else(|| Fault::new(node.position, "a key must be text"))?;
                 entries.push((key, node));
             }
         }
@@ -153,9 +217,13 @@ impl Builder {
     fn weigh(&mut self, position: Position, weight: usize) -> Result<(), Fault> {
         self.weight = self.weight.saturating_add(weight);
         if self.weight > WEIGHT_MAX {
-            let error =
-                Fault::new(position, format!("the manifest is too large: its values take over {WEIGHT_MAX} bytes"));
-            return Err(error.with_hint("put long texts into files of their own, and use fewer aliases"));
+            let error = Fault::new(
+                position,
+                format!("the manifest is too large: its values take over {WEIGHT_MAX} bytes"),
+            );
+            return Err(
+                error.with_hint("put long texts into files of their own, and use fewer aliases")
+            );
         }
         Ok(())
     }
@@ -164,20 +232,31 @@ impl Builder {
 /// Tags are refused, but for `!!str` at a scalar, which makes it text.
 fn refuse_tag(event: &Event<'_>, span: &Span) -> Result<(), Fault> {
     let tag = match event {
-        Event::Scalar(_, _, _, Some(tag)) if tag.is_yaml_core_schema() && tag.suffix() == "str" => None,
-        Event::Scalar(.., tag) | Event::SequenceStart(.., tag) | Event::MappingStart(.., tag) => tag.as_ref(),
+        Event::Scalar(_, _, _, Some(tag)) if tag.is_yaml_core_schema() && tag.suffix() == "str" => {
+            None
+        }
+        Event::Scalar(.., tag) | Event::SequenceStart(.., tag) | Event::MappingStart(.., tag) => {
+            tag.as_ref()
+        }
         _ => None,
     };
     if tag.is_none() {
         return Ok(());
     }
     let marker = span.tag_start().unwrap_or(span.start);
-    let position = Position { line: marker.line().max(1), column: marker.col() + 1 };
-    Err(Fault::new(position, "tags have no meaning in a manifest").with_hint("leave out the word that begins with '!'"))
+    let position = Position {
+        line: marker.line().max(1),
+        column: marker.col() + 1,
+    };
+    Err(Fault::new(position, "tags have no meaning in a manifest")
+        .with_hint("leave out the word that begins with '!'"))
 }
 
 fn too_deep(position: Position) -> Fault {
-    Fault::new(position, format!("lists and tables are nested more than {DEPTH_MAX} deep"))
+    Fault::new(
+        position,
+        format!("lists and tables are nested more than {DEPTH_MAX} deep"),
+    )
 }
 
 /// The weight of a node with all it holds, and how deep its lists and tables are nested.
@@ -206,12 +285,19 @@ fn kind(text: &str) -> Kind {
         _ => {}
     }
     let number = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let all = |digits: &str, radix| !digits.is_empty() && digits.chars().all(|c: char| c.is_digit(radix));
-    let prefixed = |prefix, radix| text.strip_prefix(prefix).is_some_and(|digits| all(digits, radix));
+    let all =
+        |digits: &str, radix| !digits.is_empty() && digits.chars().all(|c: char| c.is_digit(radix));
+    let prefixed = |prefix, radix| {
+        text.strip_prefix(prefix)
+            .is_some_and(|digits| all(digits, radix))
+    };
     if all(number, 10) || prefixed("0o", 8) || prefixed("0x", 16) {
         return Kind::Integer;
     }
-    let begins = number.strip_prefix('.').unwrap_or(number).starts_with(|c: char| c.is_ascii_digit());
+    let begins = number
+        .strip_prefix('.')
+        .unwrap_or(number)
+        .starts_with(|c: char| c.is_ascii_digit());
     match (begins && number.parse::<f64>().is_ok()) || matches!(number, ".inf" | ".Inf" | ".INF") {
         true => Kind::Float,
         false => Kind::Text,
@@ -247,7 +333,9 @@ mod tests {
     #[test]
     fn aliases_are_expanded_within_a_budget() {
         let node = parse("a: &x [1, 2]\nb: *x\n").unwrap();
-        let Value::Table(entries) = node.value else { panic!() };
+        let Value::Table(entries) = node.value else {
+            panic!()
+        };
         assert_eq!(entries[0].1, entries[1].1);
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..40 {
@@ -257,14 +345,20 @@ mod tests {
         let error = parse(&bomb).unwrap_err();
         assert!(error.message.contains("too large"), "{error:?}");
         let long = "y".repeat(100_000);
-        let error = parse(&format!("a: &a {long}\nb: [{}]\n", vec!["*a"; 5000].join(","))).unwrap_err();
+        let error = parse(&format!(
+            "a: &a {long}\nb: [{}]\n",
+            vec!["*a"; 5000].join(",")
+        ))
+        .unwrap_err();
         assert!(
-            error.message.contains("too large") && error.position.is_some_and(|position| position.line == 2),
+            error.message.contains("too large")
+                && error.position.is_some_and(|position| position.line == 2),
             "{error:?}"
         );
         // Every level nests the one before it.
         let mut deep = "a0: &a0 [x]\n".to_owned();
-        (1..200).for_each(|level| deep.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1)));
+        (1..200)
+            .for_each(|level| deep.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1)));
         assert!(parse(&deep).unwrap_err().message.contains("deep"));
     }
 
@@ -286,7 +380,11 @@ mod tests {
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.message.contains(says), "{text:?}: {error:?}");
-            assert_eq!(error.position, Some(Position { line, column }), "{text:?}: {error:?}");
+            assert_eq!(
+                error.position,
+                Some(Position { line, column }),
+                "{text:?}: {error:?}"
+            );
         }
         for nest in ["[", "{a: ", "- ", "? "] {
             assert!(parse(&nest.repeat(100_000)).is_err());

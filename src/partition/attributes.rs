@@ -74,9 +74,13 @@ impl PartitionAttributes {
 
     fn with_nibble(self, what: &str, shift: u32, value: u8) -> Result<Self> {
         if u64::from(value) > NIBBLE {
-            return Err(Error::invalid(format!("partition {what} {value} is out of range: must be 0 to 15")));
+            return Err(Error::invalid(format!(
+                "partition {what} {value} is out of range: must be 0 to 15"
+            )));
         }
-        Ok(Self(self.0 & !(NIBBLE << shift) | u64::from(value) << shift))
+        Ok(Self(
+            self.0 & !(NIBBLE << shift) | u64::from(value) << shift,
+        ))
     }
 
     fn with_bit(self, bit: u64, on: bool) -> Self {
@@ -98,12 +102,20 @@ mod tests {
     #[test]
     fn bits_lie_where_cgpt_puts_them() {
         let fresh = PartitionAttributes(0x0101_0000_0000_0000);
-        assert_eq!((fresh.priority(), fresh.tries(), fresh.successful()), (1, 0, true));
+        assert_eq!(
+            (fresh.priority(), fresh.tries(), fresh.successful()),
+            (1, 0, true)
+        );
         assert_eq!(fresh.to_string(), "0x0101000000000000");
         let other = PartitionAttributes(0xfe00_0000_0000_0004);
         assert!(other.legacy_boot() && !other.required());
-        let edited =
-            other.with_priority(15).unwrap().with_tries(7).unwrap().with_successful(true).with_legacy_boot(false);
+        let edited = other
+            .with_priority(15)
+            .unwrap()
+            .with_tries(7)
+            .unwrap()
+            .with_successful(true)
+            .with_legacy_boot(false);
         assert_eq!(edited.0, 0xff7f_0000_0000_0000);
         assert_eq!((edited.priority(), edited.tries()), (15, 7));
         assert!(other.with_tries(16).is_err() && other.with_priority(255).is_err());

@@ -49,7 +49,9 @@ impl Partition {
 
     /// Its size in sectors.
     pub fn sectors(&self) -> u64 {
-        self.ending_lba.saturating_sub(self.starting_lba).saturating_add(1)
+        self.ending_lba
+            .saturating_sub(self.starting_lba)
+            .saturating_add(1)
     }
 }
 
@@ -92,8 +94,16 @@ impl PartitionName {
 impl fmt::Display for PartitionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = self.0.iter().copied().take_while(|&unit| unit != 0);
-        let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
-        let text: String = char::decode_utf16(units).map(|c| c.map_or(char::REPLACEMENT_CHARACTER, shown)).collect();
+        let shown = |c: char| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        };
+        let text: String = char::decode_utf16(units)
+            .map(|c| c.map_or(char::REPLACEMENT_CHARACTER, shown))
+            .collect();
         f.pad(&text)
     }
 }
@@ -110,7 +120,10 @@ impl FromStr for PartitionName {
                 text.escape_debug()
             )));
         }
-        name.0.iter_mut().zip(text.encode_utf16()).for_each(|(place, unit)| *place = unit);
+        name.0
+            .iter_mut()
+            .zip(text.encode_utf16())
+            .for_each(|(place, unit)| *place = unit);
         Ok(name)
     }
 }
@@ -126,7 +139,11 @@ pub(super) struct EntryArray {
 impl EntryArray {
     /// `raw` holds whole entries of `entry_size` (at least 128) bytes each.
     pub fn new(raw: Vec<u8>, entry_size: u32, sector_size: u32) -> Result<Self> {
-        Ok(Self { raw, entry_size: to_usize(entry_size.into())?, sector_size })
+        Ok(Self {
+            raw,
+            entry_size: to_usize(entry_size.into())?,
+            sector_size,
+        })
     }
 
     /// The bytes as on disk.
@@ -141,13 +158,16 @@ impl EntryArray {
 
     /// The used entries in the order of their numbers.
     pub fn used(&self) -> impl Iterator<Item = Partition> + '_ {
-        (1u32..).zip(self.raw.chunks_exact(self.entry_size)).filter_map(|(number, raw)| self.parse(number, raw).ok()?)
+        (1u32..)
+            .zip(self.raw.chunks_exact(self.entry_size))
+            .filter_map(|(number, raw)| self.parse(number, raw).ok()?)
     }
 
     /// The entry with this number; `None` where it is unused or there is none.
     pub fn get(&self, number: u32) -> Option<Partition> {
         let start = self.start(number)?;
-        self.parse(number, &self.raw[start..start + self.entry_size]).ok()?
+        self.parse(number, &self.raw[start..start + self.entry_size])
+            .ok()?
     }
 
     pub fn set_type_guid(&mut self, number: u32, guid: Guid) {
@@ -171,7 +191,10 @@ impl EntryArray {
 
     /// The same entries, whose places are to be said in sectors of another size.
     pub fn in_sectors_of(&self, sector_size: u32) -> Self {
-        Self { sector_size, ..self.clone() }
+        Self {
+            sector_size,
+            ..self.clone()
+        }
     }
 
     pub fn set_attributes(&mut self, number: u32, attributes: PartitionAttributes) {
@@ -185,11 +208,15 @@ impl EntryArray {
     /// Where the entry begins, where there is one with this number.
     fn start(&self, number: u32) -> Option<usize> {
         let index = usize::try_from(number.checked_sub(1)?).ok()?;
-        index.checked_mul(self.entry_size).filter(|&start| start < self.raw.len())
+        index
+            .checked_mul(self.entry_size)
+            .filter(|&start| start < self.raw.len())
     }
 
     fn change(&mut self, number: u32, change: impl FnOnce(&mut GptEntry<&mut [u8]>)) {
-        let Some(start) = self.start(number) else { return };
+        let Some(start) = self.start(number) else {
+            return;
+        };
         if let Ok(mut entry) = GptEntry::over(&mut self.raw[start..start + self.entry_size]) {
             change(&mut entry);
         }
@@ -229,7 +256,11 @@ mod tests {
         let mut bytes = [0; 72];
         bytes[..10].copy_from_slice(&[b'A', 0, 0x00, 0xd8, b'\n', 0, 0, 0, b'z', 0]);
         let name = PartitionName::from_disk(&bytes);
-        assert_eq!(name.to_disk(), bytes, "a lone surrogate and units behind the end are kept");
+        assert_eq!(
+            name.to_disk(),
+            bytes,
+            "a lone surrogate and units behind the end are kept"
+        );
         assert_eq!(name.to_string(), "A\u{fffd}\u{fffd}");
         assert_eq!("OEM".parse::<PartitionName>().unwrap().to_string(), "OEM");
         assert!("x".repeat(36).parse::<PartitionName>().is_ok());

@@ -42,13 +42,17 @@ impl Header {
         }
         let revision = stored.revision();
         if revision != REVISION_1_0 {
-            return Err(Error::corrupt(format!("revision is {revision:#010x}: must be {REVISION_1_0:#010x}")));
+            return Err(Error::corrupt(format!(
+                "revision is {revision:#010x}: must be {REVISION_1_0:#010x}"
+            )));
         }
         let header_size = header_size(stored.header_size(), sector.len())?;
         let crc = stored.header_crc32();
         let computed = header_crc(&sector[..header_size])?;
         if crc != computed {
-            return Err(Error::corrupt(format!("header CRC is {crc:#010x}, its bytes give {computed:#010x}")));
+            return Err(Error::corrupt(format!(
+                "header CRC is {crc:#010x}, its bytes give {computed:#010x}"
+            )));
         }
         let header = Self {
             raw: sector.to_vec(),
@@ -64,14 +68,18 @@ impl Header {
             partition_entry_array_crc32: stored.partition_entry_array_crc32(),
         };
         if header.my_lba != lba {
-            return Err(Error::corrupt(format!("MyLBA is {}, but the header lies at LBA {lba}", header.my_lba)));
+            return Err(Error::corrupt(format!(
+                "MyLBA is {}, but the header lies at LBA {lba}",
+                header.my_lba
+            )));
         }
         header.check_entry_form()?;
         Ok(header)
     }
 
     fn check_entry_form(&self) -> Result<()> {
-        let (count, size) = (self.number_of_partition_entries, self.size_of_partition_entry);
+        let count = self.number_of_partition_entries;
+        let size = self.size_of_partition_entry;
         if !size.is_power_of_two() || !(MIN_ENTRY_SIZE..=MAX_ENTRY_SIZE).contains(&size) {
             return Err(Error::corrupt(format!(
                 "SizeOfPartitionEntry is {size}: must be a power of two from {MIN_ENTRY_SIZE} to {MAX_ENTRY_SIZE}"
@@ -79,14 +87,17 @@ impl Header {
         }
         let most = MAX_ARRAY_BYTES / u64::from(size);
         if count == 0 || u64::from(count) > most {
-            return Err(Error::corrupt(format!("NumberOfPartitionEntries is {count}: must be 1 to {most}")));
+            return Err(Error::corrupt(format!(
+                "NumberOfPartitionEntries is {count}: must be 1 to {most}"
+            )));
         }
         Ok(())
     }
 
     /// Checks that the places named by the header fit a disk of `total_sectors` and do not collide.
     pub fn check_places(&self, total_sectors: u64) -> Result<()> {
-        let (first, last) = (self.first_usable_lba, self.last_usable_lba);
+        let first = self.first_usable_lba;
+        let last = self.last_usable_lba;
         if first > last || last >= total_sectors {
             return Err(Error::corrupt(format!(
                 "usable sectors are {first} to {last}: must be an ascending range below {total_sectors}, the sectors of the disk"
@@ -130,8 +141,10 @@ impl Header {
     pub fn resize_to(&mut self, sector: usize) -> Result<()> {
         if self.header_size > sector {
             let size = self.header_size;
-            return Err(Error::unsupported(format!("the header has {size} bytes, more than a sector of {sector}"))
-                .because(Reason::Limit));
+            return Err(Error::unsupported(format!(
+                "the header has {size} bytes, more than a sector of {sector}"
+            ))
+            .because(Reason::Limit));
         }
         self.raw.resize(sector, 0);
         Ok(())
@@ -139,20 +152,42 @@ impl Header {
 
     /// The same table described from the other place: a fresh copy for `my_lba` with its entries at `entry_lba`.
     pub fn mirrored(&self, my_lba: u64, entry_lba: u64) -> Self {
-        Self { my_lba, alternate_lba: self.my_lba, partition_entry_lba: entry_lba, ..self.clone() }
+        Self {
+            my_lba,
+            alternate_lba: self.my_lba,
+            partition_entry_lba: entry_lba,
+            ..self.clone()
+        }
     }
 
     /// Whether `other` describes the same table; names the first field that differs.
     pub fn difference(&self, other: &Self) -> Option<&'static str> {
         let same = [
             ("DiskGUID", self.disk_guid == other.disk_guid),
-            ("FirstUsableLBA", self.first_usable_lba == other.first_usable_lba),
-            ("LastUsableLBA", self.last_usable_lba == other.last_usable_lba),
-            ("NumberOfPartitionEntries", self.number_of_partition_entries == other.number_of_partition_entries),
-            ("SizeOfPartitionEntry", self.size_of_partition_entry == other.size_of_partition_entry),
-            ("PartitionEntryArrayCRC32", self.partition_entry_array_crc32 == other.partition_entry_array_crc32),
+            (
+                "FirstUsableLBA",
+                self.first_usable_lba == other.first_usable_lba,
+            ),
+            (
+                "LastUsableLBA",
+                self.last_usable_lba == other.last_usable_lba,
+            ),
+            (
+                "NumberOfPartitionEntries",
+                self.number_of_partition_entries == other.number_of_partition_entries,
+            ),
+            (
+                "SizeOfPartitionEntry",
+                self.size_of_partition_entry == other.size_of_partition_entry,
+            ),
+            (
+                "PartitionEntryArrayCRC32",
+                self.partition_entry_array_crc32 == other.partition_entry_array_crc32,
+            ),
         ];
-        same.into_iter().find(|(_, same)| !same).map(|(name, _)| name)
+        same.into_iter()
+            .find(|(_, same)| !same)
+            .map(|(name, _)| name)
     }
 
     /// The header's sector with all fields, the CRC of the entries it goes with, and its own.
@@ -175,7 +210,9 @@ impl Header {
 fn header_size(stored: u32, sector: usize) -> Result<usize> {
     let size = to_usize(u64::from(stored))?;
     if stored < MIN_HEADER_SIZE || size > sector {
-        return Err(Error::corrupt(format!("HeaderSize is {stored}: must be {MIN_HEADER_SIZE} to {sector}")));
+        return Err(Error::corrupt(format!(
+            "HeaderSize is {stored}: must be {MIN_HEADER_SIZE} to {sector}"
+        )));
     }
     Ok(size)
 }

@@ -27,7 +27,11 @@ impl TableKind {
     /// That of `device`. Only failures to read are errors.
     pub fn of(device: &dyn BlockDevice) -> Result<Self> {
         match PartitionTable::read(device) {
-            Ok(table) => Ok(if table.mbr().kind()? == MbrKind::Hybrid { Self::GptHybrid } else { Self::Gpt }),
+            Ok(table) => Ok(if table.mbr().kind()? == MbrKind::Hybrid {
+                Self::GptHybrid
+            } else {
+                Self::Gpt
+            }),
             Err(error) if error.kind() == ErrorKind::Corrupt => Ok(Self::GptDamaged),
             Err(error) if error.kind() == ErrorKind::InvalidInput => {
                 if device.size() < to_u64(MBR_LEN) {
@@ -35,7 +39,11 @@ impl TableKind {
                 }
                 let mut bytes = [0; MBR_LEN];
                 device.read_at(0, &mut bytes)?;
-                Ok(if Mbr::new(bytes).kind()? == MbrKind::Dos { Self::Dos } else { Self::Absent })
+                Ok(if Mbr::new(bytes).kind()? == MbrKind::Dos {
+                    Self::Dos
+                } else {
+                    Self::Absent
+                })
             }
             Err(error) => Err(error),
         }
@@ -61,7 +69,11 @@ mod tests {
 
     #[test]
     fn disks_without_a_gpt_are_told_apart() {
-        let kind = |bytes: &[u8]| TableKind::of(&MemoryDevice::new(bytes.to_vec())).unwrap().to_string();
+        let kind = |bytes: &[u8]| {
+            TableKind::of(&MemoryDevice::new(bytes.to_vec()))
+                .unwrap()
+                .to_string()
+        };
         let mut disk = vec![0; 64 << 10];
         assert_eq!(kind(&disk), "none");
         assert_eq!(kind(&disk[..100]), "none");

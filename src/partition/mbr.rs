@@ -79,7 +79,12 @@ impl Mbr {
 
     /// The four records in their order.
     pub fn records(&self) -> Result<[MbrRecord; 4]> {
-        Ok([self.record(0)?, self.record(1)?, self.record(2)?, self.record(3)?])
+        Ok([
+            self.record(0)?,
+            self.record(1)?,
+            self.record(2)?,
+            self.record(3)?,
+        ])
     }
 
     /// What the records say.
@@ -87,7 +92,9 @@ impl Mbr {
         let records = self.records()?;
         let signature = MasterBootRecord::over(&self.raw)?.signature();
         let used = records.iter().filter(|record| record.os_type != 0).count();
-        let shielded = records.iter().any(|record| record.os_type == GPT_PROTECTIVE);
+        let shielded = records
+            .iter()
+            .any(|record| record.os_type == GPT_PROTECTIVE);
         Ok(match (used, shielded) {
             _ if signature != SIGNATURE => MbrKind::Absent,
             (0, _) => MbrKind::Absent,
@@ -131,7 +138,10 @@ impl Mbr {
 
 impl fmt::Debug for Mbr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mbr").field("kind", &self.kind()).field("records", &self.records()).finish_non_exhaustive()
+        f.debug_struct("Mbr")
+            .field("kind", &self.kind())
+            .field("records", &self.records())
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,7 +160,9 @@ mod tests {
         Mbr::new(raw)
     }
 
-    const SHIELD: [u8; RECORD_LEN] = [0, 0, 2, 0, 0xee, 0xfe, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 1, 0];
+    const SHIELD: [u8; RECORD_LEN] = [
+        0, 0, 2, 0, 0xee, 0xfe, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0xff, 1, 0,
+    ];
     const ESP: [u8; RECORD_LEN] = [0x80, 1, 1, 0, 0x0c, 9, 9, 9, 0, 16, 0, 0, 0, 0, 4, 0];
 
     #[test]

@@ -34,13 +34,17 @@ impl PartitionTable {
         let disk = Disk { device };
         for sector_size in SECTOR_SIZES {
             if let Ok(copy) = disk.copy(sector_size, PRIMARY_LBA)? {
-                return disk.with_primary(copy, sector_size).at(|| "reading the partition table");
+                return disk
+                    .with_primary(copy, sector_size)
+                    .at(|| "reading the partition table");
             }
         }
         for sector_size in SECTOR_SIZES {
             for lba in disk.backup_places(sector_size)? {
                 if let Ok(copy) = disk.copy(sector_size, lba)? {
-                    return disk.with_backup(copy, sector_size).at(|| "reading the partition table");
+                    return disk
+                        .with_backup(copy, sector_size)
+                        .at(|| "reading the partition table");
                 }
             }
         }
@@ -56,7 +60,9 @@ impl Disk<'_> {
     /// The copy whose header is at `lba`. A damaged one is the inner error, a failure to read the outer.
     fn copy(&self, sector_size: u32, lba: u64) -> Result<Result<Copy>> {
         match self.checked_copy(sector_size, lba) {
-            Err(error) if error.kind() != ErrorKind::Corrupt => Err(error.at("reading the partition table")),
+            Err(error) if error.kind() != ErrorKind::Corrupt => {
+                Err(error.at("reading the partition table"))
+            }
             result => Ok(result),
         }
     }
@@ -65,16 +71,22 @@ impl Disk<'_> {
         let total = self.total_sectors(sector_size);
         let header = Header::parse(&self.bytes(sector_size, lba, sector_size.into())?, lba)?;
         header.check_places(total)?;
-        let raw = self.bytes(sector_size, header.partition_entry_lba, header.array_bytes())?;
+        let raw = self.bytes(
+            sector_size,
+            header.partition_entry_lba,
+            header.array_bytes(),
+        )?;
         let entries = EntryArray::new(raw, header.size_of_partition_entry, sector_size)?;
-        let (stored, computed) = (header.partition_entry_array_crc32, entries.crc());
+        let stored = header.partition_entry_array_crc32;
+        let computed = entries.crc();
         if stored != computed {
             return Err(Error::corrupt(format!(
                 "the entries' CRC is {stored:#010x}, their bytes give {computed:#010x}"
             )));
         }
         for partition in entries.used() {
-            let (start, end) = (partition.starting_lba, partition.ending_lba);
+            let start = partition.starting_lba;
+            let end = partition.ending_lba;
             if start > end || end >= total {
                 return Err(Error::corrupt(format!(
                     "{partition} is at sectors {start} to {end}: must be an ascending range below {total}"
@@ -101,8 +113,16 @@ impl Disk<'_> {
         let mut table = self.table(copy, sector_size)?;
         let last = self.total_sectors(sector_size) - 1;
         if expected != last {
-            let code = if expected < last { code::DISK_ENLARGED } else { code::DISK_CUT_SHORT };
-            table.findings.push(Finding::new(code).with("last", last).with("backup", expected));
+            let code = if expected < last {
+                code::DISK_ENLARGED
+            } else {
+                code::DISK_CUT_SHORT
+            };
+            table.findings.push(
+                Finding::new(code)
+                    .with("last", last)
+                    .with("backup", expected),
+            );
         }
         match self.copy(sector_size, expected.min(last))? {
             Ok(backup) => {
@@ -111,11 +131,15 @@ impl Disk<'_> {
                 match table.primary.difference(&backup.header).or(entries) {
                     None => table.backup = backup.header,
                     Some(field) => {
-                        table.findings.push(Finding::new(code::TABLE_COPIES_DIFFER).with("field", field));
+                        table
+                            .findings
+                            .push(Finding::new(code::TABLE_COPIES_DIFFER).with("field", field));
                     }
                 }
             }
-            Err(error) => table.findings.push(Finding::new(code::TABLE_BACKUP_DAMAGED).with("why", error)),
+            Err(error) => table
+                .findings
+                .push(Finding::new(code::TABLE_BACKUP_DAMAGED).with("why", error)),
         }
         Ok(table)
     }
@@ -124,11 +148,15 @@ impl Disk<'_> {
         let found_backup = found(&copy, sector_size)?;
         let mut table = self.table(copy, sector_size)?;
         if let Err(error) = self.copy(sector_size, PRIMARY_LBA)? {
-            table.findings.push(Finding::new(code::TABLE_PRIMARY_DAMAGED).with("why", error));
+            table
+                .findings
+                .push(Finding::new(code::TABLE_PRIMARY_DAMAGED).with("why", error));
         }
         let last = self.total_sectors(sector_size) - 1;
         if table.backup.my_lba != last {
-            let found = Finding::new(code::DISK_ENLARGED).with("last", last).with("backup", table.backup.my_lba);
+            let found = Finding::new(code::DISK_ENLARGED)
+                .with("last", last)
+                .with("backup", table.backup.my_lba);
             table.findings.push(found);
         }
         table.found_backup = found_backup;
@@ -138,7 +166,10 @@ impl Disk<'_> {
     /// A table from one copy, the other copy mirrored from it.
     fn table(&self, copy: Copy, sector_size: u32) -> Result<PartitionTable> {
         let last = self.total_sectors(sector_size) - 1;
-        let Copy { mut header, entries } = copy;
+        let Copy {
+            mut header,
+            entries,
+        } = copy;
         let array = header.array_sectors();
         let (primary, backup) = if header.my_lba == PRIMARY_LBA {
             let lba = header.alternate_lba.min(last);
@@ -148,7 +179,10 @@ impl Disk<'_> {
         } else {
             (header.mirrored(PRIMARY_LBA, PRIMARY_LBA + 1), header)
         };
-        let mbr = Mbr::new(Fields::new("MBR", &self.bytes(sector_size, 0, sector_size.into())?).array::<MBR_LEN>(0)?);
+        let mbr = Mbr::new(
+            Fields::new("MBR", &self.bytes(sector_size, 0, sector_size.into())?)
+                .array::<MBR_LEN>(0)?,
+        );
         let mut table = PartitionTable {
             size: self.device.size(),
             sector_size,
@@ -162,7 +196,9 @@ impl Disk<'_> {
         };
         table.defect = defect(&table);
         if let Some(why) = &table.defect {
-            table.findings.push(Finding::new(code::TABLE_NOT_EDITABLE).with("why", why));
+            table
+                .findings
+                .push(Finding::new(code::TABLE_NOT_EDITABLE).with("why", why));
         }
         self.note(&mut table)?;
         Ok(table)
@@ -175,13 +211,22 @@ impl Disk<'_> {
         }
         let rest = self.device.size() % u64::from(table.sector_size);
         if rest != 0 {
-            table.findings.push(Finding::new(code::DISK_ODD_SIZE).with("bytes", rest));
+            table
+                .findings
+                .push(Finding::new(code::DISK_ODD_SIZE).with("bytes", rest));
         }
         let mut seen = HashSet::new();
-        let doubled = table.entries.used().find(|partition| !seen.insert(partition.unique_guid));
+        let doubled = table
+            .entries
+            .used()
+            .find(|partition| !seen.insert(partition.unique_guid));
         if let Some(partition) = doubled {
             let found = Finding::new(code::PARTITION_GUID_TAKEN);
-            table.findings.push(found.with("partition", partition).with("guid", partition.unique_guid));
+            table.findings.push(
+                found
+                    .with("partition", partition)
+                    .with("guid", partition.unique_guid),
+            );
         }
         Ok(())
     }
@@ -192,7 +237,12 @@ impl Disk<'_> {
             if !(self.signed(sector_size, PRIMARY_LBA)? || self.signed(sector_size, last)?) {
                 continue;
             }
-            let said = |lba| Ok(self.copy(sector_size, lba)?.err().map_or_else(String::new, |error| error.to_string()));
+            let said = |lba| {
+                Ok(self
+                    .copy(sector_size, lba)?
+                    .err()
+                    .map_or_else(String::new, |error| error.to_string()))
+            };
             return Ok(Error::corrupt(format!(
                 "both copies of the partition table are damaged: primary (LBA {PRIMARY_LBA}): {}; backup (LBA {last}): {}",
                 said(PRIMARY_LBA)?,
@@ -201,10 +251,16 @@ impl Disk<'_> {
             .with_hint("get the image again and compare its size and checksum with the published ones"));
         }
         let dos = match self.bytes(512, 0, 512) {
-            Ok(bytes) => Mbr::new(Fields::new("MBR", &bytes).array::<MBR_LEN>(0)?).kind()? == MbrKind::Dos,
+            Ok(bytes) => {
+                Mbr::new(Fields::new("MBR", &bytes).array::<MBR_LEN>(0)?).kind()? == MbrKind::Dos
+            }
             Err(_) => false,
         };
-        let found = if dos { "it may have a DOS partition table, but it has no GPT" } else { "it has no GPT" };
+        let found = if dos {
+            "it may have a DOS partition table, but it has no GPT"
+        } else {
+            "it has no GPT"
+        };
         Ok(Error::invalid(format!("not a partitioned disk image: {found}")).with_hint(HINT))
     }
 
@@ -233,34 +289,47 @@ impl Disk<'_> {
 fn found(copy: &Copy, sector_size: u32) -> Result<Vec<Found>> {
     let sector = u64::from(sector_size);
     Ok(vec![
-        Found { offset: copy.header.my_lba * sector, bytes: copy.header.encode(copy.entries.crc())? },
-        Found { offset: copy.header.partition_entry_lba * sector, bytes: copy.entries.as_bytes().to_vec() },
+        Found {
+            offset: copy.header.my_lba * sector,
+            bytes: copy.header.encode(copy.entries.crc())?,
+        },
+        Found {
+            offset: copy.header.partition_entry_lba * sector,
+            bytes: copy.entries.as_bytes().to_vec(),
+        },
     ])
 }
 
 /// What makes it unsafe to edit the table, if anything.
 fn defect(table: &PartitionTable) -> Option<String> {
-    let (primary, backup) = (&table.primary, &table.backup);
+    let primary = &table.primary;
+    let backup = &table.backup;
     let array = primary.array_sectors();
     if primary.partition_entry_lba + array > primary.first_usable_lba {
         return Some("there is no room for the primary entries before the usable sectors".into());
     }
-    if backup.partition_entry_lba <= backup.last_usable_lba || backup.partition_entry_lba + array > backup.my_lba {
+    if backup.partition_entry_lba <= backup.last_usable_lba
+        || backup.partition_entry_lba + array > backup.my_lba
+    {
         return Some("there is no room for the backup entries behind the usable sectors".into());
     }
     let mut partitions: Vec<Partition> = table.entries.used().collect();
     partitions.sort_by_key(|partition| partition.starting_lba);
-    let (first, last) = (primary.first_usable_lba, primary.last_usable_lba);
+    let first = primary.first_usable_lba;
+    let last = primary.last_usable_lba;
     let mut widest: Option<&Partition> = None;
     for partition in &partitions {
-        let (start, end) = (partition.starting_lba, partition.ending_lba);
+        let start = partition.starting_lba;
+        let end = partition.ending_lba;
         if start < first || end > last {
             return Some(format!(
                 "{partition} at sectors {start} to {end} is outside the usable sectors {first} to {last}"
             ));
         }
         if let Some(before) = widest.filter(|before| before.ending_lba >= start) {
-            return Some(format!("{before} and {partition} overlap at sector {start}"));
+            return Some(format!(
+                "{before} and {partition} overlap at sector {start}"
+            ));
         }
         widest = Some(partition);
     }

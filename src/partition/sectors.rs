@@ -20,10 +20,17 @@ impl PartitionTable {
     /// [`crate::ErrorKind::InvalidInput`] for other sizes; [`crate::ErrorKind::Unsupported`] for a table with a
     /// [`defect`](Self::defect), for one beside an MBR with partitions of its own, and where the disk or a partition is
     /// not made of whole new sectors, or the table finds no room; those of writing.
-    pub fn rewrite_in_sectors_of(&self, sector_bytes: u32, device: &dyn BlockDeviceMut) -> Result<Self> {
-        let table = self.in_sectors_of(sector_bytes).at(|| format!("changing the sector size to {sector_bytes}"))?;
+    pub fn rewrite_in_sectors_of(
+        &self,
+        sector_bytes: u32,
+        device: &dyn BlockDeviceMut,
+    ) -> Result<Self> {
+        let table = self
+            .in_sectors_of(sector_bytes)
+            .at(|| format!("changing the sector size to {sector_bytes}"))?;
         if sector_bytes != self.sector_size {
-            self.remove(device).at(|| "removing the partition table in the old sectors")?;
+            self.remove(device)
+                .at(|| "removing the partition table in the old sectors")?;
         }
         table.write(device)?;
         Ok(table)
@@ -31,12 +38,16 @@ impl PartitionTable {
 
     fn in_sectors_of(&self, sector_bytes: u32) -> Result<Self> {
         if !SECTOR_SIZES.contains(&sector_bytes) {
-            return Err(Error::invalid(format!("sectors of {sector_bytes} bytes: 512 and 4096 are known")));
+            return Err(Error::invalid(format!(
+                "sectors of {sector_bytes} bytes: 512 and 4096 are known"
+            )));
         }
         self.check_editable()?;
         if !matches!(self.mbr.kind()?, MbrKind::Protective | MbrKind::Absent) {
-            return Err(Error::unsupported("the MBR has partitions of its own, which are recorded in old sectors")
-                .with_hint("releases since 4459 have a protective MBR only"));
+            return Err(Error::unsupported(
+                "the MBR has partitions of its own, which are recorded in old sectors",
+            )
+            .with_hint("releases since 4459 have a protective MBR only"));
         }
         let sector = u64::from(sector_bytes);
         let scaled = |what: &str, lba: u64| {
@@ -44,25 +55,37 @@ impl PartitionTable {
             if bytes.is_multiple_of(sector) {
                 return Ok(bytes / sector);
             }
-            Err(Error::unsupported(format!("{what} at byte {bytes}, which is no multiple of {sector}")))
+            Err(Error::unsupported(format!(
+                "{what} at byte {bytes}, which is no multiple of {sector}"
+            )))
         };
         let total = scaled("the disk ends", self.size / u64::from(self.sector_size))?;
         let mut table = self.clone();
         table.sector_size = sector_bytes;
         table.entries = self.entries.in_sectors_of(sector_bytes);
-        let (mut first, mut end) = (u64::MAX, 0);
+        let mut first = u64::MAX;
+        let mut end = 0;
         for partition in self.partitions() {
             let start = scaled(&format!("{partition} begins"), partition.starting_lba)?;
-            let behind = scaled(&format!("{partition} ends"), partition.ending_lba.saturating_add(1))?;
-            table.entries.set_lbas(partition.number, start, behind.saturating_sub(1));
+            let behind = scaled(
+                &format!("{partition} ends"),
+                partition.ending_lba.saturating_add(1),
+            )?;
+            table
+                .entries
+                .set_lbas(partition.number, start, behind.saturating_sub(1));
             (first, end) = (first.min(start), end.max(behind));
         }
         let array = self.primary.array_bytes().div_ceil(sector);
-        let backup_entries = total.checked_sub(1 + array).filter(|&entries| entries >= end);
+        let backup_entries = total
+            .checked_sub(1 + array)
+            .filter(|&entries| entries >= end);
         let first_usable = ENTRIES_LBA + array;
         let Some(backup_entries) = backup_entries.filter(|_| first_usable <= first) else {
-            return Err(Error::unsupported("the table takes more room in larger sectors than the partitions leave")
-                .with_hint("make the disk larger first"));
+            return Err(Error::unsupported(
+                "the table takes more room in larger sectors than the partitions leave",
+            )
+            .with_hint("make the disk larger first"));
         };
         for header in [&mut table.primary, &mut table.backup] {
             header.resize_to(to_usize(sector)?)?;
@@ -80,7 +103,10 @@ impl PartitionTable {
     fn remove(&self, device: &dyn BlockDeviceMut) -> Result<()> {
         let sector = u64::from(self.sector_size);
         device.write_zeroes(PRIMARY_LBA * sector, sector)?;
-        device.write_zeroes(self.primary.partition_entry_lba * sector, self.primary.array_sectors() * sector)?;
+        device.write_zeroes(
+            self.primary.partition_entry_lba * sector,
+            self.primary.array_sectors() * sector,
+        )?;
         for Found { offset, bytes } in &self.found_backup {
             device.write_zeroes(*offset, crate::bytes::to_u64(bytes.len()))?;
         }

@@ -83,9 +83,15 @@ impl PartitionTable {
     /// The partition with this number, or [`crate::ErrorKind::NotFound`].
     pub fn partition(&self, number: u32) -> Result<Partition> {
         self.entries.get(number).ok_or_else(|| {
-            let numbers: Vec<String> = self.partitions().take(20).map(|other| other.number.to_string()).collect();
-            Error::not_found(format!("there is no partition {number}"))
-                .with_hint(format!("the image has the partitions {}", numbers.join(", ")))
+            let numbers: Vec<String> = self
+                .partitions()
+                .take(20)
+                .map(|other| other.number.to_string())
+                .collect();
+            Error::not_found(format!("there is no partition {number}")).with_hint(format!(
+                "the image has the partitions {}",
+                numbers.join(", ")
+            ))
         })
     }
 
@@ -94,7 +100,9 @@ impl PartitionTable {
     pub fn max_size(&self, number: u32) -> Result<u64> {
         let partition = self.partition(number)?;
         let limit = self.limit(&partition);
-        Ok((limit + 1).saturating_sub(partition.starting_lba).saturating_mul(self.sector_size.into()))
+        Ok((limit + 1)
+            .saturating_sub(partition.starting_lba)
+            .saturating_mul(self.sector_size.into()))
     }
 
     /// Sets the disk's identity.
@@ -127,8 +135,13 @@ impl PartitionTable {
     /// Sets a partition's own identity, which no other partition of the disk may have.
     pub fn set_unique_guid(&mut self, number: u32, guid: Guid) -> Result<()> {
         let partition = self.editable(number)?;
-        if let Some(other) = self.partitions().find(|other| other.unique_guid == guid && other.number != number) {
-            return Err(Error::invalid(format!("{partition} cannot have the unique GUID {guid}: {other} has it")));
+        if let Some(other) = self
+            .partitions()
+            .find(|other| other.unique_guid == guid && other.number != number)
+        {
+            return Err(Error::invalid(format!(
+                "{partition} cannot have the unique GUID {guid}: {other} has it"
+            )));
         }
         self.entries.set_unique_guid(number, guid);
         Ok(())
@@ -167,7 +180,8 @@ impl PartitionTable {
                 "{partition} cannot be resized: the hybrid MBR also records its size"
             )));
         }
-        self.entries.set_ending_lba(number, partition.starting_lba + size / sector - 1);
+        self.entries
+            .set_ending_lba(number, partition.starting_lba + size / sector - 1);
         Ok(())
     }
 
@@ -202,8 +216,10 @@ impl PartitionTable {
     pub(super) fn check_editable(&self) -> Result<()> {
         match &self.defect {
             None => Ok(()),
-            Some(defect) => Err(Error::unsupported(format!("the partition table cannot be edited: {defect}"))
-                .with_hint("repair it with a partitioning tool first")),
+            Some(defect) => Err(Error::unsupported(format!(
+                "the partition table cannot be edited: {defect}"
+            ))
+            .with_hint("repair it with a partitioning tool first")),
         }
     }
 
@@ -222,7 +238,8 @@ impl PartitionTable {
     fn mirrored_in_mbr(&self, partition: &Partition) -> Result<bool> {
         let records = self.mbr.records()?;
         Ok(records.iter().any(|record| {
-            !matches!(record.os_type, 0 | 0xee) && u64::from(record.starting_lba) == partition.starting_lba
+            !matches!(record.os_type, 0 | 0xee)
+                && u64::from(record.starting_lba) == partition.starting_lba
         }))
     }
 }

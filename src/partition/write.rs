@@ -35,8 +35,16 @@ impl PartitionTable {
             }
         }
         for header in [&self.backup, &self.primary] {
-            put(device, self.offset(header.partition_entry_lba), self.entries.as_bytes())?;
-            put(device, self.offset(header.my_lba), &header.encode(self.entries.crc())?)?;
+            put(
+                device,
+                self.offset(header.partition_entry_lba),
+                self.entries.as_bytes(),
+            )?;
+            put(
+                device,
+                self.offset(header.my_lba),
+                &header.encode(self.entries.crc())?,
+            )?;
         }
         put(device, 0, self.mbr.as_bytes())
     }

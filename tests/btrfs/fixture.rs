@@ -15,7 +15,9 @@ use tempfile::NamedTempFile;
 use crate::common::programs;
 
 fn unpack(name: &str) -> impl Read + use<> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/btrfs").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/btrfs")
+        .join(name);
     StreamingDecoder::new(File::open(path).unwrap()).unwrap()
 }
 
@@ -49,7 +51,9 @@ pub fn image(name: &str) -> NamedTempFile {
 /// The tree of a fixture as the kernel showed it.
 pub fn tree(name: &str) -> String {
     let mut text = String::new();
-    unpack(&format!("{name}.tree.zst")).read_to_string(&mut text).unwrap();
+    unpack(&format!("{name}.tree.zst"))
+        .read_to_string(&mut text)
+        .unwrap();
     text
 }
 
@@ -66,7 +70,10 @@ pub fn tool(name: &str) -> Option<Command> {
 pub fn run(command: &mut Command) -> (bool, String) {
     let out = command.stdin(Stdio::null()).output().unwrap();
     let text = [out.stdout, out.stderr].concat();
-    (out.status.success(), String::from_utf8_lossy(&text).into_owned())
+    (
+        out.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
 }
 
 /// A file as a target; what is cleared becomes a hole.
@@ -89,22 +96,30 @@ impl BlockDevice for Target {
         self.size
     }
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> flatbake::Result<()> {
-        self.file.read_exact_at(buf, offset).map_err(|error| flatbake::Error::io("reading", error))
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(|error| flatbake::Error::io("reading", error))
     }
     fn extent_at(&self, offset: u64) -> flatbake::Result<Extent> {
-        Ok(Extent { kind: ExtentKind::Data, len: self.size - offset })
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: self.size - offset,
+        })
     }
 }
 
 impl BlockDeviceMut for Target {
     fn write_at(&self, offset: u64, buf: &[u8]) -> flatbake::Result<()> {
         assert!(offset + buf.len() as u64 <= self.size);
-        self.file.write_all_at(buf, offset).map_err(|error| flatbake::Error::io("writing", error))
+        self.file
+            .write_all_at(buf, offset)
+            .map_err(|error| flatbake::Error::io("writing", error))
     }
     fn write_zeroes(&self, offset: u64, len: u64) -> flatbake::Result<()> {
         assert!(offset + len <= self.size);
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        fallocate(&self.file, flags, offset, len).map_err(|error| flatbake::Error::io("clearing", error.into()))
+        fallocate(&self.file, flags, offset, len)
+            .map_err(|error| flatbake::Error::io("clearing", error.into()))
     }
 }
 
@@ -117,8 +132,13 @@ pub fn blank(size: u64) -> NamedTempFile {
 
 /// Whether `btrfs check` finds nothing wrong, data checksums included, with all it printed.
 pub fn check(path: &Path) -> Option<(bool, String)> {
-    let (ok, text) = run(tool("btrfs")?.args(["check", "--readonly", "--check-data-csum"]).arg(path));
-    let clean = ok && !["ERROR", "WARNING", "mismatch"].iter().any(|word| text.contains(word));
+    let (ok, text) = run(tool("btrfs")?
+        .args(["check", "--readonly", "--check-data-csum"])
+        .arg(path));
+    let clean = ok
+        && !["ERROR", "WARNING", "mismatch"]
+            .iter()
+            .any(|word| text.contains(word));
     Some((clean, text))
 }
 
@@ -142,7 +162,12 @@ pub fn same_bytes(one: &Path, other: &Path) {
             len = len.min(1 << 20);
             let part = usize::try_from(len).unwrap();
             (0..2).for_each(|i| devices[i].read_at(at, &mut bufs[i][..part]).unwrap());
-            assert!(bufs[0][..part] == bufs[1][..part], "{} and {} differ after {at}", one.display(), other.display());
+            assert!(
+                bufs[0][..part] == bufs[1][..part],
+                "{} and {} differ after {at}",
+                one.display(),
+                other.display()
+            );
         }
         at += len;
     }

@@ -26,9 +26,15 @@ impl Mount {
         }
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = TempDir::new().unwrap();
-        let (ok, text) = run(command(Path::new("mount")).args(["-o", options]).arg(image).arg(folder.path()));
+        let (ok, text) = run(command(Path::new("mount"))
+            .args(["-o", options])
+            .arg(image)
+            .arg(folder.path()));
         assert!(ok, "mounting: {text}");
-        Some(Self { folder, _alone: alone })
+        Some(Self {
+            folder,
+            _alone: alone,
+        })
     }
 }
 
@@ -46,22 +52,36 @@ fn rustix_root() -> bool {
 
 /// The kernel shows exactly this tree.
 pub fn reads(image: &Path, expected: &str) {
-    let Some(mount) = Mount::new(image, "loop,ro") else { return };
+    let Some(mount) = Mount::new(image, "loop,ro") else {
+        return;
+    };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/btrfs/manifest.py");
-    let (ok, text) = run(command(Path::new("python3")).arg(script).arg(mount.folder.path()));
+    let (ok, text) = run(command(Path::new("python3"))
+        .arg(script)
+        .arg(mount.folder.path()));
     assert!(ok, "{text}");
     same_tree(&text, expected);
 }
 
 /// The kernel can go on working with the filesystem, and what it leaves is clean.
 pub fn changes(image: &Path) {
-    let Some(mount) = Mount::new(image, "loop") else { return };
+    let Some(mount) = Mount::new(image, "loop") else {
+        return;
+    };
     let top = mount.folder.path();
     fs::create_dir(top.join("by-the-kernel")).unwrap();
     for number in 0..200u32 {
-        fs::write(top.join(format!("by-the-kernel/{number}")), format!("{number}\n").repeat(1000)).unwrap();
+        fs::write(
+            top.join(format!("by-the-kernel/{number}")),
+            format!("{number}\n").repeat(1000),
+        )
+        .unwrap();
     }
-    for entry in fs::read_dir(top).unwrap().map(|entry| entry.unwrap()).take(3) {
+    for entry in fs::read_dir(top)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .take(3)
+    {
         if entry.file_type().unwrap().is_file() {
             fs::remove_file(entry.path()).unwrap();
         }
@@ -76,9 +96,13 @@ pub fn changes(image: &Path) {
 
 /// The kernel can write a little and take it back, after `first` is gone: a full filesystem lets files be removed.
 pub fn changes_without_harm(image: &Path, first: &str) {
-    let Some(mount) = Mount::new(image, "loop") else { return };
+    let Some(mount) = Mount::new(image, "loop") else {
+        return;
+    };
     fs::remove_file(mount.folder.path().join(first)).unwrap();
-    run(command(Path::new("sync")).arg("-f").arg(mount.folder.path()));
+    run(command(Path::new("sync"))
+        .arg("-f")
+        .arg(mount.folder.path()));
     let file = mount.folder.path().join("by-the-kernel");
     fs::write(&file, "content\n".repeat(20_000)).unwrap();
     run(command(Path::new("sync")).arg("-f").arg(&file));

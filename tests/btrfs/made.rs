@@ -11,7 +11,9 @@ use flatbake::fs::{ByPath, FileSystem, FileSystemMut, FsPath};
 use sha2::{Digest, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::btrfs::fixture::{Target, assert_clean, blank, check, device, image, run, same_bytes, tool};
+use crate::btrfs::fixture::{
+    Target, assert_clean, blank, check, device, image, run, same_bytes, tool,
+};
 use crate::btrfs::kernel;
 use crate::btrfs::manifest::{hex, manifest, shown};
 use crate::btrfs::read::path;
@@ -22,20 +24,29 @@ const MIB: u64 = 1 << 20;
 /// An empty filesystem; `None` without mkfs.btrfs.
 fn made(size: u64, options: &[&str]) -> Option<NamedTempFile> {
     let image = blank(size);
-    let (ok, text) = run(tool("mkfs.btrfs")?.args(["-q", "-L", "made"]).args(options).arg(image.path()));
+    let (ok, text) = run(tool("mkfs.btrfs")?
+        .args(["-q", "-L", "made"])
+        .args(options)
+        .arg(image.path()));
     assert!(ok, "{options:?}: {text}");
     Some(image)
 }
 
 /// What the superblock says of a filesystem's use.
 fn bytes_used(image: &Path) -> Option<u64> {
-    let (_, text) = run(tool("btrfs")?.args(["inspect-internal", "dump-super"]).arg(image));
-    text.lines().find_map(|line| line.strip_prefix("bytes_used")).map(|value| value.trim().parse().unwrap())
+    let (_, text) = run(tool("btrfs")?
+        .args(["inspect-internal", "dump-super"])
+        .arg(image));
+    text.lines()
+        .find_map(|line| line.strip_prefix("bytes_used"))
+        .map(|value| value.trim().parse().unwrap())
 }
 
 /// `btrfs restore` brings back the files that the manifest tells of.
 fn restores(image: &Path, expected: &str) {
-    let Some(mut btrfs) = tool("btrfs") else { return };
+    let Some(mut btrfs) = tool("btrfs") else {
+        return;
+    };
     let folder = TempDir::new().unwrap();
     let (ok, text) = run(btrfs.args(["restore", "-S"]).arg(image).arg(folder.path()));
     assert!(ok, "{text}");
@@ -59,30 +70,62 @@ fn restores(image: &Path, expected: &str) {
 fn every_layout_of_mkfs_takes_files() {
     let layouts: [(u64, &[&str], &[u8]); 10] = [
         (128, &["--mixed", "-m", "single", "-d", "single"], b"zlib"),
-        (512, &["--mixed", "-m", "dup", "-d", "dup", "--csum", "xxhash"], b"zlib"),
+        (
+            512,
+            &["--mixed", "-m", "dup", "-d", "dup", "--csum", "xxhash"],
+            b"zlib",
+        ),
         (128, &["-m", "single", "-d", "single", "-n", "4096"], b"lzo"),
         (256, &["-m", "dup", "-d", "single"], b"zstd"),
-        (512, &["-m", "dup", "-d", "dup", "-n", "32768", "--csum", "sha256"], b""),
-        (256, &["-n", "65536", "--csum", "blake2", "-O", "^no-holes"], b"zlib"),
-        (256, &["-n", "16384", "-O", "^no-holes,^extref", "-R", "^free-space-tree"], b"none"),
+        (
+            512,
+            &["-m", "dup", "-d", "dup", "-n", "32768", "--csum", "sha256"],
+            b"",
+        ),
+        (
+            256,
+            &["-n", "65536", "--csum", "blake2", "-O", "^no-holes"],
+            b"zlib",
+        ),
+        (
+            256,
+            &[
+                "-n",
+                "16384",
+                "-O",
+                "^no-holes,^extref",
+                "-R",
+                "^free-space-tree",
+            ],
+            b"none",
+        ),
         (256, &["-s", "16384", "-n", "16384"], b"zlib"),
         (256, &["-s", "65536", "-n", "65536", "-m", "dup"], b"zlib"),
         (16, &["--mixed"], b"zlib"),
     ];
     for (size, options, compression) in layouts {
-        let Some(source) = made(size * MIB, options) else { return };
+        let Some(source) = made(size * MIB, options) else {
+            return;
+        };
         let (mut fs, target) = edit(&source);
         if !compression.is_empty() {
-            fs.set_xattr(&FsPath::root(), b"btrfs.compression", compression).unwrap();
+            fs.set_xattr(&FsPath::root(), b"btrfs.compression", compression)
+                .unwrap();
         }
-        fs.create_dir(&path("/many"), &attributes(0o755, 7)).unwrap();
+        fs.create_dir(&path("/many"), &attributes(0o755, 7))
+            .unwrap();
         for number in 0..50 {
-            put(&mut fs, &format!("/many/file-{number}"), &text(number * number * 3));
+            put(
+                &mut fs,
+                &format!("/many/file-{number}"),
+                &text(number * number * 3),
+            );
         }
         put(&mut fs, "/text", &text(2_000_000));
         put(&mut fs, "/noise", &noise(1_500_000));
         fs.hard_link(&path("/text"), &path("/many/text")).unwrap();
-        fs.symlink(&path("/link"), b"many/text", &attributes(0o777, 0)).unwrap();
+        fs.symlink(&path("/link"), b"many/text", &attributes(0o777, 0))
+            .unwrap();
         let what = format!("{options:?} {}", compression.escape_ascii());
         let packed = !matches!(compression, b"" | b"none");
         let expected = if options.contains(&"-s") {
@@ -96,13 +139,17 @@ fn every_layout_of_mkfs_takes_files() {
         };
         restores(target.path(), &expected);
         if let Some(used) = bytes_used(target.path()) {
-            assert!(used < 3 * MIB || !packed || options.contains(&"-s"), "{what}: {used} bytes");
+            assert!(
+                used < 3 * MIB || !packed || options.contains(&"-s"),
+                "{what}: {used} bytes"
+            );
             assert!(used > 3 * MIB || packed, "{what}: {used} bytes");
         }
         // Emptied again.
         let (mut fs, emptied) = edit(&target);
         for entry in fs.entries_at(&path("/many")).unwrap() {
-            fs.remove(&path("/many").join(&entry.name).unwrap()).unwrap();
+            fs.remove(&path("/many").join(&entry.name).unwrap())
+                .unwrap();
         }
         for name in ["/many", "/text", "/noise", "/link"] {
             fs.remove(&path(name)).unwrap();
@@ -117,18 +164,30 @@ fn every_layout_of_mkfs_takes_files() {
 
 #[test]
 fn thousands_of_files_and_links() {
-    let Some(source) = made(1024 * MIB, &["--mixed", "-m", "single", "-d", "single"]) else { return };
+    let Some(source) = made(1024 * MIB, &["--mixed", "-m", "single", "-d", "single"]) else {
+        return;
+    };
     let (mut fs, target) = edit(&source);
-    fs.set_xattr(&FsPath::root(), b"btrfs.compression", b"zlib").unwrap();
+    fs.set_xattr(&FsPath::root(), b"btrfs.compression", b"zlib")
+        .unwrap();
     for folder in 0..50 {
-        fs.create_dir(&path(&format!("/folder-{folder}")), &attributes(0o755, 7)).unwrap();
+        fs.create_dir(&path(&format!("/folder-{folder}")), &attributes(0o755, 7))
+            .unwrap();
         for number in 0..100 {
-            put(&mut fs, &format!("/folder-{folder}/a-file-of-some-name-{number}"), &text(number * 40));
+            put(
+                &mut fs,
+                &format!("/folder-{folder}/a-file-of-some-name-{number}"),
+                &text(number * 40),
+            );
         }
     }
     // More names in one folder than an inode reference holds.
     for number in 0..1000 {
-        fs.hard_link(&path("/folder-0/a-file-of-some-name-7"), &path(&format!("/folder-1/link-{number}"))).unwrap();
+        fs.hard_link(
+            &path("/folder-0/a-file-of-some-name-7"),
+            &path(&format!("/folder-1/link-{number}")),
+        )
+        .unwrap();
     }
     let expected = commit(fs, &target, "thousands");
     assert_eq!(expected.lines().count(), 1 + 50 + 5000 + 1000);
@@ -137,7 +196,8 @@ fn thousands_of_files_and_links() {
     same_bytes(target.path(), second.path());
     // Most links go again.
     for number in 0..900 {
-        fs.remove(&path(&format!("/folder-1/link-{number}"))).unwrap();
+        fs.remove(&path(&format!("/folder-1/link-{number}")))
+            .unwrap();
     }
     fs.commit().unwrap();
     assert_clean(second.path(), "fewer links");
@@ -163,22 +223,44 @@ impl Read for Stream {
 #[test]
 fn a_large_file_over_a_superblock_mirror() {
     const LEN: u64 = 300_000_001;
-    for (options, compression) in [(&["--mixed"][..], &b""[..]), (&["-m", "dup", "-n", "16384"], b"zlib")] {
-        let Some(source) = made(1024 * MIB, options) else { return };
+    for (options, compression) in [
+        (&["--mixed"][..], &b""[..]),
+        (&["-m", "dup", "-n", "16384"], b"zlib"),
+    ] {
+        let Some(source) = made(1024 * MIB, options) else {
+            return;
+        };
         let (mut fs, target) = edit(&source);
         if !compression.is_empty() {
-            fs.set_xattr(&FsPath::root(), b"btrfs.compression", compression).unwrap();
+            fs.set_xattr(&FsPath::root(), b"btrfs.compression", compression)
+                .unwrap();
         }
-        let mut stream =
-            Stream { at: 0, pattern: if compression.is_empty() { noise(9_999_991) } else { vec![b'x'; 99_991] } };
-        fs.write_file(&path("/large"), &attributes(0o644, 0), LEN, &mut (&mut stream).take(LEN)).unwrap();
+        let mut stream = Stream {
+            at: 0,
+            pattern: if compression.is_empty() {
+                noise(9_999_991)
+            } else {
+                vec![b'x'; 99_991]
+            },
+        };
+        fs.write_file(
+            &path("/large"),
+            &attributes(0o644, 0),
+            LEN,
+            &mut (&mut stream).take(LEN),
+        )
+        .unwrap();
         put(&mut fs, "/small", b"small");
         fs.commit().unwrap();
         assert_clean(target.path(), "a large file");
         let read = Btrfs::open(device(target.path())).unwrap();
         let file = read.open_at(&path("/large")).unwrap();
-        let mut again = Stream { at: 0, pattern: stream.pattern };
-        let (mut ours, mut theirs) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+        let mut again = Stream {
+            at: 0,
+            pattern: stream.pattern,
+        };
+        let mut ours = vec![0; 1 << 20];
+        let mut theirs = vec![0; 1 << 20];
         let mut at = 0;
         while at < LEN {
             let len = usize::try_from((LEN - at).min(1 << 20)).unwrap();
@@ -192,10 +274,14 @@ fn a_large_file_over_a_superblock_mirror() {
 
 #[test]
 fn what_does_not_fit_is_refused_before_anything_is_written() {
-    for (size, options) in
-        [(128, &["--mixed"][..]), (160, &["-m", "dup"]), (128, &["-m", "single", "-d", "single", "-n", "4096"])]
-    {
-        let Some(source) = made(size * MIB, options) else { return };
+    for (size, options) in [
+        (128, &["--mixed"][..]),
+        (160, &["-m", "dup"]),
+        (128, &["-m", "single", "-d", "single", "-n", "4096"]),
+    ] {
+        let Some(source) = made(size * MIB, options) else {
+            return;
+        };
         let (mut fs, target) = edit(&source);
         // What is promised to be free can be used,
         let free = fs.capacity().unwrap().free_bytes;
@@ -209,8 +295,15 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         assert_eq!(fs.capacity().unwrap().free_bytes, 0);
         let error = fs.commit().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoSpace);
-        assert!(error.hint().unwrap().contains("ROOT") && error.to_string().contains("MiB of data"), "{error}");
-        assert_eq!(device(target.path()).extent_at(0).unwrap().len, size * MIB, "something was written");
+        assert!(
+            error.hint().unwrap().contains("ROOT") && error.to_string().contains("MiB of data"),
+            "{error}"
+        );
+        assert_eq!(
+            device(target.path()).extent_at(0).unwrap().len,
+            size * MIB,
+            "something was written"
+        );
         fs.remove(&path("/more")).unwrap();
         commit(fs, &target, "a full filesystem");
         kernel::changes_without_harm(target.path(), "large");
@@ -221,33 +314,61 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
 fn a_stream_of_another_length_is_refused() {
     let source = image("kernel-small");
     let (mut fs, _target) = edit(&source);
-    for (size, content) in
-        [(10, &b"short"[..]), (3, b"long"), (0, b"x"), (200_000, &[7; 199_999]), (200_000, &[7; 200_001])]
-    {
-        let error = fs.write_file(&path("/file"), &attributes(0o644, 0), size, &mut &content[..]).unwrap_err();
+    for (size, content) in [
+        (10, &b"short"[..]),
+        (3, b"long"),
+        (0, b"x"),
+        (200_000, &[7; 199_999]),
+        (200_000, &[7; 200_001]),
+    ] {
+        let error = fs
+            .write_file(
+                &path("/file"),
+                &attributes(0o644, 0),
+                size,
+                &mut &content[..],
+            )
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
-    let error = fs.write_file(&path("/huge"), &attributes(0o644, 0), 1 << 40, &mut std::io::repeat(1)).unwrap_err();
+    let error = fs
+        .write_file(
+            &path("/huge"),
+            &attributes(0o644, 0),
+            1 << 40,
+            &mut std::io::repeat(1),
+        )
+        .unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NoSpace), "{error}");
 }
 
 fn refused(source: &NamedTempFile) -> flatbake::Error {
     let target = blank(source.as_file().metadata().unwrap().len());
-    Btrfs::edit(device(source.path()), Target::open(target.path()), &std::env::temp_dir())
-        .map(drop::<BtrfsEditor>)
-        .unwrap_err()
+    Btrfs::edit(
+        device(source.path()),
+        Target::open(target.path()),
+        &std::env::temp_dir(),
+    )
+    .map(drop::<BtrfsEditor>)
+    .unwrap_err()
 }
 
 #[test]
 fn what_cannot_be_carried_over_is_refused_by_name() {
     let error = refused(&image("kernel-zstd"));
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("several subvolumes") && error.hint().is_some(), "{error}");
+    assert!(
+        error.to_string().contains("several subvolumes") && error.hint().is_some(),
+        "{error}"
+    );
     if let Some(source) = made(256 * MIB, &["-R", "quota"]) {
         assert!(refused(&source).to_string().contains("quotas"));
     }
     if let Some(source) = made(256 * MIB, &[]) {
-        let (ok, text) = run(tool("btrfstune").unwrap().args(["-f", "-S", "1"]).arg(source.path()));
+        let (ok, text) = run(tool("btrfstune")
+            .unwrap()
+            .args(["-f", "-S", "1"])
+            .arg(source.path()));
         assert!(ok, "{text}");
         assert!(refused(&source).to_string().contains("seed"));
     }
@@ -275,19 +396,40 @@ fn identity_is_kept() {
         "dev_item.devid",
         "num_devices",
     ];
-    for options in [&["--mixed", "--csum", "xxhash"][..], &["-m", "dup", "-n", "32768"]] {
-        let Some(source) = made(256 * MIB, options) else { return };
-        let (ok, text) = run(tool("btrfstune").unwrap().args(["-f", "-m"]).arg(source.path()));
+    for options in [
+        &["--mixed", "--csum", "xxhash"][..],
+        &["-m", "dup", "-n", "32768"],
+    ] {
+        let Some(source) = made(256 * MIB, options) else {
+            return;
+        };
+        let (ok, text) = run(tool("btrfstune")
+            .unwrap()
+            .args(["-f", "-m"])
+            .arg(source.path()));
         assert!(ok, "{text}");
         let (mut fs, target) = edit(&source);
         put(&mut fs, "/file", b"content");
         fs.commit().unwrap();
         assert_clean(target.path(), "with a metadata UUID");
-        let dump = |image: &Path| run(tool("btrfs").unwrap().args(["inspect-internal", "dump-super"]).arg(image)).1;
-        let (before, after) = (dump(source.path()), dump(target.path()));
+        let dump = |image: &Path| {
+            run(tool("btrfs")
+                .unwrap()
+                .args(["inspect-internal", "dump-super"])
+                .arg(image))
+            .1
+        };
+        let before = dump(source.path());
+        let after = dump(target.path());
         let field = |dump: &str, name: &str| {
-            let line = dump.lines().find(|line| line.split_whitespace().next() == Some(name));
-            line.unwrap_or_else(|| panic!("{name} in {dump}")).split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+            let line = dump
+                .lines()
+                .find(|line| line.split_whitespace().next() == Some(name));
+            line.unwrap_or_else(|| panic!("{name} in {dump}"))
+                .split_whitespace()
+                .skip(1)
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         for name in same {
             assert_eq!(field(&before, name), field(&after, name), "{name}");
@@ -306,11 +448,16 @@ fn the_checker_sees_damage() {
     let (mut fs, target) = edit(&source);
     put(&mut fs, "/noise", &noise(100_000));
     fs.commit().unwrap();
-    let Some((clean, _)) = check(target.path()) else { return };
+    let Some((clean, _)) = check(target.path()) else {
+        return;
+    };
     assert!(clean);
     let bytes = fs::read(target.path()).unwrap();
     let needle = &noise(100_000)[50_000..50_016];
-    let data = bytes.windows(16).position(|window| window == needle).unwrap() as u64;
+    let data = bytes
+        .windows(16)
+        .position(|window| window == needle)
+        .unwrap() as u64;
     let root = u64::from_le_bytes(bytes[65536 + 0x50..65536 + 0x58].try_into().unwrap());
     for at in [data, root + 300] {
         let old = [bytes[usize::try_from(at).unwrap()]];

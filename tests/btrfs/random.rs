@@ -36,20 +36,29 @@ struct Model {
 }
 
 fn parent(path: &[u8]) -> Vec<u8> {
-    path.iter().rposition(|&byte| byte == b'/').map_or(Vec::new(), |at| path[..at].to_vec())
+    path.iter()
+        .rposition(|&byte| byte == b'/')
+        .map_or(Vec::new(), |at| path[..at].to_vec())
 }
 
 fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
-    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
+    if folder.is_empty() {
+        name.to_vec()
+    } else {
+        [folder, b"/", name].concat()
+    }
 }
 
 impl Model {
     fn is_dir(&self, path: &[u8]) -> bool {
-        self.names.get(path).is_some_and(|id| self.nodes[id].file_type == FileType::Directory)
+        self.names
+            .get(path)
+            .is_some_and(|id| self.nodes[id].file_type == FileType::Directory)
     }
 
     fn is_below(path: &[u8], folder: &[u8]) -> bool {
-        path.strip_prefix(folder).is_some_and(|rest| rest.first() == Some(&b'/'))
+        path.strip_prefix(folder)
+            .is_some_and(|rest| rest.first() == Some(&b'/'))
     }
 
     fn has_children(&self, path: &[u8]) -> bool {
@@ -60,9 +69,13 @@ impl Model {
         if self.names.contains_key(path) || !self.is_dir(&parent(path)) {
             return false;
         }
-        let inherited = self.nodes[&self.names[&parent(path)]].xattrs.get(&b"btrfs.compression"[..]).cloned();
+        let inherited = self.nodes[&self.names[&parent(path)]]
+            .xattrs
+            .get(&b"btrfs.compression"[..])
+            .cloned();
         if matches!(node.file_type, FileType::File | FileType::Directory) {
-            node.xattrs.extend(inherited.map(|value| (b"btrfs.compression".to_vec(), value)));
+            node.xattrs
+                .extend(inherited.map(|value| (b"btrfs.compression".to_vec(), value)));
         }
         self.made += 1;
         self.names.insert(path.to_vec(), self.made);
@@ -76,14 +89,22 @@ impl Model {
         names.sort_by(|a, b| a.split(|&c| c == b'/').cmp(b.split(|&c| c == b'/')));
         let mut first: HashMap<usize, String> = HashMap::new();
         let mut links: HashMap<usize, usize> = HashMap::new();
-        self.names.values().for_each(|id| *links.entry(*id).or_default() += 1);
+        self.names
+            .values()
+            .for_each(|id| *links.entry(*id).or_default() += 1);
         let mut out = String::new();
         for name in names {
             let id = self.names[name];
             let node = &self.nodes[&id];
             let directory = node.file_type == FileType::Directory;
             let path = shown(&[b"/", &name[..]].concat());
-            let number = |value: usize| if directory { "-".to_owned() } else { value.to_string() };
+            let number = |value: usize| {
+                if directory {
+                    "-".to_owned()
+                } else {
+                    value.to_string()
+                }
+            };
             let mut fields = vec![
                 path.clone(),
                 format!("{:o}", node.file_type.mode_bits() | node.mode),
@@ -94,7 +115,11 @@ impl Model {
                 first.entry(id).or_insert(path).clone(),
                 node.content.clone(),
             ];
-            fields.extend(node.xattrs.iter().map(|(name, value)| format!("{}={}", shown(name), shown(value))));
+            fields.extend(
+                node.xattrs
+                    .iter()
+                    .map(|(name, value)| format!("{}={}", shown(name), shown(value))),
+            );
             out.push_str(&fields.join(" "));
             out.push('\n');
         }
@@ -118,7 +143,11 @@ impl Random {
             let at = self.below(model.names.len());
             return model.names.keys().nth(at).unwrap().clone();
         }
-        let folders: Vec<&Vec<u8>> = model.names.keys().filter(|name| model.is_dir(name)).collect();
+        let folders: Vec<&Vec<u8>> = model
+            .names
+            .keys()
+            .filter(|name| model.is_dir(name))
+            .collect();
         let folder = folders[self.below(folders.len())];
         let name = match self.below(40) {
             0 => vec![b'n'; 255],
@@ -130,7 +159,11 @@ impl Random {
 
     fn content(&mut self) -> Vec<u8> {
         let len = [0, 1, 100, 2048, 2049, 4096, 5000, 131_072, 131_073, 400_000][self.below(10)];
-        if self.below(2) == 0 { text(len) } else { noise(len) }
+        if self.below(2) == 0 {
+            text(len)
+        } else {
+            noise(len)
+        }
     }
 }
 
@@ -139,8 +172,16 @@ fn step(random: &mut Random, model: &mut Model, fs: &mut BtrfsEditor) -> bool {
     let name = random.path(model);
     let path = FsPath::new([b"/", &name[..]].concat()).unwrap();
     let secs = i64::try_from(random.below(1 << 30)).unwrap() * 8 - (1 << 31);
-    let mtime = Timestamp { secs, nanos: u32::try_from(random.below(1_000_000_000)).unwrap() };
-    let attributes = Attributes { mode: u32::try_from(random.below(0o10000)).unwrap(), uid: 7, gid: 0, mtime };
+    let mtime = Timestamp {
+        secs,
+        nanos: u32::try_from(random.below(1_000_000_000)).unwrap(),
+    };
+    let attributes = Attributes {
+        mode: u32::try_from(random.below(0o10000)).unwrap(),
+        uid: 7,
+        gid: 0,
+        mtime,
+    };
     let node = |file_type, mode, size, content: String| Node {
         file_type,
         mode,
@@ -154,8 +195,14 @@ fn step(random: &mut Random, model: &mut Model, fs: &mut BtrfsEditor) -> bool {
     let (outcome, allowed) = match random.below(12) {
         0..=3 => {
             let content = random.content();
-            let outcome = fs.write_file(&path, &attributes, content.len() as u64, &mut &content[..]);
-            let fresh = node(FileType::File, attributes.mode, content.len(), hex(&Sha256::digest(&content)));
+            let outcome =
+                fs.write_file(&path, &attributes, content.len() as u64, &mut &content[..]);
+            let fresh = node(
+                FileType::File,
+                attributes.mode,
+                content.len(),
+                hex(&Sha256::digest(&content)),
+            );
             let allowed = match existing {
                 Some(id) if model.nodes[&id].file_type == FileType::File => {
                     let mut xattrs = std::mem::take(&mut model.nodes.get_mut(&id).unwrap().xattrs);
@@ -170,16 +217,25 @@ fn step(random: &mut Random, model: &mut Model, fs: &mut BtrfsEditor) -> bool {
         }
         4 => {
             let fresh = node(FileType::Directory, attributes.mode, 0, "-".to_owned());
-            (fs.create_dir(&path, &attributes), model.create(&name, fresh))
+            (
+                fs.create_dir(&path, &attributes),
+                model.create(&name, fresh),
+            )
         }
         5 => {
             let target = vec![b't'; 1 + random.below(300)];
             let fresh = node(FileType::Symlink, 0o777, target.len(), shown(&target));
-            (fs.symlink(&path, &target, &attributes), model.create(&name, fresh))
+            (
+                fs.symlink(&path, &target, &attributes),
+                model.create(&name, fresh),
+            )
         }
         6 => {
             let fresh = node(FileType::CharDevice, attributes.mode, 0, "5:9".to_owned());
-            (fs.mknod(&path, FileType::CharDevice, (5, 9), &attributes), model.create(&name, fresh))
+            (
+                fs.mknod(&path, FileType::CharDevice, (5, 9), &attributes),
+                model.create(&name, fresh),
+            )
         }
         7 => {
             let new = random.path(model);
@@ -194,12 +250,18 @@ fn step(random: &mut Random, model: &mut Model, fs: &mut BtrfsEditor) -> bool {
             (outcome, allowed)
         }
         8 => {
-            let (mode, uid) = (Some(0o640), Some(u32::try_from(random.below(70_000)).unwrap()));
-            let change = MetadataChange { mode, uid, gid: None, mtime: Some(mtime) };
+            let mode = 0o640;
+            let uid = u32::try_from(random.below(70_000)).unwrap();
+            let change = MetadataChange {
+                mode: Some(mode),
+                uid: Some(uid),
+                gid: None,
+                mtime: Some(mtime),
+            };
             let outcome = fs.set_metadata(&path, &change);
             if let Some(id) = existing {
                 let node = model.nodes.get_mut(&id).unwrap();
-                (node.mode, node.uid, node.mtime) = (0o640, uid.unwrap(), mtime);
+                (node.mode, node.uid, node.mtime) = (mode, uid, mtime);
             }
             (outcome, existing.is_some())
         }
@@ -207,8 +269,12 @@ fn step(random: &mut Random, model: &mut Model, fs: &mut BtrfsEditor) -> bool {
             let key = format!("user.key{}", random.below(4)).into_bytes();
             let value = vec![b'v'; random.below(900)];
             // Linux keeps user attributes off device nodes and symlinks.
-            let able =
-                existing.is_some_and(|id| matches!(model.nodes[&id].file_type, FileType::File | FileType::Directory));
+            let able = existing.is_some_and(|id| {
+                matches!(
+                    model.nodes[&id].file_type,
+                    FileType::File | FileType::Directory
+                )
+            });
             if !able {
                 return false;
             }
@@ -235,15 +301,21 @@ fn step(random: &mut Random, model: &mut Model, fs: &mut BtrfsEditor) -> bool {
     };
     assert_eq!(outcome.is_ok(), allowed, "{path}: {outcome:?}");
     if let Err(error) = outcome {
-        assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput), "{error:?}");
+        assert!(
+            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput),
+            "{error:?}"
+        );
     }
     allowed
 }
 
 fn rename(model: &mut Model, from: &[u8], to: &[u8]) -> bool {
     let source = model.names.get(from).copied();
-    let bad =
-        source.is_none() || from.is_empty() || to.is_empty() || !model.is_dir(&parent(to)) || Model::is_below(to, from);
+    let bad = source.is_none()
+        || from.is_empty()
+        || to.is_empty()
+        || !model.is_dir(&parent(to))
+        || Model::is_below(to, from);
     if bad {
         return false;
     }
@@ -255,8 +327,12 @@ fn rename(model: &mut Model, from: &[u8], to: &[u8]) -> bool {
             return false;
         }
     }
-    let moved: Vec<Vec<u8>> =
-        model.names.keys().filter(|name| &name[..] == from || Model::is_below(name, from)).cloned().collect();
+    let moved: Vec<Vec<u8>> = model
+        .names
+        .keys()
+        .filter(|name| &name[..] == from || Model::is_below(name, from))
+        .cloned()
+        .collect();
     for name in moved {
         let id = model.names.remove(&name).unwrap();
         model.names.insert([to, &name[from.len()..]].concat(), id);
@@ -273,7 +349,10 @@ fn emptied(fs: &mut BtrfsEditor, model: &mut Model) {
         let mut at = 0;
         while at < name.len() {
             if name[at] == b'\\' {
-                bytes.push(u8::from_str_radix(std::str::from_utf8(&name[at + 2..at + 4]).unwrap(), 16).unwrap());
+                bytes.push(
+                    u8::from_str_radix(std::str::from_utf8(&name[at + 2..at + 4]).unwrap(), 16)
+                        .unwrap(),
+                );
                 at += 4;
             } else {
                 bytes.push(name[at]);
@@ -284,9 +363,13 @@ fn emptied(fs: &mut BtrfsEditor, model: &mut Model) {
     }
     let line = manifest(fs);
     let mtime = line.split(' ').nth(5).unwrap().split_once('.').unwrap();
-    let mtime = Timestamp { secs: mtime.0.parse().unwrap(), nanos: mtime.1.parse().unwrap() };
-    let compression =
-        line.contains("btrfs.compression=zlib").then(|| (b"btrfs.compression".to_vec(), b"zlib".to_vec()));
+    let mtime = Timestamp {
+        secs: mtime.0.parse().unwrap(),
+        nanos: mtime.1.parse().unwrap(),
+    };
+    let compression = line
+        .contains("btrfs.compression=zlib")
+        .then(|| (b"btrfs.compression".to_vec(), b"zlib".to_vec()));
     let root = Node {
         file_type: FileType::Directory,
         mode: 0o755,
@@ -302,14 +385,22 @@ fn emptied(fs: &mut BtrfsEditor, model: &mut Model) {
 
 #[test]
 fn random_edits_agree_with_a_model() {
-    let kinds = [("oem-plain", 0x5eed_0001, 2400), ("kernel-lzo", 0x5eed_0002, 800)];
+    let kinds = [
+        ("oem-plain", 0x5eed_0001, 2400),
+        ("kernel-lzo", 0x5eed_0002, 800),
+    ];
     for (run, (name, seed, edits)) in (0..longer(2)).zip(kinds.into_iter().cycle()) {
         let mut random = Random((run / 2) << 32 | seed);
-        let mut model = Model { names: BTreeMap::new(), nodes: HashMap::new(), made: 0 };
+        let mut model = Model {
+            names: BTreeMap::new(),
+            nodes: HashMap::new(),
+            made: 0,
+        };
         let mut source = image(name);
         let (mut fs, mut target) = edit(&source);
         emptied(&mut fs, &mut model);
-        let (mut allowed, mut done) = (0, 0);
+        let mut allowed = 0;
+        let mut done = 0;
         while done < edits {
             for _ in 0..EDITS_PER_COMMIT {
                 allowed += usize::from(step(&mut random, &mut model, &mut fs));
@@ -319,11 +410,17 @@ fn random_edits_agree_with_a_model() {
             same_tree(&manifest(&fs), &expected);
             fs.commit().unwrap();
             assert_clean(target.path(), name);
-            same_tree(&manifest(&Btrfs::open(device(target.path())).unwrap()), &expected);
+            same_tree(
+                &manifest(&Btrfs::open(device(target.path())).unwrap()),
+                &expected,
+            );
             source = target;
             (fs, target) = edit(&source);
         }
-        assert!(allowed > edits / 3, "{allowed} edits of {edits} were possible");
+        assert!(
+            allowed > edits / 3,
+            "{allowed} edits of {edits} were possible"
+        );
         kernel::reads(source.path(), &model.manifest());
     }
 }

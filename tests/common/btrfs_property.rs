@@ -45,11 +45,23 @@ fn top_leaf(region: &Region, image: &Path) -> (u64, Vec<u8>) {
     let arguments = ["inspect-internal", "dump-tree", "-t", "fs"].map(OsStr::new);
     let dump = must_run("btrfs", arguments.iter().chain(&[image.as_os_str()])).stdout;
     let dump = String::from_utf8_lossy(&dump);
-    let line = dump.lines().find(|line| line.starts_with("leaf ")).expect("a filesystem tree has a leaf");
+    let line = dump
+        .lines()
+        .find(|line| line.starts_with("leaf "))
+        .expect("a filesystem tree has a leaf");
     let address: u64 = line.split(' ').nth(1).unwrap().parse().unwrap();
     let leaf = region.read(address, NODE);
-    assert_eq!(leaf[48..56], address.to_le_bytes(), "{}: address and offset of a leaf differ", image.display());
-    assert_eq!(leaf[HEADER..HEADER + 9], key(ROOT_INODE, 1, 0)[..9], "the first leaf begins with the top directory");
+    assert_eq!(
+        leaf[48..56],
+        address.to_le_bytes(),
+        "{}: address and offset of a leaf differ",
+        image.display()
+    );
+    assert_eq!(
+        leaf[HEADER..HEADER + 9],
+        key(ROOT_INODE, 1, 0)[..9],
+        "the first leaf begins with the top directory"
+    );
     (address, leaf)
 }
 
@@ -93,13 +105,19 @@ fn insert(leaf: &mut [u8], value: &[u8]) {
     );
     let inode_data = HEADER + u32_at(leaf, HEADER + 17);
 
-    leaf.copy_within(HEADER + lowest..HEADER + border, HEADER + lowest - data.len());
+    leaf.copy_within(
+        HEADER + lowest..HEADER + border,
+        HEADER + lowest - data.len(),
+    );
     for item in AT..items {
         let field = HEADER + item * ITEM + 17;
         let offset = u32_at(leaf, field);
         put_u32(leaf, field, offset - data.len());
     }
-    leaf.copy_within(HEADER + AT * ITEM..HEADER + items * ITEM, HEADER + (AT + 1) * ITEM);
+    leaf.copy_within(
+        HEADER + AT * ITEM..HEADER + items * ITEM,
+        HEADER + (AT + 1) * ITEM,
+    );
     let item = HEADER + AT * ITEM;
     leaf[item..item + 17].copy_from_slice(&key(ROOT_INODE, XATTR_ITEM_KEY, name_hash()));
     put_u32(leaf, item + 17, border - data.len());

@@ -17,8 +17,8 @@ use std::path::Path;
 
 /// Syllables of the words of texts.
 const SYLLABLES: [&str; 24] = [
-    "ba", "con", "de", "er", "fil", "ga", "hol", "in", "ker", "la", "mo", "net", "or", "pa", "qui", "re", "ser", "ta",
-    "un", "ver", "wi", "xo", "ya", "zen",
+    "ba", "con", "de", "er", "fil", "ga", "hol", "in", "ker", "la", "mo", "net", "or", "pa", "qui",
+    "re", "ser", "ta", "un", "ver", "wi", "xo", "ya", "zen",
 ];
 /// Words that one text draws from.
 const VOCABULARY: usize = 1500;
@@ -51,7 +51,9 @@ pub fn text(seed: u64, len: usize) -> Vec<u8> {
 
 fn word(random: &mut Random) -> String {
     let syllables = 1 + random.below(4);
-    (0..syllables).map(|_| SYLLABLES[random.below(SYLLABLES.len())]).collect()
+    (0..syllables)
+        .map(|_| SYLLABLES[random.below(SYLLABLES.len())])
+        .collect()
 }
 
 /// A number below `limit`; low ones come far more often, as some words and instructions do.
@@ -93,7 +95,11 @@ pub fn program(seed: u64, len: usize) -> Vec<u8> {
             address += 16 * random.below_u64(40);
             bytes.extend_from_slice(&address.to_le_bytes());
         }
-        bytes.extend(text(random.number(), NAMES).into_iter().map(|byte| if byte == b' ' { 0 } else { byte }));
+        bytes.extend(
+            text(random.number(), NAMES)
+                .into_iter()
+                .map(|byte| if byte == b' ' { 0 } else { byte }),
+        );
         bytes.resize(bytes.len() + PADDING, 0);
     }
     bytes.truncate(len);
@@ -104,14 +110,18 @@ pub fn program(seed: u64, len: usize) -> Vec<u8> {
 pub fn disk(size: usize, seed: u64) -> Vec<u8> {
     let mut bytes = vec![0; size];
     let dice = noise(seed, 4096);
-    let (mut at, mut turn) = (0, 0);
+    let mut at = 0;
+    let mut turn = 0;
     while at < size {
         let len = (usize::from(dice[turn % 4096]) * 777 + 1).min(size - at);
         let piece = &mut bytes[at..at + len];
         match dice[(turn + 1) % 4096] % 5 {
             0 => piece.copy_from_slice(&noise(seed + turn as u64, len)),
             1 => piece.fill(dice[turn % 4096]),
-            2 => piece.iter_mut().enumerate().for_each(|(n, byte)| *byte = b"flatbake reads 0123456789\n"[n % 26]),
+            2 => piece
+                .iter_mut()
+                .enumerate()
+                .for_each(|(n, byte)| *byte = b"flatbake reads 0123456789\n"[n % 26]),
             _ => {}
         }
         at += len;
@@ -142,7 +152,11 @@ pub fn elf(machine: Machine, seed: u64, len: usize) -> Vec<u8> {
     // e_version, e_ehsize.
     bytes[20..24].copy_from_slice(&1u32.to_le_bytes());
     bytes[52..54].copy_from_slice(&64u16.to_le_bytes());
-    bytes.extend(program(seed, len.checked_sub(ELF_HEADER).expect("an ELF file has a header")));
+    bytes.extend(program(
+        seed,
+        len.checked_sub(ELF_HEADER)
+            .expect("an ELF file has a header"),
+    ));
     bytes
 }
 
@@ -205,10 +219,18 @@ impl Content {
         let mut content = Self::default();
         while content.bytes < bytes {
             let id = hex(&mut random);
-            content.add(format!("image/overlay2/imagedb/content/sha256/{id}"), text_of(&mut random, 3000), bytes);
+            content.add(
+                format!("image/overlay2/imagedb/content/sha256/{id}"),
+                text_of(&mut random, 3000),
+                bytes,
+            );
             for layer in 0..1 + random.below(4) {
                 let left = bytes - content.bytes;
-                let share = if layer == 0 { left.div_ceil(2) } else { left / 3 };
+                let share = if layer == 0 {
+                    left.div_ceil(2)
+                } else {
+                    left / 3
+                };
                 content.add_layer(&mut random, share, bytes);
             }
         }
@@ -238,7 +260,11 @@ impl Content {
                 Entry::HardLink { of } => fs::hard_link(root.join(of), place).unwrap(),
                 Entry::Text { .. } | Entry::Program { .. } => {
                     fs::write(&place, entry.bytes()).unwrap();
-                    let mode = if matches!(entry, Entry::Program { .. }) { 0o755 } else { 0o644 };
+                    let mode = if matches!(entry, Entry::Program { .. }) {
+                        0o755
+                    } else {
+                        0o644
+                    };
                     fs::set_permissions(&place, fs::Permissions::from_mode(mode)).unwrap();
                 }
             }
@@ -262,20 +288,36 @@ impl Content {
         // One file has a fifth of it all, as the largest library of a system is.
         let largest = usize::try_from(bytes / 5).unwrap();
         let library = format!("{prefix}lib64/libcontent.so.1");
-        self.add(library.clone(), Entry::Program { seed: random.number(), len: largest }, limit);
         self.add(
-            format!("{prefix}lib64/libcontent.so"),
-            Entry::Symlink { target: "libcontent.so.1".to_owned() },
+            library.clone(),
+            Entry::Program {
+                seed: random.number(),
+                len: largest,
+            },
             limit,
         );
-        self.add(format!("{prefix}lib64/libcontent.alias"), Entry::HardLink { of: library }, limit);
+        self.add(
+            format!("{prefix}lib64/libcontent.so"),
+            Entry::Symlink {
+                target: "libcontent.so.1".to_owned(),
+            },
+            limit,
+        );
+        self.add(
+            format!("{prefix}lib64/libcontent.alias"),
+            Entry::HardLink { of: library },
+            limit,
+        );
         let mut number = 0;
         while self.bytes < limit {
             number += 1;
             let name = format!("{}-{number}", word(random));
             let path = match random.below(100) {
                 0..55 => {
-                    let path = format!("{prefix}share/doc/{}/{name}.txt", SYLLABLES[number % SYLLABLES.len()]);
+                    let path = format!(
+                        "{prefix}share/doc/{}/{name}.txt",
+                        SYLLABLES[number % SYLLABLES.len()]
+                    );
                     let entry = text_of(random, 8000);
                     self.add(path.clone(), entry, limit);
                     path
@@ -317,22 +359,40 @@ impl Content {
         let short = hex(random)[..26].to_uppercase();
         self.add_system(random, &format!("overlay2/{id}/diff/"), bytes);
         self.add(format!("overlay2/{id}/link"), text_of(random, 26), limit);
-        self.add(format!("overlay2/l/{short}"), Entry::Symlink { target: format!("../{id}/diff") }, limit);
-        self.add(format!("image/overlay2/layerdb/sha256/{id}/cache-id"), text_of(random, 64), limit);
+        self.add(
+            format!("overlay2/l/{short}"),
+            Entry::Symlink {
+                target: format!("../{id}/diff"),
+            },
+            limit,
+        );
+        self.add(
+            format!("image/overlay2/layerdb/sha256/{id}/cache-id"),
+            text_of(random, 64),
+            limit,
+        );
     }
 }
 
 /// A text of at most `most` bytes, and at least one.
 fn text_of(random: &mut Random, most: usize) -> Entry {
-    Entry::Text { seed: random.number(), len: 1 + random.below(most) }
+    Entry::Text {
+        seed: random.number(),
+        len: 1 + random.below(most),
+    }
 }
 
 /// A program of at most `most` bytes; small ones come more often.
 fn program_of(random: &mut Random, most: usize) -> Entry {
-    Entry::Program { seed: random.number(), len: 1 + common_first(random, most) }
+    Entry::Program {
+        seed: random.number(),
+        len: 1 + common_first(random, most),
+    }
 }
 
 /// 64 digits, as of a SHA-256.
 fn hex(random: &mut Random) -> String {
-    (0..4).map(|_| format!("{:016x}", random.number())).collect()
+    (0..4)
+        .map(|_| format!("{:016x}", random.number()))
+        .collect()
 }

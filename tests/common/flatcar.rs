@@ -85,33 +85,55 @@ impl Recipe {
 
     /// The generation before, as lts 4081: small partitions, hybrid MBR.
     pub fn old() -> Self {
-        Self { layout: OLD, version: "4081.3.0".to_owned(), ..Self::new() }
+        Self {
+            layout: OLD,
+            version: "4081.3.0".to_owned(),
+            ..Self::new()
+        }
     }
 
     /// As before 2983: OEM is ext4 and USR is ext2.
     pub fn oldest() -> Self {
         let version = "2905.2.0".to_owned();
-        Self { usr: Filesystem::Ext, oem: Filesystem::Ext, version, ..Self::old() }
+        Self {
+            usr: Filesystem::Ext,
+            oem: Filesystem::Ext,
+            version,
+            ..Self::old()
+        }
     }
 
     /// The present generation at the size of a fixture, for tests that look at every byte.
     pub fn small() -> Self {
-        Self { layout: SMALL, kernel_bytes: 64 << 10, ..Self::new() }
+        Self {
+            layout: SMALL,
+            kernel_bytes: 64 << 10,
+            ..Self::new()
+        }
     }
 
     /// Stable since 4757.2 at the size of a fixture.
     pub fn small_4757() -> Self {
-        Self { version: "4757.2.1".to_owned(), ddis: true, ..Self::small() }
+        Self {
+            version: "4757.2.1".to_owned(),
+            ddis: true,
+            ..Self::small()
+        }
     }
 
     /// The same with one more file in partition 1, 3, 6 or 9.
     pub fn with_file(mut self, partition: u32, path: &str, content: &[u8]) -> Self {
-        self.files.push((partition, path.to_owned(), content.to_vec()));
+        self.files
+            .push((partition, path.to_owned(), content.to_vec()));
         self
     }
 
     fn slot(&self, number: u32) -> &Slot {
-        self.layout.slots.iter().find(|slot| slot.number == number).expect("the layout has the partition")
+        self.layout
+            .slots
+            .iter()
+            .find(|slot| slot.number == number)
+            .expect("the layout has the partition")
     }
 
     /// The cache's name for it: a hash over every ingredient.
@@ -131,7 +153,11 @@ impl Recipe {
             hash.update(source);
         }
         hash.update(format!("{self:?}"));
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hash.finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 }
 
@@ -183,7 +209,12 @@ pub fn flatcar_copy(recipe: &Recipe, dir: &Path) -> Option<PathBuf> {
 }
 
 fn make(recipe: &Recipe, image: &Path) {
-    let disk = File::options().read(true).write(true).create_new(true).open(image).unwrap();
+    let disk = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(image)
+        .unwrap();
     disk.set_len(recipe.layout.disk_sectors * SECTOR).unwrap();
     write_table(recipe, image);
     write_mbr(recipe, &disk);
@@ -208,8 +239,19 @@ fn make(recipe: &Recipe, image: &Path) {
         let partition = File::open(&file).unwrap();
         // mkfs.btrfs makes a file longer rather than say that the tree is too large for it.
         let bytes = partition.metadata().unwrap().len();
-        assert_eq!(bytes, slot.sectors * SECTOR, "what is asked for does not fit into partition {number}");
-        copy_sparse(&partition, 0, slot.sectors * SECTOR, &disk, slot.start * SECTOR).unwrap();
+        assert_eq!(
+            bytes,
+            slot.sectors * SECTOR,
+            "what is asked for does not fit into partition {number}"
+        );
+        copy_sparse(
+            &partition,
+            0,
+            slot.sectors * SECTOR,
+            &disk,
+            slot.start * SECTOR,
+        )
+        .unwrap();
     }
 }
 
@@ -217,7 +259,11 @@ fn make(recipe: &Recipe, image: &Path) {
 /// built-in sysexts, which are images themselves ([`built_in_sysexts`]).
 pub fn write_tree(recipe: &Recipe, partition: u32, root: &Path) {
     make_dir(root, "");
-    for (_, path, content) in recipe.files.iter().filter(|(number, ..)| *number == partition) {
+    for (_, path, content) in recipe
+        .files
+        .iter()
+        .filter(|(number, ..)| *number == partition)
+    {
         write_file(root, path, content);
     }
     match partition {
@@ -234,19 +280,36 @@ pub fn write_tree(recipe: &Recipe, partition: u32, root: &Path) {
 pub const FULL: u64 = 25;
 
 fn share(bytes: u64, percent: u64) -> u64 {
-    assert!(percent <= FULL, "{percent} % are too much: at most {FULL} %");
+    assert!(
+        percent <= FULL,
+        "{percent} % are too much: at most {FULL} %"
+    );
     bytes / 100 * percent
 }
 
 /// Words of a command line; `paths` follow.
 fn run(program: &str, words: &str, paths: &[&Path]) {
-    let words = words.split(' ').filter(|word| !word.is_empty()).map(OsStr::new);
-    must_run(program, words.chain(paths.iter().map(|path| path.as_os_str())));
+    let words = words
+        .split(' ')
+        .filter(|word| !word.is_empty())
+        .map(OsStr::new);
+    must_run(
+        program,
+        words.chain(paths.iter().map(|path| path.as_os_str())),
+    );
 }
 
 fn write_table(recipe: &Recipe, image: &Path) {
     let mut words = format!("-a 1 -U {DISK_GUID}");
-    for Slot { number, label, type_guid, unique_guid, start, sectors } in recipe.layout.slots {
+    for Slot {
+        number,
+        label,
+        type_guid,
+        unique_guid,
+        start,
+        sectors,
+    } in recipe.layout.slots
+    {
         let last = start + sectors - 1;
         words += &format!(
             " -n {number}:{start}:{last} -t {number}:{type_guid} -u {number}:{unique_guid} -c {number}:{label}"
@@ -270,13 +333,27 @@ fn write_mbr(recipe: &Recipe, disk: &File) {
         let esp = recipe.slot(1);
         let mut table = [0; 64];
         let end = esp.start + esp.sectors - 1;
-        table[..16].copy_from_slice(&mbr_entry(0x80, 0x0c, chs(esp.start), chs(end), esp.start, esp.sectors));
+        table[..16].copy_from_slice(&mbr_entry(
+            0x80,
+            0x0c,
+            chs(esp.start),
+            chs(end),
+            esp.start,
+            esp.sectors,
+        ));
         table[16..32].copy_from_slice(&mbr_entry(0, 0xee, [0, 2, 0], [0xff; 3], 1, esp.start - 1));
         disk.write_all_at(&table, 446).unwrap();
     }
 }
 
-fn mbr_entry(status: u8, kind: u8, first: [u8; 3], last: [u8; 3], start: u64, sectors: u64) -> [u8; 16] {
+fn mbr_entry(
+    status: u8,
+    kind: u8,
+    first: [u8; 3],
+    last: [u8; 3],
+    start: u64,
+    sectors: u64,
+) -> [u8; 16] {
     let mut entry = [0; 16];
     entry[0] = status;
     entry[1..4].copy_from_slice(&first);
@@ -289,7 +366,9 @@ fn mbr_entry(status: u8, kind: u8, first: [u8; 3], last: [u8; 3], start: u64, se
 
 /// Head, sector with the high bits of the cylinder, cylinder, for 255 heads and 63 sectors.
 fn chs(lba: u64) -> [u8; 3] {
-    let (cylinder, head, sector) = (lba / (255 * 63), lba / 63 % 255, lba % 63 + 1);
+    let cylinder = lba / (255 * 63);
+    let head = lba / 63 % 255;
+    let sector = lba % 63 + 1;
     let high = cylinder >> 8 << 6;
     [head, sector | high, cylinder & 0xff].map(|value| u8::try_from(value).unwrap())
 }
@@ -300,13 +379,29 @@ fn write_esp(recipe: &Recipe, source: &Path) {
     let hash_at = if recipe.arch == "amd64" { 64 } else { 512 };
     kernel[hash_at..hash_at + 64].copy_from_slice(VERITY_HASH.as_bytes());
     write_file(source, "flatcar/vmlinuz-a", &kernel);
-    write_file(source, "flatcar/first_boot", b"The first boot is still to come.\n");
-    let efi = if recipe.arch == "amd64" { ("x86_64-efi", "x64") } else { ("arm64-efi", "aa64") };
+    write_file(
+        source,
+        "flatcar/first_boot",
+        b"The first boot is still to come.\n",
+    );
+    let efi = if recipe.arch == "amd64" {
+        ("x86_64-efi", "x64")
+    } else {
+        ("arm64-efi", "aa64")
+    };
     let load = format!("search.fs_uuid {ESP_SERIAL} root hd0,gpt1\nset prefix=(memdisk)\n");
-    write_file(source, &format!("flatcar/grub/{}/load.cfg", efi.0), load.as_bytes());
+    write_file(
+        source,
+        &format!("flatcar/grub/{}/load.cfg", efi.0),
+        load.as_bytes(),
+    );
     write_file(source, "flatcar/grub/grub.cfg.tar", &noise(4, 10 << 10));
     for (seed, name) in [(5, "boot"), (6, "grub"), (7, "mm")] {
-        write_file(source, &format!("EFI/boot/{name}{}.efi", efi.1), &noise(seed, 24 << 10));
+        write_file(
+            source,
+            &format!("EFI/boot/{name}{}.efi", efi.1),
+            &noise(seed, 24 << 10),
+        );
     }
 }
 
@@ -320,7 +415,10 @@ fn make_esp(recipe: &Recipe, source: &Path, file: &Path) {
 /// Copies what is in `source` to `target` of a volume, in the order of names: left to itself, `mcopy` takes files as they
 /// come, which is another order on every machine.
 fn copy_to_esp(source: &Path, volume: &Path, target: &str) {
-    let mut children: Vec<PathBuf> = fs::read_dir(source).unwrap().map(|child| child.unwrap().path()).collect();
+    let mut children: Vec<PathBuf> = fs::read_dir(source)
+        .unwrap()
+        .map(|child| child.unwrap().path())
+        .collect();
     children.sort();
     for child in children {
         let place = format!("{target}/{}", child.file_name().unwrap().to_str().unwrap());
@@ -349,19 +447,39 @@ pub fn os_release(recipe: &Recipe) -> String {
 /// The partition's root is `/usr`.
 fn write_usr(recipe: &Recipe, source: &Path) {
     write_file(source, "lib/os-release", os_release(recipe).as_bytes());
-    write_file(source, "share/flatcar/release", format!("FLATCAR_RELEASE_VERSION={}\n", recipe.version).as_bytes());
-    write_file(source, "share/flatcar/update.conf", b"SERVER=https://update.example/\nGROUP=stable\n");
+    write_file(
+        source,
+        "share/flatcar/release",
+        format!("FLATCAR_RELEASE_VERSION={}\n", recipe.version).as_bytes(),
+    );
+    write_file(
+        source,
+        "share/flatcar/update.conf",
+        b"SERVER=https://update.example/\nGROUP=stable\n",
+    );
     write_file(source, "share/flatcar/enabled-sysext.conf", b"# none\n");
     write_file(source, "bin/greet", b"#!/bin/sh\necho greetings\n");
     write_link(source, "sbin", "bin");
     make_dir(source, "share/flatcar/sysext");
     if recipe.ddis {
-        write_file(source, "lib/confexts/00-flatcar-default.raw", &ddi("00-flatcar-default"));
-        write_file(source, "lib/verity.d/sysexts.crt", include_bytes!("../../testdata/ddi/sysexts.crt"));
+        write_file(
+            source,
+            "lib/confexts/00-flatcar-default.raw",
+            &ddi("00-flatcar-default"),
+        );
+        write_file(
+            source,
+            "lib/verity.d/sysexts.crt",
+            include_bytes!("../../testdata/ddi/sysexts.crt"),
+        );
     } else {
         for built_in in built_in_sysexts(recipe) {
             let link = format!("share/flatcar/etc/extensions/{}.raw", built_in.name);
-            write_link(source, &link, &format!("/usr/share/flatcar/sysext/{}.raw", built_in.name));
+            write_link(
+                source,
+                &link,
+                &format!("/usr/share/flatcar/sysext/{}.raw", built_in.name),
+            );
         }
     }
     let fill = share(recipe.layout.usr_fs_bytes, recipe.usr_fill_percent);
@@ -379,16 +497,32 @@ pub fn ddi(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/ddi/{name}.raw.zst"));
     let packed = File::open(path).unwrap();
     let mut bytes = Vec::new();
-    ruzstd::decoding::StreamingDecoder::new(packed).unwrap().read_to_end(&mut bytes).unwrap();
+    ruzstd::decoding::StreamingDecoder::new(packed)
+        .unwrap()
+        .read_to_end(&mut bytes)
+        .unwrap();
     bytes
 }
 
 /// The sysexts that Flatcar ships within USR.
 pub fn built_in_sysexts(recipe: &Recipe) -> [Sysext; 2] {
-    let arch = if recipe.arch == "amd64" { "x86-64" } else { "arm64" };
-    let fields = [("ID", "flatcar"), ("VERSION_ID", recipe.version.as_str()), ("ARCHITECTURE", arch)];
-    let format = if recipe.ddis { Format::Ddi } else { Format::Squashfs };
-    ["docker-flatcar", "containerd-flatcar"].map(|name| Sysext::new(name, arch, format).with_fields(&fields))
+    let arch = if recipe.arch == "amd64" {
+        "x86-64"
+    } else {
+        "arm64"
+    };
+    let fields = [
+        ("ID", "flatcar"),
+        ("VERSION_ID", recipe.version.as_str()),
+        ("ARCHITECTURE", arch),
+    ];
+    let format = if recipe.ddis {
+        Format::Ddi
+    } else {
+        Format::Squashfs
+    };
+    ["docker-flatcar", "containerd-flatcar"]
+        .map(|name| Sysext::new(name, arch, format).with_fields(&fields))
 }
 
 fn make_usr(recipe: &Recipe, source: &Path, file: &Path) {
@@ -399,7 +533,9 @@ fn make_usr(recipe: &Recipe, source: &Path, file: &Path) {
     set_times(source);
     let bytes = recipe.layout.usr_fs_bytes;
     match recipe.usr {
-        Filesystem::Btrfs => make_btrfs(source, file, &format!("--byte-count {bytes} -U {USR_UUID}")),
+        Filesystem::Btrfs => {
+            make_btrfs(source, file, &format!("--byte-count {bytes} -U {USR_UUID}"))
+        }
         Filesystem::Ext => {
             make_ext(source, file, "ext2", USR_UUID, "", bytes);
             // The highest byte of the read-only-compatible features: an unknown feature forbids mounting for writing.
@@ -416,7 +552,11 @@ fn make_oem(recipe: &Recipe, source: &Path, file: &Path) {
         Filesystem::Ext => make_ext(source, file, "ext4", OEM_UUID, "-L OEM", bytes),
         Filesystem::Btrfs => {
             set_stand_in(source);
-            make_btrfs(source, file, &format!("--byte-count {bytes} --label OEM -U {OEM_UUID}"));
+            make_btrfs(
+                source,
+                file,
+                &format!("--byte-count {bytes} --label OEM -U {OEM_UUID}"),
+            );
             set_compression(file, "zlib");
         }
     }
@@ -438,7 +578,11 @@ fn set_stand_in(source: &Path) {
 }
 
 fn make_btrfs(source: &Path, file: &Path, options: &str) {
-    run("mkfs.btrfs", &format!("-q --mixed -m single -d single {options} --rootdir"), &[source, file]);
+    run(
+        "mkfs.btrfs",
+        &format!("-q --mixed -m single -d single {options} --rootdir"),
+        &[source, file],
+    );
 }
 
 fn write_root(recipe: &Recipe, source: &Path) {
@@ -454,6 +598,13 @@ fn write_root(recipe: &Recipe, source: &Path) {
 }
 
 fn make_root(recipe: &Recipe, source: &Path, file: &Path) {
-    make_ext(source, file, "ext4", ROOT_UUID, "-b 4096 -i 4096 -I 256", recipe.slot(9).sectors * SECTOR);
+    make_ext(
+        source,
+        file,
+        "ext4",
+        ROOT_UUID,
+        "-b 4096 -i 4096 -I 256",
+        recipe.slot(9).sectors * SECTOR,
+    );
     run("tune2fs", "-e remount-ro -L ROOT", &[file]);
 }

@@ -12,20 +12,26 @@ pub type Verdict = Result<(), String>;
 /// Exit status 0 is yes.
 fn exit_status<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Verdict {
     match ask(program, arguments, b"") {
-        Some(output) if !output.status.success() => {
-            Err(format!("{program} ended with {}:\n{}", output.status, said(&output)))
-        }
+        Some(output) if !output.status.success() => Err(format!(
+            "{program} ended with {}:\n{}",
+            output.status,
+            said(&output)
+        )),
         _ => Ok(()),
     }
 }
 
 /// What `sgdisk` says of a damaged table before it takes the other copy and finds no problem there. Partitions that
 /// are not aligned get a "Caution:" too, but no exclamation mark.
-const GPT_DAMAGE: &[&str] = &["corrupt", "damage", "invalid", "caution!", "warning", "error", "mismatch"];
+const GPT_DAMAGE: &[&str] = &[
+    "corrupt", "damage", "invalid", "caution!", "warning", "error", "mismatch",
+];
 
 /// `sgdisk -v` finds no problem. It does not see renumbered or renamed partitions: compare [`partitions`] as well.
 pub fn gpt_clean(image: &Path) -> Verdict {
-    let Some(output) = ask("sgdisk", [OsStr::new("-v"), image.as_os_str()], b"") else { return Ok(()) };
+    let Some(output) = ask("sgdisk", [OsStr::new("-v"), image.as_os_str()], b"") else {
+        return Ok(());
+    };
     let text = said(&output).replace(&*image.to_string_lossy(), "IMAGE");
     let sound = output.status.success() && text.contains("No problems found");
     let lower = text.to_lowercase();
@@ -38,7 +44,12 @@ pub fn gpt_clean(image: &Path) -> Verdict {
 /// The partition table as `sfdisk --json` tells it.
 pub fn gpt_json(image: &Path) -> Option<serde_json::Value> {
     let output = ask("sfdisk", [OsStr::new("--json"), image.as_os_str()], b"")?;
-    assert!(output.status.success(), "sfdisk --json {}: {}", image.display(), said(&output));
+    assert!(
+        output.status.success(),
+        "sfdisk --json {}: {}",
+        image.display(),
+        said(&output)
+    );
     let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     Some(value["partitiontable"].clone())
 }
@@ -61,12 +72,16 @@ pub struct Partition {
 /// All partitions in the order of the table, by `sfdisk`.
 pub fn partitions(image: &Path) -> Option<Vec<Partition>> {
     let table = gpt_json(image)?;
-    let text = |entry: &serde_json::Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    let text =
+        |entry: &serde_json::Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
     let device = text(&table, "device");
     let entries = table["partitions"].as_array().cloned().unwrap_or_default();
     let partition = |entry: &serde_json::Value| {
         // Between the device and the number stands a "p" when the device's name ends in a digit.
-        let number = text(entry, "node")[device.len()..].trim_start_matches('p').parse().unwrap();
+        let number = text(entry, "node")[device.len()..]
+            .trim_start_matches('p')
+            .parse()
+            .unwrap();
         Partition {
             number,
             start: entry["start"].as_u64().unwrap(),
@@ -83,7 +98,12 @@ pub fn partitions(image: &Path) -> Option<Vec<Partition>> {
 /// What `cgpt show` prints, for a comparison before and after.
 pub fn cgpt_show(image: &Path) -> Option<String> {
     let output = ask("cgpt", [OsStr::new("show"), image.as_os_str()], b"")?;
-    assert!(output.status.success(), "cgpt show {}: {}", image.display(), said(&output));
+    assert!(
+        output.status.success(),
+        "cgpt show {}: {}",
+        image.display(),
+        said(&output)
+    );
     // A damaged table is mentioned on stderr with exit status 0: it belongs to what is compared.
     Some(said(&output))
 }
@@ -96,12 +116,18 @@ pub fn fat_clean(region: &Region) -> Verdict {
 /// `e2fsck -fn` would repair nothing. Of a filesystem with a dirty journal it ends with 0 whatever it finds, so no
 /// question that it answers with "no" is allowed either.
 pub fn ext4_clean(region: &Region) -> Verdict {
-    region.with_file(|file| match ask("e2fsck", [OsStr::new("-fn"), file.as_os_str()], b"") {
-        Some(output) if !output.status.success() || would_repair(&said(&output)) => {
-            Err(format!("e2fsck -fn ended with {}:\n{}", output.status, said(&output)))
-        }
-        _ => Ok(()),
-    })
+    region.with_file(
+        |file| match ask("e2fsck", [OsStr::new("-fn"), file.as_os_str()], b"") {
+            Some(output) if !output.status.success() || would_repair(&said(&output)) => {
+                Err(format!(
+                    "e2fsck -fn ended with {}:\n{}",
+                    output.status,
+                    said(&output)
+                ))
+            }
+            _ => Ok(()),
+        },
+    )
 }
 
 /// Whether `e2fsck -fn` answered a question with "no". Of times after 2310 it only wonders.
@@ -117,8 +143,14 @@ pub fn btrfs_clean(region: &Region) -> Verdict {
         let arguments = [check.as_slice(), &[file.as_os_str()]].concat();
         match ask("btrfs", arguments, b"") {
             // Warnings about what it would repair do not always reach the exit status.
-            Some(output) if !output.status.success() || !said(&output).contains("no error found") => {
-                Err(format!("btrfs check ended with {}:\n{}", output.status, said(&output)))
+            Some(output)
+                if !output.status.success() || !said(&output).contains("no error found") =>
+            {
+                Err(format!(
+                    "btrfs check ended with {}:\n{}",
+                    output.status,
+                    said(&output)
+                ))
             }
             _ => Ok(()),
         }
@@ -133,14 +165,25 @@ pub fn qemu_check(image: &Path) -> Verdict {
 /// [`qemu_check`] of a file that must be a qcow2.
 pub fn qcow2_clean(image: &Path) -> Verdict {
     let words = ["check", "-f", "qcow2"].map(OsStr::new);
-    exit_status("qemu-img", &[words.as_slice(), &[image.as_os_str()]].concat())
+    exit_status(
+        "qemu-img",
+        &[words.as_slice(), &[image.as_os_str()]].concat(),
+    )
 }
 
 /// `qemu-img compare`: both images, of whatever format, have the same size and content.
 pub fn qemu_compare(first: &Path, second: &Path) -> Verdict {
-    match ask("qemu-img", [OsStr::new("compare"), first.as_os_str(), second.as_os_str()], b"") {
+    match ask(
+        "qemu-img",
+        [OsStr::new("compare"), first.as_os_str(), second.as_os_str()],
+        b"",
+    ) {
         Some(output) if !output.status.success() || said(&output).contains("size mismatch") => {
-            Err(format!("qemu-img compare ended with {}:\n{}", output.status, said(&output)))
+            Err(format!(
+                "qemu-img compare ended with {}:\n{}",
+                output.status,
+                said(&output)
+            ))
         }
         _ => Ok(()),
     }
@@ -149,8 +192,17 @@ pub fn qemu_compare(first: &Path, second: &Path) -> Verdict {
 /// `qemu-img info --output json`.
 pub fn qemu_info(image: &Path) -> Option<serde_json::Value> {
     let words = ["info", "--output", "json"].map(OsStr::new);
-    let output = ask("qemu-img", [words.as_slice(), &[image.as_os_str()]].concat(), b"")?;
-    assert!(output.status.success(), "qemu-img info {}: {}", image.display(), said(&output));
+    let output = ask(
+        "qemu-img",
+        [words.as_slice(), &[image.as_os_str()]].concat(),
+        b"",
+    )?;
+    assert!(
+        output.status.success(),
+        "qemu-img info {}: {}",
+        image.display(),
+        said(&output)
+    );
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
 
@@ -159,16 +211,36 @@ pub fn qemu_info(image: &Path) -> Option<serde_json::Value> {
 pub fn grub_cmp(region: &Region, path: &str, host: &Path) -> Verdict {
     region.with_file(|file| {
         let file = absolute(file);
-        exit_status("grub-fstest", &[file.as_os_str(), OsStr::new("cmp"), OsStr::new(path), absolute(host).as_os_str()])
+        exit_status(
+            "grub-fstest",
+            &[
+                file.as_os_str(),
+                OsStr::new("cmp"),
+                OsStr::new(path),
+                absolute(host).as_os_str(),
+            ],
+        )
     })
 }
 
 /// The CRC-32 that GRUB computes over the file at `path`, in hexadecimal; an error when it cannot read all of it.
 pub fn grub_crc(region: &Region, path: &str) -> Option<Result<String, String>> {
     region.with_file(|file| {
-        let output = ask("grub-fstest", [absolute(file).as_os_str(), OsStr::new("crc"), OsStr::new(path)], b"")?;
+        let output = ask(
+            "grub-fstest",
+            [
+                absolute(file).as_os_str(),
+                OsStr::new("crc"),
+                OsStr::new(path),
+            ],
+            b"",
+        )?;
         let crc = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        Some(if output.status.success() && crc.len() == 8 { Ok(crc) } else { Err(said(&output)) })
+        Some(if output.status.success() && crc.len() == 8 {
+            Ok(crc)
+        } else {
+            Err(said(&output))
+        })
     })
 }
 
@@ -188,11 +260,17 @@ pub fn squashfs_clean(image: &Path) -> Verdict {
 
 /// `fsck.erofs --extract`: reads and decompresses everything.
 pub fn erofs_clean(image: &Path) -> Verdict {
-    match ask("fsck.erofs", [OsStr::new("--extract"), image.as_os_str()], b"") {
+    match ask(
+        "fsck.erofs",
+        [OsStr::new("--extract"), image.as_os_str()],
+        b"",
+    ) {
         // Version 1.5 ends with 0 also when the superblock's checksum is wrong.
-        Some(output) if !output.status.success() || said(&output).contains("<E>") => {
-            Err(format!("fsck.erofs ended with {}:\n{}", output.status, said(&output)))
-        }
+        Some(output) if !output.status.success() || said(&output).contains("<E>") => Err(format!(
+            "fsck.erofs ended with {}:\n{}",
+            output.status,
+            said(&output)
+        )),
         _ => Ok(()),
     }
 }

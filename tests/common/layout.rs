@@ -36,20 +36,67 @@ const RESIZE: &str = "3884dd41-8582-4404-b9a8-e9b84f2df50e";
 pub const USR_A_GUID: &str = "7130c94a-213a-4e5a-8e26-6cce9662f132";
 pub const USR_B_GUID: &str = "e03dd35c-7c2d-4a47-b3fe-27f15780a57c";
 pub const DISK_GUID: &str = "00000000-0000-0000-0000-000000000001";
-const fn layout(places: [(u64, u64); 7], disk_sectors: u64, usr_fs_bytes: u64, hybrid: bool) -> Layout {
-    const fn slot(number: u32, label: &'static str, guids: [&'static str; 2], place: (u64, u64)) -> Slot {
-        Slot { number, label, type_guid: guids[0], unique_guid: guids[1], start: place.0, sectors: place.1 }
+const fn layout(
+    places: [(u64, u64); 7],
+    disk_sectors: u64,
+    usr_fs_bytes: u64,
+    hybrid: bool,
+) -> Layout {
+    const fn slot(
+        number: u32,
+        label: &'static str,
+        guids: [&'static str; 2],
+        place: (u64, u64),
+    ) -> Slot {
+        Slot {
+            number,
+            label,
+            type_guid: guids[0],
+            unique_guid: guids[1],
+            start: place.0,
+            sectors: place.1,
+        }
     }
     let slots = [
-        slot(1, "EFI-SYSTEM", [EFI, "f1a7ba4e-0000-4000-8000-000000000001"], places[0]),
-        slot(2, "BIOS-BOOT", [BIOS, "f1a7ba4e-0000-4000-8000-000000000002"], places[1]),
+        slot(
+            1,
+            "EFI-SYSTEM",
+            [EFI, "f1a7ba4e-0000-4000-8000-000000000001"],
+            places[0],
+        ),
+        slot(
+            2,
+            "BIOS-BOOT",
+            [BIOS, "f1a7ba4e-0000-4000-8000-000000000002"],
+            places[1],
+        ),
         slot(3, "USR-A", [FLATCAR_ROOTFS, USR_A_GUID], places[2]),
         slot(4, "USR-B", [FLATCAR_ROOTFS, USR_B_GUID], places[3]),
-        slot(6, "OEM", [DATA, "f1a7ba4e-0000-4000-8000-000000000006"], places[4]),
-        slot(7, "OEM-CONFIG", [RESERVED, "f1a7ba4e-0000-4000-8000-000000000007"], places[5]),
-        slot(9, "ROOT", [RESIZE, "f1a7ba4e-0000-4000-8000-000000000009"], places[6]),
+        slot(
+            6,
+            "OEM",
+            [DATA, "f1a7ba4e-0000-4000-8000-000000000006"],
+            places[4],
+        ),
+        slot(
+            7,
+            "OEM-CONFIG",
+            [RESERVED, "f1a7ba4e-0000-4000-8000-000000000007"],
+            places[5],
+        ),
+        slot(
+            9,
+            "ROOT",
+            [RESIZE, "f1a7ba4e-0000-4000-8000-000000000009"],
+            places[6],
+        ),
     ];
-    Layout { disk_sectors, slots, usr_fs_bytes, hybrid }
+    Layout {
+        disk_sectors,
+        slots,
+        usr_fs_bytes,
+        hybrid,
+    }
 }
 
 /// Since 4487 (alpha) and 4593.2 (stable): 8,455,716,864 bytes.

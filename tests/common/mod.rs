@@ -40,7 +40,8 @@ use std::path::PathBuf;
 /// sparse files do not belong in a `/tmp` kept in memory.
 pub fn scratch_root() -> PathBuf {
     let usual = || PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    std::env::var_os("FLATBAKE_SCRATCH").map_or_else(usual, |folder| std::path::absolute(folder).unwrap())
+    std::env::var_os("FLATBAKE_SCRATCH")
+        .map_or_else(usual, |folder| std::path::absolute(folder).unwrap())
 }
 
 /// A fresh temporary directory inside [`scratch_root`], removed when dropped.
@@ -57,8 +58,13 @@ pub fn usual_umask() {
 /// So many times `FLATBAKE_LONG`, for tests that repeat something with other numbers each time; unset means 1.
 pub fn longer(count: u64) -> u64 {
     let factor = std::env::var("FLATBAKE_LONG").map_or(1, |value| {
-        let factor = value.parse().ok().filter(|factor| (1..=LONGEST).contains(factor));
-        factor.unwrap_or_else(|| panic!("FLATBAKE_LONG is '{value}', not a number from 1 to {LONGEST}"))
+        let factor = value
+            .parse()
+            .ok()
+            .filter(|factor| (1..=LONGEST).contains(factor));
+        factor.unwrap_or_else(|| {
+            panic!("FLATBAKE_LONG is '{value}', not a number from 1 to {LONGEST}")
+        })
     });
     count * factor
 }

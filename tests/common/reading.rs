@@ -15,7 +15,11 @@ use super::random::Random;
 /// Runs a maker of images that must succeed and keep the times of files, and returns its standard output;
 /// `None` where it is missing.
 pub fn succeed(name: &str, arguments: &[&str]) -> Option<String> {
-    let output = success(command(&judge(name)?).args(arguments).env_remove("SOURCE_DATE_EPOCH"));
+    let output = success(
+        command(&judge(name)?)
+            .args(arguments)
+            .env_remove("SOURCE_DATE_EPOCH"),
+    );
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
@@ -30,23 +34,41 @@ pub fn assert_same_tree(fs: &dyn FileSystem, root: &Path) {
     walk(fs, &FsPath::root(), &mut |entry| {
         seen += 1;
         let host = root.join(std::str::from_utf8(&entry.path.as_bytes()[1..]).unwrap());
-        let wanted = fs::symlink_metadata(&host).unwrap_or_else(|_| panic!("{} is not in the source", entry.path));
+        let wanted = fs::symlink_metadata(&host)
+            .unwrap_or_else(|_| panic!("{} is not in the source", entry.path));
         let found = &entry.metadata;
-        assert_eq!(found.file_type.mode_bits() | found.mode, wanted.mode(), "{}", entry.path);
+        assert_eq!(
+            found.file_type.mode_bits() | found.mode,
+            wanted.mode(),
+            "{}",
+            entry.path
+        );
         assert_eq!(found.mtime.secs, wanted.mtime(), "{}", entry.path);
         assert_eq!((found.uid, found.gid), (0, 0), "{}", entry.path);
         match found.file_type {
             FileType::File => {
                 assert_eq!(found.size, wanted.size(), "{}", entry.path);
                 assert_eq!(u64::from(found.nlink), wanted.nlink(), "{}", entry.path);
-                assert_eq!(*links.entry(wanted.ino()).or_insert(found.inode), found.inode, "{}", entry.path);
+                assert_eq!(
+                    *links.entry(wanted.ino()).or_insert(found.inode),
+                    found.inode,
+                    "{}",
+                    entry.path
+                );
                 let content = read_file(fs, &entry.path, 1 << 25)?;
-                assert!(content == fs::read(&host).unwrap(), "content of {}", entry.path);
+                assert!(
+                    content == fs::read(&host).unwrap(),
+                    "content of {}",
+                    entry.path
+                );
                 check_pieces(fs, &entry.path, &content);
             }
             FileType::Symlink => {
                 let target = fs::read_link(&host).unwrap();
-                assert_eq!(fs.read_link(entry.node)?, target.as_os_str().as_encoded_bytes());
+                assert_eq!(
+                    fs.read_link(entry.node)?,
+                    target.as_os_str().as_encoded_bytes()
+                );
             }
             _ => assert_eq!(u64::from(found.nlink), wanted.nlink(), "{}", entry.path),
         }
@@ -67,7 +89,10 @@ fn check_pieces(fs: &dyn FileSystem, path: &FsPath, content: &[u8]) {
         let len = random.below(content.len() - start + 1);
         let mut piece = vec![0; len];
         file.read_at(start as u64, &mut piece).unwrap();
-        assert!(piece == content[start..start + len], "{path} from {start}, {len} bytes");
+        assert!(
+            piece == content[start..start + len],
+            "{path} from {start}, {len} bytes"
+        );
     }
     assert!(file.read_at(content.len() as u64, &mut [0]).is_err());
     assert!(file.read_at(u64::MAX, &mut [0; 2]).is_err());
@@ -76,7 +101,11 @@ fn check_pieces(fs: &dyn FileSystem, path: &FsPath, content: &[u8]) {
 fn count(dir: &Path) -> usize {
     let below = fs::read_dir(dir).unwrap().map(|entry| {
         let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() { count(&entry.path()) } else { 1 }
+        if entry.file_type().unwrap().is_dir() {
+            count(&entry.path())
+        } else {
+            1
+        }
     });
     1 + below.sum::<usize>()
 }
@@ -95,10 +124,17 @@ pub fn read_everything(fs: &dyn FileSystem, mut budget: u64) -> usize {
             let buffer = &mut buffer[..usize::try_from(step).unwrap()];
             let _ = file.read_at(0, buffer);
             let _ = file.read_at(file.size() - step, buffer);
-            let _ = file.read_at(file.size() / 2, &mut buffer[..usize::try_from(step.min(1)).unwrap()]);
+            let _ = file.read_at(
+                file.size() / 2,
+                &mut buffer[..usize::try_from(step.min(1)).unwrap()],
+            );
             budget -= step;
         }
-        if entries > 20_000 { Err(flatbake::Error::invalid("enough")) } else { Ok(()) }
+        if entries > 20_000 {
+            Err(flatbake::Error::invalid("enough"))
+        } else {
+            Ok(())
+        }
     });
     entries
 }

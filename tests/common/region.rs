@@ -19,22 +19,39 @@ pub struct Region {
 impl Region {
     /// The whole file.
     pub fn whole(path: &Path) -> Self {
-        let len = path.metadata().unwrap_or_else(|error| panic!("{}: {error}", path.display())).len();
-        Self { path: path.to_owned(), offset: 0, len }
+        let len = path
+            .metadata()
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+            .len();
+        Self {
+            path: path.to_owned(),
+            offset: 0,
+            len,
+        }
     }
 
     /// Partition `number` of a raw disk image, as `sfdisk` sees it. `None` when there is no `sfdisk`.
     pub fn partition(image: &Path, number: u32) -> Option<Self> {
         let partitions = partitions(image)?;
-        let found = partitions.iter().find(|partition| partition.number == number);
-        let found = found.unwrap_or_else(|| panic!("{} has no partition {number}", image.display()));
-        Some(Self { path: image.to_owned(), offset: found.start * 512, len: found.sectors * 512 })
+        let found = partitions
+            .iter()
+            .find(|partition| partition.number == number);
+        let found =
+            found.unwrap_or_else(|| panic!("{} has no partition {number}", image.display()));
+        Some(Self {
+            path: image.to_owned(),
+            offset: found.start * 512,
+            len: found.sectors * 512,
+        })
     }
 
     /// The bytes at `offset` from the start of the region.
     pub fn read(&self, offset: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        File::open(&self.path).unwrap().read_exact_at(&mut bytes, self.offset + offset).unwrap();
+        File::open(&self.path)
+            .unwrap()
+            .read_exact_at(&mut bytes, self.offset + offset)
+            .unwrap();
         bytes
     }
 
@@ -45,7 +62,10 @@ impl Region {
 
     /// Overwrites the bytes at `offset` from the start of the region.
     pub fn write(&self, offset: u64, bytes: &[u8]) {
-        assert!(offset + bytes.len() as u64 <= self.len, "a write outside the region");
+        assert!(
+            offset + bytes.len() as u64 <= self.len,
+            "a write outside the region"
+        );
         let file = File::options().write(true).open(&self.path).unwrap();
         file.write_all_at(bytes, self.offset + offset).unwrap();
     }
@@ -58,10 +78,15 @@ impl Region {
             let mut at = start;
             while at < end {
                 // Neighbouring chunks overlap, so that a needle across their border is seen.
-                let len = usize::try_from(end - at).unwrap().min(CHUNK + needle.len() - 1);
+                let len = usize::try_from(end - at)
+                    .unwrap()
+                    .min(CHUNK + needle.len() - 1);
                 let mut chunk = vec![0; len];
                 file.read_exact_at(&mut chunk, at).unwrap();
-                if let Some(hit) = chunk.windows(needle.len()).position(|window| window == needle) {
+                if let Some(hit) = chunk
+                    .windows(needle.len())
+                    .position(|window| window == needle)
+                {
                     return Some(at + hit as u64 - self.offset);
                 }
                 at += CHUNK as u64;
@@ -79,7 +104,14 @@ impl Region {
         let cut = dir.path().join("partition");
         let file = File::create(&cut).unwrap();
         file.set_len(self.len).unwrap();
-        copy_sparse(&File::open(&self.path).unwrap(), self.offset, self.len, &file, 0).unwrap();
+        copy_sparse(
+            &File::open(&self.path).unwrap(),
+            self.offset,
+            self.len,
+            &file,
+            0,
+        )
+        .unwrap();
         drop(file);
         judge(&cut)
     }
@@ -105,13 +137,23 @@ pub fn data_extents(file: &File, from: u64, to: u64) -> Vec<(u64, u64)> {
 
 /// Copies `len` bytes from `offset` of one file to `target_offset` of another, data only.
 /// The target must be long enough and read as zeroes there.
-pub fn copy_sparse(source: &File, offset: u64, len: u64, target: &File, target_offset: u64) -> io::Result<()> {
+pub fn copy_sparse(
+    source: &File,
+    offset: u64,
+    len: u64,
+    target: &File,
+    target_offset: u64,
+) -> io::Result<()> {
     for (start, end) in data_extents(source, offset, offset + len) {
-        let (mut reader, mut writer) = (source, target);
+        let mut reader = source;
+        let mut writer = target;
         reader.seek(io::SeekFrom::Start(start))?;
         writer.seek(io::SeekFrom::Start(target_offset + (start - offset)))?;
         let mut writer = BufWriter::with_capacity(1 << 20, writer);
-        io::copy(&mut BufReader::with_capacity(1 << 20, reader.take(end - start)), &mut writer)?;
+        io::copy(
+            &mut BufReader::with_capacity(1 << 20, reader.take(end - start)),
+            &mut writer,
+        )?;
         writer.flush()?;
     }
     Ok(())

@@ -56,7 +56,9 @@ impl Sysext {
 }
 
 fn fields(list: &[(&str, &str)]) -> Vec<(String, String)> {
-    list.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    list.iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// Makes `DIR/FILE` from the description. `None` when the tool is missing.
@@ -81,14 +83,25 @@ pub fn sysext(dir: &Path, file: &str, sysext: &Sysext) -> Option<PathBuf> {
 
 /// Writes the tree that a sysext is made of: the same on every machine.
 pub fn write_tree(sysext: &Sysext, tree: &Path) {
-    let release: String = sysext.fields.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
-    let release_path = format!("usr/lib/extension-release.d/extension-release.{}", sysext.name);
+    let release: String = sysext
+        .fields
+        .iter()
+        .map(|(key, value)| format!("{key}={value}\n"))
+        .collect();
+    let release_path = format!(
+        "usr/lib/extension-release.d/extension-release.{}",
+        sysext.name
+    );
     write_file(tree, &release_path, release.as_bytes());
     for (path, content) in &sysext.files {
         write_file(tree, path, content);
     }
     if sysext.ballast > 0 {
-        write_file(tree, &format!("usr/share/{}/ballast", sysext.name), &noise(1, sysext.ballast));
+        write_file(
+            tree,
+            &format!("usr/share/{}/ballast", sysext.name),
+            &noise(1, sysext.ballast),
+        );
     }
     set_times(tree);
 }
@@ -101,14 +114,31 @@ const EXT4_UUID: &str = "575e7400-f1a7-4ba4-8e00-000000000004";
 fn pack(tree: &Path, image: &Path, format: Format) {
     let run = |program: &str, before: &[&str], paths: &[&Path], after: &[&str]| {
         let paths = paths.iter().map(|path| path.as_os_str());
-        must_run(program, before.iter().map(OsStr::new).chain(paths).chain(after.iter().map(OsStr::new)));
+        must_run(
+            program,
+            before
+                .iter()
+                .map(OsStr::new)
+                .chain(paths)
+                .chain(after.iter().map(OsStr::new)),
+        );
     };
     match format {
-        Format::Squashfs => {
-            run("mksquashfs", &[], &[tree, image], &["-all-root", "-noappend", "-no-progress", "-quiet"])
-        }
+        Format::Squashfs => run(
+            "mksquashfs",
+            &[],
+            &[tree, image],
+            &["-all-root", "-noappend", "-no-progress", "-quiet"],
+        ),
         Format::Erofs => {
-            let options = ["--quiet", "-zlz4hc,12", "-C65536", "-Efragments,ztailpacking", "-T0", "--all-root"];
+            let options = [
+                "--quiet",
+                "-zlz4hc,12",
+                "-C65536",
+                "-Efragments,ztailpacking",
+                "-T0",
+                "--all-root",
+            ];
             run(
                 "mkfs.erofs",
                 &[&options[..], &["-U00000000-0000-0000-0000-000000000000"]].concat(),
@@ -121,7 +151,16 @@ fn pack(tree: &Path, image: &Path, format: Format) {
             run("resize2fs", &["-M"], &[image], &[]);
         }
         Format::Btrfs => {
-            let options = ["-q", "--mixed", "-m", "single", "-d", "single", "--shrink", "--rootdir"];
+            let options = [
+                "-q",
+                "--mixed",
+                "-m",
+                "single",
+                "-d",
+                "single",
+                "--shrink",
+                "--rootdir",
+            ];
             fs::File::create(image).unwrap().set_len(1 << 30).unwrap();
             run("mkfs.btrfs", &options, &[tree, image], &[]);
         }
@@ -132,7 +171,8 @@ fn pack(tree: &Path, image: &Path, format: Format) {
             fs::remove_file(&content).unwrap();
             let sectors = bytes.len().div_ceil(512);
             let file = fs::File::create(image).unwrap();
-            file.set_len((DDI_START + sectors.next_multiple_of(2048) as u64 + 2048) * 512).unwrap();
+            file.set_len((DDI_START + sectors.next_multiple_of(2048) as u64 + 2048) * 512)
+                .unwrap();
             file.write_all_at(&bytes, DDI_START * 512).unwrap();
             let partition = format!("--new=1:{DDI_START}:+{sectors}");
             let kind = format!("--typecode=1:{ROOT_X86_64}");
@@ -140,7 +180,12 @@ fn pack(tree: &Path, image: &Path, format: Format) {
                 "--partition-guid=1:575e7400-f1a7-4ba4-8e00-000000000005",
                 "--disk-guid=575e7400-f1a7-4ba4-8e00-000000000006",
             ];
-            run("sgdisk", &[&partition, &kind, guids[0], guids[1]], &[image], &[]);
+            run(
+                "sgdisk",
+                &[&partition, &kind, guids[0], guids[1]],
+                &[image],
+                &[],
+            );
         }
     }
 }
@@ -157,7 +202,10 @@ pub fn write_file(root: &Path, path: &str, content: &[u8]) {
 /// Makes `ROOT/PATH` and what is above it, mode 0755 whatever the umask.
 pub fn make_dir(root: &Path, path: &str) {
     let mut dir = root.to_owned();
-    for part in [""].into_iter().chain(path.split('/').filter(|part| !part.is_empty())) {
+    for part in [""]
+        .into_iter()
+        .chain(path.split('/').filter(|part| !part.is_empty()))
+    {
         if !part.is_empty() {
             dir.push(part);
         }
@@ -175,14 +223,22 @@ pub fn write_link(root: &Path, path: &str, target: &str) {
 /// Gives everything below `path`, and itself, the time [`EPOCH`].
 pub fn set_times(path: &Path) {
     if path.symlink_metadata().unwrap().is_dir() {
-        fs::read_dir(path).unwrap().for_each(|child| set_times(&child.unwrap().path()));
+        fs::read_dir(path)
+            .unwrap()
+            .for_each(|child| set_times(&child.unwrap().path()));
     }
     set_time(path, EPOCH);
 }
 
 /// Gives `path` itself a time, in seconds since 1970.
 pub fn set_time(path: &Path, seconds: i64) {
-    let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = Timespec {
+        tv_sec: seconds,
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }

@@ -92,7 +92,11 @@ pub fn sha256(mut reader: impl Read) -> String {
     loop {
         let count = reader.read(&mut buffer).unwrap();
         if count == 0 {
-            return hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+            return hash
+                .finalize()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
         }
         hash.update(&buffer[..count]);
     }
@@ -112,13 +116,32 @@ pub fn host_tree(dir: &Path) -> Tree {
 pub fn digest(dir: &Path) -> String {
     let mut hash = Sha256::new();
     for (path, entry) in host_tree(dir) {
-        let TreeEntry { kind, mode, size, sha256, target, mtime, linked_to, xattrs, .. } = entry;
+        let TreeEntry {
+            kind,
+            mode,
+            size,
+            sha256,
+            target,
+            mtime,
+            linked_to,
+            xattrs,
+            ..
+        } = entry;
         // A machine may add attributes of its own, as SELinux does.
-        let xattrs: Vec<_> = xattrs.into_iter().flatten().filter(|(name, _)| name.starts_with("user.")).collect();
-        let line = (path, kind, mode, size, sha256, target, mtime, linked_to, xattrs);
+        let xattrs: Vec<_> = xattrs
+            .into_iter()
+            .flatten()
+            .filter(|(name, _)| name.starts_with("user."))
+            .collect();
+        let line = (
+            path, kind, mode, size, sha256, target, mtime, linked_to, xattrs,
+        );
         hash.update(format!("{line:?}\n"));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Fills in [`TreeEntry::linked_to`] from the inode number of every path.
@@ -126,7 +149,12 @@ pub fn group_links(tree: &mut Tree, inodes: &BTreeMap<String, u64>) {
     let mut first = BTreeMap::new();
     for (path, entry) in tree {
         if entry.nlink.is_some_and(|nlink| nlink > 1) {
-            entry.linked_to = Some(first.entry(inodes[path]).or_insert_with(|| path.clone()).clone());
+            entry.linked_to = Some(
+                first
+                    .entry(inodes[path])
+                    .or_insert_with(|| path.clone())
+                    .clone(),
+            );
         }
     }
 }
@@ -140,13 +168,19 @@ fn visit(path: &Path, name: &str, inodes: &mut BTreeMap<String, u64>, found: &mu
         uid: Some(metadata.uid()),
         gid: Some(metadata.gid()),
         xattrs: Some(host_xattrs(path)),
-        mtime: Some((metadata.mtime(), u32::try_from(metadata.mtime_nsec()).unwrap())),
+        mtime: Some((
+            metadata.mtime(),
+            u32::try_from(metadata.mtime_nsec()).unwrap(),
+        )),
         ..TreeEntry::default()
     };
     add_content(&mut entry, path);
     let file_type = metadata.file_type();
     if file_type.is_char_device() || file_type.is_block_device() {
-        entry.device = Some((rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev())));
+        entry.device = Some((
+            rustix::fs::major(metadata.rdev()),
+            rustix::fs::minor(metadata.rdev()),
+        ));
     }
     if kind != Kind::Directory {
         entry.nlink = Some(u32::try_from(metadata.nlink()).unwrap());
@@ -156,25 +190,39 @@ fn visit(path: &Path, name: &str, inodes: &mut BTreeMap<String, u64>, found: &mu
     if kind == Kind::Directory {
         for child in fs::read_dir(path).unwrap() {
             let child = child.unwrap().file_name();
-            visit(&path.join(&child), &join(name, &path_text(child.as_bytes())), inodes, found);
+            visit(
+                &path.join(&child),
+                &join(name, &path_text(child.as_bytes())),
+                inodes,
+                found,
+            );
         }
     }
 }
 
 /// `parent/name`, or `name` in the root.
 pub fn join(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
+    if parent.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{parent}/{name}")
+    }
 }
 
 /// Fills in what is inside: size and hash, or the link's target, from a copy on this machine.
 pub fn add_content(entry: &mut TreeEntry, path: &Path) {
     match entry.kind {
         Kind::File => {
-            let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let file =
+                File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             entry.size = Some(file.metadata().unwrap().len());
             entry.sha256 = Some(sha256(file));
         }
-        Kind::Symlink => entry.target = Some(path_text(fs::read_link(path).unwrap().as_os_str().as_bytes())),
+        Kind::Symlink => {
+            entry.target = Some(path_text(
+                fs::read_link(path).unwrap().as_os_str().as_bytes(),
+            ))
+        }
         _ => {}
     }
 }
@@ -185,7 +233,10 @@ fn host_xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
     // Not every filesystem has xattrs.
     let len = llistxattr(path, names.as_mut_slice()).unwrap_or(0);
     let mut found = BTreeMap::new();
-    for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names[..len]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         let mut value = vec![0u8; 1 << 16];
         let len = lgetxattr(path, OsStr::from_bytes(name), value.as_mut_slice()).unwrap();
         value.truncate(len);
@@ -200,9 +251,15 @@ pub fn make_readable(dir: &Path) {
     if metadata.is_symlink() {
         return;
     }
-    fs::set_permissions(dir, fs::Permissions::from_mode(metadata.mode() & 0o7777 | 0o700)).unwrap();
+    fs::set_permissions(
+        dir,
+        fs::Permissions::from_mode(metadata.mode() & 0o7777 | 0o700),
+    )
+    .unwrap();
     if metadata.is_dir() {
-        fs::read_dir(dir).unwrap().for_each(|child| make_readable(&child.unwrap().path()));
+        fs::read_dir(dir)
+            .unwrap()
+            .for_each(|child| make_readable(&child.unwrap().path()));
     }
 }
 
@@ -219,7 +276,12 @@ pub fn fs_tree(fs: &dyn FileSystem) -> Tree {
             uid: Some(metadata.uid),
             gid: Some(metadata.gid),
             mtime: Some((metadata.mtime.secs, metadata.mtime.nanos)),
-            xattrs: Some(fs.xattrs(at.node)?.into_iter().map(|xattr| (path_text(&xattr.name), xattr.value)).collect()),
+            xattrs: Some(
+                fs.xattrs(at.node)?
+                    .into_iter()
+                    .map(|xattr| (path_text(&xattr.name), xattr.value))
+                    .collect(),
+            ),
             ..TreeEntry::default()
         };
         match metadata.file_type {
@@ -250,7 +312,12 @@ pub fn squashfs_tree(image: &Path) -> Option<Tree> {
     let dir = super::scratch_dir();
     let target = dir.path().join("tree");
     let options = ["-no-progress", "-user-xattrs", "-d"].map(OsStr::new);
-    super::programs::must_run("unsquashfs", options.iter().chain(&[target.as_os_str(), image.as_os_str()]));
+    super::programs::must_run(
+        "unsquashfs",
+        options
+            .iter()
+            .chain(&[target.as_os_str(), image.as_os_str()]),
+    );
     let mut tree = host_tree(&target);
     for entry in tree.values_mut() {
         (entry.uid, entry.gid) = (None, None);
@@ -267,10 +334,14 @@ pub fn compare(expected: &Tree, found: &Tree) -> Result<(), String> {
     for (path, entry) in expected {
         match found.get(path) {
             None => lines.push(format!("missing: /{path} ({:?})", entry.kind)),
-            Some(other) => differences(entry, other).iter().for_each(|line| lines.push(format!("/{path}: {line}"))),
+            Some(other) => differences(entry, other)
+                .iter()
+                .for_each(|line| lines.push(format!("/{path}: {line}"))),
         }
     }
-    let extra = found.iter().filter(|(path, _)| !expected.contains_key(*path));
+    let extra = found
+        .iter()
+        .filter(|(path, _)| !expected.contains_key(*path));
     lines.extend(extra.map(|(path, entry)| format!("not expected: /{path} ({:?})", entry.kind)));
     if lines.is_empty() {
         return Ok(());
@@ -281,7 +352,12 @@ pub fn compare(expected: &Tree, found: &Tree) -> Result<(), String> {
 }
 
 fn differences(expected: &TreeEntry, found: &TreeEntry) -> Vec<String> {
-    fn field<T: Debug + PartialEq>(name: &str, expected: &Option<T>, found: &Option<T>, lines: &mut Vec<String>) {
+    fn field<T: Debug + PartialEq>(
+        name: &str,
+        expected: &Option<T>,
+        found: &Option<T>,
+        lines: &mut Vec<String>,
+    ) {
         if let (Some(expected), Some(found)) = (expected, found)
             && expected != found
         {
@@ -301,7 +377,12 @@ fn differences(expected: &TreeEntry, found: &TreeEntry) -> Vec<String> {
     }
     let mut lines = Vec::new();
     field("type", &Some(expected.kind), &Some(found.kind), &mut lines);
-    field("mode", &expected.mode.map(Octal), &found.mode.map(Octal), &mut lines);
+    field(
+        "mode",
+        &expected.mode.map(Octal),
+        &found.mode.map(Octal),
+        &mut lines,
+    );
     field("uid", &expected.uid, &found.uid, &mut lines);
     field("gid", &expected.gid, &found.gid, &mut lines);
     field("size", &expected.size, &found.size, &mut lines);
@@ -313,7 +394,12 @@ fn differences(expected: &TreeEntry, found: &TreeEntry) -> Vec<String> {
     field("nlink", &expected.nlink, &found.nlink, &mut lines);
     if expected.nlink.is_some() && found.nlink.is_some() {
         let group = |entry: &TreeEntry| Some(entry.linked_to.clone());
-        field("hard-link group", &group(expected), &group(found), &mut lines);
+        field(
+            "hard-link group",
+            &group(expected),
+            &group(found),
+            &mut lines,
+        );
     }
     lines
 }

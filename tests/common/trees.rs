@@ -22,8 +22,17 @@ pub fn make_tree(root: &Path, many: usize) {
     file("empty", b"");
     file("one", b"1");
     file("usr/bin/tool", &noise(1, 300_000));
-    fs::set_permissions(root.join("usr/bin/tool"), fs::Permissions::from_mode(0o4755)).unwrap();
-    file("usr/lib/text", "all work and no play makes a dull file\n".repeat(20_000).as_bytes());
+    fs::set_permissions(
+        root.join("usr/bin/tool"),
+        fs::Permissions::from_mode(0o4755),
+    )
+    .unwrap();
+    file(
+        "usr/lib/text",
+        "all work and no play makes a dull file\n"
+            .repeat(20_000)
+            .as_bytes(),
+    );
     file("usr/lib/exact", &vec![b'x'; 131_072]);
     file("usr/lib/exact-and-one", &vec![b'y'; 131_073]);
     file("usr/lib/deep/er/and/deeper/still/leaf", b"leaf");
@@ -45,7 +54,10 @@ pub fn make_tree(root: &Path, many: usize) {
     let hole = File::create(root.join("only-a-hole")).unwrap();
     hole.set_len(1 << 20).unwrap();
     for number in 0..many {
-        file(&format!("many/file-{number:05}-with-a-name"), number.to_string().repeat(number % 50).as_bytes());
+        file(
+            &format!("many/file-{number:05}-with-a-name"),
+            number.to_string().repeat(number % 50).as_bytes(),
+        );
     }
     spread_times(root);
 }
@@ -58,12 +70,18 @@ pub fn make_small_tree(root: &Path) {
     fs::write(root.join("usr/lib/text"), "some text to pack ".repeat(1000)).unwrap();
     fs::write(root.join("usr/lib/x/tail"), b"tail").unwrap();
     fs::hard_link(root.join("usr/lib/file"), root.join("usr/again")).unwrap();
-    File::create(root.join("hole")).unwrap().set_len(50_000).unwrap();
+    File::create(root.join("hole"))
+        .unwrap()
+        .set_len(50_000)
+        .unwrap();
     symlink("usr/lib/file", root.join("link")).unwrap();
     for number in 0..20 {
         fs::write(root.join(format!("usr/{number}")), [number]).unwrap();
     }
-    for (name, value) in [("user.a", "short".to_owned()), ("user.long", "v".repeat(3000))] {
+    for (name, value) in [
+        ("user.a", "short".to_owned()),
+        ("user.long", "v".repeat(3000)),
+    ] {
         for file in ["usr/lib/file", "usr/lib/text", "usr"] {
             // Not every filesystem of a host takes so much.
             let _ = setxattr(root.join(file), name, value.as_bytes(), XattrFlags::empty());
@@ -80,15 +98,25 @@ pub fn make_odd_tree(root: &Path) {
     fs::write(root.join("sub/deeper/empty"), b"").unwrap();
     fs::write(root.join("big"), noise(10, 300_000)).unwrap();
     fs::write(root.join("a \"quoted\" name"), b"q").unwrap();
-    fs::write(root.join("mtime 12 (3) = name: ..."), b"words of the tools' own output").unwrap();
+    fs::write(
+        root.join("mtime 12 (3) = name: ..."),
+        b"words of the tools' own output",
+    )
+    .unwrap();
     fs::write(root.join(OsStr::from_bytes(b"not-utf8-\xff\xfe")), b"x").unwrap();
-    File::create(root.join("sparse")).unwrap().set_len(5 << 20).unwrap();
+    File::create(root.join("sparse"))
+        .unwrap()
+        .set_len(5 << 20)
+        .unwrap();
     fs::hard_link(root.join("sub/file"), root.join("hard")).unwrap();
     symlink("sub/file", root.join("short-link")).unwrap();
     symlink("x".repeat(100), root.join("long-link")).unwrap();
     mkfifoat(CWD, root.join("fifo"), Mode::from_raw_mode(0o620)).unwrap();
-    let xattrs: [(&str, &[u8]); 3] =
-        [("user.text", b"a \"b\""), ("user.binary", b"\0\n\xff"), ("user.long", &[b'y'; 900])];
+    let xattrs: [(&str, &[u8]); 3] = [
+        ("user.text", b"a \"b\""),
+        ("user.binary", b"\0\n\xff"),
+        ("user.long", &[b'y'; 900]),
+    ];
     for (name, value) in xattrs {
         setxattr(root.join("sub/file"), name, value, XattrFlags::empty()).unwrap();
     }
@@ -118,7 +146,10 @@ fn spread_times(root: &Path) {
 
 fn set_next_time(path: &Path, time: &mut i64) {
     if path.symlink_metadata().unwrap().is_dir() {
-        let mut children: Vec<_> = fs::read_dir(path).unwrap().map(|child| child.unwrap().path()).collect();
+        let mut children: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|child| child.unwrap().path())
+            .collect();
         children.sort();
         children.iter().for_each(|child| set_next_time(child, time));
     }

@@ -10,39 +10,88 @@ use crate::common::longer;
 use crate::common::region::copy_file;
 use crate::ext4::images::{mke2fs, tree};
 use crate::ext4::model::{Model, attributes, path};
-use crate::ext4::support::{ImageFile, Numbers, assert_clean, e2fsck, edit, file_in, have_judges, judge};
+use crate::ext4::support::{
+    ImageFile, Numbers, assert_clean, e2fsck, edit, file_in, have_judges, judge,
+};
 
 /// What dumpe2fs says, without times, checksums and counts of writes.
 fn geometry(image: &Path) -> String {
     let output = judge("dumpe2fs").unwrap().arg(image).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let changing = ["Last write time", "Last checked", "Lifetime writes", "Checksum:", "Journal", "Max transaction"];
-    let lines = text.lines().filter(|line| !changing.iter().any(|words| line.starts_with(words)));
-    let plain = |line: &str| line.split(" csum 0x").next().unwrap_or_default().trim_end_matches(',').to_owned();
-    let flags = |line: &str| line.split_once('[').map_or(String::new(), |(_, flags)| format!(" [{flags}"));
-    lines.map(|line| plain(line) + &flags(line) + "\n").collect()
+    let changing = [
+        "Last write time",
+        "Last checked",
+        "Lifetime writes",
+        "Checksum:",
+        "Journal",
+        "Max transaction",
+    ];
+    let lines = text
+        .lines()
+        .filter(|line| !changing.iter().any(|words| line.starts_with(words)));
+    let plain = |line: &str| {
+        line.split(" csum 0x")
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(',')
+            .to_owned()
+    };
+    let flags = |line: &str| {
+        line.split_once('[')
+            .map_or(String::new(), |(_, flags)| format!(" [{flags}"))
+    };
+    lines
+        .map(|line| plain(line) + &flags(line) + "\n")
+        .collect()
 }
 
 fn set_len(image: &Path, bytes: u64) {
-    std::fs::File::options().write(true).open(image).unwrap().set_len(bytes).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(image)
+        .unwrap()
+        .set_len(bytes)
+        .unwrap();
 }
 
 /// Compares the last copy of superblock and descriptors with the first, as dumpe2fs shows where tables lie.
 fn backup_is_right(image: &Path) {
     let dump = |options: &[String]| {
-        let output = judge("dumpe2fs").unwrap().args(options).arg(image).output().unwrap();
+        let output = judge("dumpe2fs")
+            .unwrap()
+            .args(options)
+            .arg(image)
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{options:?}: {text} {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{options:?}: {text} {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         text
     };
     let first = dump(&[]);
     let word = |line: &str, words: &str| {
-        line.split_once(words).and_then(|(_, rest)| rest.split([',', ' ']).next().map(str::to_owned))
+        line.split_once(words)
+            .and_then(|(_, rest)| rest.split([',', ' ']).next().map(str::to_owned))
     };
-    let block = first.lines().rev().find_map(|line| word(line, "Backup superblock at ")).unwrap();
-    let size = first.lines().find_map(|line| line.strip_prefix("Block size:")).unwrap().trim();
+    let block = first
+        .lines()
+        .rev()
+        .find_map(|line| word(line, "Backup superblock at "))
+        .unwrap();
+    let size = first
+        .lines()
+        .find_map(|line| line.strip_prefix("Block size:"))
+        .unwrap()
+        .trim();
     // Groups as machines read them: no bitmaps, which cannot be read from a copy where some were never written.
-    let copy = dump(&[format!("-osuperblock={block}"), format!("-oblocksize={size}"), "-g".to_owned()]);
+    let copy = dump(&[
+        format!("-osuperblock={block}"),
+        format!("-oblocksize={size}"),
+        "-g".to_owned(),
+    ]);
     assert_eq!(copy, dump(&["-g".to_owned()]), "the copy at block {block}");
 }
 
@@ -64,8 +113,13 @@ fn compare(image: &Path, bytes: u64, what: &str) {
         .arg(blocks)
         .output()
         .unwrap();
-    assert!(resized.status.success(), "{}", String::from_utf8_lossy(&resized.stderr));
-    let (ours, theirs) = (geometry(image), geometry(&other));
+    assert!(
+        resized.status.success(),
+        "{}",
+        String::from_utf8_lossy(&resized.stderr)
+    );
+    let ours = geometry(image);
+    let theirs = geometry(&other);
     for (ours, theirs) in ours.lines().zip(theirs.lines()) {
         assert_eq!(ours, theirs, "{what}");
     }
@@ -94,11 +148,22 @@ fn as_resize2fs_does() {
         ("^flex_bg", small, 5, 33 * 1024),
         ("meta_bg,^resize_inode", small, 5, 37 * 1024),
         ("", ["4096", "1024"], 10, 500 * 1024),
-        ("metadata_csum_seed,orphan_file", ["4096", "512"], 10, 300 * 1024 + 12),
+        (
+            "metadata_csum_seed,orphan_file",
+            ["4096", "512"],
+            10,
+            300 * 1024 + 12,
+        ),
     ];
     for (features, [block, group], before, after) in cases {
         let what = format!("-O '{features}' -b {block} -g {group}: {before} MiB to {after} KiB");
-        mke2fs(&image, before, features, None, &["-b", block, "-g", group, "-i", "16384"]);
+        mke2fs(
+            &image,
+            before,
+            features,
+            None,
+            &["-b", block, "-g", group, "-i", "16384"],
+        );
         compare(&image, after * 1024, &what);
     }
 }
@@ -126,23 +191,47 @@ fn growing_goes_on_and_edits_too() {
     let source = file_in(&folder, "tree");
     tree(&source);
     let image = file_in(&folder, "a.img");
-    for features in
-        ["", "^resize_inode", "^metadata_csum", "^sparse_super,^resize_inode", "sparse_super2,^resize_inode"]
-    {
+    for features in [
+        "",
+        "^resize_inode",
+        "^metadata_csum",
+        "^sparse_super,^resize_inode",
+        "sparse_super2,^resize_inode",
+    ] {
         // So few descriptors fit that the reserve ends; with 32 MiB reserved for, meta_bg follows.
         let more = ["-b", "1024", "-g", "256", "-i", "16384"];
-        let reserve = if features.is_empty() { &["-E", "resize=32768"][..] } else { &[] };
-        mke2fs(&image, 6, features, Some(&source), &[&more[..], reserve].concat());
+        let reserve = if features.is_empty() {
+            &["-E", "resize=32768"][..]
+        } else {
+            &[]
+        };
+        mke2fs(
+            &image,
+            6,
+            features,
+            Some(&source),
+            &[&more[..], reserve].concat(),
+        );
         let model = Model::of(&edit(&image));
-        for (step, kib) in [9000, 20_000, 40_001, 80_000, 200_000].into_iter().enumerate() {
+        for (step, kib) in [9000, 20_000, 40_001, 80_000, 200_000]
+            .into_iter()
+            .enumerate()
+        {
             set_len(&image, kib * 1024);
             let mut fs = edit(&image);
-            fs.create_dir(&path(&format!("/step{step}")), &attributes(0o755, 1)).unwrap();
+            fs.create_dir(&path(&format!("/step{step}")), &attributes(0o755, 1))
+                .unwrap();
             fs.grow(kib * 1024).unwrap();
             assert_clean(&image);
             let free = fs.capacity().unwrap().free_bytes / 2;
             let at = path(&format!("/step{step}/half"));
-            fs.write_file(&at, &attributes(0o600, 1), free, &mut std::io::repeat(5).take(free)).unwrap();
+            fs.write_file(
+                &at,
+                &attributes(0o600, 1),
+                free,
+                &mut std::io::repeat(5).take(free),
+            )
+            .unwrap();
             fs.commit().unwrap();
             assert_clean(&image);
             fs.remove(&at).unwrap();
@@ -163,8 +252,20 @@ fn random_geometry(random: &mut Numbers) -> (String, Vec<String>) {
         ["", "", "^sparse_super", "sparse_super2", "none"],
         ["", "^resize_inode", "^resize_inode", "", ""],
         ["", "", "meta_bg,^resize_inode", "", ""],
-        ["", "^64bit", "^flex_bg", "^metadata_csum", "^metadata_csum,uninit_bg"],
-        ["", "", "^extent,^64bit", "metadata_csum_seed", "^has_journal"],
+        [
+            "",
+            "^64bit",
+            "^flex_bg",
+            "^metadata_csum",
+            "^metadata_csum,uninit_bg",
+        ],
+        [
+            "",
+            "",
+            "^extent,^64bit",
+            "metadata_csum_seed",
+            "^has_journal",
+        ],
     ]
     .iter()
     .map(|words| pick(words))
@@ -180,8 +281,16 @@ fn random_geometry(random: &mut Numbers) -> (String, Vec<String>) {
     let block = pick(&["1024", "1024", "2048", "4096"]);
     let group = pick(&["256", "512", "1024", "2048"]);
     let ratio = pick(&["4096", "16384", "65536"]);
-    let inode = if features == ["none"] || kind != "ext4" { "128" } else { pick(&["128", "256"]) };
-    let mut more = ["-t", kind, "-b", block, "-g", group, "-i", ratio, "-I", inode].map(str::to_owned).to_vec();
+    let inode = if features == ["none"] || kind != "ext4" {
+        "128"
+    } else {
+        pick(&["128", "256"])
+    };
+    let mut more = [
+        "-t", kind, "-b", block, "-g", group, "-i", ratio, "-I", inode,
+    ]
+    .map(str::to_owned)
+    .to_vec();
     if pick(&["", "", "resize=65536"]) == "resize=65536" && block == "1024" {
         more.extend(["-E".to_owned(), "resize=65536".to_owned()]);
     }
@@ -191,7 +300,10 @@ fn random_geometry(random: &mut Numbers) -> (String, Vec<String>) {
 /// The features that dumpe2fs names.
 fn features_of(image: &Path) -> String {
     let text = geometry(image);
-    text.lines().find(|line| line.starts_with("Filesystem features:")).unwrap().to_owned()
+    text.lines()
+        .find(|line| line.starts_with("Filesystem features:"))
+        .unwrap()
+        .to_owned()
 }
 
 /// Whether `resize2fs` brings the filesystem to a size, and leaves it clean.
@@ -199,7 +311,13 @@ fn resized(image: &Path, kib: u64) -> bool {
     if kib * 1024 > image.metadata().unwrap().len() {
         set_len(image, kib * 1024);
     }
-    let output = judge("resize2fs").unwrap().arg("-f").arg(image).arg(format!("{kib}K")).output().unwrap();
+    let output = judge("resize2fs")
+        .unwrap()
+        .arg("-f")
+        .arg(image)
+        .arg(format!("{kib}K"))
+        .output()
+        .unwrap();
     output.status.success() && e2fsck(image).is_ok()
 }
 
@@ -210,15 +328,24 @@ fn any_geometry_grows() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (image, other) = (file_in(&folder, "a.img"), file_in(&folder, "b.img"));
+    let image = file_in(&folder, "a.img");
+    let other = file_in(&folder, "b.img");
     let mut random = Numbers::new(2026);
-    let (mut made, mut grown, mut judged) = (0, 0, 0);
+    let mut made = 0;
+    let mut grown = 0;
+    let mut judged = 0;
     for round in 0..longer(120) {
         let (features, more) = random_geometry(&mut random);
         let before = 1 + random.below(24);
-        let what = format!("round {round}: mke2fs -O '{features}' {} {before}M", more.join(" "));
+        let what = format!(
+            "round {round}: mke2fs -O '{features}' {} {before}M",
+            more.join(" ")
+        );
         let _ = std::fs::remove_file(&image);
-        std::fs::File::create(&image).unwrap().set_len((before as u64) << 20).unwrap();
+        std::fs::File::create(&image)
+            .unwrap()
+            .set_len((before as u64) << 20)
+            .unwrap();
         let mut command = judge("mke2fs").unwrap();
         command.args(["-q", "-F"]).args(&more);
         if !features.is_empty() {
@@ -232,7 +359,9 @@ fn any_geometry_grows() {
         copy_file(&image, &other);
         let kib = (before as u64) * 1024 + 1 + random.below(100 * 1024) as u64;
         set_len(&image, kib * 1024);
-        let Ok(mut fs) = Ext4::open(ImageFile::open(&image)) else { continue };
+        let Ok(mut fs) = Ext4::open(ImageFile::open(&image)) else {
+            continue;
+        };
         let capacity = fs.capacity().unwrap().total_bytes;
         if let Err(error) = fs.grow(kib * 1024) {
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{what}: {error}");
@@ -253,12 +382,18 @@ fn any_geometry_grows() {
             if !resized(&other, kib) {
                 break;
             }
-            assert!(resized(&image, kib), "{what}, grown and then by resize2fs to {kib} KiB");
+            assert!(
+                resized(&image, kib),
+                "{what}, grown and then by resize2fs to {kib} KiB"
+            );
             judged += 1;
         }
     }
     eprintln!("{made} made, {grown} grown, {judged} steps of resize2fs");
-    assert!(made * 2 > longer(120) && grown * 4 > made * 3 && judged > made, "{made} made, {grown}, {judged}");
+    assert!(
+        made * 2 > longer(120) && grown * 4 > made * 3 && judged > made,
+        "{made} made, {grown}, {judged}"
+    );
 }
 
 #[test]
@@ -272,7 +407,11 @@ fn what_cannot_be_grown() {
     let before = std::fs::read(&image).unwrap();
     let mut fs = edit(&image);
     for bytes in [0, (16 << 20) - 4096, (16 << 20) + 4096, u64::MAX] {
-        assert_eq!(fs.grow(bytes).unwrap_err().kind(), ErrorKind::InvalidInput, "{bytes}");
+        assert_eq!(
+            fs.grow(bytes).unwrap_err().kind(),
+            ErrorKind::InvalidInput,
+            "{bytes}"
+        );
     }
     fs.grow(16 << 20).unwrap();
     assert!(std::fs::read(&image).unwrap() == before);

@@ -30,33 +30,62 @@ const DEVICE: u64 = 20 << 20;
 fn sample(image: &Path, features: &str, source: &Path) {
     std::fs::create_dir_all(source.join("indexed")).unwrap();
     for number in 0..150 {
-        std::fs::write(source.join(format!("indexed/a-name-that-takes-some-room-{number}")), "").unwrap();
+        std::fs::write(
+            source.join(format!("indexed/a-name-that-takes-some-room-{number}")),
+            "",
+        )
+        .unwrap();
     }
     std::fs::write(source.join("file"), vec![1; 50_000]).unwrap();
     mke2fs(image, 12, features, Some(source), &["-m", "0"]);
     index_directories(image);
     let mut fs = edit(image);
     fs.create_dir(&path("/dir"), &attributes(0o755, 1)).unwrap();
-    fs.symlink(&path("/dir/slow"), &[b's'; 100], &attributes(0o777, 1)).unwrap();
-    fs.symlink(&path("/dir/fast"), b"target", &attributes(0o777, 1)).unwrap();
-    fs.mknod(&path("/dir/node"), FileType::CharDevice, (5, 1), &attributes(0o600, 1)).unwrap();
+    fs.symlink(&path("/dir/slow"), &[b's'; 100], &attributes(0o777, 1))
+        .unwrap();
+    fs.symlink(&path("/dir/fast"), b"target", &attributes(0o777, 1))
+        .unwrap();
+    fs.mknod(
+        &path("/dir/node"),
+        FileType::CharDevice,
+        (5, 1),
+        &attributes(0o600, 1),
+    )
+    .unwrap();
     for number in 0..40 {
         let at = path(&format!("/dir/piece{number}"));
-        fs.write_file(&at, &attributes(0o600, 1), 4096, &mut &[2; PAGE][..]).unwrap();
+        fs.write_file(&at, &attributes(0o600, 1), 4096, &mut &[2; PAGE][..])
+            .unwrap();
     }
     for number in (0..40).step_by(2) {
         fs.remove(&path(&format!("/dir/piece{number}"))).unwrap();
     }
     let free = fs.capacity().unwrap().free_bytes - 22 * 4096;
-    fs.write_file(&path("/dir/tree"), &attributes(0o600, 1), free, &mut std::io::repeat(3).take(free)).unwrap();
-    fs.write_file(&path("/dir/scattered"), &attributes(0o600, 1), 18 * 4096, &mut std::io::repeat(4).take(18 * 4096))
-        .unwrap();
+    fs.write_file(
+        &path("/dir/tree"),
+        &attributes(0o600, 1),
+        free,
+        &mut std::io::repeat(3).take(free),
+    )
+    .unwrap();
+    fs.write_file(
+        &path("/dir/scattered"),
+        &attributes(0o600, 1),
+        18 * 4096,
+        &mut std::io::repeat(4).take(18 * 4096),
+    )
+    .unwrap();
     fs.remove(&path("/dir/tree")).unwrap();
-    fs.set_xattr(&path("/dir/scattered"), b"user.small", b"value").unwrap();
-    fs.set_xattr(&path("/dir/scattered"), b"trusted.large", &[5; 1000]).unwrap();
+    fs.set_xattr(&path("/dir/scattered"), b"user.small", b"value")
+        .unwrap();
+    fs.set_xattr(&path("/dir/scattered"), b"trusted.large", &[5; 1000])
+        .unwrap();
     fs.commit().unwrap();
     let stat = debugfs(image, "stat /dir/scattered\n");
-    assert!(stat.contains("(ETB0)") || stat.contains("(IND)"), "a tree with a block: {stat}");
+    assert!(
+        stat.contains("(ETB0)") || stat.contains("(IND)"),
+        "a tree with a block: {stat}"
+    );
 }
 
 /// Reads everything there is.
@@ -91,11 +120,26 @@ fn edit_some(device: &Arc<Scratch>, which: usize) -> Result<()> {
     let edits: [Edit; 13] = [
         |fs, _| fs.grow(DEVICE),
         |fs, a| {
-            fs.hard_link(&path("/dir/node"), &path("/indexed/another")).and_then(|()| fs.create_dir(&path("/new"), a))
+            fs.hard_link(&path("/dir/node"), &path("/indexed/another"))
+                .and_then(|()| fs.create_dir(&path("/new"), a))
         },
-        |fs, a| fs.write_file(&path("/dir/scattered"), a, 200_000, &mut std::io::repeat(6).take(200_000)),
+        |fs, a| {
+            fs.write_file(
+                &path("/dir/scattered"),
+                a,
+                200_000,
+                &mut std::io::repeat(6).take(200_000),
+            )
+        },
         |fs, _| fs.remove(&path("/dir/scattered")),
-        |fs, a| fs.write_file(&path("/indexed/new-name-that-is-quite-long-and-new"), a, 5, &mut &b"12345"[..]),
+        |fs, a| {
+            fs.write_file(
+                &path("/indexed/new-name-that-is-quite-long-and-new"),
+                a,
+                5,
+                &mut &b"12345"[..],
+            )
+        },
         |fs, _| fs.remove(&path("/indexed/a-name-that-takes-some-room-7")),
         |fs, a| fs.create_dir(&path("/dir/made"), a),
         |fs, _| fs.set_xattr(&path("/dir/scattered"), b"user.other", &[1; 500]),
@@ -103,7 +147,15 @@ fn edit_some(device: &Arc<Scratch>, which: usize) -> Result<()> {
         |fs, _| fs.rename(&path("/dir"), &path("/indexed/dir")),
         |fs, _| fs.rename(&path("/file"), &path("/dir/scattered")),
         |fs, a| fs.symlink(&path("/link"), &[b'x'; 300], a),
-        |fs, _| fs.set_metadata(&path("/dir/slow"), &MetadataChange { uid: Some(9), ..Default::default() }),
+        |fs, _| {
+            fs.set_metadata(
+                &path("/dir/slow"),
+                &MetadataChange {
+                    uid: Some(9),
+                    ..Default::default()
+                },
+            )
+        },
     ];
     let mut fs = Ext4::open(device.clone())?;
     for step in 0..3 {
@@ -116,12 +168,30 @@ fn edit_some(device: &Arc<Scratch>, which: usize) -> Result<()> {
 fn mutate(numbers: &mut Numbers, bytes: &mut [u8]) {
     for _ in 0..1 + numbers.below(3) {
         let at = numbers.below(bytes.len() - 4);
-        let limits = [0u32, 1, 2, 0xFF, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF];
+        let limits = [
+            0u32,
+            1,
+            2,
+            0xFF,
+            0xFFFF,
+            0x7FFF_FFFF,
+            0x8000_0000,
+            0xFFFF_FFFF,
+        ];
         let any = u32::try_from(numbers.next() & 0xFFFF_FFFF).unwrap();
-        let value = [limits[numbers.below(limits.len())], any, any & 0xFF, any & 0xFFFF][numbers.below(4)];
+        let value = [
+            limits[numbers.below(limits.len())],
+            any,
+            any & 0xFF,
+            any & 0xFFFF,
+        ][numbers.below(4)];
         let width = [1, 2, 4][numbers.below(3)];
         // Fields are aligned; a third of the mutations are not.
-        let at = if numbers.below(3) == 0 { at } else { at / width * width };
+        let at = if numbers.below(3) == 0 {
+            at
+        } else {
+            at / width * width
+        };
         bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
     }
 }
@@ -135,7 +205,11 @@ fn run(device: Scratch, number: u64) -> (Result<()>, Result<()>) {
         assert!(device.is_unchanged(), "reading wrote");
         (read, edit_some(&device, usize::try_from(number).unwrap()))
     }));
-    assert!(begin.elapsed() < RUN_TIME_MAX, "run {number} took {:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() < RUN_TIME_MAX,
+        "run {number} took {:?}",
+        begin.elapsed()
+    );
     outcome.unwrap_or_else(|_| panic!("run {number} panicked"))
 }
 
@@ -149,7 +223,10 @@ fn metadata_blocks(image: &[u8], journal: &[usize]) -> Vec<usize> {
 }
 
 fn journal_blocks(image: &Path) -> Vec<usize> {
-    debugfs(image, "blocks <8>\n").split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    debugfs(image, "blocks <8>\n")
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }
 
 /// Damages an image in `runs` ways, whole pages at a time; counts what refuses to be read and to be edited.
@@ -170,7 +247,12 @@ fn damage(file: &Path, blocks: &[usize], runs: u64) -> [u32; 2] {
         refused[0] += u32::from(read.is_err());
         refused[1] += u32::from(edited.is_err());
     }
-    eprintln!("{runs} runs on {} blocks: {} refused reading, {} editing", blocks.len(), refused[0], refused[1]);
+    eprintln!(
+        "{runs} runs on {} blocks: {} refused reading, {} editing",
+        blocks.len(),
+        refused[0],
+        refused[1]
+    );
     refused
 }
 
@@ -182,8 +264,13 @@ fn thousands_of_damaged_images() {
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder, "a.img");
     let ext3 = "^extent,^64bit,^flex_bg,^metadata_csum,^huge_file,^dir_nlink,^extra_isize";
-    for (number, features) in
-        ["^metadata_csum", ext3, "inline_data,ea_inode,^metadata_csum,meta_bg,^resize_inode"].iter().enumerate()
+    for (number, features) in [
+        "^metadata_csum",
+        ext3,
+        "inline_data,ea_inode,^metadata_csum,meta_bg,^resize_inode",
+    ]
+    .iter()
+    .enumerate()
     {
         sample(&file, features, &file_in(&folder, &format!("tree{number}")));
         let image = std::fs::read(&file).unwrap();
@@ -204,14 +291,22 @@ fn damaged_journals() {
     sample(&file, "^metadata_csum", &file_in(&folder, "tree"));
     let data = file_in(&folder, "data");
     let image = std::fs::read(&file).unwrap();
-    let table = usize::from(u16::from_le_bytes(image[PAGE + 8..PAGE + 10].try_into().unwrap()));
+    let table = usize::from(u16::from_le_bytes(
+        image[PAGE + 8..PAGE + 10].try_into().unwrap(),
+    ));
     std::fs::write(&data, &image[table * PAGE..(table + 3) * PAGE]).unwrap();
     let at = data.display();
-    let log = format!("jw -b {table},{},{} {at}\njw -r 900,901\n", table + 1, table + 2);
+    let log = format!(
+        "jw -b {table},{},{} {at}\njw -r 900,901\n",
+        table + 1,
+        table + 2
+    );
     debugfs_write(&file, &format!("jo\n{log}{log}jc\n"));
     let image = std::fs::read(&file).unwrap();
     let journal: Vec<usize> = journal_blocks(&file).into_iter().take(16).collect();
-    assert!(journal.len() == 16 && image[journal[1] * PAGE..].starts_with(&[0xC0, 0x3B, 0x39, 0x98]));
+    assert!(
+        journal.len() == 16 && image[journal[1] * PAGE..].starts_with(&[0xC0, 0x3B, 0x39, 0x98])
+    );
     let refused = damage(&file, &journal, RUNS / 2);
     assert!(refused.iter().all(|count| *count > 20), "{refused:?}");
 }
@@ -231,26 +326,48 @@ fn damage_with_repaired_checksums() {
         let page = image[block * PAGE..(block + 1) * PAGE].to_vec();
         let mut sealed = page.clone();
         seals.repair(*block, &mut sealed);
-        let used = page.chunks(256).zip(sealed.chunks(256)).filter(|(page, _)| page.iter().any(|byte| *byte != 0));
-        assert!(used.into_iter().all(|(page, sealed)| page == sealed), "the repair differs: {:?}", seals.roles[block]);
+        let used = page
+            .chunks(256)
+            .zip(sealed.chunks(256))
+            .filter(|(page, _)| page.iter().any(|byte| *byte != 0));
+        assert!(
+            used.into_iter().all(|(page, sealed)| page == sealed),
+            "the repair differs: {:?}",
+            seals.roles[block]
+        );
     }
-    let (mut unsealed, mut refused) = (0, 0);
+    let mut unsealed = 0;
+    let mut refused = 0;
     let runs = longer(RUNS);
     for number in 0..runs {
         let mut numbers = Numbers::new(number + 1);
         let block = blocks[numbers.below(blocks.len())];
         let mut page = image[block * PAGE..(block + 1) * PAGE].to_vec();
         // The superblock is block 0's only content, and its first 400 bytes those that matter.
-        mutate(&mut numbers, if block == 0 { &mut page[1024..1424] } else { &mut page });
+        mutate(
+            &mut numbers,
+            if block == 0 {
+                &mut page[1024..1424]
+            } else {
+                &mut page
+            },
+        );
         if number % 8 != 0 {
             seals.repair(block, &mut page);
         }
         let (read, edited) = run(Scratch::with_page(image.clone(), block, page), number);
-        let errors: Vec<String> = [read, edited].into_iter().filter_map(Result::err).map(|e| e.to_string()).collect();
+        let errors: Vec<String> = [read, edited]
+            .into_iter()
+            .filter_map(Result::err)
+            .map(|e| e.to_string())
+            .collect();
         unsealed += u32::from(errors.iter().any(|error| error.contains("checksum")));
         refused += u32::from(!errors.is_empty());
     }
-    eprintln!("{runs} runs on {} blocks: {refused} refused, {unsealed} for a checksum", blocks.len());
+    eprintln!(
+        "{runs} runs on {} blocks: {refused} refused, {unsealed} for a checksum",
+        blocks.len()
+    );
     assert!(refused > 500 && unsealed > 100 && unsealed < refused / 2);
 }
 
@@ -267,7 +384,11 @@ fn a_directory_whose_blocks_are_missing_is_an_error() {
         let mut fs = edit(&file);
         fs.create_dir(&path("/dir"), &attributes(0o755, 1)).unwrap();
         (0..60).for_each(|n| {
-            fs.create_dir(&path(&format!("/dir/sub-with-a-long-name-{n}")), &attributes(0o755, 1)).unwrap()
+            fs.create_dir(
+                &path(&format!("/dir/sub-with-a-long-name-{n}")),
+                &attributes(0o755, 1),
+            )
+            .unwrap()
         });
         fs.commit().unwrap();
         let whole = std::fs::read(&file).unwrap();
@@ -280,7 +401,11 @@ fn a_directory_whose_blocks_are_missing_is_an_error() {
             // The first pointer, and the second.
             true => &[(0, 0), (4, 0)],
             // The first extent's length says "unwritten"; it begins one block further on; it is one block shorter.
-            false => &[(12 + 5, 0x80), (12, 1), (12 + 4, whole[i_block + 12 + 4] - 1)],
+            false => &[
+                (12 + 5, 0x80),
+                (12, 1),
+                (12 + 4, whole[i_block + 12 + 4] - 1),
+            ],
         };
         for &(at, value) in damages {
             let mut damaged = whole.clone();
@@ -291,7 +416,11 @@ fn a_directory_whose_blocks_are_missing_is_an_error() {
             }
             let fs = Ext4::open_read_only(Scratch::new(Arc::new(damaged))).unwrap();
             let error = fs.entries_at(&path("/dir")).unwrap_err();
-            assert_eq!(error.kind(), flatbake::ErrorKind::Corrupt, "{features} {at}: {error}");
+            assert_eq!(
+                error.kind(),
+                flatbake::ErrorKind::Corrupt,
+                "{features} {at}: {error}"
+            );
         }
     }
 }
@@ -305,10 +434,14 @@ fn a_directory_within_itself_is_not_endless() {
     let file = file_in(&folder, "a.img");
     mke2fs(&file, 16, "^metadata_csum", None, &[]);
     let mut fs = edit(&file);
-    fs.create_dir(&path("/loop-loop"), &attributes(0o755, 1)).unwrap();
+    fs.create_dir(&path("/loop-loop"), &attributes(0o755, 1))
+        .unwrap();
     fs.commit().unwrap();
     let mut image = std::fs::read(&file).unwrap();
-    let name = image.windows(9).position(|bytes| bytes == b"loop-loop").unwrap();
+    let name = image
+        .windows(9)
+        .position(|bytes| bytes == b"loop-loop")
+        .unwrap();
     image[name - 8] = 2;
     let fs = Ext4::open_read_only(Scratch::new(Arc::new(image))).unwrap();
     let error = walk(&fs, &FsPath::root(), &mut |_| Ok(())).unwrap_err();
@@ -356,8 +489,9 @@ fn an_error_of_the_device_comes_out_whole() {
     for writes in 0..12 {
         let device = Failing(Scratch::new(image.clone()), writes.into());
         let mut fs = Ext4::open(device).unwrap();
-        let outcome =
-            fs.write_file(&path("/f"), &attributes(0o644, 1), 5, &mut &b"12345"[..]).and_then(|()| fs.commit());
+        let outcome = fs
+            .write_file(&path("/f"), &attributes(0o644, 1), 5, &mut &b"12345"[..])
+            .and_then(|()| fs.commit());
         committed = outcome.is_ok();
         if let Err(error) = outcome {
             assert_eq!(error.kind(), flatbake::ErrorKind::NoSpace);

@@ -13,16 +13,23 @@ pub struct Set {
 }
 
 const fn set(features: &'static str, options: &'static [&'static str]) -> Set {
-    Set { features, options, settings: &[] }
+    Set {
+        features,
+        options,
+        settings: &[],
+    }
 }
 
 const fn tuned(features: &'static str, settings: &'static [&'static str]) -> Set {
-    Set { features, options: &[], settings }
+    Set {
+        features,
+        options: &[],
+        settings,
+    }
 }
 
 const EXT3: &str = "^extent,^64bit,^flex_bg,^metadata_csum,^huge_file,^dir_nlink,^extra_isize";
-const EXT2: &str =
-    "^has_journal,^extent,^64bit,^flex_bg,^metadata_csum,^huge_file,^dir_nlink,^extra_isize,^resize_inode,^large_file";
+const EXT2: &str = "^has_journal,^extent,^64bit,^flex_bg,^metadata_csum,^huge_file,^dir_nlink,^extra_isize,^resize_inode,^large_file";
 
 /// Flatcar's, newer e2fsprogs', older ones, and what else mke2fs can make.
 pub const SETS: &[Set] = &[
@@ -54,7 +61,11 @@ impl Set {
     pub fn make(&self, image: &Path, mib: u64, tree: Option<&Path>) {
         mke2fs(image, mib, self.features, tree, self.options);
         if !self.settings.is_empty() {
-            let script: String = self.settings.iter().map(|setting| format!("ssv {setting}\n")).collect();
+            let script: String = self
+                .settings
+                .iter()
+                .map(|setting| format!("ssv {setting}\n"))
+                .collect();
             debugfs_write(image, &script);
             index_directories(image);
         }
@@ -73,13 +84,19 @@ impl Set {
 
 impl std::fmt::Display for Set {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "-O '{}' {:?} {:?}", self.features, self.options, self.settings)
+        write!(
+            f,
+            "-O '{}' {:?} {:?}",
+            self.features, self.options, self.settings
+        )
     }
 }
 
 /// A program of e2fsprogs that takes this for the time of day.
 fn at_a_fixed_time(mut command: std::process::Command) -> std::process::Command {
-    command.env("E2FSPROGS_FAKE_TIME", "1700000000").env("E2FSCK_TIME", "1700000000");
+    command
+        .env("E2FSPROGS_FAKE_TIME", "1700000000")
+        .env("E2FSCK_TIME", "1700000000");
     command
 }
 
@@ -87,18 +104,31 @@ fn at_a_fixed_time(mut command: std::process::Command) -> std::process::Command 
 pub fn debugfs_write(image: &Path, commands: &str) {
     let script = image.with_extension("settings");
     std::fs::write(&script, commands).unwrap();
-    let output =
-        at_a_fixed_time(judge("debugfs").unwrap()).arg("-w").arg("-f").arg(&script).arg(image).output().unwrap();
+    let output = at_a_fixed_time(judge("debugfs").unwrap())
+        .arg("-w")
+        .arg("-f")
+        .arg(&script)
+        .arg(image)
+        .output()
+        .unwrap();
     assert!(output.status.success());
 }
 
 /// A filesystem of `mib` MiB holding what lies below `tree`.
 pub fn mke2fs(image: &Path, mib: u64, features: &str, tree: Option<&Path>, more: &[&str]) {
-    std::fs::File::create(image).unwrap().set_len(mib << 20).unwrap();
+    std::fs::File::create(image)
+        .unwrap()
+        .set_len(mib << 20)
+        .unwrap();
     let mut command = judge("mke2fs").unwrap();
-    command.args(["-q", "-F", "-t", "ext4", "-b", "4096", "-i", "4096", "-I", "256", "-L", "ROOT"]);
+    command.args([
+        "-q", "-F", "-t", "ext4", "-b", "4096", "-i", "4096", "-I", "256", "-L", "ROOT",
+    ]);
     command.args(["-U", "12345678-1234-1234-1234-123456789abc"]);
-    command.args(["-E", "hash_seed=87654321-4321-4321-4321-cba987654321,lazy_itable_init=1"]);
+    command.args([
+        "-E",
+        "hash_seed=87654321-4321-4321-4321-cba987654321,lazy_itable_init=1",
+    ]);
     command.env("E2FSPROGS_FAKE_TIME", "1700000000");
     if !features.is_empty() {
         command.args(["-O", features]);
@@ -107,17 +137,37 @@ pub fn mke2fs(image: &Path, mib: u64, features: &str, tree: Option<&Path>, more:
         command.arg("-d").arg(tree);
     }
     let output = command.args(more).arg(image).output().unwrap();
-    assert!(output.status.success(), "mke2fs: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "mke2fs: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// Turns directories of more than one block into hash trees, as the kernel would have made them.
 pub fn index_directories(image: &Path) {
-    let output = at_a_fixed_time(judge("e2fsck").unwrap()).args(["-fyD"]).arg(image).output().unwrap();
-    assert!(output.status.code().is_some_and(|code| code <= 1), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = at_a_fixed_time(judge("e2fsck").unwrap())
+        .args(["-fyD"])
+        .arg(image)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.code().is_some_and(|code| code <= 1),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }
 
 /// Has e2fsck replay the journal and repair what else there is.
 pub fn replayed(image: &Path) {
-    let output = at_a_fixed_time(judge("e2fsck").unwrap()).args(["-fy"]).arg(image).output().unwrap();
-    assert!(output.status.code().is_some_and(|code| code <= 1), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = at_a_fixed_time(judge("e2fsck").unwrap())
+        .args(["-fy"])
+        .arg(image)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.code().is_some_and(|code| code <= 1),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
 }

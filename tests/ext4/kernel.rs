@@ -20,7 +20,12 @@ struct Mounted(PathBuf);
 impl Mounted {
     fn new(image: &Path, at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
-        let output = command(Path::new("mount")).args(["-o", "loop"]).arg(image).arg(at).output().ok()?;
+        let output = command(Path::new("mount"))
+            .args(["-o", "loop"])
+            .arg(image)
+            .arg(at)
+            .output()
+            .ok()?;
         output.status.success().then(|| Self(at.to_owned()))
     }
 }
@@ -28,7 +33,13 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         // A child process that another test is just starting can hold the image open for a moment.
-        let unmounted = || command(Path::new("umount")).arg(&self.0).status().unwrap().success();
+        let unmounted = || {
+            command(Path::new("umount"))
+                .arg(&self.0)
+                .status()
+                .unwrap()
+                .success()
+        };
         let wait = || std::thread::sleep(std::time::Duration::from_millis(100));
         assert!(
             (0..50).any(|_| unmounted() || {
@@ -55,19 +66,31 @@ fn compare(model: &Model, at: &FsPath, root: &Path) {
     let a = &node.attributes;
     assert_eq!(found.permissions().mode() & 0o7777, a.mode, "{at}");
     assert_eq!((found.uid(), found.gid()), (a.uid, a.gid), "{at}");
-    assert_eq!((found.mtime(), found.mtime_nsec()), (a.mtime.secs, a.mtime.nanos.into()), "{at}");
-    assert_eq!(found.nlink(), u64::try_from(model.links(at)).unwrap(), "{at}");
+    assert_eq!(
+        (found.mtime(), found.mtime_nsec()),
+        (a.mtime.secs, a.mtime.nanos.into()),
+        "{at}"
+    );
+    assert_eq!(
+        found.nlink(),
+        u64::try_from(model.links(at)).unwrap(),
+        "{at}"
+    );
     for (name, value) in &node.xattrs {
         let mut found = vec![0; value.len() + 1];
         let name = std::str::from_utf8(name).unwrap();
-        let len = rustix::fs::lgetxattr(&file, name, &mut found[..]).unwrap_or_else(|e| panic!("{at} {name}: {e}"));
+        let len = rustix::fs::lgetxattr(&file, name, &mut found[..])
+            .unwrap_or_else(|e| panic!("{at} {name}: {e}"));
         assert!(found[..len] == **value, "{at} {name}");
     }
     match &node.body {
         Body::File(content) => assert!(std::fs::read(&file).unwrap() == *content, "{at}"),
         Body::Directory => assert!(found.is_dir(), "{at}"),
         Body::Symlink(target) => assert_eq!(
-            std::fs::read_link(&file).unwrap_or_else(|e| panic!("{at}: {e}")).as_os_str().as_bytes(),
+            std::fs::read_link(&file)
+                .unwrap_or_else(|e| panic!("{at}: {e}"))
+                .as_os_str()
+                .as_bytes(),
             target,
             "{at}"
         ),
@@ -79,8 +102,13 @@ fn compare(model: &Model, at: &FsPath, root: &Path) {
                 (FileType::Socket, found.file_type().is_socket()),
             ];
             assert!(kinds.contains(&(*file_type, true)), "{at}");
-            let (major, minor) = (u64::from(*major), u64::from(*minor));
-            assert_eq!(found.rdev(), minor & 0xFF | major << 8 | (minor & !0xFF) << 12, "{at}");
+            let major = u64::from(*major);
+            let minor = u64::from(*minor);
+            assert_eq!(
+                found.rdev(),
+                minor & 0xFF | major << 8 | (minor & !0xFF) << 12,
+                "{at}"
+            );
         }
     }
 }
@@ -88,7 +116,11 @@ fn compare(model: &Model, at: &FsPath, root: &Path) {
 /// Goes on as a running system would.
 fn use_it(root: &Path) {
     for number in 0..300 {
-        std::fs::write(root.join(format!("large/kernel-made-this-{number}")), vec![9; number]).unwrap();
+        std::fs::write(
+            root.join(format!("large/kernel-made-this-{number}")),
+            vec![9; number],
+        )
+        .unwrap();
     }
     for number in (0..400).step_by(3) {
         std::fs::remove_file(root.join(format!("large/name-of-some-length-{number}"))).unwrap();
@@ -96,7 +128,9 @@ fn use_it(root: &Path) {
     std::fs::rename(root.join("opt/a"), root.join("large/a")).unwrap();
     std::fs::create_dir_all(root.join("new/deep/deeper")).unwrap();
     std::fs::write(root.join("new/content"), vec![3; 2_000_000]).unwrap();
-    let more = std::fs::OpenOptions::new().append(true).open(root.join("opt/more"));
+    let more = std::fs::OpenOptions::new()
+        .append(true)
+        .open(root.join("opt/more"));
     std::io::Write::write_all(&mut more.unwrap(), &[4; 100_000]).unwrap();
 }
 
@@ -109,17 +143,20 @@ fn mounts_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let source = file_in(&folder, "tree");
     tree(&source);
-    let (image, root) = (file_in(&folder, "a.img"), file_in(&folder, "root"));
+    let image = file_in(&folder, "a.img");
+    let root = file_in(&folder, "root");
     let mut mounted = 0;
     for set in SETS {
         set.make(&image, 48, Some(&source));
         let mut fs = edit(&image);
         let mut model = Model::of(&fs);
         recipe(&mut fs, &mut model, set.block(), TIMES);
-        fs.create_dir(&path("/large"), &attributes(0o755, 1)).unwrap();
+        fs.create_dir(&path("/large"), &attributes(0o755, 1))
+            .unwrap();
         model.add(&path("/large"), Body::Directory, &attributes(0o755, 1));
         for number in 0..400 {
-            let (at, a) = (path(&format!("/large/name-of-some-length-{number}")), attributes(0o644, 3));
+            let at = path(&format!("/large/name-of-some-length-{number}"));
+            let a = attributes(0o644, 3);
             fs.write_file(&at, &a, 4, &mut &b"1234"[..]).unwrap();
             model.add(&at, Body::File(b"1234".to_vec()), &a);
         }
@@ -136,7 +173,11 @@ fn mounts_and_goes_on() {
         mounted += 1;
         assert_clean(&image);
         let fs = Ext4::open_read_only(ImageFile::open(&image)).unwrap();
-        assert_eq!(fs.entries_at(&path("/large")).unwrap().len(), 400 + 300 - 134 + 1, "{set}");
+        assert_eq!(
+            fs.entries_at(&path("/large")).unwrap().len(),
+            400 + 300 - 134 + 1,
+            "{set}"
+        );
         // And we after it.
         let mut fs = edit(&image);
         fs.remove(&path("/large/kernel-made-this-7")).unwrap();

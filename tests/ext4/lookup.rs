@@ -47,7 +47,13 @@ fn image(features: &str) -> Option<Vec<u8>> {
         fs::write(tree.join(name(number)), "").unwrap();
     }
     let file = file_in(&folder, "a.img");
-    mke2fs(&file, 32, features, Some(&folder.path().join("tree")), &["-b", "1024", "-N", "10000"]);
+    mke2fs(
+        &file,
+        32,
+        features,
+        Some(&folder.path().join("tree")),
+        &["-b", "1024", "-N", "10000"],
+    );
     // mke2fs leaves large directories without an index; e2fsck makes one.
     let _ = crate::common::programs::run("e2fsck", ["-fyD", file.to_str().unwrap()]);
     Some(fs::read(&file).unwrap())
@@ -67,7 +73,10 @@ fn find_all(bytes: Vec<u8>) -> u64 {
     let before = device.1.load(Ordering::Relaxed);
     for entry in entries.iter().step_by(STEP) {
         assert_eq!(fs.lookup(many, &entry.name).unwrap(), Some(entry.node));
-        assert_eq!(fs.lookup(many, &[&entry.name[..], b"x"].concat()).unwrap(), None);
+        assert_eq!(
+            fs.lookup(many, &[&entry.name[..], b"x"].concat()).unwrap(),
+            None
+        );
     }
     (device.1.load(Ordering::Relaxed) - before) / (2 * (NAMES / STEP) as u64)
 }
@@ -83,18 +92,27 @@ fn a_name_costs_a_few_blocks_of_a_hash_tree() {
 
 #[test]
 fn without_an_index_that_can_be_used_names_are_found_all_the_same() {
-    let Some(bytes) = image("^metadata_csum") else { return };
+    let Some(bytes) = image("^metadata_csum") else {
+        return;
+    };
     let roots: Vec<usize> = (0..bytes.len() - 1024)
         .step_by(1024)
-        .filter(|&at| bytes[at + 6..at + 9] == [1, 2, b'.'] && bytes[at + 0x18..at + 0x1C] == [0; 4])
+        .filter(|&at| {
+            bytes[at + 6..at + 9] == [1, 2, b'.'] && bytes[at + 0x18..at + 0x1C] == [0; 4]
+        })
         .filter(|&at| bytes[at + 0x1D] == 8 && bytes[at + 0x1C] < 3)
         .collect();
-    let [root] = roots[..] else { panic!("one hash tree, not {}", roots.len()) };
+    let [root] = roots[..] else {
+        panic!("one hash tree, not {}", roots.len())
+    };
     // Hash version, length of the fields, levels, count above the limit, hashes out of order.
     for (at, value) in [(0x1C, 9), (0x1D, 7), (0x1E, 5), (0x23, 0xFF), (0x2B, 0xFF)] {
         let mut broken = bytes.clone();
         broken[root + at] = value;
         let cost = find_all(broken);
-        assert!(cost > 30 * 1024, "byte {at:#x}: {cost} bytes per name, so the tree was used");
+        assert!(
+            cost > 30 * 1024,
+            "byte {at:#x}: {cost} bytes per name, so the tree was used"
+        );
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use flatbake::fs::ext4::Ext4;
-use flatbake::fs::{Attributes, ByPath, FileType, FsPath, Metadata, Timestamp, Xattr, read_file, walk};
+use flatbake::fs::{
+    Attributes, ByPath, FileType, FsPath, Metadata, Timestamp, Xattr, read_file, walk,
+};
 
 use crate::ext4::support::{ImageFile, debugfs};
 
@@ -35,7 +37,15 @@ pub fn path(text: &str) -> FsPath {
 }
 
 pub fn attributes(mode: u32, secs: i64) -> Attributes {
-    Attributes { mode, uid: 70_000 + mode, gid: 80_000, mtime: Timestamp { secs, nanos: 123_456_789 } }
+    Attributes {
+        mode,
+        uid: 70_000 + mode,
+        gid: 80_000,
+        mtime: Timestamp {
+            secs,
+            nanos: 123_456_789,
+        },
+    }
 }
 
 impl Model {
@@ -59,7 +69,11 @@ impl Model {
     }
 
     pub fn add(&mut self, path: &FsPath, body: Body, attributes: &Attributes) {
-        self.nodes.push(Node { body, attributes: attributes.clone(), xattrs: BTreeMap::new() });
+        self.nodes.push(Node {
+            body,
+            attributes: attributes.clone(),
+            xattrs: BTreeMap::new(),
+        });
         self.paths.insert(path.clone(), self.nodes.len() - 1);
     }
 
@@ -72,26 +86,38 @@ impl Model {
     }
 
     pub fn has_children(&self, path: &FsPath) -> bool {
-        self.paths.keys().any(|other| other != path && other.starts_with(path))
+        self.paths
+            .keys()
+            .any(|other| other != path && other.starts_with(path))
     }
 
     /// Moves an entry with all below it.
     pub fn rename(&mut self, from: &FsPath, to: &FsPath) {
-        let moved: Vec<_> = self.paths.keys().filter(|path| path.starts_with(from)).cloned().collect();
+        let moved: Vec<_> = self
+            .paths
+            .keys()
+            .filter(|path| path.starts_with(from))
+            .cloned()
+            .collect();
         for old in moved {
             let number = self.paths.remove(&old).unwrap();
             let rest = &old.as_bytes()[from.as_bytes().len()..];
-            self.paths.insert(FsPath::new([to.as_bytes(), rest].concat()).unwrap(), number);
+            self.paths
+                .insert(FsPath::new([to.as_bytes(), rest].concat()).unwrap(), number);
         }
     }
 
     pub fn links(&self, path: &FsPath) -> usize {
         if self.is_dir(path) {
-            let inside = |other: &&FsPath| other.parent().as_ref() == Some(path) && self.is_dir(other);
+            let inside =
+                |other: &&FsPath| other.parent().as_ref() == Some(path) && self.is_dir(other);
             return 2 + self.paths.keys().filter(inside).count();
         }
         let number = self.paths[path];
-        self.paths.values().filter(|other| **other == number).count()
+        self.paths
+            .values()
+            .filter(|other| **other == number)
+            .count()
     }
 
     /// Compares everything with our reader.
@@ -100,20 +126,34 @@ impl Model {
         let names = |model: &Self| model.paths.keys().cloned().collect::<BTreeSet<_>>();
         assert_eq!(names(self), names(&found));
         for (path, number) in &self.paths {
-            assert_eq!(self.nodes[*number], found.nodes[found.paths[path]], "{path}");
+            assert_eq!(
+                self.nodes[*number], found.nodes[found.paths[path]],
+                "{path}"
+            );
             let metadata = fs.metadata_at(path).unwrap();
-            assert_eq!(usize::try_from(metadata.nlink).unwrap(), self.links(path), "links of {path}");
+            assert_eq!(
+                usize::try_from(metadata.nlink).unwrap(),
+                self.links(path),
+                "links of {path}"
+            );
         }
     }
 
     /// Compares everything with what debugfs says.
     pub fn compare_debugfs(&self, image: &Path, scratch: &Path) {
-        let named: Vec<_> = self.paths.keys().filter(|path| std::str::from_utf8(path.as_bytes()).is_ok()).collect();
+        let named: Vec<_> = self
+            .paths
+            .keys()
+            .filter(|path| std::str::from_utf8(path.as_bytes()).is_ok())
+            .collect();
         let mut commands = String::new();
         for (index, path) in named.iter().enumerate() {
             commands += &format!("stat \"{path}\"\n");
             if let Body::File(_) = self.nodes[self.paths[*path]].body {
-                commands += &format!("dump \"{path}\" {}\n", scratch.join(format!("f{index}")).display());
+                commands += &format!(
+                    "dump \"{path}\" {}\n",
+                    scratch.join(format!("f{index}")).display()
+                );
             }
         }
         let output = debugfs(image, &commands);
@@ -124,7 +164,10 @@ impl Model {
             let lines = expected(node, self.links(path));
             for line in lines {
                 let squeezed = stat.split_whitespace().collect::<Vec<_>>().join(" ");
-                assert!(squeezed.contains(&line), "{path}: '{line}' is not in {stat}");
+                assert!(
+                    squeezed.contains(&line),
+                    "{path}: '{line}' is not in {stat}"
+                );
             }
             if let Body::File(content) = &node.body {
                 let file = scratch.join(format!("f{index}"));
@@ -147,17 +190,30 @@ fn expected(node: &Node, links: usize) -> Vec<String> {
     let epoch = u32::try_from((a.mtime.secs - i64::from(low.cast_signed())) >> 32).unwrap();
     let mut lines = vec![
         format!("Mode: 0{:03o} ", a.mode),
-        format!("User: {} Group: {}", a.uid.cast_signed(), a.gid.cast_signed()),
+        format!(
+            "User: {} Group: {}",
+            a.uid.cast_signed(),
+            a.gid.cast_signed()
+        ),
         format!("Links: {links} "),
         format!("mtime: 0x{low:08x}:{:08x}", a.mtime.nanos << 2 | epoch),
     ];
     match &node.body {
-        Body::File(content) => lines.extend(["Type: regular".to_owned(), format!("Size: {} ", content.len())]),
+        Body::File(content) => lines.extend([
+            "Type: regular".to_owned(),
+            format!("Size: {} ", content.len()),
+        ]),
         Body::Directory => lines.push("Type: directory".to_owned()),
         Body::Symlink(target) if target.len() < 60 => {
-            lines.push(format!("Fast link dest: \"{}\"", String::from_utf8_lossy(target)));
+            lines.push(format!(
+                "Fast link dest: \"{}\"",
+                String::from_utf8_lossy(target)
+            ));
         }
-        Body::Symlink(target) => lines.extend(["Type: symlink".to_owned(), format!("Size: {} ", target.len())]),
+        Body::Symlink(target) => lines.extend([
+            "Type: symlink".to_owned(),
+            format!("Size: {} ", target.len()),
+        ]),
         Body::Node(file_type, (major, minor)) => match file_type {
             FileType::Fifo => lines.push("Type: FIFO".to_owned()),
             FileType::Socket => lines.push("Type: socket".to_owned()),
@@ -180,7 +236,21 @@ fn node(fs: &Ext4<ImageFile>, path: &FsPath, metadata: &Metadata) -> Node {
         FileType::Symlink => Body::Symlink(fs.read_link_at(path).unwrap()),
         other => Body::Node(other, metadata.device),
     };
-    let attributes = Attributes { mode: metadata.mode, uid: metadata.uid, gid: metadata.gid, mtime: metadata.mtime };
-    let xattrs = fs.xattrs_at(path).unwrap().into_iter().map(|Xattr { name, value }| (name, value)).collect();
-    Node { body, attributes, xattrs }
+    let attributes = Attributes {
+        mode: metadata.mode,
+        uid: metadata.uid,
+        gid: metadata.gid,
+        mtime: metadata.mtime,
+    };
+    let xattrs = fs
+        .xattrs_at(path)
+        .unwrap()
+        .into_iter()
+        .map(|Xattr { name, value }| (name, value))
+        .collect();
+    Node {
+        body,
+        attributes,
+        xattrs,
+    }
 }

@@ -27,23 +27,46 @@ struct Step<'a> {
 }
 
 /// Makes [`STEPS`] edits with times of the given range.
-pub fn edits(fs: &mut Ext4<ImageFile>, model: &mut Model, numbers: &mut Numbers, set: &Set, times: Range<i64>) {
-    let mut step = Step { fs, model, numbers, set, times };
+pub fn edits(
+    fs: &mut Ext4<ImageFile>,
+    model: &mut Model,
+    numbers: &mut Numbers,
+    set: &Set,
+    times: Range<i64>,
+) {
+    let mut step = Step {
+        fs,
+        model,
+        numbers,
+        set,
+        times,
+    };
     (0..STEPS).for_each(|_| step.run());
 }
 
 impl Step<'_> {
     fn any(&mut self, wanted: impl Fn(&Body) -> bool) -> Option<FsPath> {
-        let paths: Vec<_> = self.model.paths.iter().filter(|(_, n)| wanted(&self.model.nodes[**n].body)).collect();
+        let paths: Vec<_> = self
+            .model
+            .paths
+            .iter()
+            .filter(|(_, n)| wanted(&self.model.nodes[**n].body))
+            .collect();
         (!paths.is_empty()).then(|| paths[self.numbers.below(paths.len())].0.clone())
     }
 
     /// A path that is free.
     fn fresh(&mut self) -> FsPath {
-        let parent = self.any(|body| *body == Body::Directory).filter(|path| path.as_bytes().len() < 300);
+        let parent = self
+            .any(|body| *body == Body::Directory)
+            .filter(|path| path.as_bytes().len() < 300);
         let parent = parent.unwrap_or_else(FsPath::root);
         loop {
-            let name = format!("{}{}", "n".repeat(self.numbers.below(80)), self.numbers.below(100_000));
+            let name = format!(
+                "{}{}",
+                "n".repeat(self.numbers.below(80)),
+                self.numbers.below(100_000)
+            );
             let path = parent.join(name).unwrap();
             if !self.model.paths.contains_key(&path) {
                 return path;
@@ -66,7 +89,9 @@ impl Step<'_> {
         let most = [1, 60, 5000, 200_000][self.numbers.below(4)];
         let len = self.numbers.below(most);
         let content = self.numbers.bytes(len);
-        self.fs.write_file(at, &attributes, content.len() as u64, &mut &content[..]).unwrap();
+        self.fs
+            .write_file(at, &attributes, content.len() as u64, &mut &content[..])
+            .unwrap();
         if self.model.paths.contains_key(at) {
             let node = self.model.node(at);
             (node.body, node.attributes) = (Body::File(content), attributes);
@@ -87,19 +112,27 @@ impl Step<'_> {
             1 => {
                 let target = vec![b'a'; 1 + self.numbers.below(120)];
                 self.fs.symlink(&at, &target, &attributes).unwrap();
-                let attributes = flatbake::fs::Attributes { mode: 0o777, ..attributes };
+                let attributes = flatbake::fs::Attributes {
+                    mode: 0o777,
+                    ..attributes
+                };
                 self.model.add(&at, Body::Symlink(target), &attributes);
             }
             _ => {
                 let device = (0, u32::try_from(self.numbers.below(1000)).unwrap());
-                self.fs.mknod(&at, FileType::BlockDevice, device, &attributes).unwrap();
-                self.model.add(&at, Body::Node(FileType::BlockDevice, device), &attributes);
+                self.fs
+                    .mknod(&at, FileType::BlockDevice, device, &attributes)
+                    .unwrap();
+                self.model
+                    .add(&at, Body::Node(FileType::BlockDevice, device), &attributes);
             }
         }
     }
 
     fn rename(&mut self) {
-        let Some(from) = self.any(|_| true) else { return };
+        let Some(from) = self.any(|_| true) else {
+            return;
+        };
         let mut to = self.fresh();
         let both_files = |body: &Body| *body != Body::Directory;
         if both_files(&self.model.node(&from).body)
@@ -118,10 +151,20 @@ impl Step<'_> {
     fn xattr(&mut self) {
         // Of a symlink that is inline data, e2fsck 1.47 forgets the block of attributes, also when the kernel made it.
         let inline = self.set.features.contains("inline_data");
-        let forgotten = |body: &Body| inline && matches!(body, Body::Symlink(target) if target.len() >= 60);
-        let Some(at) = self.any(|body| !forgotten(body)) else { return };
+        let forgotten =
+            |body: &Body| inline && matches!(body, Body::Symlink(target) if target.len() >= 60);
+        let Some(at) = self.any(|body| !forgotten(body)) else {
+            return;
+        };
         let name = format!("trusted.{}", ["a", "b", "long-name"][self.numbers.below(3)]);
-        if self.model.node(&at).xattrs.remove(name.as_bytes()).is_some() && self.numbers.below(2) == 0 {
+        if self
+            .model
+            .node(&at)
+            .xattrs
+            .remove(name.as_bytes())
+            .is_some()
+            && self.numbers.below(2) == 0
+        {
             self.fs.remove_xattr(&at, name.as_bytes()).unwrap();
         } else {
             let len = [8, 60, 900.min(self.set.block() / 4)][self.numbers.below(3)];
@@ -205,7 +248,10 @@ fn random_edits_match_a_model() {
                 fs.commit().unwrap();
                 assert_clean(&image);
                 model.compare(&fs);
-                eprintln!("run {run}, {set}, round {round}: {} names", model.paths.len());
+                eprintln!(
+                    "run {run}, {set}, round {round}: {} names",
+                    model.paths.len()
+                );
             }
             model.compare_debugfs(&image, folder.path());
             assert!(journal(&image) == journal_before);
@@ -230,7 +276,11 @@ fn crowd(fs: &mut Ext4<ImageFile>, model: &mut Model, numbers: &mut Numbers) -> 
         let len = numbers.below(most);
         let mut content = numbers.bytes(len);
         // Holes make trees of many pieces.
-        for piece in content.chunks_mut(2048).step_by(2).take(numbers.below(2) * 400) {
+        for piece in content
+            .chunks_mut(2048)
+            .step_by(2)
+            .take(numbers.below(2) * 400)
+        {
             piece.fill(0);
         }
         match fs.write_file(&at, &attributes, content.len() as u64, &mut &content[..]) {
@@ -255,9 +305,19 @@ fn nearly_full_filesystems_stay_right() {
     let folder = tempfile::tempdir().unwrap();
     let image = file_in(&folder, "a.img");
     let ext3 = "^extent,^64bit,^flex_bg,^metadata_csum,^huge_file,^dir_nlink,^extra_isize";
-    let kinds = [("", "1024", "512"), ("^metadata_csum,uninit_bg", "4096", "256"), (ext3, "1024", "256")];
+    let kinds = [
+        ("", "1024", "512"),
+        ("^metadata_csum,uninit_bg", "4096", "256"),
+        (ext3, "1024", "256"),
+    ];
     for (seed, (features, block, group)) in (1..=longer(3)).zip(kinds.into_iter().cycle()) {
-        mke2fs(&image, 10, features, None, &["-b", block, "-g", group, "-i", "16384"]);
+        mke2fs(
+            &image,
+            10,
+            features,
+            None,
+            &["-b", block, "-g", group, "-i", "16384"],
+        );
         let mut numbers = Numbers::new(seed);
         let mut fs = edit(&image);
         let mut model = Model::of(&fs);
@@ -276,7 +336,13 @@ fn nearly_full_filesystems_stay_right() {
             assert!(refused > 10 || round == 0);
         }
         // Many files go from groups with very different bitmaps; every other one stays as it was.
-        let files: Vec<_> = model.paths.keys().filter(|at| !model.is_dir(at)).step_by(2).cloned().collect();
+        let files: Vec<_> = model
+            .paths
+            .keys()
+            .filter(|at| !model.is_dir(at))
+            .step_by(2)
+            .cloned()
+            .collect();
         for at in files {
             fs.remove(&at).unwrap();
             model.paths.remove(&at);
@@ -287,10 +353,20 @@ fn nearly_full_filesystems_stay_right() {
         let left: u64 = fs.capacity().unwrap().free_bytes;
         let at = FsPath::new("/rest").unwrap();
         let size = left - left / 50 - 65_536;
-        fs.write_file(&at, &attributes(0o600, 1), size, &mut std::io::repeat(8).take(size)).unwrap();
+        fs.write_file(
+            &at,
+            &attributes(0o600, 1),
+            size,
+            &mut std::io::repeat(8).take(size),
+        )
+        .unwrap();
         fs.commit().unwrap();
         assert_clean(&image);
-        model.add(&at, Body::File(vec![8; usize::try_from(size).unwrap()]), &attributes(0o600, 1));
+        model.add(
+            &at,
+            Body::File(vec![8; usize::try_from(size).unwrap()]),
+            &attributes(0o600, 1),
+        );
         model.compare(&fs);
     }
 }

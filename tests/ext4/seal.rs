@@ -49,15 +49,24 @@ impl Seals {
         let table = usize::try_from(le32(image, PAGE + 8)).unwrap();
         let mut roles = BTreeMap::from([(0, Role::Superblock), (1, Role::Descriptors)]);
         for page in 0..24 {
-            roles.insert(table + page, Role::Inodes(u32::try_from(page * PAGE / INODE).unwrap() + 1));
+            roles.insert(
+                table + page,
+                Role::Inodes(u32::try_from(page * PAGE / INODE).unwrap() + 1),
+            );
         }
         let fs = edit(file);
         for name in ["/", "/dir", "/indexed", "/dir/scattered"] {
             let ino = u32::try_from(fs.metadata_at(&path(name)).unwrap().inode).unwrap();
             let inode = table * PAGE + usize::try_from(ino - 1).unwrap() * INODE;
-            let own = crc(crc(seed, &ino.to_le_bytes()), &image[inode + 0x64..inode + 0x68]);
+            let own = crc(
+                crc(seed, &ino.to_le_bytes()),
+                &image[inode + 0x64..inode + 0x68],
+            );
             let blocks = debugfs(file, &format!("blocks {name}\n"));
-            let blocks: Vec<usize> = blocks.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+            let blocks: Vec<usize> = blocks
+                .split_whitespace()
+                .filter_map(|word| word.parse().ok())
+                .collect();
             if name == "/dir/scattered" {
                 let is_tree = |block: &&usize| image[**block * PAGE..].starts_with(&[0x0A, 0xF3]);
                 roles.insert(*blocks.iter().find(is_tree).unwrap(), Role::Extents(own));
@@ -132,10 +141,14 @@ impl Seals {
 /// The root of a hash tree.
 fn index(seed: u32, at: usize, page: &mut [u8]) {
     let number = |at: usize| usize::from(u16::from_le_bytes([page[at], page[at + 1]]));
-    let (limit, count) = (number(at), number(at + 2));
+    let limit = number(at);
+    let count = number(at + 2);
     let tail = at + limit * 8;
     if tail + 8 <= PAGE && count <= limit {
-        let sum = crc(crc(crc(seed, &page[..at + count * 8]), &page[tail..tail + 4]), &[0; 4]);
+        let sum = crc(
+            crc(crc(seed, &page[..at + count * 8]), &page[tail..tail + 4]),
+            &[0; 4],
+        );
         set_le32(page, tail + 4, sum);
     }
 }

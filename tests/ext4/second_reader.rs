@@ -34,7 +34,11 @@ struct Seen {
 type Listing = BTreeMap<Vec<u8>, Seen>;
 
 fn expected(model: &Model) -> Listing {
-    model.paths.iter().map(|(path, number)| (path.as_bytes().to_vec(), modelled(&model.nodes[*number]))).collect()
+    model
+        .paths
+        .iter()
+        .map(|(path, number)| (path.as_bytes().to_vec(), modelled(&model.nodes[*number])))
+        .collect()
 }
 
 fn modelled(node: &Node) -> Seen {
@@ -46,7 +50,14 @@ fn modelled(node: &Node) -> Seen {
         Body::Node(file_type, _) => (special(*file_type), Vec::new()),
     };
     let mtime = (a.mtime.secs, a.mtime.nanos);
-    Seen { kind, mode: a.mode, owner: (a.uid, a.gid), mtime, size: bytes.len(), bytes }
+    Seen {
+        kind,
+        mode: a.mode,
+        owner: (a.uid, a.gid),
+        mtime,
+        size: bytes.len(),
+        bytes,
+    }
 }
 
 fn special(file_type: FileType) -> Kind {
@@ -67,12 +78,17 @@ fn found(image: &Path) -> Listing {
     while let Some(folder) = folders.pop() {
         for entry in fs.read_dir(&folder).unwrap() {
             let entry = entry.unwrap();
-            let (name, path) = (entry.file_name(), entry.path());
+            let name = entry.file_name();
+            let path = entry.path();
             if name == "." || name == ".." || path == "/lost+found" {
                 continue;
             }
             let seen = seen(&fs, &path);
-            assert_eq!(entry.file_type().unwrap(), seen.kind, "the directory's word on {path:?}");
+            assert_eq!(
+                entry.file_type().unwrap(),
+                seen.kind,
+                "the directory's word on {path:?}"
+            );
             let known = listing.insert(path.as_ref().to_vec(), seen);
             assert!(known.is_none(), "{path:?} is listed twice");
             if entry.file_type().unwrap().is_dir() {
@@ -84,7 +100,9 @@ fn found(image: &Path) -> Listing {
 }
 
 fn seen(fs: &ext4_view::Ext4, path: &PathBuf) -> Seen {
-    let metadata = fs.symlink_metadata(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    let metadata = fs
+        .symlink_metadata(path)
+        .unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let bytes = match metadata.file_type() {
         Kind::Regular => fs.read(path).unwrap(),
         Kind::Symlink => fs.read_link(path).unwrap().as_ref().to_vec(),
@@ -94,30 +112,57 @@ fn seen(fs: &ext4_view::Ext4, path: &PathBuf) -> Seen {
         kind: metadata.file_type(),
         mode: metadata.mode().into(),
         owner: (metadata.uid(), metadata.gid()),
-        mtime: (metadata.modified().seconds(), metadata.modified().nanoseconds()),
-        size: if metadata.is_dir() { 0 } else { usize::try_from(metadata.len()).unwrap() },
+        mtime: (
+            metadata.modified().seconds(),
+            metadata.modified().nanoseconds(),
+        ),
+        size: if metadata.is_dir() {
+            0
+        } else {
+            usize::try_from(metadata.len()).unwrap()
+        },
         bytes,
     }
 }
 
 /// The paths that one side does not have or that are not the same on both.
 fn differences(one: &Listing, other: &Listing) -> Vec<String> {
-    let paths = one.keys().chain(other.keys().filter(|path| !one.contains_key(*path)));
+    let paths = one
+        .keys()
+        .chain(other.keys().filter(|path| !one.contains_key(*path)));
     let differ = paths.filter(|path| one.get(*path) != other.get(*path));
-    differ.map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+    differ
+        .map(|path| String::from_utf8_lossy(path).into_owned())
+        .collect()
 }
 
 fn assert_same(model: &Model, image: &Path) {
-    let (expected, found) = (expected(model), found(image));
+    let expected = expected(model);
+    let found = found(image);
     let different = differences(&expected, &found);
-    let first = different.first().map(|path| (expected.get(path.as_bytes()), found.get(path.as_bytes())));
-    assert!(different.is_empty(), "{different:?} differ, the first: {first:.500?}");
+    let first = different
+        .first()
+        .map(|path| (expected.get(path.as_bytes()), found.get(path.as_bytes())));
+    assert!(
+        different.is_empty(),
+        "{different:?} differ, the first: {first:.500?}"
+    );
 }
 
 /// The sets that the second reader knows.
 fn sets() -> impl Iterator<Item = &'static Set> {
-    let unknown = ["meta_bg", "large_dir", "ea_inode", "inline_data", "^filetype"];
-    SETS.iter().filter(move |set| !set.features.split(',').any(|feature| unknown.contains(&feature)))
+    let unknown = [
+        "meta_bg",
+        "large_dir",
+        "ea_inode",
+        "inline_data",
+        "^filetype",
+    ];
+    SETS.iter().filter(move |set| {
+        !set.features
+            .split(',')
+            .any(|feature| unknown.contains(&feature))
+    })
 }
 
 #[test]
@@ -126,7 +171,8 @@ fn every_operation_as_a_second_reader_sees_it() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (source, image) = (file_in(&folder, "tree"), file_in(&folder, "a.img"));
+    let source = file_in(&folder, "tree");
+    let image = file_in(&folder, "a.img");
     tree(&source);
     for set in sets() {
         eprintln!("{set}");
@@ -146,7 +192,8 @@ fn random_edits_as_a_second_reader_sees_them() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (source, image) = (file_in(&folder, "tree"), file_in(&folder, "a.img"));
+    let source = file_in(&folder, "tree");
+    let image = file_in(&folder, "a.img");
     tree(&source);
     for seed in 0..longer(1) {
         for (number, set) in (1000..).zip(sets()) {
@@ -176,18 +223,26 @@ fn the_second_reader_sees_a_changed_byte() {
     two_files(&mut fs, &mut model);
     assert_same(&model, &image);
     let mut bytes = std::fs::read(&image).unwrap();
-    let content = bytes.windows(12).position(|window| window == b"second words").unwrap();
+    let content = bytes
+        .windows(12)
+        .position(|window| window == b"second words")
+        .unwrap();
     bytes[content] ^= 1;
     std::fs::write(&image, &bytes).unwrap();
     assert_eq!(differences(&expected(&model), &found(&image)), ["/two"]);
     model.paths.remove(&FsPath::new("/one").unwrap());
-    assert_eq!(differences(&expected(&model), &found(&image)), ["/two", "/one"]);
+    assert_eq!(
+        differences(&expected(&model), &found(&image)),
+        ["/two", "/one"]
+    );
 }
 
 fn two_files(fs: &mut Ext4<ImageFile>, model: &mut Model) {
     for (name, content) in [("/one", &b"first words"[..]), ("/two", b"second words")] {
-        let (at, attributes) = (FsPath::new(name).unwrap(), attributes(0o640, 7));
-        fs.write_file(&at, &attributes, content.len() as u64, &mut &content[..]).unwrap();
+        let at = FsPath::new(name).unwrap();
+        let attributes = attributes(0o640, 7);
+        fs.write_file(&at, &attributes, content.len() as u64, &mut &content[..])
+            .unwrap();
         model.add(&at, Body::File(content.to_vec()), &attributes);
     }
     fs.commit().unwrap();

@@ -21,24 +21,34 @@ fn hash_trees_of_two_levels() {
     }
     let folder = tempfile::tempdir().unwrap();
     let image = file_in(&folder, "a.img");
-    for (features, block, levels) in
-        [("", "1024", 1), ("large_dir", "1024", 1), ("^metadata_csum", "4096", 0), (EXT3, "1024", 1)]
-    {
+    for (features, block, levels) in [
+        ("", "1024", 1),
+        ("large_dir", "1024", 1),
+        ("^metadata_csum", "4096", 0),
+        (EXT3, "1024", 1),
+    ] {
         mke2fs(&image, 64, features, None, &["-b", block, "-N", "24000"]);
         let mut fs = edit(&image);
-        fs.create_dir(&path("/many"), &attributes(0o755, 1)).unwrap();
+        fs.create_dir(&path("/many"), &attributes(0o755, 1))
+            .unwrap();
         for number in 0..20_000 {
             let at = path(&format!("/many/the-name-of-file-number-{number}"));
-            fs.write_file(&at, &attributes(0o644, 2), 0, &mut &b""[..]).unwrap();
+            fs.write_file(&at, &attributes(0o644, 2), 0, &mut &b""[..])
+                .unwrap();
         }
         fs.commit().unwrap();
         assert_clean(&image);
         let root = debugfs(&image, "htree /many\n");
-        assert!(root.contains(&format!("Indirect levels: {levels}")), "{}", &root[..400]);
+        assert!(
+            root.contains(&format!("Indirect levels: {levels}")),
+            "{}",
+            &root[..400]
+        );
         // Most go; what is left needs fewer blocks.
         let free = fs.capacity().unwrap().free_bytes;
         for number in 0..19_900 {
-            fs.remove(&path(&format!("/many/the-name-of-file-number-{number}"))).unwrap();
+            fs.remove(&path(&format!("/many/the-name-of-file-number-{number}")))
+                .unwrap();
         }
         fs.commit().unwrap();
         assert_clean(&image);
@@ -56,7 +66,15 @@ fn more_directories_than_links_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let image = file_in(&folder, "a.img");
     for features in ["^metadata_csum", "^dir_nlink"] {
-        mke2fs(&image, 112, features, None, &["-b", "1024", "-N", "66000", "-m", "0", "-I", "128", "-J", "size=1"]);
+        mke2fs(
+            &image,
+            112,
+            features,
+            None,
+            &[
+                "-b", "1024", "-N", "66000", "-m", "0", "-I", "128", "-J", "size=1",
+            ],
+        );
         let mut fs = edit(&image);
         let mut outcome = Ok(());
         for number in 0..65_005 {
@@ -66,7 +84,9 @@ fn more_directories_than_links_are_counted() {
             }
         }
         assert_eq!(outcome.is_ok(), features == "^metadata_csum");
-        outcome.map_err(|error| assert_eq!(error.kind(), ErrorKind::Unsupported)).ok();
+        outcome
+            .map_err(|error| assert_eq!(error.kind(), ErrorKind::Unsupported))
+            .ok();
         fs.commit().unwrap();
         assert_clean(&image);
     }
@@ -78,10 +98,14 @@ fn preallocated_extents_read_as_zeroes_and_are_freed() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (image, source) = (file_in(&folder, "a.img"), file_in(&folder, "tree"));
+    let image = file_in(&folder, "a.img");
+    let source = file_in(&folder, "tree");
     tree(&source);
     mke2fs(&image, 16, "", Some(&source), &[]);
-    debugfs_write(&image, "fallocate /etc/hostname 0 99\nsif /etc/hostname size 250000\n");
+    debugfs_write(
+        &image,
+        "fallocate /etc/hostname 0 99\nsif /etc/hostname size 250000\n",
+    );
     let stat = debugfs(&image, "stat /etc/hostname\n");
     assert!(stat.contains("[u]"), "unwritten extents: {stat}");
     assert_clean(&image);
@@ -90,7 +114,13 @@ fn preallocated_extents_read_as_zeroes_and_are_freed() {
     assert!(content.starts_with(b"localhost\n") && content.len() == 250_000);
     assert!(content[10..].iter().all(|byte| *byte == 0));
     let free = fs.capacity().unwrap().free_bytes;
-    fs.write_file(&path("/etc/hostname"), &attributes(0o644, 1), 3, &mut &b"new"[..]).unwrap();
+    fs.write_file(
+        &path("/etc/hostname"),
+        &attributes(0o644, 1),
+        3,
+        &mut &b"new"[..],
+    )
+    .unwrap();
     fs.commit().unwrap();
     assert_clean(&image);
     assert_eq!(fs.capacity().unwrap().free_bytes, free + 99 * 4096);
@@ -102,11 +132,20 @@ fn values_in_inodes_are_read_and_kept() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (image, source, value) = (file_in(&folder, "a.img"), file_in(&folder, "tree"), file_in(&folder, "value"));
+    let image = file_in(&folder, "a.img");
+    let source = file_in(&folder, "tree");
+    let value = file_in(&folder, "value");
     tree(&source);
-    std::fs::write(&value, (0..4096u32).map(|n| n.to_le_bytes()[0]).collect::<Vec<_>>()).unwrap();
+    std::fs::write(
+        &value,
+        (0..4096u32).map(|n| n.to_le_bytes()[0]).collect::<Vec<_>>(),
+    )
+    .unwrap();
     mke2fs(&image, 16, "ea_inode", Some(&source), &[]);
-    debugfs_write(&image, &format!("ea_set -f {} /etc/hostname user.big\n", value.display()));
+    debugfs_write(
+        &image,
+        &format!("ea_set -f {} /etc/hostname user.big\n", value.display()),
+    );
     // debugfs forgets to count the blocks of the value.
     replayed(&image);
     assert_clean(&image);
@@ -115,7 +154,12 @@ fn values_in_inodes_are_read_and_kept() {
     assert_eq!((found.len(), &found[0].name[..]), (1, &b"user.big"[..]));
     assert!(found[0].value == std::fs::read(&value).unwrap());
     for outcome in [
-        fs.write_file(&path("/etc/hostname"), &attributes(0o644, 1), 0, &mut &b""[..]),
+        fs.write_file(
+            &path("/etc/hostname"),
+            &attributes(0o644, 1),
+            0,
+            &mut &b""[..],
+        ),
         fs.set_xattr(&path("/etc/hostname"), b"user.more", b"x"),
     ] {
         assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unsupported);
@@ -125,7 +169,10 @@ fn values_in_inodes_are_read_and_kept() {
     assert_clean(&image);
     drop(fs);
     // A folder counts the blocks of its values: nothing may be put into it.
-    debugfs_write(&image, &format!("ea_set -f {} /etc user.big\n", value.display()));
+    debugfs_write(
+        &image,
+        &format!("ea_set -f {} /etc user.big\n", value.display()),
+    );
     replayed(&image);
     assert_clean(&image);
     let mut fs = edit(&image);
@@ -145,7 +192,11 @@ fn names_have_255_bytes() {
     let mut fs = edit(&image);
     for (bytes, fits) in [(255, true), (256, false), (700, false)] {
         let name = path(&format!("/{}", "n".repeat(bytes)));
-        assert_eq!(fs.create_dir(&name, &attributes(0o755, 1)).is_ok(), fits, "{bytes}");
+        assert_eq!(
+            fs.create_dir(&name, &attributes(0o755, 1)).is_ok(),
+            fits,
+            "{bytes}"
+        );
         if !fits {
             fs = edit(&image);
         }
@@ -165,9 +216,11 @@ fn shared_attribute_blocks_are_counted() {
         mke2fs(&image, 16, features, None, &[]);
         let mut fs = edit(&image);
         for name in ["/a", "/b", "/c"] {
-            fs.write_file(&path(name), &attributes(0o644, 1), 0, &mut &b""[..]).unwrap();
+            fs.write_file(&path(name), &attributes(0o644, 1), 0, &mut &b""[..])
+                .unwrap();
         }
-        fs.set_xattr(&path("/a"), b"user.large", &[7; 1500]).unwrap();
+        fs.set_xattr(&path("/a"), b"user.large", &[7; 1500])
+            .unwrap();
         fs.commit().unwrap();
         drop(fs);
         share_block(&image, features.is_empty());
@@ -175,15 +228,27 @@ fn shared_attribute_blocks_are_counted() {
         let mut fs = edit(&image);
         let free = fs.capacity().unwrap().free_bytes;
         fs.set_xattr(&path("/b"), b"user.own", &[8; 500]).unwrap();
-        assert_eq!(fs.capacity().unwrap().free_bytes, free - 4096, "a block of its own");
+        assert_eq!(
+            fs.capacity().unwrap().free_bytes,
+            free - 4096,
+            "a block of its own"
+        );
         fs.remove(&path("/c")).unwrap();
-        assert_eq!(fs.capacity().unwrap().free_bytes, free - 4096, "one inode less");
+        assert_eq!(
+            fs.capacity().unwrap().free_bytes,
+            free - 4096,
+            "one inode less"
+        );
         fs.commit().unwrap();
         assert_clean(&image);
         assert_eq!(fs.xattrs_at(&path("/a")).unwrap()[0].value, vec![7; 1500]);
         assert_eq!(fs.xattrs_at(&path("/b")).unwrap().len(), 2);
         fs.remove_xattr(&path("/a"), b"user.large").unwrap();
-        assert_eq!(fs.capacity().unwrap().free_bytes, free, "the last one frees it");
+        assert_eq!(
+            fs.capacity().unwrap().free_bytes,
+            free,
+            "the last one frees it"
+        );
         fs.commit().unwrap();
         assert_clean(&image);
     }
@@ -192,7 +257,15 @@ fn shared_attribute_blocks_are_counted() {
 /// Lets /b and /c share the attribute block of /a, as Linux does for equal attributes.
 fn share_block(image: &Path, sealed: bool) {
     let stat = debugfs(image, "stat /a\n");
-    let block: usize = stat.split("File ACL: ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
+    let block: usize = stat
+        .split("File ACL: ")
+        .nth(1)
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     let set = |name: &str| format!("sif {name} file_acl {block}\nsif {name} blocks 8\n");
     debugfs_write(image, &(set("/b") + &set("/c")));
     let mut bytes = std::fs::read(image).unwrap();
@@ -214,13 +287,26 @@ fn interrupted_truncation_is_finished() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let (image, source, other) = (file_in(&folder, "a.img"), file_in(&folder, "tree"), file_in(&folder, "b.img"));
+    let image = file_in(&folder, "a.img");
+    let source = file_in(&folder, "tree");
+    let other = file_in(&folder, "b.img");
     tree(&source);
     for features in ["", "^metadata_csum", EXT3] {
         mke2fs(&image, 16, features, Some(&source), &[]);
         let stat = debugfs(&image, "stat /etc/big\n");
-        let ino: u32 = stat.split("Inode: ").nth(1).unwrap().split_whitespace().next().unwrap().parse().unwrap();
-        debugfs_write(&image, &format!("sif /etc/big size 50001\nsif /etc/big dtime 0\nssv last_orphan {ino}\n"));
+        let ino: u32 = stat
+            .split("Inode: ")
+            .nth(1)
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        debugfs_write(
+            &image,
+            &format!("sif /etc/big size 50001\nsif /etc/big dtime 0\nssv last_orphan {ino}\n"),
+        );
         std::fs::copy(&image, &other).unwrap();
         replayed(&other);
         let fs = edit(&image);
@@ -228,7 +314,11 @@ fn interrupted_truncation_is_finished() {
         let content = read_file(&fs, &path("/etc/big"), 1 << 20).unwrap();
         assert!(content == vec![b'b'; 50_001]);
         let theirs = Ext4::open_read_only(ImageFile::open(&other)).unwrap();
-        assert_eq!(fs.capacity().unwrap(), theirs.capacity().unwrap(), "{features}");
+        assert_eq!(
+            fs.capacity().unwrap(),
+            theirs.capacity().unwrap(),
+            "{features}"
+        );
         Model::of(&theirs).compare(&fs);
     }
 }
@@ -240,17 +330,30 @@ fn large_and_very_sparse_files() {
     }
     let folder = tempfile::tempdir().unwrap();
     let image = file_in(&folder, "a.img");
-    for features in ["", "^has_journal,^large_file,^extent,^64bit,^huge_file,^flex_bg,^metadata_csum"] {
+    for features in [
+        "",
+        "^has_journal,^large_file,^extent,^64bit,^huge_file,^flex_bg,^metadata_csum",
+    ] {
         mke2fs(&image, 2300, features, None, &["-b", "1024", "-N", "1024"]);
         let mut fs = edit(&image);
         let mut model = Model::of(&fs);
         // Every other block is a hole: as many pieces as there can be.
-        let content: Vec<u8> = (0..3000u32).flat_map(|n| [u8::from(n % 2 == 0); 1024]).collect();
-        fs.write_file(&path("/comb"), &attributes(0o600, 1), content.len() as u64, &mut &content[..]).unwrap();
+        let content: Vec<u8> = (0..3000u32)
+            .flat_map(|n| [u8::from(n % 2 == 0); 1024])
+            .collect();
+        fs.write_file(
+            &path("/comb"),
+            &attributes(0o600, 1),
+            content.len() as u64,
+            &mut &content[..],
+        )
+        .unwrap();
         model.add(&path("/comb"), Body::File(content), &attributes(0o600, 1));
-        let (size, free) = ((1 << 31) + 5, fs.capacity().unwrap().free_bytes);
+        let size = (1 << 31) + 5;
+        let free = fs.capacity().unwrap().free_bytes;
         let mut content = std::io::repeat(0).take(size - 2).chain(&b"!!"[..]);
-        fs.write_file(&path("/large"), &attributes(0o600, 1), size, &mut content).unwrap();
+        fs.write_file(&path("/large"), &attributes(0o600, 1), size, &mut content)
+            .unwrap();
         fs.commit().unwrap();
         assert_clean(&image);
         let file = fs.open_at(&path("/large")).unwrap();
@@ -258,7 +361,10 @@ fn large_and_very_sparse_files() {
         file.read_at(size - 4, &mut end).unwrap();
         assert_eq!((file.size(), end), (size, [0, 0, b'!', b'!']));
         drop(file);
-        assert!(free - fs.capacity().unwrap().free_bytes < 10 << 20, "holes take nothing");
+        assert!(
+            free - fs.capacity().unwrap().free_bytes < 10 << 20,
+            "holes take nothing"
+        );
         fs.remove(&path("/large")).unwrap();
         fs.commit().unwrap();
         assert_clean(&image);

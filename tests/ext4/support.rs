@@ -25,7 +25,10 @@ pub struct ImageFile {
 impl ImageFile {
     pub fn open(path: &Path) -> Self {
         let file = File::options().read(true).write(true).open(path).unwrap();
-        Self { size: file.metadata().unwrap().len(), file }
+        Self {
+            size: file.metadata().unwrap().len(),
+            file,
+        }
     }
 }
 
@@ -35,18 +38,28 @@ impl BlockDevice for ImageFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.file.read_exact_at(buf, offset).map_err(|error| flatbake::Error::io("reading", error))
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(|error| flatbake::Error::io("reading", error))
     }
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
-        Ok(Extent { kind: ExtentKind::Data, len: self.size - offset })
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: self.size - offset,
+        })
     }
 }
 
 impl BlockDeviceMut for ImageFile {
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        assert!(offset + buf.len() as u64 <= self.size, "a write beyond the end");
-        self.file.write_all_at(buf, offset).map_err(|error| flatbake::Error::io("writing", error))
+        assert!(
+            offset + buf.len() as u64 <= self.size,
+            "a write beyond the end"
+        );
+        self.file
+            .write_all_at(buf, offset)
+            .map_err(|error| flatbake::Error::io("writing", error))
     }
 
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
@@ -66,7 +79,11 @@ const PAGE: usize = 4096;
 
 impl Scratch {
     pub fn new(base: Arc<Vec<u8>>) -> Self {
-        Self { base, changed: Mutex::default(), written: AtomicBool::new(false) }
+        Self {
+            base,
+            changed: Mutex::default(),
+            written: AtomicBool::new(false),
+        }
     }
 
     /// The same with other bytes in one page.
@@ -110,7 +127,9 @@ impl BlockDevice for Scratch {
         self.check(offset, buf.len())?;
         let changed = self.changed.lock().unwrap();
         Self::pieces(offset, buf.len(), |page, at, range| {
-            let bytes = changed.get(&page).map_or(&self.base[page * PAGE..(page + 1) * PAGE], |page| page);
+            let bytes = changed
+                .get(&page)
+                .map_or(&self.base[page * PAGE..(page + 1) * PAGE], |page| page);
             let len = range.len();
             buf[range].copy_from_slice(&bytes[at..at + len]);
         });
@@ -118,7 +137,10 @@ impl BlockDevice for Scratch {
     }
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
-        Ok(Extent { kind: ExtentKind::Data, len: self.size() - offset })
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: self.size() - offset,
+        })
     }
 }
 
@@ -128,7 +150,9 @@ impl BlockDeviceMut for Scratch {
         self.written.store(true, Relaxed);
         let mut changed = self.changed.lock().unwrap();
         Self::pieces(offset, buf.len(), |page, at, range| {
-            let bytes = changed.entry(page).or_insert_with(|| self.base[page * PAGE..(page + 1) * PAGE].to_vec());
+            let bytes = changed
+                .entry(page)
+                .or_insert_with(|| self.base[page * PAGE..(page + 1) * PAGE].to_vec());
             let len = range.len();
             bytes[at..at + len].copy_from_slice(&buf[range]);
         });
@@ -163,7 +187,13 @@ pub fn assert_clean(image: &Path) {
 pub fn debugfs(image: &Path, commands: &str) -> String {
     let script = image.with_extension("debugfs");
     std::fs::write(&script, commands).unwrap();
-    let output = judge("debugfs").unwrap().arg("-f").arg(&script).arg(image).output().unwrap();
+    let output = judge("debugfs")
+        .unwrap()
+        .arg("-f")
+        .arg(&script)
+        .arg(image)
+        .output()
+        .unwrap();
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -203,6 +233,9 @@ impl Numbers {
     }
 
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(len).collect()
+        (0..len.div_ceil(8))
+            .flat_map(|_| self.next().to_le_bytes())
+            .take(len)
+            .collect()
     }
 }

@@ -33,10 +33,15 @@ impl BlockDevice for Disk {
     }
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        self.file.read_exact_at(buf, offset).map_err(|error| flatbake::Error::io("reading the test disk", error))
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(|error| flatbake::Error::io("reading the test disk", error))
     }
     fn extent_at(&self, offset: u64) -> Result<Extent> {
-        Ok(Extent { kind: ExtentKind::Data, len: self.size - offset })
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: self.size - offset,
+        })
     }
 }
 
@@ -46,7 +51,9 @@ impl BlockDeviceMut for Disk {
         assert!(offset + len <= self.size, "a write beyond the volume");
         self.writes.fetch_add(1, Ordering::Relaxed);
         self.largest.fetch_max(len, Ordering::Relaxed);
-        self.file.write_all_at(buf, offset).map_err(|error| flatbake::Error::io("writing the test disk", error))
+        self.file
+            .write_all_at(buf, offset)
+            .map_err(|error| flatbake::Error::io("writing the test disk", error))
     }
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
         self.write_at(offset, &vec![0; usize::try_from(len).unwrap()])
@@ -64,9 +71,16 @@ impl Image {
         if !judges(&["fsck.vfat", "mdir", "mtype", "mcopy", "mmd"]) {
             return None;
         }
-        let image = Self { folder: scratch_dir() };
+        let image = Self {
+            folder: scratch_dir(),
+        };
         File::create(image.path()).unwrap().set_len(size).unwrap();
-        success(command(&mkfs).args(["-i", "2E241F3A"]).args(arguments).arg(image.path()));
+        success(
+            command(&mkfs)
+                .args(["-i", "2E241F3A"])
+                .args(arguments)
+                .arg(image.path()),
+        );
         Some(image)
     }
 
@@ -75,8 +89,14 @@ impl Image {
         if !judges(&["fsck.vfat", "mdir", "mtype", "mcopy", "mmd"]) {
             return None;
         }
-        let image = Self { folder: scratch_dir() };
-        let identity = FatIdentity { label: "BUILT", serial: 0x2E24_1F3A, time: 1_700_000_000 };
+        let image = Self {
+            folder: scratch_dir(),
+        };
+        let identity = FatIdentity {
+            label: "BUILT",
+            serial: 0x2E24_1F3A,
+            time: 1_700_000_000,
+        };
         let volume = build(&identity, layout, Vec::new()).unwrap();
         let file = File::create(image.path()).unwrap();
         file.set_len(volume.image.size()).unwrap();
@@ -98,14 +118,30 @@ impl Image {
     }
 
     pub fn disk(&self) -> Disk {
-        let file = File::options().read(true).write(true).open(self.path()).unwrap();
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(self.path())
+            .unwrap();
         let size = file.metadata().unwrap().len();
-        Disk { file, size, writes: AtomicU64::new(0), largest: AtomicU64::new(0), reads: AtomicU64::new(0) }
+        Disk {
+            file,
+            size,
+            writes: AtomicU64::new(0),
+            largest: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+        }
     }
 
     pub fn mtool(&self, name: &str, arguments: &[&str]) -> Output {
         let mut mtool = command(&judge(name).unwrap());
-        success(mtool.env("MTOOLS_SKIP_CHECK", "0").arg("-i").arg(self.path()).args(arguments))
+        success(
+            mtool
+                .env("MTOOLS_SKIP_CHECK", "0")
+                .arg("-i")
+                .arg(self.path())
+                .args(arguments),
+        )
     }
 
     pub fn mtype(&self, path: &str) -> Vec<u8> {
@@ -132,19 +168,34 @@ impl Image {
 
 /// The same volume with the first two of its tables, which are all alike.
 fn with_two_tables(image: &[u8]) -> Vec<u8> {
-    let number =
-        |at: usize, len: usize| image[at..at + len].iter().rev().fold(0, |all, byte| all << 8 | usize::from(*byte));
-    let sectors = if number(22, 2) == 0 { number(36, 4) } else { number(22, 2) };
+    let number = |at: usize, len: usize| {
+        image[at..at + len]
+            .iter()
+            .rev()
+            .fold(0, |all, byte| all << 8 | usize::from(*byte))
+    };
+    let sectors = if number(22, 2) == 0 {
+        number(36, 4)
+    } else {
+        number(22, 2)
+    };
     let start = number(14, 2) * number(11, 2);
     let len = sectors * number(11, 2);
     let tables = usize::from(image[16]);
     for table in 1..tables {
         let at = start + table * len;
-        assert!(image[at..at + len] == image[start..start + len], "table {table} differs from the first");
+        assert!(
+            image[at..at + len] == image[start..start + len],
+            "table {table} differs from the first"
+        );
     }
     let mut bytes = [&image[..start + 2 * len], &image[start + tables * len..]].concat();
     let left_out = (tables - 2) * sectors;
-    let backup = if number(22, 2) == 0 { number(50, 2) * number(11, 2) } else { 0 };
+    let backup = if number(22, 2) == 0 {
+        number(50, 2) * number(11, 2)
+    } else {
+        0
+    };
     for boot in [0, backup] {
         bytes[boot + 16] = 2;
         let (at, len) = if number(19, 2) == 0 { (32, 4) } else { (19, 2) };
@@ -159,11 +210,21 @@ pub fn path(text: &str) -> FsPath {
 }
 
 pub fn at(secs: i64) -> Attributes {
-    Attributes { mode: 0o640, uid: 7, gid: 8, mtime: Timestamp { secs, nanos: 5 } }
+    Attributes {
+        mode: 0o640,
+        uid: 7,
+        gid: 8,
+        mtime: Timestamp { secs, nanos: 5 },
+    }
 }
 
 pub fn write(fat: &mut dyn FileSystemMut, name: &str, content: &[u8]) -> Result<()> {
-    fat.write_file(&path(name), &at(1_700_000_000), u64::try_from(content.len()).unwrap(), &mut &content[..])
+    fat.write_file(
+        &path(name),
+        &at(1_700_000_000),
+        u64::try_from(content.len()).unwrap(),
+        &mut &content[..],
+    )
 }
 
 pub fn read(fat: &dyn FileSystem, name: &str) -> Vec<u8> {
@@ -172,5 +233,7 @@ pub fn read(fat: &dyn FileSystem, name: &str) -> Vec<u8> {
 
 /// Content of a length that tells files apart.
 pub fn content(seed: usize, len: usize) -> Vec<u8> {
-    (0..len).map(|index| u8::try_from((index * 31 + seed * 7 + index / 251) % 251).unwrap()).collect()
+    (0..len)
+        .map(|index| u8::try_from((index * 31 + seed * 7 + index / 251) % 251).unwrap())
+        .collect()
 }

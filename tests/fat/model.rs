@@ -21,15 +21,24 @@ fn name(random: &mut Random) -> String {
         2 => format!("Mixed Case name {number}.conf"),
         3 => format!("a.name.with.dots.{number}"),
         4 => format!("größe {number} €"),
-        _ => format!("{number} {}", "long ".repeat(20 + number)).trim_end().to_owned(),
+        _ => format!("{number} {}", "long ".repeat(20 + number))
+            .trim_end()
+            .to_owned(),
     };
-    if random.below(3) == 0 { name.to_ascii_uppercase() } else { name }
+    if random.below(3) == 0 {
+        name.to_ascii_uppercase()
+    } else {
+        name
+    }
 }
 
 /// One random edit of `fat` and `model`; what must fail must fail.
 pub fn edit(random: &mut Random, fat: &mut Fat<Disk>, model: &mut Model) {
-    let folders: Vec<String> =
-        model.iter().filter(|(_, entry)| entry.1.is_none()).map(|(key, _)| key.clone()).collect();
+    let folders: Vec<String> = model
+        .iter()
+        .filter(|(_, entry)| entry.1.is_none())
+        .map(|(key, _)| key.clone())
+        .collect();
     let parent = match random.below(folders.len() + 1) {
         0 => String::new(),
         index => folders[index - 1].clone(),
@@ -47,7 +56,9 @@ pub fn edit(random: &mut Random, fat: &mut Fat<Disk>, model: &mut Model) {
             let done = fat.write_file(&path(&target), &at(secs), size, &mut data.as_slice());
             match old {
                 Some((_, None, _)) => assert!(done.is_err()),
-                Some((name, _, _)) => drop((done.unwrap(), model.insert(key, (name, Some(data), secs)))),
+                Some((name, _, _)) => {
+                    drop((done.unwrap(), model.insert(key, (name, Some(data), secs))))
+                }
                 None => drop((done.unwrap(), model.insert(key, (name, Some(data), secs)))),
             }
         }
@@ -57,7 +68,9 @@ pub fn edit(random: &mut Random, fat: &mut Fat<Disk>, model: &mut Model) {
             model.entry(key).or_insert((name, None, secs));
         }
         6 => {
-            let busy = model.keys().any(|other| other.starts_with(&format!("{key}/")));
+            let busy = model
+                .keys()
+                .any(|other| other.starts_with(&format!("{key}/")));
             assert_eq!(fat.remove(&path(&target)).is_ok(), old.is_some() && !busy);
             if !busy {
                 model.remove(&key);
@@ -72,12 +85,22 @@ pub fn edit(random: &mut Random, fat: &mut Fat<Disk>, model: &mut Model) {
             }
             let done = fat.rename(&path(&from), &path(&target));
             let source_is_dir = model[&from].1.is_none();
-            let blocked = from != key && old.as_ref().is_some_and(|old| old.1.is_none() || source_is_dir);
-            assert_eq!(done.is_ok(), !below && !blocked, "{from} to {target}: {done:?}");
+            let blocked = from != key
+                && old
+                    .as_ref()
+                    .is_some_and(|old| old.1.is_none() || source_is_dir);
+            assert_eq!(
+                done.is_ok(),
+                !below && !blocked,
+                "{from} to {target}: {done:?}"
+            );
             if done.is_ok() {
                 let (_, data, secs) = model.remove(&from).unwrap();
-                let moved: Vec<String> =
-                    model.keys().filter(|key| key.starts_with(&format!("{from}/"))).cloned().collect();
+                let moved: Vec<String> = model
+                    .keys()
+                    .filter(|key| key.starts_with(&format!("{from}/")))
+                    .cloned()
+                    .collect();
                 for child in moved {
                     let entry = model.remove(&child).unwrap();
                     model.insert(format!("{key}{}", &child[from.len()..]), entry);
@@ -94,7 +117,9 @@ pub fn compare(fat: &dyn FileSystem, model: &Model) {
     walk(fat, &FsPath::root(), &mut |entry| {
         if !entry.path.is_root() {
             let text = String::from_utf8(entry.path.as_bytes().to_vec()).unwrap();
-            let (name, data, secs) = model.get(&text.to_lowercase()).unwrap_or_else(|| panic!("{text} is too much"));
+            let (name, data, secs) = model
+                .get(&text.to_lowercase())
+                .unwrap_or_else(|| panic!("{text} is too much"));
             assert_eq!(entry.path.name().unwrap(), name.as_bytes());
             assert_eq!(entry.metadata.mtime.secs, *secs, "{text}");
             match data {
@@ -117,7 +142,10 @@ pub fn tree_of(folder: &Path, prefix: &str, found: &mut BTreeMap<String, Option<
             found.insert(key.to_lowercase(), None);
             tree_of(&entry.path(), &key, found);
         } else {
-            found.insert(key.to_lowercase(), Some(std::fs::read(entry.path()).unwrap()));
+            found.insert(
+                key.to_lowercase(),
+                Some(std::fs::read(entry.path()).unwrap()),
+            );
         }
     }
 }

@@ -15,31 +15,51 @@ fn requests(files: usize) -> Option<(u64, u64)> {
     fat.create_dir(&path("/folder"), &at(0)).unwrap();
     let opened = disk.reads.load(Ordering::Relaxed);
     for index in 0..files {
-        write(&mut fat, &format!("/folder/A file with a long name {index}"), b"x").unwrap();
+        write(
+            &mut fat,
+            &format!("/folder/A file with a long name {index}"),
+            b"x",
+        )
+        .unwrap();
     }
     fat.commit().unwrap();
     drop(fat);
     image.fsck().unwrap();
-    Some((disk.reads.load(Ordering::Relaxed) - opened, disk.writes.load(Ordering::Relaxed)))
+    Some((
+        disk.reads.load(Ordering::Relaxed) - opened,
+        disk.writes.load(Ordering::Relaxed),
+    ))
 }
 
 #[test]
 fn many_files_in_one_folder() {
-    let (Some(few), Some(many)) = (requests(1000), requests(4000)) else { return };
+    let (Some(few), Some(many)) = (requests(1000), requests(4000)) else {
+        return;
+    };
     eprintln!("(reads, writes) of 1000 files: {few:?}, of 4000: {many:?}");
-    assert!(many.0 < 4 * few.0 + 100 && many.1 < 4 * few.1 + 100, "more than linear");
+    assert!(
+        many.0 < 4 * few.0 + 100 && many.1 < 4 * few.1 + 100,
+        "more than linear"
+    );
     // The entry of the folder is looked up once a file; content and entry are written, and now and then a cluster.
     assert!(many.0 < 4000 * 3 && many.1 < 4000 * 3, "{many:?}");
 }
 
 #[test]
 fn a_walk_reads_a_folder_once() {
-    let Some(image) = Image::make(64 << 20, &["-F", "32", "-s", "1"]) else { return };
+    let Some(image) = Image::make(64 << 20, &["-F", "32", "-s", "1"]) else {
+        return;
+    };
     let count = 1000u32;
     let mut fat = Fat::open(image.disk()).unwrap();
     fat.create_dir(&path("/folder"), &at(0)).unwrap();
     for index in 0..count {
-        write(&mut fat, &format!("/folder/A file with a long name {index}"), b"x").unwrap();
+        write(
+            &mut fat,
+            &format!("/folder/A file with a long name {index}"),
+            b"x",
+        )
+        .unwrap();
     }
     fat.commit().unwrap();
     drop(fat);
@@ -60,10 +80,17 @@ fn a_walk_reads_a_folder_once() {
 
 #[test]
 fn a_folder_is_read_by_many_threads() {
-    let Some(image) = Image::make(64 << 20, &["-F", "32", "-s", "1"]) else { return };
+    let Some(image) = Image::make(64 << 20, &["-F", "32", "-s", "1"]) else {
+        return;
+    };
     let mut fat = Fat::open(image.disk()).unwrap();
     for index in 0..200 {
-        write(&mut fat, &format!("/A file with a long name {index}"), format!("{index}").as_bytes()).unwrap();
+        write(
+            &mut fat,
+            &format!("/A file with a long name {index}"),
+            format!("{index}").as_bytes(),
+        )
+        .unwrap();
     }
     let fat: &dyn FileSystem = fat.as_read();
     std::thread::scope(|scope| {
@@ -71,7 +98,10 @@ fn a_folder_is_read_by_many_threads() {
             scope.spawn(move || {
                 for index in (0..200).skip(thread * 7) {
                     let name = format!("/A FILE with a long name {index}");
-                    assert_eq!(super::image::read(fat, &name), format!("{index}").as_bytes());
+                    assert_eq!(
+                        super::image::read(fat, &name),
+                        format!("{index}").as_bytes()
+                    );
                 }
             });
         }

@@ -40,15 +40,27 @@ fn mtools_agree(image: &Image, model: &Model) {
 }
 
 fn contents(model: &Model) -> BTreeMap<String, Option<Vec<u8>>> {
-    model.iter().map(|(key, entry)| (key.clone(), entry.1.clone())).collect()
+    model
+        .iter()
+        .map(|(key, entry)| (key.clone(), entry.1.clone()))
+        .collect()
 }
 
 #[test]
 fn hundreds_of_random_edits() {
-    let shapes = [(36 << 20, &["-F", "32", "-s", "1"][..]), (20 << 20, &["-F", "16"]), (8 << 20, &["-F", "12"])];
-    let runs = shapes.into_iter().cycle().take(usize::try_from(longer(3)).unwrap());
+    let shapes = [
+        (36 << 20, &["-F", "32", "-s", "1"][..]),
+        (20 << 20, &["-F", "16"]),
+        (8 << 20, &["-F", "12"]),
+    ];
+    let runs = shapes
+        .into_iter()
+        .cycle()
+        .take(usize::try_from(longer(3)).unwrap());
     for (seed, (size, arguments)) in runs.enumerate() {
-        let Some(image) = Image::make(size, arguments) else { return };
+        let Some(image) = Image::make(size, arguments) else {
+            return;
+        };
         let model = work_on(&image, seed, 5, 120);
         assert!(model.len() > 30, "{}", model.len());
         mtools_agree(&image, &model);
@@ -59,7 +71,10 @@ fn hundreds_of_random_edits() {
         let mut found = BTreeMap::new();
         tree_of(&mine, "", &mut found);
         assert!(found == contents(&model));
-        assert_eq!(done.files + done.directories, u64::try_from(model.len() + 1).unwrap());
+        assert_eq!(
+            done.files + done.directories,
+            u64::try_from(model.len() + 1).unwrap()
+        );
     }
 }
 
@@ -75,14 +90,25 @@ const SIZES: [(u16, u32, [u32; 3]); 6] = [
 
 fn layouts() -> impl Iterator<Item = FatLayout> {
     let kinds = [FatKind::Fat12, FatKind::Fat16, FatKind::Fat32];
-    SIZES.into_iter().flat_map(move |(sector_bytes, sectors, clusters)| {
-        kinds.into_iter().zip(clusters).flat_map(move |(kind, clusters)| {
-            // Large volumes of more than two tables would have to be copied whole to be judged.
-            let most = if sectors > 8 { 2 } else { 4 };
-            let cluster_bytes = u32::from(sector_bytes) * sectors;
-            (1..=most).map(move |tables| FatLayout { kind, tables, sector_bytes, cluster_bytes, clusters })
+    SIZES
+        .into_iter()
+        .flat_map(move |(sector_bytes, sectors, clusters)| {
+            kinds
+                .into_iter()
+                .zip(clusters)
+                .flat_map(move |(kind, clusters)| {
+                    // Large volumes of more than two tables would have to be copied whole to be judged.
+                    let most = if sectors > 8 { 2 } else { 4 };
+                    let cluster_bytes = u32::from(sector_bytes) * sectors;
+                    (1..=most).map(move |tables| FatLayout {
+                        kind,
+                        tables,
+                        sector_bytes,
+                        cluster_bytes,
+                        clusters,
+                    })
+                })
         })
-    })
 }
 
 /// A volume of this layout by `mkfs.vfat`.
@@ -97,14 +123,31 @@ fn made(layout: &FatLayout) -> Option<Image> {
     let size = u64::from(layout.clusters) * u64::from(layout.cluster_bytes) + (200 << 10);
     let sectors = (layout.cluster_bytes / sector).to_string();
     let tables = layout.tables.to_string();
-    Image::make(size, &["-F", bits, "-S", &sector.to_string(), "-s", &sectors, "-f", &tables, "-n", "MADE"])
+    Image::make(
+        size,
+        &[
+            "-F",
+            bits,
+            "-S",
+            &sector.to_string(),
+            "-s",
+            &sectors,
+            "-f",
+            &tables,
+            "-n",
+            "MADE",
+        ],
+    )
 }
 
 #[test]
 fn random_edits_of_every_shape() {
     for (seed, layout) in layouts().enumerate() {
         eprintln!("{layout:?}");
-        for (seed, image) in [(2 * seed, made(&layout)), (2 * seed + 1, Image::build(&layout))] {
+        for (seed, image) in [
+            (2 * seed, made(&layout)),
+            (2 * seed + 1, Image::build(&layout)),
+        ] {
             let Some(image) = image else { return };
             image.fsck().unwrap();
             let model = work_on(&image, seed, usize::try_from(longer(1)).unwrap(), 60);
@@ -119,9 +162,20 @@ fn random_edits_of_every_shape() {
 /// 512 KiB, the largest clusters there are: `BPB_SecPerClus` 128 and sectors of 4096 bytes.
 #[test]
 fn clusters_of_half_a_mebibyte() {
-    let layout = |kind, clusters| FatLayout { kind, tables: 2, sector_bytes: 4096, cluster_bytes: 512 << 10, clusters };
-    for (seed, layout) in [layout(FatKind::Fat12, 150), layout(FatKind::Fat32, 150)].into_iter().enumerate() {
-        let Some(image) = Image::build(&layout) else { return };
+    let layout = |kind, clusters| FatLayout {
+        kind,
+        tables: 2,
+        sector_bytes: 4096,
+        cluster_bytes: 512 << 10,
+        clusters,
+    };
+    for (seed, layout) in [layout(FatKind::Fat12, 150), layout(FatKind::Fat32, 150)]
+        .into_iter()
+        .enumerate()
+    {
+        let Some(image) = Image::build(&layout) else {
+            return;
+        };
         let model = work_on(&image, seed, 1, 40);
         assert!(model.len() > 5);
     }

@@ -40,7 +40,10 @@ struct File {
 impl File {
     fn parse(text: &str) -> Self {
         let code = without_comments_and_tests(text);
-        let mut file = Self { imports: Vec::new(), body: String::new() };
+        let mut file = Self {
+            imports: Vec::new(),
+            body: String::new(),
+        };
         let mut lines = code.lines().map(str::trim);
         while let Some(line) = lines.next() {
             let (visibility, item) = split_visibility(line);
@@ -57,7 +60,11 @@ impl File {
             }
             let exported = !visibility.is_empty();
             for (path, name) in leaves(&[], tree.trim_end_matches(';')) {
-                file.imports.push(Import { path, name, exported });
+                file.imports.push(Import {
+                    path,
+                    name,
+                    exported,
+                });
             }
         }
         file
@@ -77,13 +84,21 @@ impl File {
     }
 
     fn uses_word(&self, name: &str) -> bool {
-        self.body.split(|c: char| !is_word(c)).any(|word| word == name)
+        self.body
+            .split(|c: char| !is_word(c))
+            .any(|word| word == name)
     }
 
     /// All paths that make this file depend on others; a re-export alone does not.
     fn needed_paths(&self) -> Vec<Vec<String>> {
-        let needed = self.imports.iter().filter(|import| !import.exported || self.uses_word(&import.name));
-        needed.map(|import| import.path.clone()).chain(self.inline_paths()).collect()
+        let needed = self
+            .imports
+            .iter()
+            .filter(|import| !import.exported || self.uses_word(&import.name));
+        needed
+            .map(|import| import.path.clone())
+            .chain(self.inline_paths())
+            .collect()
     }
 }
 
@@ -122,15 +137,25 @@ fn is_declaration(item: &str) -> bool {
 }
 
 fn segments(path: &str) -> Vec<String> {
-    path.split("::").map(str::trim).filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
+    path.split("::")
+        .map(str::trim)
+        .filter(|segment| !segment.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Path and name of all that a tree brings in: two of `a::{self, b as c}`.
 fn leaves(prefix: &[String], tree: &str) -> Vec<(Vec<String>, String)> {
     if let Some((head, group)) = tree.split_once('{') {
         let prefix = [prefix, &segments(head)].concat();
-        let group = group.trim_end().strip_suffix('}').expect("a group ends with a brace");
-        return parts(group).iter().flat_map(|part| leaves(&prefix, part)).collect();
+        let group = group
+            .trim_end()
+            .strip_suffix('}')
+            .expect("a group ends with a brace");
+        return parts(group)
+            .iter()
+            .flat_map(|part| leaves(&prefix, part))
+            .collect();
     }
     let (path, alias) = match tree.split_once(" as ") {
         Some((path, alias)) => (path, Some(alias.trim().to_owned())),
@@ -158,7 +183,10 @@ fn parts(group: &str) -> Vec<String> {
             }
             _ => {}
         }
-        parts.last_mut().expect("there is a part from the start").push(c);
+        parts
+            .last_mut()
+            .expect("there is a part from the start")
+            .push(c);
     }
     parts.retain(|part| !part.trim().is_empty());
     parts
@@ -172,8 +200,14 @@ struct Room {
 
 impl Room {
     fn read(name: &str) -> Self {
-        let mut room = Self { name: name.to_owned(), files: BTreeMap::new() };
-        room.read_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(name), &[]);
+        let mut room = Self {
+            name: name.to_owned(),
+            files: BTreeMap::new(),
+        };
+        room.read_folder(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(name),
+            &[],
+        );
         room
     }
 
@@ -183,9 +217,15 @@ impl Room {
             let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
             if path.is_dir() {
                 self.read_folder(&path, &[module, &[stem]].concat());
-            } else if path.extension().is_some_and(|extension| extension == "rs") && stem != "tests" {
-                let module = if stem == "mod" { module.to_vec() } else { [module, &[stem]].concat() };
-                self.files.insert(module, File::parse(&fs::read_to_string(&path).unwrap()));
+            } else if path.extension().is_some_and(|extension| extension == "rs") && stem != "tests"
+            {
+                let module = if stem == "mod" {
+                    module.to_vec()
+                } else {
+                    [module, &[stem]].concat()
+                };
+                self.files
+                    .insert(module, File::parse(&fs::read_to_string(&path).unwrap()));
             }
         }
     }
@@ -196,10 +236,16 @@ impl Room {
         match first.as_str() {
             "crate" => {
                 let (room, rest) = rest.split_first()?;
-                if *room == self.name { self.descend(&[], rest) } else { None }
+                if *room == self.name {
+                    self.descend(&[], rest)
+                } else {
+                    None
+                }
             }
             "self" | "super" => self.descend(module, path),
-            name if self.is_child(module, name) || self.files.get(module)?.imported(name).is_some() => {
+            name if self.is_child(module, name)
+                || self.files.get(module)?.imported(name).is_some() =>
+            {
                 self.descend(module, path)
             }
             _ => None,
@@ -229,7 +275,8 @@ impl Room {
     }
 
     fn is_child(&self, module: &[String], name: &str) -> bool {
-        self.files.contains_key(&[module, &[name.to_owned()]].concat())
+        self.files
+            .contains_key(&[module, &[name.to_owned()]].concat())
     }
 
     fn edges(&self) -> Edges {
@@ -238,19 +285,27 @@ impl Room {
             let found = paths.iter().filter_map(|path| self.resolve(module, path));
             found.filter(|target| target != module).collect()
         };
-        self.files.iter().map(|(module, file)| (module.clone(), targets(module, file))).collect()
+        self.files
+            .iter()
+            .map(|(module, file)| (module.clone(), targets(module, file)))
+            .collect()
     }
 
     /// For each group of files that import each other, a shortest circle through the first of them.
     fn circles(&self) -> Vec<String> {
         let edges = self.edges();
-        let circles =
-            self.files.keys().filter_map(|start| way_back(&edges, start).filter(|way| way.iter().min() == Some(start)));
+        let circles = self.files.keys().filter_map(|start| {
+            way_back(&edges, start).filter(|way| way.iter().min() == Some(start))
+        });
         circles.map(|way| self.describe(&way)).collect()
     }
 
     fn describe(&self, way: &[Module]) -> String {
-        let name = |module: &Module| [std::slice::from_ref(&self.name), module].concat().join("::");
+        let name = |module: &Module| {
+            [std::slice::from_ref(&self.name), module]
+                .concat()
+                .join("::")
+        };
         way.iter().map(name).collect::<Vec<_>>().join(" → ")
     }
 }
@@ -275,14 +330,27 @@ fn way_back(edges: &Edges, start: &Module) -> Option<Vec<Module>> {
 
 #[test]
 fn files_of_a_room_import_each_other_one_way() {
-    let circles: Vec<String> = ROOMS.iter().flat_map(|room| Room::read(room).circles()).collect();
-    assert!(circles.is_empty(), "circles of imports:\n{}", circles.join("\n"));
+    let circles: Vec<String> = ROOMS
+        .iter()
+        .flat_map(|room| Room::read(room).circles())
+        .collect();
+    assert!(
+        circles.is_empty(),
+        "circles of imports:\n{}",
+        circles.join("\n")
+    );
 }
 
 /// The circles in a room called `room`, of modules and their texts.
 fn planted(files: &[(&str, &str)]) -> Vec<String> {
-    let parsed = files.iter().map(|(module, text)| (segments(module), File::parse(text)));
-    Room { name: "room".to_owned(), files: parsed.collect() }.circles()
+    let parsed = files
+        .iter()
+        .map(|(module, text)| (segments(module), File::parse(text)));
+    Room {
+        name: "room".to_owned(),
+        files: parsed.collect(),
+    }
+    .circles()
 }
 
 #[test]
@@ -297,8 +365,15 @@ fn a_circle_is_seen_however_it_is_written() {
         "use super::b as x;",
     ] {
         let c = ("c", "use super::A;");
-        assert_eq!(planted(&[top, a(text), b, c]), ["room::a → room::b → room::c → room::a"], "{text}");
-        assert!(planted(&[top, a(text), b, ("c", "use std::io;")]).is_empty(), "{text}");
+        assert_eq!(
+            planted(&[top, a(text), b, c]),
+            ["room::a → room::b → room::c → room::a"],
+            "{text}"
+        );
+        assert!(
+            planted(&[top, a(text), b, ("c", "use std::io;")]).is_empty(),
+            "{text}"
+        );
     }
 }
 
@@ -308,18 +383,32 @@ fn a_mod_file_is_part_of_a_circle_only_by_what_it_needs_itself() {
     let a = ("a", "use super::B;");
     assert!(planted(&[("", exports), a]).is_empty());
     for more in ["fn f(_: A) {}", "fn f() { a::g() }", "use a::g;"] {
-        assert_eq!(planted(&[("", &format!("{exports}\n{more}")), a]), ["room → room::a → room"], "{more}");
+        assert_eq!(
+            planted(&[("", &format!("{exports}\n{more}")), a]),
+            ["room → room::a → room"],
+            "{more}"
+        );
     }
 }
 
 #[test]
 fn names_lead_through_modules_and_imports_to_their_files() {
     let top = ("", "mod a;\nmod inner;\npub use inner::Deep;");
-    let inner = ("inner", "mod deep;\npub(super) use deep::Deep as Deep;\npub use self::deep::text as make;");
+    let inner = (
+        "inner",
+        "mod deep;\npub(super) use deep::Deep as Deep;\npub use self::deep::text as make;",
+    );
     let deep = ("inner::deep", "use crate::room::a;");
-    for text in ["use super::Deep;", "use super::inner;\nfn f() { inner::make() }", "use super::inner::{deep::{text}};"]
-    {
-        assert_eq!(planted(&[top, ("a", text), inner, deep]), ["room::a → room::inner::deep → room::a"], "{text}");
+    for text in [
+        "use super::Deep;",
+        "use super::inner;\nfn f() { inner::make() }",
+        "use super::inner::{deep::{text}};",
+    ] {
+        assert_eq!(
+            planted(&[top, ("a", text), inner, deep]),
+            ["room::a → room::inner::deep → room::a"],
+            "{text}"
+        );
     }
 }
 

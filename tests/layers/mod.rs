@@ -74,16 +74,26 @@ fn imports(text: &str) -> Vec<String> {
     }
     let name = |item: &String| {
         let item = item.trim();
-        item[..item.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(item.len())].to_owned()
+        item[..item
+            .find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(item.len())]
+            .to_owned()
     };
-    found.iter().map(name).filter(|name| !name.is_empty()).collect()
+    found
+        .iter()
+        .map(name)
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 /// What in `text`, a file of `module`, is imported from a higher layer or a module beside it.
 fn upward(module: &str, text: &str) -> Vec<String> {
-    let own = layer_of(module).unwrap_or_else(|| panic!("'{module}' has no layer: add it to LAYERS"));
+    let own =
+        layer_of(module).unwrap_or_else(|| panic!("'{module}' has no layer: add it to LAYERS"));
     let wrong = |name: &String| {
-        name != module && !ROOT_EXPORTS.contains(&name.as_str()) && layer_of(name).is_none_or(|layer| layer >= own)
+        name != module
+            && !ROOT_EXPORTS.contains(&name.as_str())
+            && layer_of(name).is_none_or(|layer| layer >= own)
     };
     imports(text).into_iter().filter(wrong).collect()
 }
@@ -111,14 +121,33 @@ fn imports_run_downward() {
             check(&path, &module, &mut problems);
         }
     }
-    assert!(problems.is_empty(), "upward imports:\n{}", problems.join("\n"));
+    assert!(
+        problems.is_empty(),
+        "upward imports:\n{}",
+        problems.join("\n")
+    );
 }
 
 #[test]
 fn an_upward_import_is_seen() {
     assert_eq!(upward("block", "use crate::fs::FsPath;"), ["fs"]);
-    assert_eq!(upward("block", "use crate::{bytes::{a, b}, error::Result, image};"), ["image"]);
-    assert_eq!(upward("fs", "fn f() -> crate::Result<()> { flatbake::bake::run() }"), ["bake"]);
+    assert_eq!(
+        upward("block", "use crate::{bytes::{a, b}, error::Result, image};"),
+        ["image"]
+    );
+    assert_eq!(
+        upward(
+            "fs",
+            "fn f() -> crate::Result<()> { flatbake::bake::run() }"
+        ),
+        ["bake"]
+    );
     assert_eq!(upward("codec", "use crate::block::BlockDevice;"), ["block"]);
-    assert!(upward("fs", "use crate::{block::Window, Error}; use crate::fs::walk;").is_empty());
+    assert!(
+        upward(
+            "fs",
+            "use crate::{block::Window, Error}; use crate::fs::walk;"
+        )
+        .is_empty()
+    );
 }

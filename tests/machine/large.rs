@@ -30,10 +30,15 @@ fn disk(path: &Path) -> FileDevice {
 
 /// Everything that is not a hole in `device`, with where it is; zeroes of a whole block count as a hole.
 fn blocks(device: &dyn BlockDevice) -> Vec<(u64, Vec<u8>)> {
-    let (mut blocks, mut offset) = (Vec::new(), 0);
+    let mut blocks = Vec::new();
+    let mut offset = 0;
     while offset < device.size() {
         let extent = device.extent_at(offset).unwrap();
-        let len = if extent.kind == ExtentKind::Data { extent.len.min(4096 - offset % 4096) } else { extent.len };
+        let len = if extent.kind == ExtentKind::Data {
+            extent.len.min(4096 - offset % 4096)
+        } else {
+            extent.len
+        };
         if extent.kind == ExtentKind::Data {
             let mut bytes = vec![0; usize::try_from(len).unwrap()];
             device.read_at(offset, &mut bytes).unwrap();
@@ -53,16 +58,35 @@ fn a_sparse_file_of_nine_gibibytes() {
     let archive = dir.path().join("image.tar.gz");
     let out = File::create_new(&archive).unwrap();
     let members = [Member::device("disk.raw", &device)];
-    write_bundle(BundleFormat::Gce, &members, &out, WriteOptions::default(), &NoProgress).unwrap();
+    write_bundle(
+        BundleFormat::Gce,
+        &members,
+        &out,
+        WriteOptions::default(),
+        &NoProgress,
+    )
+    .unwrap();
     assert!(fs::metadata(&archive).unwrap().len() < 1 << 20);
     if run("tar", ["-tf", archive.to_str().unwrap()]).is_none() {
         return;
     }
-    must_run("tar", ["-xf", archive.to_str().unwrap(), "-C", dir.path().to_str().unwrap()]);
+    must_run(
+        "tar",
+        [
+            "-xf",
+            archive.to_str().unwrap(),
+            "-C",
+            dir.path().to_str().unwrap(),
+        ],
+    );
     let unpacked = dir.path().join("disk.raw");
     let metadata = fs::metadata(&unpacked).unwrap();
     assert_eq!(metadata.len(), SIZE);
-    assert!(metadata.blocks() * 512 < 4 << 20, "{} blocks", metadata.blocks());
+    assert!(
+        metadata.blocks() * 512 < 4 << 20,
+        "{} blocks",
+        metadata.blocks()
+    );
     assert!(blocks(&FileDevice::open(&unpacked).unwrap()) == blocks(&device));
 }
 
@@ -76,11 +100,24 @@ fn an_ordinary_file_of_nine_gibibytes() {
     layout.piece(&long, 0o644, Piece::whole(&device)).unwrap();
     layout.file("after", 0o644, b"it".to_vec()).unwrap();
     let archive = dir.path().join("archive.tar");
-    raw::write(&layout.finish().unwrap(), &File::create_new(&archive).unwrap(), &NoProgress).unwrap();
-    assert!(fs::metadata(&archive).unwrap().blocks() * 512 < 4 << 20, "holes stay holes");
-    let Some(output) = run("tar", ["-tvf", archive.to_str().unwrap()]) else { return };
+    raw::write(
+        &layout.finish().unwrap(),
+        &File::create_new(&archive).unwrap(),
+        &NoProgress,
+    )
+    .unwrap();
+    assert!(
+        fs::metadata(&archive).unwrap().blocks() * 512 < 4 << 20,
+        "holes stay holes"
+    );
+    let Some(output) = run("tar", ["-tvf", archive.to_str().unwrap()]) else {
+        return;
+    };
     let listed = said(&output);
-    let sizes: Vec<&str> = listed.lines().map(|line| line.split_whitespace().nth(2).unwrap()).collect();
+    let sizes: Vec<&str> = listed
+        .lines()
+        .map(|line| line.split_whitespace().nth(2).unwrap())
+        .collect();
     assert_eq!(sizes, ["9663676416", "9663676416", "2"], "{listed}");
     assert!(listed.contains(&long));
     let after = must_run("tar", ["-xOf", archive.to_str().unwrap(), "after"]);

@@ -18,7 +18,14 @@ const DISK: &str = "flatcar_production_test_image.vmdk";
 
 /// A machine with plain names.
 fn machine() -> Machine {
-    let mut machine = Machine::new(STEM, DISK, "4593.2.5", "stable", Arch::Amd64, 13_212_057_600);
+    let mut machine = Machine::new(
+        STEM,
+        DISK,
+        "4593.2.5",
+        "stable",
+        Arch::Amd64,
+        13_212_057_600,
+    );
     machine.disk_file_bytes = Some(123_456_789);
     machine.identity.time = 1_700_000_000;
     machine
@@ -26,13 +33,20 @@ fn machine() -> Machine {
 
 /// A machine whose free texts are as bad as they are allowed to be.
 fn hostile() -> Machine {
-    Machine { vm_name: HOSTILE.into(), version: format!("1.2.3+{HOSTILE}"), group: HOSTILE.into(), ..machine() }
+    Machine {
+        vm_name: HOSTILE.into(),
+        version: format!("1.2.3+{HOSTILE}"),
+        group: HOSTILE.into(),
+        ..machine()
+    }
 }
 
 /// The file whose name ends with `end`.
 fn file(files: &[ConfFile], end: &str) -> ConfFile {
     let found = files.iter().find(|file| file.name.ends_with(end));
-    found.unwrap_or_else(|| panic!("no {end} in {:?}", names(files))).clone()
+    found
+        .unwrap_or_else(|| panic!("no {end} in {:?}", names(files)))
+        .clone()
 }
 
 fn names(files: &[ConfFile]) -> Vec<&str> {
@@ -45,14 +59,40 @@ fn every_format_has_its_files() {
         (ConfFormat::Vmx, vec!["STEM.vmx"]),
         (ConfFormat::OvfVmware, vec!["STEM.ovf"]),
         (ConfFormat::OvfVirtualbox, vec!["STEM.ovf", "STEM.README"]),
-        (ConfFormat::Vagrant, vec!["metadata.json", "box.ovf", "Vagrantfile", "configure_networks.rb", "base_mac.rb"]),
+        (
+            ConfFormat::Vagrant,
+            vec![
+                "metadata.json",
+                "box.ovf",
+                "Vagrantfile",
+                "configure_networks.rb",
+                "base_mac.rb",
+            ],
+        ),
         (
             ConfFormat::VagrantParallels,
-            vec!["metadata.json", "box.pvm/config.pvs", "Vagrantfile", "configure_networks.rb", "base_mac.rb"],
+            vec![
+                "metadata.json",
+                "box.pvm/config.pvs",
+                "Vagrantfile",
+                "configure_networks.rb",
+                "base_mac.rb",
+            ],
         ),
-        (ConfFormat::VagrantVmwareFusion, vec!["metadata.json", "STEM.vmx", "Vagrantfile", "configure_networks.rb"]),
+        (
+            ConfFormat::VagrantVmwareFusion,
+            vec![
+                "metadata.json",
+                "STEM.vmx",
+                "Vagrantfile",
+                "configure_networks.rb",
+            ],
+        ),
         (ConfFormat::Pvs, vec!["config.pvs"]),
-        (ConfFormat::Xl, vec!["STEM_pygrub.cfg", "STEM_pvgrub.cfg", "STEM.README"]),
+        (
+            ConfFormat::Xl,
+            vec!["STEM_pygrub.cfg", "STEM_pvgrub.cfg", "STEM.README"],
+        ),
         (ConfFormat::Qemu, vec!["STEM.sh", "STEM.README"]),
         (ConfFormat::QemuUefi, vec!["STEM.sh", "STEM.README"]),
         (ConfFormat::QemuUefiSecure, vec!["STEM.sh", "STEM.README"]),
@@ -61,12 +101,28 @@ fn every_format_has_its_files() {
         (ConfFormat::Gce, vec![]),
     ] {
         let files = conf_files(format, &machine()).unwrap();
-        let expected: Vec<String> = expected.iter().map(|name| name.replace("STEM", STEM)).collect();
+        let expected: Vec<String> = expected
+            .iter()
+            .map(|name| name.replace("STEM", STEM))
+            .collect();
         assert_eq!(names(&files), expected, "{format}");
-        assert_eq!(files, conf_files(format, &machine()).unwrap(), "{format} is the same each time");
+        assert_eq!(
+            files,
+            conf_files(format, &machine()).unwrap(),
+            "{format} is the same each time"
+        );
         for file in &files {
             assert!(file.content.ends_with('\n'), "{}", file.name);
-            assert_eq!(file.mode, if file.name.ends_with(".sh") { 0o755 } else { 0o644 }, "{}", file.name);
+            assert_eq!(
+                file.mode,
+                if file.name.ends_with(".sh") {
+                    0o755
+                } else {
+                    0o644
+                },
+                "{}",
+                file.name
+            );
         }
     }
 }
@@ -75,8 +131,13 @@ fn every_format_has_its_files() {
 fn another_seed_gives_other_identifiers() {
     let mut other = machine();
     other.identity.seed = "other".to_owned();
-    for (format, end) in [(ConfFormat::Vagrant, ".ovf"), (ConfFormat::Vagrant, "mac.rb"), (ConfFormat::Pvs, ".pvs")] {
-        let [one, other] = [machine(), other.clone()].map(|machine| file(&conf_files(format, &machine).unwrap(), end));
+    for (format, end) in [
+        (ConfFormat::Vagrant, ".ovf"),
+        (ConfFormat::Vagrant, "mac.rb"),
+        (ConfFormat::Pvs, ".pvs"),
+    ] {
+        let [one, other] = [machine(), other.clone()]
+            .map(|machine| file(&conf_files(format, &machine).unwrap(), end));
         assert_ne!(one, other, "{format} {end}");
     }
 }
@@ -105,21 +166,33 @@ fn machines_that_cannot_be_are_refused() {
         spoil(&mut machine);
         for format in ConfFormat::ALL {
             let error = conf_files(format, &machine).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::InvalidInput, "case {index}: {error}");
+            assert_eq!(
+                error.kind(),
+                ErrorKind::InvalidInput,
+                "case {index}: {error}"
+            );
         }
     }
 }
 
 #[test]
 fn arm_machines_are_for_qemu_and_google() {
-    let machine = Machine { arch: Arch::Arm64, ..machine() };
+    let machine = Machine {
+        arch: Arch::Arm64,
+        ..machine()
+    };
     for format in ConfFormat::ALL {
-        let serves =
-            matches!(format, ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure | ConfFormat::Pxe | ConfFormat::Gce);
+        let serves = matches!(
+            format,
+            ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure | ConfFormat::Pxe | ConfFormat::Gce
+        );
         match conf_files(format, &machine) {
             Ok(_) => assert!(serves, "{format}"),
             Err(error) => {
-                assert!(!serves && error.kind() == ErrorKind::Unsupported && error.hint().is_some(), "{error}");
+                assert!(
+                    !serves && error.kind() == ErrorKind::Unsupported && error.hint().is_some(),
+                    "{error}"
+                );
             }
         }
     }

@@ -11,8 +11,13 @@ use super::{HOSTILE, file, hostile, machine};
 use crate::common;
 use crate::common::programs::{ask, command, judge, said};
 
-const FORMATS: [ConfFormat; 5] =
-    [ConfFormat::Qemu, ConfFormat::QemuUefi, ConfFormat::QemuUefiSecure, ConfFormat::Pxe, ConfFormat::Iso];
+const FORMATS: [ConfFormat; 5] = [
+    ConfFormat::Qemu,
+    ConfFormat::QemuUefi,
+    ConfFormat::QemuUefiSecure,
+    ConfFormat::Pxe,
+    ConfFormat::Iso,
+];
 
 /// Writes its arguments into `arguments`, one per line, and copies the user data of the config drive.
 const FAKE_QEMU: &str = r#"#!/bin/sh
@@ -26,9 +31,19 @@ fn shells_can_read_them() {
     for machine in [machine(), hostile()] {
         for format in FORMATS {
             let script = file(&conf_files(format, &machine).unwrap(), ".sh").content;
-            for (shell, arguments) in [("sh", &["-n"][..]), ("dash", &["-n"]), ("bash", &["--posix", "-n"])] {
-                let Some(output) = ask(shell, arguments, script.as_bytes()) else { continue };
-                assert!(output.status.success() && output.stderr.is_empty(), "{format}: {}", said(&output));
+            for (shell, arguments) in [
+                ("sh", &["-n"][..]),
+                ("dash", &["-n"]),
+                ("bash", &["--posix", "-n"]),
+            ] {
+                let Some(output) = ask(shell, arguments, script.as_bytes()) else {
+                    continue;
+                };
+                assert!(
+                    output.status.success() && output.stderr.is_empty(),
+                    "{format}: {}",
+                    said(&output)
+                );
             }
         }
     }
@@ -57,30 +72,60 @@ impl Stage {
             executable(&format!("bin/{name}"), FAKE_QEMU);
         }
         fs::write(dir.path().join(&machine.disk_name), b"QFI\xfb\0\0").unwrap();
-        fs::write(dir.path().join("flatcar_production_test.vmlinuz"), b"kernel").unwrap();
+        fs::write(
+            dir.path().join("flatcar_production_test.vmlinuz"),
+            b"kernel",
+        )
+        .unwrap();
         fs::write(dir.path().join("code.fd"), [0; 9]).unwrap();
         fs::write(dir.path().join("vars.fd"), b"QFI\xfb").unwrap();
         fs::write(dir.path().join("a,b.ign"), "{}").unwrap();
-        fs::write(dir.path().join("keys"), "# mine\n\nssh-ed25519 AAAA it's: me\nssh-rsa BBBB\n").unwrap();
-        Self { dir, script: format!("./{}", script.name) }
+        fs::write(
+            dir.path().join("keys"),
+            "# mine\n\nssh-ed25519 AAAA it's: me\nssh-rsa BBBB\n",
+        )
+        .unwrap();
+        Self {
+            dir,
+            script: format!("./{}", script.name),
+        }
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let path = format!("{}/bin:{}", self.dir.path().display(), std::env::var("PATH").unwrap());
+        let path = format!(
+            "{}/bin:{}",
+            self.dir.path().display(),
+            std::env::var("PATH").unwrap()
+        );
         let mut command = command(Path::new("/bin/sh"));
-        command.current_dir(self.dir.path()).env("PATH", path).env("HOME", self.dir.path()).env_remove("SSH_AUTH_SOCK");
-        command.env("TMPDIR", self.dir.path()).arg(&self.script).args(arguments).output().unwrap()
+        command
+            .current_dir(self.dir.path())
+            .env("PATH", path)
+            .env("HOME", self.dir.path())
+            .env_remove("SSH_AUTH_SOCK");
+        command
+            .env("TMPDIR", self.dir.path())
+            .arg(&self.script)
+            .args(arguments)
+            .output()
+            .unwrap()
     }
 
     /// The arguments of QEMU, pairs of an option and its value joined by a blank.
     fn asked(&self, arguments: &[&str]) -> Vec<String> {
         let output = self.run(arguments);
-        assert!(output.status.success() && output.stderr.is_empty(), "{}", said(&output));
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{}",
+            said(&output)
+        );
         let lines = fs::read_to_string(self.dir.path().join("arguments")).unwrap();
         let mut asked: Vec<String> = Vec::new();
         for line in lines.lines() {
             match asked.last_mut() {
-                Some(last) if !line.starts_with('-') && last.starts_with('-') && !last.contains(' ') => {
+                Some(last)
+                    if !line.starts_with('-') && last.starts_with('-') && !last.contains(' ') =>
+                {
                     last.push(' ');
                     last.push_str(line);
                 }
@@ -91,16 +136,30 @@ impl Stage {
     }
 
     fn path(&self, name: &str) -> String {
-        self.dir.path().join(name).display().to_string().replace(',', ",,")
+        self.dir
+            .path()
+            .join(name)
+            .display()
+            .to_string()
+            .replace(',', ",,")
     }
 }
 
 fn uefi() -> Machine {
-    Machine { firmware: Some(Firmware { code: "code.fd".into(), vars: "vars.fd".into() }), ..machine() }
+    Machine {
+        firmware: Some(Firmware {
+            code: "code.fd".into(),
+            vars: "vars.fd".into(),
+        }),
+        ..machine()
+    }
 }
 
 fn has(asked: &[String], wanted: &str) {
-    assert!(asked.iter().any(|asked| asked == wanted), "no '{wanted}' in {asked:#?}");
+    assert!(
+        asked.iter().any(|asked| asked == wanted),
+        "no '{wanted}' in {asked:#?}"
+    );
 }
 
 #[test]
@@ -109,7 +168,10 @@ fn options_reach_qemu() {
         return;
     }
     let stage = Stage::new(ConfFormat::Qemu, &machine());
-    let disk = format!("-drive if=none,id=disk,format=qcow2,file={}", stage.path(&machine().disk_name));
+    let disk = format!(
+        "-drive if=none,id=disk,format=qcow2,file={}",
+        stage.path(&machine().disk_name)
+    );
     let asked = stage.asked(&[
         "-i",
         "a,b.ign",
@@ -137,12 +199,30 @@ fn options_reach_qemu() {
     ] {
         has(&asked, wanted);
     }
-    assert_eq!(asked.last().unwrap(), "-nographic", "what is handed on comes last");
-    assert!(!asked.iter().any(|asked| asked.contains("pflash") || asked.contains("smm")));
+    assert_eq!(
+        asked.last().unwrap(),
+        "-nographic",
+        "what is handed on comes last"
+    );
+    assert!(
+        !asked
+            .iter()
+            .any(|asked| asked.contains("pflash") || asked.contains("smm"))
+    );
     let keys = fs::read_to_string(stage.dir.path().join("user_data")).unwrap();
-    assert_eq!(keys, "#cloud-config\nssh_authorized_keys:\n - 'ssh-ed25519 AAAA it''s: me'\n - 'ssh-rsa BBBB'\n");
-    let left = fs::read_dir(stage.dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
-    assert!(!left.into_iter().any(|name| name.to_string_lossy().starts_with("tmp.")), "the config drive is removed");
+    assert_eq!(
+        keys,
+        "#cloud-config\nssh_authorized_keys:\n - 'ssh-ed25519 AAAA it''s: me'\n - 'ssh-rsa BBBB'\n"
+    );
+    let left = fs::read_dir(stage.dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name());
+    assert!(
+        !left
+            .into_iter()
+            .any(|name| name.to_string_lossy().starts_with("tmp.")),
+        "the config drive is removed"
+    );
 }
 
 #[test]
@@ -154,7 +234,14 @@ fn further_disks_come_behind_the_first() {
     for name in ["one disk", "two,disk"] {
         fs::write(stage.dir.path().join(name), "raw").unwrap();
     }
-    let asked = stage.asked(&["-d", "one disk", "-D", "serial=x,logical_block_size=4096", "-d", "two,disk"]);
+    let asked = stage.asked(&[
+        "-d",
+        "one disk",
+        "-D",
+        "serial=x,logical_block_size=4096",
+        "-d",
+        "two,disk",
+    ]);
     for wanted in [
         "-drive if=none,id=disk1,format=raw,file=one disk",
         "-drive if=none,id=disk2,format=raw,file=two,,disk",
@@ -172,8 +259,14 @@ fn names_are_nothing_but_names() {
         return;
     }
     let stage = Stage::new(ConfFormat::Qemu, &hostile());
-    has(&stage.asked(&[]), &format!("-name guest={}", HOSTILE.replace(',', ",,")));
-    assert!(!stage.dir.path().join("p").exists(), "a command within the name was run");
+    has(
+        &stage.asked(&[]),
+        &format!("-name guest={}", HOSTILE.replace(',', ",,")),
+    );
+    assert!(
+        !stage.dir.path().join("p").exists(),
+        "a command within the name was run"
+    );
     let help = stage.run(&["-h"]);
     assert!(help.status.success() && String::from_utf8(help.stdout).unwrap().contains(HOSTILE));
 }
@@ -191,8 +284,20 @@ fn firmware_and_architectures() {
     ] {
         let stage = Stage::new(format, &Machine { arch, ..uefi() });
         let asked = stage.asked(&["-s"]);
-        has(&asked, &format!("-drive if=pflash,unit=0,readonly=on,format=raw,file={}", stage.path("code.fd")));
-        has(&asked, &format!("-drive if=pflash,unit=1,format=qcow2,file={}", stage.path("vars.fd")));
+        has(
+            &asked,
+            &format!(
+                "-drive if=pflash,unit=0,readonly=on,format=raw,file={}",
+                stage.path("code.fd")
+            ),
+        );
+        has(
+            &asked,
+            &format!(
+                "-drive if=pflash,unit=1,format=qcow2,file={}",
+                stage.path("vars.fd")
+            ),
+        );
         has(&asked, "-smp 1");
         let secure = format == ConfFormat::QemuUefiSecure && arch == Arch::Amd64;
         has(
@@ -205,7 +310,10 @@ fn firmware_and_architectures() {
         );
         let flash = "-global driver=cfi.pflash01,property=secure,value=on";
         assert_eq!(asked.iter().any(|asked| asked == flash), secure);
-        assert_eq!(asked.iter().any(|asked| asked == "-nographic"), arch == Arch::Arm64);
+        assert_eq!(
+            asked.iter().any(|asked| asked == "-nographic"),
+            arch == Arch::Arm64
+        );
     }
 }
 
@@ -216,12 +324,21 @@ fn kernels_and_compact_discs() {
     }
     let stage = Stage::new(ConfFormat::Pxe, &machine());
     let asked = stage.asked(&["-append", "flatcar.first_boot=1"]);
-    has(&asked, &format!("-kernel {}", stage.path("flatcar_production_test.vmlinuz")));
-    has(&asked, &format!("-initrd {}", stage.path(&machine().disk_name)));
+    has(
+        &asked,
+        &format!("-kernel {}", stage.path("flatcar_production_test.vmlinuz")),
+    );
+    has(
+        &asked,
+        &format!("-initrd {}", stage.path(&machine().disk_name)),
+    );
     has(&asked, "-append flatcar.first_boot=1");
     assert!(!asked.iter().any(|asked| asked.contains("virtio-blk")));
     let stage = Stage::new(ConfFormat::Iso, &machine());
-    let drive = format!("-drive media=cdrom,readonly=on,format=qcow2,file={}", stage.path(&machine().disk_name));
+    let drive = format!(
+        "-drive media=cdrom,readonly=on,format=qcow2,file={}",
+        stage.path(&machine().disk_name)
+    );
     has(&stage.asked(&[]), &drive);
 }
 
@@ -241,10 +358,26 @@ fn mistakes_are_named() {
         (&["-R", "missing"], "missing is missing"),
     ] {
         let output = stage.run(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", said(&output));
-        assert!(said(&output).contains(said_so), "{arguments:?}: {}", said(&output));
-        assert!(!stage.dir.path().join("arguments").exists(), "{arguments:?} reached QEMU");
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+        assert!(
+            said(&output).contains(said_so),
+            "{arguments:?}: {}",
+            said(&output)
+        );
+        assert!(
+            !stage.dir.path().join("arguments").exists(),
+            "{arguments:?} reached QEMU"
+        );
     }
     let output = Stage::new(ConfFormat::Qemu, &machine()).run(&["-R", "code.fd"]);
-    assert!(output.status.code() == Some(1) && said(&output).contains("belong together"), "{}", said(&output));
+    assert!(
+        output.status.code() == Some(1) && said(&output).contains("belong together"),
+        "{}",
+        said(&output)
+    );
 }

@@ -21,8 +21,13 @@ pub fn python(program: &str, input: &[u8]) -> Option<Value> {
 fn vmx_values(text: &str) -> BTreeMap<String, String> {
     let mut values = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (key, quoted) = line.split_once(" = ").unwrap_or_else(|| panic!("no value: {line}"));
-        let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap();
+        let (key, quoted) = line
+            .split_once(" = ")
+            .unwrap_or_else(|| panic!("no value: {line}"));
+        let inner = quoted
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .unwrap();
         assert!(!inner.contains('"'), "{line}");
         let mut parts = inner.split('|');
         let mut value = parts.next().unwrap().to_owned();
@@ -30,7 +35,10 @@ fn vmx_values(text: &str) -> BTreeMap<String, String> {
             value.push(char::from(u8::from_str_radix(&part[..2], 16).unwrap()));
             value.push_str(&part[2..]);
         }
-        assert!(values.insert(key.to_owned(), value).is_none(), "{key} twice");
+        assert!(
+            values.insert(key.to_owned(), value).is_none(),
+            "{key} twice"
+        );
     }
     values
 }
@@ -60,10 +68,18 @@ fn xen_configs_mean_to_python_what_they_mean_to_xl() {
     let files = conf_files(ConfFormat::Xl, &hostile()).unwrap();
     for loader in ["pygrub", "pvgrub"] {
         let text = file(&files, &format!("_{loader}.cfg")).content;
-        let Some(values) = python(program, text.as_bytes()) else { return };
+        let Some(values) = python(program, text.as_bytes()) else {
+            return;
+        };
         assert_eq!(values["name"], HOSTILE);
-        assert_eq!((&values["memory"], &values["vcpus"], &values["vif"]), (&json!(1024), &json!(2), &json!([])));
-        assert_eq!(values["disk"], json!([format!("format=raw, vdev=xvda, access=rw, target={DISK}")]));
+        assert_eq!(
+            (&values["memory"], &values["vcpus"], &values["vif"]),
+            (&json!(1024), &json!(2), &json!([]))
+        );
+        assert_eq!(
+            values["disk"],
+            json!([format!("format=raw, vdev=xvda, access=rw, target={DISK}")])
+        );
         assert_eq!(values.get("bootloader").is_some(), loader == "pygrub");
         assert_eq!(values.get("kernel").is_some(), loader == "pvgrub");
     }
@@ -79,20 +95,33 @@ fn boxes_say_who_runs_them() {
     ] {
         let files = conf_files(format, &hostile()).unwrap();
         let metadata = file(&files, "metadata.json").content;
-        let Some(values) = python(parse, metadata.as_bytes()) else { return };
-        assert_eq!(values, json!({ "provider": provider, "architecture": "amd64" }));
-        assert!(file(&files, "Vagrantfile").content.contains("config.ssh.username = 'core'"));
+        let Some(values) = python(parse, metadata.as_bytes()) else {
+            return;
+        };
+        assert_eq!(
+            values,
+            json!({ "provider": provider, "architecture": "amd64" })
+        );
+        assert!(
+            file(&files, "Vagrantfile")
+                .content
+                .contains("config.ssh.username = 'core'")
+        );
     }
 }
 
 #[test]
 fn the_mac_of_a_box_is_that_of_its_machine() {
-    for (format, end, prefix) in
-        [(ConfFormat::Vagrant, "box.ovf", "080027"), (ConfFormat::VagrantParallels, "config.pvs", "001C42")]
-    {
+    for (format, end, prefix) in [
+        (ConfFormat::Vagrant, "box.ovf", "080027"),
+        (ConfFormat::VagrantParallels, "config.pvs", "001C42"),
+    ] {
         let files = conf_files(format, &machine()).unwrap();
         let ruby = file(&files, "base_mac.rb").content;
-        let mac = ruby.split('\'').find(|part| part.starts_with(prefix)).unwrap();
+        let mac = ruby
+            .split('\'')
+            .find(|part| part.starts_with(prefix))
+            .unwrap();
         check_mac(mac, prefix);
         assert!(file(&files, end).content.contains(mac), "{mac}");
     }
@@ -109,12 +138,26 @@ fn offered() -> CatalogBox {
 
 #[test]
 fn a_catalog_offers_boxes() {
-    let parallels = CatalogBox { format: ConfFormat::VagrantParallels, ..offered() };
-    let machine = Machine { version: "4593.2.5+nightly-1".into(), group: HOSTILE.into(), ..machine() };
-    let catalog = vagrant_catalog("flatcar_production_test.json", &machine, &[offered(), parallels]).unwrap();
+    let parallels = CatalogBox {
+        format: ConfFormat::VagrantParallels,
+        ..offered()
+    };
+    let machine = Machine {
+        version: "4593.2.5+nightly-1".into(),
+        group: HOSTILE.into(),
+        ..machine()
+    };
+    let catalog = vagrant_catalog(
+        "flatcar_production_test.json",
+        &machine,
+        &[offered(), parallels],
+    )
+    .unwrap();
     assert_eq!(catalog.name, "flatcar_production_test.json");
     let parse = "import json, sys\nprint(json.dumps(json.load(sys.stdin)))";
-    let Some(values) = python(parse, catalog.content.as_bytes()) else { return };
+    let Some(values) = python(parse, catalog.content.as_bytes()) else {
+        return;
+    };
     assert_eq!(values["name"], format!("flatcar-{HOSTILE}"));
     assert_eq!(values["versions"][0]["version"], "4593.2.5");
     let providers = &values["versions"][0]["providers"];
@@ -122,7 +165,10 @@ fn a_catalog_offers_boxes() {
         "name": "virtualbox", "url": offered().url, "checksum_type": "sha256", "checksum": "ab".repeat(32),
         "architecture": "amd64",
     });
-    assert_eq!((&providers[0], &providers[1]["name"]), (&virtualbox, &json!("parallels")));
+    assert_eq!(
+        (&providers[0], &providers[1]["name"]),
+        (&virtualbox, &json!("parallels"))
+    );
 }
 
 #[test]
@@ -138,14 +184,21 @@ fn a_catalog_refuses_what_vagrant_would_not_take() {
         let mut offered = offered();
         spoil(&mut offered);
         assert_eq!(
-            vagrant_catalog("flatcar_production_test.json", &machine(), &[offered]).unwrap_err().kind(),
+            vagrant_catalog("flatcar_production_test.json", &machine(), &[offered])
+                .unwrap_err()
+                .kind(),
             ErrorKind::InvalidInput
         );
     }
     for version in ["x1", "1..2", "1.é", HOSTILE] {
-        let machine = Machine { version: version.into(), ..machine() };
+        let machine = Machine {
+            version: version.into(),
+            ..machine()
+        };
         assert_eq!(
-            vagrant_catalog("flatcar_production_test.json", &machine, &[]).unwrap_err().kind(),
+            vagrant_catalog("flatcar_production_test.json", &machine, &[])
+                .unwrap_err()
+                .kind(),
             ErrorKind::InvalidInput,
             "{version}"
         );

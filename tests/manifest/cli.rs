@@ -11,7 +11,12 @@ use crate::common::programs::{command, flatbake, judge};
 use crate::manifest::folder;
 
 fn plan(dir: &Path, arguments: &[&str]) -> Output {
-    flatbake().arg("plan").args(arguments).current_dir(dir).output().unwrap()
+    flatbake()
+        .arg("plan")
+        .args(arguments)
+        .current_dir(dir)
+        .output()
+        .unwrap()
 }
 
 fn stderr(output: &Output) -> String {
@@ -24,10 +29,15 @@ fn plan_shows_the_shared_part_and_each_variant() {
     let output = plan(dir.path(), &["-f", "plan.yaml"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
-    let squeezed: Vec<String> =
-        text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let squeezed: Vec<String> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
     let at = |line: &str| {
-        squeezed.iter().position(|known| known.starts_with(line)).unwrap_or_else(|| panic!("{line}\n{text}"))
+        squeezed
+            .iter()
+            .position(|known| known.starts_with(line))
+            .unwrap_or_else(|| panic!("{line}\n{text}"))
     };
     let places = [
         at("root create /etc/motd (0644 0:0) 40 B deletes plan.yaml:9:5"),
@@ -50,7 +60,12 @@ fn plan_shows_the_shared_part_and_each_variant() {
 #[test]
 fn a_lock_holds_until_an_input_changes() {
     let dir = folder();
-    let locked = |arguments: &[&str]| plan(dir.path(), &[&["-f", "plan.yaml", "--quiet"], arguments].concat());
+    let locked = |arguments: &[&str]| {
+        plan(
+            dir.path(),
+            &[&["-f", "plan.yaml", "--quiet"], arguments].concat(),
+        )
+    };
     let output = locked(&["--locked"]);
     assert_eq!(output.status.code(), Some(7));
     assert!(stderr(&output).contains("no lock"), "{}", stderr(&output));
@@ -68,24 +83,50 @@ fn a_lock_holds_until_an_input_changes() {
         "tree/sub/b",
     ];
     let document: serde_json::Value = serde_json::from_str(&lock).unwrap();
-    assert_eq!(document["inputs"].as_object().unwrap().keys().collect::<Vec<_>>(), names);
-    assert_eq!(document["inputs"]["note.txt"]["sha256"], common::tree::sha256(&b"note\n"[..]));
+    assert_eq!(
+        document["inputs"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect::<Vec<_>>(),
+        names
+    );
+    assert_eq!(
+        document["inputs"]["note.txt"]["sha256"],
+        common::tree::sha256(&b"note\n"[..])
+    );
     assert!(locked(&["--locked"]).status.success() && locked(&["--lock"]).status.success());
-    assert_eq!(fs::read_to_string(dir.path().join("plan.lock")).unwrap(), lock);
+    assert_eq!(
+        fs::read_to_string(dir.path().join("plan.lock")).unwrap(),
+        lock
+    );
 
     fs::write(dir.path().join("note.txt"), "Note\n").unwrap();
     fs::write(dir.path().join("tree/new"), "").unwrap();
     fs::remove_file(dir.path().join("tree/a")).unwrap();
     let output = locked(&["--locked"]);
     assert_eq!(output.status.code(), Some(7));
-    for says in ["3 inputs", "note.txt differs", "tree/new is new", "tree/a is gone"] {
-        assert!(stderr(&output).contains(says), "{says}: {}", stderr(&output));
+    for says in [
+        "3 inputs",
+        "note.txt differs",
+        "tree/new is new",
+        "tree/a is gone",
+    ] {
+        assert!(
+            stderr(&output).contains(says),
+            "{says}: {}",
+            stderr(&output)
+        );
     }
     assert!(locked(&["--lock"]).status.success() && locked(&["--locked"]).status.success());
     fs::write(dir.path().join("plan.lock"), "{\n\"version\": }").unwrap();
     let output = locked(&["--locked"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("plan.lock:2:12"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("plan.lock:2:12"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -103,14 +144,20 @@ fn a_digest_in_the_manifest_must_hold() {
     write(&"1".repeat(64));
     let output = plan(dir.path(), &["-f", "m.yaml"]);
     assert_eq!(output.status.code(), Some(7));
-    assert!(stderr(&output).contains("m.yaml:4:44") && stderr(&output).contains(&hash), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("m.yaml:4:44") && stderr(&output).contains(&hash),
+        "{}",
+        stderr(&output)
+    );
 }
 
 /// JSON is YAML, so that one text is judged by the schema and by the reader.
 #[test]
 fn the_schema_agrees_with_what_is_read() {
     let dir = folder();
-    let Some(jsonschema) = judge("jsonschema") else { return };
+    let Some(jsonschema) = judge("jsonschema") else {
+        return;
+    };
     let schema = dir.path().join("schema.json");
     let printed = flatbake().arg("schema").output().unwrap();
     fs::write(&schema, printed.stdout).unwrap();
@@ -136,7 +183,17 @@ fn the_schema_agrees_with_what_is_read() {
         fs::write(&path, text.replace(", }", "}")).unwrap();
         let read = manifest::load(&path, &manifest::LoadOptions::default());
         assert_eq!(read.is_ok(), is_good, "{text}\n{read:?}");
-        let verdict = command(&jsonschema).arg("-i").arg(&path).arg(&schema).output().unwrap();
-        assert_eq!(verdict.status.success(), is_good, "{text}\n{}", stderr(&verdict));
+        let verdict = command(&jsonschema)
+            .arg("-i")
+            .arg(&path)
+            .arg(&schema)
+            .output()
+            .unwrap();
+        assert_eq!(
+            verdict.status.success(),
+            is_good,
+            "{text}\n{}",
+            stderr(&verdict)
+        );
     }
 }

@@ -11,7 +11,11 @@ use crate::manifest::{context, folder, load_text};
 fn refused(dir: &Path, text: &str) -> Error {
     let text = format!("image: flatcar_sample.bin.bz2\n{text}\noutputs: [a.img]\n");
     let manifest = load_text(dir, "m.yaml", &text).unwrap();
-    manifest.request.prepare(&context()).map(|_| ()).unwrap_err()
+    manifest
+        .request
+        .prepare(&context())
+        .map(|_| ())
+        .unwrap_err()
 }
 
 #[test]
@@ -27,15 +31,31 @@ fn a_butane_file_is_refused_wherever_it_stands() {
         ("base_ign: config.txt", "m.yaml:2:11"),
         ("config_ign: config.ign", "m.yaml:2:13"),
         ("config_ign: empty.yaml", "m.yaml:2:13"),
-        ("config_ign: {variant: flatcar, version: 1.1.0}", "m.yaml:2:13"),
-        ("config_ign: |\n  variant: flatcar\n  version: 1.1.0", "m.yaml:3:3"),
+        (
+            "config_ign: {variant: flatcar, version: 1.1.0}",
+            "m.yaml:2:13",
+        ),
+        (
+            "config_ign: |\n  variant: flatcar\n  version: 1.1.0",
+            "m.yaml:3:3",
+        ),
         ("config_ign: '{variant: flatcar}'", "m.yaml:2:13"),
-        ("variants: [{name: a, config_ign: config.bu}]", "m.yaml:2:34"),
+        (
+            "variants: [{name: a, config_ign: config.bu}]",
+            "m.yaml:2:34",
+        ),
     ] {
         let error = refused(dir.path(), text);
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text}: {error:?}");
-        let finding = error.findings().first().unwrap_or_else(|| panic!("{text}: {error:?}"));
-        assert_eq!(finding.code().word, "ignition-is-butane", "{text}: {error:?}");
+        let finding = error
+            .findings()
+            .first()
+            .unwrap_or_else(|| panic!("{text}: {error:?}"));
+        assert_eq!(
+            finding.code().word,
+            "ignition-is-butane",
+            "{text}: {error:?}"
+        );
         assert!(finding.to_string().contains(place), "{text}: {finding}");
     }
 }
@@ -50,6 +70,9 @@ fn what_ignition_would_refuse_is_told_with_its_place() {
         ("config_ign: note.txt", "not JSON"),
     ] {
         let error = refused(dir.path(), text);
-        assert!(error.to_string().contains("m.yaml:2:13") && error.to_string().contains(says), "{text}: {error:?}");
+        assert!(
+            error.to_string().contains("m.yaml:2:13") && error.to_string().contains(says),
+            "{text}: {error:?}"
+        );
     }
 }

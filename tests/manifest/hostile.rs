@@ -52,14 +52,21 @@ fn hostile_shapes_end_soon() {
     let toml = dir.path().join("hostile.toml");
     let many = |text: &str| text.repeat(400_000 / text.len());
     for text in [
-        "[", "{", "{a: ", "- ", "? ", "a:\n ", "&a ", "*a ", "!a ", "'", "\"\\", "| \n", "# \n", "a: b\n", "%", "[a, ",
-        "--- ", "[[a]]\n", "a.", "a = [",
+        "[", "{", "{a: ", "- ", "? ", "a:\n ", "&a ", "*a ", "!a ", "'", "\"\\", "| \n", "# \n",
+        "a: b\n", "%", "[a, ", "--- ", "[[a]]\n", "a.", "a = [",
     ] {
         for path in [&path, &toml] {
             let begin = Instant::now();
             fs::write(path, many(text)).unwrap();
-            assert!(manifest::load(path, &LoadOptions::default()).is_err(), "{text}");
-            assert!(begin.elapsed() < SOON, "{text:?} took {:?}", begin.elapsed());
+            assert!(
+                manifest::load(path, &LoadOptions::default()).is_err(),
+                "{text}"
+            );
+            assert!(
+                begin.elapsed() < SOON,
+                "{text:?} took {:?}",
+                begin.elapsed()
+            );
         }
     }
     fs::write(&path, vec![b'#'; 5 << 20]).unwrap();

@@ -27,7 +27,10 @@ impl Place {
     fn new(wanted: &Wanted) -> Self {
         let dir = scratch_dir();
         let mut disk = noise(9, 5 << 20);
-        disk[1 << 20..3 << 20].iter_mut().enumerate().for_each(|(n, byte)| *byte = b"flatbake "[n % 9]);
+        disk[1 << 20..3 << 20]
+            .iter_mut()
+            .enumerate()
+            .for_each(|(n, byte)| *byte = b"flatbake "[n % 9]);
         fs::write(dir.path().join("disk.raw"), disk).unwrap();
         let folder = dir.path().join("to");
         fs::create_dir(&folder).unwrap();
@@ -37,8 +40,18 @@ impl Place {
 
     fn convert(&self, wanted: &Wanted) -> Child {
         let mut command = flatbake();
-        command.current_dir(self.dir.path()).args(["convert", "--quiet", "--overwrite", "disk.raw", "to/out"]);
-        command.args(wanted.arguments).stderr(Stdio::piped()).spawn().unwrap()
+        command.current_dir(self.dir.path()).args([
+            "convert",
+            "--quiet",
+            "--overwrite",
+            "disk.raw",
+            "to/out",
+        ]);
+        command
+            .args(wanted.arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     fn content(&self) -> Vec<(String, Vec<u8>)> {
@@ -49,7 +62,10 @@ impl Place {
 /// What there may be before: a folder is never replaced.
 fn put_old(wanted: &Wanted, folder: &Path) {
     if wanted.format != OutputFormat::Hdd {
-        wanted.files(folder).iter().for_each(|file| fs::write(file, OLD).unwrap());
+        wanted
+            .files(folder)
+            .iter()
+            .for_each(|file| fs::write(file, OLD).unwrap());
     }
 }
 
@@ -59,8 +75,15 @@ fn listing(folder: &Path) -> Vec<(String, Vec<u8>)> {
         .unwrap()
         .map(|entry| {
             let path = entry.unwrap().path();
-            let bytes = if path.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
-            (path.file_name().unwrap().to_str().unwrap().to_owned(), bytes)
+            let bytes = if path.is_file() {
+                fs::read(&path).unwrap()
+            } else {
+                Vec::new()
+            };
+            (
+                path.file_name().unwrap().to_str().unwrap().to_owned(),
+                bytes,
+            )
         })
         .collect();
     listed.sort();
@@ -77,7 +100,12 @@ fn signals_leave_what_was_there() {
         let before = place.content();
         let start = Instant::now();
         let output = place.convert(wanted).wait_with_output().unwrap();
-        assert!(output.status.success(), "{}: {}", wanted.name, said(&output));
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            wanted.name,
+            said(&output)
+        );
         let whole = start.elapsed().min(Duration::from_millis(500));
         let after = place.content();
         for round in 0..3 * longer(1) {
@@ -85,7 +113,9 @@ fn signals_leave_what_was_there() {
             fs::create_dir(place.dir.path().join("to")).unwrap();
             put_old(wanted, &place.dir.path().join("to"));
             let mut child = place.convert(wanted);
-            sleep(Duration::from_micros(random.below_u64(u64::try_from(whole.as_micros()).unwrap())));
+            sleep(Duration::from_micros(
+                random.below_u64(u64::try_from(whole.as_micros()).unwrap()),
+            ));
             let signal = signals[(number + usize::try_from(round).unwrap()) % signals.len()];
             // A child that has ended is still there to get it.
             kill_process(Pid::from_child(&child), signal).unwrap();
@@ -97,13 +127,24 @@ fn signals_leave_what_was_there() {
             }
             // What can be caught ends the run in good order, once the program has begun to.
             let is_caught = signal != Signal::KILL && status.code() == Some(130);
-            assert!(is_caught || status.signal() == Some(signal.as_raw()), "{what}");
+            assert!(
+                is_caught || status.signal() == Some(signal.as_raw()),
+                "{what}"
+            );
             let left = place.content();
             if left != before {
                 // In the instant in which it gets its name an output may be there already, and a hidden name, too.
-                let rest: Vec<_> = left.into_iter().filter(|(name, _)| !name.starts_with(".flatbake-")).collect();
-                let known = |file: &(String, Vec<u8>)| before.contains(file) || after.contains(file);
-                assert!(rest.iter().all(known), "{what}: {:?}", rest.iter().map(|(name, _)| name).collect::<Vec<_>>());
+                let rest: Vec<_> = left
+                    .into_iter()
+                    .filter(|(name, _)| !name.starts_with(".flatbake-"))
+                    .collect();
+                let known =
+                    |file: &(String, Vec<u8>)| before.contains(file) || after.contains(file);
+                assert!(
+                    rest.iter().all(known),
+                    "{what}: {:?}",
+                    rest.iter().map(|(name, _)| name).collect::<Vec<_>>()
+                );
                 eprintln!("{what}: in the instant of the end");
             }
         }
@@ -122,15 +163,31 @@ fn a_limit_of_file_sizes_leaves_what_was_there() {
     for wanted in &OUTPUTS {
         let place = Place::new(wanted);
         let before = place.content();
-        for script in ["trap '' XFSZ; ulimit -f 2000; exec \"$@\"", "ulimit -f 2000; exec \"$@\""] {
+        for script in [
+            "trap '' XFSZ; ulimit -f 2000; exec \"$@\"",
+            "ulimit -f 2000; exec \"$@\"",
+        ] {
             let mut command = command(&judge("sh").unwrap());
-            command.current_dir(place.dir.path()).args(["-c", script, "sh", env!("CARGO_BIN_EXE_flatbake")]);
-            let output =
-                command.args(["convert", "--overwrite", "disk.raw", "to/out"]).args(wanted.arguments).output().unwrap();
+            command.current_dir(place.dir.path()).args([
+                "-c",
+                script,
+                "sh",
+                env!("CARGO_BIN_EXE_flatbake"),
+            ]);
+            let output = command
+                .args(["convert", "--overwrite", "disk.raw", "to/out"])
+                .args(wanted.arguments)
+                .output()
+                .unwrap();
             // Told as any other lack of room.
             assert_eq!(output.status.code(), Some(4), "{}", wanted.name);
             assert!(said(&output).contains("to/out"), "{}", said(&output));
-            assert!(place.content() == before, "{}: {}", wanted.name, said(&output));
+            assert!(
+                place.content() == before,
+                "{}: {}",
+                wanted.name,
+                said(&output)
+            );
         }
     }
 }
@@ -138,9 +195,15 @@ fn a_limit_of_file_sizes_leaves_what_was_there() {
 /// A filesystem without room, where one can be made: a small tmpfs in a mount namespace.
 #[test]
 fn a_full_filesystem_leaves_what_was_there() {
-    let Some(unshare) = judge("unshare") else { return };
+    let Some(unshare) = judge("unshare") else {
+        return;
+    };
     let flags = if getuid().is_root() { "-m" } else { "-rm" };
-    let probe = command(&unshare).args([flags, "mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", "/mnt"]).output();
+    let probe = command(&unshare)
+        .args([
+            flags, "mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", "/mnt",
+        ])
+        .output();
     if !probe.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: no mount namespaces here");
         return;
@@ -149,7 +212,11 @@ fn a_full_filesystem_leaves_what_was_there() {
         code=0; \"$@\" || code=$?; echo code $code; ls -A to; [ $OLD = no ] || cat to/out";
     for wanted in &OUTPUTS {
         let place = Place::new(wanted);
-        let old = if wanted.format == OutputFormat::Hdd { "no" } else { "yes" };
+        let old = if wanted.format == OutputFormat::Hdd {
+            "no"
+        } else {
+            "yes"
+        };
         let mut command = command(&unshare);
         command.current_dir(place.dir.path()).env("OLD", old);
         command.args([
@@ -165,8 +232,23 @@ fn a_full_filesystem_leaves_what_was_there() {
             "to/out",
         ]);
         let output = command.args(wanted.arguments).output().unwrap();
-        let left = if old == "no" { "code 4\n" } else { "code 4\nout\nold\n" };
-        assert_eq!(String::from_utf8_lossy(&output.stdout), left, "{}: {}", wanted.name, said(&output));
-        assert!(said(&output).contains("free space"), "{}: {}", wanted.name, said(&output));
+        let left = if old == "no" {
+            "code 4\n"
+        } else {
+            "code 4\nout\nold\n"
+        };
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            left,
+            "{}: {}",
+            wanted.name,
+            said(&output)
+        );
+        assert!(
+            said(&output).contains("free space"),
+            "{}: {}",
+            wanted.name,
+            said(&output)
+        );
     }
 }

@@ -25,16 +25,34 @@ fn other_readers_read_what_is_written() {
         kind.write(&raw, kind.size());
         let mut wanted = fs::read(&raw).unwrap();
         wanted.resize(wanted.len().next_multiple_of(512), 0);
-        const READ: [&str; 6] = ["vmdk_ide", "vmdk_scsi", "vmdk_stream", "vhd", "vhd_fixed", "vhdx"];
+        const READ: [&str; 6] = [
+            "vmdk_ide",
+            "vmdk_scsi",
+            "vmdk_stream",
+            "vhd",
+            "vhd_fixed",
+            "vhdx",
+        ];
         for output in OUTPUTS.iter().filter(|output| READ.contains(&output.name)) {
-            emit(&FileDevice::open(&raw).unwrap(), &output.output(dir.path()), &NoProgress).unwrap();
+            emit(
+                &FileDevice::open(&raw).unwrap(),
+                &output.output(dir.path()),
+                &NoProgress,
+            )
+            .unwrap();
             let path = dir.path().join("out");
             let theirs = match output.name {
                 "vhd" | "vhd_fixed" => all(vhd::VhdReader::open(&path).unwrap()),
                 "vhdx" => all(vhdx::VhdxReader::open(&path).unwrap()),
                 _ => all(vmdk::VmdkReader::open(File::open(&path).unwrap()).unwrap()),
             };
-            assert!(theirs == wanted, "{kind:?} to {}: {} and {} bytes", output.name, theirs.len(), wanted.len());
+            assert!(
+                theirs == wanted,
+                "{kind:?} to {}: {} and {} bytes",
+                output.name,
+                theirs.len(),
+                wanted.len()
+            );
         }
     }
 }

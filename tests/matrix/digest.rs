@@ -22,7 +22,8 @@ impl Content {
     }
 
     pub fn of(device: &dyn BlockDevice) -> Self {
-        let (size, block) = (device.size(), BLOCK as u64);
+        let size = device.size();
+        let block = BLOCK as u64;
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 64 * BLOCK];
         let mut at = 0;
@@ -30,7 +31,8 @@ impl Content {
             let extent = device.extent_at(at).unwrap();
             if extent.kind == ExtentKind::Zero && extent.len >= block {
                 // The block in which the hole begins may hold data before it, and has been read.
-                at = (at + extent.len).min(size) / block * block + if at + extent.len >= size { block } else { 0 };
+                at = (at + extent.len).min(size) / block * block
+                    + if at + extent.len >= size { block } else { 0 };
                 continue;
             }
             let len = usize::try_from((size - at).min(64 * block)).unwrap();
@@ -44,12 +46,18 @@ impl Content {
             }
             at += 64 * block;
         }
-        Self { size, digest: hasher.finalize().into() }
+        Self {
+            size,
+            digest: hasher.finalize().into(),
+        }
     }
 
     /// The same bytes, with zeroes behind them.
     pub fn padded(&self, size: u64) -> Self {
         assert!(size >= self.size);
-        Self { size, ..self.clone() }
+        Self {
+            size,
+            ..self.clone()
+        }
     }
 }

@@ -33,7 +33,11 @@ impl Kind {
 
     /// The size where all bytes have to pass through a decompressor, zeroes too.
     pub fn packed_size(self) -> u64 {
-        if self == Self::Sparse && crate::common::longer(1) == 1 { 192 << 20 } else { self.size() }
+        if self == Self::Sparse && crate::common::longer(1) == 1 {
+            192 << 20
+        } else {
+            self.size()
+        }
     }
 
     /// Writes it as a raw disk of `size` bytes: its own, or the packed one.
@@ -62,5 +66,10 @@ impl Kind {
 }
 
 fn text(len: usize) -> Vec<u8> {
-    b"flatbake converts every disk into every other 0123456789\n".iter().copied().cycle().take(len).collect()
+    b"flatbake converts every disk into every other 0123456789\n"
+        .iter()
+        .copied()
+        .cycle()
+        .take(len)
+        .collect()
 }

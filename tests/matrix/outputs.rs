@@ -52,7 +52,9 @@ impl Wanted {
             OutputFormat::Raw => ("raw", false),
             OutputFormat::Qcow2 => ("qcow2", true),
             OutputFormat::VmdkFlat => ("vmdk", false),
-            OutputFormat::VmdkIde | OutputFormat::VmdkScsi | OutputFormat::VmdkStream => ("vmdk", true),
+            OutputFormat::VmdkIde | OutputFormat::VmdkScsi | OutputFormat::VmdkStream => {
+                ("vmdk", true)
+            }
             OutputFormat::Vhd | OutputFormat::VhdFixed => ("vpc", false),
             OutputFormat::Vhdx => ("vhdx", true),
             OutputFormat::Vdi => ("vdi", true),
@@ -66,7 +68,10 @@ impl Wanted {
         match self.format {
             OutputFormat::VmdkFlat => vec![folder.join("out"), folder.join("out-flat.vmdk")],
             OutputFormat::Hdd => {
-                let mut files: Vec<_> = fs::read_dir(folder.join("out")).unwrap().map(|e| e.unwrap().path()).collect();
+                let mut files: Vec<_> = fs::read_dir(folder.join("out"))
+                    .unwrap()
+                    .map(|e| e.unwrap().path())
+                    .collect();
                 files.sort();
                 files
             }
@@ -77,17 +82,30 @@ impl Wanted {
     /// The file that programs open.
     fn image(&self, folder: &Path) -> PathBuf {
         if self.format == OutputFormat::Hdd {
-            return self.files(folder).into_iter().find(|path| path.extension().is_some_and(|it| it == "hds")).unwrap();
+            return self
+                .files(folder)
+                .into_iter()
+                .find(|path| path.extension().is_some_and(|it| it == "hds"))
+                .unwrap();
         }
-        let Some(options) = self.compress else { return folder.join("out") };
+        let Some(options) = self.compress else {
+            return folder.join("out");
+        };
         let program = match options.compression {
             Compression::Bzip2 => "bzip2",
             Compression::Gzip => "gzip",
             Compression::Xz => "xz",
             _ => "zstd",
         };
-        let (packed, plain) = (folder.join("out"), folder.join("unpacked"));
-        must_run("sh", ["-c", &format!("{program} -dc < {} > {}", packed.display(), plain.display())]);
+        let packed = folder.join("out");
+        let plain = folder.join("unpacked");
+        must_run(
+            "sh",
+            [
+                "-c",
+                &format!("{program} -dc < {} > {}", packed.display(), plain.display()),
+            ],
+        );
         plain
     }
 
@@ -102,8 +120,16 @@ impl Wanted {
             return;
         }
         let ask = |arguments: &[&str]| {
-            let output = command(&judge("qemu-img").unwrap()).current_dir(folder).args(arguments).output().unwrap();
-            assert!(output.status.success(), "{what}: qemu-img {arguments:?}: {}", said(&output));
+            let output = command(&judge("qemu-img").unwrap())
+                .current_dir(folder)
+                .args(arguments)
+                .output()
+                .unwrap();
+            assert!(
+                output.status.success(),
+                "{what}: qemu-img {arguments:?}: {}",
+                said(&output)
+            );
             output.stdout
         };
         let image = image.to_str().unwrap();
@@ -122,8 +148,18 @@ impl Wanted {
     }
 }
 
-const fn plain(name: &'static str, format: OutputFormat, arguments: &'static [&'static str]) -> Wanted {
-    Wanted { name, format, qcow2: None, compress: None, arguments }
+const fn plain(
+    name: &'static str,
+    format: OutputFormat,
+    arguments: &'static [&'static str],
+) -> Wanted {
+    Wanted {
+        name,
+        format,
+        qcow2: None,
+        compress: None,
+        arguments,
+    }
 }
 
 const fn qcow2(
@@ -133,8 +169,18 @@ const fn qcow2(
     compression: Qcow2Compression,
     arguments: &'static [&'static str],
 ) -> Wanted {
-    let options = Qcow2Options { version, cluster_size, compression };
-    Wanted { name, format: OutputFormat::Qcow2, qcow2: Some(options), compress: None, arguments }
+    let options = Qcow2Options {
+        version,
+        cluster_size,
+        compression,
+    };
+    Wanted {
+        name,
+        format: OutputFormat::Qcow2,
+        qcow2: Some(options),
+        compress: None,
+        arguments,
+    }
 }
 
 const fn packed(
@@ -144,19 +190,40 @@ const fn packed(
     level: u8,
     arguments: &'static [&'static str],
 ) -> Wanted {
-    Wanted { name, format, qcow2: None, compress: Some(CompressOptions { compression, level }), arguments }
+    Wanted {
+        name,
+        format,
+        qcow2: None,
+        compress: Some(CompressOptions { compression, level }),
+        arguments,
+    }
 }
 
 /// All of them.
 pub const OUTPUTS: [Wanted; 21] = [
     plain("raw", OutputFormat::Raw, &["--format", "raw"]),
-    qcow2("qcow2 v2", Qcow2Version::V2, 65_536, Qcow2Compression::Deflate(6), &["--format", "qcow2"]),
+    qcow2(
+        "qcow2 v2",
+        Qcow2Version::V2,
+        65_536,
+        Qcow2Compression::Deflate(6),
+        &["--format", "qcow2"],
+    ),
     qcow2(
         "qcow2 v3 4K",
         Qcow2Version::V3,
         4096,
         Qcow2Compression::Deflate(1),
-        &["--format", "qcow2", "--qcow2-version", "3", "--cluster-size", "4K", "--level", "1"],
+        &[
+            "--format",
+            "qcow2",
+            "--qcow2-version",
+            "3",
+            "--cluster-size",
+            "4K",
+            "--level",
+            "1",
+        ],
     ),
     qcow2(
         "qcow2 zstd",
@@ -165,28 +232,88 @@ pub const OUTPUTS: [Wanted; 21] = [
         Qcow2Compression::Zstd(2),
         &["--format", "qcow2", "--compression-type", "zstd"],
     ),
-    qcow2("qcow2 plain", Qcow2Version::V2, 65_536, Qcow2Compression::None, &["--format", "qcow2", "--uncompressed"]),
+    qcow2(
+        "qcow2 plain",
+        Qcow2Version::V2,
+        65_536,
+        Qcow2Compression::None,
+        &["--format", "qcow2", "--uncompressed"],
+    ),
     qcow2(
         "qcow2 plain 2M",
         Qcow2Version::V3,
         2 << 20,
         Qcow2Compression::None,
-        &["--format", "qcow2", "--uncompressed", "--qcow2-version", "3", "--cluster-size", "2M"],
+        &[
+            "--format",
+            "qcow2",
+            "--uncompressed",
+            "--qcow2-version",
+            "3",
+            "--cluster-size",
+            "2M",
+        ],
     ),
     plain("vmdk_ide", OutputFormat::VmdkIde, &["--format", "vmdk_ide"]),
-    plain("vmdk_scsi", OutputFormat::VmdkScsi, &["--format", "vmdk_scsi"]),
-    plain("vmdk_stream", OutputFormat::VmdkStream, &["--format", "vmdk_stream"]),
-    plain("vmdk_flat", OutputFormat::VmdkFlat, &["--format", "vmdk_flat"]),
+    plain(
+        "vmdk_scsi",
+        OutputFormat::VmdkScsi,
+        &["--format", "vmdk_scsi"],
+    ),
+    plain(
+        "vmdk_stream",
+        OutputFormat::VmdkStream,
+        &["--format", "vmdk_stream"],
+    ),
+    plain(
+        "vmdk_flat",
+        OutputFormat::VmdkFlat,
+        &["--format", "vmdk_flat"],
+    ),
     plain("vhd", OutputFormat::Vhd, &["--format", "vhd"]),
-    plain("vhd_fixed", OutputFormat::VhdFixed, &["--format", "vhd_fixed"]),
+    plain(
+        "vhd_fixed",
+        OutputFormat::VhdFixed,
+        &["--format", "vhd_fixed"],
+    ),
     plain("vhdx", OutputFormat::Vhdx, &["--format", "vhdx"]),
     plain("vdi", OutputFormat::Vdi, &["--format", "vdi"]),
     plain("hdd", OutputFormat::Hdd, &["--format", "hdd"]),
-    packed("gz", OutputFormat::Raw, Compression::Gzip, 6, &["--format", "raw", "--compress", "gz"]),
-    packed("bz2", OutputFormat::Raw, Compression::Bzip2, 9, &["--format", "raw", "--compress", "bz2"]),
-    packed("xz", OutputFormat::Raw, Compression::Xz, 6, &["--format", "raw", "--compress", "xz"]),
-    packed("zst", OutputFormat::Raw, Compression::Zstd, 3, &["--format", "raw", "--compress", "zst"]),
-    packed("qcow2.gz", OutputFormat::Qcow2, Compression::Gzip, 1, &["--format", "qcow2", "--compress", "gz:1"]),
+    packed(
+        "gz",
+        OutputFormat::Raw,
+        Compression::Gzip,
+        6,
+        &["--format", "raw", "--compress", "gz"],
+    ),
+    packed(
+        "bz2",
+        OutputFormat::Raw,
+        Compression::Bzip2,
+        9,
+        &["--format", "raw", "--compress", "bz2"],
+    ),
+    packed(
+        "xz",
+        OutputFormat::Raw,
+        Compression::Xz,
+        6,
+        &["--format", "raw", "--compress", "xz"],
+    ),
+    packed(
+        "zst",
+        OutputFormat::Raw,
+        Compression::Zstd,
+        3,
+        &["--format", "raw", "--compress", "zst"],
+    ),
+    packed(
+        "qcow2.gz",
+        OutputFormat::Qcow2,
+        Compression::Gzip,
+        1,
+        &["--format", "qcow2", "--compress", "gz:1"],
+    ),
     packed(
         "vhd_fixed.zst",
         OutputFormat::VhdFixed,

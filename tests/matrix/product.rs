@@ -34,7 +34,10 @@ fn every_variant(kind: Kind) {
     }
     for (number, variant) in VARIANTS.iter().chain([&PACKED_QCOW2]).enumerate() {
         let source = Source::new(kind, variant);
-        let chosen = OUTPUTS.iter().enumerate().filter(|(output, _)| chosen(kind, number, *output));
+        let chosen = OUTPUTS
+            .iter()
+            .enumerate()
+            .filter(|(output, _)| chosen(kind, number, *output));
         for (_, wanted) in chosen.filter(|(_, wanted)| !slow(kind, variant, wanted)) {
             source.converts_to(wanted);
         }
@@ -45,7 +48,8 @@ fn every_output(kind: Kind) {
     if !programs() {
         return;
     }
-    let (whole, packed) = (Source::new(kind, &VARIANTS[0]), Source::of_size(kind, &VARIANTS[0], kind.packed_size()));
+    let whole = Source::new(kind, &VARIANTS[0]);
+    let packed = Source::of_size(kind, &VARIANTS[0], kind.packed_size());
     for wanted in &OUTPUTS {
         (if wanted.packed() { &packed } else { &whole }).converts_the_same_each_time(wanted);
     }
@@ -107,7 +111,10 @@ fn a_disk_of_no_size_to_every_output() {
     if !programs() {
         return;
     }
-    for variant in VARIANTS.iter().filter(|variant| ["qcow2 v3", "vdi"].contains(&variant.name)) {
+    for variant in VARIANTS
+        .iter()
+        .filter(|variant| ["qcow2 v3", "vdi"].contains(&variant.name))
+    {
         let source = Source::of_size(Kind::Empty, variant, 0);
         OUTPUTS.iter().for_each(|wanted| source.converts_to(wanted));
     }
@@ -121,6 +128,8 @@ fn the_command_line_writes_the_same() {
     for (variant, threads) in [("qcow2 data file", "1"), ("raw.xz", "3")] {
         let variant = VARIANTS.iter().find(|known| known.name == variant).unwrap();
         let source = Source::new(Kind::Odd, variant);
-        OUTPUTS.iter().for_each(|wanted| source.converts_on_the_command_line(wanted, threads));
+        OUTPUTS
+            .iter()
+            .for_each(|wanted| source.converts_on_the_command_line(wanted, threads));
     }
 }

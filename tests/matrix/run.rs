@@ -35,11 +35,24 @@ impl Source {
         let content = Content::of_file(&raw).padded(variant.size(size));
         let path = variant.image(dir.path());
         let what = format!("{kind:?} in {}", variant.name);
-        let options = OpenOptions { allow_external: true, ..OpenOptions::new(scratch_root()) };
-        let image = open(&path, &options, &NoProgress).unwrap_or_else(|error| panic!("{what}: {error:?}"));
-        assert_eq!((image.format, image.compression), (variant.format, variant.compression), "{what}");
+        let options = OpenOptions {
+            allow_external: true,
+            ..OpenOptions::new(scratch_root())
+        };
+        let image =
+            open(&path, &options, &NoProgress).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        assert_eq!(
+            (image.format, image.compression),
+            (variant.format, variant.compression),
+            "{what}"
+        );
         assert_eq!(image.device.size(), content.size, "{what}: size");
-        Self { dir, image, content, what }
+        Self {
+            dir,
+            image,
+            content,
+            what,
+        }
     }
 
     fn folder(&self, name: &str) -> std::path::PathBuf {
@@ -50,50 +63,92 @@ impl Source {
 
     fn write(&self, wanted: &Wanted, folder: &Path) {
         let artifact = emit(&*self.image.device, &wanted.output(folder), &NoProgress);
-        let artifact = artifact.unwrap_or_else(|error| panic!("{} to {}: {error:?}", self.what, wanted.name));
-        assert_eq!(artifact.disk_bytes, self.content.size, "{} to {}", self.what, wanted.name);
+        let artifact =
+            artifact.unwrap_or_else(|error| panic!("{} to {}: {error:?}", self.what, wanted.name));
+        assert_eq!(
+            artifact.disk_bytes, self.content.size,
+            "{} to {}",
+            self.what, wanted.name
+        );
     }
 
     /// Converts it, and has the result judged.
     pub fn converts_to(&self, wanted: &Wanted) {
         let folder = self.folder("to");
         self.write(wanted, &folder);
-        wanted.judge(&folder, &self.content, &format!("{} to {}", self.what, wanted.name));
+        wanted.judge(
+            &folder,
+            &self.content,
+            &format!("{} to {}", self.what, wanted.name),
+        );
         fs::remove_dir_all(folder).unwrap();
     }
 
     /// As [`converts_to`](Self::converts_to), and other numbers of threads write the same bytes.
     pub fn converts_the_same_each_time(&self, wanted: &Wanted) {
-        let (folder, again) = (self.folder("to"), self.folder("again"));
+        let folder = self.folder("to");
+        let again = self.folder("again");
         self.write(wanted, &folder);
         let files = contents(wanted, &folder);
         for threads in [1, 5] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             pool.install(|| self.write(wanted, &again));
-            assert!(contents(wanted, &again) == files, "{} to {}: {threads} threads", self.what, wanted.name);
+            assert!(
+                contents(wanted, &again) == files,
+                "{} to {}: {threads} threads",
+                self.what,
+                wanted.name
+            );
             fs::remove_dir_all(&again).unwrap();
             fs::create_dir(&again).unwrap();
         }
-        wanted.judge(&folder, &self.content, &format!("{} to {}", self.what, wanted.name));
+        wanted.judge(
+            &folder,
+            &self.content,
+            &format!("{} to {}", self.what, wanted.name),
+        );
         fs::remove_dir_all(folder).unwrap();
         fs::remove_dir(again).unwrap();
     }
 
     /// `flatbake convert` writes what the library does.
     pub fn converts_on_the_command_line(&self, wanted: &Wanted, threads: &str) {
-        let (folder, by_command) = (self.folder("to"), self.folder("command"));
+        let folder = self.folder("to");
+        let by_command = self.folder("command");
         self.write(wanted, &folder);
         let mut command = flatbake();
         command.current_dir(&by_command);
-        command.args(["convert", "--no-cache", "--allow-external", "--threads", threads, "../image", "out", "--json"]);
+        command.args([
+            "convert",
+            "--no-cache",
+            "--allow-external",
+            "--threads",
+            threads,
+            "../image",
+            "out",
+            "--json",
+        ]);
         let output = command.args(wanted.arguments).output().unwrap();
         let what = format!("{} to {}", self.what, wanted.name);
         assert!(output.status.success(), "{what}: {}", said(&output));
         let artifact: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let files: u64 = wanted.files(&by_command).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
-        assert_eq!((&artifact["disk_bytes"], &artifact["file_bytes"]), (&self.content.size.into(), &files.into()));
+        let files: u64 = wanted
+            .files(&by_command)
+            .iter()
+            .map(|path| fs::metadata(path).unwrap().len())
+            .sum();
+        assert_eq!(
+            (&artifact["disk_bytes"], &artifact["file_bytes"]),
+            (&self.content.size.into(), &files.into())
+        );
         assert_eq!(artifact["format"], wanted.format.to_string(), "{what}");
-        assert!(contents(wanted, &by_command) == contents(wanted, &folder), "{what}: the command line");
+        assert!(
+            contents(wanted, &by_command) == contents(wanted, &folder),
+            "{what}: the command line"
+        );
         fs::remove_dir_all(folder).unwrap();
         fs::remove_dir_all(by_command).unwrap();
     }
@@ -102,7 +157,11 @@ impl Source {
 /// The bytes of all files of an output.
 fn contents(wanted: &Wanted, folder: &Path) -> Vec<(String, Content)> {
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-    wanted.files(folder).iter().map(|path| (name(path), Content::of_file(path))).collect()
+    wanted
+        .files(folder)
+        .iter()
+        .map(|path| (name(path), Content::of_file(path)))
+        .collect()
 }
 
 /// What `flatbake` writes for Parallels it reads again, by the name of the folder.
@@ -112,7 +171,12 @@ fn a_parallels_folder_is_read() {
     let folder = source.folder("to");
     let wanted = OUTPUTS.iter().find(|output| output.name == "hdd").unwrap();
     source.write(wanted, &folder);
-    let image = open(&folder.join("out"), &OpenOptions::new(scratch_root()), &NoProgress).unwrap();
+    let image = open(
+        &folder.join("out"),
+        &OpenOptions::new(scratch_root()),
+        &NoProgress,
+    )
+    .unwrap();
     assert!(Content::of(&*image.device) == source.content.padded(wanted.size(source.content.size)));
     assert!(open(&folder, &OpenOptions::new(scratch_root()), &NoProgress).is_err());
 }

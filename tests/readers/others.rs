@@ -17,7 +17,10 @@ fn every_vdi_reads_as_the_raw_disk() {
         for options in ["", "static=on"] {
             let image = disk.convert("vdi", options, &[]);
             let opened = disk.check(&image, Format::Vdi);
-            assert!(size < 6 << 20 || data_bytes(&*opened.device) < 5 << 20, "{options}: holes are seen");
+            assert!(
+                size < 6 << 20 || data_bytes(&*opened.device) < 5 << 20,
+                "{options}: holes are seen"
+            );
             fs::remove_file(image).unwrap();
         }
     }
@@ -25,7 +28,9 @@ fn every_vdi_reads_as_the_raw_disk() {
 
 #[test]
 fn other_vdis_are_refused() {
-    let Some(disk) = Disk::new(1 << 20) else { return };
+    let Some(disk) = Disk::new(1 << 20) else {
+        return;
+    };
     let image = disk.convert("vdi", "", &[]);
     let bytes = fs::read(&image).unwrap();
     for (at, value, kind, word) in [
@@ -42,7 +47,10 @@ fn other_vdis_are_refused() {
         fs::write(&image, &bytes).unwrap();
         patch(&image, at, &[value]);
         let error = try_open(&image).unwrap_err();
-        assert!(error.kind() == kind && error.to_string().contains(word), "{at}: {error:?}");
+        assert!(
+            error.kind() == kind && error.to_string().contains(word),
+            "{at}: {error:?}"
+        );
     }
 }
 
@@ -53,7 +61,10 @@ fn every_parallels_disk_reads_as_the_raw_disk() {
         for options in ["", "cluster_size=64k", "cluster_size=2M"] {
             let image = disk.convert("parallels", options, &[]);
             let opened = disk.check(&image, Format::Parallels);
-            assert!(size < 6 << 20 || data_bytes(&*opened.device) < 5 << 20, "{options}: holes are seen");
+            assert!(
+                size < 6 << 20 || data_bytes(&*opened.device) < 5 << 20,
+                "{options}: holes are seen"
+            );
             fs::remove_file(image).unwrap();
         }
     }
@@ -62,7 +73,9 @@ fn every_parallels_disk_reads_as_the_raw_disk() {
 /// The older kind counts in sectors; nothing here writes it, so it is made from the newer one, for the judge too.
 #[test]
 fn older_parallels_disks_are_read_and_open_ones_told() {
-    let Some(disk) = Disk::new(3 << 20) else { return };
+    let Some(disk) = Disk::new(3 << 20) else {
+        return;
+    };
     let image = disk.convert("parallels", "cluster_size=64k", &[]);
     let mut bytes = fs::read(&image).unwrap();
     bytes[..16].copy_from_slice(b"WithoutFreeSpace");
@@ -78,9 +91,11 @@ fn older_parallels_disks_are_read_and_open_ones_told() {
     let opened = open(&image, &options(false), &findings).unwrap();
     assert_holds(&*opened.device, &disk.bytes);
     assert_eq!(findings.codes(), [code::IMAGE_NOT_CLOSED]);
-    for (at, value, kind) in
-        [(16, 9, ErrorKind::Unsupported), (31, 0xff, ErrorKind::Corrupt), (38, 1, ErrorKind::Corrupt)]
-    {
+    for (at, value, kind) in [
+        (16, 9, ErrorKind::Unsupported),
+        (31, 0xff, ErrorKind::Corrupt),
+        (38, 1, ErrorKind::Corrupt),
+    ] {
         fs::write(&image, &bytes).unwrap();
         patch(&image, at, &[value]);
         assert_eq!(try_open(&image).unwrap_err().kind(), kind, "{at}");

@@ -10,7 +10,9 @@ use crate::readers::support::*;
 
 #[test]
 fn every_variant_reads_as_the_raw_disk() {
-    let Some(disk) = Disk::new(6 << 20) else { return };
+    let Some(disk) = Disk::new(6 << 20) else {
+        return;
+    };
     for (options, flags) in [
         ("", &[][..]),
         ("compat=0.10", &[]),
@@ -48,7 +50,11 @@ fn every_variant_reads_as_the_raw_disk() {
 fn odd_sizes_read_as_the_raw_disk() {
     for size in [512, 1000, 65_536 - 512, 65_536 + 512, (3 << 20) + 1536] {
         let Some(disk) = Disk::new(size) else { return };
-        for (options, flags) in [("", &[][..]), ("cluster_size=2M", &["-c"]), ("compression_type=zstd", &["-c"])] {
+        for (options, flags) in [
+            ("", &[][..]),
+            ("cluster_size=2M", &["-c"]),
+            ("compression_type=zstd", &["-c"]),
+        ] {
             let image = disk.convert("qcow2", options, flags);
             disk.check(&image, Format::Qcow2);
         }
@@ -57,11 +63,17 @@ fn odd_sizes_read_as_the_raw_disk() {
 
 #[test]
 fn a_changed_byte_is_seen() {
-    let Some(disk) = Disk::new(1 << 20) else { return };
+    let Some(disk) = Disk::new(1 << 20) else {
+        return;
+    };
     let image = disk.convert("qcow2", "", &[]);
     let bytes = fs::read(&image).unwrap();
     // The last stored cluster is data.
-    patch(&image, bytes.len() as u64 - 100, &[!bytes[bytes.len() - 100]]);
+    patch(
+        &image,
+        bytes.len() as u64 - 100,
+        &[!bytes[bytes.len() - 100]],
+    );
     let device = try_open(&image).unwrap().device;
     let judged = std::panic::AssertUnwindSafe(|| assert_holds(&*device, &disk.bytes));
     assert!(std::panic::catch_unwind(judged).is_err());
@@ -70,7 +82,9 @@ fn a_changed_byte_is_seen() {
 /// Overlays over overlays, written here and there, zeroed, shorter and longer than what is below.
 #[test]
 fn backing_chains_are_followed() {
-    let Some(disk) = Disk::new((4 << 20) + 512) else { return };
+    let Some(disk) = Disk::new((4 << 20) + 512) else {
+        return;
+    };
     if judge("qemu-io").is_none() {
         return;
     }
@@ -81,7 +95,11 @@ fn backing_chains_are_followed() {
         ("qcow2", "", "extended_l2=on,cluster_size=16k"),
     ] {
         for size in ["3M", "4195328", "7M"] {
-            fs::rename(disk.convert(base_format, base_options, &[]), disk.path("base")).unwrap();
+            fs::rename(
+                disk.convert(base_format, base_options, &[]),
+                disk.path("base"),
+            )
+            .unwrap();
             fs::create_dir_all(disk.path("deep")).unwrap();
             let middle = disk.text("deep/middle");
             let backed = |format: &str, name: &str, options: &str, image: &str| {
@@ -95,10 +113,26 @@ fn backing_chains_are_followed() {
             backed(base_format, "../base", "", &middle);
             backed("qcow2", "deep/middle", top_options, &disk.text("top"));
             for (image, commands) in [
-                ("deep/middle", ["write -P 1 70000 5000", "write -z 1M 256k", "write -P 2 2M 100000"]),
-                ("top", ["write -P 3 72000 1000", "write -z -u 2M 128k", "discard 128k 64k"]),
+                (
+                    "deep/middle",
+                    [
+                        "write -P 1 70000 5000",
+                        "write -z 1M 256k",
+                        "write -P 2 2M 100000",
+                    ],
+                ),
+                (
+                    "top",
+                    [
+                        "write -P 3 72000 1000",
+                        "write -z -u 2M 128k",
+                        "discard 128k 64k",
+                    ],
+                ),
             ] {
-                commands.iter().for_each(|command| qemu_io(&disk.path(image), "qcow2", command));
+                commands
+                    .iter()
+                    .for_each(|command| qemu_io(&disk.path(image), "qcow2", command));
             }
             let top = try_open(&disk.path("top")).unwrap();
             assert_holds(&*top.device, &by_qemu(&disk.path("top"), "qcow2"));
@@ -107,16 +141,26 @@ fn backing_chains_are_followed() {
     }
     let error = refusal(&disk.path("top"));
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("backing file 'deep/middle'"), "{error}");
+    assert!(
+        error.to_string().contains("backing file 'deep/middle'"),
+        "{error}"
+    );
 }
 
 #[test]
 fn what_lies_elsewhere_is_never_opened() {
-    let Some(disk) = Disk::new(1 << 20) else { return };
+    let Some(disk) = Disk::new(1 << 20) else {
+        return;
+    };
     fs::create_dir_all(disk.path("images")).unwrap();
     let top = disk.text("images/top");
     let backed = |name: &str, format: &str| {
-        must_run("qemu-img", ["create", "-q", "-u", "-f", "qcow2", "-F", format, "-b", name, &top, "1M"]);
+        must_run(
+            "qemu-img",
+            [
+                "create", "-q", "-u", "-f", "qcow2", "-F", format, "-b", name, &top, "1M",
+            ],
+        );
         try_open(&disk.path("images/top")).map(|_| ())
     };
     symlink("../disk.raw", disk.path("images/link")).unwrap();
@@ -129,37 +173,79 @@ fn what_lies_elsewhere_is_never_opened() {
     }
     fs::copy(disk.path("disk.raw"), disk.path("images/disk.raw")).unwrap();
     backed("disk.raw", "raw").unwrap();
-    assert!(backed("disk.raw", "luks").unwrap_err().to_string().contains("luks"));
+    assert!(
+        backed("disk.raw", "luks")
+            .unwrap_err()
+            .to_string()
+            .contains("luks")
+    );
     let error = backed("top", "qcow2").unwrap_err();
-    assert!(error.to_string().contains("chain"), "a loop ends: {error:?}");
-    assert_eq!(backed("disk.raw", "qcow2").unwrap_err().kind(), ErrorKind::Corrupt);
+    assert!(
+        error.to_string().contains("chain"),
+        "a loop ends: {error:?}"
+    );
+    assert_eq!(
+        backed("disk.raw", "qcow2").unwrap_err().kind(),
+        ErrorKind::Corrupt
+    );
 }
 
 /// A guest may write anything to its raw disk, the header of another image too.
 #[test]
 fn what_is_named_raw_is_raw() {
-    let Some(disk) = Disk::new(1 << 20) else { return };
+    let Some(disk) = Disk::new(1 << 20) else {
+        return;
+    };
     let inner = disk.convert("qcow2", "", &[]);
     fs::rename(&inner, disk.path("evil.raw")).unwrap();
-    let size = fs::metadata(disk.path("evil.raw")).unwrap().len().to_string();
+    let size = fs::metadata(disk.path("evil.raw"))
+        .unwrap()
+        .len()
+        .to_string();
     let top = disk.text("top");
-    must_run("qemu-img", ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "evil.raw", &top, &size]);
+    must_run(
+        "qemu-img",
+        [
+            "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "evil.raw", &top, &size,
+        ],
+    );
     let bytes = fs::read(disk.path("evil.raw")).unwrap();
     assert_holds(&*try_open(&disk.path("top")).unwrap().device, &bytes);
 
     // QEMU makes the data file as well, where the name says.
     let options = format!("data_file={},data_file_raw=on", disk.text("data"));
-    must_run("qemu-img", ["create", "-q", "-f", "qcow2", "-o", &options, &top, &size]);
+    must_run(
+        "qemu-img",
+        ["create", "-q", "-f", "qcow2", "-o", &options, &top, &size],
+    );
     fs::copy(disk.path("evil.raw"), disk.path("data")).unwrap();
     // Without an allocated cluster there is nothing to see; QEMU allocates them all on request.
-    must_run("qemu-img", ["convert", "-f", "raw", "-n", "-O", "qcow2", &disk.text("evil.raw"), &top]);
+    must_run(
+        "qemu-img",
+        [
+            "convert",
+            "-f",
+            "raw",
+            "-n",
+            "-O",
+            "qcow2",
+            &disk.text("evil.raw"),
+            &top,
+        ],
+    );
     assert_holds(&*try_open(&disk.path("top")).unwrap().device, &bytes);
 }
 
 #[test]
 fn external_data_files_are_read() {
-    let Some(disk) = Disk::new((2 << 20) + 1024) else { return };
-    for options in ["data_file=DATA", "data_file=DATA,data_file_raw=on", "data_file=DATA,extended_l2=on"] {
+    let Some(disk) = Disk::new((2 << 20) + 1024) else {
+        return;
+    };
+    for options in [
+        "data_file=DATA",
+        "data_file=DATA,data_file_raw=on",
+        "data_file=DATA,extended_l2=on",
+    ] {
         let data = disk.text("data");
         // Convert makes the data file itself; the name in the header is as given.
         let image = disk.convert("qcow2", &options.replace("DATA", &data), &[]);
@@ -174,7 +260,9 @@ fn external_data_files_are_read() {
 
 #[test]
 fn snapshots_and_bits_are_told() {
-    let Some(disk) = Disk::new(2 << 20) else { return };
+    let Some(disk) = Disk::new(2 << 20) else {
+        return;
+    };
     if judge("qemu-io").is_none() {
         return;
     }
@@ -184,18 +272,30 @@ fn snapshots_and_bits_are_told() {
     qemu_io(&image, "qcow2", "write -P 9 100k 900k");
     must_run("qemu-img", ["snapshot", "-c", "second", path]);
     let wanted = by_qemu(&image, "qcow2");
-    let (dirty, damaged) = (code::IMAGE_NOT_CLOSED, code::IMAGE_MARKED_DAMAGED);
-    for (bits, codes) in [(0, &[][..]), (1, &[dirty]), (2, &[damaged]), (3, &[dirty, damaged])] {
+    let dirty = code::IMAGE_NOT_CLOSED;
+    let damaged = code::IMAGE_MARKED_DAMAGED;
+    for (bits, codes) in [
+        (0, &[][..]),
+        (1, &[dirty]),
+        (2, &[damaged]),
+        (3, &[dirty, damaged]),
+    ] {
         patch(&image, 79, &[bits]);
         let findings = Findings::default();
         let opened = open(&image, &options(false), &findings).unwrap();
         assert_holds(&*opened.device, &wanted);
-        assert_eq!(findings.0.lock().unwrap()[0], Finding::new(code::IMAGE_SNAPSHOTS).with("count", 2));
+        assert_eq!(
+            findings.0.lock().unwrap()[0],
+            Finding::new(code::IMAGE_SNAPSHOTS).with("count", 2)
+        );
         assert_eq!(findings.codes()[1..], *codes, "{bits}");
     }
     patch(&image, 79, &[32]);
     let error = refusal(&image);
-    assert!(error.kind() == ErrorKind::Unsupported && error.to_string().contains("0x20"), "{error:?}");
+    assert!(
+        error.kind() == ErrorKind::Unsupported && error.to_string().contains("0x20"),
+        "{error:?}"
+    );
     patch(&image, 79, &[0]);
     patch(&image, 7, &[1]);
     assert!(refusal(&image).to_string().contains("version 1"));
@@ -203,14 +303,28 @@ fn snapshots_and_bits_are_told() {
 
 #[test]
 fn encrypted_images_are_refused() {
-    let Some(disk) = Disk::new(1 << 20) else { return };
+    let Some(disk) = Disk::new(1 << 20) else {
+        return;
+    };
     let image = disk.text("secret");
-    for options in
-        ["encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", "encrypt.format=aes,encrypt.key-secret=s"]
-    {
+    for options in [
+        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+        "encrypt.format=aes,encrypt.key-secret=s",
+    ] {
         must_run(
             "qemu-img",
-            ["create", "-q", "--object", "secret,id=s,data=x", "-f", "qcow2", "-o", options, &image, "1M"],
+            [
+                "create",
+                "-q",
+                "--object",
+                "secret,id=s,data=x",
+                "-f",
+                "qcow2",
+                "-o",
+                options,
+                &image,
+                "1M",
+            ],
         );
         let error = refusal(&disk.path("secret"));
         assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -220,11 +334,19 @@ fn encrypted_images_are_refused() {
 
 #[test]
 fn a_cut_file_is_an_error() {
-    let Some(disk) = Disk::new(2 << 20) else { return };
+    let Some(disk) = Disk::new(2 << 20) else {
+        return;
+    };
     for flags in [&[][..], &["-c"]] {
         let image = disk.convert("qcow2", "", flags);
         let bytes = fs::read(&image).unwrap();
-        for len in [512, 70_000, 131_072 + 4, bytes.len() / 2, bytes.len() - 65_536 - 4096] {
+        for len in [
+            512,
+            70_000,
+            131_072 + 4,
+            bytes.len() / 2,
+            bytes.len() - 65_536 - 4096,
+        ] {
             fs::write(disk.path("cut"), &bytes[..len]).unwrap();
             let read = try_open(&disk.path("cut")).and_then(|image| {
                 let mut whole = vec![0; 2 << 20];

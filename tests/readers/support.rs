@@ -27,7 +27,12 @@ pub struct Findings(pub Mutex<Vec<Finding>>);
 impl Findings {
     /// Their codes.
     pub fn codes(self) -> Vec<&'static Code> {
-        self.0.into_inner().unwrap().iter().map(Finding::code).collect()
+        self.0
+            .into_inner()
+            .unwrap()
+            .iter()
+            .map(Finding::code)
+            .collect()
     }
 }
 
@@ -64,7 +69,8 @@ impl Disk {
 
     /// An image of the disk by `qemu-img convert`, with the options of `-o` and others before them.
     pub fn convert(&self, format: &str, options: &str, flags: &[&str]) -> PathBuf {
-        let (raw, image) = (self.text("disk.raw"), self.text("image"));
+        let raw = self.text("disk.raw");
+        let image = self.text("image");
         let mut arguments = vec!["convert", "-f", "raw", "-O", format];
         arguments.extend(flags);
         if !options.is_empty() {
@@ -86,18 +92,35 @@ impl Disk {
 
 /// Makes `qemu-img` change an image.
 pub fn qemu_io(image: &Path, format: &str, command: &str) {
-    must_run("qemu-io", ["-f", format, "-c", command, image.to_str().unwrap()]);
+    must_run(
+        "qemu-io",
+        ["-f", format, "-c", command, image.to_str().unwrap()],
+    );
 }
 
 /// The raw bytes of an image as `qemu-img` reads it.
 pub fn by_qemu(image: &Path, format: &str) -> Vec<u8> {
     let raw = image.with_extension("by-qemu");
-    must_run("qemu-img", ["convert", "-f", format, "-O", "raw", image.to_str().unwrap(), raw.to_str().unwrap()]);
+    must_run(
+        "qemu-img",
+        [
+            "convert",
+            "-f",
+            format,
+            "-O",
+            "raw",
+            image.to_str().unwrap(),
+            raw.to_str().unwrap(),
+        ],
+    );
     fs::read(raw).unwrap()
 }
 
 pub fn options(allow_external: bool) -> OpenOptions {
-    OpenOptions { allow_external, ..OpenOptions::new(crate::common::scratch_root()) }
+    OpenOptions {
+        allow_external,
+        ..OpenOptions::new(crate::common::scratch_root())
+    }
 }
 
 /// Opens an image, with files it refers to.
@@ -114,16 +137,29 @@ pub fn refusal(path: &Path) -> Error {
 
 /// Changes bytes of a file in place.
 pub fn patch(path: &Path, offset: u64, bytes: &[u8]) {
-    File::options().write(true).open(path).unwrap().write_all_at(bytes, offset).unwrap();
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .write_all_at(bytes, offset)
+        .unwrap();
 }
 
 /// The device holds `bytes`, read in any way, and its extents tell the truth.
 pub fn assert_holds(device: &dyn BlockDevice, bytes: &[u8]) {
     let size = usize::try_from(device.size()).unwrap();
-    assert!(size >= bytes.len() && size - bytes.len() < 1 << 20, "{size} bytes of {}", bytes.len());
+    assert!(
+        size >= bytes.len() && size - bytes.len() < 1 << 20,
+        "{size} bytes of {}",
+        bytes.len()
+    );
     let mut whole = vec![1; size];
     device.read_at(0, &mut whole).unwrap();
-    assert!(whole[..bytes.len()] == *bytes, "differs at {:?}", whole.iter().zip(bytes).position(|(a, b)| a != b));
+    assert!(
+        whole[..bytes.len()] == *bytes,
+        "differs at {:?}",
+        whole.iter().zip(bytes).position(|(a, b)| a != b)
+    );
     assert!(whole[bytes.len()..].iter().all(|&byte| byte == 0));
     // Several threads at once, at odd places.
     std::thread::scope(|scope| {
@@ -146,18 +182,28 @@ pub fn assert_holds(device: &dyn BlockDevice, bytes: &[u8]) {
         let extent = device.extent_at(at as u64).unwrap();
         let end = at + usize::try_from(extent.len).unwrap();
         assert!(extent.len > 0 && end <= size, "{extent:?} at {at}");
-        assert!(extent.kind == ExtentKind::Data || whole[at..end].iter().all(|&byte| byte == 0), "{extent:?} at {at}");
+        assert!(
+            extent.kind == ExtentKind::Data || whole[at..end].iter().all(|&byte| byte == 0),
+            "{extent:?} at {at}"
+        );
         at = end;
     }
-    assert!(device.read_at(size as u64, &mut [0]).is_err() && device.extent_at(size as u64).is_err());
+    assert!(
+        device.read_at(size as u64, &mut [0]).is_err() && device.extent_at(size as u64).is_err()
+    );
 }
 
 /// Bytes of data that the device reports.
 pub fn data_bytes(device: &dyn BlockDevice) -> u64 {
-    let (mut at, mut data) = (0, 0);
+    let mut at = 0;
+    let mut data = 0;
     while at < device.size() {
         let extent = device.extent_at(at).unwrap();
-        data += if extent.kind == ExtentKind::Data { extent.len } else { 0 };
+        data += if extent.kind == ExtentKind::Data {
+            extent.len
+        } else {
+            0
+        };
         at += extent.len;
     }
     data

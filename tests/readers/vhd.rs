@@ -10,14 +10,23 @@ use crate::readers::support::*;
 fn every_subformat_reads_as_the_raw_disk() {
     for size in [512, 65_536 + 512, 6 << 20, (6 << 20) + 1536] {
         let Some(disk) = Disk::new(size) else { return };
-        for options in
-            ["subformat=dynamic", "subformat=fixed", "subformat=dynamic,force_size=on", "subformat=fixed,force_size=on"]
-        {
+        for options in [
+            "subformat=dynamic",
+            "subformat=fixed",
+            "subformat=dynamic,force_size=on",
+            "subformat=fixed,force_size=on",
+        ] {
             let image = disk.convert("vpc", options, &[]);
             let opened = disk.check(&image, Format::Vhd);
-            assert!(!options.contains("force") || opened.device.size() == size as u64, "{options}");
+            assert!(
+                !options.contains("force") || opened.device.size() == size as u64,
+                "{options}"
+            );
             if size >= 6 << 20 {
-                assert!(data_bytes(&*opened.device) < 5 << 20, "{options}: holes are seen");
+                assert!(
+                    data_bytes(&*opened.device) < 5 << 20,
+                    "{options}: holes are seen"
+                );
             }
             assert_holds(&*opened.device, &by_qemu(&image, "vpc"));
             fs::remove_file(image).unwrap();
@@ -34,7 +43,9 @@ fn repaired(mut footer: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn a_lost_footer_is_replaced_by_its_copy() {
-    let Some(disk) = Disk::new(3 << 20) else { return };
+    let Some(disk) = Disk::new(3 << 20) else {
+        return;
+    };
     let image = disk.convert("vpc", "subformat=dynamic,force_size=on", &[]);
     let bytes = fs::read(&image).unwrap();
     fs::write(&image, &bytes[..bytes.len() - 512]).unwrap();
@@ -49,7 +60,9 @@ fn a_lost_footer_is_replaced_by_its_copy() {
 /// What a guest writes to the first sector of a fixed disk cannot make it another disk.
 #[test]
 fn the_footer_at_the_end_counts() {
-    let Some(disk) = Disk::new(3 << 20) else { return };
+    let Some(disk) = Disk::new(3 << 20) else {
+        return;
+    };
     let dynamic = fs::read(disk.convert("vpc", "subformat=dynamic,force_size=on", &[])).unwrap();
     fs::write(disk.path("disk.raw"), &dynamic).unwrap();
     let image = disk.convert("vpc", "subformat=fixed,force_size=on", &[]);
@@ -58,7 +71,9 @@ fn the_footer_at_the_end_counts() {
 
 #[test]
 fn other_disks_are_refused() {
-    let Some(disk) = Disk::new(1 << 20) else { return };
+    let Some(disk) = Disk::new(1 << 20) else {
+        return;
+    };
     let image = disk.convert("vpc", "subformat=dynamic,force_size=on", &[]);
     let bytes = fs::read(&image).unwrap();
     let footer = &bytes[bytes.len() - 512..];
@@ -80,6 +95,9 @@ fn other_disks_are_refused() {
         patch(&image, 0, &footer);
         patch(&image, end, &footer);
         let error = try_open(&image).unwrap_err();
-        assert!(error.kind() == kind && error.to_string().contains(word), "{at}: {error:?}");
+        assert!(
+            error.kind() == kind && error.to_string().contains(word),
+            "{at}: {error:?}"
+        );
     }
 }

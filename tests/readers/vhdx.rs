@@ -20,7 +20,10 @@ fn every_variant_reads_as_the_raw_disk() {
         ] {
             let image = disk.convert("vhdx", options, &[]);
             let opened = disk.check(&image, Format::Vhdx);
-            assert!(size < 6 << 20 || data_bytes(&*opened.device) < 5 << 20, "{options}: holes are seen");
+            assert!(
+                size < 6 << 20 || data_bytes(&*opened.device) < 5 << 20,
+                "{options}: holes are seen"
+            );
             fs::remove_file(image).unwrap();
         }
     }
@@ -29,10 +32,24 @@ fn every_variant_reads_as_the_raw_disk() {
 /// More blocks than one chunk has, so that entries of bitmaps lie between those of blocks.
 #[test]
 fn a_large_disk_has_chunks() {
-    let Some(disk) = Disk::new(1 << 20) else { return };
+    let Some(disk) = Disk::new(1 << 20) else {
+        return;
+    };
     let image = disk.path("image");
     let path = image.to_str().unwrap();
-    must_run("qemu-img", ["create", "-q", "-f", "vhdx", "-o", "block_size=1M", path, "10G"]);
+    must_run(
+        "qemu-img",
+        [
+            "create",
+            "-q",
+            "-f",
+            "vhdx",
+            "-o",
+            "block_size=1M",
+            path,
+            "10G",
+        ],
+    );
     let places: [u64; 4] = [0, (4 << 30) - 4096, 4 << 30, (8 << 30) + 12_288];
     for (place, value) in places.iter().zip(1..) {
         qemu_io(&image, "vhdx", &format!("write -P {value} {place} 4096"));
@@ -43,7 +60,10 @@ fn a_large_disk_has_chunks() {
         device.read_at(*place, &mut bytes).unwrap();
         assert!(bytes.iter().all(|&byte| byte == value), "at {place}");
         device.read_at(place + 4096, &mut bytes).unwrap();
-        assert!(*place == (4 << 30) - 4096 || bytes.iter().all(|&byte| byte == 0), "behind {place}");
+        assert!(
+            *place == (4 << 30) - 4096 || bytes.iter().all(|&byte| byte == 0),
+            "behind {place}"
+        );
     }
     assert!(data_bytes(&*device) <= 4 << 20);
 }
@@ -65,7 +85,13 @@ fn sign(bytes: &mut [u8]) {
 const GUID: [u8; 16] = *b"the guid of logs";
 
 /// A log entry that puts `sectors` to their offsets and makes `zero` zero.
-fn entry(sequence: u64, tail: usize, file_len: usize, sectors: &[(usize, &[u8])], zero: Option<usize>) -> Vec<u8> {
+fn entry(
+    sequence: u64,
+    tail: usize,
+    file_len: usize,
+    sectors: &[(usize, &[u8])],
+    zero: Option<usize>,
+) -> Vec<u8> {
     let mut bytes = vec![0; 4096 + 4096 * sectors.len()];
     let len = u32::try_from(bytes.len()).unwrap();
     put(&mut bytes, 0, b"loge");
@@ -78,7 +104,8 @@ fn entry(sequence: u64, tail: usize, file_len: usize, sectors: &[(usize, &[u8])]
     put(&mut bytes, 48, &(file_len as u64).to_le_bytes());
     put(&mut bytes, 56, &(file_len as u64).to_le_bytes());
     for (index, (offset, sector)) in sectors.iter().enumerate() {
-        let (at, data) = (64 + index * 32, 4096 + index * 4096);
+        let at = 64 + index * 32;
+        let data = 4096 + index * 4096;
         put(&mut bytes, at, b"desc");
         put(&mut bytes, at + 4, &sector[4092..]);
         put(&mut bytes, at + 8, &sector[..8]);
@@ -103,13 +130,22 @@ fn entry(sequence: u64, tail: usize, file_len: usize, sectors: &[(usize, &[u8])]
 /// An image whose block table is destroyed, with its true content in the log; and what the log says of it.
 pub fn with_log(disk: &Disk, ring_start: usize) -> Vec<u8> {
     let mut bytes = fs::read(disk.convert("vhdx", "subformat=dynamic,block_size=1M", &[])).unwrap();
-    let (log_len, log_at) = (le32(&bytes, 65_536 + 68), le32(&bytes, 65_536 + 72));
+    let log_len = le32(&bytes, 65_536 + 68);
+    let log_at = le32(&bytes, 65_536 + 72);
     // The block table's region is the one that is not the metadata.
-    let bat = (0..2).map(|index| 196_608 + 16 + index * 32).find(|&at| bytes[at] == 0x66).unwrap();
+    let bat = (0..2)
+        .map(|index| 196_608 + 16 + index * 32)
+        .find(|&at| bytes[at] == 0x66)
+        .unwrap();
     let bat = le32(&bytes, bat + 16);
     let table = bytes[bat..bat + 4096].to_vec();
     // A sector of the disk that is zero, in a block that is stored.
-    let zero = disk.bytes.chunks(4096).position(|sector| sector.iter().all(|&byte| byte == 0)).unwrap() * 4096;
+    let zero = disk
+        .bytes
+        .chunks(4096)
+        .position(|sector| sector.iter().all(|&byte| byte == 0))
+        .unwrap()
+        * 4096;
     let block = le32(&bytes, bat + (zero >> 20) * 8) & !0xf_ffff;
     let zero = block + (zero & 0xf_ffff);
     bytes[bat..bat + 4096].fill(0x5a);
@@ -124,9 +160,24 @@ pub fn with_log(disk: &Disk, ring_start: usize) -> Vec<u8> {
         at % log_len
     };
     // An older sequence, which must not be applied; then two entries, of which the second ends the right one.
-    write((ring_start + 65_536) % log_len, &entry(3, (ring_start + 65_536) % log_len, len, &[(bat, &stale)], None));
-    let second = write(ring_start, &entry(7, ring_start, len, &[(bat, &stale), (zero, &stale)], None));
-    write(second, &entry(8, ring_start, len, &[(bat, &table)], Some(zero)));
+    write(
+        (ring_start + 65_536) % log_len,
+        &entry(
+            3,
+            (ring_start + 65_536) % log_len,
+            len,
+            &[(bat, &stale)],
+            None,
+        ),
+    );
+    let second = write(
+        ring_start,
+        &entry(7, ring_start, len, &[(bat, &stale), (zero, &stale)], None),
+    );
+    write(
+        second,
+        &entry(8, ring_start, len, &[(bat, &table)], Some(zero)),
+    );
     for header in [65_536, 131_072] {
         put(&mut bytes, header + 48, &GUID);
         sign(&mut bytes[header..header + 4096]);
@@ -137,8 +188,16 @@ pub fn with_log(disk: &Disk, ring_start: usize) -> Vec<u8> {
 /// What the log holds counts, wherever in the ring it lies; the judge repairs a copy and reads the same.
 #[test]
 fn the_log_is_replayed_in_memory() {
-    let Some(disk) = Disk::new(3 << 20) else { return };
-    for ring_start in [0, 8192, (1 << 20) - 4096, (1 << 20) - 8192, (1 << 20) - 12_288] {
+    let Some(disk) = Disk::new(3 << 20) else {
+        return;
+    };
+    for ring_start in [
+        0,
+        8192,
+        (1 << 20) - 4096,
+        (1 << 20) - 8192,
+        (1 << 20) - 12_288,
+    ] {
         let bytes = with_log(&disk, ring_start);
         let image = disk.path("image");
         fs::write(&image, &bytes).unwrap();
@@ -148,14 +207,27 @@ fn the_log_is_replayed_in_memory() {
         assert_holds(&*opened.device, &disk.bytes);
         assert_eq!(findings.codes(), [code::IMAGE_LOG_APPLIED]);
         assert!(fs::read(&image).unwrap() == bytes, "the image is untouched");
-        must_run("qemu-img", ["check", "-q", "-r", "all", "-f", "vhdx", image.to_str().unwrap()]);
+        must_run(
+            "qemu-img",
+            [
+                "check",
+                "-q",
+                "-r",
+                "all",
+                "-f",
+                "vhdx",
+                image.to_str().unwrap(),
+            ],
+        );
         assert!(by_qemu(&image, "vhdx") == disk.bytes, "start {ring_start}");
     }
 }
 
 #[test]
 fn damaged_logs_are_errors() {
-    let Some(disk) = Disk::new(3 << 20) else { return };
+    let Some(disk) = Disk::new(3 << 20) else {
+        return;
+    };
     let bytes = with_log(&disk, 0);
     let log_at = le32(&bytes, 65_536 + 72);
     let image = disk.path("image");
@@ -164,12 +236,22 @@ fn damaged_logs_are_errors() {
         let mut bytes = bytes.clone();
         bytes[log_at + 3 * 4096 + at] ^= 1;
         fs::write(&image, &bytes).unwrap();
-        assert_eq!(try_open(&image).unwrap_err().kind(), ErrorKind::Corrupt, "byte {at}");
+        assert_eq!(
+            try_open(&image).unwrap_err().kind(),
+            ErrorKind::Corrupt,
+            "byte {at}"
+        );
     }
     let mut cut = bytes.clone();
     cut.truncate(bytes.len() - 4096);
     fs::write(&image, &cut).unwrap();
-    assert!(try_open(&image).unwrap_err().to_string().contains("the file had"), "it was cut");
+    assert!(
+        try_open(&image)
+            .unwrap_err()
+            .to_string()
+            .contains("the file had"),
+        "it was cut"
+    );
     let mut none = bytes;
     none[log_at..log_at + (1 << 20)].fill(0);
     fs::write(&image, &none).unwrap();
@@ -178,7 +260,9 @@ fn damaged_logs_are_errors() {
 
 #[test]
 fn one_header_is_enough_and_the_newer_one_counts() {
-    let Some(disk) = Disk::new(1 << 20) else { return };
+    let Some(disk) = Disk::new(1 << 20) else {
+        return;
+    };
     let image = disk.convert("vhdx", "", &[]);
     let bytes = fs::read(&image).unwrap();
     for (damaged, fine) in [
@@ -193,7 +277,10 @@ fn one_header_is_enough_and_the_newer_one_counts() {
         damaged.iter().for_each(|&at| patch(&image, at, &[0xee]));
         match try_open(&image) {
             Ok(opened) => assert_holds(&*opened.device, &disk.bytes),
-            Err(error) => assert!(!fine && error.kind() == ErrorKind::Corrupt, "{damaged:?}: {error:?}"),
+            Err(error) => assert!(
+                !fine && error.kind() == ErrorKind::Corrupt,
+                "{damaged:?}: {error:?}"
+            ),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 use flatbake::ErrorKind;
 use flatbake::NoProgress;
 use flatbake::bake::{
-    Context, Edits, FileSpec, LinkSpec, Output as Image, Place, Prepared, Request, RootSize, Variant,
+    Context, Edits, FileSpec, LinkSpec, Output as Image, Place, Prepared, Request, RootSize,
+    Variant,
 };
 use flatbake::flatcar::{Designator, Disk};
 use flatbake::fs::FsPath;
@@ -26,12 +27,22 @@ const PARTITIONS: [Designator; 3] = [Designator::Boot, Designator::Oem, Designat
 
 /// Free bytes and inodes of a partition, as its filesystem says itself.
 fn free(disk: &Disk, partition: Designator) -> (u64, Option<u64>) {
-    let capacity = disk.filesystem(partition.into()).unwrap().capacity().unwrap();
+    let capacity = disk
+        .filesystem(partition.into())
+        .unwrap()
+        .capacity()
+        .unwrap();
     (capacity.free_bytes, capacity.inodes.map(|(_, free)| free))
 }
 
 fn disk(path: &Path) -> Disk {
-    Disk::open("disk", open(path, &OpenOptions::new("/tmp"), &NoProgress).unwrap().device).unwrap()
+    Disk::open(
+        "disk",
+        open(path, &OpenOptions::new("/tmp"), &NoProgress)
+            .unwrap()
+            .device,
+    )
+    .unwrap()
 }
 
 /// Every judge calls the disk clean.
@@ -56,7 +67,10 @@ impl Stock {
         let dir = scratch_dir();
         let path = |name: &str| dir.path().join(name);
         let mut files = Vec::new();
-        for (at, share) in [0, 1, 10, 30, 45, 60, 90, 99, 101, 150].into_iter().enumerate() {
+        for (at, share) in [0, 1, 10, 30, 45, 60, 90, 99, 101, 150]
+            .into_iter()
+            .enumerate()
+        {
             let file = path(&format!("file{at}"));
             let len = usize::try_from(room / 100 * share).unwrap();
             fs::write(&file, Random::new(at as u64).bytes(len)).unwrap();
@@ -68,13 +82,23 @@ impl Stock {
         let folder = path("folder");
         fs::create_dir_all(folder.join("deep/er")).unwrap();
         for number in 0..40 {
-            fs::write(folder.join(format!("deep/file {number}")), Random::new(number).bytes(3000)).unwrap();
+            fs::write(
+                folder.join(format!("deep/file {number}")),
+                Random::new(number).bytes(3000),
+            )
+            .unwrap();
         }
         std::os::unix::fs::symlink("deep", folder.join("link")).unwrap();
         fs::hard_link(folder.join("deep/file 1"), folder.join("deep/er/twin")).unwrap();
         let tar = |name: &str, arguments: &[&str]| {
             let archive = path(name);
-            let words = ["--format=gnu", "-C", dir.path().to_str().unwrap(), "-cf", archive.to_str().unwrap()];
+            let words = [
+                "--format=gnu",
+                "-C",
+                dir.path().to_str().unwrap(),
+                "-cf",
+                archive.to_str().unwrap(),
+            ];
             must_run("tar", words.iter().chain(arguments));
             archive
         };
@@ -83,14 +107,26 @@ impl Stock {
             tar("sparse.tar", &["--sparse", "sparse"]),
             tar("half.tar", &["file4", "folder"]),
         ];
-        Self { files, tars, folder, dir }
+        Self {
+            files,
+            tars,
+            folder,
+            dir,
+        }
     }
 }
 
 /// A random request near the limits of the disk.
 fn random_edits(random: &mut Random, stock: &Stock, is_variant: bool) -> Edits {
     let mut edits = Edits::new();
-    let targets = ["/etc/motd", "/srv/a", "/srv/b", "/srv/deep/c", "/opt/x", "/etc/hostname"];
+    let targets = [
+        "/etc/motd",
+        "/srv/a",
+        "/srv/b",
+        "/srv/deep/c",
+        "/opt/x",
+        "/etc/hostname",
+    ];
     let mut pick = |count: usize| random.below(count);
     for _ in 0..pick(4) {
         let partition = PARTITIONS[pick(3)];
@@ -105,15 +141,24 @@ fn random_edits(random: &mut Random, stock: &Stock, is_variant: bool) -> Edits {
         let source = &stock.tars[pick(stock.tars.len())];
         let text = format!("{}:/srv/unpacked", source.display());
         let partition = [Designator::Oem, Designator::Root][pick(2)];
-        edits.archives.push(flatbake::bake::ArchiveSpec::parse(&text, partition, Default::default()).unwrap());
+        edits.archives.push(
+            flatbake::bake::ArchiveSpec::parse(&text, partition, Default::default()).unwrap(),
+        );
     }
     if pick(4) == 0 {
         let path = FsPath::new("/srv/link").unwrap();
-        edits.links.push(LinkSpec { target: "/srv/a".to_owned(), path, origin: None });
+        edits.links.push(LinkSpec {
+            target: "/srv/a".to_owned(),
+            path,
+            origin: None,
+        });
     }
     if pick(5) == 0 && !is_variant {
         let path = FsPath::new("/flatcar/first_boot").unwrap();
-        edits.removals.push(Place { partition: Designator::Boot, path });
+        edits.removals.push(Place {
+            partition: Designator::Boot,
+            path,
+        });
     }
     if pick(4) == 0 {
         edits.kernel_args.push(format!("a{}", pick(9)));
@@ -128,30 +173,53 @@ fn what_is_prepared_is_what_is_written_with_the_same_numbers() {
     let stock = Stock::new(room);
     let context = Context::new(stock.dir.path());
     let mut random = Random::new(7);
-    let (mut fitted, mut full) = (0, 0);
+    let mut fitted = 0;
+    let mut full = 0;
     for round in 0..longer(60) {
-        let mut request = Request { edits: random_edits(&mut random, &stock, false), ..Request::new(&base) };
+        let mut request = Request {
+            edits: random_edits(&mut random, &stock, false),
+            ..Request::new(&base)
+        };
         request.root_size = (random.below(4) == 0).then_some(RootSize::Auto);
         let dir = scratch_dir();
         request.folder = Some(dir.path().to_owned());
         request.outputs = vec![Image::at(dir.path().join("out.img"))];
         if random.below(3) == 0 {
-            let variant = |number: u64, edits| Variant { name: format!("n{number}"), edits, origin: None };
-            request.variants = (0..2).map(|at| variant(at, random_edits(&mut random, &stock, true))).collect();
+            let variant = |number: u64, edits| Variant {
+                name: format!("n{number}"),
+                edits,
+                origin: None,
+            };
+            request.variants = (0..2)
+                .map(|at| variant(at, random_edits(&mut random, &stock, true)))
+                .collect();
         }
         let prepared = match request.prepare(&context) {
             Ok(prepared) => prepared,
             Err(error) => {
-                let kinds = [ErrorKind::NoSpace, ErrorKind::InvalidInput, ErrorKind::NotFound, ErrorKind::Unsupported];
+                let kinds = [
+                    ErrorKind::NoSpace,
+                    ErrorKind::InvalidInput,
+                    ErrorKind::NotFound,
+                    ErrorKind::Unsupported,
+                ];
                 assert!(kinds.contains(&error.kind()), "round {round}: {error:?}");
-                assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is written");
+                assert_eq!(
+                    fs::read_dir(dir.path()).unwrap().count(),
+                    0,
+                    "nothing is written"
+                );
                 full += u64::from(error.kind() == ErrorKind::NoSpace);
                 continue;
             }
         };
         let planned = prepared.report(&context).unwrap();
         let written = prepared.write(&context).unwrap();
-        assert!(written.failure.is_none(), "round {round}: {:?}", written.failure);
+        assert!(
+            written.failure.is_none(),
+            "round {round}: {:?}",
+            written.failure
+        );
         assert_eq!(planned.shared, written.report.shared);
         assert_eq!(planned.variants, written.report.variants);
         check_room(&prepared, &written.report, dir.path(), round);
@@ -166,16 +234,29 @@ fn check_room(prepared: &Prepared, report: &flatbake::bake::Report, folder: &Pat
     for output in &report.outputs {
         let path = folder.join(&output.files[0].path);
         let disk = disk(&path);
-        let variant = report.variants.iter().find(|variant| Some(&variant.name) == output.variant.as_ref());
-        let plans = std::iter::once(&report.shared).chain(variant.map(|variant| &variant.plan)).chain([&output.plan]);
+        let variant = report
+            .variants
+            .iter()
+            .find(|variant| Some(&variant.name) == output.variant.as_ref());
+        let plans = std::iter::once(&report.shared)
+            .chain(variant.map(|variant| &variant.plan))
+            .chain([&output.plan]);
         let spaces: Vec<_> = plans.flat_map(|plan| &plan.space).collect();
         for partition in PARTITIONS {
-            let Some(last) = spaces.iter().rev().find(|space| space.partition == partition.to_string()) else {
+            let Some(last) = spaces
+                .iter()
+                .rev()
+                .find(|space| space.partition == partition.to_string())
+            else {
                 continue;
             };
             let (bytes, inodes) = free(&disk, partition);
             if partition != Designator::Oem {
-                assert_eq!((bytes, inodes), (last.free_bytes, last.free_inodes), "round {round}: {partition}");
+                assert_eq!(
+                    (bytes, inodes),
+                    (last.free_bytes, last.free_inodes),
+                    "round {round}: {partition}"
+                );
             }
         }
         if round.is_multiple_of(10) {
@@ -210,7 +291,12 @@ fn a_root_that_grows_by_itself_is_as_large_as_its_editor_needs() {
         };
         let prepared = request.prepare(&context).unwrap();
         let report = prepared.report(&context).unwrap();
-        let space = report.shared.space.iter().find(|space| space.partition == "root").unwrap();
+        let space = report
+            .shared
+            .space
+            .iter()
+            .find(|space| space.partition == "root")
+            .unwrap();
         if let Some(resize) = &report.shared.resize {
             let slack = 64 << 20;
             let grown = resize.root_bytes - resize.root_bytes_before;
@@ -234,28 +320,41 @@ fn both_ways(random: &mut Random, dir: &Path, round: u64) -> (Vec<String>, Strin
     let mut flags: Vec<String> = Vec::new();
     let mut manifest = format!("image: {}\nseed: s{round}\n", raw_sample().display());
     flags.extend(["--seed".to_owned(), format!("s{round}")]);
-    let mut lists: [(&str, Vec<String>); 4] =
-        [("files", vec![]), ("links", vec![]), ("remove", vec![]), ("tarballs", vec![])];
+    let mut lists: [(&str, Vec<String>); 4] = [
+        ("files", vec![]),
+        ("links", vec![]),
+        ("remove", vec![]),
+        ("tarballs", vec![]),
+    ];
     for number in 0..random.below(4) {
         let name = format!("f{round}-{number}");
         fs::write(dir.join(&name), random.bytes(2000)).unwrap();
         let partition = PARTITIONS[random.below(3)];
         let mode = ["0600", "0755", "0644"][random.below(3)];
-        flags.extend([format!("--{partition}-file"), format!("{name}:/srv/{number}:{mode}:500:501")]);
+        flags.extend([
+            format!("--{partition}-file"),
+            format!("{name}:/srv/{number}:{mode}:500:501"),
+        ]);
         lists[0]
             .1
             .push(format!("{{path: '{partition}:/srv/{number}', source: {name}, mode: {mode}, uid: 500, gid: 501}}"));
     }
     if random.below(2) == 0 {
         flags.extend(["--root-link".to_owned(), "/srv/0:/etc/link".to_owned()]);
-        lists[1].1.push("{path: /etc/link, target: /srv/0}".to_owned());
+        lists[1]
+            .1
+            .push("{path: /etc/link, target: /srv/0}".to_owned());
     }
     if random.below(3) == 0 {
         flags.extend(["--remove".to_owned(), "boot:/flatcar/first_boot".to_owned()]);
         lists[2].1.push("'boot:/flatcar/first_boot'".to_owned());
     }
     if random.below(2) == 0 {
-        fs::write(dir.join("web.service"), "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=a.target\n").unwrap();
+        fs::write(
+            dir.join("web.service"),
+            "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=a.target\n",
+        )
+        .unwrap();
         flags.extend(["--unit".to_owned(), "web.service".to_owned()]);
         manifest.push_str("units: [{name: web.service, source: web.service, enabled: true}]\n");
     }
@@ -264,7 +363,12 @@ fn both_ways(random: &mut Random, dir: &Path, round: u64) -> (Vec<String>, Strin
         manifest.push_str(&format!("hostname: node{round}\n"));
     }
     if random.below(2) == 0 {
-        flags.extend(["--kernel-arg".to_owned(), "quiet".to_owned(), "--kernel-arg".to_owned(), "a=b".to_owned()]);
+        flags.extend([
+            "--kernel-arg".to_owned(),
+            "quiet".to_owned(),
+            "--kernel-arg".to_owned(),
+            "a=b".to_owned(),
+        ]);
         manifest.push_str("kernel_args: {add: [quiet, a=b]}\n");
     }
     if random.below(3) == 0 {
@@ -285,26 +389,72 @@ fn flags_and_manifest_give_the_same_bytes_and_a_dry_run_the_same_report() {
     for round in 0..longer(12) {
         let dir = scratch_dir();
         let (flags, manifest) = both_ways(&mut random, dir.path(), round);
-        fs::write(dir.path().join("bake.yaml"), format!("{manifest}outputs: [m.qcow2]\noutput: .\n")).unwrap();
+        fs::write(
+            dir.path().join("bake.yaml"),
+            format!("{manifest}outputs: [m.qcow2]\noutput: .\n"),
+        )
+        .unwrap();
         let run = |arguments: &[&str], more: &[String]| -> Output {
             let mut command: Command = flatbake();
             command.current_dir(dir.path()).args(arguments).args(more);
             command.output().unwrap()
         };
         let image = raw_sample();
-        let plain = ["bake", "--json", "--image", image.to_str().unwrap(), "-o", "f.qcow2"];
-        let plan = run(&["plan", "--json", "--image", image.to_str().unwrap(), "-o", "f.qcow2"], &flags);
+        let plain = [
+            "bake",
+            "--json",
+            "--image",
+            image.to_str().unwrap(),
+            "-o",
+            "f.qcow2",
+        ];
+        let plan = run(
+            &[
+                "plan",
+                "--json",
+                "--image",
+                image.to_str().unwrap(),
+                "-o",
+                "f.qcow2",
+            ],
+            &flags,
+        );
         let by_flags = run(&plain, &flags);
-        assert_eq!(plan.status.code(), by_flags.status.code(), "{}\n{}", said(&plan), said(&by_flags));
-        assert_eq!(by_flags.status.code(), Some(0), "round {round}: {flags:?}: {}", said(&by_flags));
-        let (planned, baked): (Value, Value) =
-            (serde_json::from_slice(&plan.stdout).unwrap(), serde_json::from_slice(&by_flags.stdout).unwrap());
+        assert_eq!(
+            plan.status.code(),
+            by_flags.status.code(),
+            "{}\n{}",
+            said(&plan),
+            said(&by_flags)
+        );
+        assert_eq!(
+            by_flags.status.code(),
+            Some(0),
+            "round {round}: {flags:?}: {}",
+            said(&by_flags)
+        );
+        let (planned, baked): (Value, Value) = (
+            serde_json::from_slice(&plan.stdout).unwrap(),
+            serde_json::from_slice(&by_flags.stdout).unwrap(),
+        );
         assert_eq!(planned["shared"], baked["shared"], "round {round}");
-        assert_eq!((&planned["dry_run"], &baked["dry_run"]), (&Value::Bool(true), &Value::Bool(false)));
+        assert_eq!(
+            (&planned["dry_run"], &baked["dry_run"]),
+            (&Value::Bool(true), &Value::Bool(false))
+        );
         let by_manifest = run(&["bake", "-f", "bake.yaml", "--allow-outside"], &[]);
-        assert_eq!(by_manifest.status.code(), Some(0), "round {round}: {manifest}: {}", said(&by_manifest));
+        assert_eq!(
+            by_manifest.status.code(),
+            Some(0),
+            "round {round}: {manifest}: {}",
+            said(&by_manifest)
+        );
         let digest = |name: &str| sha256(File::open(dir.path().join(name)).unwrap());
-        assert_eq!(digest("f.qcow2"), digest("m.qcow2"), "round {round}: {flags:?}\n{manifest}");
+        assert_eq!(
+            digest("f.qcow2"),
+            digest("m.qcow2"),
+            "round {round}: {flags:?}\n{manifest}"
+        );
     }
 }
 
@@ -316,21 +466,40 @@ fn a_dry_run_says_no_where_the_bake_does() {
     for flag in ["--oem-file", "--root-file", "--boot-file"] {
         let run = |command: &str| {
             let mut flatbake = flatbake();
-            flatbake.current_dir(dir.path()).args([command, "-q", "--image"]).arg(raw_sample());
-            flatbake.args(["-o", "out.img", flag, "big:/big"]).output().unwrap()
+            flatbake
+                .current_dir(dir.path())
+                .args([command, "-q", "--image"])
+                .arg(raw_sample());
+            flatbake
+                .args(["-o", "out.img", flag, "big:/big"])
+                .output()
+                .unwrap()
         };
-        let (plan, bake) = (run("plan"), run("bake"));
-        assert_eq!((plan.status.code(), bake.status.code()), (Some(4), Some(4)), "{flag}: {}", said(&plan));
-        assert_eq!(String::from_utf8_lossy(&plan.stderr), String::from_utf8_lossy(&bake.stderr));
+        let plan = run("plan");
+        let bake = run("bake");
+        assert_eq!(
+            (plan.status.code(), bake.status.code()),
+            (Some(4), Some(4)),
+            "{flag}: {}",
+            said(&plan)
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&plan.stderr),
+            String::from_utf8_lossy(&bake.stderr)
+        );
         assert!(said(&plan).contains("120 MiB"), "{}", said(&plan));
     }
-    ok(flatbake().current_dir(dir.path()).args(["plan", "--image"]).arg(raw_sample()).args([
-        "-o",
-        "out.img",
-        "--root-file",
-        "big:/big",
-        "--root-size",
-        "auto",
-    ]));
+    ok(flatbake()
+        .current_dir(dir.path())
+        .args(["plan", "--image"])
+        .arg(raw_sample())
+        .args([
+            "-o",
+            "out.img",
+            "--root-file",
+            "big:/big",
+            "--root-size",
+            "auto",
+        ]));
     assert!(!dir.path().join("out.img").exists());
 }

@@ -14,7 +14,9 @@ use crate::common::scratch_root;
 
 /// A file of the bundled sample.
 fn sample(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sample").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/sample")
+        .join(name)
 }
 
 /// The sample image as a raw disk, made once.
@@ -23,7 +25,12 @@ fn raw_sample() -> PathBuf {
     let lock = std::fs::File::create(path.with_extension("lock")).unwrap();
     lock.lock().unwrap();
     if !path.exists() {
-        success(flatbake().arg("convert").arg(sample("flatcar_sample.bin.bz2")).arg(&path));
+        success(
+            flatbake()
+                .arg("convert")
+                .arg(sample("flatcar_sample.bin.bz2"))
+                .arg(&path),
+        );
     }
     path
 }

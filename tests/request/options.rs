@@ -28,8 +28,20 @@ enum Target {
 
 use Target::*;
 
-const TARGETS: [Target; 12] =
-    [Raw, RawGz, Qcow2, Stream, Flat, Vhd, Stdout, Vendor, Bundle, Live, Manifest, ManifestVariants];
+const TARGETS: [Target; 12] = [
+    Raw,
+    RawGz,
+    Qcow2,
+    Stream,
+    Flat,
+    Vhd,
+    Stdout,
+    Vendor,
+    Bundle,
+    Live,
+    Manifest,
+    ManifestVariants,
+];
 
 /// How an option shows in what a run gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +62,42 @@ struct Row {
 }
 
 const fn row(option: &'static [&'static str], honoured: &'static [Target], shows: Shows) -> Row {
-    Row { option, honoured, shows }
+    Row {
+        option,
+        honoured,
+        shows,
+    }
 }
 
 const QCOW2: &[Target] = &[Qcow2];
 const VENDORS: &[Target] = &[Vendor, Bundle, Live];
 const ALL: &[Target] = &TARGETS;
 /// What has a ROOT partition.
-const DISKS: &[Target] = &[Raw, RawGz, Qcow2, Stream, Flat, Vhd, Stdout, Vendor, Bundle, Manifest, ManifestVariants];
+const DISKS: &[Target] = &[
+    Raw,
+    RawGz,
+    Qcow2,
+    Stream,
+    Flat,
+    Vhd,
+    Stdout,
+    Vendor,
+    Bundle,
+    Manifest,
+    ManifestVariants,
+];
 
 const ROWS: &[Row] = &[
-    row(&["--compress", "xz"], &[Raw, Stdout, Vendor, Bundle], Shows::Files),
-    row(&["--compress", "gz:1"], &[Raw, RawGz, Stdout, Vendor, Bundle], Shows::Files),
+    row(
+        &["--compress", "xz"],
+        &[Raw, Stdout, Vendor, Bundle],
+        Shows::Files,
+    ),
+    row(
+        &["--compress", "gz:1"],
+        &[Raw, RawGz, Stdout, Vendor, Bundle],
+        Shows::Files,
+    ),
     row(&["--qcow2-version", "3"], QCOW2, Shows::Files),
     row(&["--compression-type", "zstd"], QCOW2, Shows::Files),
     row(&["--cluster-size", "4096"], QCOW2, Shows::Files),
@@ -71,11 +107,28 @@ const ROWS: &[Row] = &[
     row(&["--sha256"], ALL, Shows::Elsewhere),
     row(
         &["--kernel-arg", "quiet"],
-        &[Raw, RawGz, Qcow2, Stream, Flat, Vhd, Stdout, Vendor, Bundle, Live, Manifest, ManifestVariants],
+        &[
+            Raw,
+            RawGz,
+            Qcow2,
+            Stream,
+            Flat,
+            Vhd,
+            Stdout,
+            Vendor,
+            Bundle,
+            Live,
+            Manifest,
+            ManifestVariants,
+        ],
         Shows::Report,
     ),
     row(&["--hostname", "node7"], DISKS, Shows::Report),
-    row(&["--remove", "boot:/flatcar/first_boot"], ALL, Shows::Report),
+    row(
+        &["--remove", "boot:/flatcar/first_boot"],
+        ALL,
+        Shows::Report,
+    ),
     row(&["--timestamp", "1700000001"], ALL, Shows::Report),
     row(&["--force"], ALL, Shows::Elsewhere),
     row(&["--overwrite"], ALL, Shows::Elsewhere),
@@ -88,16 +141,45 @@ const ROWS: &[Row] = &[
     row(&["--oci-layer"], &[], Shows::Files),
     row(&["--keep-docker-identity"], &[], Shows::Files),
     row(&["--locked"], &[], Shows::Files),
-    row(&["--set", "A=b"], &[Manifest, ManifestVariants], Shows::Elsewhere),
-    row(&["--allow-outside"], &[Manifest, ManifestVariants], Shows::Elsewhere),
+    row(
+        &["--set", "A=b"],
+        &[Manifest, ManifestVariants],
+        Shows::Elsewhere,
+    ),
+    row(
+        &["--allow-outside"],
+        &[Manifest, ManifestVariants],
+        Shows::Elsewhere,
+    ),
     row(
         &["--seed", "twin"],
-        &[Stream, Flat, Vhd, Bundle, Vendor, Live, Raw, RawGz, Qcow2, Stdout, Manifest, ManifestVariants],
+        &[
+            Stream,
+            Flat,
+            Vhd,
+            Bundle,
+            Vendor,
+            Live,
+            Raw,
+            RawGz,
+            Qcow2,
+            Stdout,
+            Manifest,
+            ManifestVariants,
+        ],
         Shows::Report,
     ),
     row(&["--format", "vdi"], &[Raw, RawGz, Stdout], Shows::Files),
-    row(&["--format", "qcow2"], &[Qcow2, Raw, RawGz, Stdout], Shows::Elsewhere),
-    row(&["--also", "second.vhdx"], &[Raw, RawGz, Qcow2, Stream, Flat, Vhd], Shows::Files),
+    row(
+        &["--format", "qcow2"],
+        &[Qcow2, Raw, RawGz, Stdout],
+        Shows::Elsewhere,
+    ),
+    row(
+        &["--also", "second.vhdx"],
+        &[Raw, RawGz, Qcow2, Stream, Flat, Vhd],
+        Shows::Files,
+    ),
     row(&["--isolinux", "isolinux"], &[Live], Shows::Files),
     row(&["--firmware", "code.fd:vars.fd"], &[Vendor], Shows::Files),
 ];
@@ -131,9 +213,16 @@ fn bake(target: Target, dir: &Path) -> Command {
 
 fn prepare(dir: &Path) {
     let image = raw_sample();
-    let head = format!("image: {}\nvariables: {{A: a}}\noutputs: [node.bin]\n", image.display());
+    let head = format!(
+        "image: {}\nvariables: {{A: a}}\noutputs: [node.bin]\n",
+        image.display()
+    );
     fs::write(dir.join("plain.yaml"), &head).unwrap();
-    fs::write(dir.join("fleet.yaml"), format!("{head}variants: [{{name: one}}, {{name: two}}]\n")).unwrap();
+    fs::write(
+        dir.join("fleet.yaml"),
+        format!("{head}variants: [{{name: one}}, {{name: two}}]\n"),
+    )
+    .unwrap();
     fs::create_dir(dir.join("isolinux")).unwrap();
     fs::write(dir.join("isolinux/isolinux.bin"), vec![1; 4096]).unwrap();
     fs::write(dir.join("isolinux/ldlinux.c32"), vec![2; 4096]).unwrap();
@@ -155,7 +244,8 @@ fn collect(top: &Path, folder: &Path, files: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.strip_prefix(top).unwrap().display().to_string();
-        let is_input = ["plain.yaml", "fleet.yaml", "isolinux", "code.fd", "vars.fd"].contains(&name.as_str());
+        let is_input =
+            ["plain.yaml", "fleet.yaml", "isolinux", "code.fd", "vars.fd"].contains(&name.as_str());
         if path.is_dir() && !is_input {
             collect(top, &path, files);
         } else if !is_input && !name.ends_with(".json") && !name.ends_with(".lock") {
@@ -186,7 +276,8 @@ fn every_option_is_honoured_or_refused_with_every_target() {
             let what = format!("{} with {target:?}", row.option.join(" "));
             if !row.honoured.contains(&target) {
                 // A manifest is refused for want of the lock that it is to hold to.
-                let lacks_lock = row.option == ["--locked"] && matches!(target, Manifest | ManifestVariants);
+                let lacks_lock =
+                    row.option == ["--locked"] && matches!(target, Manifest | ManifestVariants);
                 let wanted = if lacks_lock { 7 } else { 2 };
                 assert_eq!(code, Some(wanted), "{what} should be refused: {text}");
                 assert!(files.is_empty(), "{what} is refused, but wrote {files:?}");
@@ -194,7 +285,9 @@ fn every_option_is_honoured_or_refused_with_every_target() {
             }
             assert_eq!(code, Some(0), "{what} should be honoured: {text}");
             match row.shows {
-                Shows::Files if target == Stdout => assert_ne!(json, usual.2, "{what} changes nothing"),
+                Shows::Files if target == Stdout => {
+                    assert_ne!(json, usual.2, "{what} changes nothing")
+                }
                 Shows::Files => assert_ne!(files, usual.1, "{what} changes nothing"),
                 Shows::Report => assert_ne!(json, usual.2, "{what} changes nothing"),
                 Shows::Elsewhere => {}
@@ -224,7 +317,11 @@ fn names_that_lie_are_refused_and_point_to_what_was_meant() {
         ("x.zip", "hyperv"),
     ] {
         let mut command = flatbake();
-        command.args(["bake", "--image"]).arg(raw_sample()).arg("-o").arg(dir.path().join(name));
+        command
+            .args(["bake", "--image"])
+            .arg(raw_sample())
+            .arg("-o")
+            .arg(dir.path().join(name));
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}: {}", said(&output));
         assert!(said(&output).contains(vendor), "{name}: {}", said(&output));

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use flatbake::Finding;
 use flatbake::bake::{
-    ArchiveSpec, ConfigSpec, Context, Edits, FileSource, FileSpec, LinkSpec, Output, Place, Policy, Request, UnitSpec,
+    ArchiveSpec, ConfigSpec, Context, Edits, FileSource, FileSpec, LinkSpec, Output, Place, Policy,
+    Request, UnitSpec,
 };
 use flatbake::block::FileDevice;
 use flatbake::flatcar::Designator;
@@ -28,7 +29,11 @@ fn told(dir: &Path, edits: Edits) -> Result<Vec<&'static str>, String> {
 
 fn told_of(image: &Path, dir: &Path, edits: Edits) -> Result<Vec<&'static str>, String> {
     let outputs = vec![Output::named(dir.join("out.bin")).unwrap()];
-    let request = Request { edits, outputs, ..Request::new(image) };
+    let request = Request {
+        edits,
+        outputs,
+        ..Request::new(image)
+    };
     let words = |findings: &[Finding]| findings.iter().map(|finding| finding.code().word).collect();
     match request.prepare(&Context::new("/tmp")) {
         Ok(prepared) => Ok(words(&prepared.findings())),
@@ -49,7 +54,14 @@ fn file(at: &str) -> Edits {
 }
 
 fn link(at: &str, target: &str) -> Edits {
-    Edits { links: vec![LinkSpec { target: target.to_owned(), path: path(at), origin: None }], ..Edits::new() }
+    Edits {
+        links: vec![LinkSpec {
+            target: target.to_owned(),
+            path: path(at),
+            origin: None,
+        }],
+        ..Edits::new()
+    }
 }
 
 #[test]
@@ -72,14 +84,37 @@ fn paths_of_the_system_are_told_for_files_links_and_archives() {
         let tree = dir.path().join("tree");
         must_run(
             "tar",
-            ["-C", tree.to_str().unwrap(), "--owner=0", "--group=0", "-cf", archive.to_str().unwrap(), &at[1..]],
+            [
+                "-C",
+                tree.to_str().unwrap(),
+                "--owner=0",
+                "--group=0",
+                "-cf",
+                archive.to_str().unwrap(),
+                &at[1..],
+            ],
         );
-        let archive = ArchiveSpec::parse(archive.to_str().unwrap(), Designator::Root, Default::default()).unwrap();
-        let edits = Edits { archives: vec![archive], ..Edits::new() };
-        assert_eq!(told(dir.path(), edits).unwrap(), expected, "{at} of an archive");
+        let archive = ArchiveSpec::parse(
+            archive.to_str().unwrap(),
+            Designator::Root,
+            Default::default(),
+        )
+        .unwrap();
+        let edits = Edits {
+            archives: vec![archive],
+            ..Edits::new()
+        };
+        assert_eq!(
+            told(dir.path(), edits).unwrap(),
+            expected,
+            "{at} of an archive"
+        );
         fs::remove_dir_all(&tree).unwrap();
     }
-    assert_eq!(told(dir.path(), link("/lib/modules/x", "y")).unwrap(), ["path-replaced"]);
+    assert_eq!(
+        told(dir.path(), link("/lib/modules/x", "y")).unwrap(),
+        ["path-replaced"]
+    );
     // The link that the system itself would make.
     assert_eq!(told(dir.path(), link("/bin", "usr/bin")).unwrap(), [""; 0]);
 }
@@ -93,7 +128,9 @@ fn rules_of_the_image_are_read() {
         .with_file(3, "lib/tmpfiles.d/app.conf", rules.as_bytes())
         .with_file(3, "lib/tmpfiles.d/masked.conf", b"R /srv/masked\n")
         .with_file(9, "etc/tmpfiles.d/masked.conf", b"R /srv/own\n");
-    let Some(image) = flatcar_image(&recipe) else { return };
+    let Some(image) = flatcar_image(&recipe) else {
+        return;
+    };
     let dir = scratch_dir();
     for (at, expected) in [
         ("/etc/mtab", vec!["path-replaced"]),
@@ -108,31 +145,73 @@ fn rules_of_the_image_are_read() {
         ("/srv/own", vec!["path-removed"]),
         ("/bin/tool", vec!["path-replaced"]),
     ] {
-        assert_eq!(told_of(&image, dir.path(), file(at)).unwrap(), expected, "{at}");
+        assert_eq!(
+            told_of(&image, dir.path(), file(at)).unwrap(),
+            expected,
+            "{at}"
+        );
     }
-    assert_eq!(told_of(&image, dir.path(), link("/etc/mtab", "../proc/self/mounts")).unwrap(), [""; 0]);
-    assert_eq!(told_of(&image, dir.path(), link("/etc/mtab", "elsewhere")).unwrap(), ["path-replaced"]);
+    assert_eq!(
+        told_of(&image, dir.path(), link("/etc/mtab", "../proc/self/mounts")).unwrap(),
+        [""; 0]
+    );
+    assert_eq!(
+        told_of(&image, dir.path(), link("/etc/mtab", "elsewhere")).unwrap(),
+        ["path-replaced"]
+    );
 }
 
 #[test]
 fn a_base_that_was_booted_is_told_where_ignition_is_to_run() {
     let dir = scratch_dir();
     let config = || FileSource::Inline(br#"{"ignition": {"version": "3.3.0"}}"#.to_vec());
-    let config = || Edits { config_ign: Some(ConfigSpec { source: config(), origin: None }), ..Edits::new() };
-    let first_boot = Place { partition: Designator::Boot, path: path("/flatcar/first_boot") };
+    let config = || Edits {
+        config_ign: Some(ConfigSpec {
+            source: config(),
+            origin: None,
+        }),
+        ..Edits::new()
+    };
+    let first_boot = Place {
+        partition: Designator::Boot,
+        path: path("/flatcar/first_boot"),
+    };
     assert_eq!(told(dir.path(), config()).unwrap(), [""; 0]);
-    let booted = Edits { removals: vec![first_boot.clone()], ..config() };
-    assert_eq!(told(dir.path(), booted.clone()).unwrap(), ["ignition-not-run"]);
+    let booted = Edits {
+        removals: vec![first_boot.clone()],
+        ..config()
+    };
+    assert_eq!(
+        told(dir.path(), booted.clone()).unwrap(),
+        ["ignition-not-run"]
+    );
     // What makes Ignition run again is not held against it.
     let again = FileSpec::inline(b"again".to_vec(), Designator::Boot, first_boot.path.clone());
     assert_eq!(told(dir.path(), booted.file(again)).unwrap(), [""; 0]);
-    assert_eq!(told(dir.path(), Edits { removals: vec![first_boot], ..Edits::new() }).unwrap(), [""; 0]);
+    assert_eq!(
+        told(
+            dir.path(),
+            Edits {
+                removals: vec![first_boot],
+                ..Edits::new()
+            }
+        )
+        .unwrap(),
+        [""; 0]
+    );
     for (id, expected) in [
-        ("0123456789abcdef0123456789abcdef\n", vec!["machine-id-left"]),
+        (
+            "0123456789abcdef0123456789abcdef\n",
+            vec!["machine-id-left"],
+        ),
         ("uninitialized\n", vec![]),
         ("42000000000000000000000000000042\n", vec![]),
     ] {
-        let id = FileSpec::inline(id.as_bytes().to_vec(), Designator::Root, path("/etc/machine-id"));
+        let id = FileSpec::inline(
+            id.as_bytes().to_vec(),
+            Designator::Root,
+            path("/etc/machine-id"),
+        );
         assert_eq!(told(dir.path(), config().file(id)).unwrap(), expected);
     }
 }
@@ -144,30 +223,65 @@ fn a_base_that_was_booted_is_told_whatever_is_baked() {
     let used = dir.path().join("used.bin");
     let config = br#"{"ignition": {"version": "3.3.0"}}"#.to_vec();
     let edits = Edits {
-        removals: vec![Place { partition: Designator::Boot, path: path("/flatcar/first_boot") }],
+        removals: vec![Place {
+            partition: Designator::Boot,
+            path: path("/flatcar/first_boot"),
+        }],
         ..Edits::new()
             .file(FileSpec::inline(
                 b"0123456789abcdef0123456789abcdef\n".to_vec(),
                 Designator::Root,
                 path("/etc/machine-id"),
             ))
-            .file(FileSpec::inline(config, Designator::Oem, path("/config.ign")))
+            .file(FileSpec::inline(
+                config,
+                Designator::Oem,
+                path("/config.ign"),
+            ))
     };
-    let request = Request { edits, outputs: vec![Output::named(&used).unwrap()], ..Request::new(raw_sample()) };
+    let request = Request {
+        edits,
+        outputs: vec![Output::named(&used).unwrap()],
+        ..Request::new(raw_sample())
+    };
     let context = Context::new("/tmp");
-    assert!(request.prepare(&context).unwrap().write(&context).unwrap().failure.is_none());
+    assert!(
+        request
+            .prepare(&context)
+            .unwrap()
+            .write(&context)
+            .unwrap()
+            .failure
+            .is_none()
+    );
     let told = |edits| told_of(&used, dir.path(), edits).unwrap();
     assert_eq!(told(Edits::new()), [""; 0]);
     assert_eq!(told(file("/srv/x")), ["base-booted", "config-kept"]);
-    let removals =
-        ["boot:/flatcar/none", "root:/etc/machine-id", "oem:/config.ign"].map(|place| place.parse().unwrap());
-    let mended = Edits { removals: removals[1..].to_vec(), ..Edits::new() };
+    let removals = [
+        "boot:/flatcar/none",
+        "root:/etc/machine-id",
+        "oem:/config.ign",
+    ]
+    .map(|place| place.parse().unwrap());
+    let mended = Edits {
+        removals: removals[1..].to_vec(),
+        ..Edits::new()
+    };
     assert_eq!(told(mended.clone()), ["base-booted"]);
-    let again = FileSpec::inline(b"again".to_vec(), Designator::Boot, path("/flatcar/first_boot"));
+    let again = FileSpec::inline(
+        b"again".to_vec(),
+        Designator::Boot,
+        path("/flatcar/first_boot"),
+    );
     assert_eq!(told(mended.file(again)), [""; 0]);
-    let config =
-        ConfigSpec { source: FileSource::Inline(br#"{"ignition": {"version": "3.3.0"}}"#.to_vec()), origin: None };
-    let config = Edits { config_ign: Some(config), ..Edits::new() };
+    let config = ConfigSpec {
+        source: FileSource::Inline(br#"{"ignition": {"version": "3.3.0"}}"#.to_vec()),
+        origin: None,
+    };
+    let config = Edits {
+        config_ign: Some(config),
+        ..Edits::new()
+    };
     assert_eq!(told(config), ["ignition-not-run", "machine-id-left"]);
 }
 
@@ -183,33 +297,74 @@ fn hello(dir: &Path, name: &str) -> PathBuf {
 fn sysexts_are_compared_with_those_of_the_image() {
     let dir = scratch_dir();
     let mut mine = Sysext::new("mine", "x86-64", Format::Squashfs);
-    mine.files.push(("usr/bin/docker-flatcar".to_owned(), b"another one".to_vec()));
-    let Some(file) = sysext(dir.path(), "mine.raw", &mine) else { return };
-    let other = Sysext { name: "other".to_owned(), ..mine.clone() };
-    let other = sysext(dir.path(), "other.raw", &Sysext { files: vec![mine.files[0].clone()], ..other }).unwrap();
+    mine.files
+        .push(("usr/bin/docker-flatcar".to_owned(), b"another one".to_vec()));
+    let Some(file) = sysext(dir.path(), "mine.raw", &mine) else {
+        return;
+    };
+    let other = Sysext {
+        name: "other".to_owned(),
+        ..mine.clone()
+    };
+    let other = sysext(
+        dir.path(),
+        "other.raw",
+        &Sysext {
+            files: vec![mine.files[0].clone()],
+            ..other
+        },
+    )
+    .unwrap();
     for recipe in [Recipe::small(), Recipe::small_4757()] {
-        let Some(image) = flatcar_image(&recipe) else { return };
+        let Some(image) = flatcar_image(&recipe) else {
+            return;
+        };
         let told = |edits| told_of(&image, dir.path(), edits).unwrap();
         let edits = || Edits::new().sysext("mine", &file);
         assert_eq!(told(edits()), ["sysext-shared-paths"]);
-        let off = Edits { links: link("/etc/extensions/docker-flatcar.raw", "/dev/null").links, ..edits() };
+        let off = Edits {
+            links: link("/etc/extensions/docker-flatcar.raw", "/dev/null").links,
+            ..edits()
+        };
         assert_eq!(told(off), [""; 0]);
         // One that was put there by an earlier bake; its own name is that of the one in its place.
         let with_other = dir.path().join("with-other.bin");
         let request = Request {
             edits: Edits::new().sysext("other", &other),
             outputs: vec![Output::named(&with_other).unwrap()],
-            policy: Policy { overwrite: true, ..Policy::default() },
+            policy: Policy {
+                overwrite: true,
+                ..Policy::default()
+            },
             ..Request::new(&image)
         };
         let context = Context::new("/tmp");
-        assert!(request.prepare(&context).unwrap().write(&context).unwrap().failure.is_none());
-        let changed = Sysext { files: vec![(mine.files[0].0.clone(), b"changed".to_vec())], ..mine.clone() };
+        assert!(
+            request
+                .prepare(&context)
+                .unwrap()
+                .write(&context)
+                .unwrap()
+                .failure
+                .is_none()
+        );
+        let changed = Sysext {
+            files: vec![(mine.files[0].0.clone(), b"changed".to_vec())],
+            ..mine.clone()
+        };
         let changed = sysext(dir.path(), "changed.raw", &changed).unwrap();
-        let told = told_of(&with_other, dir.path(), Edits::new().sysext("mine", &changed)).unwrap();
+        let told = told_of(
+            &with_other,
+            dir.path(),
+            Edits::new().sysext("mine", &changed),
+        )
+        .unwrap();
         assert_eq!(told, ["sysext-shared-paths"]);
         let removals = vec!["root:/etc/extensions/other.raw".parse().unwrap()];
-        let removed = Edits { removals, ..Edits::new().sysext("mine", &changed) };
+        let removed = Edits {
+            removals,
+            ..Edits::new().sysext("mine", &changed)
+        };
         assert_eq!(told_of(&with_other, dir.path(), removed).unwrap(), [""; 0]);
     }
 }
@@ -223,16 +378,26 @@ fn a_folder_where_systemd_looks_needs_no_link_and_takes_no_second_name() {
     };
     for folder in ["/etc/extensions", "/var/lib/extensions"] {
         let outputs = vec![Output::named(dir.path().join("out.bin")).unwrap()];
-        let request = Request { edits: edits("hello.raw", folder), outputs, ..Request::new(raw_sample()) };
+        let request = Request {
+            edits: edits("hello.raw", folder),
+            outputs,
+            ..Request::new(raw_sample())
+        };
         let plan = planned(&request);
         assert!(plan.contains(&format!("{folder}/hello.raw")), "{plan}");
         let is_linked = plan.contains("\"symlink\"");
         assert_eq!(is_linked, folder != "/etc/extensions", "{plan}");
         let error = told(dir.path(), edits("hello-1.2.raw", folder)).unwrap_err();
         assert!(error.contains("under that name too"), "{error}");
-        assert_eq!(told(dir.path(), edits("hello.img", folder)).unwrap(), [""; 0]);
+        assert_eq!(
+            told(dir.path(), edits("hello.img", folder)).unwrap(),
+            [""; 0]
+        );
     }
-    assert_eq!(told(dir.path(), edits("hello.raw", "/run/extensions")).unwrap(), ["hidden-by-mount"]);
+    assert_eq!(
+        told(dir.path(), edits("hello.raw", "/run/extensions")).unwrap(),
+        ["hidden-by-mount"]
+    );
 }
 
 #[test]
@@ -242,20 +407,37 @@ fn files_for_updates_are_taken_along_and_read() {
     for ending in ["conf", "transfer"] {
         for (text, expected) in [
             (good.to_owned(), vec![]),
-            ("[Transfer]\nVerify=false\n".to_owned(), vec!["sysupdate-invalid"]),
+            (
+                "[Transfer]\nVerify=false\n".to_owned(),
+                vec!["sysupdate-invalid"],
+            ),
             (good.replace("@v", "@v-%a"), vec!["sysupdate-pattern"]),
-            (good.replace("/opt/extensions/hello", "/opt/extensions"), vec!["sysupdate-path"]),
+            (
+                good.replace("/opt/extensions/hello", "/opt/extensions"),
+                vec!["sysupdate-path"],
+            ),
         ] {
             let dir = scratch_dir();
             let file = hello(dir.path(), "hello-1.2.raw");
             fs::write(dir.path().join(format!("hello.{ending}")), &text).unwrap();
             let all = [&expected[..], &["sysupdate-not-run"]].concat();
-            assert_eq!(told(dir.path(), Edits::new().sysext("hello", &file)).unwrap(), all, "{ending}: {text}");
+            assert_eq!(
+                told(dir.path(), Edits::new().sysext("hello", &file)).unwrap(),
+                all,
+                "{ending}: {text}"
+            );
             let outputs = vec![Output::named(dir.path().join("out.bin")).unwrap()];
             let edits = Edits::new().sysext("hello", &file);
-            let request = Request { edits, outputs, ..Request::new(raw_sample()) };
+            let request = Request {
+                edits,
+                outputs,
+                ..Request::new(raw_sample())
+            };
             let plan = planned(&request);
-            assert!(plan.contains(&format!("/etc/sysupdate.hello.d/hello.{ending}")), "{plan}");
+            assert!(
+                plan.contains(&format!("/etc/sysupdate.hello.d/hello.{ending}")),
+                "{plan}"
+            );
         }
     }
 }
@@ -267,27 +449,54 @@ const TRANSFER: &str = "[Source]\nType=url-file\nPath=https://example.org/\nMatc
 fn updates_are_run_where_that_is_asked_for() {
     let dir = scratch_dir();
     let file = hello(dir.path(), "hello-1.2.raw");
-    let edits = |sysupdate| Edits { sysupdate, ..Edits::new().sysext("hello", &file) };
+    let edits = |sysupdate| Edits {
+        sysupdate,
+        ..Edits::new().sysext("hello", &file)
+    };
     let error = told(dir.path(), edits(true)).unwrap_err();
     assert!(error.contains("no sysext has a file"), "{error}");
     fs::write(dir.path().join("hello.conf"), TRANSFER).unwrap();
-    assert_eq!(told(dir.path(), edits(false)).unwrap(), ["sysupdate-not-run"]);
+    assert_eq!(
+        told(dir.path(), edits(false)).unwrap(),
+        ["sysupdate-not-run"]
+    );
     assert_eq!(told(dir.path(), edits(true)).unwrap(), [""; 0]);
     // Whoever makes the machine do it in his own words is not told.
     let mut own = edits(false);
-    let dropin = b"[Service]\nExecStartPre=-/usr/lib/systemd/systemd-sysupdate -C hello update\n".to_vec();
+    let dropin =
+        b"[Service]\nExecStartPre=-/usr/lib/systemd/systemd-sysupdate -C hello update\n".to_vec();
     let at = path("/etc/systemd/system/systemd-sysupdate.service.d/mine.conf");
-    own.files.push(FileSpec::inline(dropin, Designator::Root, at));
-    assert_eq!(told(dir.path(), own.clone()).unwrap(), ["sysupdate-not-run"]);
-    own.units.push(UnitSpec { enabled: true, ..UnitSpec::new("systemd-sysupdate.timer") });
+    own.files
+        .push(FileSpec::inline(dropin, Designator::Root, at));
+    assert_eq!(
+        told(dir.path(), own.clone()).unwrap(),
+        ["sysupdate-not-run"]
+    );
+    own.units.push(UnitSpec {
+        enabled: true,
+        ..UnitSpec::new("systemd-sysupdate.timer")
+    });
     assert_eq!(told(dir.path(), own).unwrap(), [""; 0]);
 
     let out = dir.path().join("out.bin");
-    let request =
-        Request { edits: edits(true), outputs: vec![Output::named(&out).unwrap()], ..Request::new(raw_sample()) };
+    let request = Request {
+        edits: edits(true),
+        outputs: vec![Output::named(&out).unwrap()],
+        ..Request::new(raw_sample())
+    };
     let context = Context::new("/tmp");
-    assert!(request.prepare(&context).unwrap().write(&context).unwrap().failure.is_none());
-    let disk = flatbake::flatcar::Disk::open("out", std::sync::Arc::new(FileDevice::open(&out).unwrap())).unwrap();
+    assert!(
+        request
+            .prepare(&context)
+            .unwrap()
+            .write(&context)
+            .unwrap()
+            .failure
+            .is_none()
+    );
+    let disk =
+        flatbake::flatcar::Disk::open("out", std::sync::Arc::new(FileDevice::open(&out).unwrap()))
+            .unwrap();
     let root = disk.filesystem(Designator::Root.into()).unwrap();
     let text = |at: &str| String::from_utf8(read_file(&*root, &path(at), 4096).unwrap()).unwrap();
     let dropins = "/etc/systemd/system/systemd-sysupdate.service.d";
@@ -297,7 +506,10 @@ fn updates_are_run_where_that_is_asked_for() {
     assert!(text("/etc/sysupdate.d/noop.conf").contains("MatchPattern=invalid@v.raw"));
     assert_eq!(text("/etc/sysupdate.hello.d/hello.conf"), TRANSFER);
     let timer = path("/etc/systemd/system/timers.target.wants/systemd-sysupdate.timer");
-    assert_eq!(root.read_link_at(&timer).unwrap(), b"/usr/lib/systemd/system/systemd-sysupdate.timer");
+    assert_eq!(
+        root.read_link_at(&timer).unwrap(),
+        b"/usr/lib/systemd/system/systemd-sysupdate.timer"
+    );
 }
 
 /// Files for the login user are the user's, with the folders that are made for them, unless somebody says whose they are.
@@ -314,11 +526,33 @@ fn what_lies_in_the_home_of_core_belongs_to_core() {
     let out = dir.path().join("out.bin");
     let owners = |edits: Edits| {
         let outputs = vec![Output::named(&out).unwrap()];
-        let request = Request { edits, outputs, ..Request::new(raw_sample()) };
-        let request = Request { policy: Policy { overwrite: true, ..Policy::default() }, ..request };
+        let request = Request {
+            edits,
+            outputs,
+            ..Request::new(raw_sample())
+        };
+        let request = Request {
+            policy: Policy {
+                overwrite: true,
+                ..Policy::default()
+            },
+            ..request
+        };
         let context = Context::new("/tmp");
-        assert!(request.prepare(&context).unwrap().write(&context).unwrap().failure.is_none());
-        let disk = flatbake::flatcar::Disk::open("out", std::sync::Arc::new(FileDevice::open(&out).unwrap())).unwrap();
+        assert!(
+            request
+                .prepare(&context)
+                .unwrap()
+                .write(&context)
+                .unwrap()
+                .failure
+                .is_none()
+        );
+        let disk = flatbake::flatcar::Disk::open(
+            "out",
+            std::sync::Arc::new(FileDevice::open(&out).unwrap()),
+        )
+        .unwrap();
         let root = disk.filesystem(Designator::Root.into()).unwrap();
         ["/home/core", "/home/core/.ssh", keys]
             .map(|at| root.metadata_at(&path(at)).unwrap())
@@ -327,6 +561,9 @@ fn what_lies_in_the_home_of_core_belongs_to_core() {
     assert_eq!(owners(owned(None)), [(500, 500); 3]);
     assert_eq!(owners(owned(Some((0, 0))))[2], (0, 0));
     assert_eq!(owners(owned(Some((1000, 7))))[2], (1000, 7));
-    let linked = owners(Edits { links: link("/home/core/bin", "/opt/bin").links, ..owned(None) });
+    let linked = owners(Edits {
+        links: link("/home/core/bin", "/opt/bin").links,
+        ..owned(None)
+    });
     assert_eq!(linked, [(500, 500); 3]);
 }

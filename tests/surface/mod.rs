@@ -27,8 +27,15 @@ impl Docs {
             .status()
             .unwrap();
         assert!(status.success());
-        let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned();
-        let docs: Value = serde_json::from_slice(&std::fs::read(target.join("doc/flatbake.json")).unwrap()).unwrap();
+        let target = std::env::current_exe()
+            .unwrap()
+            .ancestors()
+            .nth(3)
+            .unwrap()
+            .to_owned();
+        let docs: Value =
+            serde_json::from_slice(&std::fs::read(target.join("doc/flatbake.json")).unwrap())
+                .unwrap();
         (docs["format_version"] == FORMAT).then_some(Self(docs))
     }
 
@@ -38,18 +45,30 @@ impl Docs {
 
     fn items<'a>(&'a self, ids: &'a Value) -> impl Iterator<Item = &'a Value> {
         // What is hidden from the documentation is promised to nobody.
-        ids.as_array().into_iter().flatten().map(|id| self.item(id)).filter(|item| !item.is_null())
+        ids.as_array()
+            .into_iter()
+            .flatten()
+            .map(|id| self.item(id))
+            .filter(|item| !item.is_null())
     }
 
     /// Adds a line for `item`, called `name`, and for each of its parts that others can use.
     fn list(&self, name: &str, item: &Value, lines: &mut BTreeSet<String>) {
         let (kind, inner) = item["inner"].as_object().unwrap().iter().next().unwrap();
-        let open = if item["attrs"].to_string().contains("non_exhaustive") { " (may grow)" } else { "" };
+        let open = if item["attrs"].to_string().contains("non_exhaustive") {
+            " (may grow)"
+        } else {
+            ""
+        };
         lines.insert(format!("{name}: {kind}{open}"));
         match kind.as_str() {
             "module" => {
                 for part in self.items(&inner["items"]) {
-                    self.list(&format!("{name}::{}", part["name"].as_str().unwrap()), part, lines);
+                    self.list(
+                        &format!("{name}::{}", part["name"].as_str().unwrap()),
+                        part,
+                        lines,
+                    );
                 }
             }
             "struct" => {
@@ -74,8 +93,15 @@ impl Docs {
     }
 
     fn methods(&self, name: &str, impls: &Value, lines: &mut BTreeSet<String>) {
-        for block in self.items(impls).map(|item| &item["inner"]["impl"]).filter(|block| block["trait"].is_null()) {
-            for part in self.items(&block["items"]).filter(|part| part["visibility"] == "public") {
+        for block in self
+            .items(impls)
+            .map(|item| &item["inner"]["impl"])
+            .filter(|block| block["trait"].is_null())
+        {
+            for part in self
+                .items(&block["items"])
+                .filter(|part| part["visibility"] == "public")
+            {
                 lines.insert(format!("{name}::{}", signature(part)));
             }
         }
@@ -85,8 +111,13 @@ impl Docs {
 /// The name of a method with those of its parameters.
 fn signature(item: &Value) -> String {
     let name = item["name"].as_str().unwrap();
-    let Some(inputs) = item["inner"]["function"]["sig"]["inputs"].as_array() else { return name.to_owned() };
-    let inputs: Vec<&str> = inputs.iter().map(|input| input[0].as_str().unwrap()).collect();
+    let Some(inputs) = item["inner"]["function"]["sig"]["inputs"].as_array() else {
+        return name.to_owned();
+    };
+    let inputs: Vec<&str> = inputs
+        .iter()
+        .map(|input| input[0].as_str().unwrap())
+        .collect();
     format!("{name}({})", inputs.join(", "))
 }
 
@@ -98,10 +129,16 @@ fn the_public_surface_is_as_recorded() {
     };
     let mut lines = BTreeSet::new();
     let root = docs.item(&docs.0["root"]);
-    let uses: Vec<&Value> =
-        docs.items(&root["inner"]["module"]["items"]).filter_map(|item| item["inner"].get("use")).collect();
+    let uses: Vec<&Value> = docs
+        .items(&root["inner"]["module"]["items"])
+        .filter_map(|item| item["inner"].get("use"))
+        .collect();
     for export in &uses {
-        docs.list(export["name"].as_str().unwrap(), docs.item(&export["id"]), &mut lines);
+        docs.list(
+            export["name"].as_str().unwrap(),
+            docs.item(&export["id"]),
+            &mut lines,
+        );
     }
     let found: String = lines.into_iter().map(|line| line + "\n").collect();
     let path = Path::new(ROOT).join("tests/surface/listing.txt");
@@ -109,11 +146,19 @@ fn the_public_surface_is_as_recorded() {
         std::fs::write(&path, &found).unwrap();
     }
     let recorded = std::fs::read_to_string(&path).unwrap();
-    let (old, new): (BTreeSet<&str>, BTreeSet<&str>) = (recorded.lines().collect(), found.lines().collect());
+    let (old, new): (BTreeSet<&str>, BTreeSet<&str>) =
+        (recorded.lines().collect(), found.lines().collect());
     let gone: Vec<_> = old.difference(&new).collect();
     let added: Vec<_> = new.difference(&old).collect();
-    assert!(gone.is_empty() && added.is_empty(), "gone: {gone:#?}\nadded: {added:#?}");
-    assert!(uses.len() < 80, "{} names do not fit on one screen", uses.len());
+    assert!(
+        gone.is_empty() && added.is_empty(),
+        "gone: {gone:#?}\nadded: {added:#?}"
+    );
+    assert!(
+        uses.len() < 80,
+        "{} names do not fit on one screen",
+        uses.len()
+    );
 }
 
 #[test]
@@ -123,9 +168,18 @@ fn examples_use_nothing_but_the_names_at_the_top() {
         let text = std::fs::read_to_string(&path).unwrap();
         for (at, name) in text.match_indices("flatbake::") {
             let rest = &text[at + name.len()..];
-            let inner = rest.strip_prefix('{').map_or(rest, |list| &list[..list.find('}').unwrap()]);
-            let one = inner.split(|c: char| !c.is_alphanumeric() && !"_:".contains(c)).next().unwrap();
-            let nested = if rest.starts_with('{') { inner.contains("::") } else { one.contains("::") };
+            let inner = rest
+                .strip_prefix('{')
+                .map_or(rest, |list| &list[..list.find('}').unwrap()]);
+            let one = inner
+                .split(|c: char| !c.is_alphanumeric() && !"_:".contains(c))
+                .next()
+                .unwrap();
+            let nested = if rest.starts_with('{') {
+                inner.contains("::")
+            } else {
+                one.contains("::")
+            };
             assert!(!nested, "{}: {one} is a name of a layer", path.display());
         }
     }

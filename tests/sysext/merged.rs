@@ -10,7 +10,8 @@ use flatbake::block::{BlockDevice, FileDevice};
 use flatbake::finding::{Code, code};
 use flatbake::flatcar::OsRelease;
 use flatbake::flatcar::sysext::{
-    HostRelease, HostTree, Needs, check, check_kernel, compare, inspect, open_extension, shared_paths,
+    HostRelease, HostTree, Needs, check, check_kernel, compare, inspect, open_extension,
+    shared_paths,
 };
 use flatbake::fs::FileSystem;
 
@@ -57,54 +58,203 @@ const IMAGE: &[Entry] = &[
 
 /// What an extension has, and what is told of it.
 const EXTENSIONS: &[(&str, &[Entry], &[&Code])] = &[
-    ("adds", &[File("usr/bin/new", "new"), File("usr/share/new/x", "x"), File("opt/new/x", "x")], &[]),
-    ("has the same file", &[File("usr/bin/greet", "greetings")], &[]),
-    ("has the same link", &[Link("usr/sbin", "bin"), Link("usr/lib64", "lib")], &[]),
-    ("has the same folders", &[Dir("usr/share/doc/more"), Dir("opt/bin")], &[]),
-    ("owns the image's folder", &[File("usr/bin/new", "new"), Is("usr/bin", "755", 1000)], &[code::SYSEXT_OWNER]),
-    ("owns all", &[Dir("usr/bin"), Is("usr", "755", 1000), Is("usr/bin", "755", 1000)], &[code::SYSEXT_OWNER]),
-    ("owns a folder of its own", &[Dir("usr/share/new"), Is("usr/share/new", "700", 1000)], &[]),
-    ("shuts others out", &[Dir("usr/bin"), Is("usr/bin", "700", 0)], &[code::SYSEXT_CLOSES]),
-    ("takes reading away", &[Is("usr/lib", "711", 0)], &[code::SYSEXT_CLOSES]),
-    ("shuts others out of /opt", &[Dir("opt/bin"), Is("opt/bin", "750", 0)], &[code::SYSEXT_CLOSES]),
-    ("lets everybody in", &[Dir("usr/bin"), Is("usr/bin", "777", 0)], &[code::SYSEXT_WRITABLE]),
-    ("has a folder like /tmp", &[Dir("usr/share/new"), Is("usr/share/new", "1777", 0)], &[]),
-    ("has a file for everybody", &[File("opt/new", "x"), Is("opt/new", "666", 0)], &[code::SYSEXT_WRITABLE]),
-    ("opens a secret folder", &[Dir("usr/share/rules"), Is("usr/share/rules", "755", 0)], &[code::SYSEXT_OWNER]),
-    ("has a file over a folder", &[File("usr/share/doc", "x")], &[code::SYSEXT_HIDES]),
-    ("has a link over a folder", &[Link("usr/share/doc", "/var/doc")], &[code::SYSEXT_HIDES]),
-    ("has a pipe over a folder", &[Pipe("usr/share/doc")], &[code::SYSEXT_HIDES]),
-    ("has a file over a folder of /opt", &[File("opt/bin", "x")], &[code::SYSEXT_HIDES]),
-    ("has a folder over a file", &[File("usr/bin/greet/x", "x")], &[code::SYSEXT_HIDES]),
-    ("has a folder over a link", &[File("usr/share/alias/x", "x")], &[code::SYSEXT_HIDES]),
-    ("has a real /usr/sbin", &[File("usr/sbin/new", "new")], &[code::SYSEXT_SBIN]),
-    ("has a real /usr/lib64", &[File("usr/lib64/new", "new")], &[code::SYSEXT_REAL_DIR]),
-    ("deletes a file", &[Device("usr/bin/greet", 0)], &[code::SYSEXT_DELETES]),
-    ("deletes a folder", &[Device("usr/share/doc", 0)], &[code::SYSEXT_DELETES]),
-    ("deletes a link", &[Device("usr/share/alias", 0)], &[code::SYSEXT_DELETES]),
-    ("deletes what is not there", &[Device("usr/bin/gone", 0)], &[code::SYSEXT_OVERLAY_MARKS]),
+    (
+        "adds",
+        &[
+            File("usr/bin/new", "new"),
+            File("usr/share/new/x", "x"),
+            File("opt/new/x", "x"),
+        ],
+        &[],
+    ),
+    (
+        "has the same file",
+        &[File("usr/bin/greet", "greetings")],
+        &[],
+    ),
+    (
+        "has the same link",
+        &[Link("usr/sbin", "bin"), Link("usr/lib64", "lib")],
+        &[],
+    ),
+    (
+        "has the same folders",
+        &[Dir("usr/share/doc/more"), Dir("opt/bin")],
+        &[],
+    ),
+    (
+        "owns the image's folder",
+        &[File("usr/bin/new", "new"), Is("usr/bin", "755", 1000)],
+        &[code::SYSEXT_OWNER],
+    ),
+    (
+        "owns all",
+        &[
+            Dir("usr/bin"),
+            Is("usr", "755", 1000),
+            Is("usr/bin", "755", 1000),
+        ],
+        &[code::SYSEXT_OWNER],
+    ),
+    (
+        "owns a folder of its own",
+        &[Dir("usr/share/new"), Is("usr/share/new", "700", 1000)],
+        &[],
+    ),
+    (
+        "shuts others out",
+        &[Dir("usr/bin"), Is("usr/bin", "700", 0)],
+        &[code::SYSEXT_CLOSES],
+    ),
+    (
+        "takes reading away",
+        &[Is("usr/lib", "711", 0)],
+        &[code::SYSEXT_CLOSES],
+    ),
+    (
+        "shuts others out of /opt",
+        &[Dir("opt/bin"), Is("opt/bin", "750", 0)],
+        &[code::SYSEXT_CLOSES],
+    ),
+    (
+        "lets everybody in",
+        &[Dir("usr/bin"), Is("usr/bin", "777", 0)],
+        &[code::SYSEXT_WRITABLE],
+    ),
+    (
+        "has a folder like /tmp",
+        &[Dir("usr/share/new"), Is("usr/share/new", "1777", 0)],
+        &[],
+    ),
+    (
+        "has a file for everybody",
+        &[File("opt/new", "x"), Is("opt/new", "666", 0)],
+        &[code::SYSEXT_WRITABLE],
+    ),
+    (
+        "opens a secret folder",
+        &[Dir("usr/share/rules"), Is("usr/share/rules", "755", 0)],
+        &[code::SYSEXT_OWNER],
+    ),
+    (
+        "has a file over a folder",
+        &[File("usr/share/doc", "x")],
+        &[code::SYSEXT_HIDES],
+    ),
+    (
+        "has a link over a folder",
+        &[Link("usr/share/doc", "/var/doc")],
+        &[code::SYSEXT_HIDES],
+    ),
+    (
+        "has a pipe over a folder",
+        &[Pipe("usr/share/doc")],
+        &[code::SYSEXT_HIDES],
+    ),
+    (
+        "has a file over a folder of /opt",
+        &[File("opt/bin", "x")],
+        &[code::SYSEXT_HIDES],
+    ),
+    (
+        "has a folder over a file",
+        &[File("usr/bin/greet/x", "x")],
+        &[code::SYSEXT_HIDES],
+    ),
+    (
+        "has a folder over a link",
+        &[File("usr/share/alias/x", "x")],
+        &[code::SYSEXT_HIDES],
+    ),
+    (
+        "has a real /usr/sbin",
+        &[File("usr/sbin/new", "new")],
+        &[code::SYSEXT_SBIN],
+    ),
+    (
+        "has a real /usr/lib64",
+        &[File("usr/lib64/new", "new")],
+        &[code::SYSEXT_REAL_DIR],
+    ),
+    (
+        "deletes a file",
+        &[Device("usr/bin/greet", 0)],
+        &[code::SYSEXT_DELETES],
+    ),
+    (
+        "deletes a folder",
+        &[Device("usr/share/doc", 0)],
+        &[code::SYSEXT_DELETES],
+    ),
+    (
+        "deletes a link",
+        &[Device("usr/share/alias", 0)],
+        &[code::SYSEXT_DELETES],
+    ),
+    (
+        "deletes what is not there",
+        &[Device("usr/bin/gone", 0)],
+        &[code::SYSEXT_OVERLAY_MARKS],
+    ),
     (
         "empties a folder",
-        &[Dir("usr/share/doc"), Attribute("usr/share/doc", "trusted.overlay.opaque")],
+        &[
+            Dir("usr/share/doc"),
+            Attribute("usr/share/doc", "trusted.overlay.opaque"),
+        ],
         &[code::SYSEXT_DELETES],
     ),
     (
         "empties a folder of its own",
-        &[Dir("usr/share/new"), Attribute("usr/share/new", "trusted.overlay.opaque")],
+        &[
+            Dir("usr/share/new"),
+            Attribute("usr/share/new", "trusted.overlay.opaque"),
+        ],
         &[code::SYSEXT_OVERLAY_MARKS],
     ),
     (
         "has an attribute of user overlays",
-        &[Dir("usr/share/doc"), Attribute("usr/share/doc", "user.overlay.opaque")],
+        &[
+            Dir("usr/share/doc"),
+            Attribute("usr/share/doc", "user.overlay.opaque"),
+        ],
         &[code::SYSEXT_OVERLAY_MARKS],
     ),
-    ("has another file", &[File("usr/bin/greet", "farewells")], &[code::SYSEXT_REPLACES]),
-    ("has a longer file", &[File("usr/bin/greet", "greetings to all")], &[code::SYSEXT_REPLACES]),
-    ("has the file with another mode", &[File("usr/bin/sudo", "as root")], &[code::SYSEXT_REPLACES]),
-    ("has another link", &[Link("usr/sbin", "lib")], &[code::SYSEXT_REPLACES]),
-    ("has a link over a file", &[Link("usr/bin/greet", "sudo")], &[code::SYSEXT_REPLACES]),
-    ("has a device over a file", &[Device("usr/bin/greet", 3)], &[code::SYSEXT_REPLACES]),
-    ("has another file in /opt", &[File("opt/bin/tool", "another")], &[code::SYSEXT_REPLACES]),
+    (
+        "has another file",
+        &[File("usr/bin/greet", "farewells")],
+        &[code::SYSEXT_REPLACES],
+    ),
+    (
+        "has a longer file",
+        &[File("usr/bin/greet", "greetings to all")],
+        &[code::SYSEXT_REPLACES],
+    ),
+    (
+        "has the file with another mode",
+        &[File("usr/bin/sudo", "as root")],
+        &[code::SYSEXT_REPLACES],
+    ),
+    (
+        "has another link",
+        &[Link("usr/sbin", "lib")],
+        &[code::SYSEXT_REPLACES],
+    ),
+    (
+        "has a link over a file",
+        &[Link("usr/bin/greet", "sudo")],
+        &[code::SYSEXT_REPLACES],
+    ),
+    (
+        "has a device over a file",
+        &[Device("usr/bin/greet", 3)],
+        &[code::SYSEXT_REPLACES],
+    ),
+    (
+        "has another file in /opt",
+        &[File("opt/bin/tool", "another")],
+        &[code::SYSEXT_REPLACES],
+    ),
     (
         "does much at once",
         &[
@@ -113,7 +263,13 @@ const EXTENSIONS: &[(&str, &[Entry], &[&Code])] = &[
             File("usr/share/doc", "x"),
             Device("opt/bin/tool", 0),
         ],
-        &[code::SYSEXT_HIDES, code::SYSEXT_DELETES, code::SYSEXT_CLOSES, code::SYSEXT_OWNER, code::SYSEXT_REPLACES],
+        &[
+            code::SYSEXT_HIDES,
+            code::SYSEXT_DELETES,
+            code::SYSEXT_CLOSES,
+            code::SYSEXT_OWNER,
+            code::SYSEXT_REPLACES,
+        ],
     ),
 ];
 
@@ -165,7 +321,11 @@ impl Packed {
                     pseudo.insert(path.to_owned(), format!("m {mode} {owner} {owner}"));
                 }
                 Attribute(path, name) => {
-                    let set = ask("setfattr", ["-n", name, "-v", "y", text(&tree.join(path))], b"")?;
+                    let set = ask(
+                        "setfattr",
+                        ["-n", name, "-v", "y", text(&tree.join(path))],
+                        b"",
+                    )?;
                     if !set.status.success() {
                         eprintln!("skipped: {name} cannot be set here");
                         return None;
@@ -202,11 +362,22 @@ impl Packed {
                 }
             }
         }
-        let lines: Vec<String> = pseudo.iter().map(|(path, rest)| format!("/{path} {rest}\n")).collect();
+        let lines: Vec<String> = pseudo
+            .iter()
+            .map(|(path, rest)| format!("/{path} {rest}\n"))
+            .collect();
         let file = self.dir.path().join("pseudo");
         fs::write(&file, lines.concat()).unwrap();
         let image = self.image();
-        let arguments = [text(&tree), text(&image), "-noappend", "-quiet", "-no-progress", "-pf", text(&file)];
+        let arguments = [
+            text(&tree),
+            text(&image),
+            "-noappend",
+            "-quiet",
+            "-no-progress",
+            "-pf",
+            text(&file),
+        ];
         succeed("mksquashfs", &arguments).map(|_| ())
     }
 
@@ -221,12 +392,17 @@ fn device(image: &Path) -> Arc<dyn BlockDevice> {
 
 /// The extension with metadata that fits every release.
 fn extension(entries: &[Entry]) -> Option<Packed> {
-    let release = File("usr/lib/extension-release.d/extension-release.x", "ID=flatcar\nSYSEXT_LEVEL=1.0\n");
+    let release = File(
+        "usr/lib/extension-release.d/extension-release.x",
+        "ID=flatcar\nSYSEXT_LEVEL=1.0\n",
+    );
     Packed::new(&[&[release], entries].concat())
 }
 
 fn image_of(version: &str) -> OsRelease {
-    let text = format!("ID=flatcar\nID_LIKE=coreos\nVERSION_ID={version}\nSYSEXT_LEVEL=1.0\nFLATCAR_BOARD=amd64-usr\n");
+    let text = format!(
+        "ID=flatcar\nID_LIKE=coreos\nVERSION_ID={version}\nSYSEXT_LEVEL=1.0\nFLATCAR_BOARD=amd64-usr\n"
+    );
     OsRelease::parse(text.as_bytes()).unwrap()
 }
 
@@ -234,12 +410,35 @@ fn image_of(version: &str) -> OsRelease {
 fn host_of(image: &Packed) -> Option<HostTree> {
     let below = image.dir.path().join("usr.raw");
     if !below.exists() {
-        let (usr, all) = (image.dir.path().join("unpacked"), image.image());
-        succeed("unsquashfs", &["-quiet", "-no-progress", "-d", text(&usr), text(&all), "usr"])?;
+        let usr = image.dir.path().join("unpacked");
+        let all = image.image();
+        succeed(
+            "unsquashfs",
+            &[
+                "-quiet",
+                "-no-progress",
+                "-d",
+                text(&usr),
+                text(&all),
+                "usr",
+            ],
+        )?;
         let usr = usr.join("usr");
-        succeed("mksquashfs", &[text(&usr), text(&below), "-noappend", "-quiet", "-no-progress"])?;
+        succeed(
+            "mksquashfs",
+            &[
+                text(&usr),
+                text(&below),
+                "-noappend",
+                "-quiet",
+                "-no-progress",
+            ],
+        )?;
     }
-    Some(HostTree::new(Some(open_extension(device(&below)).unwrap()), Some(image.open())))
+    Some(HostTree::new(
+        Some(open_extension(device(&below)).unwrap()),
+        Some(image.open()),
+    ))
 }
 
 /// What is told of an extension for an image.
@@ -247,7 +446,10 @@ fn told(extension: &Path, release: &OsRelease, host: &HostTree) -> Vec<&'static 
     let fs = open_extension(device(extension)).unwrap();
     let info = inspect(&*fs).unwrap();
     let mut findings = check(&info, "x", &HostRelease::from(release));
-    findings.extend(check_kernel(&Needs::of(device(extension)).unwrap(), release));
+    findings.extend(check_kernel(
+        &Needs::of(device(extension)).unwrap(),
+        release,
+    ));
     findings.extend(compare(&*fs, host, &info.real_dirs).unwrap());
     for finding in &findings {
         assert!(!finding.message().contains(['{', '}']), "{finding}");
@@ -265,7 +467,9 @@ fn what_is_told_is_what_the_merged_folders_look_like() {
     let Some(host) = host_of(&image) else { return };
     let mut rows = 0;
     for (at, (name, entries, expected)) in EXTENSIONS.iter().enumerate() {
-        let Some(extension) = extension(entries) else { continue };
+        let Some(extension) = extension(entries) else {
+            continue;
+        };
         for (number, version) in RELEASES.iter().enumerate() {
             let found = told(&extension.image(), &image_of(version), &host);
             assert_eq!(found, *expected, "{name}, for {version}");
@@ -275,7 +479,10 @@ fn what_is_told_is_what_the_merged_folders_look_like() {
             }
             if let Some(seen) = merged(&image, &extension) {
                 let said: BTreeSet<&str> = found.iter().filter_map(|code| effect(code)).collect();
-                assert_eq!(said, seen, "{name}, for {version}: what the merged folders show");
+                assert_eq!(
+                    said, seen,
+                    "{name}, for {version}: what the merged folders show"
+                );
             }
         }
     }
@@ -284,9 +491,13 @@ fn what_is_told_is_what_the_merged_folders_look_like() {
 
 #[test]
 fn what_a_releases_kernel_can_mount() {
-    let Some(image) = Packed::new(&[File("usr/lib/x", "x")]) else { return };
+    let Some(image) = Packed::new(&[File("usr/lib/x", "x")]) else {
+        return;
+    };
     let host = HostTree::new(None, None);
-    let Some(packed) = extension(&[File("usr/share/new/x", "x")]) else { return };
+    let Some(packed) = extension(&[File("usr/share/new/x", "x")]) else {
+        return;
+    };
     for (packing, cannot) in PACKINGS {
         let file = image.dir.path().join("packed.raw");
         let _ = fs::remove_file(&file);
@@ -294,12 +505,17 @@ fn what_a_releases_kernel_can_mount() {
         let made = match packing.strip_prefix("erofs") {
             Some(options) => {
                 let options = options.split_ascii_whitespace();
-                let arguments: Vec<&str> = options.chain(["--quiet", text(&file), text(&tree)]).collect();
+                let arguments: Vec<&str> = options
+                    .chain(["--quiet", text(&file), text(&tree)])
+                    .collect();
                 succeed("mkfs.erofs", &arguments)
             }
             None => {
                 let options = ["-noappend", "-quiet", "-no-progress", "-comp", packing];
-                succeed("mksquashfs", &[&[text(&tree), text(&file)], &options[..]].concat())
+                succeed(
+                    "mksquashfs",
+                    &[&[text(&tree), text(&file)], &options[..]].concat(),
+                )
             }
         };
         if made.is_none() {
@@ -307,7 +523,11 @@ fn what_a_releases_kernel_can_mount() {
         }
         for version in RELEASES {
             let found = told(&file, &image_of(version), &host);
-            let expected = if cannot.contains(&version) { vec![code::SYSEXT_KERNEL] } else { vec![] };
+            let expected = if cannot.contains(&version) {
+                vec![code::SYSEXT_KERNEL]
+            } else {
+                vec![]
+            };
             assert_eq!(found, expected, "{packing}, for {version}");
         }
     }
@@ -316,18 +536,45 @@ fn what_a_releases_kernel_can_mount() {
 #[test]
 fn two_extensions_with_one_path() {
     for (one, other, expected) in [
-        (&[File("usr/bin/a", "a")][..], &[File("usr/bin/b", "b")][..], ""),
+        (
+            &[File("usr/bin/a", "a")][..],
+            &[File("usr/bin/b", "b")][..],
+            "",
+        ),
         (&[File("usr/bin/a", "a")], &[File("usr/bin/a", "a")], ""),
-        (&[File("usr/bin/a", "a")], &[File("usr/bin/a", "b")], "/usr/bin/a"),
-        (&[File("usr/bin/a", "a")], &[Link("usr/bin/a", "b")], "/usr/bin/a"),
-        (&[File("usr/bin/a/b", "a")], &[File("usr/bin/a", "b")], "/usr/bin/a"),
-        (&[File("usr/bin/a", "a")], &[File("usr/bin/a/b", "b")], "/usr/bin/a"),
+        (
+            &[File("usr/bin/a", "a")],
+            &[File("usr/bin/a", "b")],
+            "/usr/bin/a",
+        ),
+        (
+            &[File("usr/bin/a", "a")],
+            &[Link("usr/bin/a", "b")],
+            "/usr/bin/a",
+        ),
+        (
+            &[File("usr/bin/a/b", "a")],
+            &[File("usr/bin/a", "b")],
+            "/usr/bin/a",
+        ),
+        (
+            &[File("usr/bin/a", "a")],
+            &[File("usr/bin/a/b", "b")],
+            "/usr/bin/a",
+        ),
         (&[File("opt/a/b", "a")], &[File("opt/a/b", "b")], "/opt/a/b"),
         (&[File("etc/a", "a")], &[File("etc/a", "b")], ""),
         (&[Link("usr/bin/a", "b")], &[Link("usr/bin/a", "b")], ""),
     ] {
-        let (Some(one), Some(other)) = (Packed::new(one), Packed::new(other)) else { return };
-        assert_eq!(shared_paths(&*one.open(), &*other.open()).unwrap().to_string(), expected);
+        let (Some(one), Some(other)) = (Packed::new(one), Packed::new(other)) else {
+            return;
+        };
+        assert_eq!(
+            shared_paths(&*one.open(), &*other.open())
+                .unwrap()
+                .to_string(),
+            expected
+        );
     }
 }
 
@@ -342,13 +589,18 @@ fn effect(code: &Code) -> Option<&'static str> {
         (code::SYSEXT_OWNER, "owner"),
         (code::SYSEXT_REPLACES, "replaced"),
     ];
-    effects.iter().find(|(known, _)| *known == code).map(|(_, effect)| *effect)
+    effects
+        .iter()
+        .find(|(known, _)| *known == code)
+        .map(|(_, effect)| *effect)
 }
 
 /// Mounts an overlay of two folders over a third one, and lists it.
-const MERGE: &str = r#"mount -t overlay overlay -o "lowerdir=$1:$2" "$3" && cd "$3" && exec sh -c "$4""#;
+const MERGE: &str =
+    r#"mount -t overlay overlay -o "lowerdir=$1:$2" "$3" && cd "$3" && exec sh -c "$4""#;
 /// Lists a folder: type, mode, owner, target and path, and the sums of all files.
-const LIST: &str = r"find . -printf '%y %m %U:%G %l\t%P\n' && find . -type f -exec sha256sum '{}' +";
+const LIST: &str =
+    r"find . -printf '%y %m %U:%G %l\t%P\n' && find . -type f -exec sha256sum '{}' +";
 
 /// Every path with all that is seen of it.
 type Listing = BTreeMap<String, String>;
@@ -357,24 +609,49 @@ type Listing = BTreeMap<String, String>;
 fn merged(image: &Packed, extension: &Packed) -> Option<BTreeSet<&'static str>> {
     let work = scratch_dir();
     let unpack = |packed: &Packed, name: &str| {
-        let (target, image) = (work.path().join(name), packed.image());
-        succeed("unsquashfs", &["-quiet", "-no-progress", "-d", text(&target), text(&image)]).map(|_| target)
+        let target = work.path().join(name);
+        let image = packed.image();
+        succeed(
+            "unsquashfs",
+            &["-quiet", "-no-progress", "-d", text(&target), text(&image)],
+        )
+        .map(|_| target)
     };
-    let (image, extension) = (unpack(image, "image")?, unpack(extension, "extension")?);
+    let image = unpack(image, "image")?;
+    let extension = unpack(extension, "extension")?;
     let mut seen = BTreeSet::new();
     for folder in ["usr", "opt"] {
-        let (upper, lower, over) = (extension.join(folder), image.join(folder), work.path().join("merged"));
+        let upper = extension.join(folder);
+        let lower = image.join(folder);
+        let over = work.path().join("merged");
         if !upper.exists() {
             continue;
         }
         fs::create_dir_all(&over).unwrap();
-        let merge = ["-m", "sh", "-c", MERGE, "sh", text(&upper), text(&lower), text(&over), LIST];
+        let merge = [
+            "-m",
+            "sh",
+            "-c",
+            MERGE,
+            "sh",
+            text(&upper),
+            text(&lower),
+            text(&over),
+            LIST,
+        ];
         let output = ask("unshare", merge, b"")?;
         if !output.status.success() {
-            eprintln!("skipped: no overlay here: {}", String::from_utf8_lossy(&output.stderr).trim());
+            eprintln!(
+                "skipped: no overlay here: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
             return None;
         }
-        let own = command(Path::new("sh")).args(["-c", LIST]).current_dir(&lower).output().unwrap();
+        let own = command(Path::new("sh"))
+            .args(["-c", LIST])
+            .current_dir(&lower)
+            .output()
+            .unwrap();
         differences(&listing(&own.stdout), &listing(&output.stdout), &mut seen);
     }
     Some(seen)
@@ -403,7 +680,8 @@ fn differences(image: &Listing, merged: &Listing, seen: &mut BTreeSet<&'static s
         let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
         match merged.get(path) {
             // What lies in a folder that is gone or hidden itself does not count again.
-            None if merged.get(parent).is_none_or(|parent| !is_dir(parent)) || !is_dir(&image[parent]) => {}
+            None if merged.get(parent).is_none_or(|parent| !is_dir(parent))
+                || !is_dir(&image[parent]) => {}
             None => {
                 seen.insert("deleted");
             }

@@ -12,7 +12,10 @@ const LIST: &[u8] = b"user::rw-,user:joe:r--:1000,group::r--,mask::r--,other::--
 
 fn xattr<'a>(fs: &'a Model, at: &str, name: &str) -> Option<&'a [u8]> {
     let node = fs.node(&path(at)).unwrap();
-    node.xattrs.iter().find(|(found, _)| **found == *name.as_bytes()).map(|(_, value)| value.as_slice())
+    node.xattrs
+        .iter()
+        .find(|(found, _)| **found == *name.as_bytes())
+        .map(|(_, value)| value.as_slice())
 }
 
 #[test]
@@ -22,7 +25,10 @@ fn lists_that_are_text_become_what_linux_reads() {
         .file("file", "content")
         .pax(&[("SCHILY.acl.default", LIST)])
         .dir("folder/")
-        .pax(&[("SCHILY.acl.access", b"user::rw-,user:joe:r--,group::r--,mask::r--,other::---")])
+        .pax(&[(
+            "SCHILY.acl.access",
+            b"user::rw-,user:joe:r--,group::r--,mask::r--,other::---",
+        )])
         .file("names", "content")
         .end();
     let mut fs = Model::new();
@@ -30,11 +36,25 @@ fn lists_that_are_text_become_what_linux_reads() {
     let list = xattr(&fs, "/file", "system.posix_acl_access").unwrap();
     assert_eq!(
         (list.len(), &list[..4], &list[12..20]),
-        (4 + 5 * 8, &[2, 0, 0, 0][..], &[2, 0, 4, 0, 0xe8, 3, 0, 0][..])
+        (
+            4 + 5 * 8,
+            &[2, 0, 0, 0][..],
+            &[2, 0, 4, 0, 0xe8, 3, 0, 0][..]
+        )
     );
-    assert_eq!(xattr(&fs, "/folder", "system.posix_acl_default"), Some(list));
-    assert_eq!(xattr(&fs, "/names", "system.posix_acl_access"), None, "a name means nothing to an image");
-    assert_eq!(summary.findings, [Finding::new(code::ARCHIVE_ACLS).with("count", 1)]);
+    assert_eq!(
+        xattr(&fs, "/folder", "system.posix_acl_default"),
+        Some(list)
+    );
+    assert_eq!(
+        xattr(&fs, "/names", "system.posix_acl_access"),
+        None,
+        "a name means nothing to an image"
+    );
+    assert_eq!(
+        summary.findings,
+        [Finding::new(code::ARCHIVE_ACLS).with("count", 1)]
+    );
 }
 
 #[test]
@@ -46,14 +66,19 @@ fn attributes_of_other_systems_are_left_out_and_told_once() {
             ("LIBARCHIVE.xattr.com.apple.provenance", b"AAEC"),
             ("SCHILY.xattr.user.kept", b"yes"),
         ];
-        maker = maker.pax(&records).file(&format!("file{number}"), "content");
+        maker = maker
+            .pax(&records)
+            .file(&format!("file{number}"), "content");
     }
     let mut fs = Model::new();
     let summary = unpack_to(&mut fs, &maker.end(), "/", &TarOptions::default()).unwrap();
     assert_eq!(xattr(&fs, "/file49", "user.kept"), Some(&b"yes"[..]));
     assert_eq!(fs.node(&path("/file49")).unwrap().xattrs.len(), 1);
     let names = "com.apple.provenance, com.apple.quarantine";
-    assert_eq!(summary.findings, [Finding::new(code::ARCHIVE_FOREIGN_XATTRS).with("names", names)]);
+    assert_eq!(
+        summary.findings,
+        [Finding::new(code::ARCHIVE_FOREIGN_XATTRS).with("names", names)]
+    );
 }
 
 #[test]

@@ -18,7 +18,8 @@ use super::unpack_to;
 use crate::common::programs::{command, judges, success};
 
 fn gnu_tar() -> bool {
-    let is_gnu = |output: std::process::Output| String::from_utf8_lossy(&output.stdout).contains("GNU tar");
+    let is_gnu =
+        |output: std::process::Output| String::from_utf8_lossy(&output.stdout).contains("GNU tar");
     judges(&["tar"]) && tar().arg("--version").output().is_ok_and(is_gnu)
 }
 
@@ -27,8 +28,14 @@ fn tar() -> Command {
 }
 
 fn set_time(path: &Path, secs: i64, nanos: i64) {
-    let time = rustix::fs::Timespec { tv_sec: secs, tv_nsec: nanos };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = rustix::fs::Timespec {
+        tv_sec: secs,
+        tv_nsec: nanos,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
@@ -48,9 +55,12 @@ fn simple_tree(top: &Path) {
     }
     fs::set_permissions(top.join("dir/file"), fs::Permissions::from_mode(0o4711)).unwrap();
     fs::set_permissions(top.join("empty"), fs::Permissions::from_mode(0o1777)).unwrap();
-    for (name, secs) in
-        [("dir/file", 1), ("dir/link", 1_600_000_000), ("dir/sub", 1_700_000_000), ("dir", 1_000_000_000)]
-    {
+    for (name, secs) in [
+        ("dir/file", 1),
+        ("dir/link", 1_600_000_000),
+        ("dir/sub", 1_700_000_000),
+        ("dir", 1_000_000_000),
+    ] {
         set_time(&top.join(name), secs, 0);
     }
 }
@@ -58,15 +68,28 @@ fn simple_tree(top: &Path) {
 /// Long names and targets, a fifo.
 fn long_tree(top: &Path) {
     simple_tree(top);
-    let long = top.join("d".repeat(60)).join("e".repeat(60)).join("f".repeat(95));
+    let long = top
+        .join("d".repeat(60))
+        .join("e".repeat(60))
+        .join("f".repeat(95));
     fs::create_dir_all(long.parent().unwrap()).unwrap();
     fs::write(&long, "long").unwrap();
-    rustix::fs::mknodat(CWD, top.join("fifo"), rustix::fs::FileType::Fifo, 0o640.into(), 0).unwrap();
+    rustix::fs::mknodat(
+        CWD,
+        top.join("fifo"),
+        rustix::fs::FileType::Fifo,
+        0o640.into(),
+        0,
+    )
+    .unwrap();
 }
 
 fn extreme_tree(top: &Path) {
     long_tree(top);
-    let long = top.join("n".repeat(200)).join("o".repeat(255)).join("p".repeat(255));
+    let long = top
+        .join("n".repeat(200))
+        .join("o".repeat(255))
+        .join("p".repeat(255));
     fs::create_dir_all(long.parent().unwrap()).unwrap();
     fs::write(&long, "longer").unwrap();
     fs::hard_link(&long, top.join("short")).unwrap();
@@ -79,7 +102,9 @@ fn pax_tree(top: &Path) -> bool {
     extreme_tree(top);
     set_time(&top.join("dir/exact"), -2, 250_000_000);
     set_time(&top.join("empty"), 1_234_567_890, 123_456_789);
-    let set = |name: &str, value: &[u8]| rustix::fs::setxattr(top.join("dir/exact"), name, value, XattrFlags::empty());
+    let set = |name: &str, value: &[u8]| {
+        rustix::fs::setxattr(top.join("dir/exact"), name, value, XattrFlags::empty())
+    };
     let kept = set("user.binary", b"\0\xff\n=\0").is_ok() && set("user.empty", b"").is_ok();
     if !kept {
         eprintln!("skipped: the temporary folder has no user attributes");
@@ -92,7 +117,11 @@ fn sparse_tree(top: &Path) {
     file("holes-only").set_len(1 << 20).unwrap();
     let many = file("many");
     for at in 0..60 {
-        many.write_all_at(&[b'a' + u8::try_from(at % 20).unwrap(); 4096], at * 65_536 + 8192).unwrap();
+        many.write_all_at(
+            &[b'a' + u8::try_from(at % 20).unwrap(); 4096],
+            at * 65_536 + 8192,
+        )
+        .unwrap();
     }
     many.set_len(60 * 65_536 + 12_345).unwrap();
     let few = file("few");
@@ -116,7 +145,9 @@ struct Seen {
 fn host_xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut names = vec![0; 65_536];
     let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
-    let names = names[..len].split(|&byte| byte == 0).filter(|name| name.starts_with(b"user."));
+    let names = names[..len]
+        .split(|&byte| byte == 0)
+        .filter(|name| name.starts_with(b"user."));
     names
         .map(|name| {
             let mut value = vec![0; 65_536];
@@ -137,7 +168,11 @@ fn host_tree(top: &Path) -> BTreeMap<Vec<u8>, Seen> {
             let file_type = FileType::from_mode(metadata.mode()).unwrap();
             let bytes = match file_type {
                 FileType::File => fs::read(&path).unwrap(),
-                FileType::Symlink => fs::read_link(&path).unwrap().as_os_str().as_bytes().to_vec(),
+                FileType::Symlink => fs::read_link(&path)
+                    .unwrap()
+                    .as_os_str()
+                    .as_bytes()
+                    .to_vec(),
                 FileType::Directory => {
                     todo.push(path.clone());
                     Vec::new()
@@ -148,8 +183,13 @@ fn host_tree(top: &Path) -> BTreeMap<Vec<u8>, Seen> {
             let entry = Seen {
                 file_type,
                 mode: metadata.mode() & 0o7777,
-                owner: rustix::process::geteuid().is_root().then(|| (metadata.uid(), metadata.gid())),
-                mtime: Timestamp { secs: metadata.mtime(), nanos: u32::try_from(metadata.mtime_nsec()).unwrap() },
+                owner: rustix::process::geteuid()
+                    .is_root()
+                    .then(|| (metadata.uid(), metadata.gid())),
+                mtime: Timestamp {
+                    secs: metadata.mtime(),
+                    nanos: u32::try_from(metadata.mtime_nsec()).unwrap(),
+                },
                 bytes,
                 xattrs: host_xattrs(&path),
                 first: metadata.ino().to_string().into_bytes(),
@@ -187,7 +227,10 @@ fn model_tree(fs: &Model) -> BTreeMap<Vec<u8>, Seen> {
 fn name_inodes(seen: &mut BTreeMap<Vec<u8>, Seen>) {
     let mut first: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
     for (path, entry) in seen {
-        entry.first = first.entry(entry.first.clone()).or_insert_with(|| path.clone()).clone();
+        entry.first = first
+            .entry(entry.first.clone())
+            .or_insert_with(|| path.clone())
+            .clone();
     }
 }
 
@@ -195,17 +238,41 @@ fn name_inodes(seen: &mut BTreeMap<Vec<u8>, Seen>) {
 fn compare(tree: &Path, arguments: &[&str], extract: &[&str], options: &TarOptions) {
     let work = TempDir::new().unwrap();
     let archive = work.path().join("archive");
-    success(tar().arg("-cf").arg(&archive).args(arguments).arg("-C").arg(tree).arg("."));
+    success(
+        tar()
+            .arg("-cf")
+            .arg(&archive)
+            .args(arguments)
+            .arg("-C")
+            .arg(tree)
+            .arg("."),
+    );
     let out = work.path().join("out");
     fs::create_dir(&out).unwrap();
     let xattrs = ["--xattrs", "--xattrs-include=user.*"];
-    success(tar().arg("-xpf").arg(&archive).args(xattrs).args(extract).arg("-C").arg(&out));
+    success(
+        tar()
+            .arg("-xpf")
+            .arg(&archive)
+            .args(xattrs)
+            .args(extract)
+            .arg("-C")
+            .arg(&out),
+    );
     let mut model = Model::new();
     let summary = unpack_to(&mut model, &fs::read(&archive).unwrap(), "/", options).unwrap();
-    let odd = summary.findings.iter().filter(|finding| finding.code() != code::ARCHIVE_ROOT_CHANGED);
+    let odd = summary
+        .findings
+        .iter()
+        .filter(|finding| finding.code() != code::ARCHIVE_ROOT_CHANGED);
     assert_eq!(odd.count(), 0, "{:?}", summary.findings);
-    let (expected, found) = (host_tree(&out), model_tree(&model));
-    assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>(), "{arguments:?}");
+    let expected = host_tree(&out);
+    let found = model_tree(&model);
+    assert_eq!(
+        expected.keys().collect::<Vec<_>>(),
+        found.keys().collect::<Vec<_>>(),
+        "{arguments:?}"
+    );
     for (path, expected) in &expected {
         assert!(
             *expected == found[path],
@@ -223,7 +290,9 @@ fn every_format_gives_what_tar_gives() {
     }
     let plain = TarOptions::default();
     let tree = || TempDir::new().unwrap();
-    let (simple, long, extreme) = (tree(), tree(), tree());
+    let simple = tree();
+    let long = tree();
+    let extreme = tree();
     simple_tree(simple.path());
     long_tree(long.path());
     extreme_tree(extreme.path());
@@ -247,7 +316,12 @@ fn pax_keeps_times_and_attributes() {
     }
     let arguments = ["--format=pax", "--xattrs", "--xattrs-include=user.*"];
     compare(tree.path(), &arguments, &[], &TarOptions::default());
-    compare(tree.path(), &[&arguments[..], &["--numeric-owner", "--sort=name"]].concat(), &[], &TarOptions::default());
+    compare(
+        tree.path(),
+        &[&arguments[..], &["--numeric-owner", "--sort=name"]].concat(),
+        &[],
+        &TarOptions::default(),
+    );
 }
 
 #[test]
@@ -265,10 +339,24 @@ fn sparse_files_of_every_kind() {
         &["--format=pax", "--sparse-version=0.1"],
         &["--format=pax", "--sparse-version=1.0"],
     ] {
-        compare(tree.path(), &[&sparse[..], kind].concat(), &[], &TarOptions::default());
-        let archive = tar().args(sparse).args(kind).args(["-c", "-C"]).arg(tree.path()).arg(".").output();
+        compare(
+            tree.path(),
+            &[&sparse[..], kind].concat(),
+            &[],
+            &TarOptions::default(),
+        );
+        let archive = tar()
+            .args(sparse)
+            .args(kind)
+            .args(["-c", "-C"])
+            .arg(tree.path())
+            .arg(".")
+            .output();
         let archive = archive.unwrap().stdout;
-        assert!(archive.len() < 500_000, "{kind:?} did not make a sparse archive");
+        assert!(
+            archive.len() < 500_000,
+            "{kind:?} did not make a sparse archive"
+        );
         let summary = unpack_to(&mut Model::new(), &archive, "/", &TarOptions::default()).unwrap();
         assert!(summary.content_bytes > 7_900_000);
     }
@@ -281,17 +369,47 @@ fn options_mean_what_they_mean_to_tar() {
     }
     let tree = TempDir::new().unwrap();
     simple_tree(tree.path());
-    let globs = |patterns: &[&str]| patterns.iter().map(|pattern| pattern.parse().unwrap()).collect();
+    let globs = |patterns: &[&str]| {
+        patterns
+            .iter()
+            .map(|pattern| pattern.parse().unwrap())
+            .collect()
+    };
     for strip_components in 1..3 {
         let strip = format!("--strip-components={strip_components}");
-        compare(tree.path(), &[], &[&strip], &TarOptions { strip_components, ..TarOptions::default() });
+        compare(
+            tree.path(),
+            &[],
+            &[&strip],
+            &TarOptions {
+                strip_components,
+                ..TarOptions::default()
+            },
+        );
     }
-    for patterns in [&["sub"][..], &["dir/sub", "e*"], &["d*k"], &["[a-d]ir"], &["*"], &["dir/?[nx]*"], &["dir/link/"]]
-    {
-        let given: Vec<String> =
-            patterns.iter().map(|pattern| format!("--exclude={}", pattern.trim_end_matches('/'))).collect();
+    for patterns in [
+        &["sub"][..],
+        &["dir/sub", "e*"],
+        &["d*k"],
+        &["[a-d]ir"],
+        &["*"],
+        &["dir/?[nx]*"],
+        &["dir/link/"],
+    ] {
+        let given: Vec<String> = patterns
+            .iter()
+            .map(|pattern| format!("--exclude={}", pattern.trim_end_matches('/')))
+            .collect();
         let given: Vec<&str> = given.iter().map(String::as_str).collect();
-        compare(tree.path(), &[], &given, &TarOptions { excludes: globs(patterns), ..TarOptions::default() });
+        compare(
+            tree.path(),
+            &[],
+            &given,
+            &TarOptions {
+                excludes: globs(patterns),
+                ..TarOptions::default()
+            },
+        );
     }
 }
 
@@ -302,7 +420,12 @@ fn packed_archives_are_unpacked_on_the_way() {
     }
     let tree = TempDir::new().unwrap();
     simple_tree(tree.path());
-    for (option, program) in [("-z", "gzip"), ("-j", "bzip2"), ("-J", "xz"), ("--zstd", "zstd")] {
+    for (option, program) in [
+        ("-z", "gzip"),
+        ("-j", "bzip2"),
+        ("-J", "xz"),
+        ("--zstd", "zstd"),
+    ] {
         if judges(&[program]) {
             compare(tree.path(), &[option], &[], &TarOptions::default());
         }
@@ -322,7 +445,10 @@ fn a_changed_byte_is_seen() {
         before[&b"/dir/exact"[..]].mtime.nanos.into(),
     );
     let after = host_tree(tree.path());
-    let changed: Vec<_> =
-        before.iter().filter(|(path, seen)| after[*path] != **seen).map(|(path, _)| path.as_slice()).collect();
+    let changed: Vec<_> = before
+        .iter()
+        .filter(|(path, seen)| after[*path] != **seen)
+        .map(|(path, _)| path.as_slice())
+        .collect();
     assert_eq!(changed, [b"/dir/exact"]);
 }

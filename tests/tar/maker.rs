@@ -31,7 +31,10 @@ pub fn repair(block: &mut [u8]) {
 
 pub fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let body = key.len() + value.len() + 3;
-    let len = (1..9).map(|digits| body + digits).find(|len| body + len.to_string().len() == *len).unwrap();
+    let len = (1..9)
+        .map(|digits| body + digits)
+        .find(|len| body + len.to_string().len() == *len)
+        .unwrap();
     [format!("{len} {key}=").as_bytes(), value, b"\n"].concat()
 }
 
@@ -54,7 +57,8 @@ impl Maker {
     }
 
     pub fn entry(self, name: &str, typeflag: u8, content: &[u8], link: &str) -> Self {
-        self.block(header(name, typeflag, content.len() as u64, link), |_| {}).data(content)
+        self.block(header(name, typeflag, content.len() as u64, link), |_| {})
+            .data(content)
     }
 
     pub fn file(self, name: &str, content: &str) -> Self {
@@ -62,7 +66,9 @@ impl Maker {
     }
 
     pub fn dir(self, name: &str) -> Self {
-        self.block(header(name, b'5', 0, ""), |block| block[100..108].copy_from_slice(b"0000750\0"))
+        self.block(header(name, b'5', 0, ""), |block| {
+            block[100..108].copy_from_slice(b"0000750\0")
+        })
     }
 
     pub fn symlink(self, name: &str, target: &str) -> Self {
@@ -81,12 +87,18 @@ impl Maker {
     }
 
     pub fn pax(self, records: &[(&str, &[u8])]) -> Self {
-        let body: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
+        let body: Vec<u8> = records
+            .iter()
+            .flat_map(|(key, value)| record(key, value))
+            .collect();
         self.entry("pax", b'x', &body, "")
     }
 
     pub fn global(self, records: &[(&str, &[u8])]) -> Self {
-        let body: Vec<u8> = records.iter().flat_map(|(key, value)| record(key, value)).collect();
+        let body: Vec<u8> = records
+            .iter()
+            .flat_map(|(key, value)| record(key, value))
+            .collect();
         self.entry("pax", b'g', &body, "")
     }
 

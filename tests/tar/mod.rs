@@ -22,7 +22,12 @@ fn path(text: &str) -> FsPath {
 }
 
 /// Unpacks into a filesystem.
-fn unpack_to(fs: &mut Model, archive: &[u8], dest: &str, options: &TarOptions) -> Result<TarSummary> {
+fn unpack_to(
+    fs: &mut Model,
+    archive: &[u8],
+    dest: &str,
+    options: &TarOptions,
+) -> Result<TarSummary> {
     inject(fs, archive, &path(dest), options, &NoProgress)
 }
 

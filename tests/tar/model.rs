@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use flatbake::fs::{
-    self, Attributes, Capacity, DirEntry, FileContent, FileRead, FileSystem, FileSystemMut, FileType, FsKind, FsPath,
-    Metadata, MetadataChange, Xattr,
+    self, Attributes, Capacity, DirEntry, FileContent, FileRead, FileSystem, FileSystemMut,
+    FileType, FsKind, FsPath, Metadata, MetadataChange, Xattr,
 };
 use flatbake::{Error, Result};
 
@@ -28,19 +28,49 @@ pub struct Model {
 
 impl Model {
     pub fn new() -> Self {
-        let mut model = Self { nodes: BTreeMap::new(), next: 1, largest_file: 64 << 20, commits: 0 };
-        let attributes = Attributes { mode: 0o755, ..Attributes::default() };
+        let mut model = Self {
+            nodes: BTreeMap::new(),
+            next: 1,
+            largest_file: 64 << 20,
+            commits: 0,
+        };
+        let attributes = Attributes {
+            mode: 0o755,
+            ..Attributes::default()
+        };
         model.insert(FileType::Directory, &attributes);
         model
     }
 
     fn insert(&mut self, file_type: FileType, attributes: &Attributes) -> u64 {
-        let &Attributes { mode, uid, gid, mtime } = attributes;
+        let &Attributes {
+            mode,
+            uid,
+            gid,
+            mtime,
+        } = attributes;
         assert!(mode <= 0o7777, "mode {mode:o}");
         let inode = self.next;
-        let metadata = Metadata { file_type, mode, uid, gid, size: 0, nlink: 1, mtime, device: (0, 0), inode };
-        self.nodes
-            .insert(inode, Node { metadata, bytes: Vec::new(), xattrs: BTreeMap::new(), children: BTreeMap::new() });
+        let metadata = Metadata {
+            file_type,
+            mode,
+            uid,
+            gid,
+            size: 0,
+            nlink: 1,
+            mtime,
+            device: (0, 0),
+            inode,
+        };
+        self.nodes.insert(
+            inode,
+            Node {
+                metadata,
+                bytes: Vec::new(),
+                xattrs: BTreeMap::new(),
+                children: BTreeMap::new(),
+            },
+        );
         self.next += 1;
         inode
     }
@@ -49,7 +79,10 @@ impl Model {
         let mut at = 1;
         for name in path.components() {
             let node = &self.nodes[&at];
-            at = *node.children.get(name).ok_or_else(|| Error::not_found("no such entry").at(path.to_string()))?;
+            at = *node
+                .children
+                .get(name)
+                .ok_or_else(|| Error::not_found("no such entry").at(path.to_string()))?;
         }
         Ok(at)
     }
@@ -65,18 +98,31 @@ impl Model {
 
     /// Puts `inode` into its directory, whose time changes as on any Unix.
     fn link(&mut self, path: &FsPath, inode: u64) -> Result<()> {
-        let parent = self.node_mut(&path.parent().ok_or_else(|| Error::invalid("the root exists"))?)?;
+        let parent = self.node_mut(
+            &path
+                .parent()
+                .ok_or_else(|| Error::invalid("the root exists"))?,
+        )?;
         if parent.metadata.file_type != FileType::Directory {
             return Err(Error::not_found("the parent is no directory").at(path.to_string()));
         }
-        if parent.children.insert(path.name().unwrap().to_vec(), inode).is_some() {
+        if parent
+            .children
+            .insert(path.name().unwrap().to_vec(), inode)
+            .is_some()
+        {
             return Err(Error::invalid("the entry exists").at(path.to_string()));
         }
         parent.metadata.mtime.secs = 1_999_999_999;
         Ok(())
     }
 
-    fn create(&mut self, path: &FsPath, file_type: FileType, attributes: &Attributes) -> Result<&mut Node> {
+    fn create(
+        &mut self,
+        path: &FsPath,
+        file_type: FileType,
+        attributes: &Attributes,
+    ) -> Result<&mut Node> {
         if self.find(path).is_ok() {
             return Err(Error::invalid("the entry exists").at(path.to_string()));
         }
@@ -124,7 +170,12 @@ impl FileSystem for Model {
         Ok(Vec::new())
     }
     fn capacity(&self) -> Result<Capacity> {
-        Ok(Capacity { total_bytes: 0, free_bytes: 0, block_bytes: 4096, inodes: None })
+        Ok(Capacity {
+            total_bytes: 0,
+            free_bytes: 0,
+            block_bytes: 4096,
+            inodes: None,
+        })
     }
     fn root(&self) -> fs::Node {
         fs::Node::new(1)
@@ -139,7 +190,11 @@ impl FileSystem for Model {
             file_type: self.nodes[inode].metadata.file_type,
             node: fs::Node::new(*inode),
         };
-        Ok(self.nodes[&directory.get()].children.iter().map(entry).collect())
+        Ok(self.nodes[&directory.get()]
+            .children
+            .iter()
+            .map(entry)
+            .collect())
     }
     fn metadata(&self, node: fs::Node) -> Result<Metadata> {
         Ok(self.nodes[&node.get()].metadata.clone())
@@ -153,7 +208,10 @@ impl FileSystem for Model {
         Ok(Box::new(Bytes(&self.nodes[&node.get()].bytes)))
     }
     fn xattrs(&self, node: fs::Node) -> Result<Vec<Xattr>> {
-        let xattr = |(name, value): (&Vec<u8>, &Vec<u8>)| Xattr { name: name.clone(), value: value.clone() };
+        let xattr = |(name, value): (&Vec<u8>, &Vec<u8>)| Xattr {
+            name: name.clone(),
+            value: value.clone(),
+        };
         Ok(self.nodes[&node.get()].xattrs.iter().map(xattr).collect())
     }
 }
@@ -165,7 +223,12 @@ impl FileSystemMut for Model {
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {
         self.create(path, FileType::Directory, attributes).map(drop)
     }
-    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, mut content: FileContent<'_>) -> Result<()> {
+    fn write_content(
+        &mut self,
+        path: &FsPath,
+        attributes: &Attributes,
+        mut content: FileContent<'_>,
+    ) -> Result<()> {
         let size = content.size();
         if size > self.largest_file {
             return Err(Error::no_space(format!("{size} bytes are too many")));
@@ -189,7 +252,13 @@ impl FileSystemMut for Model {
         self.nodes.get_mut(&inode).unwrap().metadata.nlink += 1;
         Ok(())
     }
-    fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()> {
+    fn mknod(
+        &mut self,
+        path: &FsPath,
+        file_type: FileType,
+        device: (u32, u32),
+        attributes: &Attributes,
+    ) -> Result<()> {
         self.create(path, file_type, attributes)?.metadata.device = device;
         Ok(())
     }
@@ -202,11 +271,17 @@ impl FileSystemMut for Model {
         Ok(())
     }
     fn set_xattr(&mut self, path: &FsPath, name: &[u8], value: &[u8]) -> Result<()> {
-        self.node_mut(path)?.xattrs.insert(name.to_vec(), value.to_vec());
+        self.node_mut(path)?
+            .xattrs
+            .insert(name.to_vec(), value.to_vec());
         Ok(())
     }
     fn remove_xattr(&mut self, path: &FsPath, name: &[u8]) -> Result<()> {
-        self.node_mut(path)?.xattrs.remove(name).map(drop).ok_or_else(|| Error::not_found("no such attribute"))
+        self.node_mut(path)?
+            .xattrs
+            .remove(name)
+            .map(drop)
+            .ok_or_else(|| Error::not_found("no such attribute"))
     }
     fn rename(&mut self, _: &FsPath, _: &FsPath) -> Result<()> {
         panic!("not needed to unpack archives")

@@ -18,15 +18,24 @@ use super::unpack;
 fn many(count: usize) -> Vec<u8> {
     let mut maker = Maker::new();
     for at in 0..count {
-        maker = maker
-            .file(&format!("usr/share/tree/{:03}/{:02}/file-{at}", at / 10_000, at / 100 % 100), "content of a file");
+        maker = maker.file(
+            &format!(
+                "usr/share/tree/{:03}/{:02}/file-{at}",
+                at / 10_000,
+                at / 100 % 100
+            ),
+            "content of a file",
+        );
     }
     maker.end()
 }
 
 #[test]
 fn the_cost_per_entry_stays_the_same() {
-    let options = TarOptions { excludes: vec!["*.cache".parse().unwrap()], ..TarOptions::default() };
+    let options = TarOptions {
+        excludes: vec!["*.cache".parse().unwrap()],
+        ..TarOptions::default()
+    };
     let measure = |count: usize| {
         let archive = many(count);
         let mut fs = Model::new();
@@ -42,7 +51,10 @@ fn the_cost_per_entry_stays_the_same() {
         let few = measure(5_000).max(1e-6);
         measure(50_000) < few * 4.0
     });
-    assert!(is_linear, "an entry among 50,000 costs much more than one among 5,000");
+    assert!(
+        is_linear,
+        "an entry among 50,000 costs much more than one among 5,000"
+    );
 }
 
 /// Symlinks that are replaced again and again, so that nothing can be remembered.
@@ -50,10 +62,19 @@ fn the_cost_per_entry_stays_the_same() {
 fn replaced_symlinks_do_not_make_it_quadratic() {
     let mut maker = Maker::new().dir("a").dir("b");
     for at in 0..5_000 {
-        maker = maker.symlink("l", if at % 2 == 0 { "a" } else { "b" }).file(&format!("l/{at}"), "");
+        maker = maker
+            .symlink("l", if at % 2 == 0 { "a" } else { "b" })
+            .file(&format!("l/{at}"), "");
     }
     let mut fs = Model::new();
-    inject(&mut fs, &maker.end()[..], &path("/"), &TarOptions::default(), &NoProgress).unwrap();
+    inject(
+        &mut fs,
+        &maker.end()[..],
+        &path("/"),
+        &TarOptions::default(),
+        &NoProgress,
+    )
+    .unwrap();
     assert_eq!(fs.all().len(), 5_003);
 }
 
@@ -69,7 +90,10 @@ fn peak() -> Option<u64> {
 fn memory_does_not_follow_what_is_announced() {
     // Other tests of this program have memory of their own, so it is measured in a process for itself.
     let program = std::env::current_exe().unwrap();
-    let output = command(&program).args(["--exact", "tar::scale::announced_child", "--ignored"]).output().unwrap();
+    let output = command(&program)
+        .args(["--exact", "tar::scale::announced_child", "--ignored"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", said(&output));
 }
 
@@ -77,23 +101,39 @@ fn memory_does_not_follow_what_is_announced() {
 #[ignore = "run by memory_does_not_follow_what_is_announced"]
 fn announced_child() {
     let before = peak();
-    for (typeflag, size) in
-        [(b'x', 8 << 20), (b'x', 1 << 40), (b'g', 8 << 20), (b'L', 1 << 16), (b'L', 1 << 40), (b'K', 1 << 16)]
-    {
+    for (typeflag, size) in [
+        (b'x', 8 << 20),
+        (b'x', 1 << 40),
+        (b'g', 8 << 20),
+        (b'L', 1 << 16),
+        (b'L', 1 << 40),
+        (b'K', 1 << 16),
+    ] {
         let block = header("x", typeflag, 0, "");
         let archive = Maker::new().block(block, |block| {
-            block[124..136].copy_from_slice(&[&[0x80, 0, 0, 0][..], &u64::to_be_bytes(size)].concat());
+            block[124..136]
+                .copy_from_slice(&[&[0x80, 0, 0, 0][..], &u64::to_be_bytes(size)].concat());
         });
         assert!(unpack(&archive.end(), &TarOptions::default()).is_err());
     }
-    let header = Maker::new().block(header("big", b'0', 1 << 30, ""), |_| {}).0;
-    let archive = Cursor::new(header).chain(std::io::repeat(7).take(1 << 30)).chain(std::io::repeat(0).take(1024));
+    let header = Maker::new()
+        .block(header("big", b'0', 1 << 30, ""), |_| {})
+        .0;
+    let archive = Cursor::new(header)
+        .chain(std::io::repeat(7).take(1 << 30))
+        .chain(std::io::repeat(0).take(1024));
     let mut reader = TarReader::new(archive);
     let entry = reader.next_entry().unwrap().unwrap();
     assert!(matches!(entry.kind, TarKind::File { size, .. } if size == 1 << 30));
-    assert_eq!(std::io::copy(&mut reader.content(), &mut std::io::sink()).unwrap(), 1 << 30);
+    assert_eq!(
+        std::io::copy(&mut reader.content(), &mut std::io::sink()).unwrap(),
+        1 << 30
+    );
     // Other tests of this program run at the same time and take some 200 MiB.
     if let Some((before, after)) = before.zip(peak()) {
-        assert!(after - before < 512 << 10, "{before} KiB became {after} KiB");
+        assert!(
+            after - before < 512 << 10,
+            "{before} KiB became {after} KiB"
+        );
     }
 }

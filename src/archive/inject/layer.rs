@@ -27,8 +27,10 @@ impl Layer {
         let key = key(path);
         self.bytes += to_u64(key.len());
         if self.bytes > PATHS_MAX {
-            return Err(Error::unsupported(format!("a layer whose paths have more than {PATHS_MAX} bytes"))
-                .because(Reason::Limit));
+            return Err(Error::unsupported(format!(
+                "a layer whose paths have more than {PATHS_MAX} bytes"
+            ))
+            .because(Reason::Limit));
         }
         self.paths.insert(key);
         Ok(())
@@ -37,7 +39,10 @@ impl Layer {
     /// Whether the layer wrote `path` or anything below it.
     fn holds(&self, path: &FsPath) -> bool {
         let key = key(path);
-        self.paths.range(key.clone()..).next().is_some_and(|next| next.starts_with(&key))
+        self.paths
+            .range(key.clone()..)
+            .next()
+            .is_some_and(|next| next.starts_with(&key))
     }
 }
 
@@ -47,8 +52,15 @@ fn key(path: &FsPath) -> Vec<u8> {
 
 impl Job<'_> {
     /// Puts a file where later hard links find it, but not for good.
-    pub(super) fn lend<R: Read>(&mut self, entry: &TarEntry, path: &FsPath, reader: &mut TarReader<R>) -> Result<()> {
-        let parent = path.parent().ok_or_else(|| Error::internal("a lent file lies in a folder"))?;
+    pub(super) fn lend<R: Read>(
+        &mut self,
+        entry: &TarEntry,
+        path: &FsPath,
+        reader: &mut TarReader<R>,
+    ) -> Result<()> {
+        let parent = path
+            .parent()
+            .ok_or_else(|| Error::internal("a lent file lies in a folder"))?;
         if self.lent.is_none() && self.existing_directory(&parent)?.is_some() {
             return Err(Error::invalid(format!(
                 "{parent} is there already, and so is the folder of AUFS' links in the layer"
@@ -62,7 +74,9 @@ impl Job<'_> {
 
     /// Removes what was lent.
     pub(super) fn take_back(&mut self) -> Result<()> {
-        let Some(lent) = self.lent.take() else { return Ok(()) };
+        let Some(lent) = self.lent.take() else {
+            return Ok(());
+        };
         let place = self.directory(&lent, Timestamp::default())?;
         self.remove_tree(&place, |_| false).map(drop)
     }
@@ -72,9 +86,13 @@ impl Job<'_> {
         let (Some(parent), Some(name)) = (path.parent(), path.name()) else {
             return Err(Error::corrupt("a whiteout without a name"));
         };
-        let Some(directory) = self.existing_directory(&parent)? else { return Ok(()) };
+        let Some(directory) = self.existing_directory(&parent)? else {
+            return Ok(());
+        };
         let place = directory.join(name)?;
-        let Some(found) = self.found(&place)? else { return Ok(()) };
+        let Some(found) = self.found(&place)? else {
+            return Ok(());
+        };
         if found.file_type == FileType::Directory {
             return self.remove_lower(&place, None);
         }
@@ -102,7 +120,11 @@ impl Job<'_> {
     }
 
     /// Removes `top` and everything below it but what `keep` names; returns how many entries went.
-    pub(super) fn remove_tree(&mut self, top: &FsPath, keep: impl Fn(&FsPath) -> bool) -> Result<u64> {
+    pub(super) fn remove_tree(
+        &mut self,
+        top: &FsPath,
+        keep: impl Fn(&FsPath) -> bool,
+    ) -> Result<u64> {
         let mut doomed = Vec::new();
         walk(self.fs.as_read(), top, &mut |entry| {
             if !keep(&entry.path) {

@@ -16,7 +16,8 @@ use crate::bytes::to_u64;
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
 use crate::fs::{
-    Attributes, ByPath, FileContent, FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Timestamp,
+    Attributes, ByPath, FileContent, FileSystemMut, FileType, FsKind, FsPath, Metadata,
+    MetadataChange, Timestamp,
 };
 use crate::progress::Progress;
 
@@ -93,22 +94,30 @@ pub fn inject(
         replaced_symlinks: Few::default(),
         summary: TarSummary::default(),
     };
-    let outcome = for_each(archive, dest, options, |entry, action, reader| job.apply(entry, action, reader))?;
+    let outcome = for_each(archive, dest, options, |entry, action, reader| {
+        job.apply(entry, action, reader)
+    })?;
     job.take_back()?;
     job.set_times()?;
     let mut summary = job.summary;
     summary.entries = outcome.entries;
     summary.skipped = outcome.skipped;
     if !job.replaced_symlinks.is_empty() {
-        summary.findings.push(Finding::new(code::ARCHIVE_SYMLINK_REPLACED).with("paths", job.replaced_symlinks));
+        summary.findings.push(
+            Finding::new(code::ARCHIVE_SYMLINK_REPLACED).with("paths", job.replaced_symlinks),
+        );
     }
     summary.findings.extend(outcome.findings);
     if job.lost_xattrs > 0 {
-        summary.findings.push(Finding::new(code::ARCHIVE_XATTRS).with("count", job.lost_xattrs));
+        summary
+            .findings
+            .push(Finding::new(code::ARCHIVE_XATTRS).with("count", job.lost_xattrs));
     }
     if !job.foreign_xattrs.is_empty() {
         let names: Vec<String> = job.foreign_xattrs.into_iter().collect();
-        summary.findings.push(Finding::new(code::ARCHIVE_FOREIGN_XATTRS).with("names", names.join(", ")));
+        summary
+            .findings
+            .push(Finding::new(code::ARCHIVE_FOREIGN_XATTRS).with("names", names.join(", ")));
     }
     Ok(summary)
 }
@@ -140,12 +149,19 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn apply<R: Read>(&mut self, entry: &TarEntry, action: Action, reader: &mut TarReader<R>) -> Result<()> {
+    fn apply<R: Read>(
+        &mut self,
+        entry: &TarEntry,
+        action: Action,
+        reader: &mut TarReader<R>,
+    ) -> Result<()> {
         match action {
             Action::Skip => Ok(()),
             Action::Put(path, target) => self.put(entry, &path, target.as_ref(), reader),
             Action::Lend(path) => self.lend(entry, &path, reader),
-            Action::PutOpaque(path) => self.put(entry, &path, None, reader).and_then(|()| self.opaque(&path)),
+            Action::PutOpaque(path) => self
+                .put(entry, &path, None, reader)
+                .and_then(|()| self.opaque(&path)),
             Action::Whiteout(path) => self.whiteout(&path),
             Action::Opaque(path) => self.opaque(&path),
         }
@@ -153,9 +169,18 @@ impl Job<'_> {
 
     /// The directory that `path` means, made where it is missing.
     fn directory(&mut self, path: &FsPath, mtime: Timestamp) -> Result<FsPath> {
-        let (times, summary) = (&mut self.times, &mut self.summary);
+        let times = &mut self.times;
+        let summary = &mut self.summary;
         self.places.directory(self.fs, path, &mut |fs, missing| {
-            fs.create_dir(missing, &Attributes { mode: PARENT_MODE, uid: 0, gid: 0, mtime })?;
+            fs.create_dir(
+                missing,
+                &Attributes {
+                    mode: PARENT_MODE,
+                    uid: 0,
+                    gid: 0,
+                    mtime,
+                },
+            )?;
             times.insert(missing.clone(), mtime);
             summary.parents += 1;
             Ok(())
@@ -181,7 +206,8 @@ impl Job<'_> {
         target: Option<&FsPath>,
         reader: &mut TarReader<R>,
     ) -> Result<()> {
-        let (Some(parent), Some(name)) = (path.parent().filter(|_| path != self.dest), path.name()) else {
+        let (Some(parent), Some(name)) = (path.parent().filter(|_| path != self.dest), path.name())
+        else {
             // The destination itself is where it leads to.
             let dest = self.directory(path, entry.mtime)?;
             return self.put_directory(entry, &dest);
@@ -200,7 +226,10 @@ impl Job<'_> {
             }
             TarKind::File { size, sparse } => {
                 self.make_room(&place)?;
-                let mut stored = Advancing { content: reader.content(), progress: self.progress };
+                let mut stored = Advancing {
+                    content: reader.content(),
+                    progress: self.progress,
+                };
                 let content = match sparse {
                     Some(map) => FileContent::sparse(*size, map.segments(), &mut stored)?,
                     None => FileContent::whole(*size, &mut stored),
@@ -211,7 +240,14 @@ impl Job<'_> {
             }
             TarKind::Symlink { target } => {
                 self.make_room(&place)?;
-                self.fs.symlink(&place, target, &Attributes { mode: 0o777, ..attributes })?;
+                self.fs.symlink(
+                    &place,
+                    target,
+                    &Attributes {
+                        mode: 0o777,
+                        ..attributes
+                    },
+                )?;
                 self.summary.symlinks += 1;
             }
             TarKind::CharDevice(major, minor) => {
@@ -228,7 +264,9 @@ impl Job<'_> {
     /// Notes which directory just below the root an entry is in, or is.
     fn note_top_level(&mut self, path: &FsPath, kind: &TarKind) -> Result<()> {
         let mut names = path.components();
-        let Some(first) = names.next().filter(|_| self.dest.is_root()) else { return Ok(()) };
+        let Some(first) = names.next().filter(|_| self.dest.is_root()) else {
+            return Ok(());
+        };
         if names.next().is_some() || *kind == TarKind::Directory {
             self.summary.top_level.insert(FsPath::root().join(first)?);
         }
@@ -237,10 +275,21 @@ impl Job<'_> {
 
     fn attributes(&self, entry: &TarEntry) -> Attributes {
         let (uid, gid) = self.options.owner.unwrap_or((entry.uid, entry.gid));
-        Attributes { mode: entry.mode, uid, gid, mtime: entry.mtime }
+        Attributes {
+            mode: entry.mode,
+            uid,
+            gid,
+            mtime: entry.mtime,
+        }
     }
 
-    fn node(&mut self, place: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()> {
+    fn node(
+        &mut self,
+        place: &FsPath,
+        file_type: FileType,
+        device: (u32, u32),
+        attributes: &Attributes,
+    ) -> Result<()> {
         self.make_room(place)?;
         self.fs.mknod(place, file_type, device, attributes)?;
         self.summary.nodes += 1;
@@ -252,7 +301,12 @@ impl Job<'_> {
         match self.found(place)? {
             Some(found) if found.file_type == FileType::Directory => {
                 let Attributes { mode, uid, gid, .. } = attributes;
-                let change = MetadataChange { mode: Some(mode), uid: Some(uid), gid: Some(gid), mtime: None };
+                let change = MetadataChange {
+                    mode: Some(mode),
+                    uid: Some(uid),
+                    gid: Some(gid),
+                    mtime: None,
+                };
                 self.fs.set_metadata(place, &change)?;
             }
             found => {
@@ -272,7 +326,8 @@ impl Job<'_> {
     fn note_replaced(&mut self, place: &FsPath, found: &Metadata) -> Result<()> {
         if found.file_type == FileType::Symlink {
             let target = shown(&self.fs.read_link_at(place)?);
-            self.replaced_symlinks.add(format_args!("{place} -> {target}"));
+            self.replaced_symlinks
+                .add(format_args!("{place} -> {target}"));
         }
         Ok(())
     }
@@ -286,17 +341,24 @@ impl Job<'_> {
             .with_hint("an entry that was left out may have been the one with the content")
             .with_setting(EXCLUDE)
         };
-        let (Some(parent), Some(name)) = (target.parent(), target.name()) else { return Err(missing()) };
-        let existing = self.existing_directory(&parent)?.ok_or_else(missing)?.join(name)?;
+        let (Some(parent), Some(name)) = (target.parent(), target.name()) else {
+            return Err(missing());
+        };
+        let existing = self
+            .existing_directory(&parent)?
+            .ok_or_else(missing)?
+            .join(name)?;
         let metadata = self.found(&existing)?.ok_or_else(missing)?;
         if metadata.file_type == FileType::Directory {
-            return Err(Error::invalid(format!("a hard link to '{}', which is a directory", shown(stored)))
-                .because(Reason::IsADirectory));
+            return Err(Error::invalid(format!(
+                "a hard link to '{}', which is a directory",
+                shown(stored)
+            ))
+            .because(Reason::IsADirectory));
         }
-        if self
-            .found(place)?
-            .is_some_and(|found| found.inode == metadata.inode && found.file_type == metadata.file_type)
-        {
+        if self.found(place)?.is_some_and(|found| {
+            found.inode == metadata.inode && found.file_type == metadata.file_type
+        }) {
             return Ok(());
         }
         if existing.starts_with(place) {
@@ -320,7 +382,10 @@ impl Job<'_> {
             if self.layer.is_some() && is_overlay_note(&xattr.name) {
                 continue;
             }
-            if !NAMESPACES.iter().any(|namespace| xattr.name.starts_with(namespace)) {
+            if !NAMESPACES
+                .iter()
+                .any(|namespace| xattr.name.starts_with(namespace))
+            {
                 if self.foreign_xattrs.len() < FOREIGN_MAX {
                     self.foreign_xattrs.insert(shown(&xattr.name));
                 }
@@ -368,8 +433,13 @@ impl Job<'_> {
     /// Sets the times of directories. Those that are gone were taken off the list.
     fn set_times(&mut self) -> Result<()> {
         for (path, mtime) in &self.times {
-            let change = MetadataChange { mtime: Some(*mtime), ..MetadataChange::default() };
-            self.fs.set_metadata(path, &change).at(|| format!("setting the time of {path}"))?;
+            let change = MetadataChange {
+                mtime: Some(*mtime),
+                ..MetadataChange::default()
+            };
+            self.fs
+                .set_metadata(path, &change)
+                .at(|| format!("setting the time of {path}"))?;
         }
         Ok(())
     }

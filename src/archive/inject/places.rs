@@ -26,7 +26,12 @@ impl Places {
     }
 
     /// The directory that `path` means; `make` is called for every missing one on the way, the upper first.
-    pub(super) fn directory(&mut self, fs: &mut dyn FileSystemMut, path: &FsPath, make: Make<'_>) -> Result<FsPath> {
+    pub(super) fn directory(
+        &mut self,
+        fs: &mut dyn FileSystemMut,
+        path: &FsPath,
+        make: Make<'_>,
+    ) -> Result<FsPath> {
         if let Some(known) = self.known.get(path) {
             return Ok(known.clone());
         }
@@ -36,7 +41,9 @@ impl Places {
             if let Some(known) = self.known.get(&at) {
                 break known.clone();
             }
-            let (Some(parent), Some(name)) = (at.parent(), at.name()) else { break FsPath::root() };
+            let (Some(parent), Some(name)) = (at.parent(), at.name()) else {
+                break FsPath::root();
+            };
             unknown.push((at.clone(), name.to_vec()));
             at = parent;
         };
@@ -64,16 +71,20 @@ fn enter(fs: &mut dyn FileSystemMut, path: FsPath, make: Make<'_>) -> Result<FsP
     match file_type {
         FileType::Directory => Ok(path),
         FileType::Symlink => follow(fs, &path),
-        _ => Err(Error::invalid(format!("{path} is not a directory, nothing can be put below it"))
-            .because(Reason::NotADirectory)),
+        _ => Err(Error::invalid(format!(
+            "{path} is not a directory, nothing can be put below it"
+        ))
+        .because(Reason::NotADirectory)),
     }
 }
 
 fn follow(fs: &dyn FileSystemMut, link: &FsPath) -> Result<FsPath> {
     let nowhere = |reached: &FsPath| {
-        Error::invalid(format!("the symlink {link} leads to {reached}, which is no directory of this filesystem"))
-            .because(Reason::NotADirectory)
-            .with_hint("put a directory there first, or choose another destination")
+        Error::invalid(format!(
+            "the symlink {link} leads to {reached}, which is no directory of this filesystem"
+        ))
+        .because(Reason::NotADirectory)
+        .with_hint("put a directory there first, or choose another destination")
     };
     let found = resolve(fs.as_read(), link).map_err(|error| match error.kind() {
         ErrorKind::NotFound => nowhere(link).with_source(error),

@@ -21,7 +21,12 @@ pub(super) struct Data {
 impl Data {
     /// `stored` bytes in the archive.
     pub(super) fn new(stored: u64, is_file: bool) -> Self {
-        Self { stored, padding: padded(stored) - stored, is_file, place: String::new() }
+        Self {
+            stored,
+            padding: padded(stored) - stored,
+            is_file,
+            place: String::new(),
+        }
     }
 
     /// Bytes up to the next header.
@@ -38,18 +43,27 @@ pub struct Content<'a, R> {
 
 impl<R> std::fmt::Debug for Content<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Content").field("stored", &self.data.stored).finish_non_exhaustive()
+        f.debug_struct("Content")
+            .field("stored", &self.data.stored)
+            .finish_non_exhaustive()
     }
 }
 
 impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = if self.data.is_file { self.data.stored } else { 0 };
+        let left = if self.data.is_file {
+            self.data.stored
+        } else {
+            0
+        };
         let len = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
         if len == 0 {
             return Ok(0);
         }
-        let len = self.input.read(&mut buf[..len]).at(|| self.data.place.clone())?;
+        let len = self
+            .input
+            .read(&mut buf[..len])
+            .at(|| self.data.place.clone())?;
         if len == 0 {
             let message = format!(
                 "the archive ends at byte {}, {} bytes of this entry are missing",

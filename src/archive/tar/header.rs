@@ -47,8 +47,10 @@ impl Header {
         let unsigned = sum(i64::from);
         // Some old programs summed signed characters.
         if stored != unsigned && stored != sum(|byte| byte.cast_signed().into()) {
-            return Err(Error::corrupt(format!("the header has checksum {unsigned}, {stored} is stored"))
-                .because(Reason::Checksum));
+            return Err(Error::corrupt(format!(
+                "the header has checksum {unsigned}, {stored} is stored"
+            ))
+            .because(Reason::Checksum));
         }
         let layout = match &block[257..265] {
             b"ustar  \0" => Layout::Gnu,
@@ -107,7 +109,10 @@ impl Header {
 
     /// Last change of the content.
     pub(super) fn mtime(&self) -> Result<Timestamp> {
-        Ok(Timestamp { secs: number("mtime", &self.block[136..148])?, nanos: 0 })
+        Ok(Timestamp {
+            secs: number("mtime", &self.block[136..148])?,
+            nanos: 0,
+        })
     }
 
     /// Major and minor number of a device node.
@@ -115,7 +120,10 @@ impl Header {
         if self.layout == Layout::V7 {
             return Ok((0, 0));
         }
-        Ok((small("devmajor", &self.block[329..337])?, small("devminor", &self.block[337..345])?))
+        Ok((
+            small("devmajor", &self.block[329..337])?,
+            small("devminor", &self.block[337..345])?,
+        ))
     }
 
     /// The four sparse segments of a GNU header: offset and length; whether more blocks of them follow.
@@ -135,9 +143,16 @@ pub(super) fn more_sparse(block: &Block) -> Result<(Vec<(u64, u64)>, bool)> {
 }
 
 fn segments(bytes: &[u8]) -> Result<Vec<(u64, u64)>> {
-    let used = bytes.chunks_exact(24).take_while(|segment| segment[12] != 0);
-    used.map(|segment| Ok((positive("sparse offset", &segment[..12])?, positive("sparse numbytes", &segment[12..])?)))
-        .collect()
+    let used = bytes
+        .chunks_exact(24)
+        .take_while(|segment| segment[12] != 0);
+    used.map(|segment| {
+        Ok((
+            positive("sparse offset", &segment[..12])?,
+            positive("sparse numbytes", &segment[12..])?,
+        ))
+    })
+    .collect()
 }
 
 pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
@@ -146,12 +161,14 @@ pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
 
 fn positive(field: &str, bytes: &[u8]) -> Result<u64> {
     let value = number(field, bytes)?;
-    u64::try_from(value).map_err(|_| Error::corrupt(format!("{field} is {value}, it cannot be negative")))
+    u64::try_from(value)
+        .map_err(|_| Error::corrupt(format!("{field} is {value}, it cannot be negative")))
 }
 
 fn small(field: &str, bytes: &[u8]) -> Result<u32> {
     let value = number(field, bytes)?;
-    u32::try_from(value).map_err(|_| Error::corrupt(format!("{field} is {value}, not 0 to {}", u32::MAX)))
+    u32::try_from(value)
+        .map_err(|_| Error::corrupt(format!("{field} is {value}, not 0 to {}", u32::MAX)))
 }
 
 /// Octal digits between blanks and NULs, nothing at all as 0; or, with the first bit set, a big-endian number in two's
@@ -159,13 +176,18 @@ fn small(field: &str, bytes: &[u8]) -> Result<u32> {
 fn number(field: &str, bytes: &[u8]) -> Result<i64> {
     let fault = || {
         let shown = String::from_utf8_lossy(bytes).escape_debug().to_string();
-        Error::corrupt(format!("{field} of the header is '{shown}', not a number of at most 63 bits"))
+        Error::corrupt(format!(
+            "{field} of the header is '{shown}', not a number of at most 63 bits"
+        ))
     };
     if bytes.first().is_some_and(|first| first & 0x80 != 0) {
         return base256(bytes).ok_or_else(fault);
     }
     let is_blank = |byte: &u8| matches!(byte, b' ' | 0);
-    let start = bytes.iter().position(|byte| !is_blank(byte)).unwrap_or(bytes.len());
+    let start = bytes
+        .iter()
+        .position(|byte| !is_blank(byte))
+        .unwrap_or(bytes.len());
     let digits = bytes[start..].split(is_blank).next().unwrap_or_default();
     if !bytes[start + digits.len()..].iter().all(is_blank) {
         return Err(fault());
@@ -182,7 +204,11 @@ fn base256(bytes: &[u8]) -> Option<i64> {
     let first = bytes[0] & 0x7f;
     let negative = first & 0x40 != 0;
     let first = if negative { first | 0x80 } else { first };
-    let value = bytes[1..].iter().fold(i128::from(first.cast_signed()), |value, &byte| value << 8 | i128::from(byte));
+    let value = bytes[1..]
+        .iter()
+        .fold(i128::from(first.cast_signed()), |value, &byte| {
+            value << 8 | i128::from(byte)
+        });
     i64::try_from(value).ok()
 }
 

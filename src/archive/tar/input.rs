@@ -31,7 +31,10 @@ pub(super) struct Input<R> {
 
 impl<R: Read> Input<R> {
     pub(super) fn new(reader: R) -> Self {
-        Self { reader: BufReader::with_capacity(BUFFER, reader), offset: 0 }
+        Self {
+            reader: BufReader::with_capacity(BUFFER, reader),
+            offset: 0,
+        }
     }
 
     pub(super) fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
@@ -62,7 +65,10 @@ impl<R: Read> Input<R> {
     }
 
     fn ended(&self, missing: usize) -> Error {
-        cut_short(&format!("the archive is cut short at byte {}, {missing} more were expected", self.offset))
+        cut_short(&format!(
+            "the archive is cut short at byte {}, {missing} more were expected",
+            self.offset
+        ))
     }
 
     /// The bytes behind an extension header.
@@ -74,7 +80,9 @@ impl<R: Read> Input<R> {
         }
         // Read before it is believed: memory grows with what is there.
         let mut bytes = Vec::new();
-        let read = (&mut self.reader).take(padded(size)).read_to_end(&mut bytes);
+        let read = (&mut self.reader)
+            .take(padded(size))
+            .read_to_end(&mut bytes);
         read.map_err(|error| from_io("reading the archive", error))?;
         self.offset = self.offset.saturating_add(to_u64(bytes.len()));
         match to_usize(padded(size))? - bytes.len() {
@@ -92,7 +100,10 @@ impl<R: Read> Input<R> {
                 Ok(bytes) => bytes.len(),
             };
             if available == 0 {
-                return Err(cut_short(&format!("the archive ends at byte {}, {len} more were expected", self.offset)));
+                return Err(cut_short(&format!(
+                    "the archive ends at byte {}, {len} more were expected",
+                    self.offset
+                )));
             }
             let step = usize::try_from(len).map_or(available, |len| len.min(available));
             self.reader.consume(step);
@@ -104,7 +115,9 @@ impl<R: Read> Input<R> {
 
     /// Reads what follows the first block of zeroes, to the end.
     pub(super) fn rest(&mut self) -> Result<TarEnd> {
-        let Some(second) = self.block()? else { return Ok(TarEnd::HalfMarked) };
+        let Some(second) = self.block()? else {
+            return Ok(TarEnd::HalfMarked);
+        };
         let mut bytes = second.to_vec();
         let end = self.offset;
         loop {
@@ -116,7 +129,9 @@ impl<R: Read> Input<R> {
                 .with_hint("give several archives one by one, not joined"));
             }
             if self.offset - end > PADDING_MAX {
-                return Err(Error::corrupt(format!("more than {PADDING_MAX} zeroes follow the end of the archive")));
+                return Err(Error::corrupt(format!(
+                    "more than {PADDING_MAX} zeroes follow the end of the archive"
+                )));
             }
             bytes.resize(BUFFER, 0);
             let len = self.read(&mut bytes)?;

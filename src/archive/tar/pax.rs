@@ -56,7 +56,9 @@ impl Pax {
     pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let (key, value, rest) = record(bytes)?;
-            self.set(key, value).map_err(|error| error.at(format!("pax record '{}'", String::from_utf8_lossy(key))))?;
+            self.set(key, value).map_err(|error| {
+                error.at(format!("pax record '{}'", String::from_utf8_lossy(key)))
+            })?;
             bytes = rest;
         }
         Ok(())
@@ -65,12 +67,19 @@ impl Pax {
     /// The same for a header that counts for all entries that follow, where less makes sense.
     pub(super) fn read_global(&mut self, bytes: &[u8]) -> Result<()> {
         self.read(bytes)?;
-        let single = self.path.is_some() || self.linkpath.is_some() || self.size.is_some() || self.sparse.is_used();
+        let single = self.path.is_some()
+            || self.linkpath.is_some()
+            || self.size.is_some()
+            || self.sparse.is_used();
         if single || self.sparse.name.is_some() {
-            return Err(Error::corrupt("a global pax header gives all entries the same path, size or sparse map"));
+            return Err(Error::corrupt(
+                "a global pax header gives all entries the same path, size or sparse map",
+            ));
         }
         if !self.xattrs.is_empty() {
-            return Err(Error::unsupported("a global pax header gives all entries the same extended attributes"));
+            return Err(Error::unsupported(
+                "a global pax header gives all entries the same extended attributes",
+            ));
         }
         Ok(())
     }
@@ -100,7 +109,10 @@ impl Pax {
             b"GNU.sparse.offset" => sparse.push(decimal()?, 0)?,
             b"GNU.sparse.numbytes" => sparse.push(decimal()?, 1)?,
             b"GNU.sparse.map" => sparse.map(value)?,
-            _ => match (key.strip_prefix(b"SCHILY.xattr."), key.strip_prefix(b"LIBARCHIVE.xattr.")) {
+            _ => match (
+                key.strip_prefix(b"SCHILY.xattr."),
+                key.strip_prefix(b"LIBARCHIVE.xattr."),
+            ) {
                 (Some(name), _) => self.xattr(name.to_vec(), value.to_vec())?,
                 (_, Some(name)) => self.xattr(percent_decoded(name)?, base64_decoded(value)?)?,
                 _ => {}
@@ -140,7 +152,9 @@ impl Pax {
             self.xattr_names += len;
         }
         if self.xattr_names > XATTR_NAMES_MAX {
-            return Err(Error::corrupt(format!("attribute names of more than {XATTR_NAMES_MAX} bytes")));
+            return Err(Error::corrupt(format!(
+                "attribute names of more than {XATTR_NAMES_MAX} bytes"
+            )));
         }
         Ok(())
     }
@@ -150,7 +164,9 @@ impl PaxSparse {
     /// Adds an offset (`parity` 0) or a length (1): they come in turn.
     fn push(&mut self, value: u64, parity: usize) -> Result<()> {
         if self.numbers.len() % 2 != parity {
-            return Err(Error::corrupt("offsets and lengths of a sparse map do not alternate"));
+            return Err(Error::corrupt(
+                "offsets and lengths of a sparse map do not alternate",
+            ));
         }
         self.numbers.push(value);
         Ok(())
@@ -158,7 +174,10 @@ impl PaxSparse {
 
     fn map(&mut self, value: &[u8]) -> Result<()> {
         if !value.is_empty() {
-            self.numbers = value.split(|&byte| byte == b',').map(decimal).collect::<Result<_>>()?;
+            self.numbers = value
+                .split(|&byte| byte == b',')
+                .map(decimal)
+                .collect::<Result<_>>()?;
         }
         Ok(())
     }
@@ -167,18 +186,37 @@ impl PaxSparse {
 /// Takes the first record off: key, value, rest.
 fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8])> {
     let fault = || {
-        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).escape_debug().to_string();
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)])
+            .escape_debug()
+            .to_string();
         Error::corrupt(format!("'{shown}' is not a pax record 'LENGTH KEY=VALUE'"))
     };
-    let blank = bytes.iter().take(20).position(|&byte| byte == b' ').ok_or_else(fault)?;
-    let len = usize::try_from(decimal(&bytes[..blank]).map_err(|_| fault())?).map_err(|_| fault())?;
-    let line = bytes.get(blank + 1..len).ok_or_else(fault)?.strip_suffix(b"\n").ok_or_else(fault)?;
-    let equals = line.iter().position(|&byte| byte == b'=').filter(|&at| at > 0).ok_or_else(fault)?;
+    let blank = bytes
+        .iter()
+        .take(20)
+        .position(|&byte| byte == b' ')
+        .ok_or_else(fault)?;
+    let len =
+        usize::try_from(decimal(&bytes[..blank]).map_err(|_| fault())?).map_err(|_| fault())?;
+    let line = bytes
+        .get(blank + 1..len)
+        .ok_or_else(fault)?
+        .strip_suffix(b"\n")
+        .ok_or_else(fault)?;
+    let equals = line
+        .iter()
+        .position(|&byte| byte == b'=')
+        .filter(|&at| at > 0)
+        .ok_or_else(fault)?;
     Ok((&line[..equals], &line[equals + 1..], &bytes[len..]))
 }
 
 fn optional<T>(value: &[u8], read: impl Fn() -> Result<T>) -> Result<Option<T>> {
-    if value.is_empty() { Ok(None) } else { read().map(Some) }
+    if value.is_empty() {
+        Ok(None)
+    } else {
+        read().map(Some)
+    }
 }
 
 fn text(value: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -194,11 +232,20 @@ fn small(value: u64) -> Result<u32> {
 
 /// Decimal digits of a number of at most 63 bits: all sizes, and sums of two never overflow.
 pub(super) fn decimal(digits: &[u8]) -> Result<u64> {
-    let value = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
-    value.and_then(|value| value.parse().ok()).filter(|&value| i64::try_from(value).is_ok()).ok_or_else(|| {
-        let shown = String::from_utf8_lossy(&digits[..digits.len().min(40)]).escape_debug().to_string();
-        Error::corrupt(format!("'{shown}' is not a decimal number of at most 63 bits"))
-    })
+    let value = std::str::from_utf8(digits)
+        .ok()
+        .filter(|_| digits.iter().all(u8::is_ascii_digit));
+    value
+        .and_then(|value| value.parse().ok())
+        .filter(|&value| i64::try_from(value).is_ok())
+        .ok_or_else(|| {
+            let shown = String::from_utf8_lossy(&digits[..digits.len().min(40)])
+                .escape_debug()
+                .to_string();
+            Error::corrupt(format!(
+                "'{shown}' is not a decimal number of at most 63 bits"
+            ))
+        })
 }
 
 /// Seconds with a fraction, negative before 1970; digits beyond nanoseconds are cut off towards the past.
@@ -211,19 +258,30 @@ fn time(value: &[u8]) -> Result<Timestamp> {
         Some(dot) => (&digits[..dot], &digits[dot + 1..]),
         None => (digits, &[][..]),
     };
-    let secs = i64::try_from(decimal(whole)?).map_err(|_| Error::internal("decimals have 63 bits"))?;
+    let secs =
+        i64::try_from(decimal(whole)?).map_err(|_| Error::internal("decimals have 63 bits"))?;
     if !fraction.iter().all(u8::is_ascii_digit) {
         return Err(Error::corrupt("a time whose fraction is not a number"));
     }
     let (kept, cut) = fraction.split_at(fraction.len().min(9));
-    let nanos = kept.iter().chain(b"000000000").take(9).fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
+    let nanos = kept
+        .iter()
+        .chain(b"000000000")
+        .take(9)
+        .fold(0, |value, digit| value * 10 + u32::from(digit - b'0'));
     if !negative {
         return Ok(Timestamp { secs, nanos });
     }
     let below = nanos + u32::from(cut.iter().any(|&digit| digit != b'0'));
     Ok(match below {
-        0 => Timestamp { secs: -secs, nanos: 0 },
-        _ => Timestamp { secs: -secs - 1, nanos: 1_000_000_000 - below },
+        0 => Timestamp {
+            secs: -secs,
+            nanos: 0,
+        },
+        _ => Timestamp {
+            secs: -secs - 1,
+            nanos: 1_000_000_000 - below,
+        },
     })
 }
 
@@ -236,9 +294,18 @@ fn percent_decoded(name: &[u8]) -> Result<Vec<u8>> {
             decoded.push(byte);
             continue;
         }
-        let mut digit = || rest.next().and_then(|&digit| char::from(digit).to_digit(16));
-        let value = digit().zip(digit()).and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
-        decoded.push(value.ok_or_else(|| Error::corrupt("an attribute name with a '%' and no two hex digits"))?);
+        let mut digit = || {
+            rest.next()
+                .and_then(|&digit| char::from(digit).to_digit(16))
+        };
+        let value = digit()
+            .zip(digit())
+            .and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
+        decoded.push(
+            value.ok_or_else(|| {
+                Error::corrupt("an attribute name with a '%' and no two hex digits")
+            })?,
+        );
     }
     Ok(decoded)
 }
@@ -246,7 +313,8 @@ fn percent_decoded(name: &[u8]) -> Result<Vec<u8>> {
 /// libarchive writes attribute values in base64, with or without `=` at the end.
 fn base64_decoded(value: &[u8]) -> Result<Vec<u8>> {
     let mut decoded = Vec::with_capacity(value.len() / 4 * 3 + 3);
-    let (mut bits, mut count) = (0u32, 0);
+    let mut bits = 0u32;
+    let mut count = 0;
     for &byte in value.iter().filter(|byte| !b"=\n".contains(byte)) {
         let digit = match byte {
             b'A'..=b'Z' => byte - b'A',
@@ -275,7 +343,10 @@ mod tests {
         let mut bytes = Vec::new();
         for (key, value) in records {
             let body = key.len() + value.len() + 3;
-            let len = (1..).map(|digits| body + digits).find(|len| body + len.to_string().len() == *len).unwrap();
+            let len = (1..)
+                .map(|digits| body + digits)
+                .find(|len| body + len.to_string().len() == *len)
+                .unwrap();
             bytes.extend(format!("{len} {key}=").into_bytes());
             bytes.extend_from_slice(value);
             bytes.push(b'\n');
@@ -302,7 +373,11 @@ mod tests {
             ("-1.0000000001", -2, 999_999_999),
             ("-9223372036854775807.9", i64::MIN, 100_000_000),
         ] {
-            assert_eq!(time(text.as_bytes()).unwrap(), Timestamp { secs, nanos }, "{text}");
+            assert_eq!(
+                time(text.as_bytes()).unwrap(),
+                Timestamp { secs, nanos },
+                "{text}"
+            );
         }
         for bad in ["", ".5", "--1", "1.x", "1e3", "9223372036854775808", "-"] {
             assert!(time(bad.as_bytes()).is_err(), "{bad}");
@@ -327,10 +402,15 @@ mod tests {
         .unwrap();
         let xattr = |name: &[u8], value: &[u8]| (name.to_vec(), value.to_vec());
         let found: Vec<_> = pax.xattrs.into_iter().collect();
-        assert_eq!(found, [xattr(b"user.a", b""), xattr(b"user.b=", b"\0\x01\x02\xff")]);
+        assert_eq!(
+            found,
+            [xattr(b"user.a", b""), xattr(b"user.b=", b"\0\x01\x02\xff")]
+        );
         assert!(read(&[("SCHILY.xattr.user.big", &[0; XATTR_VALUE_MAX + 1])]).is_err());
         assert!(read(&[(&format!("SCHILY.xattr.{}", "n".repeat(256)), b"")]).is_err());
-        let many: Vec<String> = (0..300).map(|n| format!("SCHILY.xattr.user.{n}.{}", "n".repeat(240))).collect();
+        let many: Vec<String> = (0..300)
+            .map(|n| format!("SCHILY.xattr.user.{n}.{}", "n".repeat(240)))
+            .collect();
         let many: Vec<(&str, &[u8])> = many.iter().map(|name| (&**name, &b""[..])).collect();
         assert!(read(&many).is_err());
     }
@@ -351,7 +431,11 @@ mod tests {
             b"+6 a=b\n",
             b"6 a_b\n",
         ] {
-            assert!(Pax::default().read(bad).is_err(), "{:?}", String::from_utf8_lossy(bad));
+            assert!(
+                Pax::default().read(bad).is_err(),
+                "{:?}",
+                String::from_utf8_lossy(bad)
+            );
         }
         for (key, value) in [
             ("size", "-1"),
@@ -363,14 +447,29 @@ mod tests {
         ] {
             assert!(read(&[(key, value.as_bytes())]).is_err(), "{key}={value}");
         }
-        assert!(Pax::default().read_global(&pax(&[("path", b"all")])).is_err());
-        assert!(Pax::default().read_global(&pax(&[("GNU.sparse.map", b"0,1")])).is_err());
-        assert!(Pax::default().read_global(&pax(&[("comment", b"0123"), ("uid", b"5")])).is_ok());
+        assert!(
+            Pax::default()
+                .read_global(&pax(&[("path", b"all")]))
+                .is_err()
+        );
+        assert!(
+            Pax::default()
+                .read_global(&pax(&[("GNU.sparse.map", b"0,1")]))
+                .is_err()
+        );
+        assert!(
+            Pax::default()
+                .read_global(&pax(&[("comment", b"0123"), ("uid", b"5")]))
+                .is_ok()
+        );
     }
 
     #[test]
     fn an_empty_value_takes_a_record_back() {
         let pax = read(&[("uid", b"5"), ("mtime", b"1"), ("uid", b"")]).unwrap();
-        assert_eq!((pax.uid, pax.mtime), (None, Some(Timestamp { secs: 1, nanos: 0 })));
+        assert_eq!(
+            (pax.uid, pax.mtime),
+            (None, Some(Timestamp { secs: 1, nanos: 0 }))
+        );
     }
 }

@@ -31,7 +31,10 @@ pub struct TarReader<R> {
 
 impl<R> std::fmt::Debug for TarReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TarReader").field("offset", &self.input.offset).field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("TarReader")
+            .field("offset", &self.input.offset)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
     }
 }
 
@@ -68,7 +71,10 @@ impl<R: Read> TarReader<R> {
 
     /// Passes over headers for all entries that follow, as Go's reader does, and with it all that read container images.
     pub fn without_globals(self) -> Self {
-        Self { use_globals: false, ..self }
+        Self {
+            use_globals: false,
+            ..self
+        }
     }
 
     /// The next entry, `None` at the end. What was not read of the content before is passed over.
@@ -92,7 +98,9 @@ impl<R: Read> TarReader<R> {
                 self.finish(&pending, end).at(place)?;
                 return Ok(None);
             }
-            let header = Header::new(block).map_err(|error| self.not_tar(error)).at(place)?;
+            let header = Header::new(block)
+                .map_err(|error| self.not_tar(error))
+                .at(place)?;
             self.seen_header = true;
             pending.start.get_or_insert(start);
             if !self.extension(&header, &mut pending).at(place)? {
@@ -103,7 +111,10 @@ impl<R: Read> TarReader<R> {
 
     /// The stored bytes of the entry last returned, those of a sparse file one stretch after the other; none for all but files.
     pub fn content(&mut self) -> Content<'_, R> {
-        Content { input: &mut self.input, data: &mut self.data }
+        Content {
+            input: &mut self.input,
+            data: &mut self.data,
+        }
     }
 
     /// How the archive ended; `None` before [`next_entry`](Self::next_entry) has returned `None`.
@@ -113,7 +124,9 @@ impl<R: Read> TarReader<R> {
 
     fn finish(&mut self, pending: &Pending, end: TarEnd) -> Result<()> {
         if !pending.is_empty() {
-            return Err(cut_short("the archive ends after an extension header, its entry is missing"));
+            return Err(cut_short(
+                "the archive ends after an extension header, its entry is missing",
+            ));
         }
         if !self.seen_header {
             return Err(Error::corrupt("no tar archive: the input is empty"));
@@ -125,7 +138,8 @@ impl<R: Read> TarReader<R> {
     fn not_tar(&self, error: Error) -> Error {
         match self.seen_header {
             true => error,
-            false => error.with_hint("is it a tar archive, plain or packed with gzip, bzip2, xz or zstd?"),
+            false => error
+                .with_hint("is it a tar archive, plain or packed with gzip, bzip2, xz or zstd?"),
         }
     }
 
@@ -135,7 +149,9 @@ impl<R: Read> TarReader<R> {
             b'L' => pending.long_name = Some(self.long_name(header)?),
             b'K' => pending.long_link = Some(self.long_name(header)?),
             b'x' | b'X' => {
-                let records = self.input.payload(header.size()?, PAX_MAX - pending.pax_bytes)?;
+                let records = self
+                    .input
+                    .payload(header.size()?, PAX_MAX - pending.pax_bytes)?;
                 pending.pax_bytes += to_u64(records.len());
                 // Of several in a row the last one counts, as with other readers.
                 let mut pax = self.globals.clone();
@@ -162,16 +178,38 @@ impl<R: Read> TarReader<R> {
     fn entry(&mut self, header: &Header, pending: Pending) -> Result<TarEntry> {
         let offset = pending.start.unwrap_or(self.input.offset);
         let mut pax = pending.pax.unwrap_or_else(|| self.globals.clone());
-        let path = pax.sparse.name.take().or(pax.path.take()).or(pending.long_name).unwrap_or_else(|| header.path());
+        let path = pax
+            .sparse
+            .name
+            .take()
+            .or(pax.path.take())
+            .or(pending.long_name)
+            .unwrap_or_else(|| header.path());
         let place = place(&path, offset);
-        let target = pax.linkpath.take().or(pending.long_link).unwrap_or_else(|| header.linkname());
-        self.describe(header, path, target, pax, offset).at(|| place.clone()).inspect(|_| self.data.place = place)
+        let target = pax
+            .linkpath
+            .take()
+            .or(pending.long_link)
+            .unwrap_or_else(|| header.linkname());
+        self.describe(header, path, target, pax, offset)
+            .at(|| place.clone())
+            .inspect(|_| self.data.place = place)
     }
 
-    fn describe(&mut self, header: &Header, path: Vec<u8>, target: Vec<u8>, pax: Pax, offset: u64) -> Result<TarEntry> {
+    fn describe(
+        &mut self,
+        header: &Header,
+        path: Vec<u8>,
+        target: Vec<u8>,
+        pax: Pax,
+        offset: u64,
+    ) -> Result<TarEntry> {
         for name in [&path, &target] {
             if to_u64(name.len()) > NAME_MAX {
-                return Err(Error::corrupt(format!("a name of {} bytes, at most {NAME_MAX} are handled", name.len())));
+                return Err(Error::corrupt(format!(
+                    "a name of {} bytes, at most {NAME_MAX} are handled",
+                    name.len()
+                )));
             }
         }
         if path.is_empty() {
@@ -179,7 +217,10 @@ impl<R: Read> TarReader<R> {
         }
         let kind = self.kind(header, &path, target, &pax)?;
         let xattrs = |xattrs: BTreeMap<Vec<u8>, Vec<u8>>| {
-            xattrs.into_iter().map(|(name, value)| Xattr { name, value }).collect()
+            xattrs
+                .into_iter()
+                .map(|(name, value)| Xattr { name, value })
+                .collect()
         };
         Ok(TarEntry {
             path,
@@ -194,7 +235,13 @@ impl<R: Read> TarReader<R> {
         })
     }
 
-    fn kind(&mut self, header: &Header, path: &[u8], target: Vec<u8>, pax: &Pax) -> Result<TarKind> {
+    fn kind(
+        &mut self,
+        header: &Header,
+        path: &[u8],
+        target: Vec<u8>,
+        pax: &Pax,
+    ) -> Result<TarKind> {
         let size = || pax.size.map_or_else(|| header.size(), Ok);
         let device = || {
             let (major, minor) = header.device()?;
@@ -219,8 +266,17 @@ impl<R: Read> TarReader<R> {
                 self.data = Data::new(size()?, false);
                 TarKind::Directory
             }
-            b'M' => return Err(unknown_type("the continuation of a file from another volume")),
-            other => return Err(unknown_type(&format!("of the type '{}'", char::from(other).escape_debug()))),
+            b'M' => {
+                return Err(unknown_type(
+                    "the continuation of a file from another volume",
+                ));
+            }
+            other => {
+                return Err(unknown_type(&format!(
+                    "of the type '{}'",
+                    char::from(other).escape_debug()
+                )));
+            }
         };
         match &kind {
             TarKind::HardLink { target } | TarKind::Symlink { target } if target.is_empty() => {
@@ -233,31 +289,50 @@ impl<R: Read> TarReader<R> {
     fn file(&mut self, header: &Header, stored: u64, pax: &Pax) -> Result<TarKind> {
         if !pax.sparse.is_used() {
             self.data = Data::new(stored, true);
-            return Ok(TarKind::File { size: stored, sparse: None });
+            return Ok(TarKind::File {
+                size: stored,
+                sparse: None,
+            });
         }
-        let size = pax.sparse.realsize.ok_or_else(|| Error::corrupt("a sparse file without its size"))?;
+        let size = pax
+            .sparse
+            .realsize
+            .ok_or_else(|| Error::corrupt("a sparse file without its size"))?;
         let (map, stored) = match (pax.sparse.major, pax.sparse.minor) {
             (None | Some(0), _) => (sparse::from_records(&pax.sparse, size, stored)?, stored),
             (Some(1), None | Some(0)) => {
                 // The map is counted in the size that the header gives.
                 let mut rest = stored;
                 let pairs = sparse::from_data(|| {
-                    rest = rest.checked_sub(to_u64(BLOCK)).ok_or_else(|| cut_short("the sparse map has no end"))?;
-                    self.input.block()?.ok_or_else(|| cut_short("the archive ends within a sparse map"))
+                    rest = rest
+                        .checked_sub(to_u64(BLOCK))
+                        .ok_or_else(|| cut_short("the sparse map has no end"))?;
+                    self.input
+                        .block()?
+                        .ok_or_else(|| cut_short("the archive ends within a sparse map"))
                 })?;
                 (SparseMap::new(pairs, size, rest)?, rest)
             }
             (major, minor) => {
-                let version = format!("{}.{}", major.unwrap_or_default(), minor.unwrap_or_default());
-                return Err(Error::unsupported(format!("GNU sparse format {version}, 0.0 to 1.0 are known"))
-                    .because(Reason::Version));
+                let version = format!(
+                    "{}.{}",
+                    major.unwrap_or_default(),
+                    minor.unwrap_or_default()
+                );
+                return Err(Error::unsupported(format!(
+                    "GNU sparse format {version}, 0.0 to 1.0 are known"
+                ))
+                .because(Reason::Version));
             }
         };
         if header.typeflag() == b'7' {
             return Err(Error::corrupt("a contiguous file that is sparse"));
         }
         self.data = Data::new(stored, true);
-        Ok(TarKind::File { size, sparse: Some(map) })
+        Ok(TarKind::File {
+            size,
+            sparse: Some(map),
+        })
     }
 
     fn gnu_sparse_file(&mut self, header: &Header, stored: u64, pax: &Pax) -> Result<TarKind> {
@@ -266,7 +341,10 @@ impl<R: Read> TarReader<R> {
         }
         let (mut pairs, mut more) = header.sparse()?;
         while more {
-            let block = self.input.block()?.ok_or_else(|| cut_short("the archive ends within a sparse map"))?;
+            let block = self
+                .input
+                .block()?
+                .ok_or_else(|| cut_short("the archive ends within a sparse map"))?;
             let (next, after) = more_sparse(&block)?;
             pairs.extend(next);
             sparse::check_count(to_u64(pairs.len()))?;
@@ -275,13 +353,17 @@ impl<R: Read> TarReader<R> {
         let size = header.realsize()?;
         let map = SparseMap::new(pairs, size, stored)?;
         self.data = Data::new(stored, true);
-        Ok(TarKind::File { size, sparse: Some(map) })
+        Ok(TarKind::File {
+            size,
+            sparse: Some(map),
+        })
     }
 }
 
 fn unknown_type(what: &str) -> Error {
-    Error::unsupported(format!("an entry that is {what}"))
-        .with_hint("make the archive again with GNU tar, bsdtar or any other program that writes ustar or pax")
+    Error::unsupported(format!("an entry that is {what}")).with_hint(
+        "make the archive again with GNU tar, bsdtar or any other program that writes ustar or pax",
+    )
 }
 
 /// How errors name an entry.
@@ -292,7 +374,11 @@ pub(super) fn place(path: &[u8], offset: u64) -> String {
 /// A name for people: at most 200 characters of it, and nothing a terminal would obey.
 pub(in crate::archive) fn shown(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(&name[..name.len().min(800)]);
-    let mut shown: String = text.chars().take(200).flat_map(char::escape_debug).collect();
+    let mut shown: String = text
+        .chars()
+        .take(200)
+        .flat_map(char::escape_debug)
+        .collect();
     if text.chars().nth(200).is_some() || name.len() > 800 {
         shown.push('…');
     }

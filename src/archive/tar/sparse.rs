@@ -28,17 +28,26 @@ pub struct SparseMap(Arc<[Stretch]>);
 
 impl SparseMap {
     /// Checks a map against the size of the file with its holes and the bytes stored in the archive.
-    pub(super) fn new(pairs: impl IntoIterator<Item = (u64, u64)>, size: u64, stored: u64) -> Result<Self> {
+    pub(super) fn new(
+        pairs: impl IntoIterator<Item = (u64, u64)>,
+        size: u64,
+        stored: u64,
+    ) -> Result<Self> {
         if size > SIZE_MAX {
-            return Err(Error::unsupported(format!("a sparse file of {size} bytes, at most {SIZE_MAX} are handled"))
-                .because(Reason::Limit)
-                .with_hint("leave the file out")
-                .with_setting(EXCLUDE));
+            return Err(Error::unsupported(format!(
+                "a sparse file of {size} bytes, at most {SIZE_MAX} are handled"
+            ))
+            .because(Reason::Limit)
+            .with_hint("leave the file out")
+            .with_setting(EXCLUDE));
         }
         let mut segments = Vec::new();
-        let (mut end, mut total) = (0, 0u64);
+        let mut end = 0;
+        let mut total = 0u64;
         for (offset, len) in pairs {
-            let stop = offset.checked_add(len).filter(|&stop| offset >= end && stop <= size);
+            let stop = offset
+                .checked_add(len)
+                .filter(|&stop| offset >= end && stop <= size);
             end = stop.ok_or_else(|| {
                 Error::corrupt(format!(
                     "the sparse segment of {len} bytes at {offset} is not within {end} to {size}, the end of the one before and the size"
@@ -51,7 +60,9 @@ impl SparseMap {
             }
         }
         if total != stored {
-            return Err(Error::corrupt(format!("the sparse segments have {total} bytes, {stored} are stored")));
+            return Err(Error::corrupt(format!(
+                "the sparse segments have {total} bytes, {stored} are stored"
+            )));
         }
         Ok(Self(segments.into()))
     }
@@ -86,7 +97,11 @@ pub(super) fn from_records(pax: &PaxSparse, size: u64, stored: u64) -> Result<Sp
         )));
     }
     check_count(count)?;
-    SparseMap::new(pairs.iter().map(|&[offset, len]| (offset, len)), size, stored)
+    SparseMap::new(
+        pairs.iter().map(|&[offset, len]| (offset, len)),
+        size,
+        stored,
+    )
 }
 
 /// The map in front of the data (1.0): decimal numbers, each on a line, in whole blocks. `next` reads a block of it.
@@ -106,7 +121,9 @@ pub(super) fn from_data(mut next: impl FnMut() -> Result<Block>) -> Result<Vec<(
             match byte {
                 b'\n' => return decimal(&digits),
                 // 63 bits have 19 digits.
-                _ if digits.len() == 20 => return Err(Error::corrupt("a number of the sparse map is too long")),
+                _ if digits.len() == 20 => {
+                    return Err(Error::corrupt("a number of the sparse map is too long"));
+                }
                 _ => digits.push(byte),
             }
         }
@@ -123,14 +140,35 @@ mod tests {
     #[test]
     fn maps_are_ordered_within_the_file_and_stored_whole() {
         let map = SparseMap::new([(0, 5), (5, 0), (10, 10), (20, 0)], 20, 15).unwrap();
-        assert_eq!(map.segments(), [Stretch { offset: 0, len: 5 }, Stretch { offset: 10, len: 10 }]);
-        assert!(SparseMap::new([(10, 5), (0, 5)], 20, 10).is_err(), "backwards");
-        assert!(SparseMap::new([(0, 5), (4, 5)], 20, 10).is_err(), "overlapping");
+        assert_eq!(
+            map.segments(),
+            [
+                Stretch { offset: 0, len: 5 },
+                Stretch {
+                    offset: 10,
+                    len: 10
+                }
+            ]
+        );
+        assert!(
+            SparseMap::new([(10, 5), (0, 5)], 20, 10).is_err(),
+            "backwards"
+        );
+        assert!(
+            SparseMap::new([(0, 5), (4, 5)], 20, 10).is_err(),
+            "overlapping"
+        );
         assert!(SparseMap::new([(16, 5)], 20, 5).is_err(), "beyond the end");
-        assert!(SparseMap::new([(u64::MAX, 5)], 20, 5).is_err(), "overflowing");
+        assert!(
+            SparseMap::new([(u64::MAX, 5)], 20, 5).is_err(),
+            "overflowing"
+        );
         assert!(SparseMap::new([(0, 5)], 20, 6).is_err(), "more stored");
         assert!(SparseMap::new([(0, 5)], 20, 4).is_err(), "less stored");
-        assert!(SparseMap::new([], SIZE_MAX + 1, 0).is_err(), "zeroes without end");
+        assert!(
+            SparseMap::new([], SIZE_MAX + 1, 0).is_err(),
+            "zeroes without end"
+        );
     }
 
     #[test]
@@ -139,12 +177,25 @@ mod tests {
             let mut bytes = text.as_bytes().to_vec();
             bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
             let mut blocks = bytes.as_chunks::<BLOCK>().0.iter();
-            from_data(|| blocks.next().copied().ok_or_else(|| Error::corrupt("no more blocks")))
+            from_data(|| {
+                blocks
+                    .next()
+                    .copied()
+                    .ok_or_else(|| Error::corrupt("no more blocks"))
+            })
         };
         assert_eq!(read("2\n0\n5\n10\n10\n").unwrap(), [(0, 5), (10, 10)]);
         let long = format!("200\n{}", "123456\n512\n".repeat(200));
         assert_eq!(read(&long).unwrap().len(), 200);
-        for bad in ["", "2\n0\n5\n10\n", "x\n", "\n", "1048577\n", "1\n0\n99999999999999999999\n", &"1".repeat(600)] {
+        for bad in [
+            "",
+            "2\n0\n5\n10\n",
+            "x\n",
+            "\n",
+            "1048577\n",
+            "1\n0\n99999999999999999999\n",
+            &"1".repeat(600),
+        ] {
             assert!(read(bad).is_err(), "{bad:?}");
         }
     }

@@ -44,7 +44,10 @@ pub struct TarLayout<'a> {
 impl<'a> TarLayout<'a> {
     /// An empty archive whose entries were last changed `mtime` seconds after 1970.
     pub fn new(mtime: u64) -> Self {
-        Self { sections: Sections::new(), mtime }
+        Self {
+            sections: Sections::new(),
+            mtime,
+        }
     }
 
     /// Adds a directory. `path` is relative, with or without a slash at its end.
@@ -54,7 +57,14 @@ impl<'a> TarLayout<'a> {
     /// [`crate::ErrorKind::InvalidInput`] for a path that is absolute, leads outside or is too long.
     pub fn directory(&mut self, path: &str, mode: u32) -> Result<()> {
         let path = format!("{}/", path.strip_suffix('/').unwrap_or(path));
-        self.entry(Entry { path: &path, mode, typeflag: b'5', size: 0, real_size: None, segments: &[] })
+        self.entry(Entry {
+            path: &path,
+            mode,
+            typeflag: b'5',
+            size: 0,
+            real_size: None,
+            segments: &[],
+        })
     }
 
     /// Adds a file that holds `content`. Errors as for [`directory`](Self::directory).
@@ -65,7 +75,14 @@ impl<'a> TarLayout<'a> {
     /// Adds a file that holds a piece. Errors as for [`directory`](Self::directory).
     pub fn piece(&mut self, path: &str, mode: u32, content: Piece<'a>) -> Result<()> {
         let size = content.size();
-        self.entry(Entry { path, mode, typeflag: b'0', size, real_size: None, segments: &[] })?;
+        self.entry(Entry {
+            path,
+            mode,
+            typeflag: b'0',
+            size,
+            real_size: None,
+            segments: &[],
+        })?;
         self.sections.push_piece(content)?;
         self.fill(to_u64(BLOCK))
     }
@@ -78,17 +95,34 @@ impl<'a> TarLayout<'a> {
     /// # Errors
     ///
     /// As for [`directory`](Self::directory), and where the stretches are not so or are more than a million.
-    pub fn sparse(&mut self, path: &str, mode: u32, device: &'a dyn BlockDevice, data: &[Range<u64>]) -> Result<()> {
+    pub fn sparse(
+        &mut self,
+        path: &str,
+        mode: u32,
+        device: &'a dyn BlockDevice,
+        data: &[Range<u64>],
+    ) -> Result<()> {
         let real_size = device.size();
         let size = check_stretches(data, real_size)?;
-        let mut segments: Vec<(u64, u64)> = data.iter().map(|range| (range.start, range.end - range.start)).collect();
+        let mut segments: Vec<(u64, u64)> = data
+            .iter()
+            .map(|range| (range.start, range.end - range.start))
+            .collect();
         // A segment of no bytes at the end of the file: that is how readers learn where a last hole ends.
         if data.last().is_none_or(|range| range.end < real_size) {
             segments.push((real_size, 0));
         }
-        self.entry(Entry { path, mode, typeflag: b'S', size, real_size: Some(real_size), segments: &segments })?;
+        self.entry(Entry {
+            path,
+            mode,
+            typeflag: b'S',
+            size,
+            real_size: Some(real_size),
+            segments: &segments,
+        })?;
         for range in data {
-            self.sections.push_device(device, range.start, range.end - range.start)?;
+            self.sections
+                .push_device(device, range.start, range.end - range.start)?;
         }
         self.fill(to_u64(BLOCK))
     }
@@ -106,13 +140,18 @@ impl<'a> TarLayout<'a> {
 
     fn fill(&mut self, unit: u64) -> Result<()> {
         let size = self.sections.size();
-        let end = align_up(size, unit).ok_or_else(|| Error::unsupported("an archive of 2^64 bytes"))?;
+        let end =
+            align_up(size, unit).ok_or_else(|| Error::unsupported("an archive of 2^64 bytes"))?;
         self.sections.push_zeroes(end - size)
     }
 
     fn entry(&mut self, entry: Entry<'_>) -> Result<()> {
         check_path(entry.path)?;
-        let ustar = if entry.typeflag == b'S' || entry.size > MAX_OCTAL { None } else { split(entry.path) };
+        let ustar = if entry.typeflag == b'S' || entry.size > MAX_OCTAL {
+            None
+        } else {
+            split(entry.path)
+        };
         let header = match ustar {
             Some((prefix, name)) => entry.header(prefix, name, false, self.mtime)?,
             None => {
@@ -133,8 +172,16 @@ impl<'a> TarLayout<'a> {
             return Ok(());
         }
         let name = [path.as_bytes(), &[0]].concat();
-        let long = Entry { path, mode: 0, typeflag: b'L', size: to_u64(name.len()), real_size: None, segments: &[] };
-        self.sections.push_bytes(long.header("", "././@LongLink", true, 0)?.to_vec())?;
+        let long = Entry {
+            path,
+            mode: 0,
+            typeflag: b'L',
+            size: to_u64(name.len()),
+            real_size: None,
+            segments: &[],
+        };
+        self.sections
+            .push_bytes(long.header("", "././@LongLink", true, 0)?.to_vec())?;
         self.sections.push_bytes(name)?;
         self.fill(to_u64(BLOCK))
     }
@@ -170,7 +217,9 @@ impl Entry<'_> {
             block[start..start + 4].copy_from_slice(b"root");
         }
         if gnu {
-            let (first, rest) = self.segments.split_at(self.segments.len().min(SEGMENTS_IN_HEADER));
+            let (first, rest) = self
+                .segments
+                .split_at(self.segments.len().min(SEGMENTS_IN_HEADER));
             segments(&mut block[386..482], first)?;
             block[482] = u8::from(!rest.is_empty());
             if let Some(real_size) = self.real_size {
@@ -191,12 +240,15 @@ impl Entry<'_> {
     fn continued(&self) -> Result<Vec<Block>> {
         let rest = self.segments.get(SEGMENTS_IN_HEADER..).unwrap_or_default();
         let count = rest.len().div_ceil(SEGMENTS_IN_BLOCK);
-        let blocks = rest.chunks(SEGMENTS_IN_BLOCK).enumerate().map(|(index, chunk)| {
-            let mut block = [0; BLOCK];
-            segments(&mut block[..504], chunk)?;
-            block[504] = u8::from(index + 1 < count);
-            Ok(block)
-        });
+        let blocks = rest
+            .chunks(SEGMENTS_IN_BLOCK)
+            .enumerate()
+            .map(|(index, chunk)| {
+                let mut block = [0; BLOCK];
+                segments(&mut block[..504], chunk)?;
+                block[504] = u8::from(index + 1 < count);
+                Ok(block)
+            });
         blocks.collect()
     }
 }
@@ -219,7 +271,9 @@ fn number(field: &mut [u8], value: u64) -> Result<()> {
         return Ok(());
     }
     if digits < 11 {
-        return Err(Error::internal(format!("{value} does not fit into {digits} octal digits of a tar header")));
+        return Err(Error::internal(format!(
+            "{value} does not fit into {digits} octal digits of a tar header"
+        )));
     }
     field.fill(0);
     field[0] = 0x80;
@@ -232,7 +286,9 @@ fn split(path: &str) -> Option<(&str, &str)> {
     if path.len() <= NAME_BYTES {
         return Some(("", path));
     }
-    let slashes = path.match_indices('/').map(|(at, _)| (&path[..at], &path[at + 1..]));
+    let slashes = path
+        .match_indices('/')
+        .map(|(at, _)| (&path[..at], &path[at + 1..]));
     slashes
         .rev()
         .find(|(prefix, _)| prefix.len() <= PREFIX_BYTES)
@@ -256,13 +312,22 @@ fn check_path(path: &str) -> Result<()> {
 /// Checks the stretches of a sparse file, and returns how many bytes they have.
 fn check_stretches(data: &[Range<u64>], size: u64) -> Result<u64> {
     if data.len() >= SEGMENTS_MAX {
-        return Err(Error::unsupported(format!("a sparse file of {} stretches, below {SEGMENTS_MAX} are", data.len())));
+        return Err(Error::unsupported(format!(
+            "a sparse file of {} stretches, below {SEGMENTS_MAX} are",
+            data.len()
+        )));
     }
     let aligned = |offset: u64| offset.is_multiple_of(to_u64(BLOCK)) || offset == size;
-    let (mut end, mut total) = (0, 0);
+    let mut end = 0;
+    let mut total = 0;
     for (index, range) in data.iter().enumerate() {
         let apart = index == 0 || range.start > end;
-        if !apart || range.start >= range.end || range.end > size || !aligned(range.start) || !aligned(range.end) {
+        if !apart
+            || range.start >= range.end
+            || range.end > size
+            || !aligned(range.start)
+            || !aligned(range.end)
+        {
             return Err(Error::invalid(format!(
                 "a stretch of data from {} to {} of a file of {size} bytes, behind one that ends at {end}",
                 range.start, range.end

@@ -15,15 +15,26 @@ fn read(archive: &[u8]) -> Vec<(String, u32, Option<Vec<u8>>)> {
     let mut entries = Vec::new();
     while let Some(entry) = reader.next_entry().unwrap() {
         let content = match &entry.kind {
-            TarKind::File { size, sparse: Some(map) } => {
-                Some(FileContent::sparse(*size, map.segments(), &mut reader.content()).unwrap().rest().unwrap())
-            }
-            TarKind::File { size, sparse: None } => {
-                Some(FileContent::whole(*size, &mut reader.content()).rest().unwrap())
-            }
+            TarKind::File {
+                size,
+                sparse: Some(map),
+            } => Some(
+                FileContent::sparse(*size, map.segments(), &mut reader.content())
+                    .unwrap()
+                    .rest()
+                    .unwrap(),
+            ),
+            TarKind::File { size, sparse: None } => Some(
+                FileContent::whole(*size, &mut reader.content())
+                    .rest()
+                    .unwrap(),
+            ),
             _ => None,
         };
-        assert_eq!((entry.uid, entry.gid, entry.mtime.secs), (0, 0, 1_700_000_000));
+        assert_eq!(
+            (entry.uid, entry.gid, entry.mtime.secs),
+            (0, 0, 1_700_000_000)
+        );
         entries.push((String::from_utf8(entry.path).unwrap(), entry.mode, content));
     }
     assert_eq!(reader.end(), Some(super::super::TarEnd::Marked));
@@ -37,7 +48,9 @@ fn entries_come_back_as_they_were_laid_out() {
     let longer = format!("{}/{}", "d".repeat(200), "n".repeat(101));
     let mut layout = TarLayout::new(1_700_000_000);
     layout.directory("dir", 0o755).unwrap();
-    layout.file("dir/script.sh", 0o755, b"#!/bin/sh\n".to_vec()).unwrap();
+    layout
+        .file("dir/script.sh", 0o755, b"#!/bin/sh\n".to_vec())
+        .unwrap();
     layout.file("empty", 0o644, Vec::new()).unwrap();
     layout.piece("disk", 0o600, Piece::whole(&disk)).unwrap();
     layout.file(&long, 0o644, vec![1; 512]).unwrap();
@@ -50,7 +63,11 @@ fn entries_come_back_as_they_were_laid_out() {
         read(&archive),
         [
             ("dir/".to_owned(), 0o755, None),
-            ("dir/script.sh".to_owned(), 0o755, Some(b"#!/bin/sh\n".to_vec())),
+            (
+                "dir/script.sh".to_owned(),
+                0o755,
+                Some(b"#!/bin/sh\n".to_vec())
+            ),
             ("empty".to_owned(), 0o644, Some(Vec::new())),
             ("disk".to_owned(), 0o600, Some(content)),
             (long, 0o644, Some(vec![1; 512])),
@@ -61,7 +78,18 @@ fn entries_come_back_as_they_were_laid_out() {
 
 #[test]
 fn sparse_files_of_any_number_of_stretches() {
-    for (count, tail) in [(0, 700), (1, 0), (3, 0), (3, 1), (4, 0), (4, 5000), (25, 0), (26, 9), (60, 100), (200, 1)] {
+    for (count, tail) in [
+        (0, 700),
+        (1, 0),
+        (3, 0),
+        (3, 1),
+        (4, 0),
+        (4, 5000),
+        (25, 0),
+        (26, 9),
+        (60, 100),
+        (200, 1),
+    ] {
         let size: usize = 2048 * count + tail;
         let mut content = vec![0; size];
         let mut data = Vec::new();
@@ -76,11 +104,19 @@ fn sparse_files_of_any_number_of_stretches() {
         layout.file("next", 0o644, b"x".to_vec()).unwrap();
         let archive = layout.finish().unwrap();
         let blocks = count + usize::from(tail > 0);
-        let expected = 512 * (1 + blocks.saturating_sub(4).div_ceil(21)) + 1024 * count + 1024 + 1024;
-        assert_eq!(archive.size(), to_u64(expected.next_multiple_of(10_240)), "{count} stretches");
+        let expected =
+            512 * (1 + blocks.saturating_sub(4).div_ceil(21)) + 1024 * count + 1024 + 1024;
+        assert_eq!(
+            archive.size(),
+            to_u64(expected.next_multiple_of(10_240)),
+            "{count} stretches"
+        );
         let entries = read(&bytes(&archive));
         assert_eq!(entries.len(), 2);
-        assert!(entries[0].2.as_ref() == Some(&content), "{count} stretches and {tail} bytes");
+        assert!(
+            entries[0].2.as_ref() == Some(&content),
+            "{count} stretches and {tail} bytes"
+        );
     }
 }
 
@@ -111,9 +147,28 @@ fn stretches_must_be_in_order_and_aligned() {
 fn paths_that_lead_elsewhere_are_refused() {
     let mut layout = TarLayout::new(0);
     let long = "x/".repeat(2049);
-    for path in ["", "/", "/etc/passwd", "..", "a/../b", "./a", "a//b", "a\nb", "a\0", long.as_str()] {
-        assert!(layout.file(path, 0o644, Vec::new()).is_err(), "{}", path.escape_debug());
-        assert!(layout.directory(path, 0o755).is_err(), "{}", path.escape_debug());
+    for path in [
+        "",
+        "/",
+        "/etc/passwd",
+        "..",
+        "a/../b",
+        "./a",
+        "a//b",
+        "a\nb",
+        "a\0",
+        long.as_str(),
+    ] {
+        assert!(
+            layout.file(path, 0o644, Vec::new()).is_err(),
+            "{}",
+            path.escape_debug()
+        );
+        assert!(
+            layout.directory(path, 0o755).is_err(),
+            "{}",
+            path.escape_debug()
+        );
     }
     assert_eq!(layout.finish().unwrap().size(), 10_240);
 }

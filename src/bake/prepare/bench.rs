@@ -18,7 +18,8 @@ use crate::finding::{Finding, code};
 use crate::flatcar::sysext::SysextInfo;
 use crate::flatcar::{Designator, Disk, OsRelease};
 use crate::fs::{
-    self, Attributes, ByPath, Capacity, EditOptions, FileSystemMut, FileType, FsKind, FsPath, Metadata, Timestamp,
+    self, Attributes, ByPath, Capacity, EditOptions, FileSystemMut, FileType, FsKind, FsPath,
+    Metadata, Timestamp,
 };
 
 /// The home of Flatcar's one user with a login, as names, and its numbers; root's.
@@ -26,7 +27,9 @@ const CORE_HOME: [&[u8]; 2] = [b"home", b"core"];
 const CORE_USER: (u32, u32) = (500, 500);
 const ROOT_USER: (u32, u32) = (0, 0);
 /// Folders of ROOT that the running system mounts something over.
-const HIDDEN_ON_ROOT: [&[u8]; 8] = [b"usr", b"oem", b"boot", b"dev", b"proc", b"sys", b"run", b"tmp"];
+const HIDDEN_ON_ROOT: [&[u8]; 8] = [
+    b"usr", b"oem", b"boot", b"dev", b"proc", b"sys", b"run", b"tmp",
+];
 /// Most of what takes room that one message names.
 const LARGEST_SHOWN: usize = 3;
 
@@ -142,7 +145,12 @@ impl<'a> Bench<'a> {
             full: None,
         };
         match bench.work(work) {
-            Ok(space) => Ok(Plan { changes: bench.changes, resize: bench.resize, space, findings: bench.findings }),
+            Ok(space) => Ok(Plan {
+                changes: bench.changes,
+                resize: bench.resize,
+                space,
+                findings: bench.findings,
+            }),
             Err(error) => Err(bench.failure(error)),
         }
     }
@@ -202,11 +210,15 @@ impl<'a> Bench<'a> {
 
     /// A new entry in a folder of ROOT that the running system mounts something over.
     pub(super) fn see_hidden(&mut self, path: &FsPath, new: FileType) {
-        let Some(top) = path.components().next() else { return };
+        let Some(top) = path.components().next() else {
+            return;
+        };
         let is_mount_point = new == FileType::Directory && path.components().count() == 1;
         if HIDDEN_ON_ROOT.contains(&top) && !is_mount_point && self.hidden.insert(top.to_owned()) {
             let top = String::from_utf8_lossy(top).into_owned();
-            let finding = Finding::new(code::HIDDEN_BY_MOUNT).with("path", path).with("top", top);
+            let finding = Finding::new(code::HIDDEN_BY_MOUNT)
+                .with("path", path)
+                .with("top", top);
             self.findings.push(finding.at(Designator::Root.to_string()));
         }
     }
@@ -218,12 +230,17 @@ impl<'a> Bench<'a> {
 
     /// Makes the disk and ROOT's entry in the partition table larger; the filesystem grows when it is opened.
     fn grow(&mut self) -> Result<()> {
-        let Some(resize) = self.resize else { return Ok(()) };
+        let Some(resize) = self.resize else {
+            return Ok(());
+        };
         let grown = || {
             self.overlay.grow(resize.disk_bytes)?;
             let mut table = self.disk.table().clone();
             table.grow(resize.disk_bytes)?;
-            table.resize(self.disk.partition(Designator::Root.into())?.number, resize.root_bytes)?;
+            table.resize(
+                self.disk.partition(Designator::Root.into())?.number,
+                resize.root_bytes,
+            )?;
             table.write(&self.overlay)
         };
         grown().at(|| self.disk.name().to_owned())?;
@@ -235,20 +252,31 @@ impl<'a> Bench<'a> {
 
     fn editor(&mut self, designator: Designator) -> Result<&mut Editor> {
         if !self.editors.contains_key(&designator) {
-            let opened = self.open(designator).at(|| self.disk.describe(designator.into()));
+            let opened = self
+                .open(designator)
+                .at(|| self.disk.describe(designator.into()));
             let editor = opened.map_err(|error| self.noting_full(designator, error))?;
             self.editors.insert(designator, editor);
         }
-        self.editors.get_mut(&designator).ok_or_else(|| Error::internal("an editor that was just opened is gone"))
+        self.editors
+            .get_mut(&designator)
+            .ok_or_else(|| Error::internal("an editor that was just opened is gone"))
     }
 
     fn open(&self, designator: Designator) -> Result<Editor> {
         let partition = self.disk.partition(designator.into())?;
         let resize = self.resize.filter(|_| designator == Designator::Root);
         let size = resize.map_or(partition.size(), |resize| resize.root_bytes);
-        let source: Arc<dyn BlockDevice> =
-            Arc::new(Window::new(self.disk.device(), partition.offset(), partition.size())?);
-        let target = Arc::new(Window::new(Arc::clone(&self.overlay), partition.offset(), size)?);
+        let source: Arc<dyn BlockDevice> = Arc::new(Window::new(
+            self.disk.device(),
+            partition.offset(),
+            partition.size(),
+        )?);
+        let target = Arc::new(Window::new(
+            Arc::clone(&self.overlay),
+            partition.offset(),
+            size,
+        )?);
         let options = EditOptions {
             no_replay: self.run.policy.no_replay,
             grow: size != partition.size(),
@@ -256,7 +284,11 @@ impl<'a> Bench<'a> {
         };
         let fs = fs::edit(source, target, &options)?;
         let before = fs.capacity()?;
-        Ok(Editor { fs, before, asked: Asked::default() })
+        Ok(Editor {
+            fs,
+            before,
+            asked: Asked::default(),
+        })
     }
 
     /// Remembers that a partition is full, where that is what the error says.
@@ -293,40 +325,56 @@ impl<'a> Bench<'a> {
     }
 
     /// What is at `path` now.
-    pub(super) fn metadata(&mut self, partition: Designator, path: &FsPath) -> Result<Option<Metadata>> {
+    pub(super) fn metadata(
+        &mut self,
+        partition: Designator,
+        path: &FsPath,
+    ) -> Result<Option<Metadata>> {
         let found = self.filesystem(partition)?.find_metadata(path);
         found.at(|| self.disk.describe(partition.into()))
     }
 
     /// The type of what is at `path` now.
-    pub(super) fn type_at(&mut self, partition: Designator, path: &FsPath) -> Result<Option<FileType>> {
-        Ok(self.metadata(partition, path)?.map(|metadata| metadata.file_type))
+    pub(super) fn type_at(
+        &mut self,
+        partition: Designator,
+        path: &FsPath,
+    ) -> Result<Option<FileType>> {
+        Ok(self
+            .metadata(partition, path)?
+            .map(|metadata| metadata.file_type))
     }
 
     /// Where `path` really lies: symlinks on the way to it are followed, inside the image only.
     pub(super) fn locate(&mut self, partition: Designator, path: &FsPath) -> Result<FsPath> {
-        let Some(name) = path.name() else { return Ok(path.clone()) };
+        let Some(name) = path.name() else {
+            return Ok(path.clone());
+        };
         let mut at = FsPath::root();
         for component in path.parent().unwrap_or_else(FsPath::root).components() {
             at = at.join(component)?;
             match self.type_at(partition, &at)? {
                 Some(FileType::Symlink) => {
                     let link = at.clone();
-                    at = fs::resolve(self.filesystem(partition)?, &link).at(|| partition.to_string())?;
+                    at = fs::resolve(self.filesystem(partition)?, &link)
+                        .at(|| partition.to_string())?;
                     match self.type_at(partition, &at)? {
                         Some(FileType::Directory) => {}
                         _ => {
-                            let message =
-                                format!("{path} lies behind {link}, a symlink to {at}, which is no directory");
+                            let message = format!(
+                                "{path} lies behind {link}, a symlink to {at}, which is no directory"
+                            );
                             return Err(Error::invalid(message).at(partition.to_string()));
                         }
                     }
                 }
                 Some(FileType::Directory) | None => {}
                 Some(_) => {
-                    return Err(Error::invalid(format!("{at} is not a directory, so nothing can lie below it"))
-                        .because(Reason::NotADirectory)
-                        .at(partition.to_string()));
+                    return Err(Error::invalid(format!(
+                        "{at} is not a directory, so nothing can lie below it"
+                    ))
+                    .because(Reason::NotADirectory)
+                    .at(partition.to_string()));
                 }
             }
         }
@@ -359,8 +407,9 @@ impl<'a> Bench<'a> {
 
     /// Takes what was put at `path` out of the plan, which shows what is there in the end; removals stay.
     fn forget_changes(&mut self, partition: Designator, path: &FsPath) {
-        self.changes
-            .retain(|change| (change.partition, &change.path) != (partition, path) || change.action == Action::Remove);
+        self.changes.retain(|change| {
+            (change.partition, &change.path) != (partition, path) || change.action == Action::Remove
+        });
     }
 
     /// The later of two entries for one path stays, which is told; two names that FAT takes for one are an error.
@@ -373,12 +422,16 @@ impl<'a> Bench<'a> {
             }
             Entry::Occupied(other) if other.get() != path => {
                 let other = other.get();
-                Err(Error::invalid(format!("{other} and {path} differ only in case, which FAT takes for one name"))
-                    .at(partition.to_string())
-                    .with_hint("rename one of them"))
+                Err(Error::invalid(format!(
+                    "{other} and {path} differ only in case, which FAT takes for one name"
+                ))
+                .at(partition.to_string())
+                .with_hint("rename one of them"))
             }
             Entry::Occupied(_) => {
-                let finding = Finding::new(code::WRITTEN_TWICE).with("path", path).with("by", why);
+                let finding = Finding::new(code::WRITTEN_TWICE)
+                    .with("path", path)
+                    .with("by", why);
                 self.findings.push(finding.at(partition.to_string()));
                 self.forget_changes(partition, path);
                 Ok(())
@@ -408,11 +461,17 @@ impl<'a> Bench<'a> {
             self.make_folder(partition, &folder, None, why)?;
         }
         let old = self.metadata(partition, path)?;
-        if old.as_ref().is_some_and(|old| old.file_type == FileType::Directory) && new != FileType::Directory {
-            return Err(Error::invalid(format!("{path} is a directory in the image and cannot be replaced by a file"))
-                .because(Reason::IsADirectory)
-                .at(partition.to_string())
-                .with_hint("give a path inside it, or remove it first"));
+        if old
+            .as_ref()
+            .is_some_and(|old| old.file_type == FileType::Directory)
+            && new != FileType::Directory
+        {
+            return Err(Error::invalid(format!(
+                "{path} is a directory in the image and cannot be replaced by a file"
+            ))
+            .because(Reason::IsADirectory)
+            .at(partition.to_string())
+            .with_hint("give a path inside it, or remove it first"));
         }
         Ok(old)
     }
@@ -445,10 +504,23 @@ impl<'a> Bench<'a> {
     }
 
     /// Makes a symlink, in the place of what is there and is no folder.
-    pub(super) fn make_symlink(&mut self, partition: Designator, path: &FsPath, target: &str, why: &str) -> Result<()> {
+    pub(super) fn make_symlink(
+        &mut self,
+        partition: Designator,
+        path: &FsPath,
+        target: &str,
+        why: &str,
+    ) -> Result<()> {
         let old = self.make_way(partition, path, FileType::Symlink, why)?;
         self.note_written(partition, path, why)?;
-        let mut change = change(partition, path, Action::Symlink { target: target.to_owned() }, why);
+        let mut change = change(
+            partition,
+            path,
+            Action::Symlink {
+                target: target.to_owned(),
+            },
+            why,
+        );
         change.replaces = old.is_some();
         (change.uid, change.gid) = self.usual_owner(partition, path);
         let attributes = self.attributes(&change);
@@ -465,7 +537,14 @@ impl<'a> Bench<'a> {
 
     /// Writes a file, in the place of what is there and is no folder.
     pub(super) fn write_file(&mut self, new: NewFile<'_>) -> Result<()> {
-        let NewFile { partition, path, content, mode, owner, why } = new;
+        let NewFile {
+            partition,
+            path,
+            content,
+            mode,
+            owner,
+            why,
+        } = new;
         let old = self.make_way(partition, path, FileType::File, why)?;
         self.note_written(partition, path, why)?;
         let source = match content {
@@ -485,16 +564,26 @@ impl<'a> Bench<'a> {
         };
         self.asked(partition, change.bytes, why)?;
         match content {
-            Content::Bytes(bytes) => {
-                self.edit(partition, path, |fs| replace(fs, path, in_the_way, &attributes, change.bytes, &mut &*bytes))?
-            }
+            Content::Bytes(bytes) => self.edit(partition, path, |fs| {
+                replace(
+                    fs,
+                    path,
+                    in_the_way,
+                    &attributes,
+                    change.bytes,
+                    &mut &*bytes,
+                )
+            })?,
             Content::Host(file, bytes) => {
                 let mut reader = self.run.inputs.reader("file", file)?;
                 if reader.bytes() != bytes {
-                    return Err(Error::invalid("the file was changed while it was read").at(crate::block::shown(file)));
+                    return Err(Error::invalid("the file was changed while it was read")
+                        .at(crate::block::shown(file)));
                 }
-                self.edit(partition, path, |fs| replace(fs, path, in_the_way, &attributes, bytes, &mut reader))
-                    .at(|| crate::block::shown(file))?;
+                self.edit(partition, path, |fs| {
+                    replace(fs, path, in_the_way, &attributes, bytes, &mut reader)
+                })
+                .at(|| crate::block::shown(file))?;
                 reader.finish()?;
             }
         }
@@ -504,7 +593,12 @@ impl<'a> Bench<'a> {
     }
 
     fn attributes(&self, change: &Change) -> Attributes {
-        Attributes { mode: change.mode, uid: change.uid, gid: change.gid, mtime: self.run.timestamp }
+        Attributes {
+            mode: change.mode,
+            uid: change.uid,
+            gid: change.gid,
+            mtime: self.run.timestamp,
+        }
     }
 
     /// Counts what is to be put on a partition, for the message where it does not fit.
@@ -517,18 +611,32 @@ impl<'a> Bench<'a> {
         let partition = place.partition;
         let path = self.locate(partition, &place.path)?;
         if path.is_root() {
-            return Err(Error::invalid("the top folder of a partition cannot be removed").at(partition.to_string()));
+            return Err(
+                Error::invalid("the top folder of a partition cannot be removed")
+                    .at(partition.to_string()),
+            );
         }
         if self.type_at(partition, &path)?.is_none() {
-            return Err(Error::not_found(format!("{path} is to be removed, but there is no such entry"))
-                .at(partition.to_string())
-                .with_hint(format!("see what is there: flatbake ls IMG {partition}:/")));
+            return Err(Error::not_found(format!(
+                "{path} is to be removed, but there is no such entry"
+            ))
+            .at(partition.to_string())
+            .with_hint(format!("see what is there: flatbake ls IMG {partition}:/")));
         }
-        self.remove_all(partition, &path, &format!("removal of {partition}:{}", place.path))
+        self.remove_all(
+            partition,
+            &path,
+            &format!("removal of {partition}:{}", place.path),
+        )
     }
 
     /// Removes an entry and all below it.
-    pub(super) fn remove_all(&mut self, partition: Designator, path: &FsPath, why: &str) -> Result<()> {
+    pub(super) fn remove_all(
+        &mut self,
+        partition: Designator,
+        path: &FsPath,
+        why: &str,
+    ) -> Result<()> {
         self.edit(partition, path, |fs| {
             let mut found = Vec::new();
             fs::walk(fs.as_read(), path, &mut |entry| {
@@ -538,29 +646,46 @@ impl<'a> Bench<'a> {
             // The deepest first.
             found.iter().rev().try_for_each(|path| fs.remove(path))
         })?;
-        self.changes.push(change(partition, path, Action::Remove, why));
+        self.changes
+            .push(change(partition, path, Action::Remove, why));
         Ok(())
     }
 
     fn archive(&mut self, spec: &super::super::edits::ArchiveSpec) -> Result<()> {
         let name = crate::block::shown(&spec.source);
-        let why = spec.origin.clone().unwrap_or_else(|| format!("archive {name}"));
+        let why = spec
+            .origin
+            .clone()
+            .unwrap_or_else(|| format!("archive {name}"));
         let mut reader = self.run.inputs.reader("archive", &spec.source)?;
         self.asked(spec.partition, 0, &why)?;
         if spec.partition == Designator::Root && !spec.dest.is_root() {
             self.see_hidden(&spec.dest, FileType::File);
         }
-        let (dest, progress) = (&spec.dest, self.run.context.progress);
+        let dest = &spec.dest;
+        let progress = self.run.context.progress;
         let unpacked = self.edit(spec.partition, dest, |fs| {
-            crate::archive::inject(fs, &mut reader, dest, &spec.options, progress).at(|| name.clone())
+            crate::archive::inject(fs, &mut reader, dest, &spec.options, progress)
+                .at(|| name.clone())
         })?;
         reader.finish()?;
         if spec.partition == Designator::Root {
-            unpacked.top_level.iter().for_each(|path| self.see_hidden(path, FileType::File));
+            unpacked
+                .top_level
+                .iter()
+                .for_each(|path| self.see_hidden(path, FileType::File));
         }
-        self.findings.extend(unpacked.findings.into_iter().map(|finding| finding.at(name.clone())));
+        self.findings.extend(
+            unpacked
+                .findings
+                .into_iter()
+                .map(|finding| finding.at(name.clone())),
+        );
         let entries = unpacked.entries - unpacked.skipped;
-        let action = Action::Unpack { source: spec.source.clone(), entries };
+        let action = Action::Unpack {
+            source: spec.source.clone(),
+            entries,
+        };
         let mut change = change(spec.partition, dest, action, &why);
         (change.mode, change.bytes) = (0o755, unpacked.content_bytes);
         self.changes.push(change);
@@ -573,7 +698,8 @@ impl<'a> Bench<'a> {
         let mut all = Vec::new();
         for partition in partitions {
             let editor = self.editor(partition)?;
-            let (filesystem, before) = (editor.fs.kind(), editor.before);
+            let filesystem = editor.fs.kind();
+            let before = editor.before;
             let finished = editor.fs.commit().and_then(|()| editor.fs.capacity());
             let after = finished
                 .at(|| self.disk.describe(partition.into()))
@@ -583,7 +709,10 @@ impl<'a> Bench<'a> {
                 filesystem,
                 total_bytes: after.total_bytes,
                 free_bytes: (before.free_bytes, after.free_bytes),
-                free_inodes: before.inodes.zip(after.inodes).map(|((_, before), (_, after))| (before, after)),
+                free_inodes: before
+                    .inodes
+                    .zip(after.inodes)
+                    .map(|((_, before), (_, after))| (before, after)),
             });
         }
         Ok(all)
@@ -591,21 +720,43 @@ impl<'a> Bench<'a> {
 
     /// What went wrong; where a partition was too small, with the numbers.
     fn failure(&self, error: Error) -> Failure {
-        let asked = |partition| self.editors.get(&partition).map(|editor: &Editor| &editor.asked);
-        let asked_on_root = asked(Designator::Root).map_or(0, |asked| asked.bytes);
-        let Some((full, editor)) = self.full.and_then(|full| Some((full, self.editors.get(&full)?))) else {
-            return Failure { error, full: self.full, asked_on_root };
+        let asked = |partition| {
+            self.editors
+                .get(&partition)
+                .map(|editor: &Editor| &editor.asked)
         };
-        let (asked, before) = (&editor.asked, &editor.before);
-        let (needed, free, total) = (ByteSize(asked.bytes), ByteSize(before.free_bytes), ByteSize(before.total_bytes));
-        let mut message =
-            format!("what is put there does not fit: at least {needed} ({} bytes) of content", asked.bytes);
-        message.push_str(&format!(" in {} entries, and {free} of {total} were free", asked.entries));
+        let asked_on_root = asked(Designator::Root).map_or(0, |asked| asked.bytes);
+        let Some((full, editor)) = self
+            .full
+            .and_then(|full| Some((full, self.editors.get(&full)?)))
+        else {
+            return Failure {
+                error,
+                full: self.full,
+                asked_on_root,
+            };
+        };
+        let asked = &editor.asked;
+        let before = &editor.before;
+        let needed = ByteSize(asked.bytes);
+        let free = ByteSize(before.free_bytes);
+        let total = ByteSize(before.total_bytes);
+        let mut message = format!(
+            "what is put there does not fit: at least {needed} ({} bytes) of content",
+            asked.bytes
+        );
+        message.push_str(&format!(
+            " in {} entries, and {free} of {total} were free",
+            asked.entries
+        ));
         if let Some((inodes, free)) = before.inodes {
             message.push_str(&format!(", with {free} of {inodes} inodes"));
         }
-        let largest: Vec<String> =
-            asked.largest.iter().map(|(bytes, what)| format!("{what} ({})", ByteSize(*bytes))).collect();
+        let largest: Vec<String> = asked
+            .largest
+            .iter()
+            .map(|(bytes, what)| format!("{what} ({})", ByteSize(*bytes)))
+            .collect();
         if !largest.is_empty() {
             message.push_str(&format!("; the largest: {}", largest.join(", ")));
         }
@@ -614,20 +765,34 @@ impl<'a> Bench<'a> {
             Designator::Oem => "put sysexts and large files on ROOT instead of OEM",
             _ => "put less there, or remove something",
         };
-        let mut error = Error::no_space(message).with_source(error).with_hint(hint).at(self.disk.describe(full.into()));
+        let mut error = Error::no_space(message)
+            .with_source(error)
+            .with_hint(hint)
+            .at(self.disk.describe(full.into()));
         if full == Designator::Root {
             error = error.with_setting("root_size");
         }
-        Failure { error, full: Some(full), asked_on_root }
+        Failure {
+            error,
+            full: Some(full),
+            asked_on_root,
+        }
     }
 }
 
 /// An error with all of `findings` that stop the run, unless it is forced: then they are lifted.
 pub(super) fn stop_at(findings: &mut Vec<Finding>, policy: Policy) -> Result<()> {
     if policy.force {
-        *findings = std::mem::take(findings).into_iter().map(Finding::lifted).collect();
+        *findings = std::mem::take(findings)
+            .into_iter()
+            .map(Finding::lifted)
+            .collect();
     }
-    let stops: Vec<Finding> = findings.iter().filter(|finding| finding.stops()).cloned().collect();
+    let stops: Vec<Finding> = findings
+        .iter()
+        .filter(|finding| finding.stops())
+        .cloned()
+        .collect();
     let message = match stops.as_slice() {
         [] => return Ok(()),
         [finding] => finding.to_string(),

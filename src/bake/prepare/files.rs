@@ -19,18 +19,39 @@ const UNIT_MAX: u64 = 1 << 20;
 impl Bench<'_> {
     pub(super) fn put_files(&mut self, edits: &Edits) -> Result<()> {
         if let Some(hostname) = &edits.hostname {
-            let why = hostname.origin.clone().unwrap_or_else(|| "host name".to_owned());
-            self.put_text(Designator::Root, HOSTNAME, format!("{}\n", hostname.name).as_bytes(), &why)?;
+            let why = hostname
+                .origin
+                .clone()
+                .unwrap_or_else(|| "host name".to_owned());
+            self.put_text(
+                Designator::Root,
+                HOSTNAME,
+                format!("{}\n", hostname.name).as_bytes(),
+                &why,
+            )?;
         }
         edits.files.iter().try_for_each(|file| self.put(file))?;
         edits.units.iter().try_for_each(|unit| self.put_unit(unit))
     }
 
     /// A file whose whole content is known.
-    pub(super) fn put_text(&mut self, partition: Designator, path: &str, content: &[u8], why: &str) -> Result<()> {
+    pub(super) fn put_text(
+        &mut self,
+        partition: Designator,
+        path: &str,
+        content: &[u8],
+        why: &str,
+    ) -> Result<()> {
         let path = self.locate(partition, &FsPath::new(path)?)?;
         let content = Content::Bytes(content);
-        self.write_file(NewFile { partition, path: &path, content, mode: 0o644, owner: None, why })
+        self.write_file(NewFile {
+            partition,
+            path: &path,
+            content,
+            mode: 0o644,
+            owner: None,
+            why,
+        })
     }
 
     fn put(&mut self, spec: &FileSpec) -> Result<()> {
@@ -38,16 +59,26 @@ impl Bench<'_> {
         let why = spec.origin.clone().unwrap_or_else(|| origin_of(spec));
         let top = self.locate(partition, &spec.path)?;
         let put = match &spec.source {
-            FileSource::Inline(content) => {
-                self.put_entry(spec, &top, &HostEntry::inline(to_u64(content.len())), Content::Bytes(content), &why)
-            }
+            FileSource::Inline(content) => self.put_entry(
+                spec,
+                &top,
+                &HostEntry::inline(to_u64(content.len())),
+                Content::Bytes(content),
+                &why,
+            ),
             FileSource::Host(source) => self.put_tree(spec, source, &top, &why),
         };
         put.at(|| why.clone())
     }
 
     /// A file of the host, or a folder with all it holds.
-    fn put_tree(&mut self, spec: &FileSpec, source: &std::path::Path, top: &FsPath, why: &str) -> Result<()> {
+    fn put_tree(
+        &mut self,
+        spec: &FileSpec,
+        source: &std::path::Path,
+        top: &FsPath,
+        why: &str,
+    ) -> Result<()> {
         if source.is_dir() {
             self.run.inputs.folder(source);
         }
@@ -56,7 +87,13 @@ impl Bench<'_> {
             for name in &entry.below {
                 path = path.join(name).at(|| shown(&entry.source))?;
             }
-            self.put_entry(spec, &path, entry, Content::Host(&entry.source, entry.bytes), why)
+            self.put_entry(
+                spec,
+                &path,
+                entry,
+                Content::Host(&entry.source, entry.bytes),
+                why,
+            )
         })
     }
 
@@ -71,52 +108,87 @@ impl Bench<'_> {
         let partition = spec.partition;
         match entry.file_type {
             FileType::Directory => self.put_folder(partition, path, spec.owner, why),
-            _ if path.is_root() => Err(Error::invalid("a file cannot take the place of the top folder")
-                .with_hint("give the whole path that the file shall have in the image")),
+            _ if path.is_root() => Err(Error::invalid(
+                "a file cannot take the place of the top folder",
+            )
+            .with_hint("give the whole path that the file shall have in the image")),
             FileType::Symlink => {
-                self.run.inputs.symlink("file", &entry.source, entry.target.as_bytes())?;
+                self.run
+                    .inputs
+                    .symlink("file", &entry.source, entry.target.as_bytes())?;
                 self.make_symlink(partition, path, &entry.target, why)
             }
             _ => {
-                let mode = spec.mode.unwrap_or(if entry.executable { 0o755 } else { 0o644 });
-                self.write_file(NewFile { partition, path, content, mode, owner: spec.owner, why })
+                let mode = spec
+                    .mode
+                    .unwrap_or(if entry.executable { 0o755 } else { 0o644 });
+                self.write_file(NewFile {
+                    partition,
+                    path,
+                    content,
+                    mode,
+                    owner: spec.owner,
+                    why,
+                })
             }
         }
     }
 
     /// A folder, unless there is one. A mode that is given is meant for files: folders above them must stay open.
-    fn put_folder(&mut self, partition: Designator, path: &FsPath, owner: Option<(u32, u32)>, why: &str) -> Result<()> {
+    fn put_folder(
+        &mut self,
+        partition: Designator,
+        path: &FsPath,
+        owner: Option<(u32, u32)>,
+        why: &str,
+    ) -> Result<()> {
         if path.is_root() {
             return Ok(());
         }
         match self.make_way(partition, path, FileType::Directory, why)? {
             None => self.make_folder(partition, path, owner, why),
             Some(old) if old.file_type == FileType::Directory => Ok(()),
-            Some(_) => Err(Error::invalid(format!("{path} is not a directory, so a folder cannot take its place"))
-                .because(Reason::NotADirectory)
-                .at(partition.to_string())
-                .with_hint("remove it first, or give another path")),
+            Some(_) => Err(Error::invalid(format!(
+                "{path} is not a directory, so a folder cannot take its place"
+            ))
+            .because(Reason::NotADirectory)
+            .at(partition.to_string())
+            .with_hint("remove it first, or give another path")),
         }
     }
 
     fn put_unit(&mut self, spec: &UnitSpec) -> Result<()> {
-        let why = spec.origin.clone().unwrap_or_else(|| format!("unit {}", spec.name));
+        let why = spec
+            .origin
+            .clone()
+            .unwrap_or_else(|| format!("unit {}", spec.name));
         self.put_unit_files(spec, &why).at(|| why.clone())
     }
 
     fn put_unit_files(&mut self, spec: &UnitSpec, why: &str) -> Result<()> {
         let path = unit::path(&spec.name)?;
-        let contents = spec.contents.as_ref().map(|source| self.unit_text(source)).transpose()?;
+        let contents = spec
+            .contents
+            .as_ref()
+            .map(|source| self.unit_text(source))
+            .transpose()?;
         if let Some(text) = &contents {
             self.put_text(Designator::Root, &path.to_string(), text.as_bytes(), why)?;
         }
         for (name, source) in &spec.dropins {
-            let (path, text) = (unit::dropin_path(&spec.name, name)?, self.unit_text(source)?);
+            let path = unit::dropin_path(&spec.name, name)?;
+            let text = self.unit_text(source)?;
             self.put_text(Designator::Root, &path.to_string(), text.as_bytes(), why)?;
         }
         if spec.enabled {
-            let shipped = if contents.is_none() { self.shipped_unit(&spec.name) } else { None };
-            for (target, path) in unit::enabling_links(&spec.name, contents.as_deref(), shipped.as_deref())? {
+            let shipped = if contents.is_none() {
+                self.shipped_unit(&spec.name)
+            } else {
+                None
+            };
+            for (target, path) in
+                unit::enabling_links(&spec.name, contents.as_deref(), shipped.as_deref())?
+            {
                 let path = self.locate(Designator::Root, &path)?;
                 self.make_symlink(Designator::Root, &path, &target, why)?;
             }
@@ -126,7 +198,10 @@ impl Bench<'_> {
 
     /// The text of a unit that comes with the image, where it has one of this name.
     fn shipped_unit(&self, name: &str) -> Option<String> {
-        let path = FsPath::new(SHIPPED_UNITS).ok()?.join(unit::file_of(name)).ok()?;
+        let path = FsPath::new(SHIPPED_UNITS)
+            .ok()?
+            .join(unit::file_of(name))
+            .ok()?;
         let usr = self.disk.filesystem(Designator::Usr.into()).ok()?;
         let path = fs::resolve(&*usr, &path).ok()?;
         String::from_utf8(fs::read_file(&*usr, &path, UNIT_MAX).ok()?).ok()
@@ -134,25 +209,35 @@ impl Bench<'_> {
 
     fn unit_text(&self, source: &FileSource) -> Result<String> {
         let bytes = self.content_of(source, UNIT_MAX, "unit")?;
-        String::from_utf8(bytes).map_err(|error| Error::invalid("a unit must be UTF-8 text").with_source(error))
+        String::from_utf8(bytes)
+            .map_err(|error| Error::invalid("a unit must be UTF-8 text").with_source(error))
     }
 
     /// The content of a file of the request, of at most `limit` bytes.
-    pub(super) fn content_of(&self, source: &FileSource, limit: u64, role: &'static str) -> Result<Vec<u8>> {
+    pub(super) fn content_of(
+        &self,
+        source: &FileSource,
+        limit: u64,
+        role: &'static str,
+    ) -> Result<Vec<u8>> {
         match source {
             FileSource::Host(file) => self.run.inputs.read(role, file, limit),
-            FileSource::Inline(content) if to_u64(content.len()) > limit => {
-                Err(Error::invalid(format!("{} bytes are too many: at most {limit}", content.len())))
-            }
+            FileSource::Inline(content) if to_u64(content.len()) > limit => Err(Error::invalid(
+                format!("{} bytes are too many: at most {limit}", content.len()),
+            )),
             FileSource::Inline(content) => Ok(content.clone()),
         }
     }
 
     pub(super) fn make_links(&mut self, edits: &Edits) -> Result<()> {
         for link in &edits.links {
-            let why = link.origin.clone().unwrap_or_else(|| format!("link {}", link.path));
+            let why = link
+                .origin
+                .clone()
+                .unwrap_or_else(|| format!("link {}", link.path));
             let path = self.locate(Designator::Root, &link.path)?;
-            self.make_symlink(Designator::Root, &path, &link.target, &why).at(|| why.clone())?;
+            self.make_symlink(Designator::Root, &path, &link.target, &why)
+                .at(|| why.clone())?;
         }
         Ok(())
     }

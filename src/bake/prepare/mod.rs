@@ -157,8 +157,17 @@ impl Request {
             Some(time) => time,
             None => newest_time(&disk, &mut findings),
         };
-        let facts = BaseFacts { release: release.clone(), ..facts };
-        let run = Run { context, inputs: inputs.clone(), release, timestamp, policy: self.policy };
+        let facts = BaseFacts {
+            release: release.clone(),
+            ..facts
+        };
+        let run = Run {
+            context,
+            inputs: inputs.clone(),
+            release,
+            timestamp,
+            policy: self.policy,
+        };
         findings.extend(running::see_base(self, &disk)?);
         context.cancel.check()?;
         let generation = Generation::of(disk.table());
@@ -187,12 +196,28 @@ impl Request {
         targets: &[super::write::Output],
         findings: Vec<Finding>,
     ) -> Result<Prepared> {
-        let stock = Stock { disk, overlay: None };
+        let stock = Stock {
+            disk,
+            overlay: None,
+        };
         let (edits, _) = self.parts(&self.edits, &vendors);
         // What is shared must fit the smallest of the layouts, so ROOT has the size of that one from the start.
         let root_floor = vendors.iter().filter_map(|vendor| vendor.root_floor).min();
-        let sizes = Sizes { root: self.root_size, root_floor, ..Sizes::default() };
-        let shared = make(run, &stock, Work { edits: &edits, oem: &OemChange::Keep, beside: &[] }, sizes)?;
+        let sizes = Sizes {
+            root: self.root_size,
+            root_floor,
+            ..Sizes::default()
+        };
+        let shared = make(
+            run,
+            &stock,
+            Work {
+                edits: &edits,
+                oem: &OemChange::Keep,
+                beside: &[],
+            },
+            sizes,
+        )?;
         let mut prepared = Prepared {
             request: self.clone(),
             inputs: run.inputs.clone(),
@@ -216,7 +241,11 @@ impl Request {
 
     /// What is changed before a vendor's own grub.cfg is in place, and after.
     fn parts(&self, edits: &Edits, vendors: &[ChosenVendor]) -> (Edits, Edits) {
-        if vendors.is_empty() { (edits.clone(), Edits::new()) } else { edits.split_at_grub() }
+        if vendors.is_empty() {
+            (edits.clone(), Edits::new())
+        } else {
+            edits.split_at_grub()
+        }
     }
 }
 
@@ -226,9 +255,18 @@ fn failures_of(mut failures: Vec<(Key, Error)>) -> Error {
         return failures.swap_remove(0).1;
     }
     let kind = failures[0].1.kind();
-    let each = failures.iter().map(|(key, error)| format!("\n  - {key}: {error}"));
-    let message = format!("{} images cannot be made:{}", failures.len(), each.collect::<String>());
-    let findings = failures.iter().flat_map(|(_, error)| error.findings().to_vec()).collect();
+    let each = failures
+        .iter()
+        .map(|(key, error)| format!("\n  - {key}: {error}"));
+    let message = format!(
+        "{} images cannot be made:{}",
+        failures.len(),
+        each.collect::<String>()
+    );
+    let findings = failures
+        .iter()
+        .flat_map(|(_, error)| error.findings().to_vec())
+        .collect();
     let error = Error::new(kind, message).with_findings(findings);
     match failures[0].1.hint() {
         Some(hint) => error.with_hint(hint),
@@ -251,15 +289,25 @@ impl Prepared {
         for at in 0..self.request.variants.len() {
             run.context.cancel.check()?;
             let variant = &self.request.variants[at];
-            let (name, origin) = (variant.name.clone(), variant.origin.clone());
+            let name = variant.name.clone();
+            let origin = variant.origin.clone();
             match self.make_variant(run, at) {
                 Ok(made) => {
-                    self.variants.push(PreparedVariant { name, plan: made.plan });
+                    self.variants.push(PreparedVariant {
+                        name,
+                        plan: made.plan,
+                    });
                     self.results_of(run, Some(at), &made.overlay, targets, failures)?;
                 }
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) => {
-                    failures.push((Key { variant: Some(name), vendor: None }, at_origin(error, origin.as_ref())));
+                    failures.push((
+                        Key {
+                            variant: Some(name),
+                            vendor: None,
+                        },
+                        at_origin(error, origin.as_ref()),
+                    ));
                 }
             }
         }
@@ -277,10 +325,25 @@ impl Prepared {
         }
         edits.sysupdate |= self.request.edits.sysupdate;
         // A size that is given was reached by the shared bake; as large as it needs may be more for a variant.
-        let root = self.request.root_size.filter(|size| *size == RootSize::Auto);
-        let sizes = Sizes { root, ..Sizes::default() };
+        let root = self
+            .request
+            .root_size
+            .filter(|size| *size == RootSize::Auto);
+        let sizes = Sizes {
+            root,
+            ..Sizes::default()
+        };
         let beside = &self.request.edits.sysexts;
-        make(run, &stock, Work { edits: &edits, oem: &OemChange::Keep, beside }, sizes)
+        make(
+            run,
+            &stock,
+            Work {
+                edits: &edits,
+                oem: &OemChange::Keep,
+                beside,
+            },
+            sizes,
+        )
     }
 
     /// The results of one variant, or of the shared bake.
@@ -296,29 +359,53 @@ impl Prepared {
         let is_plain = !targets.is_empty() || matches!(self.request.stream, Some(Stream::Disk(_)));
         let plain = is_plain.then_some(None);
         let first = self.images.len();
-        let all: Vec<Option<usize>> = plain.into_iter().chain((0..self.vendors.len()).map(Some)).collect();
+        let all: Vec<Option<usize>> = plain
+            .into_iter()
+            .chain((0..self.vendors.len()).map(Some))
+            .collect();
         for vendor in all {
             run.context.cancel.check()?;
             let id = vendor.map(|at| self.vendors[at].settings.id.as_str().to_owned());
-            let key = Key { variant: name.clone(), vendor: id };
+            let key = Key {
+                variant: name.clone(),
+                vendor: id,
+            };
             match self.make_result(run, variant, vendor, overlay) {
                 Ok(made) => {
                     let held = (self.images.len() < HELD_MAX).then(|| Arc::clone(&made.overlay));
                     let settings = vendor.map(|at| self.vendors[at].settings.clone());
-                    let mut target =
-                        targets::of(&self.request, name.as_deref(), settings.as_ref(), targets, &made.overlay)?;
+                    let mut target = targets::of(
+                        &self.request,
+                        name.as_deref(),
+                        settings.as_ref(),
+                        targets,
+                        &made.overlay,
+                    )?;
                     if let Some(catalog) = target.catalog(settings.as_ref())
-                        && self.images[first..].iter().any(|image| image.target.files().contains(&catalog))
+                        && self.images[first..]
+                            .iter()
+                            .any(|image| image.target.files().contains(&catalog))
                     {
                         target.without(&catalog);
                     }
-                    let (plan, disk_bytes) = (made.plan, made.overlay.size());
-                    self.images.push(PreparedImage { key, variant, vendor, plan, disk_bytes, settings, target, held });
+                    let plan = made.plan;
+                    let disk_bytes = made.overlay.size();
+                    self.images.push(PreparedImage {
+                        key,
+                        variant,
+                        vendor,
+                        plan,
+                        disk_bytes,
+                        settings,
+                        target,
+                        held,
+                    });
                 }
                 Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) if vendor.is_some_and(|at| self.vendors[at].may_be_left_out(&error)) => {
-                    let left_out =
-                        Finding::new(code::VENDOR_LEFT_OUT).with("vendor", &key).with("why", error.message());
+                    let left_out = Finding::new(code::VENDOR_LEFT_OUT)
+                        .with("vendor", &key)
+                        .with("why", error.message());
                     self.findings.push(left_out);
                 }
                 Err(error) => failures.push((key, error)),
@@ -336,34 +423,64 @@ impl Prepared {
         overlay: &Arc<Overlay>,
     ) -> Result<Made> {
         if self.vendors.is_empty() {
-            return Ok(Made { overlay: Arc::clone(overlay), plan: Plan::default() });
+            return Ok(Made {
+                overlay: Arc::clone(overlay),
+                plan: Plan::default(),
+            });
         }
         let (_, mut edits) = self.request.parts(&self.request.edits, &self.vendors);
         if let Some(at) = variant {
-            let (_, own) = self.request.parts(&self.request.variants[at].edits, &self.vendors);
+            let (_, own) = self
+                .request
+                .parts(&self.request.variants[at].edits, &self.vendors);
             edits = edits.with_grub_of(own);
         }
-        let named = variant.map(|at| format!(": variant {}", self.request.variants[at].name)).unwrap_or_default();
+        let named = variant
+            .map(|at| format!(": variant {}", self.request.variants[at].name))
+            .unwrap_or_default();
         let label = format!("{}{named}", self.base.name);
         let Some(at) = vendor else {
             let stock = stock_of(label, overlay)?;
-            let work = Work { edits: &edits, oem: &OemChange::Keep, beside: &[] };
+            let work = Work {
+                edits: &edits,
+                oem: &OemChange::Keep,
+                beside: &[],
+            };
             return make(run, &stock, work, Sizes::default());
         };
         let chosen = &self.vendors[at];
         let label = format!("{label}: vendor {}", chosen.settings.id);
         let stock = stock_of(label.clone(), overlay)?;
-        let mut made = make(run, &stock, Work { edits: &edits, oem: &chosen.oem, beside: &[] }, chosen.sizes())?;
-        chosen.check_size(made.overlay.size()).at(|| label.clone())?;
+        let mut made = make(
+            run,
+            &stock,
+            Work {
+                edits: &edits,
+                oem: &chosen.oem,
+                beside: &[],
+            },
+            chosen.sizes(),
+        )?;
+        chosen
+            .check_size(made.overlay.size())
+            .at(|| label.clone())?;
         let mut more = chosen.findings.clone();
-        more.extend(self.check_vendor(chosen, variant, &made).at(|| label.clone())?);
+        more.extend(
+            self.check_vendor(chosen, variant, &made)
+                .at(|| label.clone())?,
+        );
         stop_at(&mut more, self.request.policy).at(|| label)?;
         made.plan.findings.extend(more);
         Ok(made)
     }
 
     /// What would stop the writing of a vendor's files, and what a person should know of them.
-    fn check_vendor(&self, chosen: &ChosenVendor, variant: Option<usize>, made: &Made) -> Result<Vec<Finding>> {
+    fn check_vendor(
+        &self,
+        chosen: &ChosenVendor,
+        variant: Option<usize>,
+        made: &Made,
+    ) -> Result<Vec<Finding>> {
         let settings = &chosen.settings;
         let key = Key {
             variant: variant.map(|at| self.request.variants[at].name.clone()),
@@ -377,7 +494,11 @@ impl Prepared {
         }
         let findings = live::check(&disk)?;
         // What an image has always had on ROOT nobody has asked for.
-        let of_variant = self.variants.last().filter(|_| variant.is_some()).map(|variant| &variant.plan);
+        let of_variant = self
+            .variants
+            .last()
+            .filter(|_| variant.is_some())
+            .map(|variant| &variant.plan);
         let plans = [Some(&self.shared), of_variant, Some(&made.plan)];
         let mut changes = plans.into_iter().flatten().flat_map(|plan| &plan.changes);
         if changes.any(|change| change.partition == Designator::Root) {
@@ -387,7 +508,11 @@ impl Prepared {
     }
 
     /// The disk of a result: the one that was kept, or the same made once more.
-    pub(super) fn disk_of(&self, context: &Context<'_>, image: &PreparedImage) -> Result<Arc<Overlay>> {
+    pub(super) fn disk_of(
+        &self,
+        context: &Context<'_>,
+        image: &PreparedImage,
+    ) -> Result<Arc<Overlay>> {
         if let Some(disk) = &image.held {
             return Ok(Arc::clone(disk));
         }
@@ -398,19 +523,31 @@ impl Prepared {
             timestamp: self.timestamp,
             policy: self.request.policy,
         };
-        let variant = image.variant.map(|at| self.make_variant(&run, at)).transpose()?;
-        let below = variant.as_ref().map_or(&self.shared_overlay, |made| &made.overlay);
+        let variant = image
+            .variant
+            .map(|at| self.make_variant(&run, at))
+            .transpose()?;
+        let below = variant
+            .as_ref()
+            .map_or(&self.shared_overlay, |made| &made.overlay);
         let made = self.make_result(&run, image.variant, image.vendor, below)?;
         if made.plan != image.plan {
-            return Err(Error::invalid(format!("{}: an input was changed since the run began", image.key))
-                .with_hint("wait until nobody writes to the inputs, then try again"));
+            return Err(Error::invalid(format!(
+                "{}: an input was changed since the run began",
+                image.key
+            ))
+            .with_hint("wait until nobody writes to the inputs, then try again"));
         }
         Ok(made.overlay)
     }
 
     /// All files that are written, in the order of the results: what a run would replace or make.
     pub fn files(&self) -> Vec<PathBuf> {
-        let mut files: Vec<PathBuf> = self.images.iter().flat_map(|image| image.target.files()).collect();
+        let mut files: Vec<PathBuf> = self
+            .images
+            .iter()
+            .flat_map(|image| image.target.files())
+            .collect();
         files.extend(targets::run_files(&self.request));
         files
     }
@@ -424,7 +561,13 @@ impl Prepared {
             all.extend(variant.plan.findings.iter().map(named));
         }
         for image in &self.images {
-            all.extend(image.plan.findings.iter().map(|finding| finding.clone().at(image.key.to_string())));
+            all.extend(
+                image
+                    .plan
+                    .findings
+                    .iter()
+                    .map(|finding| finding.clone().at(image.key.to_string())),
+            );
         }
         all
     }
@@ -452,7 +595,11 @@ impl Prepared {
         for expected in digests {
             let found = self.inputs.sha256(&expected.path);
             if let Some(found) = found.filter(|found| *found != expected.sha256) {
-                let message = format!("{} has the SHA-256 {found}, not {}", shown(&expected.path), expected.sha256);
+                let message = format!(
+                    "{} has the SHA-256 {found}, not {}",
+                    shown(&expected.path),
+                    expected.sha256
+                );
                 let error = Error::new(ErrorKind::Untrusted, message)
                     .with_hint("get the file again, or mend the digest that is asked for");
                 return Err(at_origin(error, expected.origin.as_ref()));
@@ -475,11 +622,18 @@ impl Request {
 /// An overlay as the disk that the next bench starts from.
 fn stock_of(label: String, overlay: &Arc<Overlay>) -> Result<Stock> {
     let device: Arc<dyn BlockDevice> = Arc::clone(overlay) as _;
-    Ok(Stock { disk: Disk::open(label, device)?, overlay: Some(Arc::clone(overlay)) })
+    Ok(Stock {
+        disk: Disk::open(label, device)?,
+        overlay: Some(Arc::clone(overlay)),
+    })
 }
 
 /// Opens the base image, and registers it and the files that it refers to.
-fn open_base(request: &Request, context: &Context<'_>, inputs: &Inputs) -> Result<(Disk, BaseFacts)> {
+fn open_base(
+    request: &Request,
+    context: &Context<'_>,
+    inputs: &Inputs,
+) -> Result<(Disk, BaseFacts)> {
     let options = OpenOptions {
         cache: context.cache.clone(),
         threads: context.threads,
@@ -490,7 +644,9 @@ fn open_base(request: &Request, context: &Context<'_>, inputs: &Inputs) -> Resul
     let opened = match &request.base {
         Base::Path(path) => image::open(path, &options, context.progress)?,
         Base::Open(file, name) => {
-            let file = file.try_clone().map_err(|error| Error::io("opening the base image again", error))?;
+            let file = file
+                .try_clone()
+                .map_err(|error| Error::io("opening the base image again", error))?;
             image::open_file(file, name, &options, context.progress)?
         }
     };
@@ -518,8 +674,10 @@ fn release_of(disk: &Disk, findings: &mut Vec<Finding>) -> Option<OsRelease> {
 /// of Flatcar's may be applied to it.
 fn refuse_other_systems(disk: &Disk, release: Option<&OsRelease>) -> Result<()> {
     let is_named = release.is_some_and(|release| release.id() == AZURE_LINUX);
-    let has_its_partitions =
-        disk.table().partitions().any(|partition| AZURE_LINUX_LABELS.contains(&partition.name.to_string().as_str()));
+    let has_its_partitions = disk
+        .table()
+        .partitions()
+        .any(|partition| AZURE_LINUX_LABELS.contains(&partition.name.to_string().as_str()));
     if !is_named && !has_its_partitions {
         return Ok(());
     }
@@ -533,18 +691,32 @@ fn refuse_other_systems(disk: &Disk, release: Option<&OsRelease>) -> Result<()> 
 ///
 /// A partition that is missing or empty shows no time. One that cannot be read may hide a newer time, which is told.
 fn newest_time(disk: &Disk, findings: &mut Vec<Finding>) -> Timestamp {
-    let places = [(Designator::Oem, "/"), (Designator::Root, "/"), (Designator::Usr, "/lib/os-release")];
+    let places = [
+        (Designator::Oem, "/"),
+        (Designator::Root, "/"),
+        (Designator::Usr, "/lib/os-release"),
+    ];
     let mut newest = Timestamp::default();
     for (partition, path) in places {
-        let read = || disk.filesystem(partition.into())?.metadata_at(&FsPath::new(path)?);
+        let read = || {
+            disk.filesystem(partition.into())?
+                .metadata_at(&FsPath::new(path)?)
+        };
         match read() {
             Ok(metadata) => newest = newest.max(metadata.mtime),
-            Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => {}
+            Err(error)
+                if error.kind() == ErrorKind::NotFound
+                    || error.reason() == Some(Reason::Unformatted) => {}
             Err(error) => {
-                let finding = Finding::new(code::TIME_UNKNOWN).with("partition", partition).with("why", error);
+                let finding = Finding::new(code::TIME_UNKNOWN)
+                    .with("partition", partition)
+                    .with("why", error);
                 findings.push(finding);
             }
         }
     }
-    Timestamp { secs: newest.secs.max(0), nanos: 0 }
+    Timestamp {
+        secs: newest.secs.max(0),
+        nanos: 0,
+    }
 }

@@ -36,8 +36,14 @@ const BUG_REPORT_URL: &str = "https://issues.flatcar.org";
 impl Bench<'_> {
     /// A file of OEM that the image's release would never read.
     pub(super) fn see_never_read(&mut self, path: &FsPath) {
-        let dead = path.as_bytes() == DEFAULT_IGN && self.run.major().is_none_or(|major| major >= DEFAULT_IGN_DEAD);
-        let finding = Finding::new(code::NEVER_READ).with("path", path).with("since", DEFAULT_IGN_DEAD);
+        let dead = path.as_bytes() == DEFAULT_IGN
+            && self
+                .run
+                .major()
+                .is_none_or(|major| major >= DEFAULT_IGN_DEAD);
+        let finding = Finding::new(code::NEVER_READ)
+            .with("path", path)
+            .with("since", DEFAULT_IGN_DEAD);
         let finding = finding.at(Designator::Oem.to_string());
         if dead && !self.findings.contains(&finding) {
             self.findings.push(finding);
@@ -46,15 +52,26 @@ impl Bench<'_> {
 
     /// What Ignition and GRUB would make of the configs that are put in.
     pub(super) fn check_configs(&mut self, edits: &Edits) -> Result<()> {
-        for (config, role) in [(&edits.base_ign, "base.ign"), (&edits.config_ign, "config.ign")] {
+        for (config, role) in [
+            (&edits.base_ign, "base.ign"),
+            (&edits.config_ign, "config.ign"),
+        ] {
             if let Some(config) = config {
-                self.check_ignition(config, role).at(|| name_of(config, role))?;
+                self.check_ignition(config, role)
+                    .at(|| name_of(config, role))?;
             }
         }
-        let Some(config) = &edits.grub_cfg else { return Ok(()) };
+        let Some(config) = &edits.grub_cfg else {
+            return Ok(());
+        };
         let name = name_of(config, "grub.cfg");
-        let text = text_of(self.content_of(&config.source, GRUB_CFG_MAX, "grub.cfg")?).at(|| name.clone())?;
-        self.findings.extend(grub::check(&text).into_iter().map(|finding| finding.at(name.clone())));
+        let text = text_of(self.content_of(&config.source, GRUB_CFG_MAX, "grub.cfg")?)
+            .at(|| name.clone())?;
+        self.findings.extend(
+            grub::check(&text)
+                .into_iter()
+                .map(|finding| finding.at(name.clone())),
+        );
         Ok(())
     }
 
@@ -62,8 +79,11 @@ impl Bench<'_> {
     fn check_ignition(&mut self, config: &ConfigSpec, role: &'static str) -> Result<()> {
         let content = self.content_of(&config.source, IGNITION_MAX, role)?;
         let invalid = |why: String| Finding::new(code::IGNITION_INVALID).with("why", why);
-        let has_version =
-            |config: &Json| config.pointer("/ignition/version").is_some_and(|version| version.is_string());
+        let has_version = |config: &Json| {
+            config
+                .pointer("/ignition/version")
+                .is_some_and(|version| version.is_string())
+        };
         let finding = match serde_json::from_slice::<Json>(&content) {
             Ok(config) if has_version(&config) => return Ok(()),
             _ if is_butane(&config.source, &content) => Finding::new(code::IGNITION_IS_BUTANE),
@@ -83,7 +103,9 @@ impl Bench<'_> {
         for (config, path, limit, role) in configs {
             let Some(config) = config else { continue };
             let why = name_of(config, role);
-            let content = self.content_of(&config.source, limit, role).at(|| why.clone())?;
+            let content = self
+                .content_of(&config.source, limit, role)
+                .at(|| why.clone())?;
             self.put_text(Designator::Oem, path, &content, &why)?;
         }
         Ok(())
@@ -120,9 +142,12 @@ impl Bench<'_> {
         match self.type_at(Designator::Oem, path)? {
             Some(FileType::File) => {
                 let content = fs::read_file(self.filesystem(Designator::Oem)?, path, GRUB_CFG_MAX);
-                text_of(content.at(|| Designator::Oem.to_string())?).at(|| format!("{}:{path}", Designator::Oem))
+                text_of(content.at(|| Designator::Oem.to_string())?)
+                    .at(|| format!("{}:{path}", Designator::Oem))
             }
-            Some(_) => Err(Error::invalid(format!("{path} is no regular file, so it has no kernel arguments"))),
+            Some(_) => Err(Error::invalid(format!(
+                "{path} is no regular file, so it has no kernel arguments"
+            ))),
             None => Ok(String::new()),
         }
     }
@@ -136,7 +161,8 @@ impl Bench<'_> {
         };
         let removed = self.remove_payload(work)?;
         if let Some(payload) = new {
-            self.install(payload, work.edits).at(|| format!("OEM {}", payload.id))?;
+            self.install(payload, work.edits)
+                .at(|| format!("OEM {}", payload.id))?;
         }
         self.see_gone(removed)
     }
@@ -161,8 +187,15 @@ impl Bench<'_> {
         let folder = FsPath::new(SYSEXT_DIR)?;
         let mut old = Vec::new();
         if self.type_at(Designator::Oem, &folder)? == Some(FileType::Directory) {
-            let entries = self.filesystem(Designator::Oem)?.entries_at(&folder).at(|| Designator::Oem.to_string())?;
-            for entry in entries.into_iter().take(SYSEXTS_MAX).filter(|entry| is_payload(&entry.name)) {
+            let entries = self
+                .filesystem(Designator::Oem)?
+                .entries_at(&folder)
+                .at(|| Designator::Oem.to_string())?;
+            for entry in entries
+                .into_iter()
+                .take(SYSEXTS_MAX)
+                .filter(|entry| is_payload(&entry.name))
+            {
                 old.push(folder.join(&entry.name)?);
             }
         }
@@ -193,9 +226,13 @@ impl Bench<'_> {
         };
         let kept = grub::kernel_args(new);
         let mut lost = grub::kernel_args(&text);
-        lost.retain(|argument| !kept.contains(argument) && !work.edits.kernel_args.contains(argument));
+        lost.retain(|argument| {
+            !kept.contains(argument) && !work.edits.kernel_args.contains(argument)
+        });
         if !lost.is_empty() {
-            let finding = Finding::new(code::KERNEL_ARGS_LOST).with("path", path).with("args", lost.join(" "));
+            let finding = Finding::new(code::KERNEL_ARGS_LOST)
+                .with("path", path)
+                .with("args", lost.join(" "));
             self.findings.push(finding.at(Designator::Oem.to_string()));
         }
         Ok(())
@@ -213,25 +250,52 @@ impl Bench<'_> {
             && edits.grub_cfg.is_none()
         {
             let place = format!("grub.cfg of {}", payload.id);
-            self.findings.extend(grub::check(text).into_iter().map(|finding| finding.at(place.clone())));
+            self.findings.extend(
+                grub::check(text)
+                    .into_iter()
+                    .map(|finding| finding.at(place.clone())),
+            );
             self.put_text(Designator::Oem, GRUB_CFG, text.as_bytes(), &why)?;
         }
         Ok(())
     }
 
     /// Installs the sysext under the versioned name that the boot looks for, and returns its release file.
-    fn install_oem_sysext(&mut self, payload: &OemPayload, file: &Path, why: &str) -> Result<Option<OsRelease>> {
+    fn install_oem_sysext(
+        &mut self,
+        payload: &OemPayload,
+        file: &Path,
+        why: &str,
+    ) -> Result<Option<OsRelease>> {
         let name = format!("oem-{}", payload.id);
         self.check_sysext(&name, file, "OEM sysext")?;
-        let version = self.run.release.as_ref().and_then(|release| release.version()).map(str::to_owned);
+        let version = self
+            .run
+            .release
+            .as_ref()
+            .and_then(|release| release.version())
+            .map(str::to_owned);
         let version = version.ok_or_else(|| {
             Error::new(ErrorKind::Unsupported, "the image's release is not known, which the sysext's name must give")
                 .with_hint("is USR whole? flatbake inspect IMG tells; without the OEM's files only the format is made")
         })?;
         let folder = FsPath::new(SYSEXT_DIR)?;
-        self.copy_file(file, "OEM sysext", Designator::Oem, &folder.join(format!("{name}-{version}.raw"))?, why)?;
-        self.put_text(Designator::Oem, &folder.join(format!("active-{name}"))?.to_string(), b"", why)?;
-        let Some(info) = self.sysexts.get(&name) else { return Ok(None) };
+        self.copy_file(
+            file,
+            "OEM sysext",
+            Designator::Oem,
+            &folder.join(format!("{name}-{version}.raw"))?,
+            why,
+        )?;
+        self.put_text(
+            Designator::Oem,
+            &folder.join(format!("active-{name}"))?.to_string(),
+            b"",
+            why,
+        )?;
+        let Some(info) = self.sysexts.get(&name) else {
+            return Ok(None);
+        };
         let mut releases = info.releases.iter();
         let release = releases.find(|release| release.name == name || release.fits_any_name());
         Ok(release.map(|release| release.fields.clone())) // a missing one is a finding already
@@ -241,9 +305,9 @@ impl Bench<'_> {
 /// Whether what is no Ignition config is a Butane file: by its name, or by the key `variant` that each of them has.
 fn is_butane(source: &FileSource, content: &[u8]) -> bool {
     let is_named = match source {
-        FileSource::Host(path) => {
-            ["bu", "yaml", "yml"].iter().any(|end| path.extension().is_some_and(|name| name == *end))
-        }
+        FileSource::Host(path) => ["bu", "yaml", "yml"]
+            .iter()
+            .any(|end| path.extension().is_some_and(|name| name == *end)),
         FileSource::Inline(_) => false,
     };
     is_named || content.split(|byte| *byte == b'\n').any(is_variant)
@@ -252,11 +316,19 @@ fn is_butane(source: &FileSource, content: &[u8]) -> bool {
 /// Whether a line of YAML, or of JSON written as such, begins with the key `variant` at the top level.
 fn is_variant(line: &[u8]) -> bool {
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-    let line = line.strip_prefix(b"{").map_or(line, <[u8]>::trim_ascii_start);
+    let line = line
+        .strip_prefix(b"{")
+        .map_or(line, <[u8]>::trim_ascii_start);
     let quote = line.first().copied().filter(|byte| b"'\"".contains(byte));
     let key = if quote.is_some() { &line[1..] } else { line };
-    let Some(rest) = key.strip_prefix(b"variant") else { return false };
-    let rest = if quote.is_some() { rest.get(1..).unwrap_or_default() } else { rest };
+    let Some(rest) = key.strip_prefix(b"variant") else {
+        return false;
+    };
+    let rest = if quote.is_some() {
+        rest.get(1..).unwrap_or_default()
+    } else {
+        rest
+    };
     rest.trim_ascii_start().first() == Some(&b':')
 }
 
@@ -270,7 +342,8 @@ fn name_of(config: &ConfigSpec, role: &str) -> String {
 }
 
 fn text_of(content: Vec<u8>) -> Result<String> {
-    String::from_utf8(content).map_err(|error| Error::invalid("this is not UTF-8 text").with_source(error))
+    String::from_utf8(content)
+        .map_err(|error| Error::invalid("this is not UTF-8 text").with_source(error))
 }
 
 /// Whether a name in OEM's sysext folder is a vendor's: `oem-ID-VERSION.raw`, `active-oem-ID`, `migrate-oem-ID`.
@@ -280,20 +353,42 @@ fn is_payload(name: &[u8]) -> bool {
 }
 
 /// The text of oem-release: what the sysext's `SYSEXT_*` fields say (since 4628), else what is known of the vendor.
-fn oem_release(payload: &OemPayload, sysext: Option<&OsRelease>, image: Option<&OsRelease>) -> Result<String> {
-    let field = |key: &str| sysext.and_then(|fields| fields.get(key)).filter(|value| !value.is_empty());
-    let id = field("SYSEXT_ID").map_or(payload.id.as_str(), |id| id.strip_prefix("oem-").unwrap_or(id));
+fn oem_release(
+    payload: &OemPayload,
+    sysext: Option<&OsRelease>,
+    image: Option<&OsRelease>,
+) -> Result<String> {
+    let field = |key: &str| {
+        sysext
+            .and_then(|fields| fields.get(key))
+            .filter(|value| !value.is_empty())
+    };
+    let id = field("SYSEXT_ID").map_or(payload.id.as_str(), |id| {
+        id.strip_prefix("oem-").unwrap_or(id)
+    });
     if id != payload.id {
-        return Err(Error::invalid(format!("the sysext is that of OEM '{id}', not of '{}'", payload.id))
-            .with_hint(format!("give oem-{}.raw of the image's release", payload.id)));
+        return Err(Error::invalid(format!(
+            "the sysext is that of OEM '{id}', not of '{}'",
+            payload.id
+        ))
+        .with_hint(format!(
+            "give oem-{}.raw of the image's release",
+            payload.id
+        )));
     }
     let version = field("SYSEXT_VERSION_ID").or(image.and_then(|release| release.version_id()));
     let lines = [
         ("ID", Some(id)),
         ("VERSION_ID", version),
         ("NAME", Some(field("SYSEXT_NAME").unwrap_or(&payload.name))),
-        ("HOME_URL", Some(field("SYSEXT_HOME_URL").unwrap_or(HOME_URL))),
-        ("BUG_REPORT_URL", Some(field("SYSEXT_BUG_REPORT_URL").unwrap_or(BUG_REPORT_URL))),
+        (
+            "HOME_URL",
+            Some(field("SYSEXT_HOME_URL").unwrap_or(HOME_URL)),
+        ),
+        (
+            "BUG_REPORT_URL",
+            Some(field("SYSEXT_BUG_REPORT_URL").unwrap_or(BUG_REPORT_URL)),
+        ),
     ];
     let mut text = String::new();
     for (key, value) in lines {
@@ -308,16 +403,24 @@ fn oem_release(payload: &OemPayload, sysext: Option<&OsRelease>, image: Option<&
 
 /// Whether a value needs no quotes in an os-release file.
 fn is_plain(value: &str) -> bool {
-    value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    value
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// A value as it stands between double quotes, by the rules of os-release(5).
 fn quoted(value: &str) -> Result<String> {
     if value.chars().any(char::is_control) {
-        return Err(Error::invalid(format!("'{}' has control characters", value.escape_debug())).at("oem-release"));
+        return Err(
+            Error::invalid(format!("'{}' has control characters", value.escape_debug()))
+                .at("oem-release"),
+        );
     }
     let escape = |letter: char| matches!(letter, '"' | '\\' | '$' | '`').then_some('\\');
-    Ok(value.chars().flat_map(|letter| escape(letter).into_iter().chain([letter])).collect())
+    Ok(value
+        .chars()
+        .flat_map(|letter| escape(letter).into_iter().chain([letter]))
+        .collect())
 }
 
 #[cfg(test)]
@@ -336,7 +439,14 @@ mod tests {
         ] {
             assert!(inline(text), "{text}");
         }
-        for text in ["", "{}", "x: 1\n  variant: flatcar\n", "variants: 3", "variant", "  \"variant\": 1"] {
+        for text in [
+            "",
+            "{}",
+            "x: 1\n  variant: flatcar\n",
+            "variants: 3",
+            "variant",
+            "  \"variant\": 1",
+        ] {
             assert!(!inline(text), "{text}");
         }
         let named = |name: &str| is_butane(&FileSource::Host(name.into()), b"");

@@ -35,7 +35,11 @@ impl OemSysexts {
             }
             let id = id_of(path, inputs).at(|| shown(path))?;
             if let Some(other) = found.files.insert(id.clone(), path.clone()) {
-                let message = format!("{} and {} are both the sysext of OEM {id}", shown(&other), shown(path));
+                let message = format!(
+                    "{} and {} are both the sysext of OEM {id}",
+                    shown(&other),
+                    shown(path)
+                );
                 return Err(Error::invalid(message).with_hint("give one of them"));
             }
         }
@@ -49,38 +53,66 @@ impl OemSysexts {
         }
         let version = release.and_then(OsRelease::version);
         let versioned = version.map(|version| format!("{PREFIX}{id}-{version}.raw"));
-        let names: Vec<String> = versioned.into_iter().chain([format!("{PREFIX}{id}.raw")]).collect();
-        let mut candidates = self.folders.iter().flat_map(|folder| names.iter().map(move |name| folder.join(name)));
+        let names: Vec<String> = versioned
+            .into_iter()
+            .chain([format!("{PREFIX}{id}.raw")])
+            .collect();
+        let mut candidates = self
+            .folders
+            .iter()
+            .flat_map(|folder| names.iter().map(move |name| folder.join(name)));
         candidates.find(|path| path.is_file())
     }
 
     /// The error that names all sysexts that were not given, each with its vendor.
-    pub(super) fn missing(&self, missing: &[(String, String)], release: Option<&OsRelease>) -> Error {
+    pub(super) fn missing(
+        &self,
+        missing: &[(String, String)],
+        release: Option<&OsRelease>,
+    ) -> Error {
         let mut ids: Vec<&str> = missing.iter().map(|(_, id)| id.as_str()).collect();
         ids.sort_unstable();
         ids.dedup();
         let files: Vec<String> = ids.iter().map(|id| format!("{PREFIX}{id}.raw")).collect();
         let version = release.and_then(OsRelease::version);
-        let of = version.map(|version| format!(" of release {version}")).unwrap_or_default();
+        let of = version
+            .map(|version| format!(" of release {version}"))
+            .unwrap_or_default();
         let what = match files.as_slice() {
             [file] => format!("the OEM sysext {file}{of} is needed and was not given"),
-            files => format!("{} OEM sysexts{of} are needed and were not given: {}", files.len(), files.join(", ")),
+            files => format!(
+                "{} OEM sysexts{of} are needed and were not given: {}",
+                files.len(),
+                files.join(", ")
+            ),
         };
         let vendors: Vec<&str> = missing.iter().map(|(vendor, _)| vendor.as_str()).collect();
-        let published = files.first().and_then(|file| release.and_then(|release| release.published_at(file)));
-        let from = published.map(|url| format!(" (published at {url}; check its signature)")).unwrap_or_default();
-        Error::not_found(format!("{what} (for {})", vendors.join(", ")))
-            .with_hint(format!("give the files, or a folder that holds them{from}, or make formats only, without OEM"))
+        let published = files
+            .first()
+            .and_then(|file| release.and_then(|release| release.published_at(file)));
+        let from = published
+            .map(|url| format!(" (published at {url}; check its signature)"))
+            .unwrap_or_default();
+        Error::not_found(format!("{what} (for {})", vendors.join(", "))).with_hint(format!(
+            "give the files, or a folder that holds them{from}, or make formats only, without OEM"
+        ))
     }
 }
 
 /// The OEM that a sysext belongs to: its release file is `extension-release.oem-ID`.
 fn id_of(path: &Path, inputs: &Inputs) -> Result<String> {
     let fs = sysext::open_extension(Arc::new(inputs.device("OEM sysext", path)?))?;
-    let names: Vec<String> = sysext::inspect(&*fs)?.releases.into_iter().map(|release| release.name).collect();
+    let names: Vec<String> = sysext::inspect(&*fs)?
+        .releases
+        .into_iter()
+        .map(|release| release.name)
+        .collect();
     match names.iter().find_map(|name| name.strip_prefix(PREFIX)) {
         Some(id) => Ok(id.to_owned()),
-        None => Err(Error::invalid(format!("it is no OEM sysext: its release files are for '{}'", names.join("', '")))
-            .with_hint("an OEM sysext has usr/lib/extension-release.d/extension-release.oem-ID")),
+        None => Err(Error::invalid(format!(
+            "it is no OEM sysext: its release files are for '{}'",
+            names.join("', '")
+        ))
+        .with_hint("an OEM sysext has usr/lib/extension-release.d/extension-release.oem-ID")),
     }
 }

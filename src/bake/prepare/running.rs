@@ -31,10 +31,18 @@ impl Bench<'_> {
         if !self.is_edited(Designator::Root) {
             return Ok(());
         }
-        let replaced = REPLACED.map(|path| Rule { path: path.to_owned(), effect: Effect::Replaced, target: None });
+        let replaced = REPLACED.map(|path| Rule {
+            path: path.to_owned(),
+            effect: Effect::Replaced,
+            target: None,
+        });
         let split = SPLIT.map(|(path, by)| {
             let target = Some(by.to_owned());
-            Rule { path: path.to_owned(), effect: Effect::Split, target }
+            Rule {
+                path: path.to_owned(),
+                effect: Effect::Split,
+                target,
+            }
         });
         let mut seen = BTreeSet::new();
         for rule in replaced.into_iter().chain(split).chain(self.boot_rules()?) {
@@ -48,15 +56,30 @@ impl Bench<'_> {
     /// What was put where a rule says that something happens at boot.
     fn see_rule(&mut self, rule: &Rule) -> Result<()> {
         for top in self.places_of(rule)? {
-            let Some(found) = self.new_at(&top, rule.target.as_deref())? else { continue };
+            let Some(found) = self.new_at(&top, rule.target.as_deref())? else {
+                continue;
+            };
             let finding = match rule.effect {
-                Effect::Replaced => Finding::new(code::PATH_REPLACED).with("path", found).with("top", top),
+                Effect::Replaced => Finding::new(code::PATH_REPLACED)
+                    .with("path", found)
+                    .with("top", top),
                 Effect::Split => {
-                    let by = format!("/{}", rule.target.as_deref().unwrap_or_default().trim_start_matches(['.', '/']));
-                    Finding::new(code::PATH_SPLIT).with("path", found).with("top", top).with("by", by)
+                    let by = format!(
+                        "/{}",
+                        rule.target
+                            .as_deref()
+                            .unwrap_or_default()
+                            .trim_start_matches(['.', '/'])
+                    );
+                    Finding::new(code::PATH_SPLIT)
+                        .with("path", found)
+                        .with("top", top)
+                        .with("by", by)
                 }
                 Effect::Emptied if found == top => continue,
-                Effect::Removed | Effect::Emptied => Finding::new(code::PATH_REMOVED).with("path", found),
+                Effect::Removed | Effect::Emptied => {
+                    Finding::new(code::PATH_REMOVED).with("path", found)
+                }
             };
             self.tell_on_root(finding);
         }
@@ -70,7 +93,10 @@ impl Bench<'_> {
         let mut rules = rules_of(root, &own);
         if let Ok(usr) = self.disk.filesystem(Designator::Usr.into()) {
             let is_free = |path: &FsPath| own.iter().all(|own| own.name() != path.name());
-            let names = config_names(&*usr, "/lib/tmpfiles.d").into_iter().filter(is_free).collect::<Vec<_>>();
+            let names = config_names(&*usr, "/lib/tmpfiles.d")
+                .into_iter()
+                .filter(is_free)
+                .collect::<Vec<_>>();
             rules.extend(rules_of(&*usr, &names));
         }
         Ok(rules)
@@ -78,7 +104,9 @@ impl Bench<'_> {
 
     /// The entries of ROOT that a rule means.
     fn places_of(&mut self, rule: &Rule) -> Result<Vec<FsPath>> {
-        let Ok(path) = FsPath::new(&rule.path) else { return Ok(Vec::new()) };
+        let Ok(path) = FsPath::new(&rule.path) else {
+            return Ok(Vec::new());
+        };
         if rule.effect != Effect::Removed {
             return Ok(vec![path]);
         }
@@ -129,7 +157,11 @@ impl Bench<'_> {
             Some(_) => {}
         }
         let before = self.disk.filesystem(Designator::Root.into()).ok();
-        let is_old = |path: &FsPath| before.as_ref().is_some_and(|fs| fs::exists(&**fs, path).unwrap_or(false));
+        let is_old = |path: &FsPath| {
+            before
+                .as_ref()
+                .is_some_and(|fs| fs::exists(&**fs, path).unwrap_or(false))
+        };
         first_new(self.filesystem(Designator::Root)?, path, &is_old)
     }
 
@@ -146,7 +178,11 @@ impl Bench<'_> {
             let path = FsPath::new(MACHINE_ID)?;
             let content = match self.is_edited(Designator::Root) {
                 true => fs::read_file(self.filesystem(Designator::Root)?, &path, MACHINE_ID_MAX),
-                false => fs::read_file(&*self.disk.filesystem(Designator::Root.into())?, &path, MACHINE_ID_MAX),
+                false => fs::read_file(
+                    &*self.disk.filesystem(Designator::Root.into())?,
+                    &path,
+                    MACHINE_ID_MAX,
+                ),
             };
             if is_of_machine(content) {
                 self.tell_on_root(Finding::new(code::MACHINE_ID_LEFT).with("path", MACHINE_ID));
@@ -161,7 +197,9 @@ impl Bench<'_> {
         if self.is_edited(partition) {
             return Ok(Some(self.type_at(partition, &path)?.is_some()));
         }
-        let Ok(fs) = self.disk.filesystem(partition.into()) else { return Ok(None) };
+        let Ok(fs) = self.disk.filesystem(partition.into()) else {
+            return Ok(None);
+        };
         Ok(fs::exists(&*fs, &path).ok())
     }
 }
@@ -170,13 +208,16 @@ impl Bench<'_> {
 /// the changes of `request` mend it, or tell it themselves.
 pub(super) fn see_base(request: &Request, disk: &Disk) -> Result<Vec<Finding>> {
     let edits = &request.edits;
-    let all = || std::iter::once(edits).chain(request.variants.iter().map(|variant| &variant.edits));
+    let all =
+        || std::iter::once(edits).chain(request.variants.iter().map(|variant| &variant.edits));
     let is_changed = !request.vendors.is_empty() || all().any(|edits| *edits != Edits::new());
     if !is_changed {
         return Ok(Vec::new());
     }
     let is_there = |partition: Designator, path: &str| -> Result<Option<bool>> {
-        let Ok(fs) = disk.filesystem(partition.into()) else { return Ok(None) };
+        let Ok(fs) = disk.filesystem(partition.into()) else {
+            return Ok(None);
+        };
         Ok(fs::exists(&*fs, &FsPath::new(path)?).ok())
     };
     let is_removed = |partition, path: &str| {
@@ -184,18 +225,26 @@ pub(super) fn see_base(request: &Request, disk: &Disk) -> Result<Vec<Finding>> {
         edits.removals.iter().any(is_it)
     };
     let is_put = |partition, path: &str| {
-        edits.files.iter().any(|file| file.partition == partition && file.path.to_string() == path)
+        edits
+            .files
+            .iter()
+            .any(|file| file.partition == partition && file.path.to_string() == path)
     };
     let mut findings = Vec::new();
     // With a config, both signs have findings of their own.
     if all().all(|edits| edits.config_ign.is_none() && edits.base_ign.is_none()) {
-        let lacks_flag =
-            is_there(Designator::Boot, FIRST_BOOT)? == Some(false) && !is_put(Designator::Boot, FIRST_BOOT);
+        let lacks_flag = is_there(Designator::Boot, FIRST_BOOT)? == Some(false)
+            && !is_put(Designator::Boot, FIRST_BOOT);
         let is_kept = |path| !is_removed(Designator::Root, path) && !is_put(Designator::Root, path);
-        let has_id = is_kept(MACHINE_ID) && is_there(Designator::Root, MACHINE_ID)? == Some(true) && {
-            let root = disk.filesystem(Designator::Root.into())?;
-            is_of_machine(fs::read_file(&*root, &FsPath::new(MACHINE_ID)?, MACHINE_ID_MAX))
-        };
+        let has_id =
+            is_kept(MACHINE_ID) && is_there(Designator::Root, MACHINE_ID)? == Some(true) && {
+                let root = disk.filesystem(Designator::Root.into())?;
+                is_of_machine(fs::read_file(
+                    &*root,
+                    &FsPath::new(MACHINE_ID)?,
+                    MACHINE_ID_MAX,
+                ))
+            };
         let signs = [
             lacks_flag.then(|| format!("{}:{FIRST_BOOT} is missing", Designator::Boot)),
             has_id.then(|| format!("{}:{MACHINE_ID} is there", Designator::Root)),
@@ -205,25 +254,38 @@ pub(super) fn see_base(request: &Request, disk: &Disk) -> Result<Vec<Finding>> {
             findings.push(Finding::new(code::BASE_BOOTED).with("signs", signs.join(", ")));
         }
     }
-    let is_own =
-        edits.config_ign.is_some() || is_removed(Designator::Oem, CONFIG_IGN) || is_put(Designator::Oem, CONFIG_IGN);
+    let is_own = edits.config_ign.is_some()
+        || is_removed(Designator::Oem, CONFIG_IGN)
+        || is_put(Designator::Oem, CONFIG_IGN);
     if !is_own && is_there(Designator::Oem, CONFIG_IGN)? == Some(true) {
-        findings.push(Finding::new(code::CONFIG_KEPT).with("path", CONFIG_IGN).at(Designator::Oem.to_string()));
+        findings.push(
+            Finding::new(code::CONFIG_KEPT)
+                .with("path", CONFIG_IGN)
+                .at(Designator::Oem.to_string()),
+        );
     }
     Ok(findings)
 }
 
 /// Whether what a machine ID's file holds, if it can be read, is one.
 fn is_of_machine(content: Result<Vec<u8>>) -> bool {
-    content.map_or(true, |content| !NO_MACHINE.contains(&String::from_utf8_lossy(&content).trim()))
+    content.map_or(true, |content| {
+        !NO_MACHINE.contains(&String::from_utf8_lossy(&content).trim())
+    })
 }
 
 /// The files of systemd-tmpfiles in a folder.
 fn config_names(fs: &dyn FileSystem, folder: &str) -> Vec<FsPath> {
-    let Ok(folder) = FsPath::new(folder).and_then(|folder| fs::resolve(fs, &folder)) else { return Vec::new() };
+    let Ok(folder) = FsPath::new(folder).and_then(|folder| fs::resolve(fs, &folder)) else {
+        return Vec::new();
+    };
     let entries = fs.entries_at(&folder).unwrap_or_default();
-    let names = entries.into_iter().filter(|entry| entry.name.ends_with(b".conf"));
-    names.filter_map(|entry| folder.join(&entry.name).ok()).collect()
+    let names = entries
+        .into_iter()
+        .filter(|entry| entry.name.ends_with(b".conf"));
+    names
+        .filter_map(|entry| folder.join(&entry.name).ok())
+        .collect()
 }
 
 /// The rules of these files; one that cannot be read, such as a link to /dev/null, has none.
@@ -232,11 +294,19 @@ fn rules_of(fs: &dyn FileSystem, files: &[FsPath]) -> Vec<Rule> {
         let path = fs::resolve(fs, path).ok()?;
         String::from_utf8(fs::read_file(fs, &path, TMPFILES_MAX).ok()?).ok()
     };
-    files.iter().filter_map(text).flat_map(|text| tmpfiles::rules(&text)).collect()
+    files
+        .iter()
+        .filter_map(text)
+        .flat_map(|text| tmpfiles::rules(&text))
+        .collect()
 }
 
 /// The first entry at or below `top` that is not old: a folder only where nothing in it is new.
-fn first_new(fs: &dyn FileSystem, top: &FsPath, is_old: &dyn Fn(&FsPath) -> bool) -> Result<Option<FsPath>> {
+fn first_new(
+    fs: &dyn FileSystem,
+    top: &FsPath,
+    is_old: &dyn Fn(&FsPath) -> bool,
+) -> Result<Option<FsPath>> {
     let mut found = None;
     let mut folder = None;
     let walked = fs::walk(fs, top, &mut |entry| {
@@ -248,7 +318,10 @@ fn first_new(fs: &dyn FileSystem, top: &FsPath, is_old: &dyn Fn(&FsPath) -> bool
             return Ok(());
         }
         found = Some(entry.path);
-        Err(crate::error::Error::new(ErrorKind::Cancelled, "the first is enough"))
+        Err(crate::error::Error::new(
+            ErrorKind::Cancelled,
+            "the first is enough",
+        ))
     });
     match walked {
         Err(error) if found.is_none() => Err(error),

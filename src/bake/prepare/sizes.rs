@@ -47,7 +47,10 @@ impl Stock {
     fn overlay(&self, run: &Run<'_>) -> Result<Arc<Overlay>> {
         Ok(Arc::new(match &self.overlay {
             Some(overlay) => overlay.fork(),
-            None => Overlay::new(self.disk.device(), OverlayOptions::new(&run.context.temp_dir))?,
+            None => Overlay::new(
+                self.disk.device(),
+                OverlayOptions::new(&run.context.temp_dir),
+            )?,
         }))
     }
 }
@@ -80,7 +83,11 @@ pub(super) fn make(run: &Run<'_>, stock: &Stock, work: Work<'_>, sizes: Sizes) -
 }
 
 fn failure(error: Error) -> Failure {
-    Failure { error, full: None, asked_on_root: 0 }
+    Failure {
+        error,
+        full: None,
+        asked_on_root: 0,
+    }
 }
 
 /// Makes ROOT larger until everything fits, and then as much smaller as its editor says that it has to spare.
@@ -91,7 +98,10 @@ fn grow_until_it_fits(
     first: &Failure,
     attempt: impl Fn(Option<u64>) -> Result<Made, Failure>,
 ) -> Result<Made> {
-    let start = disk.partition(Designator::Root.into())?.size().max(sizes.root_floor.unwrap_or(0));
+    let start = disk
+        .partition(Designator::Root.into())?
+        .size()
+        .max(sizes.root_floor.unwrap_or(0));
     let mut more = first.asked_on_root.saturating_mul(GROWTH_PERCENT) / 100 + MARGIN;
     loop {
         run.context.cancel.check()?;
@@ -107,8 +117,18 @@ fn grow_until_it_fits(
 }
 
 /// The same with a smaller ROOT, where that fits.
-fn smaller(start: u64, size: u64, made: Made, attempt: impl Fn(Option<u64>) -> Result<Made, Failure>) -> Made {
-    let spare = made.plan.space.iter().find(|space| space.partition == Designator::Root).map_or(0, spare);
+fn smaller(
+    start: u64,
+    size: u64,
+    made: Made,
+    attempt: impl Fn(Option<u64>) -> Result<Made, Failure>,
+) -> Made {
+    let spare = made
+        .plan
+        .space
+        .iter()
+        .find(|space| space.partition == Designator::Root)
+        .map_or(0, spare);
     let wanted = size.saturating_sub(spare).max(start);
     if size - wanted < PARTITION_ALIGNMENT {
         return made;
@@ -134,7 +154,11 @@ fn spare(space: &Space) -> u64 {
 
 /// Decides on the new sizes of ROOT and the disk; `None` where they stay. `wanted` is the size that ROOT shall have.
 fn resize(disk: &Disk, sizes: Sizes, wanted: Option<u64>) -> Result<Option<Resize>> {
-    if wanted.is_none() && sizes.root_floor.is_none() && sizes.disk_floor.is_none() && sizes.disk_step.is_none() {
+    if wanted.is_none()
+        && sizes.root_floor.is_none()
+        && sizes.disk_floor.is_none()
+        && sizes.disk_step.is_none()
+    {
         return Ok(None);
     }
     let root = disk.partition(Designator::Root.into())?;
@@ -143,26 +167,48 @@ fn resize(disk: &Disk, sizes: Sizes, wanted: Option<u64>) -> Result<Option<Resiz
     let aligned = wanted.map(|bytes| align_up(bytes, PARTITION_ALIGNMENT).unwrap_or(u64::MAX));
     let size = aligned.unwrap_or(now).max(sizes.root_floor.unwrap_or(0));
     if size < now {
-        return Err(Error::invalid(format!("a ROOT of {size} bytes is asked for, but it has {now}: it is not shrunk"))
-            .with_hint(format!("ask for {now} bytes or more"))
-            .at(place()));
+        return Err(Error::invalid(format!(
+            "a ROOT of {size} bytes is asked for, but it has {now}: it is not shrunk"
+        ))
+        .with_hint(format!("ask for {now} bytes or more"))
+        .at(place()));
     }
     if size > ROOT_MAX {
-        return Err(
-            Error::invalid(format!("a ROOT of {size} bytes is too large: at most {ROOT_MAX} are possible")).at(place())
-        );
+        return Err(Error::invalid(format!(
+            "a ROOT of {size} bytes is too large: at most {ROOT_MAX} are possible"
+        ))
+        .at(place()));
     }
     let disk_now = disk.device().size();
-    let end = root.offset().saturating_add(size).saturating_add(BACKUP_TABLE);
-    let aligned = if size > now { align_up(end, DISK_ALIGNMENT).unwrap_or(u64::MAX) } else { 0 };
+    let end = root
+        .offset()
+        .saturating_add(size)
+        .saturating_add(BACKUP_TABLE);
+    let aligned = if size > now {
+        align_up(end, DISK_ALIGNMENT).unwrap_or(u64::MAX)
+    } else {
+        0
+    };
     let least = aligned.max(disk_now).max(sizes.disk_floor.unwrap_or(0));
-    let disk_bytes = sizes.disk_step.map_or(Some(least), |step| align_up(least, step)).unwrap_or(u64::MAX);
+    let disk_bytes = sizes
+        .disk_step
+        .map_or(Some(least), |step| align_up(least, step))
+        .unwrap_or(u64::MAX);
     if size == now && disk_bytes == disk_now {
         return Ok(None);
     }
-    let behind = disk.table().partitions().find(|other| other.offset() > root.offset());
+    let behind = disk
+        .table()
+        .partitions()
+        .find(|other| other.offset() > root.offset());
     if let Some(other) = behind.filter(|_| size > now) {
-        return Err(Error::unsupported(format!("ROOT cannot grow: {other} lies behind it")).at(place()));
+        return Err(
+            Error::unsupported(format!("ROOT cannot grow: {other} lies behind it")).at(place()),
+        );
     }
-    Ok(Some(Resize { root_bytes_before: now, root_bytes: size, disk_bytes }))
+    Ok(Some(Resize {
+        root_bytes_before: now,
+        root_bytes: size,
+        disk_bytes,
+    }))
 }

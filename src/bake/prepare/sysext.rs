@@ -31,7 +31,9 @@ impl Bench<'_> {
     pub(super) fn install_sysexts(&mut self, edits: &Edits) -> Result<()> {
         for spec in &edits.sysexts {
             let installed = self.install_sysext(spec, edits.install_to.as_ref());
-            installed.at(|| format!("sysext {}", spec.name)).map_err(|error| at_origin(error, spec.origin.as_ref()))?;
+            installed
+                .at(|| format!("sysext {}", spec.name))
+                .map_err(|error| at_origin(error, spec.origin.as_ref()))?;
         }
         Ok(())
     }
@@ -40,24 +42,34 @@ impl Bench<'_> {
         let why = format!("sysext {}", spec.name);
         let (partition, folder) = match install_to {
             Some(place) => (place.partition, place.path.clone()),
-            None => (Designator::Root, FsPath::new(EXTENSIONS_DIR)?.join(&spec.name)?),
+            None => (
+                Designator::Root,
+                FsPath::new(EXTENSIONS_DIR)?.join(&spec.name)?,
+            ),
         };
-        let file_name = spec.file.file_name().ok_or_else(|| Error::invalid("the sysext's path names no file"))?;
+        let file_name = spec
+            .file
+            .file_name()
+            .ok_or_else(|| Error::invalid("the sysext's path names no file"))?;
         let path = folder.join(file_name.as_encoded_bytes())?;
         let seen_as = match partition {
             Designator::Root => path.to_string(),
             Designator::Oem => format!("{}{path}", self.oem_mount_point()),
             _ => {
-                return Err(Error::invalid(format!("sysexts cannot be installed to {partition}"))
-                    .with_hint("install them to a folder of root or oem"));
+                return Err(
+                    Error::invalid(format!("sysexts cannot be installed to {partition}"))
+                        .with_hint("install them to a folder of root or oem"),
+                );
             }
         };
         let link = FsPath::new(LINKS_DIR)?.join(format!("{}.raw", spec.name))?;
         refuse_second_name(spec, &seen_as, &link)?;
         let place = self.locate(partition, &path)?;
         if self.is_written(partition, &place)? {
-            return Err(Error::invalid(format!("{partition}:{path} is already taken by another sysext of this bake"))
-                .with_hint("give the files different names, or do not put them into one folder"));
+            return Err(Error::invalid(format!(
+                "{partition}:{path} is already taken by another sysext of this bake"
+            ))
+            .with_hint("give the files different names, or do not put them into one folder"));
         }
         let link_place = self.locate(Designator::Root, &link)?;
         if self.type_at(Designator::Root, &link_place)?.is_some() {
@@ -74,19 +86,33 @@ impl Bench<'_> {
     }
 
     /// The files of systemd-sysupdate beside a sysext, where there are some.
-    fn install_transfers(&mut self, spec: &SysextSpec, folder: &FsPath, link: &FsPath, why: &str) -> Result<()> {
+    fn install_transfers(
+        &mut self,
+        spec: &SysextSpec,
+        folder: &FsPath,
+        link: &FsPath,
+        why: &str,
+    ) -> Result<()> {
         for ending in sysupdate::ENDINGS {
             let name = format!("{}.{ending}", spec.name);
             let source = spec.file.with_file_name(&name);
             if !source.is_file() {
                 continue;
             }
-            let file = spec.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let file = spec
+                .file
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+                .unwrap_or_default();
             let baked = Baked {
                 folder,
                 file: &file,
                 link,
-                architecture: self.run.release.as_ref().and_then(|release| release.architecture()),
+                architecture: self
+                    .run
+                    .release
+                    .as_ref()
+                    .and_then(|release| release.architecture()),
             };
             let text = self.run.inputs.read(TRANSFER_ROLE, &source, TRANSFER_MAX)?;
             let mut findings = match Transfer::parse(&String::from_utf8_lossy(&text)) {
@@ -97,8 +123,14 @@ impl Bench<'_> {
             if let Some(release) = major.filter(|_| !sysupdate::is_read(ending, major)) {
                 findings.push(Finding::new(code::SYSUPDATE_ENDING).with("release", release));
             }
-            self.findings.extend(findings.into_iter().map(|finding| finding.at(shown(&source))));
-            let target = FsPath::new("/etc")?.join(format!("sysupdate.{}.d", spec.name))?.join(name)?;
+            self.findings.extend(
+                findings
+                    .into_iter()
+                    .map(|finding| finding.at(shown(&source))),
+            );
+            let target = FsPath::new("/etc")?
+                .join(format!("sysupdate.{}.d", spec.name))?
+                .join(name)?;
             self.copy_file(&source, TRANSFER_ROLE, Designator::Root, &target, why)?;
             self.updated.insert(spec.name.clone());
         }
@@ -106,7 +138,10 @@ impl Bench<'_> {
     }
 
     fn oem_mount_point(&self) -> &'static str {
-        let is_old = self.run.major().is_some_and(|major| major < OEM_MOUNT_CHANGED);
+        let is_old = self
+            .run
+            .major()
+            .is_some_and(|major| major < OEM_MOUNT_CHANGED);
         if is_old { "/usr/share/oem" } else { "/oem" }
     }
 
@@ -123,11 +158,23 @@ impl Bench<'_> {
         let entry = host::file(source)?;
         self.run.inputs.open(role, source)?;
         let content = Content::Host(source, entry.bytes);
-        self.write_file(NewFile { partition, path: &path, content, mode: 0o644, owner: None, why })
+        self.write_file(NewFile {
+            partition,
+            path: &path,
+            content,
+            mode: 0o644,
+            owner: None,
+            why,
+        })
     }
 
     /// Checks an extension that will be merged as `name` against the image's release and its kernel.
-    pub(super) fn check_sysext(&mut self, name: &str, path: &Path, role: &'static str) -> Result<()> {
+    pub(super) fn check_sysext(
+        &mut self,
+        name: &str,
+        path: &Path,
+        role: &'static str,
+    ) -> Result<()> {
         if self.sysexts.contains_key(name) {
             return Ok(());
         }
@@ -144,7 +191,8 @@ impl Bench<'_> {
                 findings
             }
         };
-        self.findings.extend(findings.into_iter().map(|finding| finding.at(file.clone())));
+        self.findings
+            .extend(findings.into_iter().map(|finding| finding.at(file.clone())));
         self.sysexts.insert(name.to_owned(), info);
         Ok(())
     }
@@ -162,7 +210,11 @@ impl Bench<'_> {
         let host = HostTree::new(of(Designator::Usr), of(Designator::Root));
         for (at, spec) in sysexts.iter().enumerate() {
             let place = || format!("sysext {}", spec.name);
-            let known = self.sysexts.get(&spec.name).map(|info| info.real_dirs.clone()).unwrap_or_default();
+            let known = self
+                .sysexts
+                .get(&spec.name)
+                .map(|info| info.real_dirs.clone())
+                .unwrap_or_default();
             let fs = self.open_sysext(spec).at(place)?;
             let mut findings = sysext::compare(&*fs, &host, &known).at(place)?;
             for other in beside.iter().chain(&sysexts[..at]) {
@@ -170,7 +222,8 @@ impl Bench<'_> {
                 let other_fs = self.open_sysext(other).at(place)?;
                 let paths = sysext::shared_paths(&*fs, &*other_fs).at(place)?;
                 if !paths.is_empty() {
-                    let finding = Finding::new(code::SYSEXT_SHARED_PATHS).with("other", &other.name);
+                    let finding =
+                        Finding::new(code::SYSEXT_SHARED_PATHS).with("other", &other.name);
                     findings.push(finding.with("paths", paths));
                 }
             }
@@ -178,21 +231,34 @@ impl Bench<'_> {
                 self.run.context.cancel.check()?;
                 let paths = sysext::shared_paths(&*fs, &**other_fs).at(place)?;
                 if !paths.is_empty() {
-                    findings.push(Finding::new(code::SYSEXT_SHARED_PATHS).with("other", other).with("paths", paths));
+                    findings.push(
+                        Finding::new(code::SYSEXT_SHARED_PATHS)
+                            .with("other", other)
+                            .with("paths", paths),
+                    );
                 }
             }
             let file = shown(&spec.file);
-            self.findings.extend(findings.into_iter().map(|finding| finding.at(file.clone())));
+            self.findings
+                .extend(findings.into_iter().map(|finding| finding.at(file.clone())));
         }
         Ok(())
     }
 
     /// The sysexts that the image has already and goes on to merge. One that cannot be read is passed over: it is not what
     /// is baked.
-    fn installed(&self, edits: &Edits, beside: &[SysextSpec]) -> Result<Vec<(String, Box<dyn FileSystem>)>> {
+    fn installed(
+        &self,
+        edits: &Edits,
+        beside: &[SysextSpec],
+    ) -> Result<Vec<(String, Box<dyn FileSystem>)>> {
         let mut installed = Vec::new();
         for (name, (partition, path)) in sysext::installed(self.disk)? {
-            let is_new = edits.sysexts.iter().chain(beside).any(|spec| spec.name == name);
+            let is_new = edits
+                .sysexts
+                .iter()
+                .chain(beside)
+                .any(|spec| spec.name == name);
             if is_new || is_switched_off(edits, &name)? {
                 continue;
             }
@@ -215,20 +281,38 @@ impl Bench<'_> {
 fn is_switched_off(edits: &Edits, name: &str) -> Result<bool> {
     let link = FsPath::new(LINKS_DIR)?.join(format!("{name}.raw"))?;
     let is_it = |partition, path: &FsPath| partition == Designator::Root && *path == link;
-    Ok(edits.links.iter().any(|other| is_it(Designator::Root, &other.path))
-        || edits.files.iter().any(|file| is_it(file.partition, &file.path))
-        || edits.removals.iter().any(|place| is_it(place.partition, &place.path)))
+    Ok(edits
+        .links
+        .iter()
+        .any(|other| is_it(Designator::Root, &other.path))
+        || edits
+            .files
+            .iter()
+            .any(|file| is_it(file.partition, &file.path))
+        || edits
+            .removals
+            .iter()
+            .any(|place| is_it(place.partition, &place.path)))
 }
 
 /// In a folder where systemd looks for sysexts, a file has the name that it is merged by; another one would merge it twice.
 fn refuse_second_name(spec: &SysextSpec, seen_as: &str, link: &FsPath) -> Result<()> {
     let path = FsPath::new(seen_as)?;
-    let folder = path.parent().map(|folder| folder.to_string()).unwrap_or_default();
+    let folder = path
+        .parent()
+        .map(|folder| folder.to_string())
+        .unwrap_or_default();
     let is_seen = path.name().is_some_and(|name| name.ends_with(b".raw"));
     if !is_seen || !SEARCHED.contains(&folder.as_str()) || path.name() == link.name() {
         return Ok(());
     }
     let name = String::from_utf8_lossy(path.name().unwrap_or_default()).into_owned();
-    Err(Error::invalid(format!("in {folder}, {name} would be merged under that name too, besides {}", spec.name))
-        .with_hint(format!("name the file {}.raw, or install it to another folder", spec.name)))
+    Err(Error::invalid(format!(
+        "in {folder}, {name} would be merged under that name too, besides {}",
+        spec.name
+    ))
+    .with_hint(format!(
+        "name the file {}.raw, or install it to another folder",
+        spec.name
+    )))
 }

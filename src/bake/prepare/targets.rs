@@ -71,11 +71,20 @@ pub(super) fn plain(request: &Request) -> Result<Vec<Output>> {
         if !request.variants.is_empty() {
             inside(request, output)?;
         }
-        let name = output.path.file_name().unwrap_or_default().to_string_lossy();
-        let in_folder = request.folder.as_deref().is_some_and(|folder| output.path.parent() == Some(folder));
+        let name = output
+            .path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
+        let in_folder = request
+            .folder
+            .as_deref()
+            .is_some_and(|folder| output.path.parent() == Some(folder));
         if in_folder && (name == SUMS || name == REPORT) {
-            return Err(Error::invalid(format!("an output cannot be called {name}: another file of this run is"))
-                .with_hint("give it another name"));
+            return Err(Error::invalid(format!(
+                "an output cannot be called {name}: another file of this run is"
+            ))
+            .with_hint("give it another name"));
         }
     }
     Ok(request.outputs.clone())
@@ -83,10 +92,16 @@ pub(super) fn plain(request: &Request) -> Result<Vec<Output>> {
 
 /// The path of an output below the folder of the request.
 fn inside<'a>(request: &Request, output: &'a Output) -> Result<&'a Path> {
-    let below = request.folder.as_ref().and_then(|folder| output.path.strip_prefix(folder).ok());
+    let below = request
+        .folder
+        .as_ref()
+        .and_then(|folder| output.path.strip_prefix(folder).ok());
     below.ok_or_else(|| {
-        Error::invalid(format!("{} is not in the folder that variants are written to", shown(&output.path)))
-            .with_hint("every variant gets a folder of its own there, so give a name without a folder")
+        Error::invalid(format!(
+            "{} is not in the folder that variants are written to",
+            shown(&output.path)
+        ))
+        .with_hint("every variant gets a folder of its own there, so give a name without a folder")
     })
 }
 
@@ -103,11 +118,19 @@ pub(super) fn of(
     let Some(settings) = settings else {
         let named = |output: &Output| match variant {
             None => Ok(output.clone()),
-            Some(_) => Ok(Output { path: folder.join(inside(request, output)?), ..output.clone() }),
+            Some(_) => Ok(Output {
+                path: folder.join(inside(request, output)?),
+                ..output.clone()
+            }),
         };
-        return Ok(Target::Plain(outputs.iter().map(named).collect::<Result<_>>()?));
+        return Ok(Target::Plain(
+            outputs.iter().map(named).collect::<Result<_>>()?,
+        ));
     };
-    Ok(Target::Vendor { folder, names: names(request, disk, settings)? })
+    Ok(Target::Vendor {
+        folder,
+        names: names(request, disk, settings)?,
+    })
 }
 
 /// The names of a vendor's files.
@@ -139,22 +162,41 @@ fn names(request: &Request, disk: &Arc<Overlay>, settings: &Settings) -> Result<
 
 /// The name of the disk's file beside config files.
 fn disk_name(request: &Request, settings: &Settings) -> String {
-    match request.vendors.compress.filter(|_| settings.loose_files && settings.disk_format.output().is_some()) {
-        Some(options) => format!("{}.{}", settings.disk_file_name(), options.compression.extension()),
+    match request
+        .vendors
+        .compress
+        .filter(|_| settings.loose_files && settings.disk_format.output().is_some())
+    {
+        Some(options) => format!(
+            "{}.{}",
+            settings.disk_file_name(),
+            options.compression.extension()
+        ),
         None => settings.disk_file_name(),
     }
 }
 
 /// The firmware that is copied for a vendor.
-pub(in crate::bake) fn firmware<'a>(request: &'a Request, settings: &Settings) -> Option<&'a FirmwareFiles> {
-    let is_uefi = matches!(settings.conf_format, Some(ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure));
+pub(in crate::bake) fn firmware<'a>(
+    request: &'a Request,
+    settings: &Settings,
+) -> Option<&'a FirmwareFiles> {
+    let is_uefi = matches!(
+        settings.conf_format,
+        Some(ConfFormat::QemuUefi | ConfFormat::QemuUefiSecure)
+    );
     request.vendors.firmware.as_ref().filter(|_| is_uefi)
 }
 
 /// The names of copies of the firmware: code and variables.
-pub(in crate::bake) fn firmware_names(firmware: &FirmwareFiles, settings: &Settings) -> (String, String) {
+pub(in crate::bake) fn firmware_names(
+    firmware: &FirmwareFiles,
+    settings: &Settings,
+) -> (String, String) {
     let name = |source: &Path, part: &str| {
-        let extension = source.extension().map_or("fd".into(), |extension| extension.to_string_lossy());
+        let extension = source
+            .extension()
+            .map_or("fd".into(), |extension| extension.to_string_lossy());
         format!("{}{EFI}{part}.{extension}", settings.stem())
     };
     (name(&firmware.code, "code"), name(&firmware.vars, "vars"))
@@ -163,7 +205,9 @@ pub(in crate::bake) fn firmware_names(firmware: &FirmwareFiles, settings: &Setti
 /// The files of syslinux for CD images.
 pub(super) fn isolinux(request: &Request, inputs: &Inputs) -> Result<Option<Isolinux>> {
     const ROLE: &str = "boot loader of CD images";
-    let Some(folder) = &request.vendors.isolinux else { return Ok(None) };
+    let Some(folder) = &request.vendors.isolinux else {
+        return Ok(None);
+    };
     let isohdpfx = folder.join("isohdpfx.bin");
     Ok(Some(Isolinux {
         isolinux_bin: inputs.read(ROLE, &folder.join("isolinux.bin"), ISOLINUX_MAX)?,
@@ -177,32 +221,60 @@ pub(super) fn isolinux(request: &Request, inputs: &Inputs) -> Result<Option<Isol
 
 /// Registers the firmware that is copied, which must be there.
 pub(super) fn register_firmware(request: &Request, inputs: &Inputs) -> Result<()> {
-    let files = request.vendors.firmware.iter().flat_map(|files| [&files.code, &files.vars]);
-    files.into_iter().try_for_each(|file| inputs.open(FIRMWARE_ROLE, file).map(drop))
+    let files = request
+        .vendors
+        .firmware
+        .iter()
+        .flat_map(|files| [&files.code, &files.vars]);
+    files
+        .into_iter()
+        .try_for_each(|file| inputs.open(FIRMWARE_ROLE, file).map(drop))
 }
 
 /// What is given for vendors must be of use to one of those that are chosen.
 pub(super) fn check_vendors(request: &Request, vendors: &[ChosenVendor]) -> Result<()> {
     let has = |is: &dyn Fn(&Settings) -> bool| vendors.iter().any(|vendor| is(&vendor.settings));
-    let is_disk_loose = |settings: &Settings| settings.loose_files && settings.disk_format.output().is_some();
+    let is_disk_loose =
+        |settings: &Settings| settings.loose_files && settings.disk_format.output().is_some();
     // One compression may be given for both.
-    let is_compress_of_outputs = request.outputs.iter().any(|output| output.compress == request.vendors.compress);
+    let is_compress_of_outputs = request
+        .outputs
+        .iter()
+        .any(|output| output.compress == request.vendors.compress);
     let given = [
-        (request.vendors.isolinux.is_some(), has(&|settings| settings.disk_format == DiskFormat::Iso), "isolinux"),
-        (request.vendors.firmware.is_some(), has(&|settings| firmware(request, settings).is_some()), "UEFI firmware"),
-        (request.vendors.compress.is_some(), has(&is_disk_loose) || is_compress_of_outputs, "the compression of disks"),
+        (
+            request.vendors.isolinux.is_some(),
+            has(&|settings| settings.disk_format == DiskFormat::Iso),
+            "isolinux",
+        ),
+        (
+            request.vendors.firmware.is_some(),
+            has(&|settings| firmware(request, settings).is_some()),
+            "UEFI firmware",
+        ),
+        (
+            request.vendors.compress.is_some(),
+            has(&is_disk_loose) || is_compress_of_outputs,
+            "the compression of disks",
+        ),
     ];
     for (is_given, is_used, what) in given {
         if is_given && !is_used {
-            return Err(Error::invalid(format!("{what} is given, but none of the vendors uses it"))
-                .with_hint("leave it out, or ask for a vendor that does"));
+            return Err(Error::invalid(format!(
+                "{what} is given, but none of the vendors uses it"
+            ))
+            .with_hint("leave it out, or ask for a vendor that does"));
         }
     }
     Ok(())
 }
 
 /// All formats can hold a disk with sectors of `sector_bytes`.
-pub(super) fn check_sectors(targets: &[Output], vendors: &[ChosenVendor], sector_bytes: u32) -> Result<()> {
+pub(super) fn check_sectors(
+    targets: &[Output],
+    vendors: &[ChosenVendor],
+    sector_bytes: u32,
+) -> Result<()> {
     for target in targets {
         check_format(target.format, sector_bytes).at(|| shown(&target.path))?;
     }
@@ -216,7 +288,11 @@ pub(super) fn check_sectors(targets: &[Output], vendors: &[ChosenVendor], sector
 
 /// The files that tell of the whole run.
 pub(super) fn run_files(request: &Request) -> Vec<PathBuf> {
-    request.folder.iter().flat_map(|folder| [folder.join(SUMS), folder.join(REPORT)]).collect()
+    request
+        .folder
+        .iter()
+        .flat_map(|folder| [folder.join(SUMS), folder.join(REPORT)])
+        .collect()
 }
 
 /// No file is an input, is written twice, or exists unless it may be replaced; and all can be made where they are to be.
@@ -230,21 +306,34 @@ pub(super) fn check(request: &Request, files: &[PathBuf], inputs: &Inputs) -> Re
     for file in files {
         inputs.refuse(file)?;
         if seen.insert(real_path(file)?, file).is_some() {
-            return Err(Error::invalid(format!("{} is the name of two outputs", shown(file)))
-                .with_hint("give every output a name of its own"));
+            return Err(
+                Error::invalid(format!("{} is the name of two outputs", shown(file)))
+                    .with_hint("give every output a name of its own"),
+            );
         }
         refuse_existing(file, request.policy.overwrite)?;
-        let is_made = request.folder.as_ref().is_some_and(|folder| file.starts_with(folder));
-        let folder = file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let is_made = request
+            .folder
+            .as_ref()
+            .is_some_and(|folder| file.starts_with(folder));
+        let folder = file
+            .parent()
+            .filter(|folder| *folder != Path::new(""))
+            .unwrap_or(Path::new("."));
         if !is_made || folder.is_dir() {
             OutputFile::check(file)?;
         }
     }
-    match request.folder.as_deref().filter(|folder| folder.exists() && !folder.is_dir()) {
-        Some(folder) => {
-            Err(Error::invalid(format!("{} is not a folder, so nothing can be put into it", shown(folder)))
-                .with_hint("name a folder, or a path that does not exist yet"))
-        }
+    match request
+        .folder
+        .as_deref()
+        .filter(|folder| folder.exists() && !folder.is_dir())
+    {
+        Some(folder) => Err(Error::invalid(format!(
+            "{} is not a folder, so nothing can be put into it",
+            shown(folder)
+        ))
+        .with_hint("name a folder, or a path that does not exist yet")),
         None => Ok(()),
     }
 }

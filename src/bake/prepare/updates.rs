@@ -13,8 +13,10 @@ const TIMER: &str = "systemd-sysupdate.timer";
 /// Targets that start the timer: its own, and the one that everything else is started by.
 const TIMER_LINKS: [&str; 2] = ["timers.target.wants", "multi-user.target.wants"];
 /// The drop-in that comes last by its name, and merges what was fetched.
-const MERGE: (&str, &str) =
-    ("zz-merge.conf", "[Service]\nExecStartPost=/usr/bin/systemctl restart systemd-sysext.service\n");
+const MERGE: (&str, &str) = (
+    "zz-merge.conf",
+    "[Service]\nExecStartPost=/usr/bin/systemctl restart systemd-sysext.service\n",
+);
 /// Without any file for the system itself the service would fail after its drop-ins have done their work. This one names
 /// what is nowhere.
 const NOTHING: (&str, &str) = (
@@ -26,18 +28,24 @@ const DROPIN_MAX: u64 = 1 << 20;
 
 /// Refuses a request for updates where no sysext has a file that says where they come from.
 pub(super) fn check_updates(request: &Request) -> Result<()> {
-    let all = || std::iter::once(&request.edits).chain(request.variants.iter().map(|variant| &variant.edits));
+    let all = || {
+        std::iter::once(&request.edits).chain(request.variants.iter().map(|variant| &variant.edits))
+    };
     let is_asked = all().any(|edits| edits.sysupdate);
     if !is_asked || all().flat_map(|edits| &edits.sysexts).any(has_transfer) {
         return Ok(());
     }
-    Err(Error::invalid("updates are asked for, but no sysext has a file that says where they come from")
-        .with_hint("put NAME.conf (sysupdate.d(5)) beside the file of a sysext"))
+    Err(Error::invalid(
+        "updates are asked for, but no sysext has a file that says where they come from",
+    )
+    .with_hint("put NAME.conf (sysupdate.d(5)) beside the file of a sysext"))
 }
 
 fn has_transfer(spec: &SysextSpec) -> bool {
     let file = |ending: &str| spec.file.with_file_name(format!("{}.{ending}", spec.name));
-    sysupdate::ENDINGS.iter().any(|ending| file(ending).is_file())
+    sysupdate::ENDINGS
+        .iter()
+        .any(|ending| file(ending).is_file())
 }
 
 impl Bench<'_> {
@@ -48,16 +56,25 @@ impl Bench<'_> {
         }
         const WHY: &str = "updates of sysexts";
         for name in self.updated.clone() {
-            let text =
-                format!("[Service]\nExecStartPre=/usr/lib/systemd/systemd-sysupdate -C {} update\n", word(&name)?);
+            let text = format!(
+                "[Service]\nExecStartPre=/usr/lib/systemd/systemd-sysupdate -C {} update\n",
+                word(&name)?
+            );
             let path = unit::dropin_path(SERVICE, &format!("{name}.conf"))?;
             self.put_text(Designator::Root, &path.to_string(), text.as_bytes(), WHY)?;
         }
         let (name, text) = MERGE;
-        self.put_text(Designator::Root, &unit::dropin_path(SERVICE, name)?.to_string(), text.as_bytes(), WHY)?;
+        self.put_text(
+            Designator::Root,
+            &unit::dropin_path(SERVICE, name)?.to_string(),
+            text.as_bytes(),
+            WHY,
+        )?;
         let (path, text) = NOTHING;
         self.put_text(Designator::Root, path, text.as_bytes(), WHY)?;
-        for (target, path) in unit::enabling_links(TIMER, None, Some("[Install]\nWantedBy=timers.target\n"))? {
+        for (target, path) in
+            unit::enabling_links(TIMER, None, Some("[Install]\nWantedBy=timers.target\n"))?
+        {
             let path = self.locate(Designator::Root, &path)?;
             self.make_symlink(Designator::Root, &path, &target, WHY)?;
         }
@@ -71,7 +88,11 @@ impl Bench<'_> {
         }
         let dropins = self.dropins()?;
         let idle: Few = match self.is_timer_enabled()? {
-            true => self.updated.iter().filter(|name| !dropins.contains(&format!("-C {name} "))).collect(),
+            true => self
+                .updated
+                .iter()
+                .filter(|name| !dropins.contains(&format!("-C {name} ")))
+                .collect(),
             false => self.updated.iter().collect(),
         };
         if !idle.is_empty() {
@@ -83,7 +104,11 @@ impl Bench<'_> {
 
     fn is_timer_enabled(&mut self) -> Result<bool> {
         for folder in TIMER_LINKS {
-            let path = unit::path(TIMER)?.parent().unwrap_or_else(FsPath::root).join(folder)?.join(TIMER)?;
+            let path = unit::path(TIMER)?
+                .parent()
+                .unwrap_or_else(FsPath::root)
+                .join(folder)?
+                .join(TIMER)?;
             if self.type_at(Designator::Root, &path)?.is_some() {
                 return Ok(true);
             }
@@ -93,7 +118,9 @@ impl Bench<'_> {
 
     /// The text of all drop-ins of the service.
     fn dropins(&mut self) -> Result<String> {
-        let folder = unit::dropin_path(SERVICE, MERGE.0)?.parent().unwrap_or_else(FsPath::root);
+        let folder = unit::dropin_path(SERVICE, MERGE.0)?
+            .parent()
+            .unwrap_or_else(FsPath::root);
         let fs = self.filesystem(Designator::Root)?;
         let entries = match fs.entries_at(&folder) {
             Ok(entries) => entries,
@@ -117,8 +144,11 @@ fn word(name: &str) -> Result<&str> {
     if name.chars().all(is_plain) && !name.starts_with('-') {
         return Ok(name);
     }
-    Err(Error::invalid(format!("the sysext '{}' cannot be updated under this name", name.escape_debug()))
-        .with_hint("use letters, digits, dots, dashes and underscores"))
+    Err(Error::invalid(format!(
+        "the sysext '{}' cannot be updated under this name",
+        name.escape_debug()
+    ))
+    .with_hint("use letters, digits, dots, dashes and underscores"))
 }
 
 #[cfg(test)]

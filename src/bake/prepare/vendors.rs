@@ -35,20 +35,35 @@ impl ChosenVendor {
     /// What is asked of the sizes of its disk.
     pub(super) fn sizes(&self) -> Sizes {
         let disk_floor = self.settings.disk_size.map(|size| size.bytes());
-        let disk_step = self.settings.disk_format.output().map(|_| self.settings.disk_size_step.bytes());
-        Sizes { root: None, root_floor: self.root_floor, disk_floor, disk_step }
+        let disk_step = self
+            .settings
+            .disk_format
+            .output()
+            .map(|_| self.settings.disk_size_step.bytes());
+        Sizes {
+            root: None,
+            root_floor: self.root_floor,
+            disk_floor,
+            disk_step,
+        }
     }
 
     /// Whether nobody asked for it by name, and it cannot be made: what runs from memory has no ROOT, a box no key.
     pub(super) fn may_be_left_out(&self, error: &Error) -> bool {
         let findings = error.findings();
-        let is_its_own = |finding: &Finding| [code::LIVE_WITHOUT_ROOT, code::OEM_KEY_MISSING].contains(&finding.code());
+        let is_its_own = |finding: &Finding| {
+            [code::LIVE_WITHOUT_ROOT, code::OEM_KEY_MISSING].contains(&finding.code())
+        };
         self.is_one_of_all && !findings.is_empty() && findings.iter().all(is_its_own)
     }
 
     /// Some vendors want disks of exactly one size.
     pub(super) fn check_size(&self, disk_bytes: u64) -> Result<()> {
-        match self.settings.disk_size.filter(|size| size.bytes() != disk_bytes) {
+        match self
+            .settings
+            .disk_size
+            .filter(|size| size.bytes() != disk_bytes)
+        {
             None => Ok(()),
             Some(size) => Err(Error::invalid(format!(
                 "the disk has {disk_bytes} bytes, but {} images must have exactly {}",
@@ -72,13 +87,18 @@ pub(super) fn choose(
     let sysexts = OemSysexts::new(&targets.oem_sysexts, &run.inputs)?;
     let mut chosen = Vec::new();
     let mut missing = Vec::new();
-    for VendorChoice { vendor, oem_sysext, .. } in &choices {
+    for VendorChoice {
+        vendor, oem_sysext, ..
+    } in &choices
+    {
         let settings = vendor.for_release(run.major())?;
         let oem = match (&settings.oem, &settings.oem_sysext) {
             _ if targets.no_oem => OemChange::Keep,
             (None, _) => OemChange::Clear,
             (Some(_), None) => OemChange::Install(payload(&settings, None)),
-            (Some(_), Some(id)) => match oem_sysext.clone().or_else(|| sysexts.find(id.as_str(), run.release.as_ref()))
+            (Some(_), Some(id)) => match oem_sysext
+                .clone()
+                .or_else(|| sysexts.find(id.as_str(), run.release.as_ref()))
             {
                 Some(file) => OemChange::Install(payload(&settings, Some(file))),
                 None => {
@@ -98,8 +118,17 @@ pub(super) fn choose(
             }
         }
         let root_floor = root_floor(&settings, generation);
-        let is_one_of_all = !targets.chosen.iter().any(|named| named.vendor.id == vendor.id);
-        chosen.push(ChosenVendor { settings, oem, root_floor, findings, is_one_of_all });
+        let is_one_of_all = !targets
+            .chosen
+            .iter()
+            .any(|named| named.vendor.id == vendor.id);
+        chosen.push(ChosenVendor {
+            settings,
+            oem,
+            root_floor,
+            findings,
+            is_one_of_all,
+        });
     }
     if !missing.is_empty() {
         return Err(sysexts.missing(&missing, run.release.as_ref()));
@@ -111,24 +140,45 @@ pub(super) fn choose(
 fn has_configs(request: &Request) -> bool {
     let has = |edits: &Edits| edits.base_ign.is_some() || edits.config_ign.is_some();
     let variants = &request.variants;
-    has(&request.edits) || (!variants.is_empty() && variants.iter().all(|variant| has(&variant.edits)))
+    has(&request.edits)
+        || (!variants.is_empty() && variants.iter().all(|variant| has(&variant.edits)))
 }
 
 /// The vendors that are named, and those of the release where all are asked for.
-fn choices(request: &Request, major: Option<u64>, findings: &mut Vec<Finding>) -> Vec<VendorChoice> {
+fn choices(
+    request: &Request,
+    major: Option<u64>,
+    findings: &mut Vec<Finding>,
+) -> Vec<VendorChoice> {
     let mut choices = request.vendors.chosen.clone();
-    let Some(all) = &request.vendors.all_of else { return choices };
+    let Some(all) = &request.vendors.all_of else {
+        return choices;
+    };
     // An alias is another name for images that are made already; what is refused is made for no release.
-    let own = all.iter().filter(|vendor| matches!(vendor.status, Status::Current | Status::Removed));
+    let own = all
+        .iter()
+        .filter(|vendor| matches!(vendor.status, Status::Current | Status::Removed));
     for vendor in own {
         if choices.iter().any(|choice| choice.vendor.id == vendor.id) {
             continue;
         }
         if vendor.is_made_in(major) {
-            choices.push(VendorChoice { vendor: vendor.clone(), oem_sysext: None, origin: None });
-        } else if let Some((major, since)) = major.zip(vendor.since).filter(|(major, since)| major < since) {
-            let why = format!("Flatcar makes images for it since release {since}, and this is {major}");
-            findings.push(Finding::new(code::VENDOR_LEFT_OUT).with("vendor", &vendor.id).with("why", why));
+            choices.push(VendorChoice {
+                vendor: vendor.clone(),
+                oem_sysext: None,
+                origin: None,
+            });
+        } else if let Some((major, since)) = major
+            .zip(vendor.since)
+            .filter(|(major, since)| major < since)
+        {
+            let why =
+                format!("Flatcar makes images for it since release {since}, and this is {major}");
+            findings.push(
+                Finding::new(code::VENDOR_LEFT_OUT)
+                    .with("vendor", &vendor.id)
+                    .with("why", why),
+            );
         }
     }
     choices
@@ -148,7 +198,9 @@ fn payload(settings: &Settings, sysext: Option<PathBuf>) -> OemPayload {
 fn root_floor(settings: &Settings, generation: Option<Generation>) -> Option<u64> {
     let name: LayoutName = settings.disk_layout?.name();
     let generation = generation?;
-    let layout = Layout::ALL.iter().find(|layout| layout.name == name && layout.generation == generation)?;
+    let layout = Layout::ALL
+        .iter()
+        .find(|layout| layout.name == name && layout.generation == generation)?;
     Some(layout.root_size)
 }
 
@@ -156,5 +208,9 @@ fn root_floor(settings: &Settings, generation: Option<Generation>) -> Option<u64
 fn foreign_arch(vendor: &Vendor, run: &Run<'_>) -> Option<Finding> {
     let arch: Arch = run.release.as_ref()?.architecture()?.parse().ok()?;
     let is_made = vendor.arch.contains(&arch);
-    (!is_made).then(|| Finding::new(code::VENDOR_ARCH).with("arch", arch).with("vendor", &vendor.id))
+    (!is_made).then(|| {
+        Finding::new(code::VENDOR_ARCH)
+            .with("arch", arch)
+            .with("vendor", &vendor.id)
+    })
 }

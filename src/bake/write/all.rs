@@ -19,7 +19,9 @@ pub fn emit(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) ->
     let step = format!("writing {}", output.path.display());
     let cancel = Cancel::new();
     let oversight = Oversight::new(progress, &cancel);
-    alone(&step, output.work(disk.size()), &oversight, |desk| write_output(desk, &desk.read(disk), output, None))
+    alone(&step, output.work(disk.size()), &oversight, |desk| {
+        write_output(desk, &desk.read(disk), output, None)
+    })
 }
 
 /// Writes several outputs, up to eight at a time, each of its disk: one that they share, forks of one, or others. Every
@@ -33,21 +35,34 @@ pub fn emit(disk: &dyn BlockDevice, output: &Output, progress: &dyn Progress) ->
 /// # Errors
 ///
 /// Those of [`emit`], for each output; [`crate::ErrorKind::InvalidInput`] for one that would replace another's file.
-pub fn emit_all(outputs: &[(&dyn BlockDevice, Output)], oversight: &Oversight<'_>) -> Vec<Result<Artifact>> {
+pub fn emit_all(
+    outputs: &[(&dyn BlockDevice, Output)],
+    oversight: &Oversight<'_>,
+) -> Vec<Result<Artifact>> {
     let jobs = outputs.iter().enumerate().map(|(index, (disk, output))| {
         Job::new(output.work(disk.size()), output.memory(), move |desk| {
             refuse_twice(&outputs[..index], output)?;
             write_output(desk, &desk.read(*disk), output, None)
         })
     });
-    run(&format!("writing {} outputs", outputs.len()), jobs.collect(), &Limits::default(), oversight)
+    run(
+        &format!("writing {} outputs", outputs.len()),
+        jobs.collect(),
+        &Limits::default(),
+        oversight,
+    )
 }
 
 fn refuse_twice(before: &[(&dyn BlockDevice, Output)], output: &Output) -> Result<()> {
-    let taken: Vec<PathBuf> = before.iter().flat_map(|(_, output)| output.files()).collect();
+    let taken: Vec<PathBuf> = before
+        .iter()
+        .flat_map(|(_, output)| output.files())
+        .collect();
     match output.files().into_iter().find(|file| taken.contains(file)) {
         None => Ok(()),
-        Some(file) => Err(Error::invalid(format!("{} is the name of two outputs", file.display()))
-            .with_hint("give every output a name of its own")),
+        Some(file) => Err(
+            Error::invalid(format!("{} is the name of two outputs", file.display()))
+                .with_hint("give every output a name of its own"),
+        ),
     }
 }

@@ -9,7 +9,8 @@ use crate::block::FileDevice;
 use crate::error::{Error, Result};
 use crate::flatcar::vendor::Settings;
 use crate::machine::{
-    BundleFormat, CatalogBox, ConfFile, ConfFormat, Machine, Member, Place, WriteOptions, write_bundle,
+    BundleFormat, CatalogBox, ConfFile, ConfFormat, Machine, Member, Place, WriteOptions,
+    write_bundle,
 };
 
 impl Writer<'_> {
@@ -23,7 +24,11 @@ impl Writer<'_> {
         folder: &Path,
     ) -> Result<()> {
         // In the bundle the disk is as it is, whatever the loose file is compressed with.
-        let plain = Output { path: folder.join(&machine.disk_name), compress: None, ..output.clone() };
+        let plain = Output {
+            path: folder.join(&machine.disk_name),
+            compress: None,
+            ..output.clone()
+        };
         let staged = stage(self.desk, self.disk, &plain)?;
         machine.disk_file_bytes = Some(staged.len()?);
         let confs = settings.conf_texts(&machine)?;
@@ -32,15 +37,27 @@ impl Writer<'_> {
         let mut disks = Vec::new();
         for (path, file) in staged.files() {
             let below = path.strip_prefix(folder).unwrap_or(path).display();
-            let file = file.try_clone().map_err(|error| Error::io("opening the disk once more", error))?;
-            disks.push((format!("{disk_folder}{below}"), self.desk.watch(FileDevice::from_file(file, path)?)));
+            let file = file
+                .try_clone()
+                .map_err(|error| Error::io("opening the disk once more", error))?;
+            disks.push((
+                format!("{disk_folder}{below}"),
+                self.desk.watch(FileDevice::from_file(file, path)?),
+            ));
         }
         let inside = confs.iter().filter(|conf| conf.place != Place::Beside);
         let mut members: Vec<Member<'_>> = inside.map(Member::from).collect();
-        members.extend(disks.iter().map(|(path, device)| Member::device(path.clone(), device)));
+        members.extend(
+            disks
+                .iter()
+                .map(|(path, device)| Member::device(path.clone(), device)),
+        );
         let manifest = self.bundle(settings, bundle, &members, folder)?;
         drop(members);
-        let mut beside: Vec<ConfFile> = confs.into_iter().filter(|conf| conf.place != Place::Inside).collect();
+        let mut beside: Vec<ConfFile> = confs
+            .into_iter()
+            .filter(|conf| conf.place != Place::Inside)
+            .collect();
         if settings.loose_files {
             beside.extend(manifest);
             match output.compress {
@@ -62,11 +79,17 @@ impl Writer<'_> {
         members: &[Member<'_>],
         folder: &Path,
     ) -> Result<Option<ConfFile>> {
-        let name = settings.bundle_file_name().ok_or_else(|| Error::internal("a bundle without a name"))?;
-        let options = WriteOptions { time: self.prepared.timestamp.secs, ..WriteOptions::default() };
+        let name = settings
+            .bundle_file_name()
+            .ok_or_else(|| Error::internal("a bundle without a name"))?;
+        let options = WriteOptions {
+            time: self.prepared.timestamp.secs,
+            ..WriteOptions::default()
+        };
         let mut paths: Vec<String> = members.iter().map(|member| member.path.clone()).collect();
         let mut manifest = None;
-        let (desk, part) = (self.desk, self.image.disk_bytes);
+        let desk = self.desk;
+        let part = self.image.disk_bytes;
         self.write_file(&folder.join(name), Some(part), |out| {
             let steps = desk.steps(&vec![part; packing_steps(format)]);
             manifest = write_bundle(format, members, out, options, &steps)?;
@@ -82,11 +105,22 @@ impl Writer<'_> {
     /// Notes the box that was written last for the catalog by which Vagrant finds it.
     fn offer(&mut self, format: ConfFormat, settings: &Settings, machine: Machine) -> Result<()> {
         let url = settings.bundle_file_name().unwrap_or_default();
-        let made = self.files.iter().find(|written| written.file.path.ends_with(&url));
+        let made = self
+            .files
+            .iter()
+            .find(|written| written.file.path.ends_with(&url));
         let sha256 = made.and_then(|written| written.file.sha256.clone());
         let sha256 = sha256.ok_or_else(|| Error::internal("the box has no digest"))?;
         let arch = machine.arch;
-        *self.offered = Some((machine, CatalogBox { format, arch, url, sha256 }));
+        *self.offered = Some((
+            machine,
+            CatalogBox {
+                format,
+                arch,
+                url,
+                sha256,
+            },
+        ));
         Ok(())
     }
 }

@@ -44,8 +44,11 @@ impl FromStr for CompressionType {
         match text {
             "zlib" => Ok(Self::Zlib),
             "zstd" => Ok(Self::Zstd),
-            _ => Err(Error::invalid(format!("'{}' is not a compression type of qcow2", text.escape_debug()))
-                .with_hint("write zlib or zstd")),
+            _ => Err(Error::invalid(format!(
+                "'{}' is not a compression type of qcow2",
+                text.escape_debug()
+            ))
+            .with_hint("write zlib or zstd")),
         }
     }
 }
@@ -58,10 +61,17 @@ impl FromStr for Level {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        text.parse().ok().filter(|level| (1..=19).contains(level)).map(Self).ok_or_else(|| {
-            Error::invalid(format!("'{}' is not a compression level", text.escape_debug()))
+        text.parse()
+            .ok()
+            .filter(|level| (1..=19).contains(level))
+            .map(Self)
+            .ok_or_else(|| {
+                Error::invalid(format!(
+                    "'{}' is not a compression level",
+                    text.escape_debug()
+                ))
                 .with_hint("write a number from 1 (fast) to 9 (small), or to 19 for zstd")
-        })
+            })
     }
 }
 
@@ -73,8 +83,10 @@ impl OutputDetails {
     pub fn apply(&self, output: Output) -> Result<Output> {
         self.refuse_what_is_for_others(output.format)?;
         if self.uncompressed && (self.level.is_some() || self.compression_type.is_some()) {
-            return Err(Error::invalid("nothing is to be compressed, but how it is compressed is given")
-                .with_hint("leave out one of the two"));
+            return Err(Error::invalid(
+                "nothing is to be compressed, but how it is compressed is given",
+            )
+            .with_hint("leave out one of the two"));
         }
         let is_zstd = self.compression_type == Some(CompressionType::Zstd);
         let usual_level = if is_zstd { ZSTD_LEVEL } else { ZLIB_LEVEL };
@@ -84,15 +96,26 @@ impl OutputDetails {
             (false, false) => Qcow2Compression::Deflate(level),
             (false, true) => Qcow2Compression::Zstd(level),
         };
-        let usual_version = if is_zstd { Qcow2Version::V3 } else { Qcow2Version::V2 };
+        let usual_version = if is_zstd {
+            Qcow2Version::V3
+        } else {
+            Qcow2Version::V2
+        };
         let cluster_size = match self.cluster_size {
             None => output.qcow2.cluster_size,
-            Some(size) => u32::try_from(size.0)
-                .map_err(|_| Error::invalid(format!("clusters of {size} are too large for qcow2: at most 2 MiB")))?,
+            Some(size) => u32::try_from(size.0).map_err(|_| {
+                Error::invalid(format!(
+                    "clusters of {size} are too large for qcow2: at most 2 MiB"
+                ))
+            })?,
         };
         let version = self.qcow2_version.unwrap_or(usual_version);
         Ok(Output {
-            qcow2: Qcow2Options { version, cluster_size, compression },
+            qcow2: Qcow2Options {
+                version,
+                cluster_size,
+                compression,
+            },
             stream_level: self.level.map_or(output.stream_level, |level| level.0),
             ..output
         })
@@ -101,10 +124,26 @@ impl OutputDetails {
     /// A detail that would change nothing is a mistake.
     fn refuse_what_is_for_others(&self, format: OutputFormat) -> Result<()> {
         for (given, detail, option) in [
-            (self.qcow2_version.is_some(), "a qcow2 version", OutputOption::Qcow2Version),
-            (self.compression_type.is_some(), "a compression type", OutputOption::CompressionType),
-            (self.cluster_size.is_some(), "a cluster size", OutputOption::ClusterSize),
-            (self.uncompressed, "no compression of clusters", OutputOption::Uncompressed),
+            (
+                self.qcow2_version.is_some(),
+                "a qcow2 version",
+                OutputOption::Qcow2Version,
+            ),
+            (
+                self.compression_type.is_some(),
+                "a compression type",
+                OutputOption::CompressionType,
+            ),
+            (
+                self.cluster_size.is_some(),
+                "a cluster size",
+                OutputOption::ClusterSize,
+            ),
+            (
+                self.uncompressed,
+                "no compression of clusters",
+                OutputOption::Uncompressed,
+            ),
             (self.level.is_some(), "a level", OutputOption::Level),
         ] {
             if given && !format.takes(option) {
@@ -122,38 +161,83 @@ mod tests {
     use super::*;
 
     fn of(format: OutputFormat, details: OutputDetails) -> Result<Output> {
-        details.apply(Output { format, ..Output::at("a.img") })
+        details.apply(Output {
+            format,
+            ..Output::at("a.img")
+        })
     }
 
     #[test]
     fn what_is_not_given_is_as_usual() {
-        let zstd = OutputDetails { compression_type: Some(CompressionType::Zstd), ..OutputDetails::default() };
+        let zstd = OutputDetails {
+            compression_type: Some(CompressionType::Zstd),
+            ..OutputDetails::default()
+        };
         let plain = of(OutputFormat::Qcow2, OutputDetails::default()).unwrap();
         assert_eq!(plain.qcow2, Qcow2Options::default());
         let qcow2 = of(OutputFormat::Qcow2, zstd).unwrap().qcow2;
-        assert_eq!((qcow2.version, qcow2.compression), (Qcow2Version::V3, Qcow2Compression::Zstd(2)));
-        let level = OutputDetails { level: Some("9".parse().unwrap()), ..OutputDetails::default() };
+        assert_eq!(
+            (qcow2.version, qcow2.compression),
+            (Qcow2Version::V3, Qcow2Compression::Zstd(2))
+        );
+        let level = OutputDetails {
+            level: Some("9".parse().unwrap()),
+            ..OutputDetails::default()
+        };
         assert_eq!(of(OutputFormat::VmdkStream, level).unwrap().stream_level, 9);
-        assert_eq!(of(OutputFormat::Qcow2, level).unwrap().qcow2.compression, Qcow2Compression::Deflate(9));
+        assert_eq!(
+            of(OutputFormat::Qcow2, level).unwrap().qcow2.compression,
+            Qcow2Compression::Deflate(9)
+        );
     }
 
     #[test]
     fn what_is_of_no_use_is_refused() {
         let given = [
-            OutputDetails { qcow2_version: Some(Qcow2Version::V3), ..OutputDetails::default() },
-            OutputDetails { compression_type: Some(CompressionType::Zlib), ..OutputDetails::default() },
-            OutputDetails { cluster_size: Some(ByteSize(4096)), ..OutputDetails::default() },
-            OutputDetails { level: Some(Level(3)), ..OutputDetails::default() },
-            OutputDetails { uncompressed: true, ..OutputDetails::default() },
+            OutputDetails {
+                qcow2_version: Some(Qcow2Version::V3),
+                ..OutputDetails::default()
+            },
+            OutputDetails {
+                compression_type: Some(CompressionType::Zlib),
+                ..OutputDetails::default()
+            },
+            OutputDetails {
+                cluster_size: Some(ByteSize(4096)),
+                ..OutputDetails::default()
+            },
+            OutputDetails {
+                level: Some(Level(3)),
+                ..OutputDetails::default()
+            },
+            OutputDetails {
+                uncompressed: true,
+                ..OutputDetails::default()
+            },
         ];
         for details in given {
-            assert!(of(OutputFormat::Raw, details).unwrap_err().hint().is_some(), "{details:?}");
+            assert!(
+                of(OutputFormat::Raw, details).unwrap_err().hint().is_some(),
+                "{details:?}"
+            );
             assert!(of(OutputFormat::Qcow2, details).is_ok(), "{details:?}");
         }
-        let both = OutputDetails { uncompressed: true, level: Some(Level(3)), ..OutputDetails::default() };
+        let both = OutputDetails {
+            uncompressed: true,
+            level: Some(Level(3)),
+            ..OutputDetails::default()
+        };
         assert!(of(OutputFormat::Qcow2, both).is_err());
-        let large = OutputDetails { cluster_size: Some(ByteSize(1 << 40)), ..OutputDetails::default() };
-        assert!(of(OutputFormat::Qcow2, large).unwrap_err().to_string().contains("at most 2 MiB"));
+        let large = OutputDetails {
+            cluster_size: Some(ByteSize(1 << 40)),
+            ..OutputDetails::default()
+        };
+        assert!(
+            of(OutputFormat::Qcow2, large)
+                .unwrap_err()
+                .to_string()
+                .contains("at most 2 MiB")
+        );
         for bad in ["", "0", "20", "-1", "x"] {
             assert!(bad.parse::<Level>().is_err(), "{bad}");
         }

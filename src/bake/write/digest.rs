@@ -64,9 +64,18 @@ pub(super) fn seal(
     sum: Sum<'_>,
     progress: &dyn Progress,
 ) -> Result<ArtifactFile> {
-    let bytes = file.metadata().map_err(|error| Error::io("reading its size", error))?.len();
+    let bytes = file
+        .metadata()
+        .map_err(|error| Error::io("reading its size", error))?
+        .len();
     let shared = match sum {
-        Sum::Unwanted => return Ok(ArtifactFile { path: path.to_owned(), bytes, sha256: None }),
+        Sum::Unwanted => {
+            return Ok(ArtifactFile {
+                path: path.to_owned(),
+                bytes,
+                sha256: None,
+            });
+        }
         Sum::Own => None,
         Sum::Shared(shared) => Some(shared),
     };
@@ -77,7 +86,9 @@ pub(super) fn seal(
         thread::scope(|scope| {
             let synced = scope.spawn(|| file.sync_all());
             let sum = digest();
-            let synced = synced.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let synced = synced
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             synced.map_err(not_durable)?;
             sum
         })?
@@ -86,11 +97,17 @@ pub(super) fn seal(
         file.sync_all().map_err(not_durable)?;
         digest()?
     };
-    Ok(ArtifactFile { path: path.to_owned(), bytes, sha256: Some(sha256) })
+    Ok(ArtifactFile {
+        path: path.to_owned(),
+        bytes,
+        sha256: Some(sha256),
+    })
 }
 
 fn hash(desk: &Desk<'_>, file: &File, path: &Path, progress: &dyn Progress) -> Result<String> {
-    let file = file.try_clone().map_err(|error| Error::io("opening it once more", error))?;
+    let file = file
+        .try_clone()
+        .map_err(|error| Error::io("opening it once more", error))?;
     let device = desk.watch(FileDevice::from_file(file, path)?);
     progress.start(&format!("hashing {}", path.display()), device.size());
     let sum = sha256(&device, &mut |bytes| progress.advance(bytes));
@@ -108,7 +125,8 @@ mod tests {
 
     #[test]
     fn whoever_shares_a_digest_hashes_once_and_a_failure_is_nobody_elses() {
-        let (sum, computed) = (SharedSum::default(), std::sync::atomic::AtomicUsize::new(0));
+        let sum = SharedSum::default();
+        let computed = std::sync::atomic::AtomicUsize::new(0);
         let failed = sum.get_or(|| Err(Error::not_found("the first one")));
         assert_eq!(failed.unwrap_err().to_string(), "the first one");
         let compute = || {

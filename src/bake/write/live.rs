@@ -22,12 +22,20 @@ impl Writer<'_> {
             cancel: self.desk.cancel().clone(),
             ..LiveOptions::new(&self.context.temp_dir)
         };
-        let (stem, path) = (settings.stem(), folder.join(settings.disk_file_name()));
-        let (desk, part) = (self.desk, self.image.disk_bytes);
+        let stem = settings.stem();
+        let path = folder.join(settings.disk_file_name());
+        let desk = self.desk;
+        let part = self.image.disk_bytes;
         if settings.disk_format == DiskFormat::Iso {
             let isolinux = self.prepared.isolinux.clone();
-            let iso = IsoOptions { live, isolinux, ..IsoOptions::new(&self.context.temp_dir) };
-            self.write_file(&path, Some(part), |out| write_iso(&disk, out, &iso, &desk.steps(&[part; 3])).map(drop))?;
+            let iso = IsoOptions {
+                live,
+                isolinux,
+                ..IsoOptions::new(&self.context.temp_dir)
+            };
+            self.write_file(&path, Some(part), |out| {
+                write_iso(&disk, out, &iso, &desk.steps(&[part; 3])).map(drop)
+            })?;
         } else {
             self.write_file(&path, Some(part), |out| {
                 write_initrd(&disk, out, &live, &desk.steps(&[part; 2])).map(drop)

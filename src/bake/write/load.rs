@@ -19,7 +19,13 @@ impl Prepared {
         match (&image.target, &image.settings) {
             (Target::Plain(outputs), _) => {
                 let digest = self.request.needs_digests();
-                let work = |output: &Output| Output { digest: digest || output.digest, ..output.clone() }.work(bytes);
+                let work = |output: &Output| {
+                    Output {
+                        digest: digest || output.digest,
+                        ..output.clone()
+                    }
+                    .work(bytes)
+                };
                 outputs.iter().map(work).sum()
             }
             (_, Some(settings)) => vendor_work(settings, self.request.vendors.compress, bytes),
@@ -46,14 +52,22 @@ impl Prepared {
 
 fn vendor_work(settings: &Settings, compress: Option<CompressOptions>, bytes: u64) -> u64 {
     let Some(format) = settings.disk_format.output() else {
-        let steps = if settings.disk_format == DiskFormat::Iso { ISO_STEPS } else { PXE_STEPS };
+        let steps = if settings.disk_format == DiskFormat::Iso {
+            ISO_STEPS
+        } else {
+            PXE_STEPS
+        };
         return bytes.saturating_mul(steps);
     };
     let loose = output(format, compress.filter(|_| settings.loose_files)).work(bytes);
     match settings.bundle_format {
         None => loose,
         Some(bundle) => {
-            let disk = if bundle == BundleFormat::Gce { 0 } else { bytes };
+            let disk = if bundle == BundleFormat::Gce {
+                0
+            } else {
+                bytes
+            };
             let beside = match (settings.loose_files, compress) {
                 (false, _) => 0,
                 (true, None) => bytes,
@@ -74,5 +88,10 @@ pub(super) fn packing_steps(bundle: BundleFormat) -> usize {
 }
 
 fn output(format: OutputFormat, compress: Option<CompressOptions>) -> Output {
-    Output { format, compress, digest: true, ..Output::at("") }
+    Output {
+        format,
+        compress,
+        digest: true,
+        ..Output::at("")
+    }
 }

@@ -72,9 +72,12 @@ fn write_output(
     output: &Output,
     shared: Option<&SharedSum>,
 ) -> Result<Artifact> {
-    check_sectors(output.format, sectors::sector_bytes(disk)).at(|| format!("writing {}", output.path.display()))?;
+    check_sectors(output.format, sectors::sector_bytes(disk))
+        .at(|| format!("writing {}", output.path.display()))?;
     let write = || stage(desk, disk, output)?.commit(desk, sum_of(output, shared), disk.size());
-    let files = write().at(|| format!("writing {}", output.path.display())).map_err(with_hint)?;
+    let files = write()
+        .at(|| format!("writing {}", output.path.display()))
+        .map_err(with_hint)?;
     Ok(Artifact {
         path: output.path.clone(),
         format: output.format,
@@ -97,7 +100,9 @@ fn sum_of<'a>(output: &Output, shared: Option<&'a SharedSum>) -> Sum<'a> {
 
 fn with_hint(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Environment => error.with_hint("free space there, or choose another folder for the output"),
+        ErrorKind::Environment => {
+            error.with_hint("free space there, or choose another folder for the output")
+        }
         _ => error,
     }
 }
@@ -117,7 +122,11 @@ fn stage_file(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Resul
     if let Some(options) = &output.compress {
         let mut sum = output.digest.then(Sha256Sum::default);
         let mut offset = 0;
-        let folder = file.target().parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let folder = file
+            .target()
+            .parent()
+            .filter(|parent| *parent != Path::new(""))
+            .unwrap_or(Path::new("."));
         write_compressed(desk, disk, output, options, folder, &mut |bytes| {
             let at = |error| Error::io(format!("writing at {offset}"), error);
             file.file().write_all_at(bytes, offset).map_err(at)?;
@@ -133,30 +142,55 @@ fn stage_file(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Resul
 }
 
 /// A descriptor, and a file beside it that holds the disk.
-fn stage_pair(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, write: ExtentWriter) -> Result<Staged> {
+fn stage_pair(
+    desk: &Desk<'_>,
+    disk: &dyn BlockDevice,
+    output: &Output,
+    write: ExtentWriter,
+) -> Result<Staged> {
     refuse_compression(output)?;
-    let extent_path = output.extent_path().ok_or_else(|| Error::internal("the format has a second file"))?;
+    let extent_path = output
+        .extent_path()
+        .ok_or_else(|| Error::internal("the format has a second file"))?;
     let descriptor = OutputFile::create(&output.path)?;
     let extent = OutputFile::create(&extent_path)?;
     let step = desk.step(disk.size());
-    let text = write(&job(disk, output, &image_name(output), &step), extent.file(), &plain_name(&extent_path))?;
+    let text = write(
+        &job(disk, output, &image_name(output), &step),
+        extent.file(),
+        &plain_name(&extent_path),
+    )?;
     put(descriptor.file(), &text)?;
-    Staged::of_files(vec![(output.path.clone(), descriptor), (extent_path, extent)], None)
+    Staged::of_files(
+        vec![(output.path.clone(), descriptor), (extent_path, extent)],
+        None,
+    )
 }
 
-fn stage_folder(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, write: FolderWriter) -> Result<Staged> {
+fn stage_folder(
+    desk: &Desk<'_>,
+    disk: &dyn BlockDevice,
+    output: &Output,
+    write: FolderWriter,
+) -> Result<Staged> {
     refuse_compression(output)?;
     let mut folder = OutputFolder::create(&output.path)?;
     let mut files = Vec::new();
     let mut create = |name: &str| {
         let file = folder.file(name)?;
-        let again = file.try_clone().map_err(|error| Error::io("opening a new file once more", error))?;
+        let again = file
+            .try_clone()
+            .map_err(|error| Error::io("opening a new file once more", error))?;
         files.push((output.path.join(name), again));
         Ok(file)
     };
     let step = desk.step(disk.size());
     write(&job(disk, output, &image_name(output), &step), &mut create)?;
-    Ok(Staged { files, known: None, names: Names::Folder(folder) })
+    Ok(Staged {
+        files,
+        known: None,
+        names: Names::Folder(folder),
+    })
 }
 
 /// Gives the bytes of a compressed output to `sink`, in order; what is compressed from a file is written to one without a
@@ -174,36 +208,67 @@ fn write_compressed(
         return compress_with(disk, options, &name, &desk.step(disk.size()), sink);
     }
     let image = write_unnamed(desk, disk, output, folder)?;
-    compress_with(&desk.watch(image), options, &name, &desk.step(disk.size()), sink)
+    compress_with(
+        &desk.watch(image),
+        options,
+        &name,
+        &desk.step(disk.size()),
+        sink,
+    )
 }
 
 /// What the image is called without the ending of what it is compressed with.
 fn image_name(output: &Output) -> String {
     let name = plain_name(&output.path);
-    let packed = output.compress.map(|options| format!(".{}", options.compression.extension()));
-    packed.and_then(|ending| name.strip_suffix(&ending).map(str::to_owned)).unwrap_or(name)
+    let packed = output
+        .compress
+        .map(|options| format!(".{}", options.compression.extension()));
+    packed
+        .and_then(|ending| name.strip_suffix(&ending).map(str::to_owned))
+        .unwrap_or(name)
 }
 
 /// Writes an image that is one file, and not compressed, to a file without a name in `folder`.
-fn write_unnamed(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, folder: &Path) -> Result<FileDevice> {
+fn write_unnamed(
+    desk: &Desk<'_>,
+    disk: &dyn BlockDevice,
+    output: &Output,
+    folder: &Path,
+) -> Result<FileDevice> {
     let unnamed = tempfile::tempfile_in(folder).map_err(|error| {
-        Error::io(format!("creating a temporary file in {}", folder.display()), error)
-            .with_hint("the image is written there first")
+        Error::io(
+            format!("creating a temporary file in {}", folder.display()),
+            error,
+        )
+        .with_hint("the image is written there first")
     })?;
     write_image(disk, &unnamed, output, &desk.step(disk.size()))?;
     FileDevice::from_file(unnamed, &output.path)
 }
 
 /// Writes an image that is one file.
-fn write_image(disk: &dyn BlockDevice, out: &File, output: &Output, progress: &dyn Progress) -> Result<()> {
+fn write_image(
+    disk: &dyn BlockDevice,
+    out: &File,
+    output: &Output,
+    progress: &dyn Progress,
+) -> Result<()> {
     match output.format.row().writer {
         Writer::File(write) => write(&job(disk, output, &image_name(output), progress), out),
-        _ => Err(Error::internal(format!("{} is more than one file", output.format))),
+        _ => Err(Error::internal(format!(
+            "{} is more than one file",
+            output.format
+        ))),
     }
 }
 
 /// What a format's writer needs to know of `disk` and `output`, whose image is called `name`.
-fn job<'a>(disk: &'a dyn BlockDevice, output: &'a Output, name: &'a str, progress: &'a dyn Progress) -> WriteJob<'a> {
+fn job<'a>(
+    disk: &'a dyn BlockDevice,
+    output: &'a Output,
+    name: &'a str,
+    progress: &'a dyn Progress,
+) -> WriteJob<'a> {
     WriteJob {
         disk,
         name,
@@ -216,5 +281,6 @@ fn job<'a>(disk: &'a dyn BlockDevice, output: &'a Output, name: &'a str, progres
 }
 
 fn put(mut file: &File, text: &str) -> Result<()> {
-    std::io::Write::write_all(&mut file, text.as_bytes()).map_err(|error| Error::io("writing the descriptor", error))
+    std::io::Write::write_all(&mut file, text.as_bytes())
+        .map_err(|error| Error::io("writing the descriptor", error))
 }

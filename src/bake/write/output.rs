@@ -53,7 +53,11 @@ impl Output {
     pub fn named(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let (format, compress) = OutputFormat::of_name(&path)?;
-        Ok(Self { format, compress, ..Self::at(path) })
+        Ok(Self {
+            format,
+            compress,
+            ..Self::at(path)
+        })
     }
 
     /// Whether its details go together: asked before anything is read.
@@ -67,7 +71,10 @@ impl Output {
             self.qcow2.check()?;
         }
         if self.format == OutputFormat::VmdkStream && !(1..=9).contains(&self.stream_level) {
-            return Err(Error::invalid(format!("level {} is none of deflate: 1 to 9", self.stream_level)));
+            return Err(Error::invalid(format!(
+                "level {} is none of deflate: 1 to 9",
+                self.stream_level
+            )));
         }
         self.compress.map_or(Ok(()), |options| options.check())
     }
@@ -104,7 +111,9 @@ impl Output {
     pub(in crate::bake) fn memory(&self) -> u64 {
         let threads = to_u64(rayon::current_num_threads());
         let format = format_memory(self.format, threads);
-        let compress = self.compress.map_or(0, |options| compress_memory(options.compression, threads));
+        let compress = self
+            .compress
+            .map_or(0, |options| compress_memory(options.compression, threads));
         match self.format {
             OutputFormat::Raw if self.compress.is_some() => compress,
             _ => format.max(compress),
@@ -170,8 +179,11 @@ pub struct ArtifactFile {
 pub(super) fn refuse_compression(output: &Output) -> Result<()> {
     match output.compress.filter(|_| !output.format.is_one_file()) {
         None => Ok(()),
-        Some(_) => Err(Error::invalid(format!("{} is more than one file, which cannot be compressed", output.format))
-            .with_hint("choose a format that is one file, or leave the compression out")
-            .with_setting("compress")),
+        Some(_) => Err(Error::invalid(format!(
+            "{} is more than one file, which cannot be compressed",
+            output.format
+        ))
+        .with_hint("choose a format that is one file, or leave the compression out")
+        .with_setting("compress")),
     }
 }

@@ -63,13 +63,19 @@ impl Place {
         if !(AHEAD..=WINDOW).contains(&behind) {
             return None;
         }
-        patience.checked_sub(now.saturating_duration_since(self.since)).filter(|left| !left.is_zero())
+        patience
+            .checked_sub(now.saturating_duration_since(self.since))
+            .filter(|left| !left.is_zero())
     }
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { readers: Mutex::default(), moved: Condvar::new(), patience: PATIENCE }
+        Self {
+            readers: Mutex::default(),
+            moved: Condvar::new(),
+            patience: PATIENCE,
+        }
     }
 }
 
@@ -80,13 +86,25 @@ impl Pace {
         let reader = readers.next;
         readers.next += 1;
         drop(readers);
-        Paced { disk, pace: self, cancel, reader, pass: Mutex::default() }
+        Paced {
+            disk,
+            pace: self,
+            cancel,
+            reader,
+            pass: Mutex::default(),
+        }
     }
 
     /// Puts `reader` at `offset`.
     fn put(&self, reader: u64, offset: u64) -> MutexGuard<'_, Readers> {
         let mut readers = lock(&self.readers);
-        readers.known.insert(reader, Place { offset, since: Instant::now() });
+        readers.known.insert(
+            reader,
+            Place {
+                offset,
+                since: Instant::now(),
+            },
+        );
         self.moved.notify_all();
         readers
     }
@@ -96,9 +114,15 @@ impl Pace {
         let mut readers = self.put(reader, offset);
         while !cancel.is_cancelled() {
             let now = Instant::now();
-            let waits = readers.known.values().filter_map(|other| other.holds_back(offset, now, self.patience));
+            let waits = readers
+                .known
+                .values()
+                .filter_map(|other| other.holds_back(offset, now, self.patience));
             let Some(longest) = waits.max() else { return };
-            (readers, _) = self.moved.wait_timeout(readers, longest).unwrap_or_else(PoisonError::into_inner);
+            (readers, _) = self
+                .moved
+                .wait_timeout(readers, longest)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -145,7 +169,10 @@ impl Paced<'_> {
     fn extent(&self, offset: u64) -> Result<Extent> {
         let mut pass = lock(&self.pass);
         if (pass.data.0..pass.data.1).contains(&offset) {
-            return Ok(Extent { kind: ExtentKind::Data, len: pass.data.1 - offset });
+            return Ok(Extent {
+                kind: ExtentKind::Data,
+                len: pass.data.1 - offset,
+            });
         }
         let extent = self.disk.extent_at(offset)?;
         if extent.kind == ExtentKind::Data {
@@ -190,7 +217,10 @@ impl BlockDevice for Paced<'_> {
         } else if paced && extent.kind == ExtentKind::Zero {
             drop(self.pace.put(self.reader, end));
         }
-        Ok(Extent { kind: extent.kind, len })
+        Ok(Extent {
+            kind: extent.kind,
+            len,
+        })
     }
 }
 
@@ -212,7 +242,10 @@ mod tests {
     const FOR_EVER: Duration = Duration::from_secs(600);
 
     fn patient(patience: Duration) -> Pace {
-        Pace { patience, ..Pace::default() }
+        Pace {
+            patience,
+            ..Pace::default()
+        }
     }
 
     fn disk(mib: usize) -> MemoryDevice {
@@ -237,7 +270,9 @@ mod tests {
 
     #[test]
     fn the_first_waits_for_the_last_and_nobody_for_those_who_have_not_begun_or_left() {
-        let (disk, pace, cancel) = (disk(24), patient(FOR_EVER), Cancel::new());
+        let disk = disk(24);
+        let pace = patient(FOR_EVER);
+        let cancel = Cancel::new();
         let places = [const { AtomicU64::new(0) }; 3];
         let idle = pace.read(&disk, &cancel);
         let gone = pace.read(&disk, &cancel);
@@ -247,7 +282,11 @@ mod tests {
             for reader in &readers {
                 reader.extent_at(0).unwrap();
             }
-            for ((paced, step), number) in readers.into_iter().zip([1u64 << 20, 7 << 20, 300_000]).zip(0..) {
+            for ((paced, step), number) in readers
+                .into_iter()
+                .zip([1u64 << 20, 7 << 20, 300_000])
+                .zip(0..)
+            {
                 let places = &places;
                 scope.spawn(move || {
                     go_through(&paced, step, |offset| {
@@ -269,19 +308,26 @@ mod tests {
 
     #[test]
     fn one_that_stops_holds_nobody_up_for_ever() {
-        let (disk, pace, cancel) = (disk(24), patient(Duration::from_millis(20)), Cancel::new());
+        let disk = disk(24);
+        let pace = patient(Duration::from_millis(20));
+        let cancel = Cancel::new();
         let stops = pace.read(&disk, &cancel);
         stops.extent_at(1 << 20).unwrap();
         let waits = pace.read(&disk, &cancel);
         let began = Instant::now();
         waits.extent_at(5 << 20).unwrap();
-        assert!(began.elapsed() >= Duration::from_millis(10), "it waited for a while");
+        assert!(
+            began.elapsed() >= Duration::from_millis(10),
+            "it waited for a while"
+        );
         go_through(&pace.read(&disk, &cancel), u64::MAX, |_| {});
     }
 
     #[test]
     fn one_that_is_far_behind_is_not_waited_for() {
-        let (disk, pace, cancel) = (disk(100), patient(FOR_EVER), Cancel::new());
+        let disk = disk(100);
+        let pace = patient(FOR_EVER);
+        let cancel = Cancel::new();
         let far = pace.read(&disk, &cancel);
         far.extent_at(0).unwrap();
         for offset in [0, AHEAD - 1, WINDOW + 1, 99 << 20] {
@@ -291,7 +337,9 @@ mod tests {
 
     #[test]
     fn a_second_pass_neither_waits_nor_is_waited_for() {
-        let (disk, pace, cancel) = (disk(24), patient(FOR_EVER), Cancel::new());
+        let disk = disk(24);
+        let pace = patient(FOR_EVER);
+        let cancel = Cancel::new();
         let twice = pace.read(&disk, &cancel);
         go_through(&twice, u64::MAX, |_| {});
         assert_eq!(known(&pace), 0, "the end of the disk");
@@ -309,12 +357,15 @@ mod tests {
 
     #[test]
     fn extents_are_those_of_the_disk() {
-        let (disk, pace, cancel) = (disk(24), Pace::default(), Cancel::new());
+        let disk = disk(24);
+        let pace = Pace::default();
+        let cancel = Cancel::new();
         let paced = pace.read(&disk, &cancel);
         for _pass in 0..2 {
             let mut data = 0;
             go_through(&paced, u64::MAX, |offset| {
-                let (kind, wanted) = (paced.extent_at(offset).unwrap().kind, disk.extent_at(offset).unwrap().kind);
+                let kind = paced.extent_at(offset).unwrap().kind;
+                let wanted = disk.extent_at(offset).unwrap().kind;
                 assert_eq!(kind, wanted, "{offset}");
                 data += u64::from(kind == ExtentKind::Data);
             });
@@ -324,14 +375,23 @@ mod tests {
 
     #[test]
     fn whoever_waits_ends_when_the_run_is_cancelled() {
-        let (disk, pace, cancel) = (disk(24), patient(Duration::from_secs(2)), Cancel::new());
-        let (behind, paced) = (pace.read(&disk, &cancel), pace.read(&disk, &cancel));
+        let disk = disk(24);
+        let pace = patient(Duration::from_secs(2));
+        let cancel = Cancel::new();
+        let behind = pace.read(&disk, &cancel);
+        let paced = pace.read(&disk, &cancel);
         behind.extent_at(0).unwrap();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| paced.extent_at(20 << 20));
             cancel.cancel();
-            assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Cancelled);
+            assert_eq!(
+                waiting.join().unwrap().unwrap_err().kind(),
+                ErrorKind::Cancelled
+            );
         });
-        assert_eq!(paced.read_at(0, &mut [0]).unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(
+            paced.read_at(0, &mut [0]).unwrap_err().kind(),
+            ErrorKind::Cancelled
+        );
     }
 }

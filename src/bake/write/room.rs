@@ -19,7 +19,11 @@ pub(super) struct Taken<'a> {
 
 impl Room {
     pub(super) fn new(total: u64) -> Self {
-        Self { total, taken: Mutex::new(0), given_back: Condvar::new() }
+        Self {
+            total,
+            taken: Mutex::new(0),
+            given_back: Condvar::new(),
+        }
     }
 
     /// Waits until there are `bytes`. Whoever wants more than there can be gets all of it, alone.
@@ -28,7 +32,10 @@ impl Room {
         // A poisoned lock only means that another thread panicked: the number is changed in one step.
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let full = |taken: &mut u64| *taken > self.total - bytes;
-        let mut taken = self.given_back.wait_while(taken, full).unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self
+            .given_back
+            .wait_while(taken, full)
+            .unwrap_or_else(PoisonError::into_inner);
         *taken += bytes;
         Taken { room: self, bytes }
     }
@@ -36,7 +43,11 @@ impl Room {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        *self.room.taken.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        *self
+            .room
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) -= self.bytes;
         self.room.given_back.notify_all();
     }
 }
@@ -49,10 +60,14 @@ mod tests {
 
     #[test]
     fn never_more_than_there_is_and_everybody_gets_a_turn() {
-        let (room, now, most) = (Room::new(10), AtomicU64::new(0), AtomicU64::new(0));
+        let room = Room::new(10);
+        let now = AtomicU64::new(0);
+        let most = AtomicU64::new(0);
         std::thread::scope(|scope| {
             for bytes in [1, 3, 4, 7, 10, 25, 5, 5] {
-                let (room, now, most) = (&room, &now, &most);
+                let room = &room;
+                let now = &now;
+                let most = &most;
                 scope.spawn(move || {
                     for _ in 0..50 {
                         let _taken = room.take(bytes);

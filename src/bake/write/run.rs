@@ -55,7 +55,12 @@ pub(in crate::bake) struct WrittenFile {
 impl WrittenFile {
     /// A file that is no disk and no bundle.
     fn small(file: ArtifactFile) -> Self {
-        Self { file, format: None, compression: None, members: Vec::new() }
+        Self {
+            file,
+            format: None,
+            compression: None,
+            members: Vec::new(),
+        }
     }
 }
 
@@ -85,25 +90,57 @@ impl Prepared {
         if let Some(folder) = &self.request.folder {
             make_folder(folder)?;
         }
-        let sums = std::iter::repeat_with(SharedSum::default).take(1 + self.variants.len()).collect();
-        let common = Common { live: Arc::new(LiveCache::new()), sums };
+        let sums = std::iter::repeat_with(SharedSum::default)
+            .take(1 + self.variants.len())
+            .collect();
+        let common = Common {
+            live: Arc::new(LiveCache::new()),
+            sums,
+        };
         let before_naming = || self.inputs.check(&["base image", "file of the base image"]);
-        let oversight =
-            Oversight { progress: context.progress, cancel: &context.cancel, before_naming: &before_naming };
+        let oversight = Oversight {
+            progress: context.progress,
+            cancel: &context.cancel,
+            before_naming: &before_naming,
+        };
         let step = format!("writing {} images", self.images.len());
-        let digests = self.request.needs_digests().then(|| self.digests()).flatten();
+        let digests = self
+            .request
+            .needs_digests()
+            .then(|| self.digests())
+            .flatten();
         let has_digests = digests.is_some();
-        let images = self.images.iter().map(|image| self.job(context, image, &common));
-        let mut results = run(&step, digests.into_iter().chain(images).collect(), &Limits::default(), &oversight);
-        let digested = if has_digests { results.remove(0).err() } else { None };
+        let images = self
+            .images
+            .iter()
+            .map(|image| self.job(context, image, &common));
+        let mut results = run(
+            &step,
+            digests.into_iter().chain(images).collect(),
+            &Limits::default(),
+            &oversight,
+        );
+        let digested = if has_digests {
+            results.remove(0).err()
+        } else {
+            None
+        };
         let outcome = |result: Result<Outcome>| {
-            result.unwrap_or_else(|error| Outcome { error: Some(error), ..Outcome::default() })
+            result.unwrap_or_else(|error| Outcome {
+                error: Some(error),
+                ..Outcome::default()
+            })
         };
         let mut outcomes: Vec<Outcome> = results.into_iter().map(outcome).collect();
         self.write_catalogs(&mut outcomes, &oversight);
         let changed = digested.or_else(|| self.inputs.check(&[]).err());
         let report = self.written_report(&outcomes);
-        if let Some(folder) = self.request.folder.as_deref().filter(|_| !context.cancel.is_cancelled()) {
+        if let Some(folder) = self
+            .request
+            .folder
+            .as_deref()
+            .filter(|_| !context.cancel.is_cancelled())
+        {
             write_reports(folder, &report)?;
         }
         let failure = failure_of(&self.images, outcomes).or(changed);
@@ -115,11 +152,16 @@ impl Prepared {
         let mut offers: BTreeMap<PathBuf, Vec<(Machine, CatalogBox)>> = BTreeMap::new();
         for (image, outcome) in self.images.iter().zip(&mut *outcomes) {
             if let Some(path) = image.target.catalog(image.settings.as_ref()) {
-                offers.entry(path).or_default().extend(outcome.offered.take());
+                offers
+                    .entry(path)
+                    .or_default()
+                    .extend(outcome.offered.take());
             }
         }
         for (image, outcome) in self.images.iter().zip(outcomes) {
-            let Some(path) = image.target.catalog(image.settings.as_ref()) else { continue };
+            let Some(path) = image.target.catalog(image.settings.as_ref()) else {
+                continue;
+            };
             if !image.target.files().contains(&path) {
                 continue;
             }
@@ -133,16 +175,34 @@ impl Prepared {
     /// Hashes the inputs whose digest the report tells and nobody has needed so far, beside what is written.
     fn digests(&self) -> Option<Job<'_, Outcome>> {
         let bytes = self.inputs.missing_bytes();
-        let hash = move |desk: &Desk<'_>| self.inputs.complete(&desk.step(bytes)).map(|()| Outcome::default());
+        let hash = move |desk: &Desk<'_>| {
+            self.inputs
+                .complete(&desk.step(bytes))
+                .map(|()| Outcome::default())
+        };
         (bytes > 0).then(|| Job::new(bytes, 0, hash))
     }
 
-    fn job<'a>(&'a self, context: &'a Context<'a>, image: &'a PreparedImage, common: &'a Common) -> Job<'a, Outcome> {
-        Job::new(self.work(image), self.memory(image), move |desk| Ok(self.write_image(context, image, desk, common)))
+    fn job<'a>(
+        &'a self,
+        context: &'a Context<'a>,
+        image: &'a PreparedImage,
+        common: &'a Common,
+    ) -> Job<'a, Outcome> {
+        Job::new(self.work(image), self.memory(image), move |desk| {
+            Ok(self.write_image(context, image, desk, common))
+        })
     }
 
-    fn write_image(&self, context: &Context<'_>, image: &PreparedImage, desk: &Desk<'_>, common: &Common) -> Outcome {
-        let (mut files, mut offered) = (Vec::new(), None);
+    fn write_image(
+        &self,
+        context: &Context<'_>,
+        image: &PreparedImage,
+        desk: &Desk<'_>,
+        common: &Common,
+    ) -> Outcome {
+        let mut files = Vec::new();
+        let mut offered = None;
         let written = self.disk_of(context, image).and_then(|overlay| {
             let disk = desk.read(&overlay);
             let mut writer = Writer {
@@ -159,16 +219,26 @@ impl Prepared {
             };
             writer.write()
         });
-        Outcome { files, offered, error: written.err() }
+        Outcome {
+            files,
+            offered,
+            error: written.err(),
+        }
     }
 }
 
 /// The error of a run of which some results failed: that of the first, with the others told.
 fn failure_of(images: &[PreparedImage], outcomes: Vec<Outcome>) -> Option<Error> {
     let total = outcomes.len();
-    let mut failed: Vec<(&Key, Error)> =
-        images.iter().zip(outcomes).filter_map(|(image, outcome)| Some((&image.key, outcome.error?))).collect();
-    if let Some(at) = failed.iter().position(|(_, error)| error.kind() == ErrorKind::Cancelled) {
+    let mut failed: Vec<(&Key, Error)> = images
+        .iter()
+        .zip(outcomes)
+        .filter_map(|(image, outcome)| Some((&image.key, outcome.error?)))
+        .collect();
+    if let Some(at) = failed
+        .iter()
+        .position(|(_, error)| error.kind() == ErrorKind::Cancelled)
+    {
         return Some(failed.swap_remove(at).1);
     }
     if total == 1 {
@@ -176,26 +246,41 @@ fn failure_of(images: &[PreparedImage], outcomes: Vec<Outcome>) -> Option<Error>
     }
     let kind = failed.first()?.1.kind();
     let each = failed.iter().map(|(key, error)| {
-        let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        let hint = error
+            .hint()
+            .map(|hint| format!(" ({hint})"))
+            .unwrap_or_default();
         format!("\n  - {key}: {error}{hint}")
     });
-    let message = format!("{} of {total} images failed:{}", failed.len(), each.collect::<String>());
+    let message = format!(
+        "{} of {total} images failed:{}",
+        failed.len(),
+        each.collect::<String>()
+    );
     Some(Error::new(kind, message).with_hint("the other images are whole"))
 }
 
 /// Makes a folder for what is written, and those above it.
 fn make_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder)
-        .map_err(|error| Error::io(format!("making the folder {}", crate::block::shown(folder)), error))
+    fs::create_dir_all(folder).map_err(|error| {
+        Error::io(
+            format!("making the folder {}", crate::block::shown(folder)),
+            error,
+        )
+    })
 }
 
 /// Writes `SHA256SUMS` and `flatbake-report.json` into `folder`.
 fn write_reports(folder: &Path, report: &Report) -> Result<()> {
     let files = report.outputs.iter().flat_map(|output| &output.files);
-    let mut sums: Vec<(&str, &str)> =
-        files.filter_map(|file| Some((file.path.as_str(), file.sha256.as_deref()?))).collect();
+    let mut sums: Vec<(&str, &str)> = files
+        .filter_map(|file| Some((file.path.as_str(), file.sha256.as_deref()?)))
+        .collect();
     sums.sort_unstable();
-    let sums: String = sums.into_iter().map(|(path, sha256)| format!("{sha256}  {path}\n")).collect();
+    let sums: String = sums
+        .into_iter()
+        .map(|(path, sha256)| format!("{sha256}  {path}\n"))
+        .collect();
     let json = serde_json::to_string_pretty(report)
         .map_err(|error| Error::internal("making the report").with_source(error))?;
     put_text(&folder.join(SUMS), &sums)?;
@@ -209,7 +294,9 @@ fn write_catalog(
     oversight: &Oversight<'_>,
 ) -> Result<Option<WrittenFile>> {
     let (machines, boxes): (Vec<Machine>, Vec<CatalogBox>) = offered.into_iter().unzip();
-    let Some(machine) = machines.first() else { return Ok(None) };
+    let Some(machine) = machines.first() else {
+        return Ok(None);
+    };
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let catalog = vagrant_catalog(&name, machine, &boxes)?;
     oversight.cancel.check()?;
@@ -218,7 +305,11 @@ fn write_catalog(
     let mut sum = Sha256Sum::default();
     sum.update(catalog.content.as_bytes());
     let bytes = to_u64(catalog.content.len());
-    Ok(Some(WrittenFile::small(ArtifactFile { path: path.to_owned(), bytes, sha256: Some(sum.finish()) })))
+    Ok(Some(WrittenFile::small(ArtifactFile {
+        path: path.to_owned(),
+        bytes,
+        sha256: Some(sum.finish()),
+    })))
 }
 
 fn put_text(path: &Path, text: &str) -> Result<()> {
@@ -251,18 +342,27 @@ impl Writer<'_> {
         match &self.image.target {
             Target::Plain(outputs) => {
                 for output in outputs {
-                    if let Some(folder) = output.path.parent().filter(|_| self.image.key.variant.is_some()) {
+                    if let Some(folder) = output
+                        .path
+                        .parent()
+                        .filter(|_| self.image.key.variant.is_some())
+                    {
                         make_folder(folder)?;
                     }
                     let digest = self.prepared.request.needs_digests() || output.digest;
-                    self.write_disk(&Output { digest, identity: self.identity(), ..output.clone() })?;
+                    self.write_disk(&Output {
+                        digest,
+                        identity: self.identity(),
+                        ..output.clone()
+                    })?;
                 }
                 Ok(())
             }
             Target::Vendor { folder, .. } => {
                 make_folder(folder)?;
                 let settings = self.image.settings.as_ref();
-                let settings = settings.ok_or_else(|| Error::internal("a vendor's image without its settings"))?;
+                let settings = settings
+                    .ok_or_else(|| Error::internal("a vendor's image without its settings"))?;
                 self.write_vendor(settings, folder)
             }
         }
@@ -289,10 +389,20 @@ impl Writer<'_> {
 
     /// Writes a config file.
     pub(super) fn put(&mut self, folder: &Path, conf: &ConfFile) -> Result<()> {
-        let (path, executable) = (folder.join(&conf.name), conf.mode & 0o100 != 0);
-        let file = write_file(self.desk, &NewFile { path: &path, executable, hash_work: None }, |mut out| {
-            out.write_all(conf.content.as_bytes()).map_err(|error| Error::io("writing its text", error))
-        })?;
+        let path = folder.join(&conf.name);
+        let executable = conf.mode & 0o100 != 0;
+        let file = write_file(
+            self.desk,
+            &NewFile {
+                path: &path,
+                executable,
+                hash_work: None,
+            },
+            |mut out| {
+                out.write_all(conf.content.as_bytes())
+                    .map_err(|error| Error::io("writing its text", error))
+            },
+        )?;
         self.files.push(WrittenFile::small(file));
         Ok(())
     }
@@ -304,7 +414,15 @@ impl Writer<'_> {
         hash_work: Option<u64>,
         write: impl FnOnce(&File) -> Result<()>,
     ) -> Result<()> {
-        let file = write_file(self.desk, &NewFile { path, executable: false, hash_work }, write)?;
+        let file = write_file(
+            self.desk,
+            &NewFile {
+                path,
+                executable: false,
+                hash_work,
+            },
+            write,
+        )?;
         self.files.push(WrittenFile::small(file));
         Ok(())
     }
@@ -313,13 +431,20 @@ impl Writer<'_> {
     pub(super) fn commit_disk(&mut self, staged: Staged, output: &Output) -> Result<()> {
         let format = Some(output.format);
         for file in staged.commit(self.desk, sum_of(output, self.sum), self.disk.size())? {
-            self.files.push(WrittenFile { format, ..WrittenFile::small(file) });
+            self.files.push(WrittenFile {
+                format,
+                ..WrittenFile::small(file)
+            });
         }
         Ok(())
     }
 
     pub(super) fn machine(&self, settings: &Settings) -> Result<Machine> {
         let device: Arc<dyn BlockDevice> = Arc::clone(self.overlay) as _;
-        self.prepared.machine(settings, &self.image.key, &Disk::open(settings.stem(), device)?)
+        self.prepared.machine(
+            settings,
+            &self.image.key,
+            &Disk::open(settings.stem(), device)?,
+        )
     }
 }

@@ -42,7 +42,11 @@ impl<'a, T> Job<'a, T> {
         memory: u64,
         run: impl FnOnce(&Desk<'_>) -> Result<T> + Send + 'a,
     ) -> Self {
-        Self { work_bytes, memory, run: Box::new(run) }
+        Self {
+            work_bytes,
+            memory,
+            run: Box::new(run),
+        }
     }
 }
 
@@ -59,7 +63,10 @@ impl Default for Limits {
     /// Six workers, so that the process has at most eight threads besides those of the pool, and 128 MiB: with what compressors keep on every thread and what disks keep unpacked, the process
     /// stays below 256 MiB on few cores.
     fn default() -> Self {
-        Self { workers: 6, memory: 128 << 20 }
+        Self {
+            workers: 6,
+            memory: 128 << 20,
+        }
     }
 }
 
@@ -77,7 +84,11 @@ pub struct Oversight<'a> {
 impl<'a> Oversight<'a> {
     /// Without any check before outputs get their names.
     pub fn new(progress: &'a dyn Progress, cancel: &'a Cancel) -> Self {
-        Self { progress, cancel, before_naming: &|| Ok(()) }
+        Self {
+            progress,
+            cancel,
+            before_naming: &|| Ok(()),
+        }
     }
 }
 
@@ -150,33 +161,51 @@ pub(in crate::bake) fn run<T: Send>(
     oversight: &Oversight<'_>,
 ) -> Vec<Result<T>> {
     let count = jobs.len();
-    let total = jobs.iter().fold(0u64, |total, job| total.saturating_add(job.work_bytes));
+    let total = jobs
+        .iter()
+        .fold(0u64, |total, job| total.saturating_add(job.work_bytes));
     oversight.progress.start(step, total);
-    let (queue, pace) = (Queue::new(jobs, limits.memory), Pace::default());
-    let ended: Mutex<Vec<(usize, thread::Result<Result<T>>)>> = Mutex::new(Vec::with_capacity(count));
+    let queue = Queue::new(jobs, limits.memory);
+    let pace = Pace::default();
+    let ended: Mutex<Vec<(usize, thread::Result<Result<T>>)>> =
+        Mutex::new(Vec::with_capacity(count));
     let work = || {
         while let Some((number, job, _room)) = queue.next() {
             // What a panic may leave half done is the job's own: what jobs share is changed in one step.
-            let result =
-                catch_unwind(AssertUnwindSafe(|| at_desk(job.work_bytes, count == 1, &pace, oversight, job.run)));
+            let result = catch_unwind(AssertUnwindSafe(|| {
+                at_desk(job.work_bytes, count == 1, &pace, oversight, job.run)
+            }));
             lock(&ended).push((number, result));
         }
     };
     let in_a_pool = rayon::current_thread_index().is_some();
-    let workers = if in_a_pool { 1 } else { limits.workers.clamp(1, count.max(1)) };
+    let workers = if in_a_pool {
+        1
+    } else {
+        limits.workers.clamp(1, count.max(1))
+    };
     thread::scope(|scope| {
         for _ in 1..workers {
             // Where the host gives no more threads, fewer workers do the same.
-            if thread::Builder::new().name("output".to_owned()).spawn_scoped(scope, work).is_err() {
+            if thread::Builder::new()
+                .name("output".to_owned())
+                .spawn_scoped(scope, work)
+                .is_err()
+            {
                 break;
             }
         }
         work();
     });
     oversight.progress.finish();
-    let mut ended = ended.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut ended = ended
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     ended.sort_by_key(|(number, _)| *number);
-    ended.into_iter().map(|(_, result)| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    ended
+        .into_iter()
+        .map(|(_, result)| result.unwrap_or_else(|panic| resume_unwind(panic)))
+        .collect()
 }
 
 /// Does a job that is the only one, as one step called `step`, on the calling thread.
@@ -205,7 +234,13 @@ fn at_desk<T>(
 ) -> Result<T> {
     let share = Share::new(oversight.progress, work_bytes);
     oversight.cancel.check()?;
-    job(&Desk { pace, oversight, share: &share, steps: Steps::as_reported(&share), is_alone })
+    job(&Desk {
+        pace,
+        oversight,
+        share: &share,
+        steps: Steps::as_reported(&share),
+        is_alone,
+    })
 }
 
 /// Jobs that have not begun.
@@ -216,7 +251,10 @@ struct Queue<'a, T> {
 
 impl<'a, T> Queue<'a, T> {
     fn new(jobs: Vec<Job<'a, T>>, memory: u64) -> Self {
-        Self { jobs: Mutex::new(jobs.into_iter().enumerate()), room: Room::new(memory) }
+        Self {
+            jobs: Mutex::new(jobs.into_iter().enumerate()),
+            room: Room::new(memory),
+        }
     }
 
     /// The next job with its number, once there is room for it. Nobody overtakes one that waits.
@@ -241,7 +279,12 @@ mod tests {
     use crate::progress::NoProgress;
 
     fn run_all<T: Send>(jobs: Vec<Job<'_, T>>, limits: Limits) -> Vec<Result<T>> {
-        run("jobs", jobs, &limits, &Oversight::new(&NoProgress, &Cancel::new()))
+        run(
+            "jobs",
+            jobs,
+            &limits,
+            &Oversight::new(&NoProgress, &Cancel::new()),
+        )
     }
 
     /// Counts how much there is at a time, and the most there was.
@@ -263,13 +306,19 @@ mod tests {
 
     #[test]
     fn three_hundred_jobs_take_eight_threads_and_give_their_results_in_order() {
-        let (threads, at_a_time) = (Mutex::new(HashSet::new()), Gauge::default());
+        let threads = Mutex::new(HashSet::new());
+        let at_a_time = Gauge::default();
         let jobs = (0..300usize).map(|number| {
-            let (threads, at_a_time) = (&threads, &at_a_time);
+            let threads = &threads;
+            let at_a_time = &at_a_time;
             Job::new(1, 1, move |_| {
                 lock(threads).insert(thread::current().id());
                 at_a_time.hold(1);
-                if number % 7 == 3 { Err(Error::not_found(number.to_string())) } else { Ok(number) }
+                if number % 7 == 3 {
+                    Err(Error::not_found(number.to_string()))
+                } else {
+                    Ok(number)
+                }
             })
         });
         let results = run_all(jobs.collect(), Limits::default());
@@ -280,7 +329,11 @@ mod tests {
             }
         }
         assert_eq!(results.len(), 300);
-        assert!(lock(&threads).len() <= 8 && at_a_time.most() <= 8, "{}", at_a_time.most());
+        assert!(
+            lock(&threads).len() <= 8 && at_a_time.most() <= 8,
+            "{}",
+            at_a_time.most()
+        );
     }
 
     #[test]
@@ -294,16 +347,31 @@ mod tests {
                     Ok(())
                 })
             });
-            assert_eq!(run_all(jobs.collect(), Limits { workers, ..Limits::default() }).len(), count);
-            assert!(lock(&threads).len() <= most, "{workers} workers, {count} jobs");
+            assert_eq!(
+                run_all(
+                    jobs.collect(),
+                    Limits {
+                        workers,
+                        ..Limits::default()
+                    }
+                )
+                .len(),
+                count
+            );
+            assert!(
+                lock(&threads).len() <= most,
+                "{workers} workers, {count} jobs"
+            );
         }
     }
 
     #[test]
     fn memory_stays_within_its_budget_and_a_large_job_runs_alone() {
-        let (memory, large) = (Gauge::default(), AtomicUsize::new(0));
+        let memory = Gauge::default();
+        let large = AtomicUsize::new(0);
         let jobs = (0..60u64).map(|number| {
-            let (memory, large) = (&memory, &large);
+            let memory = &memory;
+            let large = &large;
             let wanted = [10, 30, 55, 1000][usize::try_from(number % 4).unwrap()];
             Job::new(0, wanted, move |_| {
                 memory.hold(wanted.min(100));
@@ -311,7 +379,13 @@ mod tests {
                 Ok(())
             })
         });
-        let results = run_all(jobs.collect(), Limits { workers: 6, memory: 100 });
+        let results = run_all(
+            jobs.collect(),
+            Limits {
+                workers: 6,
+                memory: 100,
+            },
+        );
         assert!(results.iter().all(Result::is_ok));
         assert!(memory.most() <= 100, "{}", memory.most());
         assert_eq!(large.into_inner(), 15);
@@ -328,17 +402,33 @@ mod tests {
                 Ok(())
             })
         });
-        let (jobs, told, cancel) = (jobs.collect(), Told::default(), Cancel::new());
-        let all = || run("jobs", jobs, &Limits::default(), &Oversight::new(&told, &cancel));
+        let jobs = jobs.collect();
+        let told = Told::default();
+        let cancel = Cancel::new();
+        let all = || {
+            run(
+                "jobs",
+                jobs,
+                &Limits::default(),
+                &Oversight::new(&told, &cancel),
+            )
+        };
         let panic = catch_unwind(AssertUnwindSafe(all)).unwrap_err();
-        assert!(panic.downcast_ref::<&str>().is_some_and(|said| said.contains("job two")));
+        assert!(
+            panic
+                .downcast_ref::<&str>()
+                .is_some_and(|said| said.contains("job two"))
+        );
         assert_eq!(done.into_inner(), 19);
         assert!(told.is_exact());
     }
 
     #[test]
     fn in_a_pool_jobs_run_one_after_the_other_on_the_thread_that_calls() {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .build()
+            .unwrap();
         pool.install(|| {
             let here = thread::current().id();
             let jobs = (0..10).map(|_| Job::new(0, 0, move |_| Ok(thread::current().id() == here)));
@@ -349,7 +439,8 @@ mod tests {
 
     #[test]
     fn progress_ends_at_exactly_what_was_declared() {
-        let (told, cancel) = (Told::default(), Cancel::new());
+        let told = Told::default();
+        let cancel = Cancel::new();
         let jobs = (0..50u64).map(|number| {
             Job::new(1000 + number, 0, move |desk| {
                 let step = desk.step(600);
@@ -359,19 +450,31 @@ mod tests {
                 desk.progress().start("a small file", 10);
                 desk.progress().advance(10);
                 desk.progress().finish();
-                if number % 3 == 0 { Err(Error::not_found("in between")) } else { Ok(()) }
+                if number % 3 == 0 {
+                    Err(Error::not_found("in between"))
+                } else {
+                    Ok(())
+                }
             })
         });
-        run("jobs", jobs.collect(), &Limits::default(), &Oversight::new(&told, &cancel));
+        run(
+            "jobs",
+            jobs.collect(),
+            &Limits::default(),
+            &Oversight::new(&told, &cancel),
+        );
         assert_eq!(told.total(), 50 * 1000 + 49 * 50 / 2);
         assert!(told.is_exact());
     }
 
     #[test]
     fn nothing_begins_once_the_run_is_cancelled() {
-        let (told, cancel, begun) = (Told::default(), Cancel::new(), AtomicUsize::new(0));
+        let told = Told::default();
+        let cancel = Cancel::new();
+        let begun = AtomicUsize::new(0);
         let jobs = (0..100).map(|number| {
-            let (cancel, begun) = (&cancel, &begun);
+            let cancel = &cancel;
+            let begun = &begun;
             Job::new(10, 0, move |desk| {
                 begun.fetch_add(1, Ordering::SeqCst);
                 if number == 5 {
@@ -380,10 +483,22 @@ mod tests {
                 desk.before_naming()
             })
         });
-        let results = run("jobs", jobs.collect(), &Limits { workers: 3, memory: 0 }, &Oversight::new(&told, &cancel));
+        let results = run(
+            "jobs",
+            jobs.collect(),
+            &Limits {
+                workers: 3,
+                memory: 0,
+            },
+            &Oversight::new(&told, &cancel),
+        );
         assert!(begun.into_inner() <= 5 + 3);
         let kind = |result: &Result<()>| result.as_ref().err().map(Error::kind);
-        assert!(results[8..].iter().all(|result| kind(result) == Some(ErrorKind::Cancelled)));
+        assert!(
+            results[8..]
+                .iter()
+                .all(|result| kind(result) == Some(ErrorKind::Cancelled))
+        );
         assert!(told.is_exact());
     }
 }

@@ -25,7 +25,10 @@ pub(in crate::bake) fn check_sectors(format: OutputFormat, sector_bytes: u32) ->
     if holds_any(format) || sector_bytes == USUAL {
         return Ok(());
     }
-    let others: Vec<_> = OutputFormat::all().filter(|format| holds_any(*format)).map(|it| it.to_string()).collect();
+    let others: Vec<_> = OutputFormat::all()
+        .filter(|format| holds_any(*format))
+        .map(|it| it.to_string())
+        .collect();
     Err(Error::unsupported(format!(
         "the disk has sectors of {sector_bytes} bytes, and those of {format} have {USUAL}: the partitions would not be found"
     ))
@@ -38,7 +41,11 @@ pub(in crate::bake) fn check_sectors(format: OutputFormat, sector_bytes: u32) ->
 /// # Errors
 /// Those of [`PartitionTable::rewrite_in_sectors_of`]; [`crate::ErrorKind::Unsupported`] where a filesystem is made of
 /// smaller units, which nobody can read on a disk with larger sectors.
-pub fn in_sectors_of(device: Arc<dyn BlockDevice>, sector_bytes: u32, temp_dir: &Path) -> Result<Arc<dyn BlockDevice>> {
+pub fn in_sectors_of(
+    device: Arc<dyn BlockDevice>,
+    sector_bytes: u32,
+    temp_dir: &Path,
+) -> Result<Arc<dyn BlockDevice>> {
     let table = PartitionTable::read(&device)?;
     for partition in table.partitions() {
         let window = Window::new(Arc::clone(&device), partition.offset(), partition.size())?;

@@ -21,7 +21,10 @@ pub(super) struct Share<'a> {
 
 impl<'a> Share<'a> {
     pub(super) fn new(run: &'a dyn Progress, work_bytes: u64) -> Self {
-        Self { run, left: Mutex::new(work_bytes) }
+        Self {
+            run,
+            left: Mutex::new(work_bytes),
+        }
     }
 
     /// Takes up to `bytes` of what is left.
@@ -102,7 +105,13 @@ impl<'a> Steps<'a> {
     }
 
     fn new(share: &'a Share<'a>, parts: Parts) -> Self {
-        Self { share, state: Mutex::new(State { parts, step: Step::default() }) }
+        Self {
+            share,
+            state: Mutex::new(State {
+                parts,
+                step: Step::default(),
+            }),
+        }
     }
 }
 
@@ -114,7 +123,12 @@ impl Progress for Steps<'_> {
             Parts::AsReported => total_bytes,
             Parts::Planned(parts) => parts.pop_front().unwrap_or(0),
         };
-        state.step = Step { worth: self.share.take(worth), total: total_bytes, done: 0, told: 0 };
+        state.step = Step {
+            worth: self.share.take(worth),
+            total: total_bytes,
+            done: 0,
+            told: 0,
+        };
         drop(state);
         self.share.run.advance(rest);
     }
@@ -158,7 +172,11 @@ mod tests {
         let share = Share::new(&told, declared);
         run(&share, &|wanted| assert_eq!(told.done(), wanted));
         drop(share);
-        assert_eq!(told.done(), declared, "what is left counts when the job ends");
+        assert_eq!(
+            told.done(),
+            declared,
+            "what is left counts when the job ends"
+        );
     }
 
     #[test]

@@ -26,14 +26,22 @@ pub(super) enum Names {
 
 impl Staged {
     /// Of files that are to appear together.
-    pub(super) fn of_files(outputs: Vec<(PathBuf, OutputFile)>, known: Option<String>) -> Result<Self> {
+    pub(super) fn of_files(
+        outputs: Vec<(PathBuf, OutputFile)>,
+        known: Option<String>,
+    ) -> Result<Self> {
         let again = |error| Error::io("opening a new file once more", error);
-        let (mut files, mut names) = (Vec::new(), Vec::new());
+        let mut files = Vec::new();
+        let mut names = Vec::new();
         for (path, output) in outputs {
             files.push((path, output.file().try_clone().map_err(again)?));
             names.push(output);
         }
-        Ok(Self { files, known, names: Names::Files(names) })
+        Ok(Self {
+            files,
+            known,
+            names: Names::Files(names),
+        })
     }
 
     /// The files with the paths that they are to have.
@@ -48,14 +56,27 @@ impl Staged {
 
     fn lengths(&self) -> Result<Vec<u64>> {
         let len = |(_, file): &(PathBuf, File)| Ok(file.metadata()?.len());
-        let lengths = self.files.iter().map(len).collect::<std::io::Result<Vec<u64>>>();
+        let lengths = self
+            .files
+            .iter()
+            .map(len)
+            .collect::<std::io::Result<Vec<u64>>>();
         lengths.map_err(|error| Error::io("reading its size", error))
     }
 
     /// Makes everything durable, hashes it where `sum` asks for it, which counts as `work` of the job's declared work,
     /// and gives it its names, unless the run's check says no.
-    pub(super) fn commit(self, desk: &Desk<'_>, sum: Sum<'_>, work: u64) -> Result<Vec<ArtifactFile>> {
-        let sum = if self.known.is_some() { Sum::Unwanted } else { sum };
+    pub(super) fn commit(
+        self,
+        desk: &Desk<'_>,
+        sum: Sum<'_>,
+        work: u64,
+    ) -> Result<Vec<ArtifactFile>> {
+        let sum = if self.known.is_some() {
+            Sum::Unwanted
+        } else {
+            sum
+        };
         let hashed = !matches!(sum, Sum::Unwanted);
         let parts = parts(work, &self.lengths()?)?;
         let steps = desk.steps(if hashed { &parts } else { &[] });
@@ -78,9 +99,17 @@ impl Staged {
 
 /// `work` cut into parts that are to each other as `lengths` are.
 fn parts(work: u64, lengths: &[u64]) -> Result<Vec<u64>> {
-    let total = lengths.iter().map(|&len| u128::from(len)).sum::<u128>().max(1);
+    let total = lengths
+        .iter()
+        .map(|&len| u128::from(len))
+        .sum::<u128>()
+        .max(1);
     let part = |&len: &u64| u64::try_from(u128::from(work) * u128::from(len) / total);
-    lengths.iter().map(part).collect::<Result<_, _>>().map_err(|_| Error::internal("a part is larger than the whole"))
+    lengths
+        .iter()
+        .map(part)
+        .collect::<Result<_, _>>()
+        .map_err(|_| Error::internal("a part is larger than the whole"))
 }
 
 /// A file that is put beside an output.

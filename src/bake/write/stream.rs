@@ -60,25 +60,39 @@ pub fn stream(
         write(desk, &desk.read(disk), output, temp_dir, &mut pipe)?;
         pipe.finish()
     });
-    written.at(|| format!("writing a stream of {}", output.format)).map_err(with_hint)
+    written
+        .at(|| format!("writing a stream of {}", output.format))
+        .map_err(with_hint)
 }
 
 fn refuse_several_files(format: OutputFormat) -> Result<()> {
     if format.is_one_file() {
         return Ok(());
     }
-    Err(Error::unsupported(format!("{format} is more than one file, which cannot be streamed"))
-        .because(Reason::Limit)
-        .with_hint("write it to a file, or choose a format that is one file, such as vmdk_stream"))
+    Err(Error::unsupported(format!(
+        "{format} is more than one file, which cannot be streamed"
+    ))
+    .because(Reason::Limit)
+    .with_hint("write it to a file, or choose a format that is one file, such as vmdk_stream"))
 }
 
 /// What it counts: one pass for raw, else one more for the way through a file.
 fn work(output: &Output, disk_bytes: u64) -> u64 {
-    let passes = if output.format == OutputFormat::Raw { 1 } else { 2 };
+    let passes = if output.format == OutputFormat::Raw {
+        1
+    } else {
+        2
+    };
     disk_bytes.saturating_mul(passes)
 }
 
-fn write(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output, temp_dir: &Path, pipe: &mut Pipe<'_>) -> Result<()> {
+fn write(
+    desk: &Desk<'_>,
+    disk: &dyn BlockDevice,
+    output: &Output,
+    temp_dir: &Path,
+    pipe: &mut Pipe<'_>,
+) -> Result<()> {
     let mut sink = |bytes: &[u8]| pipe.put(bytes);
     if let Some(options) = &output.compress {
         return write_compressed(desk, disk, output, options, temp_dir, &mut sink);
@@ -101,12 +115,19 @@ pub(super) struct Pipe<'a> {
 impl<'a> Pipe<'a> {
     /// `out`, until `cancel` is raised; with a digest of what goes there where `digest` asks for it.
     pub(super) fn new(out: &'a mut dyn Write, cancel: &'a Cancel, digest: bool) -> Self {
-        Self { out, cancel, bytes: 0, sum: digest.then(Sha256Sum::default) }
+        Self {
+            out,
+            cancel,
+            bytes: 0,
+            sum: digest.then(Sha256Sum::default),
+        }
     }
 
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.cancel.check()?;
-        self.out.write_all(bytes).map_err(|error| failed(error, self.bytes))?;
+        self.out
+            .write_all(bytes)
+            .map_err(|error| failed(error, self.bytes))?;
         self.bytes += to_u64(bytes.len());
         self.sum.iter_mut().for_each(|sum| sum.update(bytes));
         Ok(())
@@ -115,13 +136,22 @@ impl<'a> Pipe<'a> {
     /// Flushes it, and tells what went into it.
     pub(super) fn finish(self) -> Result<Streamed> {
         self.cancel.check()?;
-        self.out.flush().map_err(|error| failed(error, self.bytes))?;
-        Ok(Streamed { bytes: self.bytes, sha256: self.sum.map(Sha256Sum::finish) })
+        self.out
+            .flush()
+            .map_err(|error| failed(error, self.bytes))?;
+        Ok(Streamed {
+            bytes: self.bytes,
+            sha256: self.sum.map(Sha256Sum::finish),
+        })
     }
 }
 
 fn failed(error: std::io::Error, at: u64) -> Error {
     let is_closed = error.kind() == std::io::ErrorKind::BrokenPipe;
     let failed = Error::io(format!("writing to the stream at {at}"), error);
-    if is_closed { failed.with_hint("whoever read the stream has closed it") } else { failed }
+    if is_closed {
+        failed.with_hint("whoever read the stream has closed it")
+    } else {
+        failed
+    }
 }

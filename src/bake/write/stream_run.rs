@@ -23,13 +23,25 @@ impl Prepared {
     /// is more than one file; those of reading the disk and of `out`.
     pub fn stream(&self, context: &Context<'_>, out: &mut dyn Write) -> Result<Written> {
         let (Some(asked), [image]) = (&self.request.stream, self.images.as_slice()) else {
-            return Err(Error::invalid("the request asks for files, not for a stream"));
+            return Err(Error::invalid(
+                "the request asks for files, not for a stream",
+            ));
         };
         let disk = self.disk_of(context, image)?;
         let streamed = match asked {
             Stream::Disk(output) => {
-                let output = Output { identity: self.identity(&image.key), ..output.clone() };
-                stream(&disk, &output, out, &context.temp_dir, context.progress, &context.cancel)?
+                let output = Output {
+                    identity: self.identity(&image.key),
+                    ..output.clone()
+                };
+                stream(
+                    &disk,
+                    &output,
+                    out,
+                    &context.temp_dir,
+                    context.progress,
+                    &context.cancel,
+                )?
             }
             Stream::Bundle => self.stream_bundle(context, image, &disk, out)?,
         };
@@ -39,10 +51,18 @@ impl Prepared {
         self.inputs.check(&[])?;
         let mut report = self.written_report(&[Outcome::default()]);
         if let Some(output) = report.outputs.first_mut() {
-            let (bytes, sha256) = (Some(streamed.bytes), streamed.sha256);
-            output.files.push(FileReport { bytes, sha256, ..asked.planned() });
+            let bytes = Some(streamed.bytes);
+            let sha256 = streamed.sha256;
+            output.files.push(FileReport {
+                bytes,
+                sha256,
+                ..asked.planned()
+            });
         }
-        Ok(Written { report, failure: None })
+        Ok(Written {
+            report,
+            failure: None,
+        })
     }
 
     fn stream_bundle(
@@ -54,14 +74,27 @@ impl Prepared {
     ) -> Result<Streamed> {
         let spooled = |error| Error::io("writing a temporary file", error);
         let mut spool: File = tempfile::tempfile_in(&context.temp_dir).map_err(spooled)?;
-        let options = WriteOptions { time: self.timestamp.secs, ..WriteOptions::default() };
+        let options = WriteOptions {
+            time: self.timestamp.secs,
+            ..WriteOptions::default()
+        };
         let members = [Member::device(super::vendor::GCE_MEMBER, disk)];
-        write_bundle(BundleFormat::Gce, &members, &spool, options, context.progress).at(|| image.key.to_string())?;
+        write_bundle(
+            BundleFormat::Gce,
+            &members,
+            &spool,
+            options,
+            context.progress,
+        )
+        .at(|| image.key.to_string())?;
         spool.rewind().map_err(spooled)?;
         let mut pipe = Pipe::new(out, &context.cancel, true);
         let mut chunk = vec![0; CHUNK];
         loop {
-            match spool.read(&mut chunk).map_err(|error| Error::io("reading a temporary file", error))? {
+            match spool
+                .read(&mut chunk)
+                .map_err(|error| Error::io("reading a temporary file", error))?
+            {
                 0 => return pipe.finish(),
                 len => pipe.put(&chunk[..len])?,
             }

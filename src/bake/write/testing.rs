@@ -25,7 +25,10 @@ struct Sums {
 impl Told {
     /// Raises `cancel` once `bytes` are done.
     pub(super) fn cancelling(bytes: u64, cancel: &Cancel) -> Self {
-        Self { sums: Mutex::default(), cancel: Some((bytes, cancel.clone())) }
+        Self {
+            sums: Mutex::default(),
+            cancel: Some((bytes, cancel.clone())),
+        }
     }
 
     /// Bytes that are done.
@@ -55,7 +58,10 @@ impl Progress for Told {
     fn advance(&self, bytes: u64) {
         let mut sums = lock(&self.sums);
         sums.done += bytes;
-        assert!(sums.steps == 0 || sums.done <= sums.total, "more than there is: {sums:?}");
+        assert!(
+            sums.steps == 0 || sums.done <= sums.total,
+            "more than there is: {sums:?}"
+        );
         if let Some((limit, cancel)) = &self.cancel
             && sums.done >= *limit
         {
@@ -72,7 +78,9 @@ impl Progress for Told {
 
 /// An overlay over some data, a long hole and more data.
 pub(super) fn disk(dir: &Path) -> Overlay {
-    let mut bytes: Vec<u8> = (0..400_000u32).flat_map(|n| (n / 3).wrapping_mul(n).to_le_bytes()).collect();
+    let mut bytes: Vec<u8> = (0..400_000u32)
+        .flat_map(|n| (n / 3).wrapping_mul(n).to_le_bytes())
+        .collect();
     bytes.resize(9 << 20, 0);
     bytes[(9 << 20) - 70_000..].fill(3);
     Overlay::new(Arc::new(MemoryDevice::new(bytes)), OverlayOptions::new(dir)).unwrap()

@@ -11,13 +11,28 @@ use crate::block::{BlockDeviceMut, MemoryDevice};
 use crate::progress::{Cancel, NoProgress};
 
 /// All formats by their words.
-const FORMATS: [&str; 11] =
-    ["raw", "qcow2", "vmdk_ide", "vmdk_scsi", "vmdk_stream", "vmdk_flat", "vhd", "vhd_fixed", "vhdx", "vdi", "hdd"];
+const FORMATS: [&str; 11] = [
+    "raw",
+    "qcow2",
+    "vmdk_ide",
+    "vmdk_scsi",
+    "vmdk_stream",
+    "vmdk_flat",
+    "vhd",
+    "vhd_fixed",
+    "vhdx",
+    "vdi",
+    "hdd",
+];
 
 /// Every format, and some of them compressed.
 fn outputs(dir: &Path) -> Vec<Output> {
-    let formats = FORMATS.iter().map(|word| Output { format: word.parse().unwrap(), ..at(dir, word) });
-    let compressed = ["a.gz", "a.bz2", "a.xz", "a.zst", "a.vdi.zst", "a.qcow2.gz"].map(|name| at(dir, name));
+    let formats = FORMATS.iter().map(|word| Output {
+        format: word.parse().unwrap(),
+        ..at(dir, word)
+    });
+    let compressed =
+        ["a.gz", "a.bz2", "a.xz", "a.zst", "a.vdi.zst", "a.qcow2.gz"].map(|name| at(dir, name));
     formats.chain(compressed).collect()
 }
 
@@ -28,47 +43,90 @@ fn at(dir: &Path, name: &str) -> Output {
 }
 
 fn with_digest(output: Output) -> Output {
-    Output { digest: true, ..output }
+    Output {
+        digest: true,
+        ..output
+    }
 }
 
 /// Digests of all files, and what failed.
 fn said(results: &[Result<Artifact>]) -> Vec<Result<Vec<String>, ErrorKind>> {
-    let digests = |artifact: &Artifact| artifact.files.iter().map(|file| file.sha256.clone().unwrap()).collect();
-    results.iter().map(|result| result.as_ref().map(digests).map_err(Error::kind)).collect()
+    let digests = |artifact: &Artifact| {
+        artifact
+            .files
+            .iter()
+            .map(|file| file.sha256.clone().unwrap())
+            .collect()
+    };
+    results
+        .iter()
+        .map(|result| result.as_ref().map(digests).map_err(Error::kind))
+        .collect()
 }
 
 fn names(dir: &Path) -> Vec<PathBuf> {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect()
 }
 
 #[test]
 fn together_as_one_by_one_in_any_pool_and_a_failure_stays_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let (base, fork) = (disk(dir.path()), disk(dir.path()).fork());
+    let base = disk(dir.path());
+    let fork = disk(dir.path()).fork();
     fork.write_at(5 << 20, b"changed").unwrap();
-    let disk_of = |index: usize| -> &dyn BlockDevice { if index.is_multiple_of(2) { &base } else { &fork } };
+    let disk_of = |index: usize| -> &dyn BlockDevice {
+        if index.is_multiple_of(2) {
+            &base
+        } else {
+            &fork
+        }
+    };
     let in_folder = |name: &str| {
         let folder = dir.path().join(name);
         fs::create_dir(&folder).unwrap();
-        (outputs(&folder).into_iter().map(with_digest).collect::<Vec<_>>(), folder)
+        (
+            outputs(&folder)
+                .into_iter()
+                .map(with_digest)
+                .collect::<Vec<_>>(),
+            folder,
+        )
     };
     let (alone, _) = in_folder("alone");
-    let alone: Vec<_> = alone.iter().enumerate().map(|(n, output)| emit(disk_of(n), output, &NoProgress)).collect();
+    let alone: Vec<_> = alone
+        .iter()
+        .enumerate()
+        .map(|(n, output)| emit(disk_of(n), output, &NoProgress))
+        .collect();
     let mut wanted = said(&alone);
     assert!(wanted.iter().all(Result::is_ok), "{wanted:?}");
     wanted.insert(1, Err(ErrorKind::NotFound));
     wanted.push(Err(ErrorKind::InvalidInput));
     for threads in [0, 1, 3] {
         let (outputs, folder) = in_folder(&format!("together{threads}"));
-        let count = outputs.iter().map(|output| output.files().len()).sum::<usize>();
-        let mut jobs: Vec<_> = outputs.into_iter().enumerate().map(|(n, output)| (disk_of(n), output)).collect();
+        let count = outputs
+            .iter()
+            .map(|output| output.files().len())
+            .sum::<usize>();
+        let mut jobs: Vec<_> = outputs
+            .into_iter()
+            .enumerate()
+            .map(|(n, output)| (disk_of(n), output))
+            .collect();
         jobs.insert(1, (&base, at(&folder, "missing/a.img")));
         jobs.push((&base, at(&folder, "a.gz")));
         let cancel = Cancel::new();
         let all = || emit_all(&jobs, &Oversight::new(&NoProgress, &cancel));
         let results = match threads {
             0 => all(),
-            _ => rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(all),
+            _ => rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap()
+                .install(all),
         };
         assert_eq!(said(&results), wanted, "{threads} threads");
         assert_eq!(names(&folder).len(), count);
@@ -83,20 +141,36 @@ fn progress_is_exact_for_every_format_alone_and_together() {
     for digest in [false, true] {
         let folder = dir.path().join(digest.to_string());
         fs::create_dir(&folder).unwrap();
-        let outputs: Vec<_> = outputs(&folder).into_iter().map(|output| Output { digest, ..output }).collect();
+        let outputs: Vec<_> = outputs(&folder)
+            .into_iter()
+            .map(|output| Output { digest, ..output })
+            .collect();
         let mut work = 0;
         for output in &outputs {
             let told = Told::default();
-            let output = Output { path: output.path.with_file_name("alone"), ..output.clone() };
+            let output = Output {
+                path: output.path.with_file_name("alone"),
+                ..output.clone()
+            };
             emit(&disk, &output, &told).unwrap();
             assert!(told.is_exact(), "{output:?}");
             assert_eq!(told.total() % disk.size(), 0, "whole passes");
             work += told.total();
-            output.files().iter().for_each(|file| drop(fs::remove_file(file).or_else(|_| fs::remove_dir_all(file))));
+            output
+                .files()
+                .iter()
+                .for_each(|file| drop(fs::remove_file(file).or_else(|_| fs::remove_dir_all(file))));
         }
         let told = Told::default();
-        let jobs: Vec<_> = outputs.into_iter().map(|output| (&disk as &dyn BlockDevice, output)).collect();
-        assert!(emit_all(&jobs, &Oversight::new(&told, &Cancel::new())).iter().all(Result::is_ok));
+        let jobs: Vec<_> = outputs
+            .into_iter()
+            .map(|output| (&disk as &dyn BlockDevice, output))
+            .collect();
+        assert!(
+            emit_all(&jobs, &Oversight::new(&told, &Cancel::new()))
+                .iter()
+                .all(Result::is_ok)
+        );
         assert!(told.is_exact());
         assert_eq!(told.total(), work);
     }
@@ -109,14 +183,21 @@ fn what_is_cancelled_in_the_middle_leaves_nothing() {
     let folder = dir.path().join("out");
     fs::create_dir(&folder).unwrap();
     for digest in [false, true] {
-        for output in outputs(&folder).into_iter().map(|output| Output { digest, ..output }) {
+        for output in outputs(&folder)
+            .into_iter()
+            .map(|output| Output { digest, ..output })
+        {
             let work = output.work(disk.size());
             for part in [1, work / 2, work - work / 10] {
                 let cancel = Cancel::new();
                 let told = Told::cancelling(part, &cancel);
                 let job = [(&disk as &dyn BlockDevice, output.clone())];
                 let result = emit_all(&job, &Oversight::new(&told, &cancel)).remove(0);
-                assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled, "{output:?} at {part} of {work}");
+                assert_eq!(
+                    result.unwrap_err().kind(),
+                    ErrorKind::Cancelled,
+                    "{output:?} at {part} of {work}"
+                );
                 assert!(names(&folder).is_empty(), "{output:?} at {part} of {work}");
                 assert!(told.is_exact());
             }
@@ -131,10 +212,17 @@ fn a_check_that_fails_keeps_outputs_from_their_names() {
     let folder = dir.path().join("out");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("raw"), b"from before").unwrap();
-    let jobs: Vec<_> = outputs(&folder).into_iter().map(|output| (&disk as &dyn BlockDevice, output)).collect();
+    let jobs: Vec<_> = outputs(&folder)
+        .into_iter()
+        .map(|output| (&disk as &dyn BlockDevice, output))
+        .collect();
     let changed = || Err(Error::invalid("the base image has changed"));
-    let (told, cancel) = (Told::default(), Cancel::new());
-    let oversight = Oversight { before_naming: &changed, ..Oversight::new(&told, &cancel) };
+    let told = Told::default();
+    let cancel = Cancel::new();
+    let oversight = Oversight {
+        before_naming: &changed,
+        ..Oversight::new(&told, &cancel)
+    };
     for result in emit_all(&jobs, &oversight) {
         assert_eq!(result.unwrap_err().message(), "the base image has changed");
     }
@@ -144,7 +232,15 @@ fn a_check_that_fails_keeps_outputs_from_their_names() {
 
 /// Two disks: a sparse one, and one that ends with an odd number of bytes.
 fn disks(dir: &Path) -> [Box<dyn BlockDevice>; 2] {
-    let bytes = (0..3_000_001u32).map(|n| if n / 100_000 % 2 == 0 { 0 } else { (n / 7).to_le_bytes()[0] }).collect();
+    let bytes = (0..3_000_001u32)
+        .map(|n| {
+            if n / 100_000 % 2 == 0 {
+                0
+            } else {
+                (n / 7).to_le_bytes()[0]
+            }
+        })
+        .collect();
     [Box::new(disk(dir)), Box::new(MemoryDevice::new(bytes))]
 }
 
@@ -153,16 +249,23 @@ fn a_stream_has_the_bytes_of_the_file() {
     let dir = tempfile::tempdir().unwrap();
     for disk in &disks(dir.path()) {
         for output in outputs(dir.path()).into_iter().map(with_digest) {
-            let (mut out, told) = (Vec::new(), Told::default());
+            let mut out = Vec::new();
+            let told = Told::default();
             let streamed = stream(disk, &output, &mut out, dir.path(), &told, &Cancel::new());
             if matches!(output.format, OutputFormat::VmdkFlat | OutputFormat::Hdd) {
                 let error = streamed.unwrap_err();
-                assert!(error.kind() == ErrorKind::Unsupported && error.hint().is_some(), "{error:?}");
+                assert!(
+                    error.kind() == ErrorKind::Unsupported && error.hint().is_some(),
+                    "{error:?}"
+                );
                 continue;
             }
             let artifact = emit(disk, &output, &NoProgress).unwrap();
             assert!(fs::read(&output.path).unwrap() == out, "{output:?}");
-            let wanted = Streamed { bytes: artifact.file_bytes, sha256: artifact.files[0].sha256.clone() };
+            let wanted = Streamed {
+                bytes: artifact.file_bytes,
+                sha256: artifact.files[0].sha256.clone(),
+            };
             assert_eq!(streamed.unwrap(), wanted);
             assert!(told.is_exact(), "{output:?}");
             fs::remove_file(&output.path).unwrap();
@@ -176,7 +279,14 @@ fn a_pipe_takes_a_stream_and_one_whose_reader_goes_away_is_an_error() {
     let disk = disk(dir.path());
     let output = at(dir.path(), "a.zst");
     let write = |mut pipe: std::io::PipeWriter| {
-        let streamed = stream(&disk, &output, &mut pipe, dir.path(), &NoProgress, &Cancel::new());
+        let streamed = stream(
+            &disk,
+            &output,
+            &mut pipe,
+            dir.path(),
+            &NoProgress,
+            &Cancel::new(),
+        );
         drop(pipe);
         streamed
     };
@@ -195,8 +305,19 @@ fn a_pipe_takes_a_stream_and_one_whose_reader_goes_away_is_an_error() {
         let output = at(dir.path(), name);
         let (reader, mut writer) = std::io::pipe().unwrap();
         drop(reader);
-        let error = stream(&disk, &output, &mut writer, dir.path(), &NoProgress, &Cancel::new()).unwrap_err();
-        assert!(error.kind() == ErrorKind::Io && error.hint().is_some(), "{error:?}");
+        let error = stream(
+            &disk,
+            &output,
+            &mut writer,
+            dir.path(),
+            &NoProgress,
+            &Cancel::new(),
+        )
+        .unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::Io && error.hint().is_some(),
+            "{error:?}"
+        );
     }
 }
 
@@ -213,7 +334,8 @@ fn a_stream_that_is_cancelled_ends() {
         for part in [1, disk.size() / 2] {
             let cancel = Cancel::new();
             let told = Told::cancelling(part, &cancel);
-            let error = stream(&disk, &output, &mut Vec::new(), &folder, &told, &cancel).unwrap_err();
+            let error =
+                stream(&disk, &output, &mut Vec::new(), &folder, &told, &cancel).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Cancelled, "{output:?}");
             assert!(names(&folder).is_empty());
             assert!(told.is_exact());

@@ -17,15 +17,28 @@ pub(super) const GCE_MEMBER: &str = "disk.raw";
 
 impl Writer<'_> {
     pub(super) fn write_vendor(&mut self, settings: &Settings, folder: &Path) -> Result<()> {
-        let Some(format) = settings.disk_format.output() else { return self.live(settings, folder) };
+        let Some(format) = settings.disk_format.output() else {
+            return self.live(settings, folder);
+        };
         let mut machine = self.machine(settings)?;
-        let compress = self.prepared.request.vendors.compress.filter(|_| settings.loose_files);
+        let compress = self
+            .prepared
+            .request
+            .vendors
+            .compress
+            .filter(|_| settings.loose_files);
         let name = match compress {
             Some(options) => format!("{}.{}", machine.disk_name, options.compression.extension()),
             None => machine.disk_name.clone(),
         };
         let identity = self.identity();
-        let output = Output { format, compress, identity, digest: true, ..Output::at(folder.join(name)) };
+        let output = Output {
+            format,
+            compress,
+            identity,
+            digest: true,
+            ..Output::at(folder.join(name))
+        };
         match settings.bundle_format {
             None => {
                 let artifact = self.write_disk(&output)?;
@@ -36,7 +49,8 @@ impl Writer<'_> {
             }
             Some(BundleFormat::Gce) => {
                 let disk = Member::device(GCE_MEMBER, self.disk);
-                self.bundle(settings, BundleFormat::Gce, &[disk], folder).map(drop)
+                self.bundle(settings, BundleFormat::Gce, &[disk], folder)
+                    .map(drop)
             }
             Some(bundle) => self.bundled(settings, bundle, machine, &output, folder),
         }
@@ -44,9 +58,14 @@ impl Writer<'_> {
 
     /// Copies the firmware to where the start script looks for it, and returns its names there.
     fn copy_firmware(&mut self, settings: &Settings, folder: &Path) -> Result<Option<Firmware>> {
-        let Some(files) = firmware(&self.prepared.request, settings).cloned() else { return Ok(None) };
+        let Some(files) = firmware(&self.prepared.request, settings).cloned() else {
+            return Ok(None);
+        };
         let (code, vars) = firmware_names(&files, settings);
-        let FirmwareFiles { code: code_file, vars: vars_file } = &files;
+        let FirmwareFiles {
+            code: code_file,
+            vars: vars_file,
+        } = &files;
         for (source, name) in [(code_file, &code), (vars_file, &vars)] {
             self.copy_input(source, &folder.join(name))?;
         }
@@ -57,7 +76,9 @@ impl Writer<'_> {
         let mut reader = self.prepared.inputs.reader(FIRMWARE_ROLE, source)?;
         self.write_file(target, None, |mut out| {
             let copied = io::copy(&mut reader, &mut out);
-            copied.map_err(|error| from_io(format!("copying {}", shown(source)), error)).map(drop)
+            copied
+                .map_err(|error| from_io(format!("copying {}", shown(source)), error))
+                .map(drop)
         })?;
         reader.finish().at(|| shown(source))
     }

@@ -49,7 +49,10 @@ impl Chunk {
             bit if self.zero & bit != 0 => (Origin::Zero, self.zero),
             _ => (Origin::Base, !self.changed()),
         };
-        (origin, (block + (mask >> block).trailing_ones()).min(BLOCKS))
+        (
+            origin,
+            (block + (mask >> block).trailing_ones()).min(BLOCKS),
+        )
     }
 
     /// Fills `buf` from byte `within` of the chunk; all blocks it touches are stored.
@@ -89,7 +92,9 @@ impl Chunk {
     fn put_in_place(&mut self, first: u32, new: u32, bytes: &[u8]) -> Result<bool> {
         match &mut self.place {
             Place::Nowhere => Ok(false),
-            Place::Memory(blocks) => Ok(Arc::get_mut(blocks).is_some_and(|blocks| blocks.put(first, new, bytes))),
+            Place::Memory(blocks) => {
+                Ok(Arc::get_mut(blocks).is_some_and(|blocks| blocks.put(first, new, bytes)))
+            }
             Place::File(slot) => match Arc::get_mut(slot) {
                 Some(slot) => slot.write(first, bytes).map(|()| true),
                 None => Ok(false),

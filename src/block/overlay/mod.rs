@@ -63,7 +63,10 @@ pub struct OverlayOptions {
 impl OverlayOptions {
     /// A memory budget of 32 MiB, and `temp_dir` for what exceeds it.
     pub fn new(temp_dir: impl Into<PathBuf>) -> Self {
-        Self { memory_budget: 32 << 20, temp_dir: temp_dir.into() }
+        Self {
+            memory_budget: 32 << 20,
+            temp_dir: temp_dir.into(),
+        }
     }
 }
 
@@ -102,15 +105,31 @@ impl State {
         let (origin, chunk, run_end) = match self.chunks.range(index..).next() {
             Some((&at, chunk)) if at == index => {
                 let (origin, last) = chunk.run(split(offset % CHUNK)?.0);
-                (origin, Some(chunk), (index * CHUNK).saturating_add(u64::from(last) * BLOCK))
+                (
+                    origin,
+                    Some(chunk),
+                    (index * CHUNK).saturating_add(u64::from(last) * BLOCK),
+                )
             }
             Some((&at, _)) => (Origin::Base, None, at * CHUNK),
             None => (Origin::Base, None, end),
         };
         Ok(match origin {
-            Origin::Base if offset >= base_size => Run { origin: Origin::Zero, chunk, end: run_end.min(end) },
-            Origin::Base => Run { origin, chunk, end: run_end.min(end).min(base_size) },
-            _ => Run { origin, chunk, end: run_end.min(end) },
+            Origin::Base if offset >= base_size => Run {
+                origin: Origin::Zero,
+                chunk,
+                end: run_end.min(end),
+            },
+            Origin::Base => Run {
+                origin,
+                chunk,
+                end: run_end.min(end).min(base_size),
+            },
+            _ => Run {
+                origin,
+                chunk,
+                end: run_end.min(end),
+            },
         })
     }
 }
@@ -119,8 +138,13 @@ impl Overlay {
     /// An overlay without changes over `base`; `options.temp_dir` must be a folder.
     pub fn new(base: Arc<dyn BlockDevice>, options: OverlayOptions) -> Result<Self> {
         if !options.temp_dir.is_dir() {
-            let message = format!("the temporary folder {} is not a folder", options.temp_dir.display());
-            return Err(Error::not_found(message).with_hint("create it, or name another temporary folder"));
+            let message = format!(
+                "the temporary folder {} is not a folder",
+                options.temp_dir.display()
+            );
+            return Err(
+                Error::not_found(message).with_hint("create it, or name another temporary folder")
+            );
         }
         let base_size = base.size();
         check_size(base_size)?;
@@ -129,14 +153,21 @@ impl Overlay {
             base,
             base_size,
             store,
-            state: RwLock::new(State { size: base_size, touched: false, chunks: BTreeMap::new() }),
+            state: RwLock::new(State {
+                size: base_size,
+                touched: false,
+                chunks: BTreeMap::new(),
+            }),
         })
     }
 
     /// A second overlay that has all changes made so far. Later changes are private to each; base, budget and
     /// temporary file are shared.
     pub fn fork(&self) -> Self {
-        let state = State { touched: false, ..self.read().clone() };
+        let state = State {
+            touched: false,
+            ..self.read().clone()
+        };
         Self {
             base: Arc::clone(&self.base),
             base_size: self.base_size,
@@ -200,7 +231,8 @@ impl Overlay {
     /// Fills `buf` from `offset`; the range is on the device.
     fn fill(&self, state: &State, offset: u64, buf: &mut [u8]) -> Result<()> {
         let end = offset + to_u64(buf.len());
-        let (mut at, mut rest) = (offset, buf);
+        let mut at = offset;
+        let mut rest = buf;
         while at < end {
             let run = state.run_at(at, end, self.base_size)?;
             let (piece, tail) = rest.split_at_mut(to_usize(run.end - at)?);
@@ -238,7 +270,10 @@ impl Overlay {
             }
             at = next_at;
         }
-        Ok(Extent { kind, len: at - offset })
+        Ok(Extent {
+            kind,
+            len: at - offset,
+        })
     }
 
     /// Changes part of one block.
@@ -252,7 +287,11 @@ impl Overlay {
             self.fill(state, start, &mut block[..present])?;
         }
         block[skip..skip + bytes.len()].copy_from_slice(bytes);
-        if is_zero(&block) { zero_blocks(state, start, BLOCK) } else { self.put(state, start, &block) }
+        if is_zero(&block) {
+            zero_blocks(state, start, BLOCK)
+        } else {
+            self.put(state, start, &block)
+        }
     }
 
     /// Stores whole blocks that lie in one chunk.
@@ -264,7 +303,9 @@ impl Overlay {
 
 fn check_size(size: u64) -> Result<()> {
     if size > MAX_SIZE {
-        return Err(Error::invalid(format!("a disk of {size} bytes is too large: at most {MAX_SIZE} bytes")));
+        return Err(Error::invalid(format!(
+            "a disk of {size} bytes is too large: at most {MAX_SIZE} bytes"
+        )));
     }
     Ok(())
 }
@@ -308,7 +349,8 @@ impl BlockDeviceMut for Overlay {
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
         let mut state = self.write();
         let end = check_range(offset, to_u64(buf.len()), state.size)?;
-        let (mut at, mut rest) = (offset, buf);
+        let mut at = offset;
+        let mut rest = buf;
         while at < end {
             let (len, whole) = step(at, end);
             let (bytes, tail) = rest.split_at(to_usize(len)?);

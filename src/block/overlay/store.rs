@@ -39,13 +39,19 @@ pub(super) struct Slots {
 
 impl Store {
     pub(super) fn new(memory_budget: u64, temp_dir: PathBuf) -> Self {
-        Self { temp_dir, memory_left: AtomicU64::new(memory_budget), slots: Mutex::default() }
+        Self {
+            temp_dir,
+            memory_left: AtomicU64::new(memory_budget),
+            slots: Mutex::default(),
+        }
     }
 
     /// Takes `bytes` of the budget, or nothing where less is left.
     fn reserve(&self, bytes: u64) -> bool {
         let take = |left: u64| left.checked_sub(bytes);
-        self.memory_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+        self.memory_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
     }
 
     fn release(&self, bytes: u64) {
@@ -55,7 +61,11 @@ impl Store {
     /// Room for the blocks of `mask` in memory, or `None` where the budget does not allow it.
     pub(super) fn memory(self: &Arc<Self>, mask: u32) -> Option<Blocks> {
         let len = block_bytes(mask);
-        self.reserve(to_u64(len)).then(|| Blocks { mask, bytes: vec![0; len], store: Arc::clone(self) })
+        self.reserve(to_u64(len)).then(|| Blocks {
+            mask,
+            bytes: vec![0; len],
+            store: Arc::clone(self),
+        })
     }
 
     /// A slot for one chunk in the temporary file.
@@ -76,13 +86,18 @@ impl Store {
                 slots.next - CHUNK
             }
         };
-        Ok(Slot { offset, file, store: Arc::clone(self) })
+        Ok(Slot {
+            offset,
+            file,
+            store: Arc::clone(self),
+        })
     }
 
     fn fails(&self, what: &str, error: std::io::Error) -> Error {
         let dir = self.temp_dir.display();
-        Error::io(format!("{what} for changed data in {dir}"), error)
-            .with_hint(format!("free space in {dir}, or choose another temporary folder or a larger memory budget"))
+        Error::io(format!("{what} for changed data in {dir}"), error).with_hint(format!(
+            "free space in {dir}, or choose another temporary folder or a larger memory budget"
+        ))
     }
 }
 
@@ -152,14 +167,20 @@ impl Slot {
 
     /// Writes whole blocks from block `first`. Only a sole owner may: readers of a fork must not see it.
     pub(super) fn write(&mut self, first: u32, bytes: &[u8]) -> Result<()> {
-        let result = self.file.write_all_at(bytes, self.offset + u64::from(first) * to_u64(BLOCK_LEN));
+        let result = self
+            .file
+            .write_all_at(bytes, self.offset + u64::from(first) * to_u64(BLOCK_LEN));
         result.map_err(|error| self.store.fails("writing the temporary file", error))
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut slots = self.store.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self
+            .store
+            .slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         slots.free.push(self.offset);
     }
 }
@@ -167,6 +188,7 @@ impl Drop for Slot {
 /// An offset within a chunk as block number and offset within that block.
 pub(super) fn split(within: u64) -> Result<(u32, usize)> {
     let within = to_usize(within)?;
-    let block = u32::try_from(within / BLOCK_LEN).map_err(|_| Error::internal("offset beyond its chunk"))?;
+    let block = u32::try_from(within / BLOCK_LEN)
+        .map_err(|_| Error::internal("offset beyond its chunk"))?;
     Ok((block, within % BLOCK_LEN))
 }

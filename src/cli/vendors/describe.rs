@@ -46,13 +46,21 @@ fn add_settings(rows: &mut Rows, row: &Row, settings: &Settings) {
     rows.maybe("OEM sysext:", settings.oem_sysext.as_ref());
     rows.maybe(
         "OEM files not baked:",
-        settings.oem_package.as_ref().map(|name| format!("Flatcar's package {name}")).as_ref(),
+        settings
+            .oem_package
+            .as_ref()
+            .map(|name| format!("Flatcar's package {name}"))
+            .as_ref(),
     );
     rows.maybe("config format:", settings.conf_format.as_ref());
     rows.add_all("config file:", &row.conf_files);
     rows.maybe("bundle:", row.bundle_file.as_ref());
     rows.add_all("in the bundle:", &row.bundle_files);
-    let compression: Vec<String> = settings.ci_compression.iter().map(ToString::to_string).collect();
+    let compression: Vec<String> = settings
+        .ci_compression
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     if !compression.is_empty() {
         rows.add("Flatcar's downloads:", &compression.join(", "));
     }
@@ -60,16 +68,22 @@ fn add_settings(rows: &mut Rows, row: &Row, settings: &Settings) {
 
 /// `disk_layout base, without oem_sysext`
 fn changes(until: &Until) -> String {
-    let serde_json::Value::Object(keys) = serde_json::json!(until) else { return String::new() };
+    let serde_json::Value::Object(keys) = serde_json::json!(until) else {
+        return String::new();
+    };
     let keys = keys.into_iter().filter(|(key, _)| key != "release");
     let text = |value: serde_json::Value| match value {
         serde_json::Value::String(text) => text,
-        serde_json::Value::Array(values) => {
-            values.iter().map(|value| value.as_str().unwrap_or_default()).collect::<Vec<_>>().join(" and ")
-        }
+        serde_json::Value::Array(values) => values
+            .iter()
+            .map(|value| value.as_str().unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join(" and "),
         other => other.to_string(),
     };
-    keys.map(|(key, value)| format!("{key} {}", text(value))).collect::<Vec<_>>().join(", ")
+    keys.map(|(key, value)| format!("{key} {}", text(value)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Lines of a name and a value.

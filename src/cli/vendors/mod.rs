@@ -73,7 +73,11 @@ impl<'a> Row<'a> {
             _ => Some(vendor.for_release(release)?),
         };
         let old = release.is_some_and(|major| major < LARGER_SINCE);
-        let generation = if old { Generation::Before4487 } else { Generation::Since4487 };
+        let generation = if old {
+            Generation::Before4487
+        } else {
+            Generation::Since4487
+        };
         let known = settings.as_ref();
         Ok(Self {
             vendor,
@@ -83,7 +87,9 @@ impl<'a> Row<'a> {
             conf_files: known.map(Settings::conf_file_names).unwrap_or_default(),
             bundle_file: known.and_then(Settings::bundle_file_name),
             bundle_files: known.map(Settings::bundle_member_names).unwrap_or_default(),
-            grub_cfg: known.and_then(|settings| settings.grub.as_ref()).map(|grub| grub.render()),
+            grub_cfg: known
+                .and_then(|settings| settings.grub.as_ref())
+                .map(|grub| grub.render()),
             settings,
         })
     }
@@ -95,8 +101,17 @@ impl<'a> Row<'a> {
 
     /// `current`, `removed 2026-04-23`, `alias of qemu_uefi` or `refused`.
     fn status(&self) -> String {
-        let Vendor { status, removed, removed_on, alias_of, .. } = self.vendor;
-        let when = removed_on.as_ref().map(ToString::to_string).or(removed.map(|major| format!("in {major}")));
+        let Vendor {
+            status,
+            removed,
+            removed_on,
+            alias_of,
+            ..
+        } = self.vendor;
+        let when = removed_on
+            .as_ref()
+            .map(ToString::to_string)
+            .or(removed.map(|major| format!("in {major}")));
         match (status, alias_of, when) {
             (Status::Alias, Some(target), _) => format!("alias of {target}"),
             (Status::Removed, _, Some(when)) => format!("removed {when}"),
@@ -110,14 +125,23 @@ impl VendorsCommand {
         if let (true, Some(name)) = (self.toml, &self.name) {
             let vendor = Vendors::builtin().find(name)?;
             let text = Vendors::builtin_file(vendor.id.as_str());
-            return super::print(text.ok_or_else(|| Error::internal(format!("{name} has no file")))?);
+            return super::print(
+                text.ok_or_else(|| Error::internal(format!("{name} has no file")))?,
+            );
         }
         let vendors = known(&self.vendor_file)?;
         if let Some(name) = &self.name {
             let row = Row::new(vendors.find(name)?, self.release)?;
-            return if self.json { super::print_json(&row) } else { super::print(describe::one(&row)) };
+            return if self.json {
+                super::print_json(&row)
+            } else {
+                super::print(describe::one(&row))
+            };
         }
-        let rows = vendors.iter().map(|vendor| Row::new(vendor, self.release)).collect::<Result<Vec<_>>>()?;
+        let rows = vendors
+            .iter()
+            .map(|vendor| Row::new(vendor, self.release))
+            .collect::<Result<Vec<_>>>()?;
         match (self.markdown, self.json) {
             (true, _) => super::print(markdown::table(&rows)),
             (false, true) => super::print_json(&rows),
@@ -137,7 +161,17 @@ pub fn known(files: &[PathBuf]) -> Result<Vendors> {
 
 /// The table for people.
 fn list(rows: &[Row]) -> String {
-    let head = ["ID", "NAME", "FORMAT", "LAYOUT", "SIZE", "OEM SYSEXT", "CONFIG", "BUNDLE", "STATUS"];
+    let head = [
+        "ID",
+        "NAME",
+        "FORMAT",
+        "LAYOUT",
+        "SIZE",
+        "OEM SYSEXT",
+        "CONFIG",
+        "BUNDLE",
+        "STATUS",
+    ];
     let mut cells = vec![head.map(str::to_owned).to_vec()];
     for row in rows {
         let dash = || "-".to_owned();
@@ -147,11 +181,27 @@ fn list(rows: &[Row]) -> String {
             row.vendor.id.to_string(),
             row.vendor.name.to_string(),
             word(settings.map(|settings| settings.disk_format.to_string())),
-            word(settings.and_then(|settings| settings.disk_layout).map(|layout| layout.to_string())),
+            word(
+                settings
+                    .and_then(|settings| settings.disk_layout)
+                    .map(|layout| layout.to_string()),
+            ),
             word(row.size()),
-            word(settings.and_then(|settings| settings.oem_sysext.as_ref()).map(ToString::to_string)),
-            word(settings.and_then(|settings| settings.conf_format).map(|format| format.to_string())),
-            word(settings.and_then(|settings| settings.bundle_format).map(|format| format.to_string())),
+            word(
+                settings
+                    .and_then(|settings| settings.oem_sysext.as_ref())
+                    .map(ToString::to_string),
+            ),
+            word(
+                settings
+                    .and_then(|settings| settings.conf_format)
+                    .map(|format| format.to_string()),
+            ),
+            word(
+                settings
+                    .and_then(|settings| settings.bundle_format)
+                    .map(|format| format.to_string()),
+            ),
             row.status(),
         ]);
     }

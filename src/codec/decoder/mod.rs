@@ -51,8 +51,32 @@ impl Format {
         match start {
             [0x1f, 0x8b, 8, ..] => Self::Gzip,
             // The digit is the block size, then comes a block or the end of an empty stream: text may begin with BZh.
-            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
-            | [b'B', b'Z', b'h', b'1'..=b'9', 0x17, 0x72, 0x45, 0x38, 0x50, 0x90, ..] => Self::Bzip2,
+            [
+                b'B',
+                b'Z',
+                b'h',
+                b'1'..=b'9',
+                0x31,
+                0x41,
+                0x59,
+                0x26,
+                0x53,
+                0x59,
+                ..,
+            ]
+            | [
+                b'B',
+                b'Z',
+                b'h',
+                b'1'..=b'9',
+                0x17,
+                0x72,
+                0x45,
+                0x38,
+                0x50,
+                0x90,
+                ..,
+            ] => Self::Bzip2,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             _ => Self::Plain,
@@ -78,7 +102,22 @@ pub(crate) fn packed_as(start: &[u8]) -> Option<&'static str> {
         [0x1f, 0x9d, ..] => "compress (.Z)",
         [0x04, 0x22, 0x4d, 0x18, ..] | [0x02, 0x21, 0x4c, 0x18, ..] => "lz4",
         // No magic: the usual properties, a dictionary of a usual size, and how long the content is, or that it is unknown.
-        [0x5d, 0, 0, _, 0..=8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, ..]
+        [
+            0x5d,
+            0,
+            0,
+            _,
+            0..=8,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            ..,
+        ]
         | [0x5d, 0, 0, _, 0..=8, _, _, _, _, _, 0, 0, 0, ..] => "lzma",
         [b'L', b'Z', b'I', b'P', 1, ..] => "lzip",
         [0x89, b'L', b'Z', b'O', 0, ..] => "lzop",
@@ -94,7 +133,10 @@ pub(crate) fn packed_as(start: &[u8]) -> Option<&'static str> {
 /// Only reading to the end proves that the input was whole. Memory is bounded by the window of the stream (128 MiB).
 pub fn decoder<'a>(mut reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     let mut start = Vec::with_capacity(START);
-    (&mut reader).take(to_u64(START)).read_to_end(&mut start).map_err(|error| from_io("reading the input", error))?;
+    (&mut reader)
+        .take(to_u64(START))
+        .read_to_end(&mut start)
+        .map_err(|error| from_io("reading the input", error))?;
     if let Some(name) = packed_as(&start) {
         return Err(Error::unsupported(format!("the input is packed as {name}"))
             .with_hint("unpack it first, or pack it with gzip, bzip2, xz or zstd"));
@@ -105,7 +147,13 @@ pub fn decoder<'a>(mut reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
         return Ok(Box::new(whole));
     }
     let failure = Rc::default();
-    let source = BufReader::with_capacity(BUFFER, Source { reader: whole, failure: Rc::clone(&failure) });
+    let source = BufReader::with_capacity(
+        BUFFER,
+        Source {
+            reader: whole,
+            failure: Rc::clone(&failure),
+        },
+    );
     let inner: Box<dyn Read + 'a> = match format {
         Format::Gzip => Box::new(gzip::Members::new(source)),
         Format::Bzip2 => Box::new(Bzip2(pbz2::DecoderReader::new(source))),
@@ -113,7 +161,12 @@ pub fn decoder<'a>(mut reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
         Format::Zstd => Box::new(zstd::Decoder::new(source)),
         Format::Plain => Box::new(source),
     };
-    Ok(Box::new(Decoding { inner, format, failure, decoded: 0 }))
+    Ok(Box::new(Decoding {
+        inner,
+        format,
+        failure,
+        decoded: 0,
+    }))
 }
 
 /// Where a failed read of the input is kept: a decoder may wrap or drop it on the way.
@@ -130,7 +183,8 @@ impl<R: Read> Read for Source<R> {
             match self.reader.read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.failure.replace(Some(from_io("reading packed input", error)));
+                    self.failure
+                        .replace(Some(from_io("reading packed input", error)));
                     return Err(io::Error::other("the input failed"));
                 }
                 Ok(len) => return Ok(len),
@@ -168,12 +222,17 @@ impl Decoding<'_> {
         let cut_short = error.kind() == io::ErrorKind::UnexpectedEof;
         let error = match error.downcast::<Error>() {
             Ok(known) => known,
-            Err(_) if cut_short => Error::corrupt("the packed data is cut short").because(Reason::CutShort),
+            Err(_) if cut_short => {
+                Error::corrupt("the packed data is cut short").because(Reason::CutShort)
+            }
             Err(other) => Error::corrupt("the packed data is damaged").with_source(other),
         };
         error
             .with_hint("fetch or make the file again and compare its checksum with the original's")
-            .at(format!("{} stream after {} unpacked bytes", self.format, self.decoded))
+            .at(format!(
+                "{} stream after {} unpacked bytes",
+                self.format, self.decoded
+            ))
     }
 }
 

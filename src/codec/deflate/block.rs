@@ -14,10 +14,14 @@ const END_OF_BLOCK: usize = 256;
 const MAX_STORED: usize = 65_535;
 
 /// The order in which the lengths of the code length codes are written.
-const CODE_LENGTH_ORDER: [usize; 19] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+const CODE_LENGTH_ORDER: [usize; 19] = [
+    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
+];
 
 /// Extra bits of the match length symbols, from 257 on.
-const LENGTH_EXTRA: [u8; 29] = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0];
+const LENGTH_EXTRA: [u8; 29] = [
+    0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0,
+];
 
 /// For each match length - 3: its symbol - 257 and the value of its extra bits.
 const LENGTH_SYMBOLS: [(u8, u8); MAX_MATCH - 2] = length_symbols();
@@ -47,7 +51,11 @@ fn distance_symbol(dist: usize) -> (usize, u32, usize) {
         return (dist, 0, 0);
     }
     let extra_bits = dist.ilog2() - 1;
-    (2 * extra_bits as usize + (dist >> extra_bits), extra_bits, dist & ((1 << extra_bits) - 1))
+    (
+        2 * extra_bits as usize + (dist >> extra_bits),
+        extra_bits,
+        dist & ((1 << extra_bits) - 1),
+    )
 }
 
 /// Literals and matches of a block that is not written yet.
@@ -61,7 +69,12 @@ pub(super) struct Block {
 
 impl Block {
     pub fn new() -> Self {
-        Self { symbols: Vec::new(), literals: [0; LITERALS], distances: [0; DISTANCES], extra_bits: 0 }
+        Self {
+            symbols: Vec::new(),
+            literals: [0; LITERALS],
+            distances: [0; DISTANCES],
+            extra_bits: 0,
+        }
     }
 
     /// How many literals and matches there are.
@@ -87,7 +100,8 @@ impl Block {
     pub fn found(&mut self, found: Match) {
         let (symbol, _) = LENGTH_SYMBOLS[found.len - 3];
         let (distance, extra_bits, _) = distance_symbol(found.dist);
-        self.symbols.push(u32::try_from(found.len << 16 | found.dist).expect("both below 2^15"));
+        self.symbols
+            .push(u32::try_from(found.len << 16 | found.dist).expect("both below 2^15"));
         self.literals[257 + usize::from(symbol)] += 1;
         self.distances[distance] += 1;
         self.extra_bits += usize::from(LENGTH_EXTRA[usize::from(symbol)]) + extra_bits as usize;
@@ -99,7 +113,8 @@ impl Block {
         let dynamic = Codes::dynamic(&self.literals, &self.distances);
         let header = CodeLengths::new(&dynamic);
         let fixed = fixed();
-        let (fixed_bits, dynamic_bits) = (self.bits(&fixed), header.bits() + self.bits(&dynamic));
+        let fixed_bits = self.bits(&fixed);
+        let dynamic_bits = header.bits() + self.bits(&dynamic);
         let stored_bits = data.len() * 8 + data.len().div_ceil(MAX_STORED) * (3 + 7 + 32);
         if stored_bits <= fixed_bits.min(dynamic_bits) {
             out.store(data, last);
@@ -117,9 +132,15 @@ impl Block {
     /// The size in bits with these codes.
     fn bits(&self, codes: &Codes) -> usize {
         let cost = |counts: &[u32], lengths: &[u8]| -> usize {
-            counts.iter().zip(lengths).map(|(&count, &bits)| count as usize * usize::from(bits)).sum()
+            counts
+                .iter()
+                .zip(lengths)
+                .map(|(&count, &bits)| count as usize * usize::from(bits))
+                .sum()
         };
-        3 + self.extra_bits + cost(&self.literals, &codes.literals) + cost(&self.distances, &codes.distances)
+        3 + self.extra_bits
+            + cost(&self.literals, &codes.literals)
+            + cost(&self.distances, &codes.distances)
     }
 
     fn write_symbols(&self, lengths: &Codes, out: &mut BitWriter<'_>) {
@@ -129,10 +150,14 @@ impl Block {
         let match_lengths: [Code; MAX_MATCH - 2] = std::array::from_fn(|index| {
             let (symbol, extra) = LENGTH_SYMBOLS[index];
             let Code { code, bits } = literals[257 + usize::from(symbol)];
-            Code { code: code | u32::from(extra) << bits, bits: bits + u32::from(LENGTH_EXTRA[usize::from(symbol)]) }
+            Code {
+                code: code | u32::from(extra) << bits,
+                bits: bits + u32::from(LENGTH_EXTRA[usize::from(symbol)]),
+            }
         });
         for &symbol in &self.symbols {
-            let (len, low) = ((symbol >> 16) as usize, (symbol & 0xffff) as usize);
+            let len = (symbol >> 16) as usize;
+            let low = (symbol & 0xffff) as usize;
             if len == 0 {
                 out.put_code(literals[low]);
             } else {
@@ -154,7 +179,10 @@ struct Codes {
 
 impl Codes {
     fn dynamic(literals: &[u32; LITERALS], distances: &[u32; DISTANCES]) -> Self {
-        Self { literals: code_lengths(literals, MAX_BITS), distances: code_lengths(distances, MAX_BITS) }
+        Self {
+            literals: code_lengths(literals, MAX_BITS),
+            distances: code_lengths(distances, MAX_BITS),
+        }
     }
 }
 
@@ -165,7 +193,10 @@ fn fixed() -> Codes {
         256..=279 => 7,
         _ => 8,
     });
-    Codes { literals, distances: [5; DISTANCES] }
+    Codes {
+        literals,
+        distances: [5; DISTANCES],
+    }
 }
 
 /// The description of dynamic codes: all code lengths in a row, runs shortened, Huffman coded.
@@ -181,21 +212,39 @@ struct CodeLengths {
 
 impl CodeLengths {
     fn new(codes: &Codes) -> Self {
-        let used = |lengths: &[u8]| lengths.iter().rposition(|&bits| bits > 0).map_or(0, |at| at + 1);
-        let (literals, distances) = (used(&codes.literals), used(&codes.distances));
-        let symbols = shorten_runs(&[&codes.literals[..literals], &codes.distances[..distances]].concat());
+        let used = |lengths: &[u8]| {
+            lengths
+                .iter()
+                .rposition(|&bits| bits > 0)
+                .map_or(0, |at| at + 1)
+        };
+        let literals = used(&codes.literals);
+        let distances = used(&codes.distances);
+        let symbols =
+            shorten_runs(&[&codes.literals[..literals], &codes.distances[..distances]].concat());
         let mut counts = [0; 19];
         for &(symbol, ..) in &symbols {
             counts[symbol] += 1;
         }
         let lengths = code_lengths(&counts, 7);
-        let described =
-            CODE_LENGTH_ORDER.iter().rposition(|&symbol| lengths[symbol] > 0).map_or(4, |at| (at + 1).max(4));
-        Self { symbols, lengths, literals, distances, described }
+        let described = CODE_LENGTH_ORDER
+            .iter()
+            .rposition(|&symbol| lengths[symbol] > 0)
+            .map_or(4, |at| (at + 1).max(4));
+        Self {
+            symbols,
+            lengths,
+            literals,
+            distances,
+            described,
+        }
     }
 
     fn bits(&self) -> usize {
-        let symbols = self.symbols.iter().map(|&(symbol, bits, _)| usize::from(self.lengths[symbol]) + bits as usize);
+        let symbols = self
+            .symbols
+            .iter()
+            .map(|&(symbol, bits, _)| usize::from(self.lengths[symbol]) + bits as usize);
         5 + 5 + 4 + 3 * self.described + symbols.sum::<usize>()
     }
 
@@ -251,7 +300,11 @@ pub(super) struct BitWriter<'a> {
 
 impl<'a> BitWriter<'a> {
     pub fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, buffer: 0, count: 0 }
+        Self {
+            out,
+            buffer: 0,
+            count: 0,
+        }
     }
 
     /// Appends the low `bits` (up to 32) bits of `value`, which has no others.
@@ -291,7 +344,8 @@ impl<'a> BitWriter<'a> {
     /// Fills up the last byte with zeroes and empties the buffer.
     pub fn align(&mut self) {
         let bytes = self.count.div_ceil(8) as usize;
-        self.out.extend_from_slice(&self.buffer.to_le_bytes()[..bytes]);
+        self.out
+            .extend_from_slice(&self.buffer.to_le_bytes()[..bytes]);
         (self.buffer, self.count) = (0, 0);
     }
 }

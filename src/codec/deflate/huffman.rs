@@ -8,8 +8,9 @@ pub(super) const MAX_BITS: usize = 15;
 /// At least two symbols get a code: readers refuse incomplete codes here and there.
 pub(super) fn code_lengths<const N: usize>(frequencies: &[u32; N], max_bits: usize) -> [u8; N] {
     let with_symbol = frequencies.iter().zip(0..);
-    let (mut leaves, unused): (Vec<(u32, usize)>, Vec<_>) =
-        with_symbol.map(|(&frequency, symbol)| (frequency, symbol)).partition(|leaf| leaf.0 > 0);
+    let (mut leaves, unused): (Vec<(u32, usize)>, Vec<_>) = with_symbol
+        .map(|(&frequency, symbol)| (frequency, symbol))
+        .partition(|leaf| leaf.0 > 0);
     leaves.extend(unused.iter().take(2usize.saturating_sub(leaves.len())));
     leaves.sort_unstable();
     let mut counts = limit(depth_counts(&leaves), max_bits);
@@ -32,7 +33,8 @@ fn depth_counts(leaves: &[(u32, usize)]) -> [u32; MAX_BITS + 1] {
     // Nodes in the order of their weight: leaves and inner nodes are each sorted, the two lightest are joined.
     let mut weights: Vec<u32> = Vec::with_capacity(count);
     let mut parents = vec![0; 2 * count];
-    let (mut leaf, mut inner) = (0, 0);
+    let mut leaf = 0;
+    let mut inner = 0;
     for node in 0..count - 1 {
         let mut weight = 0;
         for _ in 0..2 {
@@ -64,10 +66,15 @@ fn limit(mut counts: [u32; MAX_BITS + 1], max_bits: usize) -> [u32; MAX_BITS + 1
     for bits in max_bits + 1..=MAX_BITS {
         counts[max_bits] += std::mem::take(&mut counts[bits]);
     }
-    let mut used: u32 = (1..=max_bits).map(|bits| counts[bits] << (max_bits - bits)).sum();
+    let mut used: u32 = (1..=max_bits)
+        .map(|bits| counts[bits] << (max_bits - bits))
+        .sum();
     while used > 1 << max_bits {
         // A leaf above becomes an inner node with two leaves, one of them taken from the bottom.
-        let bits = (1..max_bits).rev().find(|&bits| counts[bits] > 0).expect("some leaf lies above the bottom");
+        let bits = (1..max_bits)
+            .rev()
+            .find(|&bits| counts[bits] > 0)
+            .expect("some leaf lies above the bottom");
         counts[bits] -= 1;
         counts[bits + 1] += 2;
         counts[max_bits] -= 1;
@@ -113,7 +120,11 @@ mod tests {
     use super::*;
 
     fn kraft(lengths: &[u8]) -> u64 {
-        lengths.iter().filter(|&&bits| bits > 0).map(|&bits| 1 << (MAX_BITS - usize::from(bits))).sum()
+        lengths
+            .iter()
+            .filter(|&&bits| bits > 0)
+            .map(|&bits| 1 << (MAX_BITS - usize::from(bits)))
+            .sum()
     }
 
     #[test]
@@ -121,9 +132,18 @@ mod tests {
         let codes = codes(&[3, 3, 3, 3, 3, 2, 4, 4]);
         let written: Vec<String> = codes
             .iter()
-            .map(|code| format!("{:0w$b}", code.code.reverse_bits() >> (32 - code.bits), w = code.bits as usize))
+            .map(|code| {
+                format!(
+                    "{:0w$b}",
+                    code.code.reverse_bits() >> (32 - code.bits),
+                    w = code.bits as usize
+                )
+            })
             .collect();
-        assert_eq!(written, ["010", "011", "100", "101", "110", "00", "1110", "1111"]);
+        assert_eq!(
+            written,
+            ["010", "011", "100", "101", "110", "00", "1110", "1111"]
+        );
     }
 
     #[test]

@@ -34,7 +34,11 @@ pub(super) struct Matcher<const WINDOW: usize, const HEADS: usize> {
 
 impl<const WINDOW: usize, const HEADS: usize> Matcher<WINDOW, HEADS> {
     pub fn new() -> Self {
-        Self { head4: Box::new([0; HEADS]), head3: Box::new([0; 1 << HEAD3_BITS]), prev: Box::new([0; WINDOW]) }
+        Self {
+            head4: Box::new([0; HEADS]),
+            head3: Box::new([0; 1 << HEAD3_BITS]),
+            prev: Box::new([0; WINDOW]),
+        }
     }
 
     /// Forgets the block before, so that the result does not depend on it.
@@ -66,7 +70,14 @@ impl<const WINDOW: usize, const HEADS: usize> Matcher<WINDOW, HEADS> {
     /// Makes `pos`, which has at least [`HASHED`] bytes behind it, known and finds a match longer than `best.len`; looks
     /// at no more than `depth` candidates and is content with `nice` bytes.
     #[inline(always)]
-    pub fn find(&mut self, data: &[u8], pos: usize, mut best: Match, depth: u32, nice: usize) -> Match {
+    pub fn find(
+        &mut self,
+        data: &[u8],
+        pos: usize,
+        mut best: Match,
+        depth: u32,
+        nice: usize,
+    ) -> Match {
         let (mut candidate, newest3) = self.chain(data, pos);
         let max_len = (data.len() - pos).min(MAX_MATCH);
         let reach = pos.min(WINDOW);
@@ -88,7 +99,9 @@ impl<const WINDOW: usize, const HEADS: usize> Matcher<WINDOW, HEADS> {
             last = dist;
             let at = pos - dist;
             // The bytes that would make it longer are the ones that differ most often.
-            if load32(data, at + longest - 3) == load32(data, pos + longest - 3) && load32(data, at) == start {
+            if load32(data, at + longest - 3) == load32(data, pos + longest - 3)
+                && load32(data, at) == start
+            {
                 let len = equal_bytes(data, at, pos, max_len);
                 if len > longest {
                     longest = len;
@@ -125,7 +138,8 @@ fn load32(data: &[u8], at: usize) -> u32 {
 /// How many bytes at `a` and `b` (`a` < `b`) are equal, up to `max`.
 #[inline(always)]
 fn equal_bytes(data: &[u8], a: usize, b: usize, max: usize) -> usize {
-    let (left, right) = (&data[a..a + max], &data[b..b + max]);
+    let left = &data[a..a + max];
+    let right = &data[b..b + max];
     let (left_words, left_rest) = left.as_chunks::<8>();
     let (right_words, right_rest) = right.as_chunks::<8>();
     let mut len = 0;
@@ -136,5 +150,9 @@ fn equal_bytes(data: &[u8], a: usize, b: usize, max: usize) -> usize {
         }
         len += 8;
     }
-    len + left_rest.iter().zip(right_rest).take_while(|(left, right)| left == right).count()
+    len + left_rest
+        .iter()
+        .zip(right_rest)
+        .take_while(|(left, right)| left == right)
+        .count()
 }

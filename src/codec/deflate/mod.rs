@@ -42,15 +42,51 @@ struct Effort {
 
 /// The efforts of levels 1 to 9. Level 6 is what gives the size of zlib's level 6 with a 4 KiB window.
 const EFFORTS: [Effort; 9] = [
-    Effort { depth: 2, nice: 16, lazy: false },
-    Effort { depth: 4, nice: 24, lazy: false },
-    Effort { depth: 2, nice: 16, lazy: true },
-    Effort { depth: 4, nice: 24, lazy: true },
-    Effort { depth: 6, nice: 28, lazy: true },
-    Effort { depth: 8, nice: 32, lazy: true },
-    Effort { depth: 16, nice: 48, lazy: true },
-    Effort { depth: 64, nice: 128, lazy: true },
-    Effort { depth: 4096, nice: 258, lazy: true },
+    Effort {
+        depth: 2,
+        nice: 16,
+        lazy: false,
+    },
+    Effort {
+        depth: 4,
+        nice: 24,
+        lazy: false,
+    },
+    Effort {
+        depth: 2,
+        nice: 16,
+        lazy: true,
+    },
+    Effort {
+        depth: 4,
+        nice: 24,
+        lazy: true,
+    },
+    Effort {
+        depth: 6,
+        nice: 28,
+        lazy: true,
+    },
+    Effort {
+        depth: 8,
+        nice: 32,
+        lazy: true,
+    },
+    Effort {
+        depth: 16,
+        nice: 48,
+        lazy: true,
+    },
+    Effort {
+        depth: 64,
+        nice: 128,
+        lazy: true,
+    },
+    Effort {
+        depth: 4096,
+        nice: 258,
+        lazy: true,
+    },
 ];
 
 /// Compresses blocks that are independent of each other; see [`Deflater`] and [`WideDeflater`].
@@ -77,8 +113,17 @@ impl<const WINDOW: usize, const HEADS: usize> Windowed<WINDOW, HEADS> {
         let effort = usize::from(level)
             .checked_sub(1)
             .and_then(|index| EFFORTS.get(index))
-            .ok_or_else(|| Error::invalid(format!("compression level {level} is invalid: must be 1 to 9")))?;
-        Ok(Self { level, effort: *effort, matcher: Matcher::new(), block: Block::new() })
+            .ok_or_else(|| {
+                Error::invalid(format!(
+                    "compression level {level} is invalid: must be 1 to 9"
+                ))
+            })?;
+        Ok(Self {
+            level,
+            effort: *effort,
+            matcher: Matcher::new(),
+            block: Block::new(),
+        })
     }
 
     /// Appends `data`, compressed, to `out` and returns `true`, or leaves `out` as it was and returns `false` where
@@ -99,10 +144,15 @@ impl<const WINDOW: usize, const HEADS: usize> Windowed<WINDOW, HEADS> {
         let start = out.len();
         self.matcher.reset();
         let mut bits = BitWriter::new(out);
-        let (mut pos, mut block_start) = (0, 0);
+        let mut pos = 0;
+        let mut block_start = 0;
         while block_start < data.len() && bits.out.len() - start < data.len() {
             pos = self.parse(data, pos);
-            self.block.write(&data[block_start..pos], last && pos == data.len(), &mut bits);
+            self.block.write(
+                &data[block_start..pos],
+                last && pos == data.len(),
+                &mut bits,
+            );
             block_start = pos;
         }
         if last {
@@ -134,7 +184,10 @@ impl<const WINDOW: usize, const HEADS: usize> Windowed<WINDOW, HEADS> {
             }
             let mut known = 1;
             while lazy && found.len < nice && data.len() - pos > HASHED {
-                let least = Match { len: found.len - 1, dist: 0 };
+                let least = Match {
+                    len: found.len - 1,
+                    dist: 0,
+                };
                 let next = self.matcher.find(data, pos + 1, least, depth / 2, nice);
                 known = 2;
                 if !is_better(next, found) {
@@ -163,6 +216,8 @@ fn is_better(next: Match, found: Match) -> bool {
 
 impl<const WINDOW: usize, const HEADS: usize> fmt::Debug for Windowed<WINDOW, HEADS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deflater").field("level", &self.level).finish_non_exhaustive()
+        f.debug_struct("Deflater")
+            .field("level", &self.level)
+            .finish_non_exhaustive()
     }
 }

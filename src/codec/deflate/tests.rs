@@ -12,13 +12,21 @@ fn inflate(compressed: &[u8], len: usize) -> Vec<u8> {
     let mut status = Status::Ok;
     for piece in block.chunks_mut(1000) {
         let rest = &compressed[usize::try_from(state.total_in()).unwrap()..];
-        status = state.decompress(rest, piece, InflateFlush::NoFlush).unwrap();
+        status = state
+            .decompress(rest, piece, InflateFlush::NoFlush)
+            .unwrap();
     }
     while status != Status::StreamEnd {
         // Nothing but the end of the last block may be left.
         let rest = &compressed[usize::try_from(state.total_in()).unwrap()..];
-        assert!(!rest.is_empty(), "no end after {} of {len} bytes", state.total_out());
-        status = state.decompress(rest, &mut [], InflateFlush::NoFlush).unwrap();
+        assert!(
+            !rest.is_empty(),
+            "no end after {} of {len} bytes",
+            state.total_out()
+        );
+        status = state
+            .decompress(rest, &mut [], InflateFlush::NoFlush)
+            .unwrap();
     }
     assert_eq!(usize::try_from(state.total_in()).unwrap(), compressed.len());
     assert_eq!(usize::try_from(state.total_out()).unwrap(), len);
@@ -40,7 +48,10 @@ fn every_level_comes_back_after_incompressible_and_empty_blocks() {
         let mut deflater = Deflater::new(level).unwrap();
         let mut out = b"kept".to_vec();
         for len in [0, 1, 3, 512, 65_536, 2 << 20] {
-            assert!(!deflater.compress_block(&noise(len), &mut out), "{len} bytes of noise, level {level}");
+            assert!(
+                !deflater.compress_block(&noise(len), &mut out),
+                "{len} bytes of noise, level {level}"
+            );
             assert_eq!(out, b"kept");
         }
         for block in [&text[..], &mixed, &[0; 65_536], &long] {
@@ -56,7 +67,11 @@ fn matches_reach_back_as_far_as_the_window_and_no_further() {
     for (period, shrinks) in [(4095, true), (4096, true), (4097, false), (8192, false)] {
         let data = noise(period).repeat(3);
         let mut out = Vec::new();
-        assert_eq!(Deflater::new(6).unwrap().compress_block(&data, &mut out), shrinks, "period {period}");
+        assert_eq!(
+            Deflater::new(6).unwrap().compress_block(&data, &mut out),
+            shrinks,
+            "period {period}"
+        );
         assert!(!shrinks || (out.len() < period + 200 && inflate(&out, data.len()) == data));
     }
 }
@@ -78,7 +93,10 @@ fn what_came_before_does_not_matter() {
 #[test]
 fn levels_are_checked() {
     for level in [0, 10, 255] {
-        assert_eq!(Deflater::new(level).unwrap_err().kind(), crate::ErrorKind::InvalidInput);
+        assert_eq!(
+            Deflater::new(level).unwrap_err().kind(),
+            crate::ErrorKind::InvalidInput
+        );
     }
 }
 

@@ -6,8 +6,8 @@
 
 use pbz2::Level;
 use pbz2::pbz2_core::{
-    Backend, BlockSplitter, EncodedBlock, InputBlock, StreamAssembler, encode_block, encode_scratch_words,
-    encoded_block_bytes, native,
+    Backend, BlockSplitter, EncodedBlock, InputBlock, StreamAssembler, encode_block,
+    encode_scratch_words, encoded_block_bytes, native,
 };
 
 use super::pieces::{Packed, Packer, pack_all, put_only};
@@ -32,14 +32,25 @@ struct Packing {
 
 impl Packing {
     fn new(level: Level) -> Self {
-        Self { level, block: vec![0; level.block_bytes()], scratch: vec![0; encode_scratch_words(level)] }
+        Self {
+            level,
+            block: vec![0; level.block_bytes()],
+            scratch: vec![0; encode_scratch_words(level)],
+        }
     }
 
-    fn pack_on<B: Backend>(&mut self, backend: B, mut data: &[u8], out: &mut Vec<u8>) -> Result<Blocks> {
+    fn pack_on<B: Backend>(
+        &mut self,
+        backend: B,
+        mut data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Blocks> {
         let mut blocks = Vec::new();
         let mut splitter = BlockSplitter::new(self.level);
         while !data.is_empty() {
-            let (taken, full) = splitter.fill(backend, data, &mut self.block).map_err(refused)?;
+            let (taken, full) = splitter
+                .fill(backend, data, &mut self.block)
+                .map_err(refused)?;
             data = &data[taken..];
             if let Some(full) = full {
                 blocks.push(self.encode(backend, full, out)?);
@@ -59,7 +70,13 @@ impl Packing {
     ) -> Result<(usize, EncodedBlock)> {
         let start = out.len();
         out.resize(start + encoded_block_bytes(input.length()), 0);
-        let encoded = encode_block(backend, &mut self.block, input, &mut self.scratch, &mut out[start..]);
+        let encoded = encode_block(
+            backend,
+            &mut self.block,
+            input,
+            &mut self.scratch,
+            &mut out[start..],
+        );
         Ok((start, encoded.map_err(refused)?))
     }
 }
@@ -87,7 +104,9 @@ pub fn encode(source: &dyn Source, level: u8, sink: &mut dyn Sink) -> Result<()>
         let mut len = 0;
         joined.resize(packed.bytes.len() + JOIN_ROOM * (packed.note.len() + 1), 0);
         for &(start, block) in &packed.note {
-            len += assembler.append(&packed.bytes[start..], block, &mut joined[len..]).map_err(refused)?;
+            len += assembler
+                .append(&packed.bytes[start..], block, &mut joined[len..])
+                .map_err(refused)?;
         }
         sink.put(&joined[..len], to_u64(packed.len))
     };

@@ -47,10 +47,18 @@ pub fn encode(source: &dyn Source, level: u8, sink: &mut dyn Sink) -> Result<()>
 pub(super) fn deflate(source: &dyn Source, level: u8, sink: &mut dyn Sink) -> Result<u32> {
     let mut crc = Hasher::new();
     let join = |packed: &Packed<u32>| {
-        crc.combine(&Hasher::new_with_initial_len(packed.note, to_u64(packed.len)));
+        crc.combine(&Hasher::new_with_initial_len(
+            packed.note,
+            to_u64(packed.len),
+        ));
         sink.put(&packed.bytes, to_u64(packed.len))
     };
-    pack_all(source, PIECE_BYTES, || WideDeflater::new(level).map(Deflate), join)?;
+    pack_all(
+        source,
+        PIECE_BYTES,
+        || WideDeflater::new(level).map(Deflate),
+        join,
+    )?;
     put_only(sink, &FINAL_BLOCK)?;
     Ok(crc.finalize())
 }

@@ -57,5 +57,7 @@ fn check_level(name: &str, level: u8, least: u8, most: u8) -> Result<()> {
     if (least..=most).contains(&level) {
         return Ok(());
     }
-    Err(Error::invalid(format!("{name} level {level} is invalid: must be {least} to {most}")))
+    Err(Error::invalid(format!(
+        "{name} level {level} is invalid: must be {least} to {most}"
+    )))
 }

@@ -51,7 +51,9 @@ pub(super) fn pack_all<P: Packer>(
         if let (true, true, Some(known)) = (piece.zero, whole, zeroes.get()) {
             return Ok(Arc::clone(known));
         }
-        let (mut packer, mut data) = workers.take().map_or_else(|| new_packer().map(|new| (new, Vec::new())), Ok)?;
+        let (mut packer, mut data) = workers
+            .take()
+            .map_or_else(|| new_packer().map(|new| (new, Vec::new())), Ok)?;
         data.clear();
         data.resize(piece.len, 0);
         if !piece.zero {
@@ -64,8 +66,16 @@ pub(super) fn pack_all<P: Packer>(
                 let mut bytes = outputs.take().unwrap_or_default();
                 bytes.clear();
                 let note = packer.pack(&mut data, &mut bytes)?;
-                let packed = Arc::new(Packed { bytes, len: piece.len, note });
-                if zero { Arc::clone(zeroes.get_or_init(|| packed)) } else { packed }
+                let packed = Arc::new(Packed {
+                    bytes,
+                    len: piece.len,
+                    note,
+                });
+                if zero {
+                    Arc::clone(zeroes.get_or_init(|| packed))
+                } else {
+                    packed
+                }
             }
         };
         workers.give((packer, data));
@@ -84,7 +94,8 @@ pub(super) fn pack_all<P: Packer>(
 /// All pieces in order; what is known to be zero is asked for once for each hole.
 fn pieces(source: &dyn Source, piece_len: usize) -> impl Iterator<Item = Result<Piece>> {
     let size = source.size();
-    let (mut offset, mut zero_until) = (0, 0);
+    let mut offset = 0;
+    let mut zero_until = 0;
     std::iter::from_fn(move || {
         if offset >= size {
             return None;
@@ -99,7 +110,11 @@ fn pieces(source: &dyn Source, piece_len: usize) -> impl Iterator<Item = Result<
                 Err(error) => return Some(Err(error)),
             }
         }
-        let piece = to_usize(end - offset).map(|len| Piece { offset, len, zero: zero_until >= end });
+        let piece = to_usize(end - offset).map(|len| Piece {
+            offset,
+            len,
+            zero: zero_until >= end,
+        });
         offset = end;
         Some(piece)
     })

@@ -12,7 +12,9 @@ use crate::error::ErrorKind;
 pub(super) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         state.to_be_bytes()[0]
     };
     (0..len).map(|_| next()).collect()
@@ -27,7 +29,11 @@ struct Bytes {
 
 impl Bytes {
     fn new(bytes: &[u8], holes: bool) -> Self {
-        Self { bytes: bytes.to_vec(), holes, read: AtomicU64::new(0) }
+        Self {
+            bytes: bytes.to_vec(),
+            holes,
+            read: AtomicU64::new(0),
+        }
     }
 }
 
@@ -46,7 +52,11 @@ impl Source for Bytes {
     fn zeroes_at(&self, offset: u64) -> Result<u64> {
         let rest = &self.bytes[to_usize(offset)?..];
         let page = &rest[..rest.len().min(4096)];
-        Ok(if self.holes && page.iter().all(|&byte| byte == 0) { to_u64(page.len()) } else { 0 })
+        Ok(if self.holes && page.iter().all(|&byte| byte == 0) {
+            to_u64(page.len())
+        } else {
+            0
+        })
     }
 }
 
@@ -61,7 +71,8 @@ const FORMATS: [(&str, Encode, [u8; 3]); 4] = [
 ];
 
 fn encoded(encode: Encode, source: &dyn Source, level: u8) -> Vec<u8> {
-    let (mut out, mut total) = (Vec::new(), 0);
+    let mut out = Vec::new();
+    let mut total = 0;
     let mut sink = |bytes: &[u8], done: u64| {
         out.extend_from_slice(bytes);
         total += done;
@@ -75,7 +86,11 @@ fn encoded(encode: Encode, source: &dyn Source, level: u8) -> Vec<u8> {
 /// What `program -dc` makes of `input`, or `None` where it refuses; skipped where it is not installed.
 fn judged(program: &str, input: &[u8]) -> Option<Option<Vec<u8>>> {
     let mut command = judge(program)?;
-    command.arg("-dc").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .arg("-dc")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
@@ -95,7 +110,8 @@ fn mixed(len: usize) -> Vec<u8> {
             0 | 1 => bytes.resize(bytes.len() + piece, 0),
             2 => bytes.extend(noise(piece, u64::from(choice))),
             3 => bytes.resize(bytes.len() + piece, choice),
-            _ => bytes.extend((0..piece / 6).flat_map(|n| format!("{:x}, ", n * n % 9973).into_bytes())),
+            _ => bytes
+                .extend((0..piece / 6).flat_map(|n| format!("{:x}, ", n * n % 9973).into_bytes())),
         }
         if bytes.len() >= len {
             break;
@@ -111,12 +127,20 @@ fn every_format_and_size_is_decoded_by_its_own_program() {
     for (program, encode, levels) in FORMATS {
         for (size, level) in [(0, 1), (1, 0), (511, 2), (300_000, 2), (9_500_001, 1)] {
             let out = encoded(encode, &Bytes::new(&content[..size], true), levels[level]);
-            let Some(back) = judged(program, &out) else { break };
+            let Some(back) = judged(program, &out) else {
+                break;
+            };
             assert!(back.unwrap() == content[..size], "{program}, {size} bytes");
         }
-        for bytes in [vec![0; 9_000_000], noise(2_500_000, 1), b"aaaab".repeat(300_000)] {
+        for bytes in [
+            vec![0; 9_000_000],
+            noise(2_500_000, 1),
+            b"aaaab".repeat(300_000),
+        ] {
             let out = encoded(encode, &Bytes::new(&bytes, true), levels[1]);
-            let Some(back) = judged(program, &out) else { break };
+            let Some(back) = judged(program, &out) else {
+                break;
+            };
             assert!(back.unwrap() == bytes, "{program}");
         }
     }
@@ -128,7 +152,9 @@ fn one_broken_byte_is_seen_by_the_judge() {
         let mut out = encoded(encode, &Bytes::new(&mixed(2_000_000), true), levels[0]);
         let middle = out.len() / 2;
         out[middle] ^= 0x10;
-        let Some(back) = judged(program, &out) else { continue };
+        let Some(back) = judged(program, &out) else {
+            continue;
+        };
         assert!(back.is_none(), "{program}");
     }
 }
@@ -138,9 +164,15 @@ fn neither_threads_nor_known_holes_change_a_byte() {
     let content = mixed(9_000_000);
     for (program, encode, levels) in FORMATS {
         let wanted = encoded(encode, &Bytes::new(&content, true), levels[0]);
-        assert!(encoded(encode, &Bytes::new(&content, false), levels[0]) == wanted, "{program}, no holes known");
+        assert!(
+            encoded(encode, &Bytes::new(&content, false), levels[0]) == wanted,
+            "{program}, no holes known"
+        );
         for threads in [1, 3] {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
             let again = pool.install(|| encoded(encode, &Bytes::new(&content, true), levels[0]));
             assert!(again == wanted, "{program}, {threads} threads");
         }
@@ -167,7 +199,11 @@ fn errors_of_source_and_sink_come_out_and_levels_are_checked() {
         }
         fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
             buf.fill(1);
-            if offset > 12 << 20 { Err(Error::corrupt("bad block")) } else { Ok(()) }
+            if offset > 12 << 20 {
+                Err(Error::corrupt("bad block"))
+            } else {
+                Ok(())
+            }
         }
         fn zeroes_at(&self, _offset: u64) -> Result<u64> {
             Ok(0)
@@ -175,10 +211,24 @@ fn errors_of_source_and_sink_come_out_and_levels_are_checked() {
     }
     for (program, encode, levels) in FORMATS {
         let mut keep = |_: &[u8], _: u64| Ok(());
-        assert_eq!(encode(&Broken, levels[0], &mut keep).unwrap_err().to_string(), "bad block", "{program}");
-        assert_eq!(encode(&Broken, 77, &mut keep).unwrap_err().kind(), ErrorKind::InvalidInput, "{program}");
+        assert_eq!(
+            encode(&Broken, levels[0], &mut keep)
+                .unwrap_err()
+                .to_string(),
+            "bad block",
+            "{program}"
+        );
+        assert_eq!(
+            encode(&Broken, 77, &mut keep).unwrap_err().kind(),
+            ErrorKind::InvalidInput,
+            "{program}"
+        );
         let mut full = |_: &[u8], _: u64| Err(Error::no_space("full"));
-        assert_eq!(encode(&Broken, levels[0], &mut full).unwrap_err().kind(), ErrorKind::NoSpace, "{program}");
+        assert_eq!(
+            encode(&Broken, levels[0], &mut full).unwrap_err().kind(),
+            ErrorKind::NoSpace,
+            "{program}"
+        );
     }
 }
 
@@ -208,9 +258,12 @@ fn zip_archives_are_those_of_the_format() {
         print(z.testzip() if len(sys.argv) > 2 else '')\n \
         sys.argv[2:] and open(sys.argv[2], 'wb').write(z.read(z.infolist()[0]))";
     let dir = tempfile::tempdir().unwrap();
-    let (archive, content) = (dir.path().join("a.zip"), dir.path().join("content"));
+    let archive = dir.path().join("a.zip");
+    let content = dir.path().join("content");
     let put = |source: &dyn Source, name: &str| {
-        let encode_one = |source: &dyn Source, level: u8, sink: &mut dyn Sink| encode_zip(source, level, name, sink);
+        let encode_one = |source: &dyn Source, level: u8, sink: &mut dyn Sink| {
+            encode_zip(source, level, name, sink)
+        };
         let mut out = Vec::new();
         encode_one(source, 6, &mut |bytes: &[u8], _: u64| {
             out.extend_from_slice(bytes);
@@ -220,22 +273,47 @@ fn zip_archives_are_those_of_the_format() {
         std::fs::write(&archive, &out).unwrap();
         to_u64(out.len())
     };
-    for bytes in [Vec::new(), b"a".to_vec(), [noise(2_500_000, 3), vec![0; 3_000_000]].concat()] {
+    for bytes in [
+        Vec::new(),
+        b"a".to_vec(),
+        [noise(2_500_000, 3), vec![0; 3_000_000]].concat(),
+    ] {
         put(&Bytes::new(&bytes, true), "größe image.vhdx");
-        let Some(mut python) = judge("python3") else { return };
-        let said = python.args(["-c", LIST]).arg(&archive).arg(&content).output().unwrap();
+        let Some(mut python) = judge("python3") else {
+            return;
+        };
+        let said = python
+            .args(["-c", LIST])
+            .arg(&archive)
+            .arg(&content)
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
-        assert!(said.status.success() && text.contains("None"), "{text} {}", String::from_utf8_lossy(&said.stderr));
-        assert!(text.starts_with(&format!("größe image.vhdx {} ", bytes.len())), "{text}");
+        assert!(
+            said.status.success() && text.contains("None"),
+            "{text} {}",
+            String::from_utf8_lossy(&said.stderr)
+        );
+        assert!(
+            text.starts_with(&format!("größe image.vhdx {} ", bytes.len())),
+            "{text}"
+        );
         assert!(std::fs::read(&content).unwrap() == bytes);
     }
     // The first size that takes 64 bits by our rule, and one that does by the format's.
     for size in [(1 << 32) - (64 << 20), (1 << 32) + 5] {
         let len = put(&Zeroes(size), "disk");
-        let said = judge("python3").unwrap().args(["-c", LIST]).arg(&archive).output().unwrap();
+        let said = judge("python3")
+            .unwrap()
+            .args(["-c", LIST])
+            .arg(&archive)
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&said.stdout).into_owned();
         assert!(
-            said.status.success() && text.starts_with(&format!("disk {size} ")) && text.contains(" 1980"),
+            said.status.success()
+                && text.starts_with(&format!("disk {size} "))
+                && text.contains(" 1980"),
             "{text}"
         );
         let packed: u64 = text.split(' ').nth(2).unwrap().parse().unwrap();

@@ -52,7 +52,9 @@ impl Packer for Lzma {
         out.extend_from_slice(&packed);
         pad4(out);
         out.extend_from_slice(&crc32fast::hash(data).to_le_bytes());
-        Ok(Sizes { unpadded: to_u64(unpadded) })
+        Ok(Sizes {
+            unpadded: to_u64(unpadded),
+        })
     }
 }
 
@@ -63,7 +65,8 @@ pub fn encode(source: &dyn Source, level: u8, sink: &mut dyn Sink) -> Result<()>
     options.lzma_options.dict_size = options.lzma_options.dict_size.min(PIECE_BYTES);
     let flags_crc = crc32fast::hash(&STREAM_FLAGS).to_le_bytes();
     put_only(sink, &[&MAGIC[..], &STREAM_FLAGS, &flags_crc].concat())?;
-    let (mut records, mut count) = (Vec::new(), 0);
+    let mut records = Vec::new();
+    let mut count = 0;
     let join = |packed: &Packed<Sizes>| {
         put_number(&mut records, packed.note.unpadded);
         put_number(&mut records, to_u64(packed.len));
@@ -90,7 +93,9 @@ fn block_header(packed: usize, data: usize, dict_size: u32) -> Vec<u8> {
 /// The code of the smallest dictionary of at least `size` bytes: sizes are 2^n and 2^n + 2^(n-1) from 4 KiB on.
 fn dictionary_code(size: u32) -> u8 {
     let bytes = |code: u8| u64::from(2 | code & 1) << (code / 2 + 11);
-    (0..40).find(|&code| bytes(code) >= u64::from(size)).unwrap_or(40)
+    (0..40)
+        .find(|&code| bytes(code) >= u64::from(size))
+        .unwrap_or(40)
 }
 
 fn index_and_footer(count: u64, records: &[u8]) -> Vec<u8> {

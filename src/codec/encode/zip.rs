@@ -34,8 +34,10 @@ const LARGE: u64 = (1 << 32) - (64 << 20);
 /// # Errors
 /// A name of more than 65535 bytes, a level out of range, and those of `source` and `sink`.
 pub fn encode(source: &dyn Source, level: u8, name: &str, sink: &mut dyn Sink) -> Result<()> {
-    let name_len = u16::try_from(name.len()).map_err(|_| Error::invalid("the name is too long for a zip archive"))?;
-    let (size, is_large) = (source.size(), source.size() >= LARGE);
+    let name_len = u16::try_from(name.len())
+        .map_err(|_| Error::invalid("the name is too long for a zip archive"))?;
+    let size = source.size();
+    let is_large = source.size() >= LARGE;
     let version = if is_large { VERSION_64 } else { VERSION };
     let unknown = if is_large { ELSEWHERE } else { 0 };
     let mut local = Vec::new();
@@ -45,7 +47,11 @@ pub fn encode(source: &dyn Source, level: u8, name: &str, sink: &mut dyn Sink) -
     for field in [0, unknown, unknown] {
         local.extend(u32::to_le_bytes(field));
     }
-    let local_extra = if is_large { sizes_64(&[0, 0]) } else { Vec::new() };
+    let local_extra = if is_large {
+        sizes_64(&[0, 0])
+    } else {
+        Vec::new()
+    };
     local.extend(name_len.to_le_bytes());
     local.extend(short_len(&local_extra)?.to_le_bytes());
     local.extend_from_slice(name.as_bytes());
@@ -62,18 +68,36 @@ pub fn encode(source: &dyn Source, level: u8, name: &str, sink: &mut dyn Sink) -
     let mut end = b"PK\x07\x08".to_vec();
     end.extend(crc.to_le_bytes());
     for size in [packed, size] {
-        end.extend(if is_large { size.to_le_bytes().to_vec() } else { short(size)?.to_le_bytes().to_vec() });
+        end.extend(if is_large {
+            size.to_le_bytes().to_vec()
+        } else {
+            short(size)?.to_le_bytes().to_vec()
+        });
     }
     let directory_at = to_u64(local.len()) + packed + to_u64(end.len());
     let directory = directory_entry(name, version, crc, [packed, size], is_large)?;
     end.extend_from_slice(&directory);
-    end.extend(end_of_directory(directory_at, to_u64(directory.len()), is_large)?);
+    end.extend(end_of_directory(
+        directory_at,
+        to_u64(directory.len()),
+        is_large,
+    )?);
     put_only(sink, &end)
 }
 
 /// The file in the directory, whose local header is at the start of the archive.
-fn directory_entry(name: &str, version: u16, crc: u32, [packed, size]: [u64; 2], is_large: bool) -> Result<Vec<u8>> {
-    let extra = if is_large { sizes_64(&[size, packed]) } else { Vec::new() };
+fn directory_entry(
+    name: &str,
+    version: u16,
+    crc: u32,
+    [packed, size]: [u64; 2],
+    is_large: bool,
+) -> Result<Vec<u8>> {
+    let extra = if is_large {
+        sizes_64(&[size, packed])
+    } else {
+        Vec::new()
+    };
     let told = |size: u64| if is_large { Ok(ELSEWHERE) } else { short(size) };
     let mut entry = b"PK\x01\x02".to_vec();
     for field in [UNIX | version, version, FLAGS, DEFLATE, TIME, DATE] {
@@ -125,14 +149,18 @@ fn end_of_directory(at: u64, len: u64, is_large: bool) -> Result<Vec<u8>> {
 fn sizes_64(sizes: &[u64]) -> Vec<u8> {
     let mut extra = 1u16.to_le_bytes().to_vec();
     extra.extend(16u16.to_le_bytes());
-    sizes.iter().for_each(|size| extra.extend(size.to_le_bytes()));
+    sizes
+        .iter()
+        .for_each(|size| extra.extend(size.to_le_bytes()));
     extra
 }
 
 fn short(size: u64) -> Result<u32> {
-    u32::try_from(size).map_err(|_| Error::internal(format!("{size} bytes in a zip archive of the small kind")))
+    u32::try_from(size)
+        .map_err(|_| Error::internal(format!("{size} bytes in a zip archive of the small kind")))
 }
 
 fn short_len(bytes: &[u8]) -> Result<u16> {
-    u16::try_from(bytes.len()).map_err(|_| Error::internal("an extra field of a zip archive is too long"))
+    u16::try_from(bytes.len())
+        .map_err(|_| Error::internal("an extra field of a zip archive is too long"))
 }

@@ -21,11 +21,13 @@ fn adler32(data: &[u8]) -> u32 {
     const LANES: usize = 16;
     /// So many bytes, no more, keep the sums of sums below 2^32 (5,552 at most).
     const RUN: usize = 5552 - 5552 % LANES;
-    let (mut a, mut b) = (1, 0);
+    let mut a = 1;
+    let mut b = 0;
     for run in data.chunks(RUN) {
         let (rows, rest) = run.as_chunks::<LANES>();
         // A byte in row r (of n) and lane l adds to b once for every byte from it on.
-        let (mut sums, mut sums_of_sums) = ([0u32; LANES], [0u32; LANES]);
+        let mut sums = [0u32; LANES];
+        let mut sums_of_sums = [0u32; LANES];
         for row in rows {
             for lane in 0..LANES {
                 sums_of_sums[lane] += sums[lane];
@@ -60,12 +62,22 @@ mod tests {
                 let mut out = Vec::new();
                 compress_zlib(&mut deflater, &data, &mut out);
                 let mut back = Vec::new();
-                flate2::read::ZlibDecoder::new(&out[..]).read_to_end(&mut back).unwrap();
+                flate2::read::ZlibDecoder::new(&out[..])
+                    .read_to_end(&mut back)
+                    .unwrap();
                 assert!(back == data, "{len} bytes");
-                assert!(out.len() <= len + 11 + 5 * (len / 65_535), "{len} bytes became {}", out.len());
+                assert!(
+                    out.len() <= len + 11 + 5 * (len / 65_535),
+                    "{len} bytes became {}",
+                    out.len()
+                );
                 let last = out.len() - 1;
                 out[last] ^= 1;
-                assert!(flate2::read::ZlibDecoder::new(&out[..]).read_to_end(&mut back).is_err());
+                assert!(
+                    flate2::read::ZlibDecoder::new(&out[..])
+                        .read_to_end(&mut back)
+                        .is_err()
+                );
             }
         }
     }

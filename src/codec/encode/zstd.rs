@@ -27,7 +27,8 @@ fn compress_frame(level: u8, checksum: bool, data: &[u8], out: &mut Vec<u8>) {
         let kept = match kept {
             Some(kept) if (kept.0, kept.1) == (level, checksum) => kept,
             _ => {
-                let mut compressor = FrameCompressor::new(CompressionLevel::from_level(level.into()));
+                let mut compressor =
+                    FrameCompressor::new(CompressionLevel::from_level(level.into()));
                 compressor.set_content_checksum(checksum);
                 kept.insert((level, checksum, compressor))
             }
@@ -78,7 +79,10 @@ impl ZstdCompressor {
     /// [`crate::ErrorKind::InvalidInput`] for any other level.
     pub fn new(level: u8) -> Result<Self> {
         check_level("zstd", level, 1, MAX_LEVEL)?;
-        Ok(Self { level, frame: Vec::new() })
+        Ok(Self {
+            level,
+            frame: Vec::new(),
+        })
     }
 
     /// Appends `data`, compressed, to `out` and returns `true`, or leaves `out` as it was and returns `false` where

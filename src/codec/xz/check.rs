@@ -18,7 +18,11 @@ impl CheckType {
         [Self::None, Self::Crc32, Self::Crc64, Self::Sha256]
             .into_iter()
             .find(|check| check.id() == id)
-            .ok_or_else(|| Error::unsupported(format!("xz check {id}: none, CRC32, CRC64 and SHA-256 are known")))
+            .ok_or_else(|| {
+                Error::unsupported(format!(
+                    "xz check {id}: none, CRC32, CRC64 and SHA-256 are known"
+                ))
+            })
     }
 
     pub fn id(self) -> u8 {
@@ -92,7 +96,11 @@ const fn tables() -> [[u64; 256]; 8] {
         let mut value = index as u64;
         let mut bit = 0;
         while bit < 8 {
-            value = if value & 1 == 1 { value >> 1 ^ CRC64 } else { value >> 1 };
+            value = if value & 1 == 1 {
+                value >> 1 ^ CRC64
+            } else {
+                value >> 1
+            };
             bit += 1;
         }
         tables[0][index] = value;
@@ -115,7 +123,10 @@ fn crc64(mut state: u64, bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     for word in words {
         let mixed = (state ^ u64::from_le_bytes(*word)).to_le_bytes();
-        state = mixed.iter().enumerate().fold(0, |sum, (n, &byte)| sum ^ TABLES[7 - n][usize::from(byte)]);
+        state = mixed
+            .iter()
+            .enumerate()
+            .fold(0, |sum, (n, &byte)| sum ^ TABLES[7 - n][usize::from(byte)]);
     }
     for &byte in rest {
         let [low, ..] = state.to_le_bytes();

@@ -34,7 +34,10 @@ impl<R: Read> Read for Input<R> {
 
 impl<R: Read> Input<R> {
     pub fn new(reader: R) -> Self {
-        Self { reader, position: 0 }
+        Self {
+            reader,
+            position: 0,
+        }
     }
 
     fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
@@ -62,11 +65,18 @@ pub(super) struct Container {
 
 impl Container {
     pub fn new() -> Self {
-        Self { check: None, first: true, records: Records::default() }
+        Self {
+            check: None,
+            first: true,
+            records: Records::default(),
+        }
     }
 
     /// The header of the next block, whose data follow; `None` at the end of the input.
-    pub fn next<R: BufRead>(&mut self, input: &mut Input<R>) -> io::Result<Option<(BlockHeader, CheckType)>> {
+    pub fn next<R: BufRead>(
+        &mut self,
+        input: &mut Input<R>,
+    ) -> io::Result<Option<(BlockHeader, CheckType)>> {
         loop {
             let check = match self.check {
                 Some(check) => check,
@@ -102,13 +112,22 @@ impl Container {
         let header: [u8; 12] = input.array()?;
         let fields = Fields::new("xz stream header", &header);
         if !header.starts_with(MAGIC) {
-            return Err(if self.first { Error::corrupt("the data is not xz") } else { trailing(FORMAT) }.into());
+            return Err(if self.first {
+                Error::corrupt("the data is not xz")
+            } else {
+                trailing(FORMAT)
+            }
+            .into());
         }
         if crc32fast::hash(&header[6..8]) != fields.le32(8)? {
             return Err(Error::corrupt("the xz stream header does not match its CRC32").into());
         }
         if header[6] != 0 {
-            return Err(Error::unsupported(format!("xz stream flags {:02x?} are not known", &header[6..8])).into());
+            return Err(Error::unsupported(format!(
+                "xz stream flags {:02x?} are not known",
+                &header[6..8]
+            ))
+            .into());
         }
         let check = CheckType::new(header[7])?;
         (self.check, self.records) = (Some(check), Records::default());
@@ -128,7 +147,10 @@ impl Container {
         let mut records = Records::default();
         if count != self.records.count {
             let blocks = self.records.count;
-            return Err(Error::corrupt(format!("the xz index names {count} blocks, {blocks} are there")).into());
+            return Err(Error::corrupt(format!(
+                "the xz index names {count} blocks, {blocks} are there"
+            ))
+            .into());
         }
         for _ in 0..count {
             let unpadded = number(|| byte(input))?;
@@ -165,7 +187,11 @@ fn footer<R: Read>(input: &mut Input<R>, check: CheckType, backward_size: u64) -
         && u64::from(fields.le32(4)?) == backward_size
         && fields.array(8)? == [0, check.id()]
         && fields.slice(10, 2)? == FOOTER_MAGIC;
-    if sound { Ok(()) } else { Err(Error::corrupt("the xz stream footer is damaged").into()) }
+    if sound {
+        Ok(())
+    } else {
+        Err(Error::corrupt("the xz stream footer is damaged").into())
+    }
 }
 
 /// Zeroes behind a stream, in groups of four (section 2.2); `true` where the input ends with them.
@@ -174,11 +200,16 @@ fn stream_padding<R: BufRead>(input: &mut Input<R>) -> io::Result<bool> {
     loop {
         let bytes = input.reader.fill_buf()?;
         let zeroes = bytes.iter().take_while(|&&byte| byte == 0).count();
-        let (at_end, more) = (bytes.is_empty(), zeroes > 0 && zeroes == bytes.len());
+        let at_end = bytes.is_empty();
+        let more = zeroes > 0 && zeroes == bytes.len();
         input.reader.consume(zeroes);
         padding += zeroes % 4;
         if !more {
-            return if padding.is_multiple_of(4) { Ok(at_end) } else { Err(trailing(FORMAT).into()) };
+            return if padding.is_multiple_of(4) {
+                Ok(at_end)
+            } else {
+                Err(trailing(FORMAT).into())
+            };
         }
     }
 }

@@ -51,46 +51,80 @@ impl BlockHeader {
         let fields = Fields::new("xz block header", header);
         let end = header.len().saturating_sub(4);
         if fields.le32(end)? != crc32fast::hash(&header[..end]) {
-            return Err(Error::corrupt("an xz block header does not match its CRC32"));
+            return Err(Error::corrupt(
+                "an xz block header does not match its CRC32",
+            ));
         }
         let fields = Fields::new("xz block header", &header[..end]);
         let flags = fields.u8(1)?;
         if flags & 0x3c != 0 {
-            return Err(Error::unsupported(format!("xz block flags {flags:#04x} are not known")));
+            return Err(Error::unsupported(format!(
+                "xz block flags {flags:#04x} are not known"
+            )));
         }
         let mut at = 2;
         let mut next = || number(|| next_byte(&fields, &mut at));
-        let compressed = if flags & 0x40 != 0 { Some(next()?) } else { None };
-        let uncompressed = if flags & 0x80 != 0 { Some(next()?) } else { None };
-        let (mut filters, mut dictionary) = (Vec::new(), None);
+        let compressed = if flags & 0x40 != 0 {
+            Some(next()?)
+        } else {
+            None
+        };
+        let uncompressed = if flags & 0x80 != 0 {
+            Some(next()?)
+        } else {
+            None
+        };
+        let mut filters = Vec::new();
+        let mut dictionary = None;
         for _ in 0..=flags & 3 {
             let id = number(|| next_byte(&fields, &mut at))?;
             let len = to_usize(number(|| next_byte(&fields, &mut at))?)?;
             let properties = fields.slice(at, len)?;
             at += len;
             match (id, properties) {
-                _ if dictionary.is_some() => return Err(Error::corrupt("an xz filter stands behind LZMA2")),
-                (FILTER_LZMA2, &[bits]) => dictionary = Some(dictionary_size(bits, dictionary_max)?),
-                (FILTER_DELTA, &[distance]) => filters.push(Filter::Delta { distance: usize::from(distance) + 1 }),
+                _ if dictionary.is_some() => {
+                    return Err(Error::corrupt("an xz filter stands behind LZMA2"));
+                }
+                (FILTER_LZMA2, &[bits]) => {
+                    dictionary = Some(dictionary_size(bits, dictionary_max)?)
+                }
+                (FILTER_DELTA, &[distance]) => filters.push(Filter::Delta {
+                    distance: usize::from(distance) + 1,
+                }),
                 (4..=11, []) => filters.push(Filter::Branch { id, start: 0 }),
                 (4..=11, &[a, b, c, d]) => {
                     let start = to_usize(u32::from_le_bytes([a, b, c, d]).into())?;
                     filters.push(Filter::Branch { id, start });
                 }
-                _ => return Err(Error::unsupported(format!("xz filter {id:#x} with {len} bytes of properties"))),
+                _ => {
+                    return Err(Error::unsupported(format!(
+                        "xz filter {id:#x} with {len} bytes of properties"
+                    )));
+                }
             }
         }
-        let dictionary = dictionary.ok_or_else(|| Error::unsupported("an xz block without LZMA2"))?;
+        let dictionary =
+            dictionary.ok_or_else(|| Error::unsupported("an xz block without LZMA2"))?;
         if header[at..end].iter().any(|&byte| byte != 0) {
-            return Err(Error::unsupported("an xz block header has more fields than are known"));
+            return Err(Error::unsupported(
+                "an xz block header has more fields than are known",
+            ));
         }
-        Ok(Self { header_bytes: to_u64(header.len()), compressed, uncompressed, filters, dictionary })
+        Ok(Self {
+            header_bytes: to_u64(header.len()),
+            compressed,
+            uncompressed,
+            filters,
+            dictionary,
+        })
     }
 
     /// The dictionary in use: no distance reaches beyond what there is, and the decoder clears all of its dictionary.
     fn window(&self) -> u32 {
         let needed = self.uncompressed.unwrap_or(u64::MAX).max(DICTIONARY_MIN);
-        u32::try_from(needed).unwrap_or(u32::MAX).min(self.dictionary)
+        u32::try_from(needed)
+            .unwrap_or(u32::MAX)
+            .min(self.dictionary)
     }
 
     /// Bytes that the decoder takes, its tables of probabilities left out.
@@ -123,39 +157,57 @@ impl BlockHeader {
 
     /// Reads and verifies what stands behind data of these sizes, packed and unpacked: padding and check.
     /// Returns the block's unpadded and unpacked size, as the index has them.
-    pub(super) fn end(&self, source: &mut impl Read, check: Check, sizes: (u64, u64)) -> io::Result<(u64, u64)> {
+    pub(super) fn end(
+        &self,
+        source: &mut impl Read,
+        check: Check,
+        sizes: (u64, u64),
+    ) -> io::Result<(u64, u64)> {
         let (compressed, uncompressed) = sizes;
-        let told = [("packed", self.compressed, compressed), ("unpacked", self.uncompressed, uncompressed)];
+        let told = [
+            ("packed", self.compressed, compressed),
+            ("unpacked", self.uncompressed, uncompressed),
+        ];
         for (what, told, found) in told {
             if let Some(told) = told.filter(|&told| told != found) {
-                let message = format!("an xz block has {found} {what} bytes, its header says {told}");
+                let message =
+                    format!("an xz block has {found} {what} bytes, its header says {told}");
                 return Err(Error::corrupt(message).into());
             }
         }
         let actual = check.finish();
-        let mut tail = vec![0; to_usize(compressed.next_multiple_of(4) - compressed)? + actual.len()];
+        let mut tail =
+            vec![0; to_usize(compressed.next_multiple_of(4) - compressed)? + actual.len()];
         source.read_exact(&mut tail)?;
         let (padding, stored) = tail.split_at(tail.len() - actual.len());
         if padding.iter().any(|&byte| byte != 0) {
             return Err(Error::corrupt("xz padding is not zero").into());
         }
         if stored != actual {
-            return Err(Error::corrupt("the content of an xz block does not match its check").into());
+            return Err(
+                Error::corrupt("the content of an xz block does not match its check").into(),
+            );
         }
-        Ok((self.header_bytes + compressed + to_u64(stored.len()), uncompressed))
+        Ok((
+            self.header_bytes + compressed + to_u64(stored.len()),
+            uncompressed,
+        ))
     }
 
     /// The block's unpadded and unpacked size, with data of these sizes.
     pub(super) fn sizes(&self, compressed: u64, uncompressed: u64, check: CheckType) -> (u64, u64) {
-        (self.header_bytes + compressed + to_u64(check.len()), uncompressed)
+        (
+            self.header_bytes + compressed + to_u64(check.len()),
+            uncompressed,
+        )
     }
 
     /// Refuses more unpacked bytes than the header tells.
     pub(super) fn check_room(&self, unpacked: u64) -> Result<()> {
         match self.uncompressed {
-            Some(told) if unpacked > told => {
-                Err(Error::corrupt(format!("an xz block holds more than the {told} bytes that its header says")))
-            }
+            Some(told) if unpacked > told => Err(Error::corrupt(format!(
+                "an xz block holds more than the {told} bytes that its header says"
+            ))),
             _ => Ok(()),
         }
     }
@@ -174,7 +226,9 @@ pub(super) fn number<E: From<Error>>(mut next: impl FnMut() -> Result<u8, E>) ->
         let byte = next()?;
         value |= u64::from(byte & 0x7f) << shift;
         if byte == 0 && shift > 0 {
-            return Err(Error::corrupt("an xz number is written with more bytes than it needs").into());
+            return Err(
+                Error::corrupt("an xz number is written with more bytes than it needs").into(),
+            );
         }
         if byte & 0x80 == 0 {
             return Ok(value);
@@ -187,9 +241,14 @@ pub(super) fn number<E: From<Error>>(mut next: impl FnMut() -> Result<u8, E>) ->
 fn dictionary_size(bits: u8, max: u64) -> Result<u32> {
     let mantissa = 2 | u64::from(bits & 1);
     let size = mantissa << (u32::from(bits & 63) / 2 + 11);
-    u32::try_from(size).ok().filter(|_| bits <= 40 && size <= max).ok_or_else(|| {
-        Error::unsupported(format!("an xz dictionary of {size} bytes, at most {max} are allowed"))
+    u32::try_from(size)
+        .ok()
+        .filter(|_| bits <= 40 && size <= max)
+        .ok_or_else(|| {
+            Error::unsupported(format!(
+                "an xz dictionary of {size} bytes, at most {max} are allowed"
+            ))
             .because(Reason::Limit)
             .with_hint("pack the file again with xz -9 or less")
-    })
+        })
 }

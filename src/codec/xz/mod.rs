@@ -39,7 +39,11 @@ const MEMORY_MAX: u64 = 176 << 20;
 /// Damaged, truncated or empty input and bytes behind the last stream are [`crate::ErrorKind::Corrupt`], dictionaries
 /// above 128 MiB and unknown filters [`crate::ErrorKind::Unsupported`]; the pieces before have then been passed on. An
 /// error of `sink` ends the decoding and is returned.
-pub fn decode_to(reader: impl Read, threads: NonZeroUsize, sink: impl FnMut(Decoded<'_>) -> Result<()>) -> Result<u64> {
+pub fn decode_to(
+    reader: impl Read,
+    threads: NonZeroUsize,
+    sink: impl FnMut(Decoded<'_>) -> Result<()>,
+) -> Result<u64> {
     stream::decode_to(decode, reader, threads, sink)
 }
 
@@ -52,7 +56,8 @@ fn decode(source: &mut dyn BufRead, threads: NonZeroUsize, sink: &mut Sink) -> R
     if threads.get() == 1 {
         return pump(FORMAT, &mut Decoder::new(source), sink);
     }
-    let (mut input, mut container) = (Input::new(source), Container::new());
+    let mut input = Input::new(source);
+    let mut container = Container::new();
     loop {
         let mut then = None;
         let blocks = std::iter::from_fn(|| match next(&mut container, &mut input) {
@@ -63,10 +68,21 @@ fn decode(source: &mut dyn BufRead, threads: NonZeroUsize, sink: &mut Sink) -> R
             }
             Err(error) => Some(Err(error)),
         });
-        let room = Room { window: threads.get() + 1, budget: MEMORY_MAX, weigh: Packed::memory };
-        run_within(&room, blocks, |block| block.decode(), |bytes: Vec<u8>| sink(&bytes))?;
+        let room = Room {
+            window: threads.get() + 1,
+            budget: MEMORY_MAX,
+            weigh: Packed::memory,
+        };
+        run_within(
+            &room,
+            blocks,
+            |block| block.decode(),
+            |bytes: Vec<u8>| sink(&bytes),
+        )?;
         match then {
-            Some(Next::Following(header, check)) => container.add(unpack(&header, check, &mut input, sink)?),
+            Some(Next::Following(header, check)) => {
+                container.add(unpack(&header, check, &mut input, sink)?)
+            }
             _ => return Ok(()),
         }
     }
@@ -82,7 +98,10 @@ enum Next {
 }
 
 fn next(container: &mut Container, input: &mut Input<&mut dyn BufRead>) -> Result<Next> {
-    let Some((header, check)) = container.next(input).map_err(|error| damage(FORMAT, error))? else {
+    let Some((header, check)) = container
+        .next(input)
+        .map_err(|error| damage(FORMAT, error))?
+    else {
         return Ok(Next::End);
     };
     let (Some(compressed), Some(uncompressed)) = (header.compressed, header.uncompressed) else {
@@ -94,13 +113,20 @@ fn next(container: &mut Container, input: &mut Input<&mut dyn BufRead>) -> Resul
     let whole = compressed.next_multiple_of(4) + to_u64(check.len());
     let mut bytes = Vec::new();
     // Read as far as there is something, not as far as the header claims.
-    input.take(whole).read_to_end(&mut bytes).map_err(|error| damage(FORMAT, error))?;
+    input
+        .take(whole)
+        .read_to_end(&mut bytes)
+        .map_err(|error| damage(FORMAT, error))?;
     if to_u64(bytes.len()) < whole {
         return Err(cut_short(FORMAT));
     }
     // What the index will be compared with; decoding verifies that it is so.
     container.add(header.sizes(compressed, uncompressed, check));
-    Ok(Next::Packed(Packed { header, check, bytes }))
+    Ok(Next::Packed(Packed {
+        header,
+        check,
+        bytes,
+    }))
 }
 
 /// Unpacks the block whose data come next, and returns its unpadded and unpacked size.
@@ -110,7 +136,9 @@ fn unpack<R: Read>(
     input: &mut Input<R>,
     sink: &mut Sink,
 ) -> Result<(u64, u64)> {
-    let (start, mut unpacked, mut sum) = (input.position, 0, check.start());
+    let start = input.position;
+    let mut unpacked = 0;
+    let mut sum = check.start();
     pump(FORMAT, &mut header.reader(&mut *input)?, &mut |bytes| {
         unpacked += to_u64(bytes.len());
         sum.update(bytes);
@@ -118,7 +146,9 @@ fn unpack<R: Read>(
         sink(bytes)
     })?;
     let sizes = (input.position - start, unpacked);
-    header.end(input, sum, sizes).map_err(|error| damage(FORMAT, error))
+    header
+        .end(input, sum, sizes)
+        .map_err(|error| damage(FORMAT, error))
 }
 
 /// A whole block in memory.
@@ -133,16 +163,25 @@ struct Packed {
 impl Packed {
     /// What it takes, packed and unpacked, with the decoder.
     fn memory(&self) -> u64 {
-        to_u64(self.bytes.len()) + self.header.uncompressed.unwrap_or(PACKED_MAX) + self.header.decoder_memory()
+        to_u64(self.bytes.len())
+            + self.header.uncompressed.unwrap_or(PACKED_MAX)
+            + self.header.decoder_memory()
     }
 
     fn decode(&self) -> Result<Vec<u8>> {
         // No more than the largest block, and counted.
-        let mut content = Vec::with_capacity(to_usize(self.header.uncompressed.unwrap_or(0).min(PACKED_MAX))?);
-        unpack(&self.header, self.check, &mut Input::new(&self.bytes[..]), &mut |bytes| {
-            content.extend_from_slice(bytes);
-            Ok(())
-        })?;
+        let mut content = Vec::with_capacity(to_usize(
+            self.header.uncompressed.unwrap_or(0).min(PACKED_MAX),
+        )?);
+        unpack(
+            &self.header,
+            self.check,
+            &mut Input::new(&self.bytes[..]),
+            &mut |bytes| {
+                content.extend_from_slice(bytes);
+                Ok(())
+            },
+        )?;
         Ok(content)
     }
 }

@@ -40,14 +40,27 @@ pub(in crate::codec) struct Decoder<'a, R> {
 impl<'a, R: BufRead + 'a> Decoder<'a, R> {
     pub(in crate::codec) fn new(reader: R) -> Self {
         let input = Rc::new(RefCell::new(Input::new(reader)));
-        Self { input, container: Container::new(), block: None, ended: false }
+        Self {
+            input,
+            container: Container::new(),
+            block: None,
+            ended: false,
+        }
     }
 
     fn next_block(&mut self) -> io::Result<Option<Block<'a>>> {
         let mut input = self.input.borrow_mut();
-        let Some((header, check)) = self.container.next(&mut input)? else { return Ok(None) };
+        let Some((header, check)) = self.container.next(&mut input)? else {
+            return Ok(None);
+        };
         let reader = header.reader(Shared(Rc::clone(&self.input)))?;
-        Ok(Some(Block { header, reader, check: check.start(), start: input.position, uncompressed: 0 }))
+        Ok(Some(Block {
+            header,
+            reader,
+            check: check.start(),
+            start: input.position,
+            uncompressed: 0,
+        }))
     }
 
     fn end_block(&mut self, block: Block<'a>) -> io::Result<()> {
@@ -85,6 +98,8 @@ impl<'a, R: BufRead + 'a> Read for Decoder<'a, R> {
 fn corrupt(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => error,
-        _ => Error::corrupt("the LZMA2 data is damaged").with_source(error).into(),
+        _ => Error::corrupt("the LZMA2 data is damaged")
+            .with_source(error)
+            .into(),
     }
 }

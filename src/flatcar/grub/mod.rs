@@ -39,7 +39,9 @@ pub fn check(config: &str) -> Vec<Finding> {
     let mut findings: Vec<(usize, Finding)> = Vec::new();
     for chunk in &chunks {
         match &chunk.statements {
-            Some(statements) => statements.iter().for_each(|statement| see(statement, &lines, 0, &mut findings)),
+            Some(statements) => statements
+                .iter()
+                .for_each(|statement| see(statement, &lines, 0, &mut findings)),
             None => {
                 let line = chunk.lines.start + 1;
                 findings.push((line, Finding::new(code::GRUB_SYNTAX).with("line", line)));
@@ -49,9 +51,20 @@ pub fn check(config: &str) -> Vec<Finding> {
     let state = run::run(&chunks);
     let opaque = |line: &usize| (*line, Finding::new(code::GRUB_OPAQUE).with("line", line));
     findings.extend(state.opaque_lines.iter().map(opaque));
-    for (number, line) in (1..).zip(&lines).filter(|(_, line)| !line.trim_start().starts_with('#')) {
-        for (argument, code) in LEFT_OVER.iter().filter(|(argument, _)| line.contains(argument)) {
-            findings.push((number, Finding::new(code).with("line", number).with("argument", argument)));
+    for (number, line) in (1..)
+        .zip(&lines)
+        .filter(|(_, line)| !line.trim_start().starts_with('#'))
+    {
+        for (argument, code) in LEFT_OVER
+            .iter()
+            .filter(|(argument, _)| line.contains(argument))
+        {
+            findings.push((
+                number,
+                Finding::new(code)
+                    .with("line", number)
+                    .with("argument", argument),
+            ));
         }
     }
     findings.sort_by_key(|(line, _)| *line);
@@ -64,7 +77,11 @@ pub fn check(config: &str) -> Vec<Finding> {
 
 /// What is to be said of a statement, inside of as many blocks as `depth` says.
 fn see(statement: &Statement, lines: &[&str], depth: usize, findings: &mut Vec<(usize, Finding)>) {
-    let mut see_all = |inner: &[Statement]| inner.iter().for_each(|inner| see(inner, lines, depth + 1, findings));
+    let mut see_all = |inner: &[Statement]| {
+        inner
+            .iter()
+            .for_each(|inner| see(inner, lines, depth + 1, findings))
+    };
     match statement {
         Statement::If(branches, otherwise) => {
             for (condition, then) in branches {
@@ -75,7 +92,9 @@ fn see(statement: &Statement, lines: &[&str], depth: usize, findings: &mut Vec<(
         }
         Statement::Loop(body) | Statement::Function(_, body) => see_all(body),
         Statement::Command(line, words) => {
-            let is_editable = lines.get(line - 1).is_some_and(|line| arguments(line).is_some());
+            let is_editable = lines
+                .get(line - 1)
+                .is_some_and(|line| arguments(line).is_some());
             let code = match script::names_variable(words, VARIABLE) {
                 Some(script::Naming::Exported) => code::GRUB_EXPORT,
                 Some(script::Naming::Assigned) if !is_editable => code::GRUB_LINE_FORM,
@@ -89,7 +108,10 @@ fn see(statement: &Statement, lines: &[&str], depth: usize, findings: &mut Vec<(
 
 /// The arguments of a line that Ignition's editor understands.
 fn arguments(line: &str) -> Option<impl Iterator<Item = &str>> {
-    let value = line.strip_prefix(UNDERSTOOD)?.trim_end().strip_suffix('"')?;
+    let value = line
+        .strip_prefix(UNDERSTOOD)?
+        .trim_end()
+        .strip_suffix('"')?;
     (!value.contains('"')).then(|| value.split_ascii_whitespace())
 }
 
@@ -123,22 +145,41 @@ pub fn edit_kernel_args(config: &str, add: &[String], remove: &[String]) -> Resu
         .with_hint("mend the file before kernel arguments are added or removed"));
     }
     let now = run::run(&chunks).value(VARIABLE);
-    let edited = match now.known().map(|_| rewritten(config, &chunks, &now, add, remove)).transpose()?.flatten() {
+    let edited = match now
+        .known()
+        .map(|_| rewritten(config, &chunks, &now, add, remove))
+        .transpose()?
+        .flatten()
+    {
         Some(edited) => edited,
         None => extended(config, &now, add, remove)?,
     };
-    let kept = now.must().into_iter().filter(|argument| !remove.contains(argument));
+    let kept = now
+        .must()
+        .into_iter()
+        .filter(|argument| !remove.contains(argument));
     let found = run::run(&script::parse(&edited)).value(VARIABLE).must();
-    match kept.chain(add.iter().cloned()).find(|argument| !found.contains(argument)) {
+    match kept
+        .chain(add.iter().cloned())
+        .find(|argument| !found.contains(argument))
+    {
         None => Ok(edited),
-        Some(lost) => Err(Error::invalid(format!("grub.cfg: the kernel argument '{lost}' would not reach the kernel"))
-            .with_hint("GRUB does not get to the end of the file, or cannot read it: mend the file")),
+        Some(lost) => Err(Error::invalid(format!(
+            "grub.cfg: the kernel argument '{lost}' would not reach the kernel"
+        ))
+        .with_hint("GRUB does not get to the end of the file, or cannot read it: mend the file")),
     }
 }
 
 /// The file with one last line in place of all that Ignition's editor understands; None where that would change what is
 /// set, or cannot be written down.
-fn rewritten(config: &str, chunks: &[Chunk], now: &Value, add: &[String], remove: &[String]) -> Result<Option<String>> {
+fn rewritten(
+    config: &str,
+    chunks: &[Chunk],
+    now: &Value,
+    add: &[String],
+    remove: &[String],
+) -> Result<Option<String>> {
     let mut wanted = now.must();
     for argument in remove {
         if !wanted.contains(argument) {
@@ -156,7 +197,8 @@ fn rewritten(config: &str, chunks: &[Chunk], now: &Value, add: &[String], remove
     }
     let alone = lines_alone(chunks);
     let is_replaced = |at: usize, line: &str| arguments(line).is_some() && alone.contains(&at);
-    let (mut result, mut keeps_before) = (String::with_capacity(config.len()), false);
+    let mut result = String::with_capacity(config.len());
+    let mut keeps_before = false;
     for (at, line) in config.split_inclusive('\n').enumerate() {
         if is_replaced(at, line) {
             keeps_before |= arguments(line).is_some_and(|mut arguments| arguments.any(is_before));
@@ -175,7 +217,10 @@ fn rewritten(config: &str, chunks: &[Chunk], now: &Value, add: &[String], remove
         Some(rest) => [&[BEFORE.to_owned()], rest].concat(),
         None => wanted,
     };
-    if rest.iter().any(|argument| argument != BEFORE && check_argument(argument).is_err()) {
+    if rest
+        .iter()
+        .any(|argument| argument != BEFORE && check_argument(argument).is_err())
+    {
         return Ok(None);
     }
     push_line(&mut result, &rest);
@@ -187,8 +232,14 @@ fn extended(config: &str, now: &Value, add: &[String], remove: &[String]) -> Res
     let mut result = String::with_capacity(config.len());
     for line in config.split_inclusive('\n') {
         match arguments(line).map(Iterator::collect::<Vec<&str>>) {
-            Some(arguments) if arguments.iter().any(|argument| remove.iter().any(|gone| gone == argument)) => {
-                let kept = arguments.into_iter().filter(|argument| !remove.iter().any(|gone| gone == argument));
+            Some(arguments)
+                if arguments
+                    .iter()
+                    .any(|argument| remove.iter().any(|gone| gone == argument)) =>
+            {
+                let kept = arguments
+                    .into_iter()
+                    .filter(|argument| !remove.iter().any(|gone| gone == argument));
                 push_line(&mut result, &kept.map(str::to_owned).collect::<Vec<_>>());
             }
             _ => result.push_str(line),
@@ -209,21 +260,32 @@ fn extended(config: &str, now: &Value, add: &[String], remove: &[String]) -> Res
         }
     }
     let there = run::run(&script::parse(&result)).value(VARIABLE).must();
-    let missing: Vec<String> = add.iter().filter(|argument| !there.contains(argument)).cloned().collect();
+    let missing: Vec<String> = add
+        .iter()
+        .filter(|argument| !there.contains(argument))
+        .cloned()
+        .collect();
     if !missing.is_empty() {
-        push_line(&mut result, &[&[BEFORE.to_owned()], missing.as_slice()].concat());
+        push_line(
+            &mut result,
+            &[&[BEFORE.to_owned()], missing.as_slice()].concat(),
+        );
     }
     Ok(result)
 }
 
 fn not_there(argument: &str) -> Error {
-    Error::not_found(format!("grub.cfg has no kernel argument '{argument}' to remove"))
-        .with_hint("arguments must match whole, as they reach the kernel")
+    Error::not_found(format!(
+        "grub.cfg has no kernel argument '{argument}' to remove"
+    ))
+    .with_hint("arguments must match whole, as they reach the kernel")
 }
 
 /// The lines (from 0) each of which is all that GRUB parses at once: they stand in no block and go on in no further line.
 fn lines_alone(chunks: &[Chunk]) -> BTreeSet<usize> {
-    let sound = chunks.iter().filter(|chunk| chunk.statements.is_some() && chunk.lines.len() == 1);
+    let sound = chunks
+        .iter()
+        .filter(|chunk| chunk.statements.is_some() && chunk.lines.len() == 1);
     sound.map(|chunk| chunk.lines.start).collect()
 }
 

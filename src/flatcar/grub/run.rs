@@ -12,11 +12,28 @@ const MOST_WORK: usize = 2_000_000;
 /// Longest text of a variable that is followed, in bytes; the kernel takes no longer command line.
 const LONGEST: usize = 4096;
 /// Commands that run what is in another file, or set variables to what only the machine knows.
-const OPAQUE: [&str; 8] =
-    ["source", ".", "configfile", "normal", "load_env", "eval", "legacy_source", "syslinux_source"];
+const OPAQUE: [&str; 8] = [
+    "source",
+    ".",
+    "configfile",
+    "normal",
+    "load_env",
+    "eval",
+    "legacy_source",
+    "syslinux_source",
+];
 /// Commands that set the variables named among their arguments.
-const SETTERS: [&str; 9] =
-    ["regexp", "search", "search.file", "search.fs_label", "search.fs_uuid", "probe", "smbios", "read", "getenv"];
+const SETTERS: [&str; 9] = [
+    "regexp",
+    "search",
+    "search.file",
+    "search.fs_label",
+    "search.fs_uuid",
+    "probe",
+    "smbios",
+    "read",
+    "getenv",
+];
 /// Commands that leave what they stand in.
 const LEAVERS: [&str; 6] = ["return", "break", "continue", "exit", "halt", "reboot"];
 
@@ -31,7 +48,10 @@ pub(super) enum Value {
 
 impl Value {
     fn unknown() -> Self {
-        Self::Open { must: Vec::new(), may: Vec::new() }
+        Self::Open {
+            must: Vec::new(),
+            may: Vec::new(),
+        }
     }
 
     /// The words that it holds in any case.
@@ -55,20 +75,34 @@ impl Value {
         if self == other {
             return self;
         }
-        let (there, mut may) = (other.must(), self.may());
-        let must = self.must().into_iter().filter(|word| there.contains(word)).collect();
+        let there = other.must();
+        let mut may = self.may();
+        let must = self
+            .must()
+            .into_iter()
+            .filter(|word| there.contains(word))
+            .collect();
         add(&mut may, other.may());
         Self::Open { must, may }
     }
 
     /// The values one behind the other.
     fn joined(values: &[Self]) -> Self {
-        if let Some(known) = values.iter().map(Self::known).collect::<Option<Vec<&str>>>() {
+        if let Some(known) = values
+            .iter()
+            .map(Self::known)
+            .collect::<Option<Vec<&str>>>()
+        {
             let known = known.concat();
-            return if known.len() > LONGEST { Self::unknown() } else { Self::Known(known) };
+            return if known.len() > LONGEST {
+                Self::unknown()
+            } else {
+                Self::Known(known)
+            };
         }
         let values = merged(values);
-        let (mut must, mut may) = (Vec::new(), Vec::new());
+        let mut must = Vec::new();
+        let mut may = Vec::new();
         for (at, value) in values.iter().enumerate() {
             let is_free = |neighbour: Option<&Self>, end: fn(&str, char) -> bool| match neighbour {
                 None => true,
@@ -86,7 +120,11 @@ impl Value {
             add(&mut may, value.may());
         }
         let bytes: usize = may.iter().map(String::len).sum();
-        if bytes > LONGEST { Self::unknown() } else { Self::Open { must, may } }
+        if bytes > LONGEST {
+            Self::unknown()
+        } else {
+            Self::Open { must, may }
+        }
     }
 
     pub(super) fn known(&self) -> Option<&str> {
@@ -151,7 +189,10 @@ pub(super) struct State<'a> {
 pub(super) fn run<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> State<'a> {
     let empty = || Value::Known(String::new());
     let mut state = State {
-        variables: BTreeMap::from([("linux_append".to_owned(), empty()), ("oem_id".to_owned(), empty())]),
+        variables: BTreeMap::from([
+            ("linux_append".to_owned(), empty()),
+            ("oem_id".to_owned(), empty()),
+        ]),
         functions: BTreeMap::new(),
         may_have_ended: false,
         opaque_lines: Vec::new(),
@@ -174,11 +215,16 @@ pub(super) fn run<'a>(chunks: impl IntoIterator<Item = &'a Chunk>) -> State<'a> 
 impl<'a> State<'a> {
     /// What a variable holds.
     pub(super) fn value(&self, name: &str) -> Value {
-        self.variables.get(name).cloned().unwrap_or_else(Value::unknown)
+        self.variables
+            .get(name)
+            .cloned()
+            .unwrap_or_else(Value::unknown)
     }
 
     fn follow_all(&mut self, statements: &'a [Statement]) {
-        statements.iter().for_each(|statement| self.follow(statement));
+        statements
+            .iter()
+            .for_each(|statement| self.follow(statement));
     }
 
     fn follow(&mut self, statement: &'a Statement) {
@@ -188,7 +234,9 @@ impl<'a> State<'a> {
         }
         match statement {
             Statement::Command(line, words) => self.command(*line, words),
-            Statement::If(branches, otherwise) => self.branches(branches, otherwise.as_deref().unwrap_or_default()),
+            Statement::If(branches, otherwise) => {
+                self.branches(branches, otherwise.as_deref().unwrap_or_default())
+            }
             Statement::Loop(body) => {
                 // The second time round, variables may hold what the first one left.
                 for _ in 0..2 {
@@ -203,8 +251,14 @@ impl<'a> State<'a> {
         }
     }
 
-    fn branches(&mut self, branches: &'a [(Vec<Statement>, Vec<Statement>)], otherwise: &'a [Statement]) {
-        let Some(((condition, then), rest)) = branches.split_first() else { return self.follow_all(otherwise) };
+    fn branches(
+        &mut self,
+        branches: &'a [(Vec<Statement>, Vec<Statement>)],
+        otherwise: &'a [Statement],
+    ) {
+        let Some(((condition, then), rest)) = branches.split_first() else {
+            return self.follow_all(otherwise);
+        };
         self.follow_all(condition);
         let mut taken = self.fork();
         taken.follow_all(then);
@@ -220,7 +274,12 @@ impl<'a> State<'a> {
 
     /// What holds where either this or `other` does.
     fn merge(&mut self, other: Self) {
-        let names: Vec<String> = self.variables.keys().chain(other.variables.keys()).cloned().collect();
+        let names: Vec<String> = self
+            .variables
+            .keys()
+            .chain(other.variables.keys())
+            .cloned()
+            .collect();
         for name in names {
             let value = self.value(&name).or(other.value(&name));
             self.variables.insert(name, value);
@@ -238,17 +297,26 @@ impl<'a> State<'a> {
     /// Variables may hold anything from here on.
     fn forget(&mut self) {
         for value in self.variables.values_mut() {
-            *value = Value::Open { must: Vec::new(), may: value.may() };
+            *value = Value::Open {
+                must: Vec::new(),
+                may: value.may(),
+            };
         }
     }
 
     fn set(&mut self, name: &str, value: Value) {
-        let value = if self.may_have_ended { self.value(name).or(value) } else { value };
+        let value = if self.may_have_ended {
+            self.value(name).or(value)
+        } else {
+            value
+        };
         self.variables.insert(name.to_owned(), value);
     }
 
     fn command(&mut self, line: usize, words: &'a [Word]) {
-        let Some((first, arguments)) = words.split_first() else { return };
+        let Some((first, arguments)) = words.split_first() else {
+            return;
+        };
         let first = self.first_field(first);
         let Some(name) = known(&first) else {
             return match assignment(&first) {
@@ -261,7 +329,10 @@ impl<'a> State<'a> {
         }
         let argument = arguments.first().map(|word| self.first_field(word));
         match name.as_str() {
-            "set" => match argument.as_deref().map(|field| (assignment(field), known(field))) {
+            "set" => match argument
+                .as_deref()
+                .map(|field| (assignment(field), known(field)))
+            {
                 None => {}
                 Some((Some((name, value)), _)) => self.set(&name, value),
                 // GRUB refuses what is no assignment.
@@ -292,7 +363,9 @@ impl<'a> State<'a> {
     /// A command that stores what it finds in variables named as `VAR`, `--set=VAR` or `NUMBER:VAR`.
     fn setter(&mut self, arguments: &'a [Word], line: usize) {
         for argument in arguments {
-            let Some(text) = known(&self.first_field(argument)) else { return self.opaque(line) };
+            let Some(text) = known(&self.first_field(argument)) else {
+                return self.opaque(line);
+            };
             let name = text.rsplit(['=', ':']).next().unwrap_or_default();
             if let Some(value) = self.variables.get_mut(name) {
                 *value = Value::unknown();
@@ -320,7 +393,10 @@ impl<'a> State<'a> {
             match piece {
                 Piece::Text(text) => field.push(Value::Known(text.clone())),
                 Piece::Variable { name, quoted: true } => field.push(self.value(name)),
-                Piece::Variable { name, quoted: false } => match self.value(name) {
+                Piece::Variable {
+                    name,
+                    quoted: false,
+                } => match self.value(name) {
                     Value::Known(text) => {
                         let mut parts = text.split_ascii_whitespace();
                         field.extend(parts.next().map(|part| Value::Known(part.to_owned())));
@@ -329,7 +405,10 @@ impl<'a> State<'a> {
                         }
                     }
                     Value::Open { may, .. } => {
-                        field.push(Value::Open { must: Vec::new(), may });
+                        field.push(Value::Open {
+                            must: Vec::new(),
+                            may,
+                        });
                         return field;
                     }
                 },

@@ -55,7 +55,10 @@ pub(super) enum Statement {
     /// A command, or an assignment: the number of its line from 1, and its words.
     Command(usize, Vec<Word>),
     /// `if`: each condition with what it leads to; the last one without a condition where there is an `else`.
-    If(Vec<(Vec<Statement>, Vec<Statement>)>, Option<Vec<Statement>>),
+    If(
+        Vec<(Vec<Statement>, Vec<Statement>)>,
+        Option<Vec<Statement>>,
+    ),
     /// `while`, `until`, `for`: run any number of times.
     Loop(Vec<Statement>),
     /// A function that is defined.
@@ -73,7 +76,10 @@ pub(super) struct Chunk {
 
 /// All chunks of a script.
 pub(super) fn parse(script: &str) -> Vec<Chunk> {
-    let mut parser = Parser { words: Words::new(script), next: None };
+    let mut parser = Parser {
+        words: Words::new(script),
+        next: None,
+    };
     let mut chunks = Vec::new();
     while !parser.words.is_at_end() {
         let first = parser.words.line;
@@ -82,7 +88,10 @@ pub(super) fn parse(script: &str) -> Vec<Chunk> {
             parser.skip_line();
         }
         let lines = first..parser.words.line.max(first + 1);
-        if statements.as_ref().is_none_or(|statements| !statements.is_empty()) {
+        if statements
+            .as_ref()
+            .is_none_or(|statements| !statements.is_empty())
+        {
             chunks.push(Chunk { lines, statements });
         }
     }
@@ -112,7 +121,11 @@ struct Words<'a> {
 
 impl<'a> Words<'a> {
     fn new(text: &'a str) -> Self {
-        Self { chars: text.char_indices().peekable(), text, line: 0 }
+        Self {
+            chars: text.char_indices().peekable(),
+            text,
+            line: 0,
+        }
     }
 
     fn is_at_end(&mut self) -> bool {
@@ -157,7 +170,9 @@ impl<'a> Words<'a> {
 
     fn token(&mut self) -> Token {
         self.skip_blanks();
-        let Some(c) = self.peek() else { return Token::End };
+        let Some(c) = self.peek() else {
+            return Token::End;
+        };
         match c {
             '#' => {
                 self.skip_to_end_of_line();
@@ -254,7 +269,13 @@ impl<'a> Words<'a> {
             name.push(c);
         } else {
             let is_number = self.peek()?.is_ascii_digit();
-            let belongs = |c: char| if is_number { c.is_ascii_digit() } else { c.is_ascii_alphanumeric() || c == '_' };
+            let belongs = |c: char| {
+                if is_number {
+                    c.is_ascii_digit()
+                } else {
+                    c.is_ascii_alphanumeric() || c == '_'
+                }
+            };
             while let Some(c) = self.peek().filter(|c| belongs(*c)) {
                 self.take();
                 name.push(c);
@@ -277,7 +298,10 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn peek(&mut self) -> &Token {
         let words = &mut self.words;
-        &self.next.get_or_insert_with(|| (words.token(), words.line)).0
+        &self
+            .next
+            .get_or_insert_with(|| (words.token(), words.line))
+            .0
     }
 
     fn take(&mut self) -> Token {
@@ -345,7 +369,10 @@ impl Parser<'_> {
                 Token::Word(_) => {}
                 _ => return None,
             }
-            if self.keyword().is_some_and(|keyword| until.contains(&keyword)) {
+            if self
+                .keyword()
+                .is_some_and(|keyword| until.contains(&keyword))
+            {
                 return some(statements);
             }
             statements.push(self.statement(depth)?);
@@ -398,7 +425,9 @@ impl Parser<'_> {
 
     fn for_loop(&mut self, depth: usize) -> Option<Statement> {
         self.take();
-        let Token::Word(_) = self.take() else { return None };
+        let Token::Word(_) = self.take() else {
+            return None;
+        };
         self.expect("in")?;
         while matches!(self.peek(), Token::Word(_)) {
             self.take();
@@ -419,7 +448,9 @@ impl Parser<'_> {
 
     fn function(&mut self, depth: usize) -> Option<Statement> {
         self.take();
-        let Token::Word(name) = self.take() else { return None };
+        let Token::Word(name) = self.take() else {
+            return None;
+        };
         let name = name.plain()?.to_owned();
         while matches!(self.peek(), Token::Newline) {
             self.take();
@@ -428,7 +459,9 @@ impl Parser<'_> {
     }
 
     fn block(&mut self, depth: usize) -> Option<Vec<Statement>> {
-        let Token::Brace('{') = self.take() else { return None };
+        let Token::Brace('{') = self.take() else {
+            return None;
+        };
         let body = self.list(&["}"], depth)?;
         self.take();
         Some(body)
@@ -474,12 +507,17 @@ pub(super) enum Naming {
 /// How a command names `variable`, where it does.
 pub(super) fn names_variable(words: &[Word], variable: &str) -> Option<Naming> {
     let assigns = |word: Option<&Word>| {
-        let Some(Piece::Text(text)) = word?.pieces.first() else { return None };
+        let Some(Piece::Text(text)) = word?.pieces.first() else {
+            return None;
+        };
         text.strip_prefix(variable)?.starts_with('=').then_some(())
     };
     match words.first()?.plain() {
         Some("set") => assigns(words.get(1)).map(|()| Naming::Assigned),
-        Some("export") => words[1..].iter().find_map(|word| assigns(Some(word))).map(|()| Naming::Exported),
+        Some("export") => words[1..]
+            .iter()
+            .find_map(|word| assigns(Some(word)))
+            .map(|()| Naming::Exported),
         _ => assigns(words.first()).map(|()| Naming::Assigned),
     }
 }

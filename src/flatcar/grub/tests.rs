@@ -5,29 +5,53 @@ use crate::bytes::judge::judge;
 use crate::bytes::random::Random;
 
 fn edit(config: &str, add: &[&str], remove: &[&str]) -> Result<String> {
-    let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let owned = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
     edit_kernel_args(config, &owned(add), &owned(remove))
 }
 
 #[test]
 fn arguments_end_up_in_one_line_that_ignition_understands() {
-    assert_eq!(edit("", &["quiet"], &[]).unwrap(), "set linux_append=\"quiet\"\n");
+    assert_eq!(
+        edit("", &["quiet"], &[]).unwrap(),
+        "set linux_append=\"quiet\"\n"
+    );
     let config = "set oem_id=\"qemu\"\nset linux_append=\"a b\"\nset timeout=0\nset linux_append=\"$linux_append c\"";
     let edited = edit(config, &["b", "d=1"], &["a"]).unwrap();
-    assert_eq!(edited, "set oem_id=\"qemu\"\nset timeout=0\nset linux_append=\"$linux_append b c d=1\"\n");
-    assert_eq!(edit(&edited, &["b"], &[]).unwrap(), edited, "a second edit changes nothing");
+    assert_eq!(
+        edited,
+        "set oem_id=\"qemu\"\nset timeout=0\nset linux_append=\"$linux_append b c d=1\"\n"
+    );
+    assert_eq!(
+        edit(&edited, &["b"], &[]).unwrap(),
+        edited,
+        "a second edit changes nothing"
+    );
 }
 
 #[test]
 fn other_assignments_stay_and_still_count() {
     let config = "if [ x = y ]; then\n  set linux_append=\"inner\"\nfi";
-    assert_eq!(edit(config, &["new"], &[]).unwrap(), format!("{config}\nset linux_append=\"$linux_append new\"\n"));
+    assert_eq!(
+        edit(config, &["new"], &[]).unwrap(),
+        format!("{config}\nset linux_append=\"$linux_append new\"\n")
+    );
 }
 
 #[test]
 fn the_last_argument_takes_its_line_along() {
-    assert_eq!(edit("set linux_append=\"a\"\nset oem_id=\"x\"\n", &[], &["a"]).unwrap(), "set oem_id=\"x\"\n");
-    assert_eq!(edit("# nothing\n", &[], &["a"]).unwrap_err().kind(), crate::ErrorKind::NotFound);
+    assert_eq!(
+        edit("set linux_append=\"a\"\nset oem_id=\"x\"\n", &[], &["a"]).unwrap(),
+        "set oem_id=\"x\"\n"
+    );
+    assert_eq!(
+        edit("# nothing\n", &[], &["a"]).unwrap_err().kind(),
+        crate::ErrorKind::NotFound
+    );
 }
 
 #[test]
@@ -44,7 +68,10 @@ fn traps_are_named() {
         "# set linux_append=x\nset linux_append=quiet\n  set linux_append=\"x\"\nif [ a ]; then\nset linux_append=\"y\"\nfi\n\
          set linux_append=\"systemd.machine_id=0 ignition.config.url=http://x\"\n",
     );
-    let found: Vec<_> = findings.iter().map(|finding| (finding.code(), finding.value("line"))).collect();
+    let found: Vec<_> = findings
+        .iter()
+        .map(|finding| (finding.code(), finding.value("line")))
+        .collect();
     assert_eq!(
         found,
         [
@@ -67,7 +94,10 @@ fn judged(scripts: &[String]) -> Option<Vec<String>> {
         std::fs::write(&path, script).unwrap();
         // Variables of the script before are none of this one's.
         main.push_str("set linux_append=\"\"\nset oem_id=\"\"\nunset a\nunset b\n");
-        main.push_str(&format!("source (host){}\necho \"@@{number}@$linux_append@@\"\n", path.display()));
+        main.push_str(&format!(
+            "source (host){}\necho \"@@{number}@$linux_append@@\"\n",
+            path.display()
+        ));
     }
     std::fs::create_dir(dir.path().join("grub")).unwrap();
     std::fs::write(dir.path().join("grub/grub.cfg"), main + "exit\n").unwrap();
@@ -78,7 +108,9 @@ fn judged(scripts: &[String]) -> Option<Vec<String>> {
         let rest = text.split_once(&format!("@@{number}@"))?.1;
         Some(rest.split_once("@@")?.0.to_owned())
     };
-    let values = (0..scripts.len()).map(value).collect::<Option<Vec<String>>>();
+    let values = (0..scripts.len())
+        .map(value)
+        .collect::<Option<Vec<String>>>();
     Some(values.unwrap_or_else(|| panic!("grub-emu did not get through: {text}")))
 }
 
@@ -151,7 +183,10 @@ fn random_script(random: &mut Random, depth: usize) -> String {
             let inner = random_script(random, depth + 1);
             script.push_str(&match random.below(if can_be_function { 4 } else { 3 }) {
                 0 => format!("if {condition}; then\n{inner}fi\n"),
-                1 => format!("if {condition}; then\n{inner}else\n{}fi\n", random_script(random, depth + 1)),
+                1 => format!(
+                    "if {condition}; then\n{inner}else\n{}fi\n",
+                    random_script(random, depth + 1)
+                ),
                 2 => format!("for i in 1 2; do\n{inner}done\n"),
                 // GRUB's functions outlive the script: names must not come twice.
                 _ => format!("function f{0} {{\n{inner}}}\nf{0}\n", random.number()),
@@ -171,15 +206,23 @@ fn random_script(random: &mut Random, depth: usize) -> String {
 /// Scripts, and what is to be done to each of them.
 fn scripts() -> Vec<String> {
     let mut random = Random::new(11);
-    let long = std::env::var("FLATBAKE_LONG").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1);
+    let long = std::env::var("FLATBAKE_LONG")
+        .ok()
+        .and_then(|factor| factor.parse().ok())
+        .unwrap_or(1);
     let random = (0..400 * long).map(|_| random_script(&mut random, 0));
-    ODD.iter().map(|script| (*script).to_owned()).chain(random).collect()
+    ODD.iter()
+        .map(|script| (*script).to_owned())
+        .chain(random)
+        .collect()
 }
 
 #[test]
 fn values_are_those_that_grub_comes_to() {
     let scripts = scripts();
-    let Some(values) = judged(&scripts) else { return };
+    let Some(values) = judged(&scripts) else {
+        return;
+    };
     let mut known = 0;
     for (script, found) in scripts.iter().zip(values) {
         // GRUB shows the end of a line as it is.
@@ -192,7 +235,10 @@ fn values_are_those_that_grub_comes_to() {
             }
             Value::Open { must, may } => {
                 let found = words(&found);
-                assert!(must.iter().all(|word| found.contains(word)), "{must:?} of {found:?}: {script}");
+                assert!(
+                    must.iter().all(|word| found.contains(word)),
+                    "{must:?} of {found:?}: {script}"
+                );
                 // Words may be glued to others; what is not followed, such as the words of a loop, may bring any.
                 let is_known = |word: &String| may.iter().any(|may| word.contains(may.as_str()));
                 let is_open = !state.opaque_lines.is_empty() || script.contains("$i");
@@ -207,31 +253,53 @@ fn values_are_those_that_grub_comes_to() {
 #[test]
 fn edits_add_and_remove_what_they_say_and_lose_nothing() {
     let scripts = scripts();
-    let Some(before) = judged(&scripts) else { return };
-    let (mut edited, mut kept) = (Vec::new(), Vec::new());
+    let Some(before) = judged(&scripts) else {
+        return;
+    };
+    let mut edited = Vec::new();
+    let mut kept = Vec::new();
     for (at, (script, before)) in scripts.iter().zip(before).enumerate() {
         let before = words(&before);
-        let gone = before.last().filter(|last| at % 3 == 0 && check_argument(last).is_ok()).cloned();
+        let gone = before
+            .last()
+            .filter(|last| at % 3 == 0 && check_argument(last).is_ok())
+            .cloned();
         let remove: Vec<String> = gone.iter().cloned().collect();
         let result = edit_kernel_args(script, &["added=1".to_owned(), "w1".to_owned()], &remove);
         let text = match result {
             Ok(text) => text,
             // What cannot be edited, or looked at, is refused.
             Err(error) => {
-                let is_open = run::run(&super::script::parse(script)).value("linux_append").known().is_none();
-                assert!(is_open && (gone.is_some() || error.to_string().contains("syntax error")), "{error}: {script}");
+                let is_open = run::run(&super::script::parse(script))
+                    .value("linux_append")
+                    .known()
+                    .is_none();
+                assert!(
+                    is_open && (gone.is_some() || error.to_string().contains("syntax error")),
+                    "{error}: {script}"
+                );
                 continue;
             }
         };
-        assert!(text.lines().any(|line| arguments(line).is_some_and(|mut line| line.any(|word| word == "added=1"))));
+        assert!(text.lines().any(|line| {
+            arguments(line).is_some_and(|mut line| line.any(|word| word == "added=1"))
+        }));
         let twice = edit_kernel_args(&text, &["added=1".to_owned(), "w1".to_owned()], &[]).unwrap();
         assert_eq!(twice, text, "a second edit changes nothing: {script}");
         // What words are glued to may be what is removed.
-        let stays = |word: &String| gone.as_ref().is_none_or(|gone| gone != word && word.matches('w').count() < 2);
+        let stays = |word: &String| {
+            gone.as_ref()
+                .is_none_or(|gone| gone != word && word.matches('w').count() < 2)
+        };
         kept.push(before.into_iter().filter(stays).collect::<Vec<_>>());
         edited.push(text);
     }
-    assert!(edited.len() * 10 > scripts.len() * 8, "{} of {}", edited.len(), scripts.len());
+    assert!(
+        edited.len() * 10 > scripts.len() * 8,
+        "{} of {}",
+        edited.len(),
+        scripts.len()
+    );
     let Some(after) = judged(&edited) else { return };
     for ((script, kept), after) in edited.iter().zip(kept).zip(after) {
         let after = words(&after);
@@ -245,28 +313,69 @@ fn edits_add_and_remove_what_they_say_and_lose_nothing() {
 fn what_is_set_in_other_words_is_told_and_kept() {
     let code_of = |config: &str| check(config).iter().map(Finding::code).collect::<Vec<_>>();
     for (assignment, code, edited) in [
-        ("linux_append=\"rd.shell\"", code::GRUB_LINE_FORM, "$linux_append quiet"),
-        ("set linux_append=rd.shell", code::GRUB_LINE_FORM, "$linux_append quiet"),
-        ("set timeout=0; set linux_append=\"rd.shell\"", code::GRUB_LINE_FORM, "$linux_append quiet"),
-        ("export linux_append=\"rd.shell\"", code::GRUB_EXPORT, "quiet"),
-        ("source ($oem)/more.cfg", code::GRUB_OPAQUE, "$linux_append quiet"),
+        (
+            "linux_append=\"rd.shell\"",
+            code::GRUB_LINE_FORM,
+            "$linux_append quiet",
+        ),
+        (
+            "set linux_append=rd.shell",
+            code::GRUB_LINE_FORM,
+            "$linux_append quiet",
+        ),
+        (
+            "set timeout=0; set linux_append=\"rd.shell\"",
+            code::GRUB_LINE_FORM,
+            "$linux_append quiet",
+        ),
+        (
+            "export linux_append=\"rd.shell\"",
+            code::GRUB_EXPORT,
+            "quiet",
+        ),
+        (
+            "source ($oem)/more.cfg",
+            code::GRUB_OPAQUE,
+            "$linux_append quiet",
+        ),
     ] {
         let config = format!("set oem_id=\"qemu\"\n{assignment}\n");
         assert_eq!(code_of(&config), [code], "{config}");
-        assert_eq!(edit(&config, &["quiet"], &[]).unwrap(), format!("{config}set linux_append=\"{edited}\"\n"));
+        assert_eq!(
+            edit(&config, &["quiet"], &[]).unwrap(),
+            format!("{config}set linux_append=\"{edited}\"\n")
+        );
     }
     let removed = edit("linux_append=\"a b\"\n", &[], &["a"]).unwrap();
     assert_eq!(removed, "linux_append=\"a b\"\nset linux_append=\"b\"\n");
     let open = "if [ a = b ]; then\n  linux_append=a\nfi\n";
-    assert_eq!(edit(open, &[], &["a"]).unwrap_err().kind(), crate::ErrorKind::Unsupported);
-    for (broken, line) in [("if true; then\n", 1), ("set a=b\nset linux_append=x && true\n", 2), ("a='\n", 1)] {
+    assert_eq!(
+        edit(open, &[], &["a"]).unwrap_err().kind(),
+        crate::ErrorKind::Unsupported
+    );
+    for (broken, line) in [
+        ("if true; then\n", 1),
+        ("set a=b\nset linux_append=x && true\n", 2),
+        ("a='\n", 1),
+    ] {
         assert_eq!(code_of(broken).first(), Some(&code::GRUB_SYNTAX));
         let error = edit(broken, &["a"], &[]).unwrap_err();
-        assert!(error.to_string().contains(&format!("line {line}: GRUB finds a syntax error")), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("line {line}: GRUB finds a syntax error")),
+            "{error}"
+        );
     }
     let left = edit("if [ a = b ]; then\n  return\nfi\n", &["a"], &[]).unwrap_err();
-    assert!(left.to_string().contains("would not reach the kernel"), "{left}");
-    assert_eq!(kernel_args("if [ a = b ]; then linux_append=x; else linux_append=y; fi"), ["y", "x"]);
+    assert!(
+        left.to_string().contains("would not reach the kernel"),
+        "{left}"
+    );
+    assert_eq!(
+        kernel_args("if [ a = b ]; then linux_append=x; else linux_append=y; fi"),
+        ["y", "x"]
+    );
 }
 
 #[test]

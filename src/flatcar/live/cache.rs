@@ -47,7 +47,10 @@ struct Entry<K, V> {
 
 impl<K, V> Default for Memo<K, V> {
     fn default() -> Self {
-        Self { entries: Mutex::default(), ended: Condvar::new() }
+        Self {
+            entries: Mutex::default(),
+            ended: Condvar::new(),
+        }
     }
 }
 
@@ -67,9 +70,15 @@ impl<K: PartialEq + Clone, V> Memo<K, V> {
                 drop(entries);
                 return make().map(Arc::new);
             }
-            entries = self.ended.wait(entries).unwrap_or_else(PoisonError::into_inner);
+            entries = self
+                .ended
+                .wait(entries)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        entries.push(Entry { key: key.clone(), made: None });
+        entries.push(Entry {
+            key: key.clone(),
+            made: None,
+        });
         drop(entries);
         let making = Making { memo: self, key };
         let made = Arc::new(make()?);
@@ -94,9 +103,16 @@ impl<K: PartialEq + Clone, V> Making<'_, K, V> {
     fn end(self, made: Arc<V>) {
         let mut entries = self.memo.lock();
         entries.retain(|entry| entry.key != *self.key);
-        entries.push(Entry { key: self.key.clone(), made: Some(made) });
+        entries.push(Entry {
+            key: self.key.clone(),
+            made: Some(made),
+        });
         let kept = entries.iter().filter(|entry| entry.made.is_some()).count();
-        if let Some(oldest) = entries.iter().position(|entry| entry.made.is_some()).filter(|_| kept > KEPT) {
+        if let Some(oldest) = entries
+            .iter()
+            .position(|entry| entry.made.is_some())
+            .filter(|_| kept > KEPT)
+        {
             entries.remove(oldest);
         }
     }
@@ -104,7 +120,11 @@ impl<K: PartialEq + Clone, V> Making<'_, K, V> {
 
 impl<K: PartialEq, V> Drop for Making<'_, K, V> {
     fn drop(&mut self) {
-        let mut entries = self.memo.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self
+            .memo
+            .entries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         entries.retain(|entry| entry.key != *self.key || entry.made.is_some());
         drop(entries);
         self.memo.ended.notify_all();
@@ -123,8 +143,13 @@ mod tests {
     #[test]
     fn made_once_while_others_wait() {
         let (memo, made) = (Memo::<u8, usize>::default(), AtomicUsize::new(0));
-        let get = |key: u8| *memo.get_or_make(&key, || Ok(made.fetch_add(1, Ordering::SeqCst))).unwrap();
-        let (begun, release) = (Barrier::new(2), Barrier::new(2));
+        let get = |key: u8| {
+            *memo
+                .get_or_make(&key, || Ok(made.fetch_add(1, Ordering::SeqCst)))
+                .unwrap()
+        };
+        let begun = Barrier::new(2);
+        let release = Barrier::new(2);
         let slow = || {
             begun.wait();
             release.wait();
@@ -145,7 +170,10 @@ mod tests {
     #[test]
     fn a_failure_or_panic_leaves_it_to_the_next() {
         let memo = Memo::<u8, u8>::default();
-        assert!(memo.get_or_make(&1, || Err(Error::not_found("gone"))).is_err());
+        assert!(
+            memo.get_or_make(&1, || Err(Error::not_found("gone")))
+                .is_err()
+        );
         let panics = || memo.get_or_make(&1, || panic!("in the middle"));
         assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
         assert_eq!(*memo.get_or_make(&1, || Ok(7)).unwrap(), 7);
@@ -154,7 +182,10 @@ mod tests {
     #[test]
     fn one_of_rayons_threads_never_waits() {
         let memo = Memo::<u8, u8>::default();
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
         let outer = memo.get_or_make(&1, || {
             let inner = pool.install(|| memo.get_or_make(&1, || Ok(8)))?;
             Ok(*inner + 1)

@@ -23,7 +23,9 @@ use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
 use crate::flatcar::Disk;
 use crate::fs::squashfs::{self, AddedFile, SquashfsCompression, SquashfsOptions, SquashfsReport};
-use crate::fs::{self, Attributes, ByPath, FileSystem, FileType, FsPath, Timestamp, read_file, walk};
+use crate::fs::{
+    self, Attributes, ByPath, FileSystem, FileType, FsPath, Timestamp, read_file, walk,
+};
 use crate::image::{CompressOptions, Compression, compress, raw};
 use crate::progress::{Cancel, Progress};
 
@@ -111,10 +113,19 @@ pub struct InitrdReport {
 ///
 /// The image's read errors; [`ErrorKind::NotFound`] where USR has no update.conf; [`ErrorKind::Unsupported`] for what
 /// squashfs or cpio cannot hold, such as a usr.squashfs of 4 GiB; those of writing `out` and the temporary file.
-pub fn write_initrd(disk: &Disk, out: &File, options: &LiveOptions, progress: &dyn Progress) -> Result<InitrdReport> {
+pub fn write_initrd(
+    disk: &Disk,
+    out: &File,
+    options: &LiveOptions,
+    progress: &dyn Progress,
+) -> Result<InitrdReport> {
     let initrd = initrd(disk, || again(out), options, progress)?;
     if !is_same(out, &initrd.file)? {
-        raw::write(&Watched::new(&initrd.device, &options.cancel), out, progress)?;
+        raw::write(
+            &Watched::new(&initrd.device, &options.cancel),
+            out,
+            progress,
+        )?;
     }
     Ok(initrd.report.clone())
 }
@@ -172,13 +183,26 @@ pub(super) fn initrd(
         compression: options.squashfs,
         latest_time: options.latest_time,
     };
-    let oem = if options.oem { spool_oem(disk, options, progress)? } else { Oem::none(options)? };
-    let parts = Parts { disk, usr: &*usr, oem: &oem, group: &group, squashfs, oem_folders: oem_folders(disk)? };
+    let oem = if options.oem {
+        spool_oem(disk, options, progress)?
+    } else {
+        Oem::none(options)?
+    };
+    let parts = Parts {
+        disk,
+        usr: &*usr,
+        oem: &oem,
+        group: &group,
+        squashfs,
+        oem_folders: oem_folders(disk)?,
+    };
     match &options.cache {
         None => parts.make(place()?, options, progress).map(Arc::new),
         Some(cache) => {
             let key = parts.key(options)?;
-            cache.initrds.get_or_make(&key, || parts.make(place()?, options, progress))
+            cache
+                .initrds
+                .get_or_make(&key, || parts.make(place()?, options, progress))
         }
     }
 }
@@ -207,19 +231,37 @@ impl Parts<'_> {
     fn make(&self, out: File, options: &LiveOptions, progress: &dyn Progress) -> Result<Initrd> {
         let squashfs = match &options.cache {
             None => Arc::new(self.pack(options, progress)?),
-            Some(cache) => cache.squashfs.get_or_make(&self.squashfs, || self.pack(options, progress))?,
+            Some(cache) => cache
+                .squashfs
+                .get_or_make(&self.squashfs, || self.pack(options, progress))?,
         };
-        let time = self.squashfs.added.first().map_or(0, |file| file.attributes.mtime.secs);
+        let time = self
+            .squashfs
+            .added
+            .first()
+            .map_or(0, |file| file.attributes.mtime.secs);
         let clamp = |secs: i64| options.latest_time.map_or(secs, |latest| secs.min(latest));
         let mut layout = CpioLayout::new();
         layout.directory(".", 0o755, time)?;
         layout.directory("etc", 0o755, time)?;
-        let content = Piece::Device { device: &squashfs.device, start: 0, len: squashfs.report.image_bytes };
+        let content = Piece::Device {
+            device: &squashfs.device,
+            start: 0,
+            len: squashfs.report.image_bytes,
+        };
         layout.file(&["usr.squashfs"], 0o644, time, content)?;
         lay_oem(&mut layout, self.oem, self.oem_folders, &clamp)?;
         let archive = layout.finish()?;
-        let gzip = CompressOptions { level: options.level, ..CompressOptions::new(Compression::Gzip) };
-        compress(&Watched::new(&archive, &options.cancel), &out, &gzip, progress)?;
+        let gzip = CompressOptions {
+            level: options.level,
+            ..CompressOptions::new(Compression::Gzip)
+        };
+        compress(
+            &Watched::new(&archive, &options.cancel),
+            &out,
+            &gzip,
+            progress,
+        )?;
         let report = InitrdReport {
             squashfs: squashfs.report,
             oem_files: self.oem.files(),
@@ -228,7 +270,11 @@ impl Parts<'_> {
             archive_bytes: archive.size(),
         };
         let device = FileDevice::from_file(again(&out)?, &options.temp_dir.join("cpio.gz"))?;
-        Ok(Initrd { file: out, device, report })
+        Ok(Initrd {
+            file: out,
+            device,
+            report,
+        })
     }
 
     /// Packs USR's files.
@@ -240,51 +286,86 @@ impl Parts<'_> {
             content_max: USR_MAX,
             ..SquashfsOptions::default()
         };
-        let report =
-            squashfs::write(self.usr, &self.squashfs.added, &spool, &pack, progress).at(|| self.disk.describe(USR))?;
-        Ok(Squashfs { device: FileDevice::from_file(spool, &options.temp_dir.join("usr.squashfs"))?, report })
+        let report = squashfs::write(self.usr, &self.squashfs.added, &spool, &pack, progress)
+            .at(|| self.disk.describe(USR))?;
+        Ok(Squashfs {
+            device: FileDevice::from_file(spool, &options.temp_dir.join("usr.squashfs"))?,
+            report,
+        })
     }
 }
 
 /// A file without a name.
 pub(super) fn temporary(folder: &Path) -> Result<File> {
-    tempfile::tempfile_in(folder)
-        .map_err(|error| Error::io(format!("creating a temporary file in {}", folder.display()), error))
+    tempfile::tempfile_in(folder).map_err(|error| {
+        Error::io(
+            format!("creating a temporary file in {}", folder.display()),
+            error,
+        )
+    })
 }
 
 /// The same file once more.
 fn again(file: &File) -> Result<File> {
-    file.try_clone().map_err(|error| Error::io("opening the initrd once more", error))
+    file.try_clone()
+        .map_err(|error| Error::io("opening the initrd once more", error))
 }
 
 /// Whether both are one file.
 fn is_same(one: &File, other: &File) -> Result<bool> {
-    let node = |file: &File| file.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
+    let node = |file: &File| {
+        file.metadata()
+            .map(|metadata| (metadata.dev(), metadata.ino()))
+    };
     let compare = || Ok(node(one)? == node(other)?);
     compare().map_err(|error: std::io::Error| Error::io("looking at the initrd's file", error))
 }
 
 /// The files that differ from USR's, and the update group.
-fn changes(disk: &Disk, usr: &dyn FileSystem, options: &LiveOptions) -> Result<(Vec<AddedFile>, String)> {
+fn changes(
+    disk: &Disk,
+    usr: &dyn FileSystem,
+    options: &LiveOptions,
+) -> Result<(Vec<AddedFile>, String)> {
     let path = fs::resolve(usr, &FsPath::new(UPDATE_CONF)?).at(|| disk.describe(USR))?;
-    let read = || Ok((read_file(usr, &path, UPDATE_CONF_MAX)?, usr.metadata_at(&path)?.mtime));
+    let read = || {
+        Ok((
+            read_file(usr, &path, UPDATE_CONF_MAX)?,
+            usr.metadata_at(&path)?.mtime,
+        ))
+    };
     let (conf, mtime) = read().at(|| disk.describe(USR))?;
     let group = match &options.group {
         Some(group) => Some(group.clone()),
         None => root_group(disk)?.or_else(|| group_of(&conf)),
     };
     let group = group.filter(|group| is_word(group)).ok_or_else(|| {
-        Error::invalid(format!("{UPDATE_CONF} names no update group of letters, digits, '-', '_' and '.'"))
-            .with_hint("give the group as an option: alpha, beta, stable or lts")
-            .at(disk.describe(USR))
+        Error::invalid(format!(
+            "{UPDATE_CONF} names no update group of letters, digits, '-', '_' and '.'"
+        ))
+        .with_hint("give the group as an option: alpha, beta, stable or lts")
+        .at(disk.describe(USR))
     })?;
-    let mtime = Timestamp { secs: options.latest_time.map_or(mtime.secs, |latest| mtime.secs.min(latest)), nanos: 0 };
+    let mtime = Timestamp {
+        secs: options
+            .latest_time
+            .map_or(mtime.secs, |latest| mtime.secs.min(latest)),
+        nanos: 0,
+    };
     let file = |path: FsPath, mode, content| AddedFile {
         path,
-        attributes: Attributes { mode, uid: 0, gid: 0, mtime },
+        attributes: Attributes {
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime,
+        },
         content,
     };
-    let added = vec![file(FsPath::new(NO_UPDATE)?, 0o444, Vec::new()), file(path, 0o644, with_group(&conf, &group))];
+    let added = vec![
+        file(FsPath::new(NO_UPDATE)?, 0o444, Vec::new()),
+        file(path, 0o644, with_group(&conf, &group)),
+    ];
     Ok((added, group))
 }
 
@@ -297,7 +378,12 @@ fn root_group(disk: &Disk) -> Result<Option<String>> {
     };
     match read() {
         Ok(conf) => Ok(group_of(&conf)),
-        Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => Ok(None),
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                || error.reason() == Some(Reason::Unformatted) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -305,12 +391,17 @@ fn root_group(disk: &Disk) -> Result<Option<String>> {
 /// The value of the last line that begins with `GROUP=`.
 fn group_of(conf: &[u8]) -> Option<String> {
     let lines = conf.split(|&byte| byte == b'\n');
-    let value = lines.filter_map(|line| line.strip_prefix(b"GROUP=")).next_back()?;
+    let value = lines
+        .filter_map(|line| line.strip_prefix(b"GROUP="))
+        .next_back()?;
     Some(String::from_utf8_lossy(value).trim().to_owned())
 }
 
 fn is_word(group: &str) -> bool {
-    !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    !group.is_empty()
+        && group
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// The configuration with `group` in every line that sets it.
@@ -319,14 +410,23 @@ fn with_group(conf: &[u8], group: &str) -> Vec<u8> {
         true => [b"GROUP=", group.as_bytes()].concat(),
         false => line.to_vec(),
     };
-    conf.split(|&byte| byte == b'\n').map(line).collect::<Vec<_>>().join(&b'\n')
+    conf.split(|&byte| byte == b'\n')
+        .map(line)
+        .collect::<Vec<_>>()
+        .join(&b'\n')
 }
 
 /// What of ROOT is not part of a live system.
 pub(super) fn left_out_of_root(disk: &Disk) -> Result<Option<Finding>> {
-    let entries = match disk.filesystem(ROOT).and_then(|root| root.entries_at(&FsPath::root())) {
+    let entries = match disk
+        .filesystem(ROOT)
+        .and_then(|root| root.entries_at(&FsPath::root()))
+    {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                || error.reason() == Some(Reason::Unformatted) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(error),
@@ -367,12 +467,18 @@ impl Oem {
     }
 
     fn new(entries: Vec<OemEntry>, spool: File, options: &LiveOptions) -> Result<Self> {
-        Ok(Self { entries, spool: FileDevice::from_file(spool, &options.temp_dir.join("oem"))? })
+        Ok(Self {
+            entries,
+            spool: FileDevice::from_file(spool, &options.temp_dir.join("oem"))?,
+        })
     }
 
     /// Paths of all that are no directories.
     fn files(&self) -> Vec<String> {
-        let files = self.entries.iter().filter(|entry| !matches!(entry.part, OemPart::Directory));
+        let files = self
+            .entries
+            .iter()
+            .filter(|entry| !matches!(entry.part, OemPart::Directory));
         files.map(|entry| entry.path.to_string()).collect()
     }
 
@@ -386,8 +492,16 @@ impl Oem {
                 OemPart::File { len, .. } => (2, *len),
             };
             let path = entry.path.as_bytes();
-            let numbers = [to_u64(path.len()), entry.mode.into(), entry.mtime.cast_unsigned(), kind, len];
-            numbers.iter().for_each(|number| sum.update(number.to_le_bytes()));
+            let numbers = [
+                to_u64(path.len()),
+                entry.mode.into(),
+                entry.mtime.cast_unsigned(),
+                kind,
+                len,
+            ];
+            numbers
+                .iter()
+                .for_each(|number| sum.update(number.to_le_bytes()));
             sum.update(path);
             if let OemPart::Symlink(target) = &entry.part {
                 sum.update(target);
@@ -403,28 +517,37 @@ impl Oem {
 fn spool_oem(disk: &Disk, options: &LiveOptions, progress: &dyn Progress) -> Result<Oem> {
     let oem = match disk.filesystem(OEM) {
         Ok(oem) => oem,
-        Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                || error.reason() == Some(Reason::Unformatted) =>
+        {
             return Oem::none(options);
         }
         Err(error) => return Err(error),
     };
     let spool = temporary(&options.temp_dir)?;
-    let (mut entries, mut position) = (Vec::new(), 0);
+    let mut entries = Vec::new();
+    let mut position = 0;
     let mut special = Few::default();
     let mut visit = |entry: fs::Entry| {
         if entry.path.is_root() || is_left_out(&entry.path)? {
             return Ok(());
         }
         if entries.len() == OEM_FILES_MAX {
-            return Err(Error::unsupported(format!("more than {OEM_FILES_MAX} files on OEM")).because(Reason::Limit));
+            return Err(
+                Error::unsupported(format!("more than {OEM_FILES_MAX} files on OEM"))
+                    .because(Reason::Limit),
+            );
         }
         let part = match entry.metadata.file_type {
             FileType::Directory => OemPart::Directory,
             FileType::Symlink => OemPart::Symlink(oem.read_link_at(&entry.path)?),
             FileType::File => {
                 if position + entry.metadata.size > OEM_BYTES_MAX {
-                    return Err(Error::unsupported(format!("more than {OEM_BYTES_MAX} bytes of files on OEM"))
-                        .because(Reason::Limit));
+                    return Err(Error::unsupported(format!(
+                        "more than {OEM_BYTES_MAX} bytes of files on OEM"
+                    ))
+                    .because(Reason::Limit));
                 }
                 let start = position;
                 let len = copy_out(&*oem, &entry.path, &spool, start)?;
@@ -436,8 +559,14 @@ fn spool_oem(disk: &Disk, options: &LiveOptions, progress: &dyn Progress) -> Res
                 return Ok(());
             }
         };
-        let (mode, mtime) = (entry.metadata.mode, entry.metadata.mtime.secs);
-        entries.push(OemEntry { path: entry.path, mode, mtime, part });
+        let mode = entry.metadata.mode;
+        let mtime = entry.metadata.mtime.secs;
+        entries.push(OemEntry {
+            path: entry.path,
+            mode,
+            mtime,
+            part,
+        });
         Ok(())
     };
     walk(&*oem, &FsPath::root(), &mut visit).at(|| disk.describe(OEM))?;
@@ -459,32 +588,66 @@ fn is_left_out(path: &FsPath) -> Result<bool> {
 /// Where OEM's files go.
 fn oem_folders(disk: &Disk) -> Result<&'static [&'static str]> {
     let release = disk.os_release()?;
-    let version = release.as_ref().and_then(|release| release.version_id()).unwrap_or_default();
-    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    Ok(if major.is_some_and(|major| major < OEM_MOVED) { &["usr/share/oem"] } else { &["usr/share/oem", "oem"] })
+    let version = release
+        .as_ref()
+        .and_then(|release| release.version_id())
+        .unwrap_or_default();
+    let major = version
+        .split('.')
+        .next()
+        .and_then(|major| major.parse::<u32>().ok());
+    Ok(if major.is_some_and(|major| major < OEM_MOVED) {
+        &["usr/share/oem"]
+    } else {
+        &["usr/share/oem", "oem"]
+    })
 }
 
-fn lay_oem<'a>(layout: &mut CpioLayout<'a>, oem: &'a Oem, folders: &[&str], clamp: &dyn Fn(i64) -> i64) -> Result<()> {
-    let Some(newest) = oem.entries.iter().map(|entry| entry.mtime).max() else { return Ok(()) };
+fn lay_oem<'a>(
+    layout: &mut CpioLayout<'a>,
+    oem: &'a Oem,
+    folders: &[&str],
+    clamp: &dyn Fn(i64) -> i64,
+) -> Result<()> {
+    let Some(newest) = oem.entries.iter().map(|entry| entry.mtime).max() else {
+        return Ok(());
+    };
     let mut made = BTreeSet::new();
     for folder in folders {
         // The folders on the way: usr, usr/share, usr/share/oem.
-        let ends = folder.match_indices('/').map(|(at, _)| at).chain([folder.len()]);
-        for end in ends.filter(|&end| made.insert(&folder[..end])).collect::<Vec<_>>() {
+        let ends = folder
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .chain([folder.len()]);
+        for end in ends
+            .filter(|&end| made.insert(&folder[..end]))
+            .collect::<Vec<_>>()
+        {
             layout.directory(&folder[..end], 0o755, clamp(newest))?;
         }
     }
     for entry in &oem.entries {
         let name = std::str::from_utf8(entry.path.as_bytes())
             .map_err(|_| Error::unsupported("the name is not UTF-8").at(entry.path.to_string()))?;
-        let names: Vec<String> = folders.iter().map(|folder| format!("{folder}{name}")).collect();
+        let names: Vec<String> = folders
+            .iter()
+            .map(|folder| format!("{folder}{name}"))
+            .collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let mtime = clamp(entry.mtime);
         match &entry.part {
-            OemPart::Directory => names.iter().try_for_each(|name| layout.directory(name, entry.mode, mtime))?,
-            OemPart::Symlink(target) => names.iter().try_for_each(|name| layout.symlink(name, target, mtime))?,
+            OemPart::Directory => names
+                .iter()
+                .try_for_each(|name| layout.directory(name, entry.mode, mtime))?,
+            OemPart::Symlink(target) => names
+                .iter()
+                .try_for_each(|name| layout.symlink(name, target, mtime))?,
             OemPart::File { start, len } => {
-                let content = Piece::Device { device: &oem.spool, start: *start, len: *len };
+                let content = Piece::Device {
+                    device: &oem.spool,
+                    start: *start,
+                    len: *len,
+                };
                 layout.file(&names, entry.mode, mtime, content)?;
             }
         }
@@ -500,8 +663,17 @@ mod tests {
     fn the_group_is_found_and_replaced() {
         let conf = b"SERVER=https://x/\nGROUP=stable\n#GROUP=no\nGROUP=lts \n";
         assert_eq!(group_of(conf).as_deref(), Some("lts"));
-        assert_eq!(with_group(conf, "beta"), b"SERVER=https://x/\nGROUP=beta\n#GROUP=no\nGROUP=beta\n");
+        assert_eq!(
+            with_group(conf, "beta"),
+            b"SERVER=https://x/\nGROUP=beta\n#GROUP=no\nGROUP=beta\n"
+        );
         assert_eq!((group_of(b"SERVER=\n"), group_of(b"")), (None, None));
-        assert!(is_word("lts-2024.x") && !is_word("") && !is_word("a b") && !is_word("a/b") && !is_word("$(x)"));
+        assert!(
+            is_word("lts-2024.x")
+                && !is_word("")
+                && !is_word("a b")
+                && !is_word("a/b")
+                && !is_word("$(x)")
+        );
     }
 }

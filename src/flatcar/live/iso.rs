@@ -114,62 +114,102 @@ pub struct IsoReport {
 ///
 /// Those of [`write_initrd`](super::write_initrd); [`crate::ErrorKind::NotFound`] where the ESP has no kernel or, for UEFI, no programs;
 /// [`crate::ErrorKind::InvalidInput`] for options that make no sense, such as isolinux for arm64.
-pub fn write_iso(disk: &Disk, out: &File, options: &IsoOptions, progress: &dyn Progress) -> Result<IsoReport> {
+pub fn write_iso(
+    disk: &Disk,
+    out: &File,
+    options: &IsoOptions,
+    progress: &dyn Progress,
+) -> Result<IsoReport> {
     check(disk, options)?;
     let folder = &options.live.temp_dir;
     let kernel = temporary(folder)?;
     pxe::write_kernel(disk, &kernel)?;
     let kernel = FileDevice::from_file(kernel, &folder.join("vmlinuz"))?;
     let made = initrd(disk, || temporary(folder), &options.live, progress)?;
-    let (initrd, cpio) = (&made.report, &made.device);
+    let initrd = &made.report;
+    let cpio = &made.device;
     let arguments = arguments(options, initrd, oem_arguments(disk)?)?;
-    let efi = if options.uefi { Some(efi_volume(disk, &kernel, cpio, &arguments, initrd)?) } else { None };
+    let efi = if options.uefi {
+        Some(efi_volume(disk, &kernel, cpio, &arguments, initrd)?)
+    } else {
+        None
+    };
 
     let mut files = menus(options, &arguments);
-    let places = efi.as_ref().map(|efi| efi.files.as_slice()).unwrap_or_default();
-    for (number, (path, device)) in [("flatcar/vmlinuz", &kernel), ("flatcar/cpio.gz", cpio)].into_iter().enumerate() {
+    let places = efi
+        .as_ref()
+        .map(|efi| efi.files.as_slice())
+        .unwrap_or_default();
+    for (number, (path, device)) in [("flatcar/vmlinuz", &kernel), ("flatcar/cpio.gz", cpio)]
+        .into_iter()
+        .enumerate()
+    {
         let content = match places.get(number) {
             Some(&(start, len)) => IsoContent::Efi { start, len },
             None => IsoContent::Stored(Piece::whole(device)),
         };
-        files.push(IsoFile { path: path.to_owned(), content });
+        files.push(IsoFile {
+            path: path.to_owned(),
+            content,
+        });
     }
-    let stick = |isolinux: &Isolinux| BiosBoot { isolinux: ISOLINUX.to_owned(), stick: isolinux.isohdpfx_bin.clone() };
+    let stick = |isolinux: &Isolinux| BiosBoot {
+        isolinux: ISOLINUX.to_owned(),
+        stick: isolinux.isohdpfx_bin.clone(),
+    };
     let layout = IsoLayout {
         volume_id: options.volume_id.clone(),
         time: initrd.time,
         joliet: options.joliet,
         files,
         bios: options.isolinux.as_ref().map(stick),
-        efi: efi.as_ref().map(|efi| EfiPartition { image: &efi.image, name: "OEM".to_owned() }),
+        efi: efi.as_ref().map(|efi| EfiPartition {
+            image: &efi.image,
+            name: "OEM".to_owned(),
+        }),
     };
     let image = layout.finish()?;
     raw::write(&Watched::new(&image, &options.live.cancel), out, progress)?;
-    Ok(IsoReport { image_bytes: image.size(), initrd: initrd.clone(), kernel_arguments: arguments })
+    Ok(IsoReport {
+        image_bytes: image.size(),
+        initrd: initrd.clone(),
+        kernel_arguments: arguments,
+    })
 }
 
 fn check(disk: &Disk, options: &IsoOptions) -> Result<()> {
     if options.isolinux.is_none() && !options.uefi {
-        return Err(Error::invalid("neither BIOS nor UEFI would start the CD image")
-            .with_hint("give isolinux.bin and ldlinux.c32, or ask for UEFI"));
+        return Err(
+            Error::invalid("neither BIOS nor UEFI would start the CD image")
+                .with_hint("give isolinux.bin and ldlinux.c32, or ask for UEFI"),
+        );
     }
     let release = disk.os_release()?;
     let architecture = release.as_ref().and_then(|release| release.architecture());
     if options.isolinux.is_some() && architecture == Some("arm64") {
-        return Err(Error::invalid("isolinux is for x86, the image for arm64").at(disk.describe(USR)));
+        return Err(
+            Error::invalid("isolinux is for x86, the image for arm64").at(disk.describe(USR))
+        );
     }
     Ok(())
 }
 
 /// The kernel's arguments, checked: they go into two kinds of menus.
 fn arguments(options: &IsoOptions, initrd: &InitrdReport, of_oem: Vec<String>) -> Result<String> {
-    let ignition = initrd.oem_files.iter().any(|path| IGNITION_FILES.contains(&path.as_str()));
+    let ignition = initrd
+        .oem_files
+        .iter()
+        .any(|path| IGNITION_FILES.contains(&path.as_str()));
     let text = match (&options.kernel_arguments, ignition) {
         (Some(text), _) => text.clone(),
         (None, is_configured) => {
             let mut all = vec![AUTOLOGIN.to_owned()];
             all.extend(is_configured.then(|| FIRST_BOOT.to_owned()));
-            all.extend(of_oem.into_iter().filter(|argument| argument != AUTOLOGIN && argument != FIRST_BOOT));
+            all.extend(
+                of_oem
+                    .into_iter()
+                    .filter(|argument| argument != AUTOLOGIN && argument != FIRST_BOOT),
+            );
             all.join(" ")
         }
     };
@@ -183,7 +223,9 @@ fn arguments(options: &IsoOptions, initrd: &InitrdReport, of_oem: Vec<String>) -
 
 /// isolinux and its menu, where Flatcar's image has them.
 fn menus(options: &IsoOptions, arguments: &str) -> Vec<IsoFile<'static>> {
-    let Some(isolinux) = &options.isolinux else { return Vec::new() };
+    let Some(isolinux) = &options.isolinux else {
+        return Vec::new();
+    };
     let menu = format!(
         "default flatcar\nprompt 1\ntimeout 15\ndisplay /syslinux/boot.msg\n\nlabel flatcar\n  menu default\n  \
          kernel /flatcar/vmlinuz\n  append initrd=/flatcar/cpio.gz {arguments}\n"
@@ -197,7 +239,10 @@ fn menus(options: &IsoOptions, arguments: &str) -> Vec<IsoFile<'static>> {
     vec![
         file(ISOLINUX, isolinux.isolinux_bin.clone()),
         file("isolinux/ldlinux.c32", isolinux.ldlinux_c32.clone()),
-        file("isolinux/isolinux.cfg", b"INCLUDE /syslinux/syslinux.cfg\n".to_vec()),
+        file(
+            "isolinux/isolinux.cfg",
+            b"INCLUDE /syslinux/syslinux.cfg\n".to_vec(),
+        ),
         file("syslinux/syslinux.cfg", menu.into_bytes()),
         file("syslinux/boot.msg", message.into()),
     ]
@@ -211,7 +256,10 @@ fn efi_volume<'a>(
     arguments: &str,
     initrd: &InitrdReport,
 ) -> Result<FatVolume<'a>> {
-    let file = |path: &str, content| FatFile { path: path.to_owned(), content };
+    let file = |path: &str, content| FatFile {
+        path: path.to_owned(),
+        content,
+    };
     let mut files = vec![
         file("flatcar/vmlinuz", Piece::whole(kernel)),
         file("flatcar/cpio.gz", Piece::whole(cpio)),
@@ -221,13 +269,20 @@ fn efi_volume<'a>(
     for (name, bytes) in programs(&*esp).at(|| disk.describe(BOOT))? {
         files.push(file(&format!("EFI/boot/{name}"), Piece::Bytes(bytes)));
     }
-    let identity = FatIdentity { label: "OEM", serial: esp_serial(disk)?, time: initrd.time };
+    let identity = FatIdentity {
+        label: "OEM",
+        serial: esp_serial(disk)?,
+        time: initrd.time,
+    };
     fat::build(&identity, &FatLayout::CD, files)
 }
 
 /// What GRUB runs in the place of OEM's grub.cfg; it does not come back from it.
 fn grub_menu(arguments: &str) -> String {
-    let words: Vec<String> = arguments.split_whitespace().map(|word| format!("'{word}'")).collect();
+    let words: Vec<String> = arguments
+        .split_whitespace()
+        .map(|word| format!("'{word}'"))
+        .collect();
     format!(
         "# Starts the live system; GRUB's own menu is for disks.\n\
          linux ($oem)/flatcar/vmlinuz {}\ninitrd ($oem)/flatcar/cpio.gz\nboot\n",
@@ -245,11 +300,15 @@ fn programs(esp: &dyn FileSystem) -> Result<Vec<(String, Vec<u8>)>> {
             continue;
         }
         if programs.len() == EFI_FILES_MAX {
-            return Err(
-                Error::unsupported(format!("more than {EFI_FILES_MAX} programs in {folder}")).because(Reason::Limit)
-            );
+            return Err(Error::unsupported(format!(
+                "more than {EFI_FILES_MAX} programs in {folder}"
+            ))
+            .because(Reason::Limit));
         }
-        programs.push((name, read_file(esp, &folder.join(&entry.name)?, EFI_FILE_MAX)?));
+        programs.push((
+            name,
+            read_file(esp, &folder.join(&entry.name)?, EFI_FILE_MAX)?,
+        ));
     }
     if programs.is_empty() {
         return Err(Error::not_found(format!("no program for UEFI in {folder}")));
@@ -262,7 +321,8 @@ fn esp_serial(disk: &Disk) -> Result<u32> {
     let read = || {
         let partition = disk.partition(BOOT)?;
         let mut sector = [0; 512];
-        Window::new(disk.device(), partition.offset(), partition.size())?.read_at(0, &mut sector)?;
+        Window::new(disk.device(), partition.offset(), partition.size())?
+            .read_at(0, &mut sector)?;
         fat::serial(&sector)
     };
     read().at(|| disk.describe(BOOT))
@@ -275,6 +335,9 @@ mod tests {
     #[test]
     fn grubs_words_are_quoted() {
         let menu = grub_menu("flatcar.autologin a=$b;c");
-        assert!(menu.contains("vmlinuz 'flatcar.autologin' 'a=$b;c'\n"), "{menu}");
+        assert!(
+            menu.contains("vmlinuz 'flatcar.autologin' 'a=$b;c'\n"),
+            "{menu}"
+        );
     }
 }

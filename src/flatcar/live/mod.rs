@@ -52,7 +52,8 @@ const USR_B: &str = "USR-B";
 pub fn check(disk: &Disk) -> Result<Vec<Finding>> {
     disk.filesystem(USR)?;
     let esp = disk.filesystem(BOOT)?;
-    esp.metadata_at(&kernel_path(disk)?).at(|| disk.describe(BOOT))?;
+    esp.metadata_at(&kernel_path(disk)?)
+        .at(|| disk.describe(BOOT))?;
     Ok(initrd::left_out_of_root(disk)?.into_iter().collect())
 }
 
@@ -67,18 +68,26 @@ pub fn oem_arguments(disk: &Disk) -> Result<Vec<String>> {
         Ok(grub::certain_kernel_args(&String::from_utf8_lossy(&text)))
     };
     let arguments = match read() {
-        Err(error) if error.kind() == ErrorKind::NotFound || error.reason() == Some(Reason::Unformatted) => {
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                || error.reason() == Some(Reason::Unformatted) =>
+        {
             return Ok(Vec::new());
         }
         read => read?,
     };
-    match arguments.iter().find(|argument| argument.contains(|c: char| c.is_control() || c == '\'')) {
+    match arguments
+        .iter()
+        .find(|argument| argument.contains(|c: char| c.is_control() || c == '\''))
+    {
         None => Ok(arguments),
         Some(argument) => {
             let shown = argument.escape_debug();
-            Err(Error::invalid(format!("the kernel argument '{shown}' cannot stand in the menus of a live system"))
-                .with_hint("leave single quotes out of kernel arguments")
-                .at(disk.describe(OEM)))
+            Err(Error::invalid(format!(
+                "the kernel argument '{shown}' cannot stand in the menus of a live system"
+            ))
+            .with_hint("leave single quotes out of kernel arguments")
+            .at(disk.describe(OEM)))
         }
     }
 }
@@ -86,7 +95,11 @@ pub fn oem_arguments(disk: &Disk) -> Result<Vec<String>> {
 /// Where the ESP has the kernel of the active USR partition.
 fn kernel_path(disk: &Disk) -> Result<FsPath> {
     let is_b = disk.partition(USR)?.name.to_string() == USR_B;
-    FsPath::new(if is_b { "/flatcar/vmlinuz-b" } else { "/flatcar/vmlinuz-a" })
+    FsPath::new(if is_b {
+        "/flatcar/vmlinuz-b"
+    } else {
+        "/flatcar/vmlinuz-a"
+    })
 }
 
 /// The first of some files that a filesystem has.

@@ -48,7 +48,9 @@ pub fn write_kernel(disk: &Disk, out: &File) -> Result<u64> {
 /// Whether the ESP has a GRUB that [`write_grub`] can copy.
 pub fn has_grub(disk: &Disk) -> Result<bool> {
     let esp = disk.filesystem(BOOT)?;
-    Ok(first_of(&*esp, &GRUB_PATHS).at(|| disk.describe(BOOT))?.is_some())
+    Ok(first_of(&*esp, &GRUB_PATHS)
+        .at(|| disk.describe(BOOT))?
+        .is_some())
 }
 
 /// Copies GRUB for UEFI from the ESP into `out` and returns its length in bytes; `None` (and nothing written) where the

@@ -39,7 +39,11 @@ impl From<&OsRelease> for HostRelease {
 ///
 /// An extension without a finding of [`Severity::Error`](crate::Severity::Error) is merged. Errors come first.
 pub fn check(info: &SysextInfo, link_name: &str, host: &HostRelease) -> Vec<Finding> {
-    let mut check = Check { link_name, host, findings: Vec::new() };
+    let mut check = Check {
+        link_name,
+        host,
+        findings: Vec::new(),
+    };
     if !is_valid_name(link_name) {
         check.add(Finding::new(code::SYSEXT_NAME).with("name", link_name.escape_debug()));
     } else if let Some(release) = check.release(info) {
@@ -47,7 +51,9 @@ pub fn check(info: &SysextInfo, link_name: &str, host: &HostRelease) -> Vec<Find
         check.reload(info, release);
     }
     check.content(info);
-    check.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
+    check
+        .findings
+        .sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
     check.findings
 }
 
@@ -64,15 +70,24 @@ impl Check<'_> {
 
     /// The release file that systemd reads: the one of this name, else the only one that fits any name.
     fn release<'a>(&mut self, info: &'a SysextInfo) -> Option<&'a ExtensionRelease> {
-        if let Some(release) = info.releases.iter().find(|release| release.name == self.link_name) {
+        if let Some(release) = info
+            .releases
+            .iter()
+            .find(|release| release.name == self.link_name)
+        {
             return Some(release);
         }
-        let free: Vec<&ExtensionRelease> = info.releases.iter().filter(|release| release.fits_any_name()).collect();
+        let free: Vec<&ExtensionRelease> = info
+            .releases
+            .iter()
+            .filter(|release| release.fits_any_name())
+            .collect();
         let found = match free.as_slice() {
             [release] => return Some(release),
             [] if info.releases.is_empty() => Finding::new(code::SYSEXT_NO_RELEASE),
             [] => Finding::new(code::SYSEXT_OTHER_NAME).with("names", names_of(&info.releases)),
-            several => Finding::new(code::SYSEXT_AMBIGUOUS).with("names", names_of(several.iter().copied())),
+            several => Finding::new(code::SYSEXT_AMBIGUOUS)
+                .with("names", names_of(several.iter().copied())),
         };
         self.add(found.with("name", self.link_name));
         None
@@ -85,17 +100,32 @@ impl Check<'_> {
         if !scope.split_ascii_whitespace().any(|word| word == "system") {
             self.add(Finding::new(code::SYSEXT_SCOPE).with("scope", scope));
         }
-        let architecture = given(release, "ARCHITECTURE").filter(|&architecture| architecture != "_any");
+        let architecture =
+            given(release, "ARCHITECTURE").filter(|&architecture| architecture != "_any");
         if let (Some(wanted), Some(actual)) = (architecture, host.architecture.as_deref())
             && wanted != actual
         {
-            self.add(Finding::new(code::SYSEXT_ARCH).with("arch", wanted).with("host", actual));
+            self.add(
+                Finding::new(code::SYSEXT_ARCH)
+                    .with("arch", wanted)
+                    .with("host", actual),
+            );
         }
         match given(release, "ID") {
-            None => self.add(Finding::new(code::SYSEXT_NO_ID).with("name", &release.name).with("host", &host.id)),
+            None => self.add(
+                Finding::new(code::SYSEXT_NO_ID)
+                    .with("name", &release.name)
+                    .with("host", &host.id),
+            ),
             Some("_any") => {}
-            Some(id) if id == host.id || host.id_like.iter().any(|like| like == id) => self.match_version(release),
-            Some(id) => self.add(Finding::new(code::SYSEXT_ID).with("id", id).with("host", &host.id)),
+            Some(id) if id == host.id || host.id_like.iter().any(|like| like == id) => {
+                self.match_version(release)
+            }
+            Some(id) => self.add(
+                Finding::new(code::SYSEXT_ID)
+                    .with("id", id)
+                    .with("host", &host.id),
+            ),
         }
     }
 
@@ -105,11 +135,17 @@ impl Check<'_> {
         let level = given(release, "SYSEXT_LEVEL");
         if let (Some(wanted), Some(actual)) = (level, host.sysext_level.as_deref()) {
             if wanted != actual {
-                self.add(Finding::new(code::SYSEXT_LEVEL).with("level", wanted).with("host", actual));
+                self.add(
+                    Finding::new(code::SYSEXT_LEVEL)
+                        .with("level", wanted)
+                        .with("host", actual),
+                );
             }
             return;
         }
-        let Some(actual) = host.version_id.as_deref() else { return };
+        let Some(actual) = host.version_id.as_deref() else {
+            return;
+        };
         let version = given(release, "VERSION_ID");
         if version == Some(actual) {
             return;
@@ -126,9 +162,15 @@ impl Check<'_> {
     }
 
     fn reload(&mut self, info: &SysextInfo, release: &ExtensionRelease) {
-        let value = given(release, "EXTENSION_RELOAD_MANAGER").unwrap_or_default().to_ascii_lowercase();
-        if !info.units.is_empty() && !matches!(value.as_str(), "1" | "yes" | "y" | "true" | "t" | "on") {
-            self.add(Finding::new(code::SYSEXT_NO_RELOAD).with("units", Few::from_iter(&info.units)));
+        let value = given(release, "EXTENSION_RELOAD_MANAGER")
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        if !info.units.is_empty()
+            && !matches!(value.as_str(), "1" | "yes" | "y" | "true" | "t" | "on")
+        {
+            self.add(
+                Finding::new(code::SYSEXT_NO_RELOAD).with("units", Few::from_iter(&info.units)),
+            );
         }
     }
 
@@ -138,14 +180,25 @@ impl Check<'_> {
             self.add(Finding::new(code::SYSEXT_OS_RELEASE));
         }
         for dir in &info.real_dirs {
-            let code = if dir.as_bytes() == b"/usr/sbin" { code::SYSEXT_SBIN } else { code::SYSEXT_REAL_DIR };
+            let code = if dir.as_bytes() == b"/usr/sbin" {
+                code::SYSEXT_SBIN
+            } else {
+                code::SYSEXT_REAL_DIR
+            };
             self.add(Finding::new(code).with("path", dir));
         }
         if !info.outside.is_empty() {
-            self.add(Finding::new(code::SYSEXT_OUTSIDE).with("paths", Few::from_iter(&info.outside)));
+            self.add(
+                Finding::new(code::SYSEXT_OUTSIDE).with("paths", Few::from_iter(&info.outside)),
+            );
         }
         for (architecture, program) in &info.architectures {
-            if let Some(actual) = self.host.architecture.as_deref().filter(|actual| actual != architecture) {
+            if let Some(actual) = self
+                .host
+                .architecture
+                .as_deref()
+                .filter(|actual| actual != architecture)
+            {
                 let found = Finding::new(code::SYSEXT_PROGRAM).with("path", program);
                 self.add(found.with("arch", architecture).with("host", actual));
             }
@@ -155,7 +208,10 @@ impl Check<'_> {
 
 /// The names of release files, for a message.
 fn names_of<'a>(releases: impl IntoIterator<Item = &'a ExtensionRelease>) -> Few {
-    releases.into_iter().map(|release| release.name.as_str()).collect()
+    releases
+        .into_iter()
+        .map(|release| release.name.as_str())
+        .collect()
 }
 
 /// A field that is there and not empty.

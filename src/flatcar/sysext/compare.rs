@@ -35,7 +35,10 @@ impl HostTree {
     /// The filesystems of USR, which is mounted at `/usr`, and of ROOT, which holds `/opt`. One that is missing counts as
     /// empty.
     pub fn new(usr: Option<Box<dyn FileSystem>>, root: Option<Box<dyn FileSystem>>) -> Self {
-        Self { usr: usr.map(UsrView::new), root }
+        Self {
+            usr: usr.map(UsrView::new),
+            root,
+        }
     }
 
     /// The filesystem that `path` lies on.
@@ -50,7 +53,10 @@ impl HostTree {
 
 impl std::fmt::Debug for HostTree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HostTree").field("usr", &self.usr.is_some()).field("root", &self.root.is_some()).finish()
+        f.debug_struct("HostTree")
+            .field("usr", &self.usr.is_some())
+            .field("root", &self.root.is_some())
+            .finish()
     }
 }
 
@@ -60,9 +66,21 @@ impl std::fmt::Debug for HostTree {
 ///
 /// # Errors
 /// Those of reading either side.
-pub fn compare(extension: &dyn FileSystem, host: &HostTree, known: &[FsPath]) -> Result<Vec<Finding>> {
-    let mut comparison = Comparison { extension, host, known, new: None, found: Found::default() };
-    walk(extension, &FsPath::root(), &mut |entry| comparison.visit(&entry))?;
+pub fn compare(
+    extension: &dyn FileSystem,
+    host: &HostTree,
+    known: &[FsPath],
+) -> Result<Vec<Finding>> {
+    let mut comparison = Comparison {
+        extension,
+        host,
+        known,
+        new: None,
+        found: Found::default(),
+    };
+    walk(extension, &FsPath::root(), &mut |entry| {
+        comparison.visit(&entry)
+    })?;
     Ok(comparison.found.into_findings())
 }
 
@@ -120,7 +138,8 @@ impl Found {
             (code::SYSEXT_WRITABLE, self.writable),
         ];
         let told = all.into_iter().filter(|(_, paths)| !paths.is_empty());
-        told.map(|(code, paths)| Finding::new(code).with("paths", paths)).collect()
+        told.map(|(code, paths)| Finding::new(code).with("paths", paths))
+            .collect()
     }
 }
 
@@ -135,7 +154,11 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn visit(&mut self, entry: &Entry) -> Result<()> {
-        let Entry { path, metadata: ours, .. } = entry;
+        let Entry {
+            path,
+            metadata: ours,
+            ..
+        } = entry;
         if !is_merged(path) {
             return Ok(());
         }
@@ -170,13 +193,18 @@ impl Comparison<'_> {
             (FileType::Directory, FileType::Directory) => self.folders(path, ours, theirs),
             (FileType::Directory, _) | (_, FileType::Directory) => {
                 if !self.known.contains(path) {
-                    let (over, below) = (word(ours.file_type), word(theirs.file_type));
-                    self.found.hidden.add(format_args!("{path} ({over} over {below})"));
+                    let over = word(ours.file_type);
+                    let below = word(theirs.file_type);
+                    self.found
+                        .hidden
+                        .add(format_args!("{path} ({over} over {below})"));
                 }
                 self.note_new(path, ours);
             }
             _ => {
-                let Some(tree) = self.host.tree_of(path) else { return Ok(()) };
+                let Some(tree) = self.host.tree_of(path) else {
+                    return Ok(());
+                };
                 if !is_same(self.extension, ours, tree, theirs, path)? {
                     self.found.replaced.add(path);
                 }
@@ -187,12 +215,19 @@ impl Comparison<'_> {
 
     fn folders(&mut self, path: &FsPath, ours: &Metadata, theirs: &Metadata) {
         if (ours.uid, ours.gid) != (theirs.uid, theirs.gid) {
-            let (new, old) = ((ours.uid, ours.gid), (theirs.uid, theirs.gid));
-            self.found.owners.add(format_args!("{path} ({}:{}, not {}:{})", new.0, new.1, old.0, old.1));
+            let new = (ours.uid, ours.gid);
+            let old = (theirs.uid, theirs.gid);
+            self.found.owners.add(format_args!(
+                "{path} ({}:{}, not {}:{})",
+                new.0, new.1, old.0, old.1
+            ));
         }
-        let (new, old) = (ours.mode & PERMISSIONS, theirs.mode & PERMISSIONS);
+        let new = ours.mode & PERMISSIONS;
+        let old = theirs.mode & PERMISSIONS;
         if old & !new != 0 {
-            self.found.closed.add(format_args!("{path} ({new:04o}, not {old:04o})"));
+            self.found
+                .closed
+                .add(format_args!("{path} ({new:04o}, not {old:04o})"));
         }
     }
 
@@ -205,16 +240,26 @@ impl Comparison<'_> {
 
     /// Attributes that mean something to overlayfs.
     fn attributes(&mut self, entry: &Entry, theirs: Option<&Metadata>) -> Result<()> {
-        let Entry { path, node, metadata: ours } = entry;
+        let Entry {
+            path,
+            node,
+            metadata: ours,
+        } = entry;
         for xattr in self.extension.xattrs(*node).at(|| path.to_string())? {
-            if !OVERLAY_ATTRIBUTES.iter().any(|prefix| xattr.name.starts_with(prefix)) {
+            if !OVERLAY_ATTRIBUTES
+                .iter()
+                .any(|prefix| xattr.name.starts_with(prefix))
+            {
                 continue;
             }
-            let is_opaque = ours.file_type == FileType::Directory && (&xattr.name[..], &xattr.value[..]) == OPAQUE;
+            let is_opaque = ours.file_type == FileType::Directory
+                && (&xattr.name[..], &xattr.value[..]) == OPAQUE;
             if is_opaque && theirs.is_some_and(|theirs| theirs.file_type == FileType::Directory) {
                 self.found.deleted.add(format_args!("all in {path}"));
             } else {
-                self.found.marks.add(format_args!("{path} ({})", xattr.name.escape_ascii()));
+                self.found
+                    .marks
+                    .add(format_args!("{path} ({})", xattr.name.escape_ascii()));
             }
         }
         Ok(())
@@ -223,7 +268,9 @@ impl Comparison<'_> {
 
 /// Whether `path` is one of the folders that are merged, or lies in one.
 fn is_merged(path: &FsPath) -> bool {
-    path.components().next().is_some_and(|top| MERGED.contains(&top))
+    path.components()
+        .next()
+        .is_some_and(|top| MERGED.contains(&top))
 }
 
 /// Whether `path` is the folder or lies in it.
@@ -255,13 +302,23 @@ fn is_same(
     other_metadata: &Metadata,
     path: &FsPath,
 ) -> Result<bool> {
-    let marks = |metadata: &Metadata| (metadata.file_type, metadata.uid, metadata.gid, metadata.device);
+    let marks = |metadata: &Metadata| {
+        (
+            metadata.file_type,
+            metadata.uid,
+            metadata.gid,
+            metadata.device,
+        )
+    };
     if marks(one_metadata) != marks(other_metadata) {
         return Ok(false);
     }
     match one_metadata.file_type {
         FileType::Symlink => Ok(one.read_link_at(path)? == other.read_link_at(path)?),
-        FileType::File if one_metadata.mode == other_metadata.mode && one_metadata.size == other_metadata.size => {
+        FileType::File
+            if one_metadata.mode == other_metadata.mode
+                && one_metadata.size == other_metadata.size =>
+        {
             has_same_content(one, other, path)
         }
         FileType::File => Ok(false),
@@ -270,7 +327,8 @@ fn is_same(
 }
 
 fn has_same_content(one: &dyn FileSystem, other: &dyn FileSystem, path: &FsPath) -> Result<bool> {
-    let (one, other) = (one.open_at(path)?, other.open_at(path)?);
+    let one = one.open_at(path)?;
+    let other = other.open_at(path)?;
     if one.size() != other.size() {
         return Ok(false);
     }

@@ -16,12 +16,24 @@ const GPT_SIGNATURE: &[u8] = b"EFI PART";
 
 /// Partition types that hold files: what is mounted on `/`, and on `/usr`.
 const ROOT_TYPES: [(&str, Guid); 2] = [
-    ("root-x86-64", Guid::from_fields(0x4f68_bce3, 0xe8cd, 0x4db1, 0x96e7_fbca_f984_b709)),
-    ("root-arm64", Guid::from_fields(0xb921_b045, 0x1df0, 0x41c3, 0xaf44_4c6f_280d_3fae)),
+    (
+        "root-x86-64",
+        Guid::from_fields(0x4f68_bce3, 0xe8cd, 0x4db1, 0x96e7_fbca_f984_b709),
+    ),
+    (
+        "root-arm64",
+        Guid::from_fields(0xb921_b045, 0x1df0, 0x41c3, 0xaf44_4c6f_280d_3fae),
+    ),
 ];
 const USR_TYPES: [(&str, Guid); 2] = [
-    ("usr-x86-64", Guid::from_fields(0x8484_680c, 0x9521, 0x48c6, 0x9c11_b072_0656_f69e)),
-    ("usr-arm64", Guid::from_fields(0xb0e0_1050, 0xee5f, 0x4390, 0x949a_9101_b171_04e9)),
+    (
+        "usr-x86-64",
+        Guid::from_fields(0x8484_680c, 0x9521, 0x48c6, 0x9c11_b072_0656_f69e),
+    ),
+    (
+        "usr-arm64",
+        Guid::from_fields(0xb0e0_1050, 0xee5f, 0x4390, 0x949a_9101_b171_04e9),
+    ),
 ];
 
 /// Opens a sysext file: a bare filesystem, or the root or usr partition of a disk image.
@@ -33,7 +45,11 @@ pub fn open_extension(device: Arc<dyn BlockDevice>) -> Result<Box<dyn FileSystem
         Some(place) => fs::open(content.device).at(|| place.clone())?,
         None => fs::open(content.device)?,
     };
-    Ok(if content.is_usr { Box::new(UsrView::new(fs)) } else { fs })
+    Ok(if content.is_usr {
+        Box::new(UsrView::new(fs))
+    } else {
+        fs
+    })
 }
 
 /// The bytes of the filesystem of a sysext file.
@@ -53,23 +69,40 @@ struct Content {
 fn find(device: Arc<dyn BlockDevice>) -> Result<Content> {
     if !has_gpt(&*device)? {
         refuse_what_is_known(&*device)?;
-        return Ok(Content { device, is_usr: false, place: None });
+        return Ok(Content {
+            device,
+            is_usr: false,
+            place: None,
+        });
     }
     let table = PartitionTable::read(&device)?;
     let roots = of_types(&table, &ROOT_TYPES);
-    let (found, is_usr) = if roots.is_empty() { (of_types(&table, &USR_TYPES), true) } else { (roots, false) };
+    let (found, is_usr) = if roots.is_empty() {
+        (of_types(&table, &USR_TYPES), true)
+    } else {
+        (roots, false)
+    };
     let [(name, partition)] = found.as_slice() else {
         let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
         return Err(match names.as_slice() {
-            [] => Error::unsupported("a disk image without a root or usr partition for x86-64 or arm64")
-                .with_hint("a sysext disk image has one, as made by systemd-repart --make-ddi=sysext"),
-            names => Error::unsupported(format!("a disk image with several such partitions: {}", names.join(", ")))
-                .with_hint("a sysext for one architecture has one root or usr partition"),
+            [] => Error::unsupported(
+                "a disk image without a root or usr partition for x86-64 or arm64",
+            )
+            .with_hint("a sysext disk image has one, as made by systemd-repart --make-ddi=sysext"),
+            names => Error::unsupported(format!(
+                "a disk image with several such partitions: {}",
+                names.join(", ")
+            ))
+            .with_hint("a sysext for one architecture has one root or usr partition"),
         });
     };
     let place = format!("{name} partition ({})", partition.number);
     let window = Window::new(device, partition.offset(), partition.size()).at(|| place.clone())?;
-    Ok(Content { device: Arc::new(window), is_usr, place: Some(place) })
+    Ok(Content {
+        device: Arc::new(window),
+        is_usr,
+        place: Some(place),
+    })
 }
 
 /// A file without any filesystem that is known to be something else is refused as what it is.
@@ -99,9 +132,14 @@ fn has_gpt(device: &dyn BlockDevice) -> Result<bool> {
     Ok(false)
 }
 
-fn of_types(table: &PartitionTable, types: &[(&'static str, Guid)]) -> Vec<(&'static str, Partition)> {
+fn of_types(
+    table: &PartitionTable,
+    types: &[(&'static str, Guid)],
+) -> Vec<(&'static str, Partition)> {
     let named = |partition: Partition| {
-        let (name, _) = types.iter().find(|(_, guid)| *guid == partition.type_guid)?;
+        let (name, _) = types
+            .iter()
+            .find(|(_, guid)| *guid == partition.type_guid)?;
         Some((*name, partition))
     };
     table.partitions().filter_map(named).collect()

@@ -42,7 +42,11 @@ pub struct ExtensionRelease {
 impl ExtensionRelease {
     /// Whether it may stand for an extension of another name: a regular file whose attribute says `false`.
     pub fn fits_any_name(&self) -> bool {
-        let strict = self.strict.as_deref().unwrap_or_default().to_ascii_lowercase();
+        let strict = self
+            .strict
+            .as_deref()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         !self.is_symlink && matches!(strict.as_str(), "0" | "no" | "n" | "false" | "f" | "off")
     }
 }
@@ -112,15 +116,21 @@ fn releases(fs: &dyn FileSystem) -> Result<Vec<ExtensionRelease>> {
     let dir = FsPath::new(RELEASE_DIR)?;
     let mut releases = Vec::new();
     for entry in units::entries(fs, &dir)? {
-        let name = entry.name.strip_prefix(RELEASE_PREFIX).and_then(|name| std::str::from_utf8(name).ok());
-        let Some(name) = name.filter(|name| is_valid_name(name)) else { continue };
+        let name = entry
+            .name
+            .strip_prefix(RELEASE_PREFIX)
+            .and_then(|name| std::str::from_utf8(name).ok());
+        let Some(name) = name.filter(|name| is_valid_name(name)) else {
+            continue;
+        };
         if !matches!(entry.file_type, FileType::File | FileType::Symlink) {
             continue;
         }
         if releases.len() == RELEASES_MAX {
-            return Err(
-                Error::unsupported(format!("more than {RELEASES_MAX} extension-release files")).because(Reason::Limit)
-            );
+            return Err(Error::unsupported(format!(
+                "more than {RELEASES_MAX} extension-release files"
+            ))
+            .because(Reason::Limit));
         }
         let path = dir.join(&entry.name)?;
         match release(fs, name, &path, entry.file_type == FileType::Symlink) {
@@ -132,12 +142,29 @@ fn releases(fs: &dyn FileSystem) -> Result<Vec<ExtensionRelease>> {
     Ok(releases)
 }
 
-fn release(fs: &dyn FileSystem, name: &str, path: &FsPath, is_symlink: bool) -> Result<ExtensionRelease> {
+fn release(
+    fs: &dyn FileSystem,
+    name: &str,
+    path: &FsPath,
+    is_symlink: bool,
+) -> Result<ExtensionRelease> {
     let path = resolve(fs, path)?;
     let fields = OsRelease::parse(&read_file(fs, &path, RELEASE_MAX)?)?;
-    let strict = fs.xattrs_at(&path)?.into_iter().find(|xattr| xattr.name == STRICT);
-    let strict = strict.map(|xattr| String::from_utf8_lossy(&xattr.value).trim_end_matches('\0').to_owned());
-    Ok(ExtensionRelease { name: name.to_owned(), fields, strict, is_symlink })
+    let strict = fs
+        .xattrs_at(&path)?
+        .into_iter()
+        .find(|xattr| xattr.name == STRICT);
+    let strict = strict.map(|xattr| {
+        String::from_utf8_lossy(&xattr.value)
+            .trim_end_matches('\0')
+            .to_owned()
+    });
+    Ok(ExtensionRelease {
+        name: name.to_owned(),
+        fields,
+        strict,
+        is_symlink,
+    })
 }
 
 /// Whether systemd takes `name` for an image's name: a file name without control characters and not of a temporary file.
@@ -154,12 +181,15 @@ fn measure(fs: &dyn FileSystem, info: &mut SysextInfo) -> Result<()> {
             info.entries += 1;
         }
         if info.entries > ENTRIES_MAX {
-            return Err(
-                Error::unsupported(format!("more than {ENTRIES_MAX} entries in an extension")).because(Reason::Limit)
-            );
+            return Err(Error::unsupported(format!(
+                "more than {ENTRIES_MAX} entries in an extension"
+            ))
+            .because(Reason::Limit));
         }
         let metadata = entry.metadata;
-        if metadata.file_type == FileType::File && (metadata.nlink < 2 || linked.insert(metadata.inode)) {
+        if metadata.file_type == FileType::File
+            && (metadata.nlink < 2 || linked.insert(metadata.inode))
+        {
             info.content_bytes = info.content_bytes.saturating_add(metadata.size);
         }
         Ok(())
@@ -170,7 +200,9 @@ fn measure(fs: &dyn FileSystem, info: &mut SysextInfo) -> Result<()> {
 fn architectures(fs: &dyn FileSystem) -> Result<BTreeMap<String, FsPath>> {
     let dir = FsPath::new("/usr/bin")?;
     let mut found = BTreeMap::new();
-    let files = units::entries(fs, &dir)?.into_iter().filter(|entry| entry.file_type == FileType::File);
+    let files = units::entries(fs, &dir)?
+        .into_iter()
+        .filter(|entry| entry.file_type == FileType::File);
     for entry in files.take(PROGRAMS_MAX) {
         let path = resolve(fs, &dir)?.join(&entry.name)?;
         let file = fs.open_at(&path)?;
@@ -194,7 +226,11 @@ fn elf_architecture(head: &[u8]) -> Result<Option<String>> {
     }
     let is_big_endian = fields.u8(5)? == 2;
     let machine = fields.le16(18)?;
-    let machine = if is_big_endian { machine.swap_bytes() } else { machine };
+    let machine = if is_big_endian {
+        machine.swap_bytes()
+    } else {
+        machine
+    };
     Ok(Some(match machine {
         62 => "x86-64".to_owned(),
         183 => "arm64".to_owned(),
@@ -211,10 +247,27 @@ mod tests {
 
     #[test]
     fn names_follow_systemd() {
-        for good in ["docker", "a", "flatcar-zfs", "ümlaut", ".hidden", "a b", "x.raw"] {
+        for good in [
+            "docker",
+            "a",
+            "flatcar-zfs",
+            "ümlaut",
+            ".hidden",
+            "a b",
+            "x.raw",
+        ] {
             assert!(is_valid_name(good), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "a\nb", "a\x7f", ".#tmp", &"n".repeat(256)] {
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a\nb",
+            "a\x7f",
+            ".#tmp",
+            &"n".repeat(256),
+        ] {
             assert!(!is_valid_name(bad), "{bad:?}");
         }
     }

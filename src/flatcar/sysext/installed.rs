@@ -16,8 +16,11 @@ const FOLDERS: [(Designator, &str); 3] = [
 /// A link to this switches a sysext off.
 const NOTHING: &str = "/dev/null";
 /// Where partitions are mounted whose files links lead to; what is elsewhere lies on ROOT. The longer paths come first.
-const MOUNTED: [(&str, Designator); 3] =
-    [("/usr/share/oem", Designator::Oem), ("/usr", Designator::Usr), ("/oem", Designator::Oem)];
+const MOUNTED: [(&str, Designator); 3] = [
+    ("/usr/share/oem", Designator::Oem),
+    ("/usr", Designator::Usr),
+    ("/oem", Designator::Oem),
+];
 /// The ending of files that are merged.
 const ENDING: &[u8] = b".raw";
 
@@ -29,13 +32,17 @@ const ENDING: &[u8] = b".raw";
 pub fn installed(disk: &Disk) -> Result<BTreeMap<String, (Designator, FsPath)>> {
     let mut found = BTreeMap::new();
     for (partition, folder) in FOLDERS {
-        let Ok(fs) = disk.filesystem(partition.into()) else { continue };
+        let Ok(fs) = disk.filesystem(partition.into()) else {
+            continue;
+        };
         let folder = FsPath::new(folder)?;
         if !fs::exists(&*fs, &folder)? {
             continue;
         }
         for entry in fs.entries_at(&folder)? {
-            let Some(name) = entry.name.strip_suffix(ENDING) else { continue };
+            let Some(name) = entry.name.strip_suffix(ENDING) else {
+                continue;
+            };
             let name = String::from_utf8_lossy(name).into_owned();
             match place(&*fs, partition, &folder.join(&entry.name)?)? {
                 Some(place) => drop(found.insert(name, place)),
@@ -47,17 +54,27 @@ pub fn installed(disk: &Disk) -> Result<BTreeMap<String, (Designator, FsPath)>> 
 }
 
 /// Where the file lies that is merged by `path`; `None` where it is switched off, or something else.
-fn place(fs: &dyn FileSystem, partition: Designator, path: &FsPath) -> Result<Option<(Designator, FsPath)>> {
+fn place(
+    fs: &dyn FileSystem,
+    partition: Designator,
+    path: &FsPath,
+) -> Result<Option<(Designator, FsPath)>> {
     match fs.metadata_at(path)?.file_type {
         FileType::File => Ok(Some((partition, path.clone()))),
         FileType::Symlink => {
             let target = fs.read_link_at(path)?;
-            let Ok(target) = std::str::from_utf8(&target) else { return Ok(None) };
+            let Ok(target) = std::str::from_utf8(&target) else {
+                return Ok(None);
+            };
             if target == NOTHING || !target.starts_with('/') {
                 return Ok(None);
             }
-            let mounted = MOUNTED.iter().find_map(|(mount, on)| Some((*on, target.strip_prefix(mount)?)));
-            let (on, rest) = mounted.filter(|(_, rest)| rest.starts_with('/')).unwrap_or((Designator::Root, target));
+            let mounted = MOUNTED
+                .iter()
+                .find_map(|(mount, on)| Some((*on, target.strip_prefix(mount)?)));
+            let (on, rest) = mounted
+                .filter(|(_, rest)| rest.starts_with('/'))
+                .unwrap_or((Designator::Root, target));
             Ok(Some((on, FsPath::new(rest)?)))
         }
         _ => Ok(None),

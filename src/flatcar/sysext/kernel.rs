@@ -37,7 +37,12 @@ const ABILITIES: [Ability; 2] = [
         compressors: &["gzip", "lzo", "xz", "lz4", "zstd"],
         features: 0,
     },
-    Ability { filesystem: FsKind::Erofs, since: (4152, 2, 2), compressors: &["lz4"], features: 0x7f },
+    Ability {
+        filesystem: FsKind::Erofs,
+        since: (4152, 2, 2),
+        compressors: &["lz4"],
+        features: 0x7f,
+    },
 ];
 
 /// What a kernel must be able to do to mount an extension.
@@ -60,9 +65,15 @@ impl Needs {
     /// As of [`open_extension`](super::open_extension).
     pub fn of(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let content = open_content(device)?;
-        let filesystem = fs::probe(&*content)?
-            .ok_or_else(|| Error::unsupported("no filesystem that is known begins where the extension's should"))?;
-        let mut needs = Self { filesystem, compressors: Vec::new(), features: 0, beyond_sectors: 0 };
+        let filesystem = fs::probe(&*content)?.ok_or_else(|| {
+            Error::unsupported("no filesystem that is known begins where the extension's should")
+        })?;
+        let mut needs = Self {
+            filesystem,
+            compressors: Vec::new(),
+            features: 0,
+            beyond_sectors: 0,
+        };
         match filesystem {
             FsKind::Squashfs => needs.squashfs(&*content)?,
             FsKind::Erofs => needs.erofs(&*content)?,
@@ -75,7 +86,11 @@ impl Needs {
         let mut bytes = [0; 2];
         content.read_at(SQUASHFS_COMPRESSION, &mut bytes)?;
         let number = usize::from(u16::from_le_bytes(bytes));
-        self.compressors.extend(number.checked_sub(1).and_then(|at| SQUASHFS_COMPRESSORS.get(at)));
+        self.compressors.extend(
+            number
+                .checked_sub(1)
+                .and_then(|at| SQUASHFS_COMPRESSORS.get(at)),
+        );
         let mut bytes = [0; 8];
         content.read_at(SQUASHFS_BYTES_USED, &mut bytes)?;
         let used = u64::from_le_bytes(bytes).min(content.size());
@@ -93,27 +108,46 @@ impl Needs {
 
 /// What the kernel of `release` cannot mount of an extension that needs `needs`; nothing where the release is not known.
 pub fn check_kernel(needs: &Needs, release: &OsRelease) -> Vec<Finding> {
-    let Some((text, version)) = release.version_id().and_then(|text| Some((text, numbers(text)?))) else {
+    let Some((text, version)) = release
+        .version_id()
+        .and_then(|text| Some((text, numbers(text)?)))
+    else {
         return Vec::new();
     };
-    let finding = |what: String| Finding::new(code::SYSEXT_KERNEL).with("release", text).with("what", what);
+    let finding = |what: String| {
+        Finding::new(code::SYSEXT_KERNEL)
+            .with("release", text)
+            .with("what", what)
+    };
     if needs.beyond_sectors > 0 {
-        let (kind, beyond) = (needs.filesystem, needs.beyond_sectors);
-        return vec![finding(format!("{kind} of which {beyond} bytes lie behind the last whole sector of the file"))];
+        let kind = needs.filesystem;
+        let beyond = needs.beyond_sectors;
+        return vec![finding(format!(
+            "{kind} of which {beyond} bytes lie behind the last whole sector of the file"
+        ))];
     }
-    let mut own = ABILITIES.iter().filter(|ability| ability.filesystem == needs.filesystem);
+    let mut own = ABILITIES
+        .iter()
+        .filter(|ability| ability.filesystem == needs.filesystem);
     if own.clone().next().is_none() {
         return Vec::new();
     }
     let Some(ability) = own.rfind(|ability| ability.since <= version) else {
         return vec![finding(needs.filesystem.to_string())];
     };
-    let unknown = needs.compressors.iter().filter(|compressor| !ability.compressors.contains(compressor));
-    let mut findings: Vec<Finding> =
-        unknown.map(|compressor| finding(format!("{} with {compressor}", needs.filesystem))).collect();
+    let unknown = needs
+        .compressors
+        .iter()
+        .filter(|compressor| !ability.compressors.contains(compressor));
+    let mut findings: Vec<Finding> = unknown
+        .map(|compressor| finding(format!("{} with {compressor}", needs.filesystem)))
+        .collect();
     let features = needs.features & !ability.features;
     if features != 0 {
-        findings.push(finding(format!("{} with the features {features:#x}", needs.filesystem)));
+        findings.push(finding(format!(
+            "{} with the features {features:#x}",
+            needs.filesystem
+        )));
     }
     findings
 }
@@ -131,22 +165,53 @@ mod tests {
     use super::*;
 
     fn told(needs: &Needs, version: &str) -> Vec<String> {
-        let release = OsRelease::parse(format!("ID=flatcar\nVERSION_ID={version}\n").as_bytes()).unwrap();
+        let release =
+            OsRelease::parse(format!("ID=flatcar\nVERSION_ID={version}\n").as_bytes()).unwrap();
         let findings = check_kernel(needs, &release);
-        findings.iter().map(|finding| finding.value("what").unwrap().to_owned()).collect()
+        findings
+            .iter()
+            .map(|finding| finding.value("what").unwrap().to_owned())
+            .collect()
     }
 
     fn needs(filesystem: FsKind, compressors: &[&'static str], features: u32) -> Needs {
-        Needs { filesystem, compressors: compressors.to_vec(), features, beyond_sectors: 0 }
+        Needs {
+            filesystem,
+            compressors: compressors.to_vec(),
+            features,
+            beyond_sectors: 0,
+        }
     }
 
     #[test]
     fn what_each_release_can_mount() {
-        for version in ["3033.3.0", "4081.3.10", "4593.2.5", "4757.2.1", "4593.2.5+nightly-1"] {
-            assert_eq!(told(&needs(FsKind::Squashfs, &["zstd"], 0), version), [""; 0], "{version}");
-            assert_eq!(told(&needs(FsKind::Squashfs, &["lzma"], 0), version), ["squashfs with lzma"], "{version}");
-            assert_eq!(told(&needs(FsKind::Ext4, &[], 0), version), [""; 0], "{version}");
-            assert_eq!(told(&needs(FsKind::Btrfs, &[], 0), version), [""; 0], "{version}");
+        for version in [
+            "3033.3.0",
+            "4081.3.10",
+            "4593.2.5",
+            "4757.2.1",
+            "4593.2.5+nightly-1",
+        ] {
+            assert_eq!(
+                told(&needs(FsKind::Squashfs, &["zstd"], 0), version),
+                [""; 0],
+                "{version}"
+            );
+            assert_eq!(
+                told(&needs(FsKind::Squashfs, &["lzma"], 0), version),
+                ["squashfs with lzma"],
+                "{version}"
+            );
+            assert_eq!(
+                told(&needs(FsKind::Ext4, &[], 0), version),
+                [""; 0],
+                "{version}"
+            );
+            assert_eq!(
+                told(&needs(FsKind::Btrfs, &[], 0), version),
+                [""; 0],
+                "{version}"
+            );
         }
         let erofs = needs(FsKind::Erofs, &["lz4"], 0x33);
         for (version, expected) in [
@@ -159,7 +224,14 @@ mod tests {
             assert_eq!(told(&erofs, version), expected, "{version}");
         }
         let newer = needs(FsKind::Erofs, &["lz4", "lzma", "zstd"], 0x83);
-        assert_eq!(told(&newer, "4593.2.5"), ["erofs with lzma", "erofs with zstd", "erofs with the features 0x80"]);
+        assert_eq!(
+            told(&newer, "4593.2.5"),
+            [
+                "erofs with lzma",
+                "erofs with zstd",
+                "erofs with the features 0x80"
+            ]
+        );
     }
 
     /// mksquashfs fills its files up to 4096 bytes; with `-nopad`, and from other writers, they end anywhere.
@@ -170,11 +242,30 @@ mod tests {
             bytes[..4].copy_from_slice(b"hsqs");
             bytes[20] = 1;
             bytes[40..48].copy_from_slice(&used.to_le_bytes());
-            Needs::of(Arc::new(crate::block::MemoryDevice::new(bytes))).unwrap().beyond_sectors
+            Needs::of(Arc::new(crate::block::MemoryDevice::new(bytes)))
+                .unwrap()
+                .beyond_sectors
         };
-        assert_eq!((squashfs(1500, 4096), squashfs(1500, 1536), squashfs(1536, 1600)), (0, 0, 0));
-        assert_eq!((squashfs(1500, 1500), squashfs(300, 318), squashfs(1537, 1600)), (476, 300, 1));
-        let needs = Needs { beyond_sectors: 300, ..needs(FsKind::Squashfs, &["gzip"], 0) };
+        assert_eq!(
+            (
+                squashfs(1500, 4096),
+                squashfs(1500, 1536),
+                squashfs(1536, 1600)
+            ),
+            (0, 0, 0)
+        );
+        assert_eq!(
+            (
+                squashfs(1500, 1500),
+                squashfs(300, 318),
+                squashfs(1537, 1600)
+            ),
+            (476, 300, 1)
+        );
+        let needs = Needs {
+            beyond_sectors: 300,
+            ..needs(FsKind::Squashfs, &["gzip"], 0)
+        };
         let expected = "squashfs of which 300 bytes lie behind the last whole sector of the file";
         assert_eq!(told(&needs, "4593.2.5"), [expected]);
     }
@@ -182,7 +273,11 @@ mod tests {
     #[test]
     fn a_version_that_is_none_decides_nothing() {
         for version in ["", "x", "4593", "4593.2", "4593.2.x", "1.2.3.4"] {
-            assert_eq!(told(&needs(FsKind::Erofs, &["lzma"], 0), version), [""; 0], "{version}");
+            assert_eq!(
+                told(&needs(FsKind::Erofs, &["lzma"], 0), version),
+                [""; 0],
+                "{version}"
+            );
         }
     }
 }

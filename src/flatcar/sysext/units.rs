@@ -8,8 +8,19 @@ use crate::fs::{ByPath, DirEntry, FileSystem, FileType, FsPath, read_file, resol
 /// Where an extension ships system units.
 const UNIT_DIR: &str = "/usr/lib/systemd/system";
 /// Types of units (systemd.unit(5)).
-const UNIT_TYPES: [&str; 11] =
-    ["service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope"];
+const UNIT_TYPES: [&str; 11] = [
+    "service",
+    "socket",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "target",
+    "path",
+    "timer",
+    "slice",
+    "scope",
+];
 /// Largest drop-in that is read; real ones have a few lines, longer ones are passed over.
 const DROP_IN_MAX: u64 = 64 << 10;
 
@@ -36,19 +47,26 @@ pub(super) fn read(fs: &dyn FileSystem) -> Result<Units> {
     let mut activations = BTreeSet::new();
     let dir = FsPath::new(UNIT_DIR)?;
     for entry in entries(fs, &dir)? {
-        let Ok(name) = String::from_utf8(entry.name) else { continue };
+        let Ok(name) = String::from_utf8(entry.name) else {
+            continue;
+        };
         if entry.file_type == FileType::Directory {
             activations.extend(pulled_by(fs, &dir.join(&name)?, &name)?);
         } else if is_unit(&name) {
             names.insert(name);
         }
     }
-    Ok(Units { names: names.into_iter().collect(), activations: activations.into_iter().collect() })
+    Ok(Units {
+        names: names.into_iter().collect(),
+        activations: activations.into_iter().collect(),
+    })
 }
 
 /// What the folder `NAME.d`, `NAME.upholds`, `NAME.wants` or `NAME.requires` pulls in.
 fn pulled_by(fs: &dyn FileSystem, dir: &FsPath, name: &str) -> Result<Vec<Activation>> {
-    let Some((by, suffix)) = name.rsplit_once('.').filter(|(by, _)| is_unit(by)) else { return Ok(Vec::new()) };
+    let Some((by, suffix)) = name.rsplit_once('.').filter(|(by, _)| is_unit(by)) else {
+        return Ok(Vec::new());
+    };
     let how = match suffix {
         "upholds" => "Upholds",
         "wants" => "Wants",
@@ -56,8 +74,17 @@ fn pulled_by(fs: &dyn FileSystem, dir: &FsPath, name: &str) -> Result<Vec<Activa
         "d" => return drop_ins(fs, dir, by),
         _ => return Ok(Vec::new()),
     };
-    let links = entries(fs, dir)?.into_iter().filter_map(|entry| String::from_utf8(entry.name).ok());
-    Ok(links.filter(|unit| is_unit(unit)).map(|unit| Activation { by: by.to_owned(), how, unit }).collect())
+    let links = entries(fs, dir)?
+        .into_iter()
+        .filter_map(|entry| String::from_utf8(entry.name).ok());
+    Ok(links
+        .filter(|unit| is_unit(unit))
+        .map(|unit| Activation {
+            by: by.to_owned(),
+            how,
+            unit,
+        })
+        .collect())
 }
 
 fn drop_ins(fs: &dyn FileSystem, dir: &FsPath, by: &str) -> Result<Vec<Activation>> {
@@ -69,11 +96,15 @@ fn drop_ins(fs: &dyn FileSystem, dir: &FsPath, by: &str) -> Result<Vec<Activatio
             continue;
         }
         let content = read_file(fs, &path, DROP_IN_MAX)?;
-        found.extend(pulls(&String::from_utf8_lossy(&content)).into_iter().map(|(how, unit)| Activation {
-            by: by.to_owned(),
-            how,
-            unit: unit.to_owned(),
-        }));
+        found.extend(
+            pulls(&String::from_utf8_lossy(&content))
+                .into_iter()
+                .map(|(how, unit)| Activation {
+                    by: by.to_owned(),
+                    how,
+                    unit: unit.to_owned(),
+                }),
+        );
     }
     Ok(found)
 }
@@ -82,7 +113,10 @@ fn drop_ins(fs: &dyn FileSystem, dir: &FsPath, by: &str) -> Result<Vec<Activatio
 fn pulls(text: &str) -> Vec<(&'static str, &str)> {
     let mut found = Vec::new();
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-        if let Some(how) = ["Upholds", "Wants", "Requires"].into_iter().find(|how| *how == key.trim()) {
+        if let Some(how) = ["Upholds", "Wants", "Requires"]
+            .into_iter()
+            .find(|how| *how == key.trim())
+        {
             found.extend(value.split_ascii_whitespace().map(|unit| (how, unit)));
         }
     }
@@ -90,13 +124,18 @@ fn pulls(text: &str) -> Vec<(&'static str, &str)> {
 }
 
 fn is_unit(name: &str) -> bool {
-    name.rsplit_once('.').is_some_and(|(stem, suffix)| !stem.is_empty() && UNIT_TYPES.contains(&suffix))
+    name.rsplit_once('.')
+        .is_some_and(|(stem, suffix)| !stem.is_empty() && UNIT_TYPES.contains(&suffix))
 }
 
 /// The entries of a directory, symlinks on the way followed; none where it does not exist.
 pub(super) fn entries(fs: &dyn FileSystem, dir: &FsPath) -> Result<Vec<DirEntry>> {
     let found = resolve(fs, dir).and_then(|dir| {
-        if fs.metadata_at(&dir)?.file_type == FileType::Directory { fs.entries_at(&dir) } else { Ok(Vec::new()) }
+        if fs.metadata_at(&dir)?.file_type == FileType::Directory {
+            fs.entries_at(&dir)
+        } else {
+            Ok(Vec::new())
+        }
     });
     match found {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),

@@ -1,7 +1,9 @@
 //! The content of a usr partition, seen at the place where it is mounted.
 
 use crate::error::{Error, Reason, Result};
-use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr};
+use crate::fs::{
+    Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr,
+};
 
 const USR: &[u8] = b"usr";
 /// The root above the partition; no filesystem has so many inodes.
@@ -44,7 +46,11 @@ impl FileSystem for UsrView {
 
     fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
         match directory {
-            ROOT => Ok(vec![DirEntry { name: USR.to_vec(), file_type: FileType::Directory, node: self.inner.root() }]),
+            ROOT => Ok(vec![DirEntry {
+                name: USR.to_vec(),
+                file_type: FileType::Directory,
+                node: self.inner.root(),
+            }]),
             inner => self.inner.entries(inner),
         }
     }
@@ -84,5 +90,9 @@ impl FileSystem for UsrView {
 
 /// The node in the partition.
 fn below(node: Node) -> Result<Node> {
-    if node == ROOT { Err(Error::invalid("is a directory").because(Reason::IsADirectory)) } else { Ok(node) }
+    if node == ROOT {
+        Err(Error::invalid("is a directory").because(Reason::IsADirectory))
+    } else {
+        Ok(node)
+    }
 }

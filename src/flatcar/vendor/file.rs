@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::words::{
-    CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue, Id, MemberPath, Status, Text,
+    CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue, Id,
+    MemberPath, Status, Text,
 };
 use crate::error::{Error, Result};
 use crate::machine::{Arch, BundleFormat, ConfFormat};
@@ -219,10 +220,15 @@ impl VendorFile {
     pub fn parse(text: &str, name: &str) -> Result<Self> {
         if text.len() > MAX_LEN {
             let bytes = text.len();
-            return Err(Error::invalid(format!("a vendor file of {bytes} bytes: at most {MAX_LEN} are read")).at(name));
+            return Err(Error::invalid(format!(
+                "a vendor file of {bytes} bytes: at most {MAX_LEN} are read"
+            ))
+            .at(name));
         }
         toml::from_str(text).map_err(|error| {
-            let place = error.span().map_or(String::new(), |span| place(text, span.start));
+            let place = error
+                .span()
+                .map_or(String::new(), |span| place(text, span.start));
             Error::invalid(format!("{place}{}", error.message().replace('\n', "; ")))
                 .with_hint("flatbake vendors azure --toml shows a vendor file as an example")
                 .at(name)

@@ -33,7 +33,10 @@ impl GrubWhen {
 
     fn render(&self, text: &mut String) {
         // GRUB has no parentheses in [ … ], so each variable gets a condition of its own.
-        let variables = [("grub_platform", &self.grub_platform), ("grub_cpu", &self.grub_cpu)];
+        let variables = [
+            ("grub_platform", &self.grub_platform),
+            ("grub_cpu", &self.grub_cpu),
+        ];
         let tests: Vec<String> = variables
             .into_iter()
             .filter(|(_, values)| !values.is_empty())
@@ -56,7 +59,10 @@ impl GrubWhen {
 
 /// `[ "$grub_cpu" = i386 -o "$grub_cpu" = x86_64 ]`
 fn test(variable: &str, values: &[Id]) -> String {
-    let tests: Vec<String> = values.iter().map(|value| format!("\"${variable}\" = {value}")).collect();
+    let tests: Vec<String> = values
+        .iter()
+        .map(|value| format!("\"${variable}\" = {value}"))
+        .collect();
     format!("[ {} ]", tests.join(" -o "))
 }
 

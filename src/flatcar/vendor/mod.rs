@@ -26,7 +26,8 @@ pub use schema::schema;
 pub use settings::Settings;
 pub use table::Vendors;
 pub use words::{
-    CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue, Id, MemberPath, Status, Text,
+    CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, GrubValue, Id,
+    MemberPath, Status, Text,
 };
 
 use crate::error::{Error, Result};
@@ -84,30 +85,61 @@ impl Vendor {
     /// The vendor of a file, whose settings an alias completes with those of `target`.
     fn of_file(mut file: VendorFile, target: Option<&VendorFile>) -> Result<Self> {
         if (file.status == Status::Alias) != file.alias_of.is_some() {
-            return Err(Error::invalid("status = \"alias\" and alias_of go together: one of them is missing"));
+            return Err(Error::invalid(
+                "status = \"alias\" and alias_of go together: one of them is missing",
+            ));
         }
         match (file.status, file.removed) {
-            (Status::Removed, None) => return Err(Error::invalid("a removed vendor needs the key removed")),
-            (Status::Current, Some(_)) => return Err(Error::invalid("a current vendor has no key removed")),
+            (Status::Removed, None) => {
+                return Err(Error::invalid("a removed vendor needs the key removed"));
+            }
+            (Status::Current, Some(_)) => {
+                return Err(Error::invalid("a current vendor has no key removed"));
+            }
             _ => {}
         }
         if (file.status == Status::Refused) != file.why.is_some() {
-            return Err(Error::invalid("status = \"refused\" and why go together: one of them is missing"));
+            return Err(Error::invalid(
+                "status = \"refused\" and why go together: one of them is missing",
+            ));
         }
         if let Some(target) = target {
             file.inherit(target);
         }
-        file.until.sort_by_key(|until| std::cmp::Reverse(until.release));
-        if let Some(twice) = file.until.windows(2).find(|pair| pair[0].release == pair[1].release) {
-            return Err(Error::invalid(format!("there are two [[until]] of release {}", twice[0].release)));
+        file.until
+            .sort_by_key(|until| std::cmp::Reverse(until.release));
+        if let Some(twice) = file
+            .until
+            .windows(2)
+            .find(|pair| pair[0].release == pair[1].release)
+        {
+            return Err(Error::invalid(format!(
+                "there are two [[until]] of release {}",
+                twice[0].release
+            )));
         }
         let settings = match file.status {
             Status::Refused => None,
             _ => Some(Settings::of_file(&file)?),
         };
-        let VendorFile { id, name, status, alias_of, since, since_tag, removed, removed_tag, removed_on, .. } = file;
-        let (why, keywords, needs, notes) = (file.why, file.keywords, file.needs, file.notes);
-        let (arch, until) = (file.arch.unwrap_or_else(|| vec![Arch::Amd64, Arch::Arm64]), file.until);
+        let VendorFile {
+            id,
+            name,
+            status,
+            alias_of,
+            since,
+            since_tag,
+            removed,
+            removed_tag,
+            removed_on,
+            ..
+        } = file;
+        let why = file.why;
+        let keywords = file.keywords;
+        let needs = file.needs;
+        let notes = file.notes;
+        let arch = file.arch.unwrap_or_else(|| vec![Arch::Amd64, Arch::Arm64]);
+        let until = file.until;
         let vendor = Self {
             id,
             name,
@@ -139,10 +171,17 @@ impl Vendor {
     pub fn for_release(&self, major: Option<u64>) -> Result<Settings> {
         let Some(newest) = &self.settings else {
             let why = self.why.as_ref().map_or("no reason is given", Text::as_str);
-            return Err(Error::unsupported(format!("no images are baked for {}: {why}", self.id)));
+            return Err(Error::unsupported(format!(
+                "no images are baked for {}: {why}",
+                self.id
+            )));
         };
         let mut settings = newest.clone();
-        for until in self.until.iter().filter(|until| major.is_some_and(|major| major < until.release)) {
+        for until in self
+            .until
+            .iter()
+            .filter(|until| major.is_some_and(|major| major < until.release))
+        {
             settings.change(until)?;
         }
         Ok(settings)

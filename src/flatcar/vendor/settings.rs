@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::file::{Grub, Oem, Until, VendorFile, Without};
-use super::words::{CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id, MemberPath};
+use super::words::{
+    CiCompression, DiskFormat, DiskLayout, DiskSize, Extension, FileName, Id, MemberPath,
+};
 use crate::bytes::align_up;
 use crate::error::{Error, Result};
 use crate::flatcar::{Generation, Layout};
@@ -68,7 +70,10 @@ impl Settings {
             id: file.id.clone(),
             disk_format,
             disk_layout: has_disk.then(|| file.disk_layout.unwrap_or(DiskLayout::Base)),
-            disk_ext: file.disk_ext.clone().unwrap_or_else(|| usual_extension(disk_format)),
+            disk_ext: file
+                .disk_ext
+                .clone()
+                .unwrap_or_else(|| usual_extension(disk_format)),
             disk_size: file.disk_size,
             disk_size_step: file.disk_size_step.unwrap_or_default(),
             oem_sysext: file.oem_sysext.clone(),
@@ -84,7 +89,9 @@ impl Settings {
             loose_files: file.loose_files.unwrap_or(file.bundle_format.is_none()),
             ci_compression: file.ci_compression.clone().unwrap_or_default(),
         };
-        if !has_disk && (file.disk_layout.is_some() || file.disk_size.is_some() || file.oem_sysext.is_some()) {
+        if !has_disk
+            && (file.disk_layout.is_some() || file.disk_size.is_some() || file.oem_sysext.is_some())
+        {
             return Err(Error::invalid(format!(
                 "{disk_format} is no disk, so it has no disk_layout, disk_size and oem_sysext"
             )));
@@ -96,13 +103,19 @@ impl Settings {
     /// What must hold between settings.
     fn check(&self) -> Result<()> {
         if self.bundle_format.is_some() != self.bundle.is_some() {
-            return Err(Error::invalid("bundle_format and bundle go together: one of them is missing"));
+            return Err(Error::invalid(
+                "bundle_format and bundle go together: one of them is missing",
+            ));
         }
         if self.oem.is_some() != self.grub.is_some() {
-            return Err(Error::invalid("oem and grub go together: one of them is missing"));
+            return Err(Error::invalid(
+                "oem and grub go together: one of them is missing",
+            ));
         }
         if self.oem.is_none() && (self.oem_sysext.is_some() || self.oem_package.is_some()) {
-            return Err(Error::invalid("an OEM sysext or package needs oem and grub, too"));
+            return Err(Error::invalid(
+                "an OEM sysext or package needs oem and grub, too",
+            ));
         }
         if let (Some(oem), Some(sysext)) = (&self.oem, &self.oem_sysext)
             && oem.id != *sysext
@@ -112,16 +125,33 @@ impl Settings {
                 oem.id, oem.id
             )));
         }
-        match self.grub.iter().flat_map(|grub| &grub.when).position(|when| when.is_always()) {
-            Some(at) => Err(Error::invalid(format!("condition {} of grub.when has no condition", at + 1))
-                .with_hint("give it grub_platform or grub_cpu, or write its settings under grub itself")),
+        match self
+            .grub
+            .iter()
+            .flat_map(|grub| &grub.when)
+            .position(|when| when.is_always())
+        {
+            Some(at) => Err(Error::invalid(format!(
+                "condition {} of grub.when has no condition",
+                at + 1
+            ))
+            .with_hint(
+                "give it grub_platform or grub_cpu, or write its settings under grub itself",
+            )),
             None => Ok(()),
         }
     }
 
     /// Applies what was different in older releases.
     pub(super) fn change(&mut self, until: &Until) -> Result<()> {
-        let Until { release: _, without, disk_format, disk_layout, disk_ext, .. } = until;
+        let Until {
+            release: _,
+            without,
+            disk_format,
+            disk_layout,
+            disk_ext,
+            ..
+        } = until;
         if let Some(format) = *disk_format {
             self.disk_format = format;
         }
@@ -146,15 +176,21 @@ impl Settings {
                 Without::OemSysext => self.oem_sysext = None,
             }
         }
-        self.check().map_err(|error| error.at(format!("until release {}", until.release)))
+        self.check()
+            .map_err(|error| error.at(format!("until release {}", until.release)))
     }
 
     /// The size of the disk that a released image of this vendor shows, in bytes, in the given generation of layouts;
     /// `None` where there is no disk.
     pub fn released_size(&self, generation: Generation) -> Option<u64> {
         let name = self.disk_layout?.name();
-        let layout = Layout::ALL.into_iter().find(|layout| layout.name == name && layout.generation == generation);
-        let size = self.disk_size.map(DiskSize::bytes).or(layout.map(|layout| layout.disk_size))?;
+        let layout = Layout::ALL
+            .into_iter()
+            .find(|layout| layout.name == name && layout.generation == generation);
+        let size = self
+            .disk_size
+            .map(DiskSize::bytes)
+            .or(layout.map(|layout| layout.disk_size))?;
         align_up(size, self.disk_size_step.bytes())
     }
 
@@ -175,22 +211,31 @@ impl Settings {
 
     /// The names of the config files that are published beside the disk, or the bundle.
     pub fn conf_file_names(&self) -> Vec<String> {
-        self.conf_files.iter().map(|name| self.expand(name.as_str())).collect()
+        self.conf_files
+            .iter()
+            .map(|name| self.expand(name.as_str()))
+            .collect()
     }
 
     /// The name of the catalog by which Vagrant finds the box; vendors of one family share it.
     pub fn catalog_file_name(&self) -> Option<String> {
         let is_box = self.bundle_format == Some(BundleFormat::Box);
-        self.conf_file_names().into_iter().find(|name| is_box && name.ends_with(".json"))
+        self.conf_file_names()
+            .into_iter()
+            .find(|name| is_box && name.ends_with(".json"))
     }
 
     /// The names of what is in the bundle, in its order.
     pub fn bundle_member_names(&self) -> Vec<String> {
-        self.bundle_files.iter().map(|path| self.expand(path.as_str())).collect()
+        self.bundle_files
+            .iter()
+            .map(|path| self.expand(path.as_str()))
+            .collect()
     }
 
     fn expand(&self, name: &str) -> String {
-        name.replace("{stem}", &self.stem()).replace("{disk}", &self.disk_file_name())
+        name.replace("{stem}", &self.stem())
+            .replace("{disk}", &self.disk_file_name())
     }
 
     /// The config files of `machine`, where there are any, README included.
@@ -198,8 +243,14 @@ impl Settings {
     /// # Errors
     /// Those of [`conf_files`].
     pub fn conf_texts(&self, machine: &Machine) -> Result<Vec<ConfFile>> {
-        let mut files = self.conf_format.map_or(Ok(Vec::new()), |format| conf_files(format, machine))?;
-        if self.conf_files.iter().any(|name| name.as_str() == IPXE_FILE) {
+        let mut files = self
+            .conf_format
+            .map_or(Ok(Vec::new()), |format| conf_files(format, machine))?;
+        if self
+            .conf_files
+            .iter()
+            .any(|name| name.as_str() == IPXE_FILE)
+        {
             files.push(ipxe(machine));
         }
         Ok(files)

@@ -40,8 +40,9 @@ pub struct Vendors {
 impl Vendors {
     /// The vendors that flatbake knows without any file.
     pub fn builtin() -> &'static Self {
-        static BUILT_IN: LazyLock<Vendors> =
-            LazyLock::new(|| Vendors::of_files(FILES).expect("tests read all built-in vendor files"));
+        static BUILT_IN: LazyLock<Vendors> = LazyLock::new(|| {
+            Vendors::of_files(FILES).expect("tests read all built-in vendor files")
+        });
         &BUILT_IN
     }
 
@@ -66,7 +67,10 @@ impl Vendors {
     pub fn add(&mut self, text: &str, name: &str) -> Result<&Vendor> {
         let file = VendorFile::parse(text, name)?;
         let row = (file.clone(), self.complete(file).at(|| name)?);
-        let at = match self.rows.binary_search_by(|(_, vendor)| vendor.id.as_str().cmp(row.1.id.as_str())) {
+        let at = match self
+            .rows
+            .binary_search_by(|(_, vendor)| vendor.id.as_str().cmp(row.1.id.as_str()))
+        {
             Ok(at) => {
                 self.rows[at] = row;
                 at
@@ -89,15 +93,21 @@ impl Vendors {
         let mut bytes = Vec::new();
         // One byte more than allowed is enough to see that a file is too long.
         let limit = to_u64(MAX_LEN) + 1;
-        File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(reading)?;
+        File::open(path)
+            .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+            .map_err(reading)?;
         let text = String::from_utf8(bytes);
-        let text = text.map_err(|_| Error::invalid("a vendor file must be UTF-8 text").at(name.as_str()))?;
+        let text =
+            text.map_err(|_| Error::invalid("a vendor file must be UTF-8 text").at(name.as_str()))?;
         self.add(&text, &name)
     }
 
     /// The file of a built-in vendor as it is written, to start a file of one's own from.
     pub fn builtin_file(id: &str) -> Option<&'static str> {
-        FILES.iter().find(|(name, _)| *name == id).map(|(_, text)| *text)
+        FILES
+            .iter()
+            .find(|(name, _)| *name == id)
+            .map(|(_, text)| *text)
     }
 
     /// Reads a vendor file without adding it.
@@ -106,10 +116,15 @@ impl Vendors {
     }
 
     fn complete(&self, file: VendorFile) -> Result<Vendor> {
-        let Some(target) = &file.alias_of else { return Vendor::of_file(file, None) };
+        let Some(target) = &file.alias_of else {
+            return Vendor::of_file(file, None);
+        };
         let target = self.row(target.as_str())?;
         if target.0.alias_of.is_some() || target.1.status == Status::Refused {
-            return Err(Error::invalid(format!("alias_of is {}, which is no vendor of its own", target.1.id)));
+            return Err(Error::invalid(format!(
+                "alias_of is {}, which is no vendor of its own",
+                target.1.id
+            )));
         }
         Vendor::of_file(file, Some(&target.0))
     }
@@ -128,9 +143,12 @@ impl Vendors {
     }
 
     fn row(&self, id: &str) -> Result<&(VendorFile, Vendor)> {
-        let found = self.rows.binary_search_by(|(_, vendor)| vendor.id.as_str().cmp(id));
+        let found = self
+            .rows
+            .binary_search_by(|(_, vendor)| vendor.id.as_str().cmp(id));
         found.map(|at| &self.rows[at]).map_err(|_| {
-            Error::not_found(format!("there is no vendor '{}'", id.escape_debug())).with_hint(self.suggestion(id))
+            Error::not_found(format!("there is no vendor '{}'", id.escape_debug()))
+                .with_hint(self.suggestion(id))
         })
     }
 
@@ -139,15 +157,23 @@ impl Vendors {
         let spelt = id.to_ascii_lowercase().replace('-', "_");
         let score = |vendor: &Vendor| {
             let words = vendor.keywords.iter().chain([&vendor.id]);
-            words.map(|word| strsim::jaro_winkler(word.as_str(), &spelt)).fold(0.0, f64::max)
+            words
+                .map(|word| strsim::jaro_winkler(word.as_str(), &spelt))
+                .fold(0.0, f64::max)
         };
-        let mut similar: Vec<_> = self.iter().map(|vendor| (score(vendor), vendor.id.as_str())).collect();
+        let mut similar: Vec<_> = self
+            .iter()
+            .map(|vendor| (score(vendor), vendor.id.as_str()))
+            .collect();
         similar.retain(|(score, _)| *score >= SIMILAR);
         similar.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
         let ids: Vec<&str> = similar.into_iter().take(3).map(|(_, id)| id).collect();
         if ids.is_empty() {
             return "flatbake vendors lists all; --vendor-file adds one".to_owned();
         }
-        format!("did you mean {}? flatbake vendors lists all", ids.join(" or "))
+        format!(
+            "did you mean {}? flatbake vendors lists all",
+            ids.join(" or ")
+        )
     }
 }

@@ -263,7 +263,9 @@ impl TryFrom<String> for DiskSize {
     fn try_from(text: String) -> Result<Self> {
         let ByteSize(bytes) = text.parse()?;
         if bytes == 0 || bytes % SIZE_UNIT != 0 {
-            return Err(Error::invalid(format!("'{text}' is no size of a disk: it must be a whole number of MiB")));
+            return Err(Error::invalid(format!(
+                "'{text}' is no size of a disk: it must be a whole number of MiB"
+            )));
         }
         Ok(Self(bytes))
     }

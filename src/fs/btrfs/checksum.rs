@@ -29,8 +29,10 @@ impl ChecksumType {
             2 => Self::Sha256,
             3 => Self::Blake2b,
             _ => {
-                return Err(Error::unsupported(format!("btrfs checksum type {csum_type}, known are 0 to 3"))
-                    .because(Reason::Feature));
+                return Err(Error::unsupported(format!(
+                    "btrfs checksum type {csum_type}, known are 0 to 3"
+                ))
+                .because(Reason::Feature));
             }
         })
     }
@@ -98,7 +100,10 @@ mod tests {
     #[test]
     fn sizes_and_known_values() {
         let hex = |csum: ChecksumType, data: &[u8]| {
-            csum.compute(data)[..csum.len()].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            csum.compute(data)[..csum.len()]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
         };
         assert_eq!(hex(ChecksumType::Crc32c, b"123456789"), "839206e3");
         assert_eq!(hex(ChecksumType::Xxhash64, b""), "99e9d85137db46ef");

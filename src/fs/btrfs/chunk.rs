@@ -55,16 +55,24 @@ impl Chunk {
     /// Also returns the bytes it takes.
     fn parse(item: &[u8], logical: u64, superblock: &Superblock) -> Result<(Self, usize)> {
         let fields = Fields::new("btrfs chunk item", item);
-        let (length, flags) = (fields.le64(0)?, fields.le64(24)?);
+        let length = fields.le64(0)?;
+        let flags = fields.le64(24)?;
         if let Some((_, name)) = group::REFUSED.iter().find(|(bit, _)| flags & bit != 0) {
-            return Err(Error::unsupported(format!("a btrfs filesystem with the profile {name}")));
+            return Err(Error::unsupported(format!(
+                "a btrfs filesystem with the profile {name}"
+            )));
         }
         if flags & !(group::TYPES | group::DUP) != 0 || flags & group::TYPES == 0 {
-            return Err(Error::unsupported(format!("a btrfs filesystem with chunks of the unknown type {flags:#x}")));
+            return Err(Error::unsupported(format!(
+                "a btrfs filesystem with chunks of the unknown type {flags:#x}"
+            )));
         }
         let count = if flags & group::DUP != 0 { 2 } else { 1 };
         if fields.le16(44)? != count {
-            return Err(Error::corrupt(format!("{} stripes, {count} are needed", fields.le16(44)?)));
+            return Err(Error::corrupt(format!(
+                "{} stripes, {count} are needed",
+                fields.le16(44)?
+            )));
         }
         let sector = u64::from(superblock.sectorsize);
         if length == 0
@@ -78,19 +86,32 @@ impl Chunk {
         let mut at = CHUNK_LEN;
         for _ in 0..count {
             let stripe = Fields::new("btrfs stripe", fields.slice(at, STRIPE_LEN)?);
-            let (devid, physical) = (stripe.le64(0)?, stripe.le64(8)?);
+            let devid = stripe.le64(0)?;
+            let physical = stripe.le64(8)?;
             if devid != superblock.dev_item.devid {
                 return Err(Error::unsupported(format!(
                     "a btrfs filesystem with a chunk on another device (id {devid})"
                 )));
             }
-            if physical.checked_add(length).is_none_or(|end| end > superblock.dev_item.total_bytes) {
-                return Err(Error::corrupt(format!("bytes {physical} to {physical} + {length} are not on the device")));
+            if physical
+                .checked_add(length)
+                .is_none_or(|end| end > superblock.dev_item.total_bytes)
+            {
+                return Err(Error::corrupt(format!(
+                    "bytes {physical} to {physical} + {length} are not on the device"
+                )));
             }
             copies.push(physical);
             at += STRIPE_LEN;
         }
-        Ok((Self { length, flags, copies }, at))
+        Ok((
+            Self {
+                length,
+                flags,
+                copies,
+            },
+            at,
+        ))
     }
 
     /// The chunk item on the device of `superblock`.
@@ -128,7 +149,9 @@ impl ChunkMap {
         while !rest.is_empty() {
             let fields = Fields::new("sys_chunk_array", rest);
             let key = Key::parse(&fields, 0)?;
-            let used = map.add(key, &rest[KEY_LEN..], superblock).at(|| "sys_chunk_array".to_owned())?;
+            let used = map
+                .add(key, &rest[KEY_LEN..], superblock)
+                .at(|| "sys_chunk_array".to_owned())?;
             rest = &rest[KEY_LEN + used..];
         }
         Ok(map)
@@ -137,22 +160,29 @@ impl ChunkMap {
     /// Adds the chunk item of `key`, which may be there already, and returns the bytes it takes.
     pub(super) fn add(&mut self, key: Key, item: &[u8], superblock: &Superblock) -> Result<usize> {
         if !key.is(object::FIRST_CHUNK_TREE, kind::CHUNK_ITEM) {
-            return Err(Error::corrupt(format!("item {key} where a chunk item belongs")));
+            return Err(Error::corrupt(format!(
+                "item {key} where a chunk item belongs"
+            )));
         }
         let logical = key.offset;
-        let (chunk, used) = Chunk::parse(item, logical, superblock).at(|| format!("chunk {logical}"))?;
+        let (chunk, used) =
+            Chunk::parse(item, logical, superblock).at(|| format!("chunk {logical}"))?;
         let end = logical + chunk.length;
         if let Some((&start, other)) = self.0.range(..end).next_back() {
             if start == logical && other.copies == chunk.copies && other.length == chunk.length {
                 return Ok(used);
             }
             if start + other.length > logical {
-                return Err(Error::corrupt(format!("chunks {start} and {logical} overlap")));
+                return Err(Error::corrupt(format!(
+                    "chunks {start} and {logical} overlap"
+                )));
             }
         }
         if self.0.len() == CHUNKS_MAX {
-            return Err(Error::unsupported(format!("a btrfs filesystem with more than {CHUNKS_MAX} chunks"))
-                .because(Reason::Limit));
+            return Err(Error::unsupported(format!(
+                "a btrfs filesystem with more than {CHUNKS_MAX} chunks"
+            ))
+            .because(Reason::Limit));
         }
         self.0.insert(logical, chunk);
         Ok(used)
@@ -164,14 +194,29 @@ impl ChunkMap {
     }
 
     /// Where the copies of `len` bytes at `logical` begin on the device.
-    pub(super) fn locate(&self, logical: u64, len: u64) -> Result<impl ExactSizeIterator<Item = u64> + use<'_>> {
+    pub(super) fn locate(
+        &self,
+        logical: u64,
+        len: u64,
+    ) -> Result<impl ExactSizeIterator<Item = u64> + use<'_>> {
         let (start, chunk) = self
             .0
             .range(..=logical)
             .next_back()
             .map(|(&start, chunk)| (start, chunk))
-            .filter(|(start, chunk)| logical.checked_add(len).is_some_and(|end| end <= start + chunk.length))
-            .ok_or_else(|| Error::corrupt(format!("{len} bytes at the logical address {logical} are in no chunk")))?;
-        Ok(chunk.copies.iter().map(move |physical| physical + (logical - start)))
+            .filter(|(start, chunk)| {
+                logical
+                    .checked_add(len)
+                    .is_some_and(|end| end <= start + chunk.length)
+            })
+            .ok_or_else(|| {
+                Error::corrupt(format!(
+                    "{len} bytes at the logical address {logical} are in no chunk"
+                ))
+            })?;
+        Ok(chunk
+            .copies
+            .iter()
+            .map(move |physical| physical + (logical - start)))
     }
 }

@@ -20,7 +20,12 @@ use crate::error::{Error, Result};
 ///
 /// Linux compresses the end of a file only as far as the file goes; the rest of the last sector reads as zeroes.
 /// Zeroes may follow the compressed data, up to the end of its sector.
-pub(super) fn decompress(compression: Compression, data: &[u8], len: u64, sectorsize: u32) -> Result<Vec<u8>> {
+pub(super) fn decompress(
+    compression: Compression,
+    data: &[u8],
+    len: u64,
+    sectorsize: u32,
+) -> Result<Vec<u8>> {
     if len > COMPRESSED_MAX {
         return Err(Error::corrupt(format!(
             "{len} bytes in a compressed extent, at most {COMPRESSED_MAX} are possible"

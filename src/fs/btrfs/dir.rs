@@ -30,15 +30,20 @@ pub(super) struct DirItem<'a> {
 impl DirItem<'_> {
     /// The type that the entry claims for its inode.
     pub(super) fn file_type(&self) -> Result<FileType> {
-        FileType::from_entry_code(self.item_type)
-            .ok_or_else(|| Error::corrupt(format!("directory entry of the unknown type {}", self.item_type)))
+        FileType::from_entry_code(self.item_type).ok_or_else(|| {
+            Error::corrupt(format!(
+                "directory entry of the unknown type {}",
+                self.item_type
+            ))
+        })
     }
 
     /// Its form on disk. Names and attributes are checked to fit a leaf, so their lengths fit 16 bits.
     pub(super) fn to_disk(&self) -> Result<Vec<u8>> {
         let length = |bytes: &[u8]| {
-            u16::try_from(bytes.len())
-                .map_err(|_| Error::invalid(format!("{} bytes, at most 65535 are possible", bytes.len())))
+            u16::try_from(bytes.len()).map_err(|_| {
+                Error::invalid(format!("{} bytes, at most 65535 are possible", bytes.len()))
+            })
         };
         let mut item = Vec::with_capacity(DIR_ITEM_LEN + self.name.len() + self.data.len());
         item.extend(self.location.to_disk());
@@ -70,7 +75,9 @@ impl DirItem<'_> {
         }
         let inodes = object::FIRST_FREE + 1..=object::LAST_FREE;
         let possible = match self.location.kind {
-            kind::INODE_ITEM => inodes.contains(&self.location.objectid) && self.location.offset == 0,
+            kind::INODE_ITEM => {
+                inodes.contains(&self.location.objectid) && self.location.offset == 0
+            }
             kind::ROOT_ITEM => self.item_type == 2,
             _ => false,
         };
@@ -94,7 +101,9 @@ pub(super) fn parse_all(item: &[u8]) -> Result<Vec<DirItem<'_>>> {
         let data_len = to_usize(fields.le16(KEY_LEN + 8)?.into())?;
         let name_len = to_usize(fields.le16(KEY_LEN + 10)?.into())?;
         if name_len > NAME_MAX {
-            return Err(Error::corrupt(format!("a name of {name_len} bytes, at most {NAME_MAX} are possible")));
+            return Err(Error::corrupt(format!(
+                "a name of {name_len} bytes, at most {NAME_MAX} are possible"
+            )));
         }
         entries.push(DirItem {
             location: Key::parse(&fields, 0)?,

@@ -59,13 +59,23 @@ impl<'a> FileExtent<'a> {
             1 => Compression::Zlib,
             2 => Compression::Lzo,
             3 => Compression::Zstd,
-            other => return Err(Error::unsupported(format!("a file extent with the unknown compression {other}"))),
+            other => {
+                return Err(Error::unsupported(format!(
+                    "a file extent with the unknown compression {other}"
+                )));
+            }
         };
         if (fields.u8(17)?, fields.le16(18)?) != (0, 0) {
-            return Err(Error::unsupported("an encrypted or specially encoded file extent"));
+            return Err(Error::unsupported(
+                "an encrypted or specially encoded file extent",
+            ));
         }
-        let mut extent =
-            Self { generation: fields.le64(0)?, ram_bytes: fields.le64(8)?, compression, body: Body::Inline(&[]) };
+        let mut extent = Self {
+            generation: fields.le64(0)?,
+            ram_bytes: fields.le64(8)?,
+            compression,
+            body: Body::Inline(&[]),
+        };
         extent.body = match fields.u8(20)? {
             0 => Body::Inline(&item[INLINE_HEADER_LEN..]),
             kind @ (1 | 2) => {
@@ -76,12 +86,18 @@ impl<'a> FileExtent<'a> {
                     num_bytes: fields.le64(45)?,
                 };
                 match (disk.disk_bytenr, kind) {
-                    (0, _) => Body::Hole { num_bytes: disk.num_bytes },
+                    (0, _) => Body::Hole {
+                        num_bytes: disk.num_bytes,
+                    },
                     (_, 1) => Body::Disk(disk),
                     _ => Body::Prealloc(disk),
                 }
             }
-            other => return Err(Error::corrupt(format!("a file extent of the unknown type {other}"))),
+            other => {
+                return Err(Error::corrupt(format!(
+                    "a file extent of the unknown type {other}"
+                )));
+            }
         };
         extent.check(u64::from(sectorsize))?;
         Ok(extent)
@@ -90,28 +106,49 @@ impl<'a> FileExtent<'a> {
     fn check(&self, sectorsize: u64) -> Result<()> {
         let compressed = self.compression != Compression::None;
         match &self.body {
-            Body::Inline(_) if self.ram_bytes > COMPRESSED_MAX => {
-                Err(Error::corrupt(format!("an inline extent of {} bytes", self.ram_bytes)))
-            }
+            Body::Inline(_) if self.ram_bytes > COMPRESSED_MAX => Err(Error::corrupt(format!(
+                "an inline extent of {} bytes",
+                self.ram_bytes
+            ))),
             Body::Inline(data) if !compressed && to_u64(data.len()) != self.ram_bytes => {
-                Err(Error::corrupt(format!("an inline extent of {} bytes that holds {}", self.ram_bytes, data.len())))
+                Err(Error::corrupt(format!(
+                    "an inline extent of {} bytes that holds {}",
+                    self.ram_bytes,
+                    data.len()
+                )))
             }
             Body::Inline(_) => Ok(()),
-            Body::Hole { num_bytes } if *num_bytes == 0 || num_bytes % sectorsize != 0 => {
-                Err(Error::corrupt(format!("a file extent of {num_bytes} bytes")))
-            }
+            Body::Hole { num_bytes } if *num_bytes == 0 || num_bytes % sectorsize != 0 => Err(
+                Error::corrupt(format!("a file extent of {num_bytes} bytes")),
+            ),
             Body::Hole { .. } => Ok(()),
             Body::Disk(disk) | Body::Prealloc(disk) => {
-                let aligned = [disk.disk_bytenr, disk.disk_num_bytes, disk.offset, disk.num_bytes]
-                    .iter()
-                    .all(|value| value % sectorsize == 0);
-                let held = if compressed { self.ram_bytes } else { disk.disk_num_bytes };
-                let inside = disk.offset.checked_add(disk.num_bytes).is_some_and(|end| end <= held)
+                let aligned = [
+                    disk.disk_bytenr,
+                    disk.disk_num_bytes,
+                    disk.offset,
+                    disk.num_bytes,
+                ]
+                .iter()
+                .all(|value| value % sectorsize == 0);
+                let held = if compressed {
+                    self.ram_bytes
+                } else {
+                    disk.disk_num_bytes
+                };
+                let inside = disk
+                    .offset
+                    .checked_add(disk.num_bytes)
+                    .is_some_and(|end| end <= held)
                     && disk.disk_bytenr.checked_add(disk.disk_num_bytes).is_some();
                 if !aligned || !inside || disk.num_bytes == 0 || disk.disk_num_bytes == 0 {
-                    return Err(Error::corrupt(format!("a file extent with impossible sizes: {disk:?}")));
+                    return Err(Error::corrupt(format!(
+                        "a file extent with impossible sizes: {disk:?}"
+                    )));
                 }
-                if compressed && (self.ram_bytes > COMPRESSED_MAX || disk.disk_num_bytes > COMPRESSED_MAX) {
+                if compressed
+                    && (self.ram_bytes > COMPRESSED_MAX || disk.disk_num_bytes > COMPRESSED_MAX)
+                {
                     return Err(Error::corrupt(format!(
                         "a compressed extent of {} bytes that holds {}, at most {COMPRESSED_MAX} are possible",
                         disk.disk_num_bytes, self.ram_bytes
@@ -156,14 +193,25 @@ impl FileExtent<'_> {
                 item.extend(*data);
                 return item;
             }
-            Body::Hole { num_bytes } => {
-                (1, DiskExtent { disk_bytenr: 0, disk_num_bytes: 0, offset: 0, num_bytes: *num_bytes })
-            }
+            Body::Hole { num_bytes } => (
+                1,
+                DiskExtent {
+                    disk_bytenr: 0,
+                    disk_num_bytes: 0,
+                    offset: 0,
+                    num_bytes: *num_bytes,
+                },
+            ),
             Body::Disk(disk) => (1, *disk),
             Body::Prealloc(disk) => (2, *disk),
         };
         item.push(kind);
-        for value in [disk.disk_bytenr, disk.disk_num_bytes, disk.offset, disk.num_bytes] {
+        for value in [
+            disk.disk_bytenr,
+            disk.disk_num_bytes,
+            disk.offset,
+            disk.num_bytes,
+        ] {
             item.extend(value.to_le_bytes());
         }
         item

@@ -39,30 +39,51 @@ pub(super) struct File<'a> {
 impl<'a> File<'a> {
     pub(super) fn new(volume: &'a Volume, trees: Trees, number: u64, inode: &Inode) -> Self {
         let verify = inode.flags & flag::NODATASUM == 0;
-        Self { volume, trees, inode: number, size: inode.size, verify, last: Mutex::new(None) }
+        Self {
+            volume,
+            trees,
+            inode: number,
+            size: inode.size,
+            verify,
+            last: Mutex::new(None),
+        }
     }
 
     fn fill(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let end = offset + to_u64(buf.len());
         let key = Key::new(self.inode, kind::EXTENT_DATA, offset);
         let mut cursor = Cursor::seek_back(self.volume, &self.trees.fs, key)?;
-        if cursor.item().is_some_and(|(found, _)| found < Key::new(self.inode, kind::EXTENT_DATA, 0)) {
+        if cursor
+            .item()
+            .is_some_and(|(found, _)| found < Key::new(self.inode, kind::EXTENT_DATA, 0))
+        {
             cursor.advance()?;
         }
         let mut at = offset;
         while at < end {
-            let Some((key, item)) = cursor.item().filter(|(key, _)| key.is(self.inode, kind::EXTENT_DATA)) else {
+            let Some((key, item)) = cursor
+                .item()
+                .filter(|(key, _)| key.is(self.inode, kind::EXTENT_DATA))
+            else {
                 break;
             };
             let extent = FileExtent::parse(item, self.volume.superblock.sectorsize)
                 .at(|| format!("extent at {} of inode {}", key.offset, self.inode))?;
             let extent_end = key.offset.checked_add(extent.len()).ok_or_else(|| {
-                Error::corrupt(format!("inode {}: the extent at {} is too long", self.inode, key.offset))
+                Error::corrupt(format!(
+                    "inode {}: the extent at {} is too long",
+                    self.inode, key.offset
+                ))
             })?;
-            let (from, to) = (key.offset.clamp(at, end), extent_end.clamp(at, end));
+            let from = key.offset.clamp(at, end);
+            let to = extent_end.clamp(at, end);
             slice(buf, at - offset, from - offset)?.fill(0);
-            self.fill_from(&extent, from - key.offset.min(from), slice(buf, from - offset, to - offset)?)
-                .at(|| format!("extent at {} of inode {}", key.offset, self.inode))?;
+            self.fill_from(
+                &extent,
+                from - key.offset.min(from),
+                slice(buf, from - offset, to - offset)?,
+            )
+            .at(|| format!("extent at {} of inode {}", key.offset, self.inode))?;
             at = to;
             cursor.advance()?;
         }
@@ -78,7 +99,12 @@ impl<'a> File<'a> {
         match &extent.body {
             Body::Hole { .. } | Body::Prealloc(_) => out.fill(0),
             Body::Inline(data) => {
-                let held = decompress(extent.compression, data, extent.ram_bytes, self.volume.superblock.sectorsize)?;
+                let held = decompress(
+                    extent.compression,
+                    data,
+                    extent.ram_bytes,
+                    self.volume.superblock.sectorsize,
+                )?;
                 copy(&held, skip, out)?;
             }
             Body::Disk(disk) if extent.compression == Compression::None => {
@@ -98,9 +124,15 @@ impl<'a> File<'a> {
             return Ok(held.clone());
         }
         let mut packed = vec![0; to_usize(disk.disk_num_bytes)?];
-        self.volume.read_data(&self.trees.csum, disk.disk_bytenr, &mut packed, self.verify)?;
+        self.volume
+            .read_data(&self.trees.csum, disk.disk_bytenr, &mut packed, self.verify)?;
         let sectorsize = self.volume.superblock.sectorsize;
-        let held = Arc::new(decompress(extent.compression, &packed, extent.ram_bytes, sectorsize)?);
+        let held = Arc::new(decompress(
+            extent.compression,
+            &packed,
+            extent.ram_bytes,
+            sectorsize,
+        )?);
         *last = Some((disk.disk_bytenr, held.clone()));
         Ok(held)
     }
@@ -110,13 +142,17 @@ impl<'a> File<'a> {
         let sectorsize = u64::from(self.volume.superblock.sectorsize);
         let mut at = logical;
         while !out.is_empty() {
-            let (start, wanted) = (at - at % sectorsize, to_u64(out.len()).min(PIECE - at % sectorsize));
+            let start = at - at % sectorsize;
+            let wanted = to_u64(out.len()).min(PIECE - at % sectorsize);
             let (piece, rest) = out.split_at_mut(to_usize(wanted)?);
-            if at == start && wanted % sectorsize == 0 {
-                self.volume.read_data(&self.trees.csum, at, piece, self.verify)?;
+            if at == start && wanted.is_multiple_of(sectorsize) {
+                self.volume
+                    .read_data(&self.trees.csum, at, piece, self.verify)?;
             } else {
-                let mut sectors = vec![0; to_usize((at - start + wanted).next_multiple_of(sectorsize))?];
-                self.volume.read_data(&self.trees.csum, start, &mut sectors, self.verify)?;
+                let mut sectors =
+                    vec![0; to_usize((at - start + wanted).next_multiple_of(sectorsize))?];
+                self.volume
+                    .read_data(&self.trees.csum, start, &mut sectors, self.verify)?;
                 copy(&sectors, at - start, piece)?;
             }
             at += wanted;
@@ -139,19 +175,30 @@ impl FileRead for File<'_> {
 
 impl Volume {
     /// Fills `buf`, whole sectors, from the logical address of data; verifies and returns checksums if it has them.
-    pub(super) fn read_data(&self, csums: &TreeRoot, logical: u64, buf: &mut [u8], verify: bool) -> Result<Vec<u8>> {
+    pub(super) fn read_data(
+        &self,
+        csums: &TreeRoot,
+        logical: u64,
+        buf: &mut [u8],
+        verify: bool,
+    ) -> Result<Vec<u8>> {
         if !verify {
-            return self.read_checked(logical, buf, |_| Ok(())).map(|()| Vec::new());
+            return self
+                .read_checked(logical, buf, |_| Ok(()))
+                .map(|()| Vec::new());
         }
         let sectorsize = to_usize(self.superblock.sectorsize.into())?;
         let stored = self.data_checksums(csums, logical, buf.len() / sectorsize)?;
-        let (csum_type, csum_len) = (self.superblock.csum_type, self.superblock.csum_type.len());
+        let csum_type = self.superblock.csum_type;
+        let csum_len = self.superblock.csum_type.len();
         self.read_checked(logical, buf, |buf| {
             let mut address = logical;
             for (sector, stored) in buf.chunks(sectorsize).zip(stored.chunks(csum_len)) {
                 if csum_type.compute(sector)[..csum_len] != *stored {
-                    return Err(Error::corrupt(format!("{csum_type} checksum of data block {address} does not match"))
-                        .because(Reason::Checksum));
+                    return Err(Error::corrupt(format!(
+                        "{csum_type} checksum of data block {address} does not match"
+                    ))
+                    .because(Reason::Checksum));
                 }
                 address += to_u64(sectorsize);
             }
@@ -161,19 +208,34 @@ impl Volume {
     }
 
     /// The checksums of `count` data sectors from `logical`, one behind the other.
-    pub(super) fn data_checksums(&self, csums: &TreeRoot, logical: u64, count: usize) -> Result<Vec<u8>> {
+    pub(super) fn data_checksums(
+        &self,
+        csums: &TreeRoot,
+        logical: u64,
+        count: usize,
+    ) -> Result<Vec<u8>> {
         let sectorsize = u64::from(self.superblock.sectorsize);
         let csum_len = self.superblock.csum_type.len();
         let mut found = Vec::with_capacity(count * csum_len);
-        let mut cursor = Cursor::seek_back(self, csums, Key::new(object::EXTENT_CSUM, kind::EXTENT_CSUM, logical))?;
+        let mut cursor = Cursor::seek_back(
+            self,
+            csums,
+            Key::new(object::EXTENT_CSUM, kind::EXTENT_CSUM, logical),
+        )?;
         while found.len() < count * csum_len {
             let at = logical + to_u64(found.len() / csum_len) * sectorsize;
-            let missing = || Error::corrupt(format!("data block {at} has no checksum")).because(Reason::Checksum);
-            let (key, item) =
-                cursor.item().filter(|(key, _)| key.is(object::EXTENT_CSUM, kind::EXTENT_CSUM)).ok_or_else(missing)?;
+            let missing = || {
+                Error::corrupt(format!("data block {at} has no checksum")).because(Reason::Checksum)
+            };
+            let (key, item) = cursor
+                .item()
+                .filter(|(key, _)| key.is(object::EXTENT_CSUM, kind::EXTENT_CSUM))
+                .ok_or_else(missing)?;
             let skip = to_usize(at.checked_sub(key.offset).ok_or_else(missing)? / sectorsize)?;
-            let held =
-                skip.checked_mul(csum_len).and_then(|from| item.get(from..)).filter(|held| held.len() >= csum_len);
+            let held = skip
+                .checked_mul(csum_len)
+                .and_then(|from| item.get(from..))
+                .filter(|held| held.len() >= csum_len);
             let held = held.ok_or_else(missing)?;
             let wanted = (count * csum_len - found.len()).min(held.len() - held.len() % csum_len);
             found.extend_from_slice(&held[..wanted]);
@@ -191,5 +253,6 @@ fn copy(held: &[u8], skip: u64, out: &mut [u8]) -> Result<()> {
 }
 
 fn slice(buf: &mut [u8], from: u64, to: u64) -> Result<&mut [u8]> {
-    buf.get_mut(to_usize(from)?..to_usize(to)?).ok_or_else(|| Error::internal("a part of the buffer lies inside it"))
+    buf.get_mut(to_usize(from)?..to_usize(to)?)
+        .ok_or_else(|| Error::internal("a part of the buffer lies inside it"))
 }

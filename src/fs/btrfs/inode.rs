@@ -50,7 +50,10 @@ impl Inode {
     pub(super) fn parse(item: &[u8]) -> Result<Self> {
         let fields = Fields::new("btrfs inode item", item);
         let time = |at| -> Result<Timestamp> {
-            Ok(Timestamp { secs: i64::from_le_bytes(fields.array(at)?), nanos: fields.le32(at + 8)? })
+            Ok(Timestamp {
+                secs: i64::from_le_bytes(fields.array(at)?),
+                nanos: fields.le32(at + 8)?,
+            })
         };
         Ok(Self {
             generation: fields.le64(0)?,
@@ -91,7 +94,8 @@ impl Inode {
     }
 
     pub(super) fn file_type(&self) -> Result<FileType> {
-        FileType::from_mode(self.mode).ok_or_else(|| Error::corrupt(format!("mode {:o} names no file type", self.mode)))
+        FileType::from_mode(self.mode)
+            .ok_or_else(|| Error::corrupt(format!("mode {:o} names no file type", self.mode)))
     }
 
     /// What the filesystem traits tell of an entry.
@@ -116,7 +120,8 @@ impl Inode {
 }
 
 fn device_numbers(rdev: u64) -> Result<(u32, u32)> {
-    let major = u32::try_from(rdev >> 20).map_err(|_| Error::corrupt(format!("device number {rdev:#x}")))?;
+    let major = u32::try_from(rdev >> 20)
+        .map_err(|_| Error::corrupt(format!("device number {rdev:#x}")))?;
     let minor = u32::try_from(rdev & 0xf_ffff).map_err(|_| Error::internal("20 bits"))?;
     Ok((major, minor))
 }

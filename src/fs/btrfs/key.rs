@@ -73,12 +73,20 @@ pub(super) struct Key {
 
 impl Key {
     pub(super) const fn new(objectid: u64, kind: u8, offset: u64) -> Self {
-        Self { objectid, kind, offset }
+        Self {
+            objectid,
+            kind,
+            offset,
+        }
     }
 
     /// The key at byte `at` of a structure.
     pub(super) fn parse(fields: &Fields<'_>, at: usize) -> Result<Self> {
-        Ok(Self { objectid: fields.le64(at)?, kind: fields.u8(at + 8)?, offset: fields.le64(at + 9)? })
+        Ok(Self {
+            objectid: fields.le64(at)?,
+            kind: fields.u8(at + 8)?,
+            offset: fields.le64(at + 9)?,
+        })
     }
 
     /// Its form on disk.

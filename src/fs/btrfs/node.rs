@@ -54,12 +54,18 @@ impl Node {
     pub(super) fn parse(bytes: Vec<u8>, bytenr: u64, superblock: &Superblock) -> Result<Arc<Self>> {
         let fields = Fields::new("tree block", &bytes);
         if fields.slice(CSUM_ROOM, 16)? != superblock.block_uuid() {
-            return Err(Error::corrupt("belongs to another filesystem (fsid differs)"));
+            return Err(Error::corrupt(
+                "belongs to another filesystem (fsid differs)",
+            ));
         }
         if fields.le64(48)? != bytenr {
-            return Err(Error::corrupt(format!("says that it is block {}", fields.le64(48)?)));
+            return Err(Error::corrupt(format!(
+                "says that it is block {}",
+                fields.le64(48)?
+            )));
         }
-        let (generation, level) = (fields.le64(80)?, fields.u8(100)?);
+        let generation = fields.le64(80)?;
+        let level = fields.u8(100)?;
         if generation > superblock.generation {
             return Err(Error::corrupt(format!(
                 "generation {generation} is newer than the superblock's {}",
@@ -67,13 +73,17 @@ impl Node {
             )));
         }
         if level >= LEVELS {
-            return Err(Error::corrupt(format!("level {level}: must be below {LEVELS}")));
+            return Err(Error::corrupt(format!(
+                "level {level}: must be below {LEVELS}"
+            )));
         }
         let count = to_usize(fields.le32(96)?.into())?;
         let entry_len = if level == 0 { ITEM_LEN } else { POINTER_LEN };
         let room = (bytes.len() - HEADER_LEN) / entry_len;
         if count > room || (count == 0 && level > 0) {
-            return Err(Error::corrupt(format!("{count} entries at level {level}, at most {room} fit")));
+            return Err(Error::corrupt(format!(
+                "{count} entries at level {level}, at most {room} fit"
+            )));
         }
         let mut node = Self {
             bytenr,
@@ -94,10 +104,15 @@ impl Node {
             node.data = items(&fields, entries, bytes.len())?;
         } else {
             for at in entries {
-                let pointer =
-                    Pointer { bytenr: fields.le64(at + KEY_LEN)?, generation: fields.le64(at + KEY_LEN + 8)? };
+                let pointer = Pointer {
+                    bytenr: fields.le64(at + KEY_LEN)?,
+                    generation: fields.le64(at + KEY_LEN + 8)?,
+                };
                 if !pointer.bytenr.is_multiple_of(superblock.sectorsize.into()) {
-                    return Err(Error::corrupt(format!("points to block {}, which is not aligned", pointer.bytenr)));
+                    return Err(Error::corrupt(format!(
+                        "points to block {}, which is not aligned",
+                        pointer.bytenr
+                    )));
                 }
                 node.pointers.push(pointer);
             }
@@ -108,7 +123,9 @@ impl Node {
 
     fn push_key(&mut self, key: Key) -> Result<()> {
         match self.keys.last() {
-            Some(last) if *last >= key => Err(Error::corrupt(format!("keys out of order: {last} before {key}"))),
+            Some(last) if *last >= key => Err(Error::corrupt(format!(
+                "keys out of order: {last} before {key}"
+            ))),
             _ => {
                 self.keys.push(key);
                 Ok(())
@@ -123,7 +140,10 @@ impl Node {
 
     /// The key and data of the item in `slot` of a leaf.
     pub(super) fn item(&self, slot: usize) -> Option<(Key, &[u8])> {
-        Some((*self.keys.get(slot)?, self.bytes.get(self.data.get(slot)?.clone())?))
+        Some((
+            *self.keys.get(slot)?,
+            self.bytes.get(self.data.get(slot)?.clone())?,
+        ))
     }
 
     /// The pointer in `slot` of a node.
@@ -133,14 +153,21 @@ impl Node {
 }
 
 /// Where the data of each item lies in the block. Data fills the block from its end without gaps, as Linux demands.
-fn items(fields: &Fields<'_>, entries: impl Iterator<Item = usize>, block_len: usize) -> Result<Vec<Range<usize>>> {
-    let (mut start, mut table_end) = (block_len, HEADER_LEN);
+fn items(
+    fields: &Fields<'_>,
+    entries: impl Iterator<Item = usize>,
+    block_len: usize,
+) -> Result<Vec<Range<usize>>> {
+    let mut start = block_len;
+    let mut table_end = HEADER_LEN;
     let mut data = Vec::new();
     for at in entries {
         let offset = HEADER_LEN + to_usize(fields.le32(at + KEY_LEN)?.into())?;
         let len = to_usize(fields.le32(at + KEY_LEN + 4)?.into())?;
         if offset.checked_add(len) != Some(start) {
-            return Err(Error::corrupt(format!("{len} bytes of item data at {offset} do not end at {start}")));
+            return Err(Error::corrupt(format!(
+                "{len} bytes of item data at {offset} do not end at {start}"
+            )));
         }
         data.push(offset..start);
         (start, table_end) = (offset, at + ITEM_LEN);

@@ -14,7 +14,9 @@ use super::volume::Volume;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
-use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr};
+use crate::fs::{
+    Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr,
+};
 
 /// Inode numbers above it stand for other subvolumes. Linux gives out numbers from 256 up, one after another.
 const INODE_MAX: u64 = u64::MAX / 2;
@@ -55,15 +57,24 @@ impl Btrfs {
     /// `source` is read until the end and must not change: a snapshot of `target` where both begin as the same disk.
     /// `target` is written by [`commit`](crate::fs::FileSystemMut::commit) alone. New contents wait in an unlinked
     /// file in the folder `temp_dir`.
-    pub fn edit(source: Arc<dyn BlockDevice>, target: Arc<dyn BlockDeviceMut>, temp_dir: &Path) -> Result<BtrfsEditor> {
+    pub fn edit(
+        source: Arc<dyn BlockDevice>,
+        target: Arc<dyn BlockDeviceMut>,
+        temp_dir: &Path,
+    ) -> Result<BtrfsEditor> {
         BtrfsEditor::open(source, target, temp_dir)
     }
 
     fn open_tree(volume: Volume, id: u64) -> Result<Self> {
-        let trees = Trees { fs: volume.tree(id)?, csum: volume.tree(object::CSUM_TREE)? };
+        let trees = Trees {
+            fs: volume.tree(id)?,
+            csum: volume.tree(object::CSUM_TREE)?,
+        };
         let fs = Self { volume, trees };
         if fs.inode(object::FIRST_FREE)?.file_type()? != FileType::Directory {
-            return Err(Error::corrupt(format!("the root of subvolume {id} is not a directory")));
+            return Err(Error::corrupt(format!(
+                "the root of subvolume {id} is not a directory"
+            )));
         }
         Ok(fs)
     }
@@ -75,7 +86,11 @@ impl Btrfs {
     /// The item with exactly this key, handed to `take`.
     fn exact<T>(&self, key: Key, take: impl FnOnce(&[u8]) -> Result<T>) -> Result<Option<T>> {
         let cursor = self.seek(key)?;
-        cursor.item().filter(|(found, _)| *found == key).map(|(_, item)| take(item)).transpose()
+        cursor
+            .item()
+            .filter(|(found, _)| *found == key)
+            .map(|(_, item)| take(item))
+            .transpose()
     }
 
     pub(super) fn inode(&self, number: u64) -> Result<Inode> {
@@ -84,10 +99,17 @@ impl Btrfs {
     }
 
     /// Calls `visit` with each entry or attribute of inode `number`.
-    fn each_dir_item(&self, number: u64, kind: u8, mut visit: impl FnMut(&DirItem<'_>) -> Result<()>) -> Result<()> {
+    fn each_dir_item(
+        &self,
+        number: u64,
+        kind: u8,
+        mut visit: impl FnMut(&DirItem<'_>) -> Result<()>,
+    ) -> Result<()> {
         let mut cursor = self.seek(Key::new(number, kind, 0))?;
         while let Some((key, item)) = cursor.item().filter(|(key, _)| key.is(number, kind)) {
-            dir::parse_all(item).and_then(|all| all.iter().try_for_each(&mut visit)).at(|| format!("item {key}"))?;
+            dir::parse_all(item)
+                .and_then(|all| all.iter().try_for_each(&mut visit))
+                .at(|| format!("item {key}"))?;
             cursor.advance()?;
         }
         Ok(())
@@ -103,13 +125,22 @@ impl Btrfs {
     fn child(&self, parent: u64, name: &[u8]) -> Result<Option<Place>> {
         let key = Key::new(parent, kind::DIR_ITEM, name_hash(name));
         let found = self.exact(key, |item| {
-            let Some(entry) = dir::parse_all(item)?.into_iter().find(|entry| entry.name == name) else {
+            let Some(entry) = dir::parse_all(item)?
+                .into_iter()
+                .find(|entry| entry.name == name)
+            else {
                 return Ok(None);
             };
             entry.check_entry()?;
-            Ok(Some((entry.location.objectid, entry.is_subvolume(), entry.file_type()?)))
+            Ok(Some((
+                entry.location.objectid,
+                entry.is_subvolume(),
+                entry.file_type()?,
+            )))
         })?;
-        let Some((number, is_subvolume, file_type)) = found.flatten() else { return Ok(None) };
+        let Some((number, is_subvolume, file_type)) = found.flatten() else {
+            return Ok(None);
+        };
         if is_subvolume {
             return Ok(Some(Place::Subvolume(number)));
         }
@@ -123,11 +154,15 @@ impl Btrfs {
     fn check_parent(&self, number: u64, parent: u64, name: &[u8]) -> Result<()> {
         let cursor = self.seek(Key::new(number, kind::INODE_REF, 0))?;
         let fault = match cursor.item() {
-            Some((key, item)) if key == Key::new(number, kind::INODE_REF, parent) => only_reference(item)? != name,
+            Some((key, item)) if key == Key::new(number, kind::INODE_REF, parent) => {
+                only_reference(item)? != name
+            }
             _ => true,
         };
         if fault {
-            return Err(Error::corrupt(format!("directory inode {number} does not name inode {parent} as its parent")));
+            return Err(Error::corrupt(format!(
+                "directory inode {number} does not name inode {parent} as its parent"
+            )));
         }
         Ok(())
     }
@@ -153,13 +188,20 @@ impl Btrfs {
             entries.push(DirEntry {
                 name: entry.name.to_vec(),
                 file_type: entry.file_type()?,
-                node: if entry.is_subvolume() { subvolume_node(inode) } else { inode_node(inode)? },
+                node: if entry.is_subvolume() {
+                    subvolume_node(inode)
+                } else {
+                    inode_node(inode)?
+                },
             });
             Ok(())
         })?;
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            return Err(Error::corrupt(format!("two entries are called '{}'", pair[0].name.escape_ascii())));
+            return Err(Error::corrupt(format!(
+                "two entries are called '{}'",
+                pair[0].name.escape_ascii()
+            )));
         }
         Ok(entries)
     }
@@ -167,7 +209,10 @@ impl Btrfs {
     fn attributes(&self, number: u64) -> Result<Vec<Xattr>> {
         let mut xattrs = Vec::new();
         self.each_dir_item(number, kind::XATTR_ITEM, |item| {
-            xattrs.push(Xattr { name: item.name.to_vec(), value: item.data.to_vec() });
+            xattrs.push(Xattr {
+                name: item.name.to_vec(),
+                value: item.data.to_vec(),
+            });
             Ok(())
         })?;
         xattrs.sort();
@@ -179,9 +224,14 @@ impl Btrfs {
 fn default_subvolume(volume: &Volume) -> Result<u64> {
     let key = Key::new(object::ROOT_TREE_DIR, kind::DIR_ITEM, name_hash(b"default"));
     let cursor = Cursor::seek(volume, &volume.root_tree(), key)?;
-    let Some((_, item)) = cursor.item().filter(|(found, _)| *found == key) else { return Ok(object::FS_TREE) };
+    let Some((_, item)) = cursor.item().filter(|(found, _)| *found == key) else {
+        return Ok(object::FS_TREE);
+    };
     let entries = dir::parse_all(item).at(|| "default subvolume".to_owned())?;
-    Ok(entries.iter().find(|entry| entry.name == b"default").map_or(object::FS_TREE, |entry| entry.location.objectid))
+    Ok(entries
+        .iter()
+        .find(|entry| entry.name == b"default")
+        .map_or(object::FS_TREE, |entry| entry.location.objectid))
 }
 
 fn other_subvolume(id: u64) -> Error {
@@ -196,7 +246,9 @@ fn subvolume_node(id: u64) -> Node {
 
 fn inode_node(number: u64) -> Result<Node> {
     if number > INODE_MAX {
-        return Err(Error::corrupt(format!("a directory names inode {number}: at most {INODE_MAX} is possible")));
+        return Err(Error::corrupt(format!(
+            "a directory names inode {number}: at most {INODE_MAX} is possible"
+        )));
     }
     Ok(Node::new(number))
 }
@@ -252,7 +304,10 @@ impl FileSystem for Btrfs {
     fn read_link(&self, node: Node) -> Result<Vec<u8>> {
         let (number, inode) = self.inode_of(node, FileType::Symlink, "symlink")?;
         if inode.size > TARGET_MAX {
-            return Err(Error::corrupt(format!("a symlink target of {} bytes, at most {TARGET_MAX}", inode.size)));
+            return Err(Error::corrupt(format!(
+                "a symlink target of {} bytes, at most {TARGET_MAX}",
+                inode.size
+            )));
         }
         let mut target = vec![0; to_usize(inode.size)?];
         File::new(&self.volume, self.trees, number, &inode).read_at(0, &mut target)?;
@@ -268,7 +323,12 @@ impl FileSystem for Btrfs {
 
     fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
         let (number, inode) = self.inode_of(node, FileType::File, "regular file")?;
-        Ok(Box::new(File::new(&self.volume, self.trees, number, &inode)))
+        Ok(Box::new(File::new(
+            &self.volume,
+            self.trees,
+            number,
+            &inode,
+        )))
     }
 }
 

@@ -118,7 +118,11 @@ pub(super) struct DevItem {
 impl DevItem {
     fn parse(bytes: &[u8]) -> Result<Self> {
         let fields = Fields::new("btrfs device item", bytes);
-        Ok(Self { devid: fields.le64(0)?, total_bytes: fields.le64(8)?, uuid: fields.array(66)? })
+        Ok(Self {
+            devid: fields.le64(0)?,
+            total_bytes: fields.le64(8)?,
+            uuid: fields.array(66)?,
+        })
     }
 }
 
@@ -131,8 +135,10 @@ impl Superblock {
         }
         let csum_type = ChecksumType::from_disk(fields.le16(0xc4)?)?;
         if !csum_type.matches_block(fields.slice(0, SUPER_LEN)?) {
-            return Err(Error::corrupt(format!("{csum_type} checksum of the superblock does not match"))
-                .because(Reason::Checksum));
+            return Err(Error::corrupt(format!(
+                "{csum_type} checksum of the superblock does not match"
+            ))
+            .because(Reason::Checksum));
         }
         if fields.le64(0x30)? != offset {
             return Err(Error::corrupt(format!(
@@ -141,7 +147,10 @@ impl Superblock {
             )));
         }
         let label = fields.slice(0x12b, LABEL_LEN)?;
-        let label_len = label.iter().position(|&byte| byte == 0).unwrap_or(LABEL_LEN);
+        let label_len = label
+            .iter()
+            .position(|&byte| byte == 0)
+            .unwrap_or(LABEL_LEN);
         let array_len = fields.le32(0xa0)?;
         let array_len = usize::try_from(array_len).ok().filter(|&len| len <= SYS_CHUNK_ARRAY_LEN).ok_or_else(|| {
             Error::corrupt(format!("sys_chunk_array of {array_len} bytes, at most {SYS_CHUNK_ARRAY_LEN} are possible"))
@@ -179,11 +188,16 @@ impl Superblock {
     fn check_sizes(&self) -> Result<()> {
         for (name, size) in [("sectorsize", self.sectorsize), ("nodesize", self.nodesize)] {
             if !size.is_power_of_two() || !BLOCK_SIZES.contains(&size) {
-                return Err(Error::corrupt(format!("{name} {size}: must be a power of two from 4096 to 65536")));
+                return Err(Error::corrupt(format!(
+                    "{name} {size}: must be a power of two from 4096 to 65536"
+                )));
             }
         }
         if self.nodesize < self.sectorsize {
-            return Err(Error::corrupt(format!("nodesize {} below sectorsize {}", self.nodesize, self.sectorsize)));
+            return Err(Error::corrupt(format!(
+                "nodesize {} below sectorsize {}",
+                self.nodesize, self.sectorsize
+            )));
         }
         Ok(())
     }
@@ -192,11 +206,18 @@ impl Superblock {
     fn check_supported(&self) -> Result<()> {
         for (bit, what) in REFUSED_FLAGS {
             if self.flags & bit != 0 {
-                return Err(Error::unsupported(format!("a btrfs filesystem that is {what}")));
+                return Err(Error::unsupported(format!(
+                    "a btrfs filesystem that is {what}"
+                )));
             }
         }
-        if let Some((_, what)) = incompat::REFUSED.iter().find(|(bit, _)| self.incompat_flags & bit != 0) {
-            return Err(Error::unsupported(format!("a btrfs filesystem with {what}")));
+        if let Some((_, what)) = incompat::REFUSED
+            .iter()
+            .find(|(bit, _)| self.incompat_flags & bit != 0)
+        {
+            return Err(Error::unsupported(format!(
+                "a btrfs filesystem with {what}"
+            )));
         }
         let unknown = self.incompat_flags & !incompat::KNOWN;
         if unknown != 0 {
@@ -232,7 +253,11 @@ impl Superblock {
 
     /// The UUID that every tree block carries.
     pub(super) fn block_uuid(&self) -> [u8; 16] {
-        if self.has(incompat::METADATA_UUID) { self.metadata_uuid } else { self.fsid }
+        if self.has(incompat::METADATA_UUID) {
+            self.metadata_uuid
+        } else {
+            self.fsid
+        }
     }
 }
 
@@ -252,7 +277,9 @@ pub(super) fn probe(device: &dyn BlockDevice) -> Result<bool> {
 /// Without the magic at its place this is not btrfs: mirrors outlive the filesystem they belong to.
 pub(super) fn read(device: &dyn BlockDevice) -> Result<Superblock> {
     if !probe(device)? {
-        return Err(Error::invalid("not a btrfs filesystem (no superblock at 64 KiB)"));
+        return Err(Error::invalid(
+            "not a btrfs filesystem (no superblock at 64 KiB)",
+        ));
     }
     let first = read_at(device, SUPER_OFFSETS[0]);
     let superblock = match first {

@@ -44,9 +44,14 @@ impl BlockDevice for Patched {
 }
 
 fn fixture(name: &str) -> Arc<MemoryDevice> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/btrfs").join(format!("{name}.img.zst"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/btrfs")
+        .join(format!("{name}.img.zst"));
     let mut image = Vec::new();
-    StreamingDecoder::new(File::open(path).unwrap()).unwrap().read_to_end(&mut image).unwrap();
+    StreamingDecoder::new(File::open(path).unwrap())
+        .unwrap()
+        .read_to_end(&mut image)
+        .unwrap();
     Arc::new(MemoryDevice::new(image))
 }
 
@@ -61,7 +66,9 @@ fn visit(fs: &Btrfs) -> Result<u64> {
             FileType::File => fs.open_at(&entry.path).and_then(|file| {
                 let len = usize::try_from(file.size().min(10_000)).unwrap();
                 let last = file.size() - len as u64;
-                [0, last / 2, last].into_iter().try_for_each(|at| file.read_at(at, &mut vec![0; len]))
+                [0, last / 2, last]
+                    .into_iter()
+                    .try_for_each(|at| file.read_at(at, &mut vec![0; len]))
             }),
             _ => Ok(()),
         }
@@ -73,7 +80,10 @@ fn visit(fs: &Btrfs) -> Result<u64> {
 /// Damage in one entry does not keep the visit from going on.
 fn tolerable(error: crate::Error) -> Result<()> {
     match error.kind() {
-        ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::InvalidInput | ErrorKind::NotFound => Ok(()),
+        ErrorKind::Corrupt
+        | ErrorKind::Unsupported
+        | ErrorKind::InvalidInput
+        | ErrorKind::NotFound => Ok(()),
         _ => Err(error),
     }
 }
@@ -96,7 +106,11 @@ impl Random {
 fn mutate(random: &mut Random, block: &mut [u8]) {
     for _ in 0..=random.below(3) {
         // Half of the mutations hit the header and the table of items, where structure is.
-        let end = if random.below(2) == 0 { block.len().min(400) } else { block.len() };
+        let end = if random.below(2) == 0 {
+            block.len().min(400)
+        } else {
+            block.len()
+        };
         let at = random.below(end);
         let value = [0, 1, 0x7f, 0x80, 0xff, random.next().to_le_bytes()[0]][random.below(6)];
         let len = [1, 1, 2, 4, 8][random.below(5)];
@@ -113,7 +127,11 @@ fn repair(block: &mut [u8]) {
 }
 
 fn open(base: &Arc<MemoryDevice>, patches: Vec<(u64, Vec<u8>)>) -> (Arc<Patched>, Result<Btrfs>) {
-    let device = Arc::new(Patched { base: base.clone(), patches, reads: Mutex::default() });
+    let device = Arc::new(Patched {
+        base: base.clone(),
+        patches,
+        reads: Mutex::default(),
+    });
     (device.clone(), Btrfs::open(device))
 }
 
@@ -124,14 +142,25 @@ fn mutated_blocks_never_panic_or_hang() {
     let (device, fs) = open(&base, Vec::new());
     assert!(visit(&fs.unwrap()).unwrap() > 20);
     // Superblock, tree blocks, and single sectors of data.
-    let mut blocks: Vec<u64> =
-        device.reads.lock().unwrap().iter().filter(|(_, len)| *len == SUPER_LEN).map(|(at, _)| *at).collect();
+    let mut blocks: Vec<u64> = device
+        .reads
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|(_, len)| *len == SUPER_LEN)
+        .map(|(at, _)| *at)
+        .collect();
     blocks.sort_unstable();
     blocks.dedup();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let (mut refused, mut whole) = (0, 0);
+    let mut refused = 0;
+    let mut whole = 0;
     for round in 0..ROUNDS {
-        let at = if round % 8 == 0 { SUPER_OFFSETS[0] } else { blocks[random.below(blocks.len())] };
+        let at = if round % 8 == 0 {
+            SUPER_OFFSETS[0]
+        } else {
+            blocks[random.below(blocks.len())]
+        };
         let mut block = vec![0; SUPER_LEN];
         base.read_at(at, &mut block).unwrap();
         mutate(&mut random, &mut block);
@@ -147,7 +176,10 @@ fn mutated_blocks_never_panic_or_hang() {
             }
         }
     }
-    assert!(refused > ROUNDS / 10 && whole > ROUNDS / 10, "{refused} refused, {whole} read");
+    assert!(
+        refused > ROUNDS / 10 && whole > ROUNDS / 10,
+        "{refused} refused, {whole} read"
+    );
 }
 
 /// A target that takes everything and keeps nothing, but minds its bounds.
@@ -163,7 +195,10 @@ impl BlockDevice for Nowhere {
         Ok(())
     }
     fn extent_at(&self, offset: u64) -> Result<Extent> {
-        Ok(Extent { kind: ExtentKind::Zero, len: self.0 - offset })
+        Ok(Extent {
+            kind: ExtentKind::Zero,
+            len: self.0 - offset,
+        })
     }
 }
 
@@ -183,19 +218,30 @@ fn mutated_filesystems_are_rebuilt_or_refused() {
     let base = fixture("kernel-small");
     let folder = std::env::temp_dir();
     let rebuild = |patches: Vec<(u64, Vec<u8>)>| {
-        let source = Arc::new(Patched { base: base.clone(), patches, reads: Mutex::default() });
+        let source = Arc::new(Patched {
+            base: base.clone(),
+            patches,
+            reads: Mutex::default(),
+        });
         let mut editor = Btrfs::edit(source.clone(), Arc::new(Nowhere(base.size())), &folder)?;
         editor.capacity()?;
         editor.create_dir(&FsPath::new("/added").unwrap(), &Attributes::default())?;
         editor.commit().map(|()| source)
     };
     let source = rebuild(Vec::new()).unwrap();
-    let mut blocks: Vec<u64> =
-        source.reads.lock().unwrap().iter().filter(|(_, len)| *len == SUPER_LEN).map(|(at, _)| *at).collect();
+    let mut blocks: Vec<u64> = source
+        .reads
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|(_, len)| *len == SUPER_LEN)
+        .map(|(at, _)| *at)
+        .collect();
     blocks.sort_unstable();
     blocks.dedup();
     let mut random = Random(0x0123_4567_89ab_cdef);
-    let (mut refused, mut whole) = (0, 0);
+    let mut refused = 0;
+    let mut whole = 0;
     for _ in 0..ROUNDS {
         let at = blocks[random.below(blocks.len())];
         let mut block = vec![0; SUPER_LEN];
@@ -206,20 +252,29 @@ fn mutated_filesystems_are_rebuilt_or_refused() {
             Ok(_) => whole += 1,
             Err(error) => {
                 let full = error.kind() == ErrorKind::NoSpace;
-                tolerable(error).or_else(|error| if full { Ok(()) } else { Err(error) }).unwrap();
+                tolerable(error)
+                    .or_else(|error| if full { Ok(()) } else { Err(error) })
+                    .unwrap();
                 refused += 1;
             }
         }
     }
-    assert!(refused > ROUNDS / 10 && whole > ROUNDS / 10, "{refused} refused, {whole} written");
+    assert!(
+        refused > ROUNDS / 10 && whole > ROUNDS / 10,
+        "{refused} refused, {whole} written"
+    );
 }
 
 #[test]
 fn mutated_compressed_data_never_panics() {
-    let text: Vec<u8> = (0..30_000u32).flat_map(|i| (i / 7).to_string().into_bytes()).take(100_000).collect();
+    let text: Vec<u8> = (0..30_000u32)
+        .flat_map(|i| (i / 7).to_string().into_bytes())
+        .take(100_000)
+        .collect();
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(3));
     std::io::Write::write_all(&mut zlib, &text).unwrap();
-    let zstd = ruzstd::encoding::compress_to_vec(&text[..], ruzstd::encoding::CompressionLevel::Fastest);
+    let zstd =
+        ruzstd::encoding::compress_to_vec(&text[..], ruzstd::encoding::CompressionLevel::Fastest);
     // Two segments of literals and blocks, in sectors of 4 KiB.
     let segment = [21, b'a', b'b', b'c', b'd', 0b1110_1100, 0, 17, 0, 0];
     let mut lzo = Vec::new();
@@ -255,7 +310,11 @@ fn what_cannot_be_read_is_refused_by_name() {
         (0x38, 1 << 32, "a seed device"),
         (0xbc, 1 << 7 | 0x345, "RAID5/6"),
         (0xbc, 1 << 15 | 0x345, "encryption"),
-        (0xbc, 1 << 40 | 0x345, "unknown incompatible features 0x10000000000"),
+        (
+            0xbc,
+            1 << 40 | 0x345,
+            "unknown incompatible features 0x10000000000",
+        ),
     ] {
         let mut block = vec![0; SUPER_LEN];
         base.read_at(SUPER_OFFSETS[0], &mut block).unwrap();
@@ -279,13 +338,23 @@ fn a_directory_inside_itself_is_refused() {
     // The entry "b" of /a now leads to /a itself.
     let entry = |inode: u64| [&inode.to_le_bytes()[..], &[1, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
     let mut patches = Vec::new();
-    for (at, _) in device.reads.lock().unwrap().iter().filter(|(_, len)| *len == SUPER_LEN) {
+    for (at, _) in device
+        .reads
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|(_, len)| *len == SUPER_LEN)
+    {
         let mut block = vec![0; SUPER_LEN];
         base.read_at(*at, &mut block).unwrap();
         let found: Vec<usize> = (0..SUPER_LEN - 31)
-            .filter(|&i| block[i..i + 17] == entry(inner) && block[i + 27..i + 31] == [1, 0, 2, b'b'])
+            .filter(|&i| {
+                block[i..i + 17] == entry(inner) && block[i + 27..i + 31] == [1, 0, 2, b'b']
+            })
             .collect();
-        found.iter().for_each(|&i| block[i..i + 17].copy_from_slice(&entry(outer)));
+        found
+            .iter()
+            .for_each(|&i| block[i..i + 17].copy_from_slice(&entry(outer)));
         repair(&mut block);
         if !found.is_empty() {
             patches.push((*at, block));

@@ -62,12 +62,24 @@ impl<'a> Cursor<'a> {
 
     /// Follows the last pointers and item that are not beyond `key`.
     fn descend(volume: &'a Volume, root: &TreeRoot, key: Key) -> Result<Self> {
-        let mut cursor = Self { volume, tree: root.id, path: Vec::new() };
-        let mut expected = Expected { generation: root.generation, level: root.level, first: None, end: None };
+        let mut cursor = Self {
+            volume,
+            tree: root.id,
+            path: Vec::new(),
+        };
+        let mut expected = Expected {
+            generation: root.generation,
+            level: root.level,
+            first: None,
+            end: None,
+        };
         let mut bytenr = root.bytenr;
         loop {
             let node = cursor.load(bytenr, &expected)?;
-            let slot = node.keys().partition_point(|&other| other <= key).saturating_sub(1);
+            let slot = node
+                .keys()
+                .partition_point(|&other| other <= key)
+                .saturating_sub(1);
             cursor.path.push((node, slot));
             match cursor.below(&expected)? {
                 Some((child, next)) => (bytenr, expected) = (child, next),
@@ -78,8 +90,12 @@ impl<'a> Cursor<'a> {
 
     /// What the current slot of the lowest node points to; `None` for a leaf. `of` is what that node had to be.
     fn below(&self, of: &Expected) -> Result<Option<(u64, Expected)>> {
-        let Some((node, slot)) = self.path.last().filter(|(node, _)| node.level > 0) else { return Ok(None) };
-        let pointer = node.pointer(*slot).ok_or_else(|| Error::internal("a slot beyond a node's end"))?;
+        let Some((node, slot)) = self.path.last().filter(|(node, _)| node.level > 0) else {
+            return Ok(None);
+        };
+        let pointer = node
+            .pointer(*slot)
+            .ok_or_else(|| Error::internal("a slot beyond a node's end"))?;
         let expected = Expected {
             generation: pointer.generation,
             level: node.level - 1,
@@ -91,7 +107,8 @@ impl<'a> Cursor<'a> {
 
     fn load(&self, bytenr: u64, expected: &Expected) -> Result<Arc<Node>> {
         let node = self.volume.node(bytenr)?;
-        self.verify(&node, expected).at(|| format!("tree block {bytenr} of tree {}", self.tree))?;
+        self.verify(&node, expected)
+            .at(|| format!("tree block {bytenr} of tree {}", self.tree))?;
         Ok(node)
     }
 
@@ -106,11 +123,22 @@ impl<'a> Cursor<'a> {
         if node.owner != self.tree && !(is_subvolume(node.owner) && is_subvolume(self.tree)) {
             return Err(Error::corrupt(format!("belongs to tree {}", node.owner)));
         }
-        if expected.first.is_some_and(|first| node.keys().first() != Some(&first)) {
-            return Err(Error::corrupt("its first key is not the one that its parent names"));
+        if expected
+            .first
+            .is_some_and(|first| node.keys().first() != Some(&first))
+        {
+            return Err(Error::corrupt(
+                "its first key is not the one that its parent names",
+            ));
         }
-        if expected.end.zip(node.keys().last()).is_some_and(|(end, &last)| last >= end) {
-            return Err(Error::corrupt("it has keys that belong into the next block"));
+        if expected
+            .end
+            .zip(node.keys().last())
+            .is_some_and(|(end, &last)| last >= end)
+        {
+            return Err(Error::corrupt(
+                "it has keys that belong into the next block",
+            ));
         }
         Ok(())
     }
@@ -123,9 +151,15 @@ impl<'a> Cursor<'a> {
 
     /// Goes to the next item.
     pub(super) fn advance(&mut self) -> Result<()> {
-        let Some((leaf, slot)) = self.path.last_mut() else { return Ok(()) };
+        let Some((leaf, slot)) = self.path.last_mut() else {
+            return Ok(());
+        };
         *slot += 1;
-        if *slot < leaf.keys().len() { Ok(()) } else { self.next_leaf() }
+        if *slot < leaf.keys().len() {
+            Ok(())
+        } else {
+            self.next_leaf()
+        }
     }
 
     /// Goes to the first item of the next leaf; without one, behind the last item.
@@ -142,8 +176,19 @@ impl<'a> Cursor<'a> {
     }
 
     fn first_leaf_below(&mut self) -> Result<()> {
-        let end = self.path.iter().rev().skip(1).find_map(|(node, slot)| node.keys().get(slot + 1)).copied();
-        let mut expected = Expected { generation: 0, level: 0, first: None, end };
+        let end = self
+            .path
+            .iter()
+            .rev()
+            .skip(1)
+            .find_map(|(node, slot)| node.keys().get(slot + 1))
+            .copied();
+        let mut expected = Expected {
+            generation: 0,
+            level: 0,
+            first: None,
+            end,
+        };
         while let Some((bytenr, next)) = self.below(&expected)? {
             let node = self.load(bytenr, &next)?;
             self.path.push((node, 0));

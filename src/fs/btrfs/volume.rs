@@ -54,7 +54,12 @@ impl Volume {
     pub(super) fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let superblock = superblock::read(&*device)?;
         let chunks = ChunkMap::from_superblock(&superblock)?;
-        let mut volume = Self { device, superblock, chunks, cache: Mutex::default() };
+        let mut volume = Self {
+            device,
+            superblock,
+            chunks,
+            cache: Mutex::default(),
+        };
         volume.read_chunk_tree().at(|| "chunk tree".to_owned())?;
         Ok(volume)
     }
@@ -62,7 +67,11 @@ impl Volume {
     fn read_chunk_tree(&mut self) -> Result<()> {
         let mut found = Vec::new();
         let root = self.chunk_root();
-        let mut cursor = Cursor::seek(self, &root, Key::new(object::FIRST_CHUNK_TREE, kind::CHUNK_ITEM, 0))?;
+        let mut cursor = Cursor::seek(
+            self,
+            &root,
+            Key::new(object::FIRST_CHUNK_TREE, kind::CHUNK_ITEM, 0),
+        )?;
         while let Some((key, item)) = cursor.item() {
             if !key.is(object::FIRST_CHUNK_TREE, kind::CHUNK_ITEM) {
                 break;
@@ -97,7 +106,12 @@ impl Volume {
     }
 
     /// Fills `buf` from a logical address, trying one copy after the other until `check` accepts what it holds.
-    pub(super) fn read_checked(&self, logical: u64, buf: &mut [u8], check: impl Fn(&[u8]) -> Result<()>) -> Result<()> {
+    pub(super) fn read_checked(
+        &self,
+        logical: u64,
+        buf: &mut [u8],
+        check: impl Fn(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         let copies = self.chunks.locate(logical, to_u64(buf.len()))?;
         let mut outcome = Err(Error::internal("a chunk has at least one copy"));
         for physical in copies {
@@ -123,7 +137,10 @@ impl Volume {
                 if csum_type.matches_block(bytes) {
                     return Ok(());
                 }
-                Err(Error::corrupt(format!("{csum_type} checksum does not match")).because(Reason::Checksum))
+                Err(
+                    Error::corrupt(format!("{csum_type} checksum does not match"))
+                        .because(Reason::Checksum),
+                )
             })
             .and_then(|()| Node::parse(bytes, bytenr, &self.superblock))
             .at(|| format!("tree block {bytenr}"))?;
@@ -138,15 +155,27 @@ impl Volume {
 
     /// A tree's root from its root item.
     pub(super) fn tree(&self, id: u64) -> Result<TreeRoot> {
-        self.find_tree(id)?.ok_or_else(|| Error::corrupt(format!("the root tree has no tree {id}")))
+        self.find_tree(id)?
+            .ok_or_else(|| Error::corrupt(format!("the root tree has no tree {id}")))
     }
 
     /// A tree's root, `None` where the filesystem has no such tree.
     pub(super) fn find_tree(&self, id: u64) -> Result<Option<TreeRoot>> {
-        let cursor = Cursor::seek_back(self, &self.root_tree(), Key::new(id, kind::ROOT_ITEM, u64::MAX))?;
-        let Some((_, item)) = cursor.item().filter(|(key, _)| key.is(id, kind::ROOT_ITEM)) else { return Ok(None) };
+        let cursor = Cursor::seek_back(
+            self,
+            &self.root_tree(),
+            Key::new(id, kind::ROOT_ITEM, u64::MAX),
+        )?;
+        let Some((_, item)) = cursor.item().filter(|(key, _)| key.is(id, kind::ROOT_ITEM)) else {
+            return Ok(None);
+        };
         let fields = crate::bytes::Fields::new("btrfs root item", item);
-        let root = TreeRoot { id, bytenr: fields.le64(176)?, generation: fields.le64(160)?, level: fields.u8(238)? };
+        let root = TreeRoot {
+            id,
+            bytenr: fields.le64(176)?,
+            generation: fields.le64(160)?,
+            level: fields.u8(238)?,
+        };
         if root.level >= LEVELS || root.generation > self.superblock.generation {
             return Err(Error::corrupt(format!(
                 "root item of tree {id}: level {}, generation {}",

@@ -42,8 +42,10 @@ impl Chunks {
     pub fn of<D: BlockDevice>(volume: &Volume<D>, inode: &Inode) -> Result<Self> {
         let format = inode.i_u & 0xffff;
         if format & !(FORMAT_BITS | FORMAT_INDEXES) != 0 {
-            return Err(Error::unsupported(format!("chunks in the format {format:#x}, at most 0x3f is known"))
-                .because(Reason::Feature));
+            return Err(Error::unsupported(format!(
+                "chunks in the format {format:#x}, at most 0x3f is known"
+            ))
+            .because(Reason::Feature));
         }
         let has_indexes = format & FORMAT_INDEXES != 0;
         let entry_bytes = if has_indexes { 8 } else { 4 };
@@ -59,12 +61,18 @@ impl Chunks {
     pub fn extent<D: BlockDevice>(&self, volume: &Volume<D>, offset: u64) -> Result<Extent> {
         let number = offset >> self.chunk_bits;
         let start = number << self.chunk_bits;
-        let block = self.block(volume, number).at(|| format!("chunk {number}"))?;
+        let block = self
+            .block(volume, number)
+            .at(|| format!("chunk {number}"))?;
         let place = match block {
             HOLE => Place::Hole,
             block => Place::Device(u64::from(block) << volume.superblock.block_bits),
         };
-        Ok(Extent { start, len: (1 << self.chunk_bits).min(self.size - start), place })
+        Ok(Extent {
+            start,
+            len: (1 << self.chunk_bits).min(self.size - start),
+            place,
+        })
     }
 
     fn block<D: BlockDevice>(&self, volume: &Volume<D>, number: u64) -> Result<u32> {

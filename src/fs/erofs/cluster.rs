@@ -113,7 +113,13 @@ pub(super) struct Index {
 
 impl Index {
     /// The index of `inode` whose header, which is at `start`, says `advise` and `cluster_bits`.
-    pub fn new(inode: &Inode, advise: u16, cluster_bits: u32, block_bytes: u64, start: u64) -> Result<Self> {
+    pub fn new(
+        inode: &Inode,
+        advise: u16,
+        cluster_bits: u32,
+        block_bytes: u64,
+        start: u64,
+    ) -> Result<Self> {
         let is_compact = inode.layout == Layout::CompressedCompact;
         let is_big = |kind| advise & kind != 0;
         if is_compact && is_big(ADVISE_BIG_PCLUSTER_1) != is_big(ADVISE_BIG_PCLUSTER_2) {
@@ -131,18 +137,34 @@ impl Index {
         let clusters = inode.size.div_ceil(block_bytes);
         let initial = initial_4b(start);
         let has_middle = advise & ADVISE_COMPACTED_2B != 0 && initial < clusters;
-        let middle = if has_middle { (clusters - initial) / COMPACT_2B_PACK * COMPACT_2B_PACK } else { 0 };
+        let middle = if has_middle {
+            (clusters - initial) / COMPACT_2B_PACK * COMPACT_2B_PACK
+        } else {
+            0
+        };
         if is_compact && has_middle && cluster_bits > COMPACT_2B_BITS_MAX {
             return Err(Error::unsupported(format!(
                 "entries of 2 bytes for clusters of 2^{cluster_bits} bytes, at most 2^{COMPACT_2B_BITS_MAX} are known"
             ))
             .because(Reason::Feature));
         }
-        Ok(Self { layout: inode.layout, advise, cluster_bits, start, clusters, initial, middle })
+        Ok(Self {
+            layout: inode.layout,
+            advise,
+            cluster_bits,
+            start,
+            clusters,
+            initial,
+            middle,
+        })
     }
 
     /// The cluster `number`, and where what follows its entry (full) or pack (compact) begins.
-    pub fn cluster<D: BlockDevice>(&self, volume: &Volume<D>, number: u64) -> Result<(Cluster, u64)> {
+    pub fn cluster<D: BlockDevice>(
+        &self,
+        volume: &Volume<D>,
+        number: u64,
+    ) -> Result<(Cluster, u64)> {
         let read = match self.layout {
             Layout::CompressedFull => self.full(volume, number),
             _ => self.compact(volume, number),
@@ -163,8 +185,16 @@ impl Index {
             })?),
             None => {
                 let blocks = self.blocks(entry.delta0().into())?;
-                let back = if blocks.is_some() { 1 } else { entry.delta0().into() };
-                Cluster::Rest(Rest { back, ahead: u64::from(entry.delta1()).max(1), blocks })
+                let back = if blocks.is_some() {
+                    1
+                } else {
+                    entry.delta0().into()
+                };
+                Cluster::Rest(Rest {
+                    back,
+                    ahead: u64::from(entry.delta1()).max(1),
+                    blocks,
+                })
             }
         };
         Ok((cluster, position + 8))
@@ -172,7 +202,10 @@ impl Index {
 
     fn head(&self, head: Head) -> Result<Head> {
         if head.offset >> self.cluster_bits != 0 {
-            return Err(Error::corrupt(format!("an extent begins at byte {} of it", head.offset)));
+            return Err(Error::corrupt(format!(
+                "an extent begins at byte {} of it",
+                head.offset
+            )));
         }
         Ok(head)
     }
@@ -183,14 +216,19 @@ impl Index {
             return Ok(None);
         }
         if self.advise & (ADVISE_BIG_PCLUSTER_1 | ADVISE_BIG_PCLUSTER_2) == 0 {
-            return Err(Error::corrupt("a number of packed blocks in a file whose extents have one each"));
+            return Err(Error::corrupt(
+                "a number of packed blocks in a file whose extents have one each",
+            ));
         }
         Ok(Some(u64::from(distance & !CBLKCNT)))
     }
 
     fn compact<D: BlockDevice>(&self, volume: &Volume<D>, number: u64) -> Result<(Cluster, u64)> {
         if number >= self.clusters {
-            return Err(Error::corrupt(format!("beyond the {} clusters of the file", self.clusters)));
+            return Err(Error::corrupt(format!(
+                "beyond the {} clusters of the file",
+                self.clusters
+            )));
         }
         let (position, is_short) = self.compact_position(number);
         let entry_bytes = if is_short { 2 } else { 4 };
@@ -225,13 +263,26 @@ impl Index {
                 Some(_) => 1,
                 None => pack.back(at, low)?,
             };
-            return Ok(Cluster::Rest(Rest { back, ahead: pack.ahead(at)?, blocks }));
+            return Ok(Cluster::Rest(Rest {
+                back,
+                ahead: pack.ahead(at)?,
+                blocks,
+            }));
         };
         let is_big = self.advise & ADVISE_BIG_PCLUSTER_1 != 0;
-        let blocks = if is_big { pack.blocks_before_big(at)? } else { pack.blocks_before(at)? };
+        let blocks = if is_big {
+            pack.blocks_before_big(at)?
+        } else {
+            pack.blocks_before(at)?
+        };
         let block = u64::from(pack.block()?) + blocks;
         // A number of 32 bits that wraps around.
-        let head = Head { kind, offset: low.into(), block: block & u64::from(u32::MAX), is_partial: false };
+        let head = Head {
+            kind,
+            offset: low.into(),
+            block: block & u64::from(u32::MAX),
+            is_partial: false,
+        };
         Ok(Cluster::Head(self.head(head)?))
     }
 }
@@ -276,7 +327,10 @@ impl<'a> Pack<'a> {
     fn entry(&self, at: usize) -> Result<(u32, u32)> {
         let bit = at * self.entry_bits;
         let value = self.fields.le32(bit / 8)? >> (bit % 8);
-        Ok((value >> self.low_bits & 3, value & ((1 << self.low_bits) - 1)))
+        Ok((
+            value >> self.low_bits & 3,
+            value & ((1 << self.low_bits) - 1),
+        ))
     }
 
     /// The block of the first extent that begins here, or the one before.
@@ -307,7 +361,11 @@ impl<'a> Pack<'a> {
                 return Ok(distance);
             }
             let is_last = index + 1 == self.count;
-            distance += if is_last && low & CBLKCNT == 0 { u64::from(low).max(1) } else { 1 };
+            distance += if is_last && low & CBLKCNT == 0 {
+                u64::from(low).max(1)
+            } else {
+                1
+            };
         }
         Ok(distance)
     }
@@ -343,7 +401,11 @@ impl<'a> Pack<'a> {
                     blocks += u64::from(low & !CBLKCNT);
                     at = at.saturating_sub(1);
                 }
-                0 | 1 => return Err(Error::corrupt("an extent longer than a block does not say its blocks")),
+                0 | 1 => {
+                    return Err(Error::corrupt(
+                        "an extent longer than a block does not say its blocks",
+                    ));
+                }
                 low => at = at.saturating_sub(to_usize(u64::from(low) - 2)?),
             }
         }

@@ -103,18 +103,34 @@ impl Compressed {
         }
         let header = MapHeader::over(volume.meta::<8>(position)?)?;
         if header.all() & WHOLE_FRAGMENT != 0 {
-            compressed.tail = Tail::Fragment { offset: header.all() ^ WHOLE_FRAGMENT };
+            compressed.tail = Tail::Fragment {
+                offset: header.all() ^ WHOLE_FRAGMENT,
+            };
             return Ok(compressed);
         }
         let advise = header.h_advise();
-        if advise & (ADVISE_BIG_PCLUSTER_1 | ADVISE_BIG_PCLUSTER_2) != 0 && !superblock.has_big_pclusters() {
-            return Err(Error::corrupt("it packs more than a block at a time, which the superblock does not say"));
+        if advise & (ADVISE_BIG_PCLUSTER_1 | ADVISE_BIG_PCLUSTER_2) != 0
+            && !superblock.has_big_pclusters()
+        {
+            return Err(Error::corrupt(
+                "it packs more than a block at a time, which the superblock does not say",
+            ));
         }
         let algorithms = header.h_algorithmtype();
-        let cluster_bits = u32::from(superblock.block_bits) + u32::from(header.h_clusterbits() & 15);
+        let cluster_bits =
+            u32::from(superblock.block_bits) + u32::from(header.h_clusterbits() & 15);
         compressed.advise = advise;
-        compressed.algorithms = [Algorithm::from_number(algorithms & 15)?, Algorithm::from_number(algorithms >> 4)?];
-        let index = Index::new(inode, advise, cluster_bits, superblock.block_bytes(), position)?;
+        compressed.algorithms = [
+            Algorithm::from_number(algorithms & 15)?,
+            Algorithm::from_number(algorithms >> 4)?,
+        ];
+        let index = Index::new(
+            inode,
+            advise,
+            cluster_bits,
+            superblock.block_bytes(),
+            position,
+        )?;
         compressed.index = Some(index);
         compressed.find_tail(volume, inode, &header)?;
         Ok(compressed)
@@ -127,26 +143,43 @@ impl Compressed {
         header: &MapHeader<[u8; 8]>,
     ) -> Result<()> {
         let has_fragment = self.advise & ADVISE_FRAGMENT != 0;
-        let inline_bytes = if self.advise & ADVISE_INLINE != 0 { u64::from(header.h_idata_size()) } else { 0 };
+        let inline_bytes = if self.advise & ADVISE_INLINE != 0 {
+            u64::from(header.h_idata_size())
+        } else {
+            0
+        };
         if !has_fragment && inline_bytes == 0 {
             return Ok(());
         }
-        let Some(index) = &self.index else { return Ok(()) };
+        let Some(index) = &self.index else {
+            return Ok(());
+        };
         let last = self.size - 1;
         let (_, behind) = index.cluster(volume, last >> index.cluster_bits)?;
         let found = self.find(index, volume, last)?;
         self.tail_head = found.number;
         if has_fragment {
             // A full index has room for 32 bits more.
-            let high = if inode.layout == Layout::CompressedFull { found.head.block << 32 } else { 0 };
-            self.tail = Tail::Fragment { offset: u64::from(header.h_fragmentoff()) | high };
+            let high = if inode.layout == Layout::CompressedFull {
+                found.head.block << 32
+            } else {
+                0
+            };
+            self.tail = Tail::Fragment {
+                offset: u64::from(header.h_fragmentoff()) | high,
+            };
             return Ok(());
         }
         let block_bytes = volume.superblock.block_bytes();
         if behind % block_bytes + inline_bytes > block_bytes {
-            return Err(Error::corrupt(format!("its end, {inline_bytes} bytes at {behind}, goes beyond a block")));
+            return Err(Error::corrupt(format!(
+                "its end, {inline_bytes} bytes at {behind}, goes beyond a block"
+            )));
         }
-        self.tail = Tail::Inline { position: behind, bytes: inline_bytes };
+        self.tail = Tail::Inline {
+            position: behind,
+            bytes: inline_bytes,
+        };
         Ok(())
     }
 
@@ -157,11 +190,18 @@ impl Compressed {
 
     /// The stretch that covers `offset`.
     pub fn extent<D: BlockDevice>(&self, volume: &Volume<D>, offset: u64) -> Result<Extent> {
-        self.extent_unnamed(volume, offset).at(|| format!("byte {offset} of inode {}", self.nid))
+        self.extent_unnamed(volume, offset)
+            .at(|| format!("byte {offset} of inode {}", self.nid))
     }
 
     fn extent_unnamed<D: BlockDevice>(&self, volume: &Volume<D>, offset: u64) -> Result<Extent> {
-        let whole = |place| Ok(Extent { start: 0, len: self.size, place });
+        let whole = |place| {
+            Ok(Extent {
+                start: 0,
+                len: self.size,
+                place,
+            })
+        };
         let Some(index) = &self.index else {
             return match self.tail {
                 Tail::Fragment { offset } => whole(Place::Fragment(offset)),
@@ -169,25 +209,48 @@ impl Compressed {
             };
         };
         let found = self.find(index, volume, offset)?;
-        let tail = if found.number == self.tail_head { self.tail } else { Tail::None };
+        let tail = if found.number == self.tail_head {
+            self.tail
+        } else {
+            Tail::None
+        };
         let (position, stream_bytes, end) = match tail {
             // An extent in the first cluster that is a tail is all of the file, as the kernel has it.
-            Tail::Fragment { offset } if found.number == 0 => return whole(Place::Fragment(offset)),
+            Tail::Fragment { offset } if found.number == 0 => {
+                return whole(Place::Fragment(offset));
+            }
             Tail::Fragment { offset } => {
-                return Ok(Extent { start: found.start, len: self.size - found.start, place: Place::Fragment(offset) });
+                return Ok(Extent {
+                    start: found.start,
+                    len: self.size - found.start,
+                    place: Place::Fragment(offset),
+                });
             }
             Tail::Inline { position, bytes } => (position, bytes, self.size),
             Tail::None => {
                 let blocks = self.packed_blocks(index, volume, &found)?;
                 let position = found.head.block << volume.superblock.block_bits;
-                (position, blocks << volume.superblock.block_bits, self.end(index, volume, &found)?)
+                (
+                    position,
+                    blocks << volume.superblock.block_bits,
+                    self.end(index, volume, &found)?,
+                )
             }
         };
         let algorithm = match found.head.kind {
             Kind::Plain => {
-                let is_interlaced = self.advise & ADVISE_INTERLACED != 0 && matches!(tail, Tail::None);
-                let plain = Plain { start: found.start, end, position, stream_bytes };
-                return plain.extent(offset, is_interlaced.then_some(volume.superblock.block_bytes()));
+                let is_interlaced =
+                    self.advise & ADVISE_INTERLACED != 0 && matches!(tail, Tail::None);
+                let plain = Plain {
+                    start: found.start,
+                    end,
+                    position,
+                    stream_bytes,
+                };
+                return plain.extent(
+                    offset,
+                    is_interlaced.then_some(volume.superblock.block_bytes()),
+                );
             }
             Kind::First => self.algorithms[0],
             Kind::Second => self.algorithms[1],
@@ -199,11 +262,20 @@ impl Compressed {
             algorithm,
             is_partial: found.head.is_partial,
         };
-        Ok(Extent { start: found.start, len: end - found.start, place: Place::Packed(packed) })
+        Ok(Extent {
+            start: found.start,
+            len: end - found.start,
+            place: Place::Packed(packed),
+        })
     }
 
     /// The extent that covers `offset`.
-    fn find<D: BlockDevice>(&self, index: &Index, volume: &Volume<D>, offset: u64) -> Result<Found> {
+    fn find<D: BlockDevice>(
+        &self,
+        index: &Index,
+        volume: &Volume<D>,
+        offset: u64,
+    ) -> Result<Found> {
         let bits = index.cluster_bits;
         let mut number = offset >> bits;
         let within = offset - (number << bits);
@@ -214,7 +286,9 @@ impl Compressed {
         };
         for _ in 0..STEPS_MAX {
             if back == 0 || back > number {
-                return Err(Error::corrupt(format!("the extent of cluster {number} begins {back} clusters before it")));
+                return Err(Error::corrupt(format!(
+                    "the extent of cluster {number} begins {back} clusters before it"
+                )));
             }
             number -= back;
             match index.cluster(volume, number)?.0 {
@@ -222,11 +296,18 @@ impl Compressed {
                 Cluster::Rest(rest) => back = rest.back,
             }
         }
-        Err(Error::corrupt(format!("the extent of byte {offset} has no beginning")))
+        Err(Error::corrupt(format!(
+            "the extent of byte {offset} has no beginning"
+        )))
     }
 
     /// Packed blocks of an extent: one, or what the cluster behind its head says.
-    fn packed_blocks<D: BlockDevice>(&self, index: &Index, volume: &Volume<D>, found: &Found) -> Result<u64> {
+    fn packed_blocks<D: BlockDevice>(
+        &self,
+        index: &Index,
+        volume: &Volume<D>,
+        found: &Found,
+    ) -> Result<u64> {
         let is_big = match found.head.kind {
             Kind::First => self.advise & ADVISE_BIG_PCLUSTER_1 != 0,
             Kind::Plain | Kind::Second => self.advise & ADVISE_BIG_PCLUSTER_2 != 0,
@@ -237,7 +318,9 @@ impl Compressed {
         }
         match index.cluster(volume, next)?.0 {
             Cluster::Head(_) => Ok(1),
-            Cluster::Rest(rest) if rest.back == 1 => Ok(rest.blocks.filter(|&blocks| blocks > 0).unwrap_or(1)),
+            Cluster::Rest(rest) if rest.back == 1 => {
+                Ok(rest.blocks.filter(|&blocks| blocks > 0).unwrap_or(1))
+            }
             Cluster::Rest(rest) => Err(Error::corrupt(format!(
                 "cluster {next} says that the extent before it begins {} clusters back",
                 rest.back
@@ -254,9 +337,10 @@ impl Compressed {
                 return Ok(self.size);
             }
             if start - found.start > UNPACKED_MAX {
-                return Err(
-                    Error::unsupported(format!("an extent of more than {UNPACKED_MAX} bytes")).because(Reason::Limit)
-                );
+                return Err(Error::unsupported(format!(
+                    "an extent of more than {UNPACKED_MAX} bytes"
+                ))
+                .because(Reason::Limit));
             }
             match index.cluster(volume, number)?.0 {
                 Cluster::Head(head) => return Ok((start + head.offset).min(self.size)),
@@ -267,7 +351,11 @@ impl Compressed {
 }
 
 fn found(number: u64, head: Head, bits: u32) -> Found {
-    Found { number, head, start: (number << bits) + head.offset }
+    Found {
+        number,
+        head,
+        start: (number << bits) + head.offset,
+    }
 }
 
 /// An extent that is stored as it is.
@@ -284,17 +372,34 @@ impl Plain {
     fn extent(&self, offset: u64, interlaced: Option<u64>) -> Result<Extent> {
         let len = self.end - self.start;
         if len > self.stream_bytes {
-            return Err(Error::corrupt(format!("{len} bytes that are not packed in {} bytes", self.stream_bytes)));
+            return Err(Error::corrupt(format!(
+                "{len} bytes that are not packed in {} bytes",
+                self.stream_bytes
+            )));
         }
-        let first = interlaced.map_or(len, |block_bytes| (block_bytes - self.start % block_bytes).min(len));
+        let first = interlaced.map_or(len, |block_bytes| {
+            (block_bytes - self.start % block_bytes).min(len)
+        });
         let Some(block_bytes) = interlaced else {
-            return Ok(Extent { start: self.start, len, place: Place::Device(self.position) });
+            return Ok(Extent {
+                start: self.start,
+                len,
+                place: Place::Device(self.position),
+            });
         };
         let turn = self.start + first;
         if offset >= turn {
-            return Ok(Extent { start: turn, len: self.end - turn, place: Place::Device(self.position) });
+            return Ok(Extent {
+                start: turn,
+                len: self.end - turn,
+                place: Place::Device(self.position),
+            });
         }
         let skip = self.stream_bytes - (block_bytes - self.start % block_bytes);
-        Ok(Extent { start: self.start, len: first, place: Place::Device(self.position + skip) })
+        Ok(Extent {
+            start: self.start,
+            len: first,
+            place: Place::Device(self.position + skip),
+        })
     }
 }

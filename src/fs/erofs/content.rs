@@ -21,7 +21,9 @@ pub(super) struct Extent {
 
 impl Extent {
     fn covers(&self, offset: u64) -> bool {
-        offset.checked_sub(self.start).is_some_and(|skip| skip < self.len)
+        offset
+            .checked_sub(self.start)
+            .is_some_and(|skip| skip < self.len)
     }
 }
 
@@ -71,9 +73,17 @@ impl Flat {
 
     fn extent(&self, size: u64, offset: u64) -> Extent {
         if offset < self.in_blocks {
-            return Extent { start: 0, len: self.in_blocks, place: Place::Device(self.start) };
+            return Extent {
+                start: 0,
+                len: self.in_blocks,
+                place: Place::Device(self.start),
+            };
         }
-        Extent { start: self.in_blocks, len: size - self.in_blocks, place: Place::Device(self.tail) }
+        Extent {
+            start: self.in_blocks,
+            len: size - self.in_blocks,
+            place: Place::Device(self.tail),
+        }
     }
 }
 
@@ -102,9 +112,15 @@ impl Content {
         let map = match inode.layout {
             Layout::FlatPlain | Layout::FlatInline => Map::Flat(Flat::of(volume, inode)?),
             Layout::Chunks => Map::Chunks(Chunks::of(volume, inode)?),
-            Layout::CompressedFull | Layout::CompressedCompact => Map::Compressed(Compressed::of(volume, inode)?),
+            Layout::CompressedFull | Layout::CompressedCompact => {
+                Map::Compressed(Compressed::of(volume, inode)?)
+            }
         };
-        Ok(Self { size: inode.size, map, recent: Mutex::new(None) })
+        Ok(Self {
+            size: inode.size,
+            map,
+            recent: Mutex::new(None),
+        })
     }
 
     /// The stretch that covers `offset`, which lies within the file.
@@ -124,13 +140,27 @@ impl Content {
     }
 
     /// Fills `buf` from `offset`; the caller has checked that it lies within the file.
-    pub fn read<D: BlockDevice>(&self, volume: &Volume<D>, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.read_with(volume, offset, buf, |position, buf| volume.read(position, buf))
+    pub fn read<D: BlockDevice>(
+        &self,
+        volume: &Volume<D>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<()> {
+        self.read_with(volume, offset, buf, |position, buf| {
+            volume.read(position, buf)
+        })
     }
 
     /// The same through the cache of metadata.
-    pub fn read_meta<D: BlockDevice>(&self, volume: &Volume<D>, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.read_with(volume, offset, buf, |position, buf| volume.read_meta(position, buf))
+    pub fn read_meta<D: BlockDevice>(
+        &self,
+        volume: &Volume<D>,
+        offset: u64,
+        buf: &mut [u8],
+    ) -> Result<()> {
+        self.read_with(volume, offset, buf, |position, buf| {
+            volume.read_meta(position, buf)
+        })
     }
 
     fn read_with<D: BlockDevice>(
@@ -150,10 +180,13 @@ impl Content {
             match extent.place {
                 Place::Hole => now.fill(0),
                 Place::Device(position) => stored(position.saturating_add(skip), now)?,
-                Place::Fragment(position) => read_fragment(volume, position.saturating_add(skip), now)?,
+                Place::Fragment(position) => {
+                    read_fragment(volume, position.saturating_add(skip), now)?
+                }
                 Place::Packed(_) => {
                     let skip = to_usize(skip)?;
-                    let unpacked = unpacked.ok_or_else(|| Error::internal("packed data were not unpacked"))?;
+                    let unpacked =
+                        unpacked.ok_or_else(|| Error::internal("packed data were not unpacked"))?;
                     now.copy_from_slice(&unpacked[skip..skip + now.len()]);
                 }
             }
@@ -164,7 +197,11 @@ impl Content {
     }
 
     /// The stretch that covers `offset`, unpacked where it is packed.
-    fn stretch<D: BlockDevice>(&self, volume: &Volume<D>, offset: u64) -> Result<(Extent, Option<Arc<[u8]>>)> {
+    fn stretch<D: BlockDevice>(
+        &self,
+        volume: &Volume<D>,
+        offset: u64,
+    ) -> Result<(Extent, Option<Arc<[u8]>>)> {
         if let Some((extent, unpacked)) = &*lock(&self.recent)
             && extent.covers(offset)
         {
@@ -188,9 +225,12 @@ impl Content {
 /// Reads from the packed inode.
 fn read_fragment<D: BlockDevice>(volume: &Volume<D>, offset: u64, buf: &mut [u8]) -> Result<()> {
     let packed = volume.packed.as_ref();
-    let packed = packed.ok_or_else(|| Error::corrupt("a file ends in the packed inode, which does not exist"))?;
+    let packed = packed
+        .ok_or_else(|| Error::corrupt("a file ends in the packed inode, which does not exist"))?;
     if packed.has_fragment() {
-        return Err(Error::corrupt("the packed inode itself ends in the packed inode"));
+        return Err(Error::corrupt(
+            "the packed inode itself ends in the packed inode",
+        ));
     }
     let len = to_u64(buf.len());
     if offset.checked_add(len).is_none_or(|end| end > packed.size) {

@@ -34,7 +34,8 @@ impl Algorithm {
     pub fn from_number(number: u8) -> Result<Self> {
         let known = Self::ALL.get(usize::from(number));
         known.copied().ok_or_else(|| {
-            Error::unsupported(format!("compressor {number}, only 0 to 3 are known")).because(Reason::Feature)
+            Error::unsupported(format!("compressor {number}, only 0 to 3 are known"))
+                .because(Reason::Feature)
         })
     }
 
@@ -84,7 +85,8 @@ impl Decoder {
             Algorithm::Deflate => inflate(input, output),
             Algorithm::Zstd => decode_zstd(input, output),
         };
-        let (algorithm, len) = (self.algorithm, output.len());
+        let algorithm = self.algorithm;
+        let len = output.len();
         unpacked.map_err(|error| error.at(format!("unpacking {len} bytes with {algorithm}")))
     }
 }
@@ -100,10 +102,16 @@ fn decode_lz4(input: &[u8], output: &mut [u8]) -> Result<()> {
 /// MicroLZMA: an LZMA stream without end marker, whose first byte, always zero, gives its place to the inverted
 /// properties.
 fn decode_lzma(input: &[u8], output: &mut [u8], decoder: &Decoder) -> Result<()> {
-    let (first, rest) = input.split_first().ok_or_else(|| Error::corrupt("there is no stream"))?;
+    let (first, rest) = input
+        .split_first()
+        .ok_or_else(|| Error::corrupt("there is no stream"))?;
     let stream = (&[0][..]).chain(rest);
     // What goes on may do so within a match.
-    let more = if decoder.is_partial { LZMA_MATCH_MAX } else { 0 };
+    let more = if decoder.is_partial {
+        LZMA_MATCH_MAX
+    } else {
+        0
+    };
     let len = to_u64(output.len()) + more;
     let reader = LzmaReader::new_with_props(stream, len, !first, decoder.lzma_dictionary, None);
     let mut reader = reader.map_err(damaged)?;
@@ -112,15 +120,21 @@ fn decode_lzma(input: &[u8], output: &mut [u8], decoder: &Decoder) -> Result<()>
 
 fn inflate(input: &[u8], output: &mut [u8]) -> Result<()> {
     let mut stream = Decompress::new(false);
-    stream.decompress(input, output, FlushDecompress::Finish).map_err(damaged)?;
+    stream
+        .decompress(input, output, FlushDecompress::Finish)
+        .map_err(damaged)?;
     if stream.total_out() != to_u64(output.len()) {
-        return Err(Error::corrupt(format!("there are only {} bytes", stream.total_out())));
+        return Err(Error::corrupt(format!(
+            "there are only {} bytes",
+            stream.total_out()
+        )));
     }
     Ok(())
 }
 
 fn decode_zstd(input: &[u8], output: &mut [u8]) -> Result<()> {
-    let mut stream = StreamingDecoder::new_with_max_window_size(input, ZSTD_WINDOW_MAX).map_err(damaged)?;
+    let mut stream =
+        StreamingDecoder::new_with_max_window_size(input, ZSTD_WINDOW_MAX).map_err(damaged)?;
     stream.read_exact(output).map_err(damaged)
 }
 
@@ -148,7 +162,8 @@ mod tests {
             Algorithm::Lz4 => lz4_flex::block::compress(content),
             Algorithm::Lzma => {
                 let options = lzma_rust2::LzmaOptions::with_preset(6);
-                let mut writer = lzma_rust2::LzmaWriter::new_no_header(Vec::new(), &options, false).unwrap();
+                let mut writer =
+                    lzma_rust2::LzmaWriter::new_no_header(Vec::new(), &options, false).unwrap();
                 writer.write_all(content).unwrap();
                 let mut stream = writer.finish().unwrap();
                 assert_eq!(stream[0], 0);
@@ -156,13 +171,18 @@ mod tests {
                 stream
             }
             Algorithm::Deflate => {
-                let mut writer = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
+                let mut writer =
+                    flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
                 writer.write_all(content).unwrap();
                 writer.finish().unwrap()
             }
             Algorithm::Zstd => {
                 let mut frame = Vec::new();
-                assert!(crate::codec::ZstdCompressor::new(3).unwrap().compress_block(content, &mut frame));
+                assert!(
+                    crate::codec::ZstdCompressor::new(3)
+                        .unwrap()
+                        .compress_block(content, &mut frame)
+                );
                 frame
             }
         }
@@ -174,15 +194,32 @@ mod tests {
         for algorithm in Algorithm::ALL {
             let stream = packed(algorithm, &content);
             assert!(stream.len() < content.len() / 2);
-            for (len, is_partial) in [(content.len(), false), (content.len(), true), (5000, true), (1, true), (0, true)]
-            {
-                let decoder = Decoder { algorithm, is_partial, lzma_dictionary: 1 << 16 };
+            for (len, is_partial) in [
+                (content.len(), false),
+                (content.len(), true),
+                (5000, true),
+                (1, true),
+                (0, true),
+            ] {
+                let decoder = Decoder {
+                    algorithm,
+                    is_partial,
+                    lzma_dictionary: 1 << 16,
+                };
                 let mut output = vec![0; len];
-                decoder.decode(&stream, &mut output).unwrap_or_else(|error| panic!("{algorithm} {len}: {error}"));
+                decoder
+                    .decode(&stream, &mut output)
+                    .unwrap_or_else(|error| panic!("{algorithm} {len}: {error}"));
                 assert!(output == content[..len], "{algorithm} {len}");
             }
-            let decoder = Decoder { algorithm, is_partial: false, lzma_dictionary: 1 << 16 };
-            let error = decoder.decode(&stream[..stream.len() / 2], &mut vec![0; content.len()]).unwrap_err();
+            let decoder = Decoder {
+                algorithm,
+                is_partial: false,
+                lzma_dictionary: 1 << 16,
+            };
+            let error = decoder
+                .decode(&stream[..stream.len() / 2], &mut vec![0; content.len()])
+                .unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{algorithm}");
             assert!(decoder.decode(&[], &mut [0; 9]).is_err(), "{algorithm}");
         }
@@ -199,7 +236,11 @@ mod tests {
                 let at = random.below(bad.len());
                 bad[at] ^= 1 << random.below(8);
                 for is_partial in [false, true] {
-                    let decoder = Decoder { algorithm, is_partial, lzma_dictionary: 4096 };
+                    let decoder = Decoder {
+                        algorithm,
+                        is_partial,
+                        lzma_dictionary: 4096,
+                    };
                     let _ = decoder.decode(&bad, &mut vec![0; content.len()]);
                 }
             }

@@ -52,7 +52,8 @@ struct Block {
 impl Block {
     fn read<D: BlockDevice>(volume: &Volume<D>, content: &Content, number: u64) -> Result<Self> {
         let start = number << volume.superblock.block_bits;
-        let mut bytes = vec![0; to_usize((content.size - start).min(volume.superblock.block_bytes()))?];
+        let mut bytes =
+            vec![0; to_usize((content.size - start).min(volume.superblock.block_bytes()))?];
         content.read_meta(volume, start, &mut bytes)?;
         Self::parse(number, bytes).at(|| format!("block {number} of the directory"))
     }
@@ -60,29 +61,48 @@ impl Block {
     fn parse(number: u64, bytes: Vec<u8>) -> Result<Self> {
         let names = usize::from(Dirent::over(&bytes[..])?.nameoff());
         if names < DIRENT_BYTES || names >= bytes.len() {
-            return Err(Error::corrupt(format!("names begin at byte {names} of {}", bytes.len())));
+            return Err(Error::corrupt(format!(
+                "names begin at byte {names} of {}",
+                bytes.len()
+            )));
         }
-        Ok(Self { number, bytes, entries: names / DIRENT_BYTES })
+        Ok(Self {
+            number,
+            bytes,
+            entries: names / DIRENT_BYTES,
+        })
     }
 
     fn record(&self, index: usize) -> Result<Record<'_>> {
-        self.parse_record(index).at(|| format!("entry {index} in block {} of the directory", self.number))
+        self.parse_record(index)
+            .at(|| format!("entry {index} in block {} of the directory", self.number))
     }
 
     fn parse_record(&self, index: usize) -> Result<Record<'_>> {
         let dirent = self.dirent(index)?;
         let start = usize::from(dirent.nameoff());
-        let end =
-            if index + 1 < self.entries { usize::from(self.dirent(index + 1)?.nameoff()) } else { self.bytes.len() };
+        let end = if index + 1 < self.entries {
+            usize::from(self.dirent(index + 1)?.nameoff())
+        } else {
+            self.bytes.len()
+        };
         let name = self.bytes.get(start..end);
-        let mut name = name.ok_or_else(|| Error::corrupt(format!("a name from byte {start} to byte {end}")))?;
+        let mut name =
+            name.ok_or_else(|| Error::corrupt(format!("a name from byte {start} to byte {end}")))?;
         if index + 1 == self.entries {
             name = name.split(|&byte| byte == 0).next().unwrap_or_default();
         }
         if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) || name.contains(&b'/') {
-            return Err(Error::corrupt(format!("'{}' is not a name", name.escape_ascii())));
+            return Err(Error::corrupt(format!(
+                "'{}' is not a name",
+                name.escape_ascii()
+            )));
         }
-        Ok(Record { name, nid: dirent.nid(), file_type: FileType::from_entry_code(dirent.file_type()) })
+        Ok(Record {
+            name,
+            nid: dirent.nid(),
+            file_type: FileType::from_entry_code(dirent.file_type()),
+        })
     }
 
     fn dirent(&self, index: usize) -> Result<Dirent<&[u8]>> {
@@ -91,7 +111,11 @@ impl Block {
 }
 
 /// Finds the inode of the entry `name` by bisection, first of blocks, then in one; `None` where there is none.
-pub(super) fn find<D: BlockDevice>(volume: &Volume<D>, content: &Content, name: &[u8]) -> Result<Option<u64>> {
+pub(super) fn find<D: BlockDevice>(
+    volume: &Volume<D>,
+    content: &Content,
+    name: &[u8],
+) -> Result<Option<u64>> {
     // Blocks before `from` begin with names that come before; those from `to` on begin with later ones.
     let mut from = 0;
     let mut to = content.size.div_ceil(volume.superblock.block_bytes());
@@ -147,7 +171,10 @@ pub(super) fn list<D: BlockDevice>(
         for index in 0..block.entries {
             let record = block.record(index)?;
             if record.name <= last.as_slice() {
-                return Err(Error::corrupt(format!("entry '{}' is out of order", record.name.escape_ascii())));
+                return Err(Error::corrupt(format!(
+                    "entry '{}' is out of order",
+                    record.name.escape_ascii()
+                )));
             }
             last.clear();
             last.extend_from_slice(record.name);
@@ -180,15 +207,32 @@ mod tests {
         bytes.extend(b"abc\0\0");
         let block = Block::parse(0, bytes.clone()).unwrap();
         let file_type = Some(FileType::Directory);
-        assert_eq!(block.record(0).unwrap(), Record { name: b"a", nid: 7, file_type });
-        assert_eq!(block.record(1).unwrap(), Record { name: b"bc", nid: 8, file_type });
+        assert_eq!(
+            block.record(0).unwrap(),
+            Record {
+                name: b"a",
+                nid: 7,
+                file_type
+            }
+        );
+        assert_eq!(
+            block.record(1).unwrap(),
+            Record {
+                name: b"bc",
+                nid: 8,
+                file_type
+            }
+        );
         assert_eq!(find_in(&block, b"bc").unwrap(), Some(8));
         assert_eq!(find_in(&block, b"b").unwrap(), None);
         for (at, value) in [(8, 0), (8, 200), (20, 23), (20, 200), (24, b'/')] {
             let mut bad = bytes.clone();
             bad[at] = value;
             let block = Block::parse(0, bad);
-            assert!(block.is_err() || block.is_ok_and(|block| block.record(0).is_err()), "byte {at}");
+            assert!(
+                block.is_err() || block.is_ok_and(|block| block.record(0).is_err()),
+                "byte {at}"
+            );
         }
     }
 }

@@ -35,15 +35,21 @@ pub(super) fn check_incompat(features: u32) -> Result<()> {
     if unknown == 0 {
         return Ok(());
     }
-    let mut names: Vec<&str> = NAMES.iter().filter(|(bit, _)| unknown & bit != 0).map(|(_, name)| *name).collect();
+    let mut names: Vec<&str> = NAMES
+        .iter()
+        .filter(|(bit, _)| unknown & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
     let named = NAMES.iter().fold(0, |all, (bit, _)| all | bit);
     let number = format!("{:#x}", unknown & !named);
     if unknown & !named != 0 {
         names.push(&number);
     }
-    Err(Error::unsupported(format!("EROFS with the features {}", names.join(", ")))
-        .because(Reason::Feature)
-        .with_hint("pack it again without them: what mkfs.erofs writes by default is read"))
+    Err(
+        Error::unsupported(format!("EROFS with the features {}", names.join(", ")))
+            .because(Reason::Feature)
+            .with_hint("pack it again without them: what mkfs.erofs writes by default is read"),
+    )
 }
 
 #[cfg(test)]
@@ -54,9 +60,11 @@ mod tests {
     fn features_that_are_not_known_are_named() {
         check_incompat(0).unwrap();
         check_incompat(KNOWN).unwrap();
-        for (features, said) in
-            [(0x80, "features 48bit"), (0x17f, "features metabox"), (0x1280, "features 48bit, 0x1200")]
-        {
+        for (features, said) in [
+            (0x80, "features 48bit"),
+            (0x17f, "features metabox"),
+            (0x1280, "features 48bit, 0x1200"),
+        ] {
             let error = check_incompat(features).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::Unsupported);
             assert!(error.to_string().ends_with(said), "{error}");

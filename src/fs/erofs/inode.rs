@@ -84,16 +84,25 @@ pub(super) enum Layout {
 }
 
 impl Layout {
-    const ALL: [Self; 5] =
-        [Self::FlatPlain, Self::CompressedFull, Self::FlatInline, Self::CompressedCompact, Self::Chunks];
+    const ALL: [Self; 5] = [
+        Self::FlatPlain,
+        Self::CompressedFull,
+        Self::FlatInline,
+        Self::CompressedCompact,
+        Self::Chunks,
+    ];
 
     /// The layout that `i_format` names.
     fn from_format(format: u16) -> Result<Self> {
         let number = usize::from(format >> 1 & 7);
-        let known = Self::ALL.get(number).filter(|_| format & FORMAT_UNKNOWN == 0);
+        let known = Self::ALL
+            .get(number)
+            .filter(|_| format & FORMAT_UNKNOWN == 0);
         known.copied().ok_or_else(|| {
-            Error::unsupported(format!("an inode in the format {format:#x}, at most 0x9 are known"))
-                .because(Reason::Feature)
+            Error::unsupported(format!(
+                "an inode in the format {format:#x}, at most 0x9 are known"
+            ))
+            .because(Reason::Feature)
         })
     }
 
@@ -153,7 +162,10 @@ impl Inode {
             size: compact.i_size().into(),
             nlink: compact.i_nlink().into(),
             mtime: Timestamp {
-                secs: volume.superblock.epoch.saturating_add(compact.i_mtime().into()),
+                secs: volume
+                    .superblock
+                    .epoch
+                    .saturating_add(compact.i_mtime().into()),
                 nanos: volume.superblock.fixed_nsec,
             },
             layout,
@@ -166,14 +178,20 @@ impl Inode {
         }
         let extended = Extended::over(volume.meta::<64>(position)?)?;
         if extended.i_size() > SIZE_MAX {
-            return Err(Error::corrupt(format!("{} bytes, at most {SIZE_MAX} are possible", extended.i_size())));
+            return Err(Error::corrupt(format!(
+                "{} bytes, at most {SIZE_MAX} are possible",
+                extended.i_size()
+            )));
         }
         Ok(Self {
             uid: extended.i_uid(),
             gid: extended.i_gid(),
             size: extended.i_size(),
             nlink: extended.i_nlink(),
-            mtime: Timestamp { secs: extended.i_mtime(), nanos: extended.i_mtime_nsec() },
+            mtime: Timestamp {
+                secs: extended.i_mtime(),
+                nanos: extended.i_mtime_nsec(),
+            },
             xattr_position: position + 64,
             ..common
         })
@@ -199,5 +217,9 @@ impl Inode {
 
 /// Bytes of attributes behind an inode (`erofs_xattr_ibody_size` of the kernel).
 fn xattr_bytes(icount: u16) -> u64 {
-    if icount == 0 { 0 } else { 12 + 4 * (u64::from(icount) - 1) }
+    if icount == 0 {
+        0
+    } else {
+        12 + 4 * (u64::from(icount) - 1)
+    }
 }

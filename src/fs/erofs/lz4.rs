@@ -27,7 +27,9 @@ pub(super) fn decode_beginning(input: &[u8], output: &mut [u8]) -> Result<()> {
         at += 2;
         let len = (length(&fields, &mut at, token & 15)? + MATCH_MIN).min(output.len() - filled);
         if distance == 0 || distance > filled {
-            return Err(Error::corrupt(format!("a match {distance} bytes back, {filled} bytes into an LZ4 block")));
+            return Err(Error::corrupt(format!(
+                "a match {distance} bytes back, {filled} bytes into an LZ4 block"
+            )));
         }
         repeat(output, filled, distance, len);
         filled += len;
@@ -92,8 +94,14 @@ mod tests {
             let input = random.bytes(len);
             let _ = decode_beginning(&input, &mut [0; 200]);
         }
-        assert!(decode_beginning(&[0x0f, 0, 0], &mut [0; 9]).is_err(), "a match of nothing");
-        assert!(decode_beginning(&[0x1f, 7, 2, 0], &mut [0; 9]).is_err(), "a match before the beginning");
+        assert!(
+            decode_beginning(&[0x0f, 0, 0], &mut [0; 9]).is_err(),
+            "a match of nothing"
+        );
+        assert!(
+            decode_beginning(&[0x1f, 7, 2, 0], &mut [0; 9]).is_err(),
+            "a match before the beginning"
+        );
         assert!(decode_beginning(&[0xff; 40], &mut [0; 9]).is_err());
     }
 }

@@ -35,7 +35,9 @@ mod xattr;
 pub use super::source::AddedFile;
 pub use write::{ErofsCompression, ErofsOptions, ErofsReport, write};
 
-use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Xattr, check_within};
+use super::{
+    Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Xattr, check_within,
+};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
@@ -72,9 +74,18 @@ pub(crate) struct Requirements {
 pub(crate) fn requirements(device: &dyn BlockDevice) -> Result<Requirements> {
     let on_disk = superblock::read_raw(device)?;
     let features = on_disk.feature_incompat();
-    let bits = if features & features::COMPR_CFGS != 0 { on_disk.available_compr_algs() } else { 0 };
-    let named = Algorithm::ALL.into_iter().filter(|algorithm| bits & algorithm.bit() != 0);
-    Ok(Requirements { features, compressors: named.map(Algorithm::name).collect() })
+    let bits = if features & features::COMPR_CFGS != 0 {
+        on_disk.available_compr_algs()
+    } else {
+        0
+    };
+    let named = Algorithm::ALL
+        .into_iter()
+        .filter(|algorithm| bits & algorithm.bit() != 0);
+    Ok(Requirements {
+        features,
+        compressors: named.map(Algorithm::name).collect(),
+    })
 }
 
 /// An open EROFS.
@@ -118,7 +129,11 @@ impl<D: BlockDevice> FileSystem for Erofs<D> {
 
     fn label(&self) -> Result<Vec<u8>> {
         let name = &self.volume.superblock.volume_name;
-        Ok(name.split(|&byte| byte == 0).next().unwrap_or_default().to_vec())
+        Ok(name
+            .split(|&byte| byte == 0)
+            .next()
+            .unwrap_or_default()
+            .to_vec())
     }
 
     fn capacity(&self) -> Result<Capacity> {
@@ -152,7 +167,11 @@ impl<D: BlockDevice> FileSystem for Erofs<D> {
                 Some(file_type) => file_type,
                 None => self.inode(node)?.file_type,
             };
-            entries.push(DirEntry { name: record.name.to_vec(), file_type, node });
+            entries.push(DirEntry {
+                name: record.name.to_vec(),
+                file_type,
+                node,
+            });
             Ok(())
         })?;
         Ok(entries)
@@ -179,7 +198,10 @@ impl<D: BlockDevice> FileSystem for Erofs<D> {
             return Err(Error::invalid("not a symlink"));
         }
         if inode.size > SYMLINK_MAX {
-            return Err(Error::corrupt(format!("symlink target of {} bytes", inode.size)));
+            return Err(Error::corrupt(format!(
+                "symlink target of {} bytes",
+                inode.size
+            )));
         }
         let mut target = vec![0; to_usize(inode.size)?];
         Content::of(&self.volume, &inode)?.read_meta(&self.volume, 0, &mut target)?;
@@ -199,7 +221,10 @@ impl<D: BlockDevice> FileSystem for Erofs<D> {
             return Err(Error::invalid("not a regular file"));
         }
         let content = Content::of(&self.volume, &inode)?;
-        Ok(Box::new(File { volume: &self.volume, content }))
+        Ok(Box::new(File {
+            volume: &self.volume,
+            content,
+        }))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::decode::Algorithm;
 use super::features::{
-    self, COMPAT_PLAIN_XATTR_PFX, COMPAT_SB_CHKSUM, COMPR_CFGS, DEVICE_TABLE, FRAGMENTS, ZERO_PADDING,
+    self, COMPAT_PLAIN_XATTR_PFX, COMPAT_SB_CHKSUM, COMPR_CFGS, DEVICE_TABLE, FRAGMENTS,
+    ZERO_PADDING,
 };
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, structure, to_u64, to_usize};
@@ -99,8 +100,10 @@ impl Superblock {
         let on_disk = read_raw(device)?;
         let block_bits = on_disk.blkszbits();
         if !BLOCK_BITS.contains(&block_bits) {
-            return Err(Error::unsupported(format!("block size 2^{block_bits}, 2^9 to 2^16 bytes are known"))
-                .because(Reason::Feature));
+            return Err(Error::unsupported(format!(
+                "block size 2^{block_bits}, 2^9 to 2^16 bytes are known"
+            ))
+            .because(Reason::Feature));
         }
         if on_disk.feature_compat() & COMPAT_SB_CHKSUM != 0 {
             check_checksum(device, &on_disk)?;
@@ -138,13 +141,19 @@ impl Superblock {
             compat: on_disk.feature_compat(),
             algorithms: Algorithm::Lz4.bit(),
             packed_nid: on_disk.packed_nid(),
-            prefixes: (on_disk.xattr_prefix_count(), u64::from(on_disk.xattr_prefix_start()) << 2),
+            prefixes: (
+                on_disk.xattr_prefix_count(),
+                u64::from(on_disk.xattr_prefix_start()) << 2,
+            ),
             lzma_dictionary: LZMA_DICTIONARY_MAX,
         };
         if features & COMPR_CFGS != 0 {
             superblock.algorithms = on_disk.available_compr_algs();
             let behind = SUPERBLOCK_OFFSET + to_u64(OnDisk::<Vec<u8>>::SIZE);
-            superblock.read_configurations(device, behind + u64::from(on_disk.sb_extslots()) * EXTSLOT_BYTES)?;
+            superblock.read_configurations(
+                device,
+                behind + u64::from(on_disk.sb_extslots()) * EXTSLOT_BYTES,
+            )?;
         }
         Ok(superblock)
     }
@@ -178,21 +187,33 @@ impl Superblock {
         if self.algorithms & algorithm.bit() != 0 {
             return Ok(());
         }
-        Err(Error::corrupt(format!("a file is packed with {algorithm}, which the superblock does not name")))
+        Err(Error::corrupt(format!(
+            "a file is packed with {algorithm}, which the superblock does not name"
+        )))
     }
 
     /// The configurations behind the superblock: for each compressor a length of 16 bits and as many bytes.
     fn read_configurations(&mut self, device: &dyn BlockDevice, mut at: u64) -> Result<()> {
-        let unknown = self.algorithms & !Algorithm::ALL.iter().fold(0, |bits, algorithm| bits | algorithm.bit());
+        let unknown = self.algorithms
+            & !Algorithm::ALL
+                .iter()
+                .fold(0, |bits, algorithm| bits | algorithm.bit());
         if unknown != 0 {
-            return Err(Error::unsupported(format!("EROFS with the compressors {unknown:#x}, only 0xf are known"))
-                .because(Reason::Feature));
+            return Err(Error::unsupported(format!(
+                "EROFS with the compressors {unknown:#x}, only 0xf are known"
+            ))
+            .because(Reason::Feature));
         }
         let named = self.algorithms;
-        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| named & algorithm.bit() != 0) {
+        for algorithm in Algorithm::ALL
+            .into_iter()
+            .filter(|algorithm| named & algorithm.bit() != 0)
+        {
             at = at.next_multiple_of(4);
-            let configuration = read_configuration(device, at).at(|| format!("how {algorithm} is configured"))?;
-            self.configure(algorithm, &configuration).at(|| format!("how {algorithm} is configured"))?;
+            let configuration =
+                read_configuration(device, at).at(|| format!("how {algorithm} is configured"))?;
+            self.configure(algorithm, &configuration)
+                .at(|| format!("how {algorithm} is configured"))?;
             at += 2 + to_u64(configuration.len());
         }
         Ok(())
@@ -215,12 +236,15 @@ impl Superblock {
             Algorithm::Deflate => {
                 let bits = fields.u8(0)?;
                 if bits > 15 {
-                    return Err(Error::unsupported(format!("a window of 2^{bits} bytes, at most 2^15 are known"))
-                        .because(Reason::Feature));
+                    return Err(Error::unsupported(format!(
+                        "a window of 2^{bits} bytes, at most 2^15 are known"
+                    ))
+                    .because(Reason::Feature));
                 }
             }
             Algorithm::Zstd => {
-                let (format, log) = (fields.u8(0)?, fields.u8(1)?);
+                let format = fields.u8(0)?;
+                let log = fields.u8(1)?;
                 if format != 0 || log > ZSTD_WINDOWLOG_MAX {
                     return Err(Error::unsupported(format!(
                         "a window of 2^{} bytes in format {format}, at most 2^20 in format 0 are known",
@@ -247,7 +271,11 @@ pub(super) fn read_raw(device: &dyn BlockDevice) -> Result<OnDisk<Vec<u8>>> {
 /// Bytes that the checksum covers: from the superblock to the end of the block that holds it.
 fn covered_bytes(block_bits: u8) -> u64 {
     let block = 1 << block_bits;
-    if block > SUPERBLOCK_OFFSET { block - SUPERBLOCK_OFFSET } else { block }
+    if block > SUPERBLOCK_OFFSET {
+        block - SUPERBLOCK_OFFSET
+    } else {
+        block
+    }
 }
 
 /// The checksum of a superblock whose block begins with `covered`.
@@ -264,7 +292,8 @@ fn check_checksum(device: &dyn BlockDevice, on_disk: &OnDisk<Vec<u8>>) -> Result
     let actual = checksum(&mut covered, on_disk.blkszbits())?;
     if stored != actual {
         return Err(
-            Error::corrupt(format!("checksum is {actual:08x}, {stored:08x} is stored")).because(Reason::Checksum)
+            Error::corrupt(format!("checksum is {actual:08x}, {stored:08x} is stored"))
+                .because(Reason::Checksum),
         );
     }
     Ok(())

@@ -60,9 +60,11 @@ impl<D: BlockDevice> Volume<D> {
         let stated = superblock.blocks.saturating_mul(superblock.block_bytes());
         let size = device.size();
         if stated > size {
-            return Err(Error::corrupt(format!("EROFS of {stated} bytes on a device of {size}"))
-                .because(Reason::CutShort)
-                .with_hint("the file is cut short: fetch it again and compare its checksum"));
+            return Err(
+                Error::corrupt(format!("EROFS of {stated} bytes on a device of {size}"))
+                    .because(Reason::CutShort)
+                    .with_hint("the file is cut short: fetch it again and compare its checksum"),
+            );
         }
         let mut volume = Self {
             device,
@@ -75,7 +77,8 @@ impl<D: BlockDevice> Volume<D> {
         if let Some(nid) = volume.superblock.packed_nid() {
             volume.packed = Some(volume.packed_inode(nid).at(|| "packed inode")?);
         }
-        volume.prefixes = super::xattr::read_prefixes(&volume).at(|| "prefixes of attribute names")?;
+        volume.prefixes =
+            super::xattr::read_prefixes(&volume).at(|| "prefixes of attribute names")?;
         Ok(volume)
     }
 
@@ -87,7 +90,9 @@ impl<D: BlockDevice> Volume<D> {
     /// Where the inode `nid` lies.
     pub fn inode_position(&self, nid: u64) -> Result<u64> {
         let start = self.superblock.meta_block << self.superblock.block_bits;
-        let position = nid.checked_mul(INODE_UNIT).and_then(|offset| start.checked_add(offset));
+        let position = nid
+            .checked_mul(INODE_UNIT)
+            .and_then(|offset| start.checked_add(offset));
         position.ok_or_else(|| Error::corrupt(format!("inode {nid} lies beyond any device")))
     }
 
@@ -161,8 +166,11 @@ impl<D: BlockDevice> Volume<D> {
             .because(Reason::Limit));
         }
         self.superblock.check_algorithm(packed.algorithm)?;
-        let bytes = self.decode(packed).at(|| format!("packed data at {}", packed.position))?;
-        self.unpacked.insert(packed.position, bytes.clone(), bytes.len());
+        let bytes = self
+            .decode(packed)
+            .at(|| format!("packed data at {}", packed.position))?;
+        self.unpacked
+            .insert(packed.position, bytes.clone(), bytes.len());
         Ok(bytes)
     }
 
@@ -170,7 +178,11 @@ impl<D: BlockDevice> Volume<D> {
         let mut stream = vec![0; to_usize(packed.stream_bytes)?];
         self.read(packed.position, &mut stream)?;
         let has_padding = self.superblock.has_zero_padding() || packed.algorithm != Algorithm::Lz4;
-        let start = if has_padding { padding(&stream, self.superblock.block_bytes())? } else { 0 };
+        let start = if has_padding {
+            padding(&stream, self.superblock.block_bytes())?
+        } else {
+            0
+        };
         let decoder = Decoder {
             algorithm: packed.algorithm,
             is_partial: packed.is_partial || !has_padding,

@@ -74,7 +74,10 @@ pub(super) fn read_prefixes<D: BlockDevice>(volume: &Volume<D>) -> Result<Vec<Pr
         read_at(volume, at, &mut len)?;
         let len = usize::from(u16::from_le_bytes(len));
         if len == 0 || len > 1 + NAME_MAX {
-            return Err(Error::corrupt(format!("a prefix of {len} bytes, 1 to {} are possible", 1 + NAME_MAX)));
+            return Err(Error::corrupt(format!(
+                "a prefix of {len} bytes, 1 to {} are possible",
+                1 + NAME_MAX
+            )));
         }
         let mut bytes = vec![0; len];
         read_at(volume, at + 2, &mut bytes)?;
@@ -86,18 +89,25 @@ pub(super) fn read_prefixes<D: BlockDevice>(volume: &Volume<D>) -> Result<Vec<Pr
 
 /// Reads where long prefixes lie: in the packed inode, or on the device.
 fn read_at<D: BlockDevice>(volume: &Volume<D>, at: u64, buf: &mut [u8]) -> Result<()> {
-    match volume.packed.as_ref().filter(|_| volume.superblock.has_packed_prefixes()) {
+    match volume
+        .packed
+        .as_ref()
+        .filter(|_| volume.superblock.has_packed_prefixes())
+    {
         Some(packed) if at + to_u64(buf.len()) <= packed.size => packed.read(volume, at, buf),
-        Some(packed) => Err(Error::corrupt(format!("at {at} of the packed inode, which has {} bytes", packed.size))),
+        Some(packed) => Err(Error::corrupt(format!(
+            "at {at} of the packed inode, which has {} bytes",
+            packed.size
+        ))),
         None => volume.read_meta(at, buf),
     }
 }
 
 fn short_prefix(index: u8) -> Result<&'static [u8]> {
     let known = NAMES.iter().find(|(number, _)| *number == index);
-    known
-        .map(|(_, prefix)| *prefix)
-        .ok_or_else(|| Error::unsupported(format!("xattr namespace {index}")).because(Reason::Feature))
+    known.map(|(_, prefix)| *prefix).ok_or_else(|| {
+        Error::unsupported(format!("xattr namespace {index}")).because(Reason::Feature)
+    })
 }
 
 /// The attributes of an inode, sorted by name.
@@ -124,14 +134,18 @@ pub(super) fn read<D: BlockDevice>(volume: &Volume<D>, inode: &Inode) -> Result<
     }
     xattrs.sort();
     if let Some(pair) = xattrs.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(Error::corrupt(format!("two xattrs named '{}'", pair[0].name.escape_ascii())));
+        return Err(Error::corrupt(format!(
+            "two xattrs named '{}'",
+            pair[0].name.escape_ascii()
+        )));
     }
     Ok(xattrs)
 }
 
 /// An attribute of the table, which counts in units of 4 bytes.
 fn read_shared<D: BlockDevice>(volume: &Volume<D>, number: u32) -> Result<Xattr> {
-    let position = (volume.superblock.xattr_block << volume.superblock.block_bits) + u64::from(number) * 4;
+    let position =
+        (volume.superblock.xattr_block << volume.superblock.block_bits) + u64::from(number) * 4;
     let entry = Entry::over(volume.meta::<ENTRY_BYTES>(position)?)?;
     let mut bytes = vec![0; entry_bytes(&entry)];
     volume.read_meta(position, &mut bytes)?;
@@ -155,16 +169,26 @@ fn parse<D>(volume: &Volume<D>, bytes: &[u8]) -> Result<(Xattr, usize)> {
     };
     let name = [prefix, fields.slice(ENTRY_BYTES, name_len)?].concat();
     if name.contains(&0) {
-        return Err(Error::corrupt(format!("xattr name '{}' contains a NUL byte", name.escape_ascii())));
+        return Err(Error::corrupt(format!(
+            "xattr name '{}' contains a NUL byte",
+            name.escape_ascii()
+        )));
     }
-    let value = fields.slice(ENTRY_BYTES + name_len, entry.e_value_size().into())?.to_vec();
-    Ok((Xattr { name, value }, entry_bytes(&entry).next_multiple_of(ENTRY_BYTES)))
+    let value = fields
+        .slice(ENTRY_BYTES + name_len, entry.e_value_size().into())?
+        .to_vec();
+    Ok((
+        Xattr { name, value },
+        entry_bytes(&entry).next_multiple_of(ENTRY_BYTES),
+    ))
 }
 
 fn long_prefix(prefixes: &[Prefix], index: u8) -> Result<&[u8]> {
     let number = usize::from(index & !LONG_PREFIX);
     let prefix = prefixes.get(number);
-    let prefix = prefix.ok_or_else(|| Error::corrupt(format!("prefix {number} of {} for names", prefixes.len())))?;
+    let prefix = prefix.ok_or_else(|| {
+        Error::corrupt(format!("prefix {number} of {} for names", prefixes.len()))
+    })?;
     Ok(&prefix.0)
 }
 
@@ -175,9 +199,17 @@ mod tests {
     #[test]
     fn names_are_split_behind_known_prefixes() {
         assert_eq!(split_name(b"user.a"), Some((1, &b"a"[..])));
-        assert_eq!(split_name(b"security.capability"), Some((6, &b"capability"[..])));
+        assert_eq!(
+            split_name(b"security.capability"),
+            Some((6, &b"capability"[..]))
+        );
         assert_eq!(split_name(b"system.posix_acl_default"), Some((3, &b""[..])));
-        for other in ["user.", "system.posix_acl_default2", "btrfs.compression", ""] {
+        for other in [
+            "user.",
+            "system.posix_acl_default2",
+            "btrfs.compression",
+            "",
+        ] {
             assert_eq!(split_name(other.as_bytes()), None, "{other}");
         }
     }

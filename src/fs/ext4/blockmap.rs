@@ -36,10 +36,19 @@ impl<'a> MapReader<'a> {
         superblock: &'a Superblock,
         inode: &Inode,
     ) -> Result<(Vec<Extent>, Vec<u64>)> {
-        let mut reader = Self { device, superblock, ino: inode.ino, extents: Vec::new(), nodes: Vec::new(), met: 0 };
+        let mut reader = Self {
+            device,
+            superblock,
+            ino: inode.ino,
+            extents: Vec::new(),
+            nodes: Vec::new(),
+            met: 0,
+        };
         let f = Fields::new("block map", inode.block());
         let mut logical = 0;
-        for (slot, level) in (0..15).map(|slot| (slot, u32::try_from(slot).unwrap_or(0).saturating_sub(11))) {
+        for (slot, level) in
+            (0..15).map(|slot| (slot, u32::try_from(slot).unwrap_or(0).saturating_sub(11)))
+        {
             reader.pointer(f.le32(slot * 4)?, level, logical)?;
             logical += span(superblock, level);
         }
@@ -50,24 +59,40 @@ impl<'a> MapReader<'a> {
         if pointer == 0 {
             return Ok(());
         }
-        let (block, ino) = (u64::from(pointer), self.ino);
-        ensure(self.superblock.contains(block, 1), || format!("block {block} of inode {ino} lies outside"))?;
-        ensure(logical < 1 << 32, || format!("inode {ino} maps blocks beyond the largest file"))?;
+        let block = u64::from(pointer);
+        let ino = self.ino;
+        ensure(self.superblock.contains(block, 1), || {
+            format!("block {block} of inode {ino} lies outside")
+        })?;
+        ensure(logical < 1 << 32, || {
+            format!("inode {ino} maps blocks beyond the largest file")
+        })?;
         self.met += 1;
         ensure(self.met <= self.superblock.blocks_count, || {
             format!("inode {ino} claims more blocks than the filesystem has")
         })?;
         if level == 0 {
-            extent::push(&mut self.extents, Extent { logical, len: 1, physical: block, written: true });
+            extent::push(
+                &mut self.extents,
+                Extent {
+                    logical,
+                    len: 1,
+                    physical: block,
+                    written: true,
+                },
+            );
             if self.extents.len() > EXTENTS_MAX {
-                return Err(Error::unsupported(format!("inode {ino} has more than {EXTENTS_MAX} pieces"))
-                    .because(Reason::Limit));
+                return Err(Error::unsupported(format!(
+                    "inode {ino} has more than {EXTENTS_MAX} pieces"
+                ))
+                .because(Reason::Limit));
             }
             return Ok(());
         }
         self.nodes.push(block);
         let mut bytes = vec![0; self.superblock.block_bytes()];
-        self.device.read_at(block * u64::from(self.superblock.block_size), &mut bytes)?;
+        self.device
+            .read_at(block * u64::from(self.superblock.block_size), &mut bytes)?;
         let below = span(self.superblock, level - 1);
         for (chunk, index) in bytes.chunks_exact(4).zip(0..) {
             let pointer = Fields::new("block of pointers", chunk).le32(0)?;
@@ -115,23 +140,35 @@ impl MapWriter<'_> {
             logical = end;
         }
         match extents.last() {
-            Some(last) if last.logical + last.len > logical => {
-                Err(Error::unsupported("the file is larger than a block map can be"))
-            }
+            Some(last) if last.logical + last.len > logical => Err(Error::unsupported(
+                "the file is larger than a block map can be",
+            )),
             _ => Ok(block),
         }
     }
 
     fn pointer(&mut self, extents: &[Extent], level: u32, logical: u64) -> Result<u32> {
-        let Some(first) = extents.first() else { return Ok(0) };
+        let Some(first) = extents.first() else {
+            return Ok(0);
+        };
         let number = |block: u64| {
-            u32::try_from(block)
-                .map_err(|_| Error::unsupported("a block map cannot point beyond 2^32 blocks").because(Reason::Limit))
+            u32::try_from(block).map_err(|_| {
+                Error::unsupported("a block map cannot point beyond 2^32 blocks")
+                    .because(Reason::Limit)
+            })
         };
         if level == 0 {
             return number(first.physical + (logical - first.logical));
         }
-        let run = self.space.take(self.device, self.superblock, Goal { block: self.goal, total: 1 }, 1)?;
+        let run = self.space.take(
+            self.device,
+            self.superblock,
+            Goal {
+                block: self.goal,
+                total: 1,
+            },
+            1,
+        )?;
         self.goal = run.start;
         self.nodes.push(run.start);
         let below = span(self.superblock, level - 1);
@@ -141,7 +178,8 @@ impl MapWriter<'_> {
             let pointer = self.pointer(within(extents, from, from + below), level - 1, from)?;
             bytes.extend(pointer.to_le_bytes());
         }
-        self.device.write_at(run.start * to_u64(bytes.len()), &bytes)?;
+        self.device
+            .write_at(run.start * to_u64(bytes.len()), &bytes)?;
         number(run.start)
     }
 }
@@ -159,7 +197,12 @@ mod tests {
 
     #[test]
     fn extents_that_reach_into_a_range() {
-        let extent = |logical, len| Extent { logical, len, physical: 100 + logical, written: true };
+        let extent = |logical, len| Extent {
+            logical,
+            len,
+            physical: 100 + logical,
+            written: true,
+        };
         let extents = [extent(0, 4), extent(6, 2), extent(20, 1)];
         assert_eq!(within(&extents, 3, 7), &extents[..2]);
         assert_eq!(within(&extents, 4, 6), &[]);

@@ -35,7 +35,13 @@ pub(super) fn inode_seed(seed: u32, ino: u32, generation: u32) -> u32 {
 /// `crc` carried on over `data`: CRC-16 with polynomial 0x8005, reflected, as `uninit_bg` descriptors have it.
 pub(super) fn crc16(crc: u16, data: &[u8]) -> u16 {
     data.iter().fold(crc, |crc, &byte| {
-        (0..8).fold(crc ^ u16::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xA001 } else { crc >> 1 })
+        (0..8).fold(crc ^ u16::from(byte), |crc, _| {
+            if crc & 1 == 1 {
+                crc >> 1 ^ 0xA001
+            } else {
+                crc >> 1
+            }
+        })
     })
 }
 

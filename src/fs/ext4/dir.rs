@@ -31,7 +31,10 @@ pub(super) struct Record<'a> {
 }
 
 /// Calls `visit` for each record in use of a directory block, `.` and `..` too, until it returns false.
-pub(super) fn for_each<'a>(block: &'a [u8], visit: &mut dyn FnMut(Record<'a>) -> Result<bool>) -> Result<bool> {
+pub(super) fn for_each<'a>(
+    block: &'a [u8],
+    visit: &mut dyn FnMut(Record<'a>) -> Result<bool>,
+) -> Result<bool> {
     let f = Fields::new("directory block", block);
     let mut at = 0;
     while at < block.len() {
@@ -41,17 +44,26 @@ pub(super) fn for_each<'a>(block: &'a [u8], visit: &mut dyn FnMut(Record<'a>) ->
             len => usize::from(len),
         };
         let name_len = usize::from(f.u8(at + 6)?);
-        let fits = rec_len.is_multiple_of(4) && rec_len >= RECORD_HEADER + name_len && rec_len <= block.len() - at;
+        let fits = rec_len.is_multiple_of(4)
+            && rec_len >= RECORD_HEADER + name_len
+            && rec_len <= block.len() - at;
         ensure(fits && rec_len > RECORD_HEADER, || {
-            format!("a directory record at byte {at} has length {rec_len} for a name of {name_len} bytes")
+            format!(
+                "a directory record at byte {at} has length {rec_len} for a name of {name_len} bytes"
+            )
         })?;
         let ino = f.le32(at)?;
         if ino != 0 {
             let name = f.slice(at + RECORD_HEADER, name_len)?;
-            ensure(!name.is_empty() && !name.contains(&b'/') && !name.contains(&0), || {
-                format!("a directory record at byte {at} has an impossible name")
-            })?;
-            if !visit(Record { ino, name, file_type: f.u8(at + 7)? })? {
+            ensure(
+                !name.is_empty() && !name.contains(&b'/') && !name.contains(&0),
+                || format!("a directory record at byte {at} has an impossible name"),
+            )?;
+            if !visit(Record {
+                ino,
+                name,
+                file_type: f.u8(at + 7)?,
+            })? {
                 return Ok(false);
             }
         }
@@ -68,9 +80,12 @@ pub(super) fn check(block: &[u8], seed: u32, indexed: bool, logical: u64) -> Res
     let stored_and_computed = if indexed && (logical == 0 || whole) {
         index_checksum(&f, seed, if logical == 0 { 0x20 } else { 8 })?
     } else {
-        ensure(f.le32(tail)? == 0 && usize::from(f.le16(tail + 4)?) == TAIL && f.u8(tail + 7)? == TAIL_TYPE, || {
-            "a directory block has no checksum".to_owned()
-        })?;
+        ensure(
+            f.le32(tail)? == 0
+                && usize::from(f.le16(tail + 4)?) == TAIL
+                && f.u8(tail + 7)? == TAIL_TYPE,
+            || "a directory block has no checksum".to_owned(),
+        )?;
         (f.le32(tail + 8)?, checksum::crc32c(seed, &block[..tail]))
     };
     ensure(stored_and_computed.0 == stored_and_computed.1, || {
@@ -83,7 +98,9 @@ fn index_checksum(f: &Fields<'_>, seed: u32, at: usize) -> Result<(u32, u32)> {
     let limit = usize::from(f.le16(at)?);
     let count = usize::from(f.le16(at + 2)?);
     let tail = at + limit * 8;
-    ensure(count <= limit, || format!("a hash tree block holds {count} entries of {limit}"))?;
+    ensure(count <= limit, || {
+        format!("a hash tree block holds {count} entries of {limit}")
+    })?;
     let crc = checksum::crc32c(seed, f.slice(0, at + count * 8)?);
     let crc = checksum::crc32c(crc, f.slice(tail, 4)?);
     Ok((f.le32(tail + 4)?, checksum::crc32c(crc, &[0; 4])))
@@ -117,10 +134,24 @@ mod tests {
             })
             .map(|_| count)
         };
-        let good = [record(11, 16, b"name"), record(0, 16, b"gone"), record(12, 32, b"x")].concat();
+        let good = [
+            record(11, 16, b"name"),
+            record(0, 16, b"gone"),
+            record(12, 32, b"x"),
+        ]
+        .concat();
         assert_eq!(names(&good).unwrap(), 2);
-        for (ino, rec_len, name) in [(1, 14, &b"ab"[..]), (1, 8, b""), (1, 12, b""), (1, 16, b"a/b"), (1, 16, b"a\0")] {
-            assert!(names(&record(ino, rec_len, name)).is_err(), "{rec_len} {name:?}");
+        for (ino, rec_len, name) in [
+            (1, 14, &b"ab"[..]),
+            (1, 8, b""),
+            (1, 12, b""),
+            (1, 16, b"a/b"),
+            (1, 16, b"a\0"),
+        ] {
+            assert!(
+                names(&record(ino, rec_len, name)).is_err(),
+                "{rec_len} {name:?}"
+            );
         }
         let mut long = record(1, 16, b"a");
         long[4] = 20;

@@ -30,7 +30,15 @@ pub(super) struct Directory {
 impl Directory {
     /// An empty one with so many blocks.
     pub(super) fn new(parent: u32, blocks: u64) -> Self {
-        Self { parent, subdirs: 0, dirty: false, counted: 0, names: BTreeMap::new(), bytes: 0, blocks }
+        Self {
+            parent,
+            subdirs: 0,
+            dirty: false,
+            counted: 0,
+            names: BTreeMap::new(),
+            bytes: 0,
+            blocks,
+        }
     }
 
     /// Inode number of a name.
@@ -84,7 +92,11 @@ impl Directory {
     /// Calls `visit` for each name.
     pub(super) fn for_each(&self, visit: &mut dyn FnMut(Record<'_>) -> Result<bool>) -> Result<()> {
         for (name, (ino, file_type)) in &self.names {
-            if !visit(Record { ino: *ino, name, file_type: *file_type })? {
+            if !visit(Record {
+                ino: *ino,
+                name,
+                file_type: *file_type,
+            })? {
                 break;
             }
         }
@@ -93,6 +105,13 @@ impl Directory {
 
     /// The names in order, to be written.
     pub(super) fn names(&self) -> Vec<Name<'_>> {
-        self.names.iter().map(|(name, (ino, file_type))| Name { name, ino: *ino, file_type: *file_type }).collect()
+        self.names
+            .iter()
+            .map(|(name, (ino, file_type))| Name {
+                name,
+                ino: *ino,
+                file_type: *file_type,
+            })
+            .collect()
     }
 }

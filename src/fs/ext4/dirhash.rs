@@ -30,13 +30,20 @@ impl Hasher {
         Self {
             version: if version <= TEA { version } else { HALF_MD4 },
             unsigned: superblock.flags & UNSIGNED_HASH != 0,
-            seed: if superblock.hash_seed == [0; 4] { START } else { superblock.hash_seed },
+            seed: if superblock.hash_seed == [0; 4] {
+                START
+            } else {
+                superblock.hash_seed
+            },
         }
     }
 
     /// That of a tree of `version`; `None` where it is not known.
     pub(super) fn of_version(superblock: &Superblock, version: u8) -> Option<Self> {
-        (version <= TEA).then(|| Self { version, ..Self::new(superblock) })
+        (version <= TEA).then(|| Self {
+            version,
+            ..Self::new(superblock)
+        })
     }
 
     /// Hash and minor hash of a name. The lowest bit of the hash is 0.
@@ -59,12 +66,23 @@ impl Hasher {
         };
         let hash = hash & !1;
         // The largest value marks the end for readdir.
-        (if hash == 0xFFFF_FFFE { 0xFFFF_FFFC } else { hash }, minor)
+        (
+            if hash == 0xFFFF_FFFE {
+                0xFFFF_FFFC
+            } else {
+                hash
+            },
+            minor,
+        )
     }
 
     /// A byte as C's `char` of either sign would widen it.
     fn byte(&self, byte: u8) -> u32 {
-        if self.unsigned { u32::from(byte) } else { i32::from(byte.cast_signed()).cast_unsigned() }
+        if self.unsigned {
+            u32::from(byte)
+        } else {
+            i32::from(byte.cast_signed()).cast_unsigned()
+        }
     }
 
     /// The next `N` words of what is left of a name, filled up with its length.
@@ -74,13 +92,16 @@ impl Hasher {
         let padding = half | half << 16;
         let mut words = [padding; N];
         for (word, bytes) in words.iter_mut().zip(left.chunks(4)) {
-            *word = bytes.iter().fold(padding, |word, &byte| (word << 8).wrapping_add(self.byte(byte)));
+            *word = bytes.iter().fold(padding, |word, &byte| {
+                (word << 8).wrapping_add(self.byte(byte))
+            });
         }
         words
     }
 
     fn legacy(&self, name: &[u8]) -> u32 {
-        let (mut now, mut before) = (0x12A3_FE2D_u32, 0x37AB_E8F9_u32);
+        let mut now = 0x12A3_FE2D_u32;
+        let mut before = 0x37AB_E8F9_u32;
         for &byte in name {
             let mut next = before.wrapping_add(now ^ self.byte(byte).wrapping_mul(7_152_373));
             if next & 0x8000_0000 != 0 {
@@ -108,7 +129,10 @@ fn half_md4(state: &mut [u32; 4], words: &[u32; 8]) {
                 1 => (b & c).wrapping_add((b ^ c) & d),
                 _ => b ^ c ^ d,
             };
-            let sum = a.wrapping_add(mixed).wrapping_add(words[*word]).wrapping_add(*add);
+            let sum = a
+                .wrapping_add(mixed)
+                .wrapping_add(words[*word])
+                .wrapping_add(*add);
             (a, b, c, d) = (d, sum.rotate_left(turns[step % 4]), b, c);
         }
     }
@@ -119,7 +143,8 @@ fn half_md4(state: &mut [u32; 4], words: &[u32; 8]) {
 
 fn tea(state: &mut [u32; 4], words: &[u32; 4]) {
     let [a, b, c, d] = *words;
-    let (mut x, mut y) = (state[0], state[1]);
+    let mut x = state[0];
+    let mut y = state[1];
     let mut sum = 0u32;
     for _ in 0..16 {
         sum = sum.wrapping_add(0x9E37_79B9);
@@ -156,10 +181,22 @@ mod tests {
             (TEA, seed, "abc", 0x7A0E_FDB6, 0x9D81_4CE6),
         ];
         for (version, seed, name, hash, minor) in all {
-            let hasher = Hasher { version, unsigned: false, seed };
-            assert_eq!(hasher.hash(name.as_bytes()), (hash, minor), "{version} {name}");
+            let hasher = Hasher {
+                version,
+                unsigned: false,
+                seed,
+            };
+            assert_eq!(
+                hasher.hash(name.as_bytes()),
+                (hash, minor),
+                "{version} {name}"
+            );
         }
-        let unsigned = Hasher { version: HALF_MD4, unsigned: true, seed: START };
+        let unsigned = Hasher {
+            version: HALF_MD4,
+            unsigned: true,
+            seed: START,
+        };
         assert_eq!(unsigned.hash(b"abc"), (0xD196_A868, 0xC420_EB28));
         assert_ne!(unsigned.hash("naïve-ÿ-name".as_bytes()).0, 0x7EA2_A3F8);
     }

@@ -73,10 +73,20 @@ impl<'a> TreeReader<'a> {
         superblock: &'a Superblock,
         inode: &'a Inode,
     ) -> Result<(Vec<Extent>, Vec<u64>)> {
-        let mut reader = Self { device, superblock, inode, extents: Vec::new(), nodes: Vec::new(), mapped: 0 };
+        let mut reader = Self {
+            device,
+            superblock,
+            inode,
+            extents: Vec::new(),
+            nodes: Vec::new(),
+            mapped: 0,
+        };
         let depth = Fields::new("extent header", inode.block()).le16(6)?;
         ensure(depth <= DEPTH_MAX, || {
-            format!("the extent tree of inode {} is {depth} levels deep, more than {DEPTH_MAX}", inode.ino)
+            format!(
+                "the extent tree of inode {} is {depth} levels deep, more than {DEPTH_MAX}",
+                inode.ino
+            )
         })?;
         reader.node(inode.block(), depth, (0, 1 << 32))?;
         Ok((reader.extents, reader.nodes))
@@ -88,20 +98,31 @@ impl<'a> TreeReader<'a> {
         let f = Fields::new("extent node", bytes);
         let entries = usize::from(f.le16(2)?);
         let max = usize::from(f.le16(4)?);
-        ensure(f.le16(0)? == MAGIC && f.le16(6)? == depth, || format!("inode {ino} has a damaged extent node"))?;
-        ensure(entries <= max && max < bytes.len() / ENTRY && (depth == 0 || entries > 0), || {
-            format!("an extent node of inode {ino} has {entries} entries of {max}")
+        ensure(f.le16(0)? == MAGIC && f.le16(6)? == depth, || {
+            format!("inode {ino} has a damaged extent node")
         })?;
+        ensure(
+            entries <= max && max < bytes.len() / ENTRY && (depth == 0 || entries > 0),
+            || format!("an extent node of inode {ino} has {entries} entries of {max}"),
+        )?;
         let mut next = from;
         for slot in 1..=entries {
             let at = slot * ENTRY;
             let logical = u64::from(f.le32(at)?);
-            ensure((next..until).contains(&logical), || format!("extents of inode {ino} are out of order"))?;
+            ensure((next..until).contains(&logical), || {
+                format!("extents of inode {ino} are out of order")
+            })?;
             if depth == 0 {
                 next = self.leaf_entry(&f, at, logical, until)?;
             } else {
-                let end = if slot < entries { u64::from(f.le32(at + ENTRY)?) } else { until };
-                ensure(logical < end && end <= until, || format!("extents of inode {ino} are out of order"))?;
+                let end = if slot < entries {
+                    u64::from(f.le32(at + ENTRY)?)
+                } else {
+                    until
+                };
+                ensure(logical < end && end <= until, || {
+                    format!("extents of inode {ino} are out of order")
+                })?;
                 let child = u64::from(f.le32(at + 4)?) | u64::from(f.le16(at + 8)?) << 32;
                 self.child(child, depth - 1, (logical, end))?;
                 next = end;
@@ -114,38 +135,60 @@ impl<'a> TreeReader<'a> {
         let ino = self.inode.ino;
         let raw_len = f.le16(at + 4)?;
         let written = raw_len <= LEN_INIT_MAX;
-        let len = u64::from(if written { raw_len } else { raw_len - LEN_INIT_MAX });
+        let len = u64::from(if written {
+            raw_len
+        } else {
+            raw_len - LEN_INIT_MAX
+        });
         let physical = u64::from(f.le32(at + 8)?) | u64::from(f.le16(at + 6)?) << 32;
         let end = logical + len;
-        ensure(len > 0 && end <= until, || format!("extents of inode {ino} overlap"))?;
+        ensure(len > 0 && end <= until, || {
+            format!("extents of inode {ino} overlap")
+        })?;
         self.check_blocks(physical, len)?;
         self.mapped += len;
         ensure(self.mapped <= self.superblock.blocks_count, || {
             format!("inode {ino} claims more blocks than the filesystem has")
         })?;
         if self.extents.len() == EXTENTS_MAX {
-            return Err(
-                Error::unsupported(format!("inode {ino} has more than {EXTENTS_MAX} extents")).because(Reason::Limit)
-            );
+            return Err(Error::unsupported(format!(
+                "inode {ino} has more than {EXTENTS_MAX} extents"
+            ))
+            .because(Reason::Limit));
         }
-        self.extents.push(Extent { logical, len, physical, written });
+        self.extents.push(Extent {
+            logical,
+            len,
+            physical,
+            written,
+        });
         Ok(end)
     }
 
     fn child(&mut self, block: u64, depth: u16, range: (u64, u64)) -> Result<()> {
         self.check_blocks(block, 1)?;
         self.nodes.push(block);
-        ensure(to_u64(self.nodes.len()) + self.mapped <= self.superblock.blocks_count, || {
-            format!("inode {} claims more blocks than the filesystem has", self.inode.ino)
-        })?;
+        ensure(
+            to_u64(self.nodes.len()) + self.mapped <= self.superblock.blocks_count,
+            || {
+                format!(
+                    "inode {} claims more blocks than the filesystem has",
+                    self.inode.ino
+                )
+            },
+        )?;
         let mut bytes = vec![0; to_usize(u64::from(self.superblock.block_size))?];
-        self.device.read_at(block * u64::from(self.superblock.block_size), &mut bytes)?;
+        self.device
+            .read_at(block * u64::from(self.superblock.block_size), &mut bytes)?;
         let f = Fields::new("extent block", &bytes);
         let tail = ENTRY + ENTRY * usize::from(f.le16(4)?);
         if self.superblock.has_checksums() {
             let computed = checksum::crc32c(self.inode.seed(self.superblock), f.slice(0, tail)?);
             ensure(f.le32(tail)? == computed, || {
-                format!("the checksum of extent block {block} of inode {} does not match", self.inode.ino)
+                format!(
+                    "the checksum of extent block {block} of inode {} does not match",
+                    self.inode.ino
+                )
             })?;
         }
         self.node(&bytes, depth, range)
@@ -153,7 +196,10 @@ impl<'a> TreeReader<'a> {
 
     fn check_blocks(&self, first: u64, len: u64) -> Result<()> {
         ensure(self.superblock.contains(first, len), || {
-            format!("blocks {first}+{len} of inode {} lie outside the filesystem", self.inode.ino)
+            format!(
+                "blocks {first}+{len} of inode {} lie outside the filesystem",
+                self.inode.ino
+            )
         })
     }
 }
@@ -167,7 +213,8 @@ pub(super) fn read_at(
     buf: &mut [u8],
 ) -> Result<()> {
     let block_size = u64::from(block_size);
-    let mut index = extents.partition_point(|extent| (extent.logical + extent.len) * block_size <= offset);
+    let mut index =
+        extents.partition_point(|extent| (extent.logical + extent.len) * block_size <= offset);
     let mut done = 0;
     while done < buf.len() {
         let position = offset + to_u64(done);
@@ -182,7 +229,9 @@ pub(super) fn read_at(
                 index += 1;
                 (
                     left.min(extent.len * block_size - within),
-                    extent.written.then_some(extent.physical * block_size + within),
+                    extent
+                        .written
+                        .then_some(extent.physical * block_size + within),
                 )
             }
         };
@@ -203,17 +252,41 @@ mod tests {
 
     #[test]
     fn holes_and_unwritten_extents_read_as_zeroes() {
-        let device = MemoryDevice::new((0..6 * 1024).map(|at: u32| at.to_be_bytes()[2] | 1).collect());
+        let device = MemoryDevice::new(
+            (0..6 * 1024)
+                .map(|at: u32| at.to_be_bytes()[2] | 1)
+                .collect(),
+        );
         let extents = [
-            Extent { logical: 1, len: 1, physical: 4, written: true },
-            Extent { logical: 2, len: 1, physical: 3, written: false },
-            Extent { logical: 4, len: 1, physical: 2, written: true },
+            Extent {
+                logical: 1,
+                len: 1,
+                physical: 4,
+                written: true,
+            },
+            Extent {
+                logical: 2,
+                len: 1,
+                physical: 3,
+                written: false,
+            },
+            Extent {
+                logical: 4,
+                len: 1,
+                physical: 2,
+                written: true,
+            },
         ];
         let mut whole = vec![9; 6 * 1024];
         read_at(&device, 1024, &extents, 0, &mut whole).unwrap();
         let kinds: Vec<u8> = whole.chunks(256).map(|chunk| chunk[0]).collect();
         let z = 0;
-        assert_eq!(kinds, [z, z, z, z, 17, 17, 19, 19, z, z, z, z, z, z, z, z, 9, 9, 11, 11, z, z, z, z]);
+        assert_eq!(
+            kinds,
+            [
+                z, z, z, z, 17, 17, 19, 19, z, z, z, z, z, z, z, z, 9, 9, 11, 11, z, z, z, z
+            ]
+        );
         for offset in 0..whole.len() {
             let len = (whole.len() - offset).min(1500);
             let mut part = vec![9; len];

@@ -20,7 +20,8 @@ fn per_block(superblock: &Superblock) -> usize {
 /// Tree blocks for so many extents.
 pub(super) fn nodes_needed(superblock: &Superblock, extents: u64) -> u64 {
     let per_block = to_u64(per_block(superblock));
-    let (mut entries, mut nodes) = (extents, 0);
+    let mut entries = extents;
+    let mut nodes = 0;
     while entries > to_u64(ROOT_ENTRIES) {
         entries = entries.div_ceil(per_block);
         nodes += entries;
@@ -58,7 +59,15 @@ impl TreeWriter<'_> {
     }
 
     fn node(&mut self, entries: &[[u8; ENTRY]], depth: u16) -> Result<u64> {
-        let run = self.space.take(self.device, self.superblock, Goal { block: self.goal, total: 1 }, 1)?;
+        let run = self.space.take(
+            self.device,
+            self.superblock,
+            Goal {
+                block: self.goal,
+                total: 1,
+            },
+            1,
+        )?;
         self.goal = run.start;
         self.nodes.push(run.start);
         let max = per_block(self.superblock);
@@ -69,15 +78,23 @@ impl TreeWriter<'_> {
             let crc = checksum::crc32c(self.seed, &bytes[..tail]);
             bytes[tail..tail + 4].copy_from_slice(&crc.to_le_bytes());
         }
-        self.device.write_at(run.start * to_u64(bytes.len()), &bytes)?;
+        self.device
+            .write_at(run.start * to_u64(bytes.len()), &bytes)?;
         Ok(run.start)
     }
 }
 
 /// Writes header and entries.
 fn fill(bytes: &mut [u8], entries: &[[u8; ENTRY]], max: usize, depth: u16) -> Result<()> {
-    let count = |value: usize| u16::try_from(value).map_err(|_| Error::internal("a node has fewer than 2^16 entries"));
-    for (at, value) in [(0, MAGIC), (2, count(entries.len())?), (4, count(max)?), (6, depth)] {
+    let count = |value: usize| {
+        u16::try_from(value).map_err(|_| Error::internal("a node has fewer than 2^16 entries"))
+    };
+    for (at, value) in [
+        (0, MAGIC),
+        (2, count(entries.len())?),
+        (4, count(max)?),
+        (6, depth),
+    ] {
         bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
     }
     for (slot, entry) in bytes[ENTRY..].chunks_exact_mut(ENTRY).zip(entries) {
@@ -88,11 +105,20 @@ fn fill(bytes: &mut [u8], entries: &[[u8; ENTRY]], max: usize, depth: u16) -> Re
 
 fn leaf_entry(extent: &Extent) -> Result<[u8; ENTRY]> {
     let small = || {
-        Error::unsupported(format!("block {} of a file is beyond the largest", extent.logical)).because(Reason::Limit)
+        Error::unsupported(format!(
+            "block {} of a file is beyond the largest",
+            extent.logical
+        ))
+        .because(Reason::Limit)
     };
-    let len = u16::try_from(extent.len).map_err(|_| small())? + if extent.written { 0 } else { LEN_INIT_MAX };
+    let len = u16::try_from(extent.len).map_err(|_| small())?
+        + if extent.written { 0 } else { LEN_INIT_MAX };
     let mut entry = [0; ENTRY];
-    entry[..4].copy_from_slice(&u32::try_from(extent.logical).map_err(|_| small())?.to_le_bytes());
+    entry[..4].copy_from_slice(
+        &u32::try_from(extent.logical)
+            .map_err(|_| small())?
+            .to_le_bytes(),
+    );
     entry[4..6].copy_from_slice(&len.to_le_bytes());
     let physical = extent.physical.to_le_bytes();
     entry[6..8].copy_from_slice(&physical[4..6]);

@@ -105,9 +105,14 @@ const RO_COMPAT_NAMES: &[(u32, &str)] = &[
 fn names(bits: u32, table: &[(u32, &str)]) -> String {
     let name_of = |bit: u32| {
         let known = table.iter().find(|(known, _)| *known == bit);
-        known.map_or_else(|| format!("unknown bit {bit:#x}"), |(_, name)| (*name).to_owned())
+        known.map_or_else(
+            || format!("unknown bit {bit:#x}"),
+            |(_, name)| (*name).to_owned(),
+        )
     };
-    let set = (0..u32::BITS).map(|shift| 1u32 << shift).filter(|bit| bits & bit != 0);
+    let set = (0..u32::BITS)
+        .map(|shift| 1u32 << shift)
+        .filter(|bit| bits & bit != 0);
     set.map(name_of).collect::<Vec<_>>().join(", ")
 }
 
@@ -145,7 +150,9 @@ mod tests {
     #[test]
     fn refused_features_are_named() {
         assert!(check_readable(INCOMPAT_KNOWN).is_ok() && check_writable(RO_COMPAT_KNOWN).is_ok());
-        let error = check_readable(0x40 | 0x1_0000 | 0x400_0000).unwrap_err().to_string();
+        let error = check_readable(0x40 | 0x1_0000 | 0x400_0000)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("encrypt, unknown bit 0x4000000"), "{error}");
         let error = check_writable(0x100 | 0x2_0000).unwrap_err().to_string();
         assert!(error.contains("quota, unknown bit 0x20000"), "{error}");

@@ -40,7 +40,14 @@ pub(super) struct Group {
 
 /// Offsets of the low and high halves of each field.
 const BLOCKS: [(usize, usize); 3] = [(0x0, 0x20), (0x4, 0x24), (0x8, 0x28)];
-const COUNTS: [(usize, usize); 6] = [(0xC, 0x2C), (0xE, 0x2E), (0x10, 0x30), (0x1C, 0x32), (0x18, 0x38), (0x1A, 0x3A)];
+const COUNTS: [(usize, usize); 6] = [
+    (0xC, 0x2C),
+    (0xE, 0x2E),
+    (0x10, 0x30),
+    (0x1C, 0x32),
+    (0x18, 0x38),
+    (0x1A, 0x3A),
+];
 const BG_FLAGS: usize = 0x12;
 const BG_CHECKSUM: usize = 0x1E;
 
@@ -56,10 +63,13 @@ pub(super) fn read_all(device: &dyn BlockDevice, superblock: &Superblock) -> Res
     let mut groups = Vec::with_capacity(superblock.group_count as usize);
     for index in 0..layout::descriptor_blocks(superblock) {
         let number = layout::descriptor_block(superblock, index, false);
-        ensure(superblock.contains(number, 1), || format!("descriptor block {index} lies outside, at {number}"))?;
+        ensure(superblock.contains(number, 1), || {
+            format!("descriptor block {index} lies outside, at {number}")
+        })?;
         device.read_at(number * u64::from(superblock.block_size), &mut block)?;
         for raw in block.chunks_exact(usize::from(superblock.desc_size)) {
-            let group = u32::try_from(groups.len()).map_err(|_| Error::internal("groups are counted in 32 bits"))?;
+            let group = u32::try_from(groups.len())
+                .map_err(|_| Error::internal("groups are counted in 32 bits"))?;
             if group < superblock.group_count {
                 groups.push(Group::parse(superblock, group, raw)?);
             }
@@ -73,15 +83,27 @@ impl Group {
         let f = Fields::new("group descriptor", raw);
         let checked = has_checksum(superblock);
         if checked && f.le16(BG_CHECKSUM)? != descriptor_checksum(superblock, group, raw) {
-            return Err(Error::corrupt(format!("the checksum of group descriptor {group} does not match"))
-                .because(Reason::Checksum));
+            return Err(Error::corrupt(format!(
+                "the checksum of group descriptor {group} does not match"
+            ))
+            .because(Reason::Checksum));
         }
         let wide = superblock.desc_size == 64;
         let block = |(low, high): (usize, usize)| -> Result<u64> {
-            Ok(u64::from(f.le32(low)?) | if wide { u64::from(f.le32(high)?) << 32 } else { 0 })
+            Ok(u64::from(f.le32(low)?)
+                | if wide {
+                    u64::from(f.le32(high)?) << 32
+                } else {
+                    0
+                })
         };
         let count = |(low, high): (usize, usize)| -> Result<u32> {
-            Ok(u32::from(f.le16(low)?) | if wide { u32::from(f.le16(high)?) << 16 } else { 0 })
+            Ok(u32::from(f.le16(low)?)
+                | if wide {
+                    u32::from(f.le16(high)?) << 16
+                } else {
+                    0
+                })
         };
         let parsed = Self {
             block_bitmap: block(BLOCKS[0])?,
@@ -103,7 +125,11 @@ impl Group {
         let places = [
             ("bg_block_bitmap", self.block_bitmap, 1),
             ("bg_inode_bitmap", self.inode_bitmap, 1),
-            ("bg_inode_table", self.inode_table, superblock.inode_table_blocks()),
+            (
+                "bg_inode_table",
+                self.inode_table,
+                superblock.inode_table_blocks(),
+            ),
         ];
         for (name, first, len) in places {
             ensure(superblock.contains(first, len), || {
@@ -114,13 +140,31 @@ impl Group {
             })?;
         }
         let counts = [
-            ("bg_free_blocks_count", self.free_blocks, superblock.blocks_per_group),
-            ("bg_free_inodes_count", self.free_inodes, superblock.inodes_per_group),
-            ("bg_used_dirs_count", self.used_dirs, superblock.inodes_per_group),
-            ("bg_itable_unused", self.itable_unused, superblock.inodes_per_group),
+            (
+                "bg_free_blocks_count",
+                self.free_blocks,
+                superblock.blocks_per_group,
+            ),
+            (
+                "bg_free_inodes_count",
+                self.free_inodes,
+                superblock.inodes_per_group,
+            ),
+            (
+                "bg_used_dirs_count",
+                self.used_dirs,
+                superblock.inodes_per_group,
+            ),
+            (
+                "bg_itable_unused",
+                self.itable_unused,
+                superblock.inodes_per_group,
+            ),
         ];
         for (name, value, max) in counts {
-            ensure(value <= max, || format!("{name} {value} of group {group} is more than {max}"))?;
+            ensure(value <= max, || {
+                format!("{name} {value} of group {group} is more than {max}")
+            })?;
         }
         Ok(())
     }
@@ -128,7 +172,10 @@ impl Group {
     /// Writes the fields into a raw descriptor, other bytes kept, and seals it.
     pub(super) fn store(&self, superblock: &Superblock, group: u32, raw: &mut [u8]) {
         let wide = superblock.desc_size == 64;
-        for (value, (low, high)) in [self.block_bitmap, self.inode_bitmap, self.inode_table].into_iter().zip(BLOCKS) {
+        for (value, (low, high)) in [self.block_bitmap, self.inode_bitmap, self.inode_table]
+            .into_iter()
+            .zip(BLOCKS)
+        {
             let bytes = value.to_le_bytes();
             raw[low..low + 4].copy_from_slice(&bytes[..4]);
             if wide {
@@ -144,7 +191,11 @@ impl Group {
             (self.block_bitmap_csum, superblock.has_checksums()),
             (self.inode_bitmap_csum, superblock.has_checksums()),
         ];
-        for ((value, _), (low, high)) in counts.into_iter().zip(COUNTS).filter(|((_, stored), _)| *stored) {
+        for ((value, _), (low, high)) in counts
+            .into_iter()
+            .zip(COUNTS)
+            .filter(|((_, stored), _)| *stored)
+        {
             let bytes = value.to_le_bytes();
             raw[low..low + 2].copy_from_slice(&bytes[..2]);
             if wide {
@@ -162,7 +213,8 @@ impl Group {
 /// `bg_checksum`: low half of crc32c over group number and descriptor, or crc16 over UUID, number and descriptor; the
 /// field itself counts as zero in the first and is left out of the second.
 fn descriptor_checksum(superblock: &Superblock, group: u32, raw: &[u8]) -> u16 {
-    let (before, after) = (&raw[..BG_CHECKSUM], &raw[BG_CHECKSUM + 2..]);
+    let before = &raw[..BG_CHECKSUM];
+    let after = &raw[BG_CHECKSUM + 2..];
     if superblock.has_checksums() {
         let crc = checksum::crc32c(superblock.checksum_seed, &group.to_le_bytes());
         let crc = checksum::crc32c(checksum::crc32c(crc, before), &[0, 0]);

@@ -46,7 +46,11 @@ fn room(superblock: &Superblock) -> usize {
 
 /// Bytes of a leaf that are filled.
 fn fill(superblock: &Superblock) -> usize {
-    if superblock.has_compat(features::COMPAT_DIR_INDEX) { room(superblock) / 5 * 4 } else { room(superblock) }
+    if superblock.has_compat(features::COMPAT_DIR_INDEX) {
+        room(superblock) / 5 * 4
+    } else {
+        room(superblock)
+    }
 }
 
 /// Blocks that a directory with records of `bytes` bytes in all takes at most.
@@ -78,15 +82,32 @@ impl Writer<'_> {
     /// The blocks of a directory of `names`, which are in order and differ, and whether they are a hash tree.
     pub(super) fn write(&self, names: &[Name<'_>]) -> Result<(Vec<u8>, bool)> {
         let bytes: usize = names.iter().map(|name| record_len(name.name.len())).sum();
-        if bytes + 2 * DOT <= room(self.superblock) || !self.superblock.has_compat(features::COMPAT_DIR_INDEX) {
+        if bytes + 2 * DOT <= room(self.superblock)
+            || !self.superblock.has_compat(features::COMPAT_DIR_INDEX)
+        {
             return Ok((self.linear(names), false));
         }
         Ok((self.tree(names)?, true))
     }
 
     fn dots(&self) -> [Name<'static>; 2] {
-        let file_type = if self.superblock.has_incompat(features::INCOMPAT_FILETYPE) { 2 } else { 0 };
-        [Name { name: b".", ino: self.ino, file_type }, Name { name: b"..", ino: self.parent, file_type }]
+        let file_type = if self.superblock.has_incompat(features::INCOMPAT_FILETYPE) {
+            2
+        } else {
+            0
+        };
+        [
+            Name {
+                name: b".",
+                ino: self.ino,
+                file_type,
+            },
+            Name {
+                name: b"..",
+                ino: self.parent,
+                file_type,
+            },
+        ]
     }
 
     /// Names in blocks one after another.
@@ -116,7 +137,11 @@ impl Writer<'_> {
         let block = &mut out[start..];
         let mut at = 0;
         for (index, name) in names.iter().enumerate() {
-            let len = if index + 1 == names.len() { end - at } else { record_len(name.name.len()) };
+            let len = if index + 1 == names.len() {
+                end - at
+            } else {
+                record_len(name.name.len())
+            };
             record(&mut block[at..], len, name);
             at += len;
         }
@@ -130,7 +155,10 @@ impl Writer<'_> {
 
     fn tree(&self, names: &[Name<'_>]) -> Result<Vec<u8>> {
         let hasher = Hasher::new(self.superblock);
-        let mut hashed: Vec<_> = names.iter().map(|name| (hasher.hash(name.name), name)).collect();
+        let mut hashed: Vec<_> = names
+            .iter()
+            .map(|name| (hasher.hash(name.name), name))
+            .collect();
         // Stable: names of one hash stay in their order.
         hashed.sort_by_key(|(hash, _)| *hash);
         let mut leaves = Vec::new();
@@ -139,8 +167,13 @@ impl Writer<'_> {
         while !rest.is_empty() {
             let (leaf, after) = rest.split_at(leaf_names(rest, fill(self.superblock)));
             let hash = leaf[0].0.0;
-            let goes_on = hashed.len() > rest.len() && hashed[hashed.len() - rest.len() - 1].0.0 == hash;
-            starts.push(if starts.is_empty() { 0 } else { hash | u32::from(goes_on) });
+            let goes_on =
+                hashed.len() > rest.len() && hashed[hashed.len() - rest.len() - 1].0.0 == hash;
+            starts.push(if starts.is_empty() {
+                0
+            } else {
+                hash | u32::from(goes_on)
+            });
             let names: Vec<Name<'_>> = leaf.iter().map(|(_, name)| **name).collect();
             self.leaf(&mut leaves, &names);
             rest = after;
@@ -156,20 +189,36 @@ impl Writer<'_> {
         // The first hash of each leaf, of each block above them, … of each entry of the root.
         let mut levels = vec![starts.to_vec()];
         while let Some(top) = levels.last().filter(|top| top.len() > root_limit) {
-            let above = top.chunks(self.per_node(top.len())).map(|chunk| chunk[0]).collect();
+            let above = top
+                .chunks(self.per_node(top.len()))
+                .map(|chunk| chunk[0])
+                .collect();
             levels.push(above);
         }
         let most = LEVELS + usize::from(self.superblock.has_incompat(features::INCOMPAT_LARGEDIR));
         if levels.len() > 1 + most {
-            return Err(Error::unsupported(format!("directory inode {} has too many names for its index", self.ino)));
+            return Err(Error::unsupported(format!(
+                "directory inode {} has too many names for its index",
+                self.ino
+            )));
         }
         let size = self.superblock.block_bytes();
         let mut out = vec![0; size * (1 + levels[1..].iter().map(Vec::len).sum::<usize>())];
         let [dot, dotdot] = self.dots();
         record(&mut out, DOT, &dot);
         record(&mut out[DOT..], size - DOT, &dotdot);
-        out[0x1C..0x20].copy_from_slice(&[version, 8, u8::try_from(levels.len() - 1).unwrap_or(0), 0]);
-        self.index_entries(&mut out[..size], ROOT_ENTRIES, levels.last().map_or(&[], |top| top), 1)?;
+        out[0x1C..0x20].copy_from_slice(&[
+            version,
+            8,
+            u8::try_from(levels.len() - 1).unwrap_or(0),
+            0,
+        ]);
+        self.index_entries(
+            &mut out[..size],
+            ROOT_ENTRIES,
+            levels.last().map_or(&[], |top| top),
+            1,
+        )?;
         // Blocks of a level follow those of the level above; leaves come last.
         let mut at = 1;
         for (below, blocks) in levels.iter().zip(levels.iter().skip(1)).rev() {
@@ -193,9 +242,17 @@ impl Writer<'_> {
     }
 
     /// Entries at `at` of an index block, for blocks that begin with these hashes, from block `first` on.
-    fn index_entries(&self, block: &mut [u8], at: usize, hashes: &[u32], first: usize) -> Result<()> {
+    fn index_entries(
+        &self,
+        block: &mut [u8],
+        at: usize,
+        hashes: &[u32],
+        first: usize,
+    ) -> Result<()> {
         let limit = limit(self.superblock, at);
-        let number = |value: usize| u32::try_from(value).map_err(|_| Error::internal("directories have fewer blocks"));
+        let number = |value: usize| {
+            u32::try_from(value).map_err(|_| Error::internal("directories have fewer blocks"))
+        };
         for (index, hash) in hashes.iter().enumerate() {
             let entry = at + index * ENTRY;
             block[entry..entry + 4].copy_from_slice(&hash.to_le_bytes());

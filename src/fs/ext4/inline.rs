@@ -20,16 +20,26 @@ pub(super) fn content(inode: &Inode) -> Result<Vec<u8>> {
     let mut content = inode.block().to_vec();
     let mut attributes = Vec::new();
     xattr::parse_area(inode.xattr_area(), &mut attributes)?;
-    for attribute in attributes.into_iter().filter(xattr::Attribute::is_inline_data) {
+    for attribute in attributes
+        .into_iter()
+        .filter(xattr::Attribute::is_inline_data)
+    {
         if let Value::Bytes(rest) = attribute.value {
             content.extend(rest);
         }
     }
     let ino = inode.ino;
     // Zeroes at the end need not be stored.
-    ensure(inode.size <= to_u64(content.len().max(I_BLOCK_SIZE)), || {
-        format!("inode {ino} has {} bytes but stores {}", inode.size, content.len())
-    })?;
+    ensure(
+        inode.size <= to_u64(content.len().max(I_BLOCK_SIZE)),
+        || {
+            format!(
+                "inode {ino} has {} bytes but stores {}",
+                inode.size,
+                content.len()
+            )
+        },
+    )?;
     content.truncate(to_usize(inode.size)?);
     Ok(content)
 }
@@ -40,11 +50,16 @@ pub(super) fn parent(inode: &Inode) -> Result<u32> {
 }
 
 /// Calls `visit` for each record of an inline directory; `.` and `..` have none.
-pub(super) fn for_each(inode: &Inode, visit: &mut dyn FnMut(dir::Record<'_>) -> Result<bool>) -> Result<()> {
+pub(super) fn for_each(
+    inode: &Inode,
+    visit: &mut dyn FnMut(dir::Record<'_>) -> Result<bool>,
+) -> Result<()> {
     let content = content(inode)?;
     let split = I_BLOCK_SIZE.min(content.len());
     let ino = inode.ino;
-    ensure(split >= PARENT, || format!("inline directory {ino} is too short"))?;
+    ensure(split >= PARENT, || {
+        format!("inline directory {ino} is too short")
+    })?;
     if dir::for_each(&content[PARENT..split], visit)? {
         dir::for_each(&content[split..], visit)?;
     }

@@ -71,7 +71,9 @@ impl Inode {
     /// Checks the inode `ino` in `raw`, which something names.
     pub(super) fn parse(ino: u32, raw: Vec<u8>) -> Result<Self> {
         let inode = Self::parse_any(ino, raw)?;
-        ensure(inode.links != 0, || format!("inode {ino} is named by a directory but deleted"))?;
+        ensure(inode.links != 0, || {
+            format!("inode {ino} is named by a directory but deleted")
+        })?;
         Ok(inode)
     }
 
@@ -81,21 +83,37 @@ impl Inode {
         let mode = f.le16(0x0)?;
         let links = f.le16(0x1A)?;
         let generation = f.le32(0x64)?;
-        let file_type = FileType::from_mode(u32::from(mode))
-            .ok_or_else(|| Error::corrupt(format!("the mode {mode:#o} of inode {ino} names no type")))?;
-        let extra = extra_size(&raw);
-        ensure(extra <= raw.len() - OLD_SIZE && extra.is_multiple_of(4), || {
-            format!("i_extra_isize {extra} of inode {ino} is more than the inode has")
+        let file_type = FileType::from_mode(u32::from(mode)).ok_or_else(|| {
+            Error::corrupt(format!("the mode {mode:#o} of inode {ino} names no type"))
         })?;
+        let extra = extra_size(&raw);
+        ensure(
+            extra <= raw.len() - OLD_SIZE && extra.is_multiple_of(4),
+            || format!("i_extra_isize {extra} of inode {ino} is more than the inode has"),
+        )?;
         let flags = f.le32(0x20)?;
         if flags & FLAGS_REFUSED != 0 {
-            return Err(Error::unsupported(format!("inode {ino} has flags that cannot be read: {flags:#x}")));
+            return Err(Error::unsupported(format!(
+                "inode {ino} has flags that cannot be read: {flags:#x}"
+            )));
         }
         let has_high_size = matches!(file_type, FileType::File | FileType::Directory);
         let size_high = if has_high_size { f.le32(0x6C)? } else { 0 };
         let size = u64::from(f.le32(0x4)?) | u64::from(size_high) << 32;
-        ensure(size >> 48 == 0, || format!("i_size {size} of inode {ino} is more than ext4's largest file"))?;
-        Ok(Self { ino, file_type, size, links, generation, file_acl: file_acl(&raw), flags, mode, raw })
+        ensure(size >> 48 == 0, || {
+            format!("i_size {size} of inode {ino} is more than ext4's largest file")
+        })?;
+        Ok(Self {
+            ino,
+            file_type,
+            size,
+            links,
+            generation,
+            file_acl: file_acl(&raw),
+            flags,
+            mode,
+            raw,
+        })
     }
 
     /// Whether `i_block` holds an extent tree.
@@ -154,14 +172,19 @@ impl Inode {
     /// What the traits report.
     pub(super) fn metadata(&self) -> Result<Metadata> {
         let f = Fields::new("inode", &self.raw);
-        let wide =
-            |low: usize, high: usize| -> Result<u32> { Ok(u32::from(f.le16(low)?) | u32::from(f.le16(high)?) << 16) };
+        let wide = |low: usize, high: usize| -> Result<u32> {
+            Ok(u32::from(f.le16(low)?) | u32::from(f.le16(high)?) << 16)
+        };
         Ok(Metadata {
             file_type: self.file_type,
             mode: u32::from(self.mode) & 0o7777,
             uid: wide(0x2, 0x78)?,
             gid: wide(0x18, 0x7A)?,
-            size: if matches!(self.file_type, FileType::File | FileType::Symlink) { self.size } else { 0 },
+            size: if matches!(self.file_type, FileType::File | FileType::Symlink) {
+                self.size
+            } else {
+                0
+            },
             nlink: u32::from(self.links),
             mtime: time::get(&self.raw, Time::Modification),
             device: self.device()?,
@@ -175,7 +198,8 @@ impl Inode {
             return Ok((0, 0));
         }
         let f = Fields::new("inode", self.block());
-        let (old, new) = (f.le32(0)?, f.le32(4)?);
+        let old = f.le32(0)?;
+        let new = f.le32(4)?;
         if old != 0 {
             return Ok((old >> 8 & 0xFF, old & 0xFF));
         }
@@ -275,10 +299,16 @@ pub(super) fn set_blocks(superblock: &Superblock, raw: &mut [u8], blocks: u64) -
     let huge = superblock.has_ro(features::RO_COMPAT_HUGE_FILE);
     let limit = if huge { 1 << 48 } else { 1 << 32 };
     if sectors >= limit && !huge {
-        return Err(Error::unsupported(format!("a file of {blocks} blocks needs the feature huge_file"))
-            .because(Reason::Feature));
+        return Err(Error::unsupported(format!(
+            "a file of {blocks} blocks needs the feature huge_file"
+        ))
+        .because(Reason::Feature));
     }
-    let (count, set, clear) = if sectors < limit { (sectors, 0, FLAG_HUGE_FILE) } else { (blocks, FLAG_HUGE_FILE, 0) };
+    let (count, set, clear) = if sectors < limit {
+        (sectors, 0, FLAG_HUGE_FILE)
+    } else {
+        (blocks, FLAG_HUGE_FILE, 0)
+    };
     change_flags(raw, set, clear);
     let bytes = count.to_le_bytes();
     raw[0x1C..0x20].copy_from_slice(&bytes[..4]);
@@ -303,9 +333,14 @@ pub(super) fn new(superblock: &Superblock, file_type: FileType) -> Vec<u8> {
     raw[1] = high;
     let room = usize::from(superblock.inode_size) - OLD_SIZE;
     let wanted = usize::from(superblock.want_extra_isize);
-    let extra = if wanted >= EXTRA_MIN && wanted <= room && wanted.is_multiple_of(4) { wanted } else { EXTRA_SIZE };
+    let extra = if wanted >= EXTRA_MIN && wanted <= room && wanted.is_multiple_of(4) {
+        wanted
+    } else {
+        EXTRA_SIZE
+    };
     if room >= EXTRA_SIZE {
-        raw[OLD_SIZE..OLD_SIZE + 2].copy_from_slice(&u16::try_from(extra).unwrap_or(0).to_le_bytes());
+        raw[OLD_SIZE..OLD_SIZE + 2]
+            .copy_from_slice(&u16::try_from(extra).unwrap_or(0).to_le_bytes());
     }
     set_links(&mut raw, 1);
     raw
@@ -324,7 +359,11 @@ fn has_high_checksum(raw: &[u8]) -> bool {
 
 fn checksum_stored(raw: &[u8]) -> u32 {
     let half = |at: usize| u32::from(raw[at]) | u32::from(raw[at + 1]) << 8;
-    let high = if has_high_checksum(raw) { half(I_CHECKSUM[1]) << 16 } else { 0 };
+    let high = if has_high_checksum(raw) {
+        half(I_CHECKSUM[1]) << 16
+    } else {
+        0
+    };
     half(I_CHECKSUM[0]) | high
 }
 
@@ -343,8 +382,11 @@ fn checksum_of(seed: u32, ino: u32, raw: &[u8]) -> u32 {
 
 /// Checks the checksum of a raw inode as the device holds it.
 pub(super) fn check(superblock: &Superblock, ino: u32, raw: &[u8]) -> Result<()> {
-    let right = !superblock.has_checksums() || checksum_stored(raw) == checksum_of(superblock.checksum_seed, ino, raw);
-    ensure(right, || format!("the checksum of inode {ino} does not match"))
+    let right = !superblock.has_checksums()
+        || checksum_stored(raw) == checksum_of(superblock.checksum_seed, ino, raw);
+    ensure(right, || {
+        format!("the checksum of inode {ino} does not match")
+    })
 }
 
 /// Writes the checksum of a raw inode into it, where the filesystem has checksums.

@@ -22,7 +22,11 @@ pub(super) struct Mapping {
 
 impl Mapping {
     /// Reads that of `inode`; empty where no blocks hold its content.
-    pub(super) fn read(device: &dyn BlockDevice, superblock: &Superblock, inode: &Inode) -> Result<Self> {
+    pub(super) fn read(
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        inode: &Inode,
+    ) -> Result<Self> {
         let (extents, nodes) = match (inode.has_blocks(), inode.has_extents()) {
             (false, _) => return Ok(Self::default()),
             (true, true) => TreeReader::read(device, superblock, inode)?,
@@ -57,13 +61,26 @@ pub(super) fn write(
     goal: u64,
 ) -> Result<Vec<u64>> {
     if superblock.has_incompat(features::INCOMPAT_EXTENTS) {
-        let mut writer = TreeWriter { device, superblock, space, seed, goal, nodes: Vec::new() };
+        let mut writer = TreeWriter {
+            device,
+            superblock,
+            space,
+            seed,
+            goal,
+            nodes: Vec::new(),
+        };
         let block = writer.write(extents)?;
         inode::set_block(raw, &block);
         inode::change_flags(raw, FLAG_EXTENTS, 0);
         return Ok(writer.nodes);
     }
-    let mut writer = MapWriter { device, superblock, space, goal, nodes: Vec::new() };
+    let mut writer = MapWriter {
+        device,
+        superblock,
+        space,
+        goal,
+        nodes: Vec::new(),
+    };
     let block = writer.write(extents)?;
     inode::set_block(raw, &block);
     Ok(writer.nodes)

@@ -56,7 +56,9 @@ use superblock::Superblock;
 /// Whether `device` holds an ext2, ext3 or ext4 superblock. Nothing else is checked.
 pub fn probe(device: &dyn BlockDevice) -> bool {
     let mut magic = [0; 2];
-    device.read_at(superblock::SUPERBLOCK_OFFSET + 0x38, &mut magic).is_ok()
+    device
+        .read_at(superblock::SUPERBLOCK_OFFSET + 0x38, &mut magic)
+        .is_ok()
         && u16::from_le_bytes(magic) == superblock::MAGIC
 }
 
@@ -103,10 +105,19 @@ impl<D: BlockDevice> Ext4<D> {
         let superblock = Superblock::read(&store)?;
         store.set_block_size(superblock.block_size);
         let space = Space::new(group::read_all(&store, &superblock)?);
-        let inodes_max = edit::INODES_BYTES_MAX / (usize::from(superblock.inode_size) + edit::INODE_OVERHEAD);
-        let fs = Self { store, superblock, space, editor: None, inodes_max };
+        let inodes_max =
+            edit::INODES_BYTES_MAX / (usize::from(superblock.inode_size) + edit::INODE_OVERHEAD);
+        let fs = Self {
+            store,
+            superblock,
+            space,
+            editor: None,
+            inodes_max,
+        };
         let root = fs.inode(inode::ROOT_INO)?;
-        superblock::ensure(root.file_type == super::FileType::Directory, || "the root is not a directory".to_owned())?;
+        superblock::ensure(root.file_type == super::FileType::Directory, || {
+            "the root is not a directory".to_owned()
+        })?;
         Ok(fs)
     }
 
@@ -187,7 +198,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
 
     /// Checks that the superblock's counts are those of the groups, as they are once unmounted.
     fn check_counts(&self) -> Result<()> {
-        let (said, found) = (self.superblock.free, (self.space.free_blocks(), self.space.free_inodes()));
+        let said = self.superblock.free;
+        let found = (self.space.free_blocks(), self.space.free_inodes());
         superblock::ensure((said.blocks, said.inodes) == found, || {
             format!(
                 "the superblock says that {} blocks and {} inodes are free, the groups say {} and {}",
@@ -209,8 +221,15 @@ impl<D: BlockDeviceMut> Ext4<D> {
 
 impl<D> fmt::Debug for Ext4<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Superblock { blocks_count, block_size, .. } = self.superblock;
+        let Superblock {
+            blocks_count,
+            block_size,
+            ..
+        } = self.superblock;
         let mut shown = f.debug_struct("Ext4");
-        shown.field("blocks_count", &blocks_count).field("block_size", &block_size).finish_non_exhaustive()
+        shown
+            .field("blocks_count", &blocks_count)
+            .field("block_size", &block_size)
+            .finish_non_exhaustive()
     }
 }

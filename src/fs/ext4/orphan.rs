@@ -39,7 +39,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         self.superblock.feature_ro_compat &= !features::RO_COMPAT_ORPHAN_PRESENT;
         let incompat = self.superblock.feature_incompat.to_le_bytes();
         self.superblock.raw[S_FEATURE_INCOMPAT..S_FEATURE_INCOMPAT + 4].copy_from_slice(&incompat);
-        self.editor.get_or_insert_with(Editor::default).need_superblock();
+        self.editor
+            .get_or_insert_with(Editor::default)
+            .need_superblock();
         self.write_everything()
     }
 
@@ -48,7 +50,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let mut met = 0;
         while next != 0 {
             met += 1;
-            ensure(met <= self.superblock.inodes_count, || format!("it comes back to inode {next}"))?;
+            ensure(met <= self.superblock.inodes_count, || {
+                format!("it comes back to inode {next}")
+            })?;
             let raw = self.raw_inode(next)?;
             let after = Fields::new("inode", &raw).le32(inode::I_DTIME)?;
             self.finish_inode(next)?;
@@ -60,18 +64,37 @@ impl<D: BlockDeviceMut> Ext4<D> {
     fn finish_file(&mut self) -> Result<()> {
         let file = self.inode(self.superblock.orphan_file_inum)?;
         let mapping = self.mapping(&file)?;
-        let blocks: Vec<u64> = mapping.extents.iter().flat_map(|run| run.physical..run.physical + run.len).collect();
-        ensure(to_u64(blocks.len()) <= FILE_BLOCKS_MAX, || format!("it has {} blocks", blocks.len()))?;
+        let blocks: Vec<u64> = mapping
+            .extents
+            .iter()
+            .flat_map(|run| run.physical..run.physical + run.len)
+            .collect();
+        ensure(to_u64(blocks.len()) <= FILE_BLOCKS_MAX, || {
+            format!("it has {} blocks", blocks.len())
+        })?;
         for number in blocks {
             let offset = number * u64::from(self.superblock.block_size);
             let mut block = vec![0; self.superblock.block_bytes()];
-            self.space.check_held(&self.store, &self.superblock, Run { start: number, len: 1 })?;
+            self.space.check_held(
+                &self.store,
+                &self.superblock,
+                Run {
+                    start: number,
+                    len: 1,
+                },
+            )?;
             self.store.read_at(offset, &mut block)?;
-            let (seed, tail) = (file.seed(&self.superblock), block.len() - TAIL);
+            let seed = file.seed(&self.superblock);
+            let tail = block.len() - TAIL;
             let f = Fields::new("block of the orphan file", &block);
-            ensure(f.le32(tail)? == MAGIC, || format!("block {number} has no magic"))?;
-            let right = !self.superblock.has_checksums() || f.le32(tail + 4)? == block_checksum(seed, number, &block);
-            ensure(right, || format!("the checksum of block {number} does not match"))?;
+            ensure(f.le32(tail)? == MAGIC, || {
+                format!("block {number} has no magic")
+            })?;
+            let right = !self.superblock.has_checksums()
+                || f.le32(tail + 4)? == block_checksum(seed, number, &block);
+            ensure(right, || {
+                format!("the checksum of block {number} does not match")
+            })?;
             for at in (0..tail).step_by(4) {
                 match Fields::new("block of the orphan file", &block).le32(at)? {
                     0 => {}
@@ -89,13 +112,18 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     fn finish_inode(&mut self, ino: u32) -> Result<()> {
-        ensure(!self.superblock.is_special(ino), || format!("inode {ino} is kept for the filesystem itself"))?;
+        ensure(!self.superblock.is_special(ino), || {
+            format!("inode {ino} is kept for the filesystem itself")
+        })?;
         let inode = Inode::parse_any(ino, self.raw_inode(ino)?).at(|| format!("inode {ino}"))?;
         if inode.links == 0 {
             return self.free_inode(&inode);
         }
-        let mut raw =
-            if inode.file_type == FileType::File && inode.has_blocks() { self.cut(&inode)? } else { inode.raw };
+        let mut raw = if inode.file_type == FileType::File && inode.has_blocks() {
+            self.cut(&inode)?
+        } else {
+            inode.raw
+        };
         raw[inode::I_DTIME..inode::I_DTIME + 4].fill(0);
         self.stage(ino, raw)
     }
@@ -106,7 +134,11 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let size = u64::from(self.superblock.block_size);
         let blocks = inode.size.div_ceil(size);
         let mut raw = inode.raw.clone();
-        if mapping.extents.last().is_none_or(|last| last.logical + last.len <= blocks) {
+        if mapping
+            .extents
+            .last()
+            .is_none_or(|last| last.logical + last.len <= blocks)
+        {
             return Ok(raw);
         }
         let mut kept = Vec::new();
@@ -116,12 +148,16 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 kept.push(Extent { len, ..extent });
             }
             if len < extent.len {
-                let rest = Run { start: extent.physical + len, len: extent.len - len };
+                let rest = Run {
+                    start: extent.physical + len,
+                    len: extent.len - len,
+                };
                 self.space.release(&self.store, &self.superblock, rest)?;
             }
         }
         for start in mapping.nodes {
-            self.space.release(&self.store, &self.superblock, Run { start, len: 1 })?;
+            self.space
+                .release(&self.store, &self.superblock, Run { start, len: 1 })?;
         }
         self.clear_tail(&kept, inode.size)?;
         self.set_mapping(inode.ino, &mut raw, &kept)?;
@@ -132,12 +168,22 @@ impl<D: BlockDeviceMut> Ext4<D> {
     fn clear_tail(&mut self, extents: &[Extent], end: u64) -> Result<()> {
         let size = u64::from(self.superblock.block_size);
         let within = end % size;
-        let last = extents.last().filter(|last| last.written && (last.logical + last.len) * size > end);
+        let last = extents
+            .last()
+            .filter(|last| last.written && (last.logical + last.len) * size > end);
         match last {
             Some(last) if within > 0 => {
                 let block = last.physical + last.len - 1;
-                self.space.check_held(&self.store, &self.superblock, Run { start: block, len: 1 })?;
-                self.store.write_at(block * size + within, &vec![0; to_usize(size - within)?])
+                self.space.check_held(
+                    &self.store,
+                    &self.superblock,
+                    Run {
+                        start: block,
+                        len: 1,
+                    },
+                )?;
+                self.store
+                    .write_at(block * size + within, &vec![0; to_usize(size - within)?])
             }
             _ => Ok(()),
         }
@@ -146,5 +192,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
 
 /// The checksum of block `number` of the orphan file, whose seed is the inode's.
 fn block_checksum(seed: u32, number: u64, block: &[u8]) -> u32 {
-    checksum::crc32c(checksum::crc32c(seed, &number.to_le_bytes()), &block[..block.len() - TAIL])
+    checksum::crc32c(
+        checksum::crc32c(seed, &number.to_le_bytes()),
+        &block[..block.len() - TAIL],
+    )
 }

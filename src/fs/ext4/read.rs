@@ -13,7 +13,8 @@ use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::acl;
 use crate::fs::{
-    ByPath, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Node, Xattr, check_within,
+    ByPath, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, FsPath, Metadata, Node,
+    Xattr, check_within,
 };
 
 /// Largest directory in bytes; a million entries with names of 255 bytes take 272 MB.
@@ -30,11 +31,16 @@ impl<D: BlockDevice> Ext4<D> {
     pub(super) fn inode_offset(&self, ino: u32) -> Result<u64> {
         let superblock = &self.superblock;
         ensure((1..=superblock.inodes_count).contains(&ino), || {
-            format!("inode {ino} is out of range 1 to {}", superblock.inodes_count)
+            format!(
+                "inode {ino} is out of range 1 to {}",
+                superblock.inodes_count
+            )
         })?;
-        let (group, index) = ((ino - 1) / superblock.inodes_per_group, (ino - 1) % superblock.inodes_per_group);
+        let group = (ino - 1) / superblock.inodes_per_group;
+        let index = (ino - 1) % superblock.inodes_per_group;
         let descriptor = self.space.groups.get(group as usize);
-        let descriptor = descriptor.ok_or_else(|| Error::internal("the superblock's inode count fits its groups"))?;
+        let descriptor = descriptor
+            .ok_or_else(|| Error::internal("the superblock's inode count fits its groups"))?;
         Ok(descriptor.inode_table * u64::from(superblock.block_size)
             + u64::from(index) * u64::from(superblock.inode_size))
     }
@@ -42,7 +48,11 @@ impl<D: BlockDevice> Ext4<D> {
     /// The bytes of an inode, as edited so far.
     pub(super) fn raw_inode(&self, ino: u32) -> Result<Vec<u8>> {
         let offset = self.inode_offset(ino)?;
-        if let Some(raw) = self.editor.as_ref().and_then(|editor| editor.inodes.get(&ino)) {
+        if let Some(raw) = self
+            .editor
+            .as_ref()
+            .and_then(|editor| editor.inodes.get(&ino))
+        {
             return Ok(raw.clone());
         }
         let mut raw = vec![0; usize::from(self.superblock.inode_size)];
@@ -60,7 +70,9 @@ impl<D: BlockDevice> Ext4<D> {
     pub(super) fn named_inode(&self, ino: u32) -> Result<Inode> {
         let inode = self.inode(ino)?;
         let named = !self.superblock.is_special(ino) && !inode.is_xattr_value();
-        ensure(named, || format!("a directory names inode {ino}, which is kept for the filesystem itself"))?;
+        ensure(named, || {
+            format!("a directory names inode {ino}, which is kept for the filesystem itself")
+        })?;
         Ok(inode)
     }
 
@@ -128,14 +140,28 @@ impl<D: BlockDevice> Ext4<D> {
         if directory.is_inline() {
             return inline::for_each(directory, visit).at(|| format!("directory inode {ino}"));
         }
-        ensure(directory.size <= DIRECTORY_BYTES_MAX && directory.size.is_multiple_of(block_size), || {
-            format!("directory inode {ino} has an impossible size of {} bytes", directory.size)
-        })?;
-        let seed = self.superblock.has_checksums().then(|| directory.seed(&self.superblock));
+        ensure(
+            directory.size <= DIRECTORY_BYTES_MAX && directory.size.is_multiple_of(block_size),
+            || {
+                format!(
+                    "directory inode {ino} has an impossible size of {} bytes",
+                    directory.size
+                )
+            },
+        )?;
+        let seed = self
+            .superblock
+            .has_checksums()
+            .then(|| directory.seed(&self.superblock));
         let mapping = self.mapping(directory)?;
         let mut block = vec![0; self.superblock.block_bytes()];
-        let (blocks, mut next) = (directory.size / block_size, 0);
-        let hole = |at: u64| Error::corrupt(format!("directory inode {ino} has {blocks} blocks, and none is at {at}"));
+        let blocks = directory.size / block_size;
+        let mut next = 0;
+        let hole = |at: u64| {
+            Error::corrupt(format!(
+                "directory inode {ino} has {blocks} blocks, and none is at {at}"
+            ))
+        };
         for extent in &mapping.extents {
             if next < blocks && (extent.logical != next || !extent.written) {
                 return Err(hole(next));
@@ -145,18 +171,25 @@ impl<D: BlockDevice> Ext4<D> {
                 if logical >= blocks {
                     return Ok(());
                 }
-                self.store.read_at((extent.physical + step) * block_size, &mut block)?;
+                self.store
+                    .read_at((extent.physical + step) * block_size, &mut block)?;
                 if let Some(seed) = seed {
                     dir::check(&block, seed, directory.is_indexed(), logical)
                         .at(|| format!("directory inode {ino}"))?;
                 }
-                if !dir::for_each(&block, visit).at(|| format!("directory inode {ino}, block {logical}"))? {
+                if !dir::for_each(&block, visit)
+                    .at(|| format!("directory inode {ino}, block {logical}"))?
+                {
                     return Ok(());
                 }
             }
             next = extent.logical + extent.len;
         }
-        if next < blocks { Err(hole(next)) } else { Ok(()) }
+        if next < blocks {
+            Err(hole(next))
+        } else {
+            Ok(())
+        }
     }
 
     /// Where an inode's content lies.
@@ -176,18 +209,28 @@ impl<D: BlockDevice> Ext4<D> {
         if inode.file_type != FileType::Symlink {
             return Err(Error::invalid("not a symlink"));
         }
-        ensure((1..=SYMLINK_MAX).contains(&inode.size), || format!("a symlink of {} bytes", inode.size))?;
+        ensure((1..=SYMLINK_MAX).contains(&inode.size), || {
+            format!("a symlink of {} bytes", inode.size)
+        })?;
         if inode.is_inline() {
             return inline::content(inode);
         }
         let size = to_usize(inode.size)?;
         if !inode.has_blocks() {
             let target = inode.block().get(..size);
-            return target.map(<[u8]>::to_vec).ok_or_else(|| Error::corrupt("a long symlink has no block"));
+            return target
+                .map(<[u8]>::to_vec)
+                .ok_or_else(|| Error::corrupt("a long symlink has no block"));
         }
         let mapping = self.mapping(inode)?;
         let mut target = vec![0; size];
-        extent::read_at(&self.store, self.superblock.block_size, &mapping.extents, 0, &mut target)?;
+        extent::read_at(
+            &self.store,
+            self.superblock.block_size,
+            &mapping.extents,
+            0,
+            &mut target,
+        )?;
         Ok(target)
     }
 
@@ -201,7 +244,8 @@ impl<D: BlockDevice> Ext4<D> {
             format!("block {number} of extended attributes lies outside the filesystem")
         })?;
         let mut block = vec![0; self.superblock.block_bytes()];
-        self.store.read_at(number * u64::from(self.superblock.block_size), &mut block)?;
+        self.store
+            .read_at(number * u64::from(self.superblock.block_size), &mut block)?;
         Ok(Some(block))
     }
 
@@ -227,8 +271,11 @@ impl<D: BlockDevice> Ext4<D> {
                 Value::Inode(ino, len) => self.xattr_value(ino, len)?,
             };
             let is_acl = acl::is_acl(&name);
-            let value =
-                if is_acl { acl::from_ext4(&value).map_err(|error| Error::corrupt(error.to_string()))? } else { value };
+            let value = if is_acl {
+                acl::from_ext4(&value).map_err(|error| Error::corrupt(error.to_string()))?
+            } else {
+                value
+            };
             found.push(Xattr { name, value });
         }
         found.sort();
@@ -238,12 +285,19 @@ impl<D: BlockDevice> Ext4<D> {
     /// A value that is the content of an inode.
     fn xattr_value(&self, ino: u32, len: u64) -> Result<Vec<u8>> {
         let inode = self.inode(ino)?;
-        ensure(inode.is_xattr_value() && inode.size == len && len <= XATTR_VALUE_MAX, || {
-            format!("inode {ino} does not hold the {len} bytes of an extended attribute")
-        })?;
+        ensure(
+            inode.is_xattr_value() && inode.size == len && len <= XATTR_VALUE_MAX,
+            || format!("inode {ino} does not hold the {len} bytes of an extended attribute"),
+        )?;
         let mut value = vec![0; to_usize(len)?];
         let mapping = self.mapping(&inode)?;
-        extent::read_at(&self.store, self.superblock.block_size, &mapping.extents, 0, &mut value)?;
+        extent::read_at(
+            &self.store,
+            self.superblock.block_size,
+            &mapping.extents,
+            0,
+            &mut value,
+        )?;
         Ok(value)
     }
 }
@@ -263,7 +317,10 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
             total_bytes: self.superblock.blocks_count * block_bytes,
             free_bytes: self.usable_blocks() * block_bytes,
             block_bytes,
-            inodes: Some((u64::from(self.superblock.inodes_count), u64::from(self.space.free_inodes()))),
+            inodes: Some((
+                u64::from(self.superblock.inodes_count),
+                u64::from(self.space.free_inodes()),
+            )),
         })
     }
 
@@ -276,7 +333,11 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
         if inode.file_type != FileType::Directory {
             return Err(Error::not_found("not a directory").because(Reason::NotADirectory));
         }
-        let found = if matches!(name, b"." | b"..") { None } else { self.find_name(&inode, name)? };
+        let found = if matches!(name, b"." | b"..") {
+            None
+        } else {
+            self.find_name(&inode, name)?
+        };
         Ok(found.map(|ino| Node::new(ino.into())))
     }
 
@@ -290,7 +351,11 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
             if !matches!(record.name, b"." | b"..") {
                 check_entry_count(entries.len())?;
                 let file_type = self.record_type(&record)?;
-                entries.push(DirEntry { name: record.name.to_vec(), file_type, node: Node::new(record.ino.into()) });
+                entries.push(DirEntry {
+                    name: record.name.to_vec(),
+                    file_type,
+                    node: Node::new(record.ino.into()),
+                });
             }
             Ok(true)
         };
@@ -323,7 +388,12 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
             return Ok(Box::new(InlineFile(inline::content(&inode)?)));
         }
         let extents = self.mapping(&inode)?.extents;
-        Ok(Box::new(OpenFile { store: &self.store, block_size: self.superblock.block_size, size: inode.size, extents }))
+        Ok(Box::new(OpenFile {
+            store: &self.store,
+            block_size: self.superblock.block_size,
+            size: inode.size,
+            extents,
+        }))
     }
 }
 
@@ -336,7 +406,10 @@ pub(super) fn check_entry_count(count: usize) -> Result<()> {
     if count < DIRECTORY_ENTRIES_MAX {
         return Ok(());
     }
-    Err(Error::unsupported(format!("a directory of more than {DIRECTORY_ENTRIES_MAX} entries")).because(Reason::Limit))
+    Err(Error::unsupported(format!(
+        "a directory of more than {DIRECTORY_ENTRIES_MAX} entries"
+    ))
+    .because(Reason::Limit))
 }
 
 /// A file with its extents at hand.

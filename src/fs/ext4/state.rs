@@ -32,7 +32,10 @@ pub(super) fn check_unused(superblock: &Superblock) -> Result<()> {
     let reason = if needs_replay(superblock) {
         "the journal holds changes that are not in the filesystem yet (needs_recovery)".to_owned()
     } else if superblock.last_orphan != 0 {
-        format!("its list of deleted open files begins with inode {} (s_last_orphan)", superblock.last_orphan)
+        format!(
+            "its list of deleted open files begins with inode {} (s_last_orphan)",
+            superblock.last_orphan
+        )
     } else if has_orphans(superblock) {
         "its orphan file is in use (orphan_present)".to_owned()
     } else {
@@ -44,11 +47,16 @@ pub(super) fn check_unused(superblock: &Superblock) -> Result<()> {
 /// Refuses to edit a filesystem that no journal can put right.
 pub(super) fn check_editable(superblock: &Superblock) -> Result<()> {
     if superblock.state & STATE_ERROR != 0 {
-        return Err(Error::corrupt("the filesystem cannot be edited: the kernel found errors in it (s_state)")
-            .with_hint("repair it with e2fsck -f, or start from the image as it was released"));
+        return Err(Error::corrupt(
+            "the filesystem cannot be edited: the kernel found errors in it (s_state)",
+        )
+        .with_hint("repair it with e2fsck -f, or start from the image as it was released"));
     }
     let reason = if superblock.state & STATE_VALID == 0 {
-        format!("it is not marked clean (s_state is {:#x})", superblock.state)
+        format!(
+            "it is not marked clean (s_state is {:#x})",
+            superblock.state
+        )
     } else if superblock.has_compat(COMPAT_HAS_JOURNAL) && superblock.journal_inum == 0 {
         "its journal is on another device".to_owned()
     } else {
@@ -62,6 +70,8 @@ pub(super) fn check_journal((start, errno): (u32, u32)) -> Result<()> {
     if start == 0 && errno == 0 {
         return Ok(());
     }
-    let message = format!("the journal is not empty: it begins at its block {start}, with error number {errno}");
+    let message = format!(
+        "the journal is not empty: it begins at its block {start}, with error number {errno}"
+    );
     Err(Error::unsupported(message).with_hint(HINT))
 }

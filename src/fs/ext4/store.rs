@@ -32,7 +32,11 @@ pub(super) struct Store<D> {
 impl<D: BlockDevice> Store<D> {
     /// The device as it is, with blocks of so many bytes.
     pub(super) fn new(device: D, block_size: u32) -> Self {
-        Self { device, block_size: u64::from(block_size), copies: BTreeMap::new() }
+        Self {
+            device,
+            block_size: u64::from(block_size),
+            copies: BTreeMap::new(),
+        }
     }
 
     /// Sets the size of a block, once it is known.
@@ -46,7 +50,8 @@ impl<D: BlockDevice> Store<D> {
     }
 
     fn read_copy(&self, copy: Copy, within: u64, part: &mut [u8]) -> Result<()> {
-        self.device.read_at(copy.block * self.block_size + within, part)?;
+        self.device
+            .read_at(copy.block * self.block_size + within, part)?;
         if copy.escaped {
             let magic = JOURNAL_MAGIC.to_be_bytes();
             for (byte, at) in part.iter_mut().zip(within..4) {
@@ -102,10 +107,28 @@ mod tests {
     fn copies_are_read_in_place_of_blocks() {
         let bytes: Vec<u8> = (0..4).flat_map(|block| vec![block; 1024]).collect();
         let mut store = Store::new(MemoryDevice::new(bytes), 1024);
-        store.redirect(BTreeMap::from([(0, Copy { block: 2, escaped: false }), (1, Copy { block: 3, escaped: true })]));
+        store.redirect(BTreeMap::from([
+            (
+                0,
+                Copy {
+                    block: 2,
+                    escaped: false,
+                },
+            ),
+            (
+                1,
+                Copy {
+                    block: 3,
+                    escaped: true,
+                },
+            ),
+        ]));
         let mut buf = vec![9; 2048];
         store.read_at(512, &mut buf).unwrap();
-        assert!(buf[..512].iter().all(|byte| *byte == 2) && buf[516..1536].iter().all(|byte| *byte == 3));
+        assert!(
+            buf[..512].iter().all(|byte| *byte == 2)
+                && buf[516..1536].iter().all(|byte| *byte == 3)
+        );
         assert_eq!(buf[512..516], JOURNAL_MAGIC.to_be_bytes());
         assert_eq!(buf[1536..], [2; 512]);
         let mut part = [0; 4];

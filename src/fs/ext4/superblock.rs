@@ -140,16 +140,22 @@ impl Superblock {
         let f = Fields::new("ext4 superblock", raw);
         let magic = f.le16(0x38)?;
         if magic != MAGIC {
-            return Err(Error::corrupt(format!("no ext4 filesystem: the magic is {magic:#06x}, not {MAGIC:#06x}")));
+            return Err(Error::corrupt(format!(
+                "no ext4 filesystem: the magic is {magic:#06x}, not {MAGIC:#06x}"
+            )));
         }
         let feature_incompat = f.le32(0x60)?;
         let feature_ro_compat = f.le32(0x64)?;
         features::check_readable(feature_incompat)?;
         let checksummed = feature_ro_compat & features::RO_COMPAT_METADATA_CSUM != 0;
         if checksummed && f.le32(0x3FC)? != checksum::superblock(raw) {
-            return Err(Error::corrupt("the checksum of the superblock does not match")
-                .because(Reason::Checksum)
-                .with_hint("compare the image with the original's checksum; e2fsck can repair it"));
+            return Err(
+                Error::corrupt("the checksum of the superblock does not match")
+                    .because(Reason::Checksum)
+                    .with_hint(
+                        "compare the image with the original's checksum; e2fsck can repair it",
+                    ),
+            );
         }
         let revision = f.le32(0x4C)?;
         if revision == 0 {
@@ -159,7 +165,9 @@ impl Superblock {
             .because(Reason::Feature)
             .with_hint("tune2fs -O dir_index makes it revision 1"));
         }
-        ensure(revision == 1, || format!("revision {revision} of the superblock is not 1"))?;
+        ensure(revision == 1, || {
+            format!("revision {revision} of the superblock is not 1")
+        })?;
         let is_64bit = feature_incompat & features::INCOMPAT_64BIT != 0;
         let wide = |low: usize, high: usize| -> Result<u64> {
             let high = if is_64bit { f.le32(high)? } else { 0 };
@@ -189,7 +197,11 @@ impl Superblock {
             feature_compat: f.le32(S_FEATURE_COMPAT)?,
             feature_incompat,
             feature_ro_compat,
-            volume_name: label.split(|&byte| byte == 0).next().unwrap_or_default().to_vec(),
+            volume_name: label
+                .split(|&byte| byte == 0)
+                .next()
+                .unwrap_or_default()
+                .to_vec(),
             uuid,
             journal_inum: f.le32(0xE0)?,
             last_orphan: f.le32(S_LAST_ORPHAN)?,
@@ -204,7 +216,11 @@ impl Superblock {
             orphan_file_inum: f.le32(0x280)?,
             checksum_seed: seed,
             group_count: 0,
-            free: FreeCounts { blocks: wide(0xC, 0x158)?, reserved_blocks: wide(0x8, 0x154)?, inodes: f.le32(0x10)? },
+            free: FreeCounts {
+                blocks: wide(0xC, 0x158)?,
+                reserved_blocks: wide(0x8, 0x154)?,
+                inodes: f.le32(0x10)?,
+            },
             raw: Box::new(f.array(0)?),
         };
         superblock.check_geometry(f.le32(0x1C)?, f.le32(0x24)?, device_size)?;
@@ -251,95 +267,171 @@ impl Superblock {
 
     /// Whether `len` blocks from `first` lie in the filesystem, behind the superblock.
     pub(super) fn contains(&self, first: u64, len: u64) -> bool {
-        first > u64::from(self.first_data_block) && first.checked_add(len).is_some_and(|end| end <= self.blocks_count)
+        first > u64::from(self.first_data_block)
+            && first
+                .checked_add(len)
+                .is_some_and(|end| end <= self.blocks_count)
     }
 
     /// Whether the inode is not to be named by any directory: the root, the reserved ones, the orphan
     /// file.
     pub(super) fn is_special(&self, ino: u32) -> bool {
-        ino < self.first_ino || (self.has_compat(features::COMPAT_ORPHAN_FILE) && ino == self.orphan_file_inum)
+        ino < self.first_ino
+            || (self.has_compat(features::COMPAT_ORPHAN_FILE) && ino == self.orphan_file_inum)
     }
 
     /// Blocks of the inode table of one group.
     pub(super) fn inode_table_blocks(&self) -> u64 {
-        (u64::from(self.inodes_per_group) * u64::from(self.inode_size)).div_ceil(u64::from(self.block_size))
+        (u64::from(self.inodes_per_group) * u64::from(self.inode_size))
+            .div_ceil(u64::from(self.block_size))
     }
 
     /// Sizes, and blocks against the device; sets `group_count`.
-    fn check_geometry(&mut self, log_cluster_size: u32, clusters_per_group: u32, device_size: u64) -> Result<()> {
+    fn check_geometry(
+        &mut self,
+        log_cluster_size: u32,
+        clusters_per_group: u32,
+        device_size: u64,
+    ) -> Result<()> {
         let block_size = self.block_size;
         let ratio = log_cluster_size.wrapping_sub(block_size.ilog2() - 10);
-        let most = if self.has_ro(features::RO_COMPAT_BIGALLOC) { LOG_CLUSTER_MAX } else { 0 };
-        ensure(ratio <= most, || format!("s_log_cluster_size {log_cluster_size} does not fit the block size"))?;
-        let bits = (block_size * 8) << ratio.min(11);
-        let groups_ok = |value: u32| (BLOCKS_PER_GROUP_MIN..=bits).contains(&value) && value.is_multiple_of(8);
-        ensure(groups_ok(self.blocks_per_group) && clusters_per_group == self.blocks_per_group >> ratio, || {
-            format!(
-                "{} blocks per group is not a multiple of 8 from {BLOCKS_PER_GROUP_MIN} to {bits}",
-                self.blocks_per_group
-            )
+        let most = if self.has_ro(features::RO_COMPAT_BIGALLOC) {
+            LOG_CLUSTER_MAX
+        } else {
+            0
+        };
+        ensure(ratio <= most, || {
+            format!("s_log_cluster_size {log_cluster_size} does not fit the block size")
         })?;
+        let bits = (block_size * 8) << ratio.min(11);
+        let groups_ok =
+            |value: u32| (BLOCKS_PER_GROUP_MIN..=bits).contains(&value) && value.is_multiple_of(8);
+        ensure(
+            groups_ok(self.blocks_per_group)
+                && clusters_per_group == self.blocks_per_group >> ratio,
+            || {
+                format!(
+                    "{} blocks per group is not a multiple of 8 from {BLOCKS_PER_GROUP_MIN} to {bits}",
+                    self.blocks_per_group
+                )
+            },
+        )?;
         let first = u32::from(block_size == 1024 && ratio == 0);
         ensure(self.first_data_block == first, || {
-            format!("s_first_data_block {} does not fit blocks of {block_size} bytes", self.first_data_block)
+            format!(
+                "s_first_data_block {} does not fit blocks of {block_size} bytes",
+                self.first_data_block
+            )
         })?;
         let size = self.inode_size;
-        ensure(size.is_power_of_two() && (128..=block_size).contains(&u32::from(size)), || {
-            format!("s_inode_size {size} is not a power of two from 128 to {block_size}")
-        })?;
-        let expected = if self.feature_incompat & features::INCOMPAT_64BIT == 0 { 32 } else { 64 };
+        ensure(
+            size.is_power_of_two() && (128..=block_size).contains(&u32::from(size)),
+            || format!("s_inode_size {size} is not a power of two from 128 to {block_size}"),
+        )?;
+        let expected = if self.feature_incompat & features::INCOMPAT_64BIT == 0 {
+            32
+        } else {
+            64
+        };
         let size = self.desc_size;
         if expected == 64 && (128..=1024).contains(&size) && size.is_power_of_two() {
-            return Err(Error::unsupported(format!("group descriptors of {size} bytes: 32 and 64 are known")));
+            return Err(Error::unsupported(format!(
+                "group descriptors of {size} bytes: 32 and 64 are known"
+            )));
         }
-        ensure(size == expected, || format!("s_desc_size {size} is not {expected}"))?;
+        ensure(size == expected, || {
+            format!("s_desc_size {size} is not {expected}")
+        })?;
         let count = self.blocks_count;
         let on_device = device_size / u64::from(block_size);
         let first = u64::from(self.first_data_block);
-        ensure(count > first + 1 && count <= on_device.min(BLOCKS_COUNT_MAX), || {
-            format!("s_blocks_count {count} is out of range: the device holds {on_device} blocks of {block_size} bytes")
-        })?;
+        ensure(
+            count > first + 1 && count <= on_device.min(BLOCKS_COUNT_MAX),
+            || {
+                format!(
+                    "s_blocks_count {count} is out of range: the device holds {on_device} blocks of {block_size} bytes"
+                )
+            },
+        )?;
         let groups = (count - first).div_ceil(u64::from(self.blocks_per_group));
-        self.group_count = u32::try_from(groups).map_err(|_| Error::unsupported("too many block groups"))?;
+        self.group_count =
+            u32::try_from(groups).map_err(|_| Error::unsupported("too many block groups"))?;
         let table = groups * u64::from(self.desc_size);
-        ensure(table.div_ceil(u64::from(block_size)) + first + 1 < count, || {
-            format!("{groups} group descriptors do not fit the filesystem")
-        })?;
-        ensure(u64::from(self.reserved_gdt_blocks) <= u64::from(block_size) / 4, || {
-            format!("s_reserved_gdt_blocks {} is more than {}", self.reserved_gdt_blocks, block_size / 4)
-        })
+        ensure(
+            table.div_ceil(u64::from(block_size)) + first + 1 < count,
+            || format!("{groups} group descriptors do not fit the filesystem"),
+        )?;
+        ensure(
+            u64::from(self.reserved_gdt_blocks) <= u64::from(block_size) / 4,
+            || {
+                format!(
+                    "s_reserved_gdt_blocks {} is more than {}",
+                    self.reserved_gdt_blocks,
+                    block_size / 4
+                )
+            },
+        )
     }
 
     /// Inode counts, free counts and special inodes.
     fn check_counts(&self) -> Result<()> {
         let per_group = self.inodes_per_group;
-        ensure((8..=self.block_size * 8).contains(&per_group) && per_group.is_multiple_of(8), || {
-            format!("s_inodes_per_group {per_group} is not a multiple of 8 from 8 to {}", self.block_size * 8)
-        })?;
+        ensure(
+            (8..=self.block_size * 8).contains(&per_group) && per_group.is_multiple_of(8),
+            || {
+                format!(
+                    "s_inodes_per_group {per_group} is not a multiple of 8 from 8 to {}",
+                    self.block_size * 8
+                )
+            },
+        )?;
         let inodes = u64::from(per_group) * u64::from(self.group_count);
         ensure(inodes == u64::from(self.inodes_count), || {
-            format!("s_inodes_count {} is not {} groups of {per_group}", self.inodes_count, self.group_count)
+            format!(
+                "s_inodes_count {} is not {} groups of {per_group}",
+                self.inodes_count, self.group_count
+            )
         })?;
-        ensure(self.inode_table_blocks() < u64::from(self.blocks_per_group), || {
-            format!("the inode table of {per_group} inodes does not fit a group")
-        })?;
+        ensure(
+            self.inode_table_blocks() < u64::from(self.blocks_per_group),
+            || format!("the inode table of {per_group} inodes does not fit a group"),
+        )?;
         ensure((11..self.inodes_count).contains(&self.first_ino), || {
-            format!("s_first_ino {} is out of range 11 to {}", self.first_ino, self.inodes_count)
+            format!(
+                "s_first_ino {} is out of range 11 to {}",
+                self.first_ino, self.inodes_count
+            )
         })?;
         let free = self.free;
-        ensure(free.blocks <= self.blocks_count && free.inodes <= self.inodes_count, || {
-            format!("more is free than there is: {} blocks, {} inodes", free.blocks, free.inodes)
-        })?;
+        ensure(
+            free.blocks <= self.blocks_count && free.inodes <= self.inodes_count,
+            || {
+                format!(
+                    "more is free than there is: {} blocks, {} inodes",
+                    free.blocks, free.inodes
+                )
+            },
+        )?;
         ensure(free.reserved_blocks <= self.blocks_count / 2, || {
-            format!("s_r_blocks_count {} is more than half the filesystem", free.reserved_blocks)
+            format!(
+                "s_r_blocks_count {} is more than half the filesystem",
+                free.reserved_blocks
+            )
         })?;
         ensure(self.journal_inum < self.inodes_count, || {
-            format!("s_journal_inum {} is beyond the last inode {}", self.journal_inum, self.inodes_count)
+            format!(
+                "s_journal_inum {} is beyond the last inode {}",
+                self.journal_inum, self.inodes_count
+            )
         })
     }
 }
 
 /// [`Error::corrupt`] with `message` unless `ok`.
 pub(super) fn ensure(ok: bool, message: impl FnOnce() -> String) -> Result<()> {
-    if ok { Ok(()) } else { Err(Error::corrupt(message())) }
+    if ok {
+        Ok(())
+    } else {
+        Err(Error::corrupt(message()))
+    }
 }

@@ -22,7 +22,12 @@ pub(super) enum Time {
 
 impl Time {
     /// All four.
-    pub(super) const ALL: [Self; 4] = [Self::Access, Self::Change, Self::Modification, Self::Creation];
+    pub(super) const ALL: [Self; 4] = [
+        Self::Access,
+        Self::Change,
+        Self::Modification,
+        Self::Creation,
+    ];
 
     /// Offsets of the seconds and of the extra word.
     fn offsets(self) -> (usize, usize) {
@@ -84,15 +89,54 @@ mod tests {
     fn times_from_1901_to_2446_come_back() {
         let mut raw = vec![0; 256];
         raw[OLD_SIZE] = 32;
-        for secs in [i64::from(i32::MIN), -1, 0, 1, 0x7FFF_FFFF, 0x8000_0000, 0x1_8000_0000, 0x3_7FFF_FFFF] {
-            let stamp = Timestamp { secs, nanos: 999_999_999 };
+        for secs in [
+            i64::from(i32::MIN),
+            -1,
+            0,
+            1,
+            0x7FFF_FFFF,
+            0x8000_0000,
+            0x1_8000_0000,
+            0x3_7FFF_FFFF,
+        ] {
+            let stamp = Timestamp {
+                secs,
+                nanos: 999_999_999,
+            };
             check(256, stamp).unwrap();
             set(&mut raw, Time::Creation, stamp);
             assert_eq!(get(&raw, Time::Creation), stamp, "{secs}");
         }
-        assert!(check(256, Timestamp { secs: 0x3_8000_0000, nanos: 0 }).is_err());
-        assert!(check(128, Timestamp { secs: 0x8000_0000, nanos: 0 }).is_err());
-        assert!(check(256, Timestamp { secs: 0, nanos: 1_000_000_000 }).is_err());
+        assert!(
+            check(
+                256,
+                Timestamp {
+                    secs: 0x3_8000_0000,
+                    nanos: 0
+                }
+            )
+            .is_err()
+        );
+        assert!(
+            check(
+                128,
+                Timestamp {
+                    secs: 0x8000_0000,
+                    nanos: 0
+                }
+            )
+            .is_err()
+        );
+        assert!(
+            check(
+                256,
+                Timestamp {
+                    secs: 0,
+                    nanos: 1_000_000_000
+                }
+            )
+            .is_err()
+        );
     }
 
     #[test]

@@ -63,8 +63,9 @@ impl Attribute {
     /// The whole name.
     pub(super) fn full_name(&self) -> Result<Vec<u8>> {
         let prefix = PREFIXES.iter().find(|(known, _)| *known == self.index);
-        let (_, prefix) =
-            prefix.ok_or_else(|| Error::unsupported(format!("extended attributes of namespace {}", self.index)))?;
+        let (_, prefix) = prefix.ok_or_else(|| {
+            Error::unsupported(format!("extended attributes of namespace {}", self.index))
+        })?;
         Ok([prefix.as_bytes(), &self.name].concat())
     }
 }
@@ -76,11 +77,16 @@ pub(super) fn split_name(name: &[u8]) -> Result<(u8, &[u8])> {
         (rest.is_empty() != prefix.ends_with('.')).then_some((*index, rest))
     });
     match known {
-        Some((index, rest)) if rest.len() <= 255 && !rest.contains(&0) && (index, rest) != (SYSTEM, b"data") => {
+        Some((index, rest))
+            if rest.len() <= 255 && !rest.contains(&0) && (index, rest) != (SYSTEM, b"data") =>
+        {
             Ok((index, rest))
         }
-        _ => Err(Error::invalid(format!("'{}' is not a name of an extended attribute", String::from_utf8_lossy(name)))
-            .with_hint("names begin with user., trusted., security. or system.")),
+        _ => Err(Error::invalid(format!(
+            "'{}' is not a name of an extended attribute",
+            String::from_utf8_lossy(name)
+        ))
+        .with_hint("names begin with user., trusted., security. or system.")),
     }
 }
 
@@ -105,9 +111,10 @@ pub(super) fn parse_block(
         format!("block {number} is not a block of extended attributes")
     })?;
     if let Some(seed) = superblock.seed() {
-        ensure(f.le32(H_CHECKSUM)? == block_checksum(seed, number, block), || {
-            format!("the checksum of xattr block {number} does not match")
-        })?;
+        ensure(
+            f.le32(H_CHECKSUM)? == block_checksum(seed, number, block),
+            || format!("the checksum of xattr block {number} does not match"),
+        )?;
     }
     parse_entries(block, BLOCK_HEADER, found)?;
     Ok(count)
@@ -126,13 +133,21 @@ fn parse_entries(bytes: &[u8], mut at: usize, found: &mut Vec<Attribute>) -> Res
     let f = Fields::new("extended attributes", bytes);
     while f.le32(at)? != 0 {
         let name_len = usize::from(f.u8(at)?);
-        let (inode, len) = (f.le32(at + 4)?, u64::from(f.le32(at + 8)?));
+        let inode = f.le32(at + 4)?;
+        let len = u64::from(f.le32(at + 8)?);
         let value = match (inode, len) {
             (0, 0) => Value::Bytes(Vec::new()),
-            (0, _) => Value::Bytes(f.slice(usize::from(f.le16(at + 2)?), to_usize(len)?)?.to_vec()),
+            (0, _) => Value::Bytes(
+                f.slice(usize::from(f.le16(at + 2)?), to_usize(len)?)?
+                    .to_vec(),
+            ),
             _ => Value::Inode(inode, len),
         };
-        found.push(Attribute { index: f.u8(at + 1)?, name: f.slice(at + ENTRY, name_len)?.to_vec(), value });
+        found.push(Attribute {
+            index: f.u8(at + 1)?,
+            name: f.slice(at + ENTRY, name_len)?.to_vec(),
+            value,
+        });
         at += ENTRY + name_len.next_multiple_of(4);
     }
     Ok(())
@@ -159,10 +174,17 @@ pub(super) fn divide(
     block: usize,
 ) -> Result<(Vec<Attribute>, Vec<Attribute>)> {
     attributes.sort_by(|a, b| {
-        let key = |attribute: &Attribute| (!attribute.is_inline_data(), attribute.index, attribute.name.len());
+        let key = |attribute: &Attribute| {
+            (
+                !attribute.is_inline_data(),
+                attribute.index,
+                attribute.name.len(),
+            )
+        };
         key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
     });
-    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    let mut inside = Vec::new();
+    let mut outside = Vec::new();
     // The magic and the end of the entries.
     let mut left = area.saturating_sub(8);
     let mut block_left = block - BLOCK_HEADER - 4;
@@ -194,7 +216,9 @@ fn bytes_of(attribute: &Attribute) -> Result<&[u8]> {
 }
 
 fn size_of(attribute: &Attribute) -> Result<usize> {
-    Ok(ENTRY + attribute.name.len().next_multiple_of(4) + bytes_of(attribute)?.len().next_multiple_of(4))
+    Ok(ENTRY
+        + attribute.name.len().next_multiple_of(4)
+        + bytes_of(attribute)?.len().next_multiple_of(4))
 }
 
 /// Fills the area behind an inode's fields.
@@ -208,13 +232,19 @@ pub(super) fn write_area(area: &mut [u8], attributes: &[Attribute]) -> Result<()
 }
 
 /// The block `number` with these attributes, for one inode.
-pub(super) fn write_block(superblock: &Superblock, number: u64, attributes: &[Attribute]) -> Result<Vec<u8>> {
+pub(super) fn write_block(
+    superblock: &Superblock,
+    number: u64,
+    attributes: &[Attribute],
+) -> Result<Vec<u8>> {
     let mut block = vec![0; superblock.block_bytes()];
     for (at, value) in [(0, MAGIC), (4, 1), (8, 1)] {
         block[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
     let hashes = write_entries(&mut block, BLOCK_HEADER, attributes, true)?;
-    let all = hashes.iter().fold(0u32, |all, hash| all.rotate_left(16) ^ hash);
+    let all = hashes
+        .iter()
+        .fold(0u32, |all, hash| all.rotate_left(16) ^ hash);
     let known = hashes.iter().all(|hash| *hash != 0);
     block[0xC..0x10].copy_from_slice(&(if known { all } else { 0 }).to_le_bytes());
     seal_block(superblock, number, &mut block);
@@ -222,19 +252,31 @@ pub(super) fn write_block(superblock: &Superblock, number: u64, attributes: &[At
 }
 
 /// Writes entries from `at`, values from the end; returns the entries' hashes.
-fn write_entries(bytes: &mut [u8], mut at: usize, attributes: &[Attribute], hashed: bool) -> Result<Vec<u32>> {
+fn write_entries(
+    bytes: &mut [u8],
+    mut at: usize,
+    attributes: &[Attribute],
+    hashed: bool,
+) -> Result<Vec<u32>> {
     let mut end = bytes.len();
-    let short = |value: usize| u16::try_from(value).map_err(|_| Error::internal("offsets of attributes have 16 bits"));
+    let short = |value: usize| {
+        u16::try_from(value).map_err(|_| Error::internal("offsets of attributes have 16 bits"))
+    };
     let mut hashes = Vec::new();
     for attribute in attributes {
         let value = bytes_of(attribute)?;
         end -= value.len().next_multiple_of(4);
         bytes[end..end + value.len()].copy_from_slice(value);
-        let hash = if hashed { entry_hash(&attribute.name, value) } else { 0 };
+        let hash = if hashed {
+            entry_hash(&attribute.name, value)
+        } else {
+            0
+        };
         hashes.push(hash);
         bytes[at] = u8::try_from(attribute.name.len()).unwrap_or(u8::MAX);
         bytes[at + 1] = attribute.index;
-        bytes[at + 2..at + 4].copy_from_slice(&short(if value.is_empty() { 0 } else { end })?.to_le_bytes());
+        bytes[at + 2..at + 4]
+            .copy_from_slice(&short(if value.is_empty() { 0 } else { end })?.to_le_bytes());
         bytes[at + 8..at + 12].copy_from_slice(&u32::from(short(value.len())?).to_le_bytes());
         bytes[at + 12..at + 16].copy_from_slice(&hash.to_le_bytes());
         bytes[at + ENTRY..at + ENTRY + attribute.name.len()].copy_from_slice(&attribute.name);
@@ -245,9 +287,14 @@ fn write_entries(bytes: &mut [u8], mut at: usize, attributes: &[Attribute], hash
 
 /// `e_hash`: of the name's bytes, then of the value's words.
 fn entry_hash(name: &[u8], value: &[u8]) -> u32 {
-    let hash = name.iter().fold(0u32, |hash, byte| hash.rotate_left(5) ^ u32::from(*byte));
+    let hash = name
+        .iter()
+        .fold(0u32, |hash, byte| hash.rotate_left(5) ^ u32::from(*byte));
     value.chunks(4).fold(hash, |hash, chunk| {
-        let word = chunk.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte));
+        let word = chunk
+            .iter()
+            .rev()
+            .fold(0, |word, byte| word << 8 | u32::from(*byte));
         hash.rotate_left(16) ^ word
     })
 }
@@ -257,7 +304,11 @@ mod tests {
     use super::*;
 
     fn attribute(index: u8, name: &str, len: usize) -> Attribute {
-        Attribute { index, name: name.into(), value: Value::Bytes(vec![7; len]) }
+        Attribute {
+            index,
+            name: name.into(),
+            value: Value::Bytes(vec![7; len]),
+        }
     }
 
     #[test]
@@ -282,12 +333,23 @@ mod tests {
 
     #[test]
     fn what_is_divided_and_written_comes_back() {
-        let all = vec![attribute(6, "capability", 40), attribute(1, "big", 300), attribute(7, "data", 12)];
+        let all = vec![
+            attribute(6, "capability", 40),
+            attribute(1, "big", 300),
+            attribute(7, "data", 12),
+        ];
         let (inside, outside) = divide(all.clone(), 96, 1024).unwrap();
-        let names = |list: &[Attribute]| list.iter().map(|a| a.full_name().unwrap()).collect::<Vec<_>>();
+        let names = |list: &[Attribute]| {
+            list.iter()
+                .map(|a| a.full_name().unwrap())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
             (names(&inside), names(&outside)),
-            (vec![b"system.data".to_vec()], vec![b"user.big".to_vec(), b"security.capability".to_vec()])
+            (
+                vec![b"system.data".to_vec()],
+                vec![b"user.big".to_vec(), b"security.capability".to_vec()]
+            )
         );
         let mut area = vec![1; 96];
         write_area(&mut area, &inside).unwrap();
@@ -301,8 +363,18 @@ mod tests {
     #[test]
     fn names_are_split_by_namespace() {
         assert_eq!(split_name(b"user.x").unwrap(), (1, &b"x"[..]));
-        assert_eq!(split_name(b"system.posix_acl_access").unwrap(), (2, &b""[..]));
-        for name in [&b"user."[..], b"nonsense", b"user.a\0b", b"system.data", b"system.posix_acl_accessx.", b""] {
+        assert_eq!(
+            split_name(b"system.posix_acl_access").unwrap(),
+            (2, &b""[..])
+        );
+        for name in [
+            &b"user."[..],
+            b"nonsense",
+            b"user.a\0b",
+            b"system.data",
+            b"system.posix_acl_accessx.",
+            b"",
+        ] {
             let split = split_name(name);
             assert!(split.is_err() || split.unwrap().0 == 7, "{name:?}");
         }

@@ -38,8 +38,14 @@ fn failed(what: &str, name: &[u8], error: Errno) -> Error {
 }
 
 fn stamps(time: Timestamp) -> Timestamps {
-    let time = Timespec { tv_sec: time.secs, tv_nsec: time.nanos.min(999_999_999).into() };
-    Timestamps { last_access: time, last_modification: time }
+    let time = Timespec {
+        tv_sec: time.secs,
+        tv_nsec: time.nanos.min(999_999_999).into(),
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }
 
 fn mode(bits: u32) -> Mode {
@@ -49,7 +55,11 @@ fn mode(bits: u32) -> Mode {
 /// Where a single entry called `name` goes for the target `to`: the folder to create it in, and its name there.
 pub(super) fn place(to: &Path, name: &[u8], overwrite: bool) -> Result<(Folder, Vec<u8>)> {
     let inside = to.is_dir();
-    let path = if inside { to.join(OsStr::from_bytes(name)) } else { to.to_path_buf() };
+    let path = if inside {
+        to.join(OsStr::from_bytes(name))
+    } else {
+        to.to_path_buf()
+    };
     if let Ok(existing) = path.symlink_metadata() {
         if existing.is_dir() {
             return Err(Error::invalid(format!("{} is a folder", path.display())));
@@ -60,7 +70,9 @@ pub(super) fn place(to: &Path, name: &[u8], overwrite: bool) -> Result<(Folder, 
                 .with_hint("choose another target, or allow overwriting"));
         }
     }
-    let file_name = path.file_name().ok_or_else(|| Error::invalid(format!("{} names no file", to.display())))?;
+    let file_name = path
+        .file_name()
+        .ok_or_else(|| Error::invalid(format!("{} names no file", to.display())))?;
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
@@ -71,9 +83,18 @@ pub(super) fn place(to: &Path, name: &[u8], overwrite: bool) -> Result<(Folder, 
 impl Folder {
     /// Opens a folder that the user named; symlinks on the way are the user's own.
     fn open(path: &Path) -> Result<Self> {
-        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map(Self)
-            .map_err(|error| Error::io(format!("opening the folder {}", path.display()), error.into()))
+        rustix::fs::open(
+            path,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map(Self)
+        .map_err(|error| {
+            Error::io(
+                format!("opening the folder {}", path.display()),
+                error.into(),
+            )
+        })
     }
 
     /// The folder a tree is extracted to: created, or there and empty.
@@ -81,22 +102,34 @@ impl Folder {
         match std::fs::create_dir(path) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                let mut entries = std::fs::read_dir(path)
-                    .map_err(|error| Error::io(format!("{} exists and is no folder", path.display()), error))?;
+                let mut entries = std::fs::read_dir(path).map_err(|error| {
+                    Error::io(format!("{} exists and is no folder", path.display()), error)
+                })?;
                 if entries.next().is_some() {
-                    return Err(Error::invalid(format!("the folder {} is not empty", path.display()))
-                        .because(Reason::NotEmpty)
-                        .with_hint("choose a target that does not exist or is an empty folder"));
+                    return Err(Error::invalid(format!(
+                        "the folder {} is not empty",
+                        path.display()
+                    ))
+                    .because(Reason::NotEmpty)
+                    .with_hint("choose a target that does not exist or is an empty folder"));
                 }
             }
-            Err(error) => return Err(Error::io(format!("creating the folder {}", path.display()), error)),
+            Err(error) => {
+                return Err(Error::io(
+                    format!("creating the folder {}", path.display()),
+                    error,
+                ));
+            }
         }
         Self::open(path)
     }
 
     /// The folder that `route` leads to from this one; a symlink on the way is an error.
     pub(super) fn descend(&self, route: &[Vec<u8>]) -> Result<Self> {
-        let mut at = self.0.try_clone().map_err(|error| Error::io("opening a folder once more", error))?;
+        let mut at = self
+            .0
+            .try_clone()
+            .map_err(|error| Error::io("opening a folder once more", error))?;
         for name in route {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             at = rustix::fs::openat(&at, name.as_slice(), flags, Mode::empty())
@@ -107,21 +140,37 @@ impl Folder {
 
     /// Creates a folder that only its owner can use until it is finished.
     pub(super) fn create_dir(&self, name: &[u8]) -> Result<()> {
-        rustix::fs::mkdirat(&self.0, name, mode(0o700)).map_err(|error| failed("creating the folder", name, error))
+        rustix::fs::mkdirat(&self.0, name, mode(0o700))
+            .map_err(|error| failed("creating the folder", name, error))
     }
 
     /// Gives this folder its mode and time.
     pub(super) fn finish(&self, bits: u32, time: Timestamp) -> Result<()> {
-        rustix::fs::fchmod(&self.0, mode(bits)).map_err(|error| failed("setting the mode of", b"a folder", error))?;
-        rustix::fs::futimens(&self.0, &stamps(time)).map_err(|error| failed("setting the time of", b"a folder", error))
+        rustix::fs::fchmod(&self.0, mode(bits))
+            .map_err(|error| failed("setting the mode of", b"a folder", error))?;
+        rustix::fs::futimens(&self.0, &stamps(time))
+            .map_err(|error| failed("setting the time of", b"a folder", error))
     }
 
     /// Creates a symlink; it gets its name like a file.
-    pub(super) fn symlink(&self, name: &[u8], target: &[u8], time: Timestamp, overwrite: bool) -> Result<()> {
+    pub(super) fn symlink(
+        &self,
+        name: &[u8],
+        target: &[u8],
+        time: Timestamp,
+        overwrite: bool,
+    ) -> Result<()> {
         let create = |partial: &[u8]| rustix::fs::symlinkat(target, &self.0, partial);
-        let (partial, ()) = self.partial(name, create).map_err(|error| failed("creating the symlink", name, error))?;
-        rustix::fs::utimensat(&self.0, partial.name(), &stamps(time), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| failed("setting the time of", name, error))?;
+        let (partial, ()) = self
+            .partial(name, create)
+            .map_err(|error| failed("creating the symlink", name, error))?;
+        rustix::fs::utimensat(
+            &self.0,
+            partial.name(),
+            &stamps(time),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_err(|error| failed("setting the time of", name, error))?;
         partial.publish(name, overwrite)
     }
 
@@ -145,22 +194,40 @@ impl Folder {
         time: Timestamp,
         overwrite: bool,
     ) -> Result<()> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let create = |partial: &[u8]| rustix::fs::openat(&self.0, partial, flags, mode(0o600));
-        let (partial, file) = self.partial(name, create).map_err(|error| failed("creating", name, error))?;
+        let (partial, file) = self
+            .partial(name, create)
+            .map_err(|error| failed("creating", name, error))?;
         let file = File::from(file);
         copy(content, &file, name)?;
-        rustix::fs::fchmod(&file, mode(bits)).map_err(|error| failed("setting the mode of", name, error))?;
-        rustix::fs::futimens(&file, &stamps(time)).map_err(|error| failed("setting the time of", name, error))?;
+        rustix::fs::fchmod(&file, mode(bits))
+            .map_err(|error| failed("setting the mode of", name, error))?;
+        rustix::fs::futimens(&file, &stamps(time))
+            .map_err(|error| failed("setting the time of", name, error))?;
         partial.publish(name, overwrite)
     }
 
     /// Creates the entry that will be `wanted` under a passing name that is free.
-    fn partial<T>(&self, wanted: &[u8], create: impl Fn(&[u8]) -> Result<T, Errno>) -> Result<(Partial<'_>, T), Errno> {
-        let names = (0..PARTIAL_MAX).map(|number| format!(".flatbake-partial-{number}").into_bytes());
+    fn partial<T>(
+        &self,
+        wanted: &[u8],
+        create: impl Fn(&[u8]) -> Result<T, Errno>,
+    ) -> Result<(Partial<'_>, T), Errno> {
+        let names =
+            (0..PARTIAL_MAX).map(|number| format!(".flatbake-partial-{number}").into_bytes());
         for name in names.filter(|name| name != wanted) {
             match create(&name) {
-                Ok(made) => return Ok((Partial { folder: self, name: Some(name) }, made)),
+                Ok(made) => {
+                    return Ok((
+                        Partial {
+                            folder: self,
+                            name: Some(name),
+                        },
+                        made,
+                    ));
+                }
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error),
             }
@@ -190,7 +257,8 @@ impl Partial<'_> {
                 Err(error) => return Err(failed("creating", name, error)),
             }
         }
-        rustix::fs::renameat(folder, self.name(), folder, name).map_err(|error| failed("creating", name, error))?;
+        rustix::fs::renameat(folder, self.name(), folder, name)
+            .map_err(|error| failed("creating", name, error))?;
         self.name = None;
         Ok(())
     }
@@ -216,7 +284,8 @@ fn copy(content: &dyn FileRead, file: &File, name: &[u8]) -> Result<()> {
         let piece = &mut buf[..to_usize((size - offset).min(CHUNK))?];
         content.read_at(offset, piece)?;
         for run in data_runs(piece) {
-            file.write_all_at(&piece[run.clone()], offset + to_u64(run.start)).map_err(failed)?;
+            file.write_all_at(&piece[run.clone()], offset + to_u64(run.start))
+                .map_err(failed)?;
         }
         offset += to_u64(piece.len());
     }
@@ -226,7 +295,11 @@ fn copy(content: &dyn FileRead, file: &File, name: &[u8]) -> Result<()> {
 /// The stretches of `bytes` that are not blocks of zeroes.
 fn data_runs(bytes: &[u8]) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
-    for (index, block) in bytes.chunks(HOLE).enumerate().filter(|(_, block)| !is_zero(block)) {
+    for (index, block) in bytes
+        .chunks(HOLE)
+        .enumerate()
+        .filter(|(_, block)| !is_zero(block))
+    {
         let start = index * HOLE;
         match runs.last_mut().filter(|run| run.end == start) {
             Some(run) => run.end += block.len(),

@@ -54,21 +54,39 @@ pub struct Extracted {
 /// [`ExtractOptions::overwrite`] is set. A directory needs a `to` that does not exist or is an empty folder. A symlink is
 /// copied as a symlink. Nothing outside `to` is ever written. When extraction of a tree fails half-way, the whole files
 /// written so far stay.
-pub fn extract(fs: &dyn FileSystem, from: &FsPath, to: &Path, options: &ExtractOptions) -> Result<Extracted> {
+pub fn extract(
+    fs: &dyn FileSystem,
+    from: &FsPath,
+    to: &Path,
+    options: &ExtractOptions,
+) -> Result<Extracted> {
     let node = fs.node_at(from)?;
     let metadata = fs.metadata(node).at(|| from.to_string())?;
-    let top = Source { path: from.clone(), node, metadata };
-    let mut job = Job { fs, options, summary: Extracted::default(), links: HashMap::new(), seen: HashSet::new() };
+    let top = Source {
+        path: from.clone(),
+        node,
+        metadata,
+    };
+    let mut job = Job {
+        fs,
+        options,
+        summary: Extracted::default(),
+        links: HashMap::new(),
+        seen: HashSet::new(),
+    };
     match top.metadata.file_type {
         FileType::Directory => job.tree(top, &Folder::create_top(to)?)?,
         FileType::File | FileType::Symlink => {
-            let (folder, name) = host::place(to, from.name().unwrap_or_default(), options.overwrite)?;
+            let (folder, name) =
+                host::place(to, from.name().unwrap_or_default(), options.overwrite)?;
             job.single(&top, &folder, &name)?;
         }
         other => {
-            return Err(Error::unsupported(format!("a {other:?} cannot be extracted"))
-                .with_hint("only files, directories and symlinks can be copied out of an image")
-                .at(from.to_string()));
+            return Err(
+                Error::unsupported(format!("a {other:?} cannot be extracted"))
+                    .with_hint("only files, directories and symlinks can be copied out of an image")
+                    .at(from.to_string()),
+            );
         }
     }
     Ok(job.summary)
@@ -102,7 +120,12 @@ struct Pending {
 
 impl Job<'_> {
     fn mode(&self, metadata: &Metadata) -> u32 {
-        metadata.mode & if self.options.special_bits { 0o7777 } else { 0o777 }
+        metadata.mode
+            & if self.options.special_bits {
+                0o7777
+            } else {
+                0o777
+            }
     }
 
     fn single(&mut self, from: &Source, folder: &Folder, name: &[u8]) -> Result<()> {
@@ -115,7 +138,13 @@ impl Job<'_> {
     fn file(&mut self, from: &Source, folder: &Folder, name: &[u8]) -> Result<()> {
         let content = self.fs.open(from.node).at(|| from.path.to_string())?;
         folder
-            .write_file(name, &*content, self.mode(&from.metadata), from.metadata.mtime, self.options.overwrite)
+            .write_file(
+                name,
+                &*content,
+                self.mode(&from.metadata),
+                from.metadata.mtime,
+                self.options.overwrite,
+            )
             .at(|| from.path.to_string())?;
         self.summary.files += 1;
         self.summary.bytes = self.summary.bytes.saturating_add(content.size());
@@ -126,37 +155,65 @@ impl Job<'_> {
         let target = self.fs.read_link(from.node).at(|| from.path.to_string())?;
         if target.is_empty() || target.contains(&0) {
             return Err(
-                Error::corrupt("a symlink whose target is empty or contains a NUL byte").at(from.path.to_string())
+                Error::corrupt("a symlink whose target is empty or contains a NUL byte")
+                    .at(from.path.to_string()),
             );
         }
-        folder.symlink(name, &target, from.metadata.mtime, self.options.overwrite).at(|| from.path.to_string())?;
+        folder
+            .symlink(name, &target, from.metadata.mtime, self.options.overwrite)
+            .at(|| from.path.to_string())?;
         self.summary.symlinks += 1;
         Ok(())
     }
 
     fn tree(&mut self, from: Source, top: &Folder) -> Result<()> {
         let mut done = Vec::new();
-        let mut todo = vec![Pending { source: from, route: Route::new() }];
-        while let Some(Pending { source: directory, route }) = todo.pop() {
+        let mut todo = vec![Pending {
+            source: from,
+            route: Route::new(),
+        }];
+        while let Some(Pending {
+            source: directory,
+            route,
+        }) = todo.pop()
+        {
             if !self.seen.insert(directory.node) {
-                return Err(Error::corrupt("this directory lies in the tree twice").at(directory.path.to_string()));
+                return Err(Error::corrupt("this directory lies in the tree twice")
+                    .at(directory.path.to_string()));
             }
             let folder = top.descend(&route).at(|| directory.path.to_string())?;
-            for entry in self.fs.entries(directory.node).at(|| directory.path.to_string())? {
+            for entry in self
+                .fs
+                .entries(directory.node)
+                .at(|| directory.path.to_string())?
+            {
                 let path = directory.path.join(&entry.name).map_err(|error| {
-                    error.with_kind(crate::ErrorKind::Corrupt).at("a name that no file of the host can have")
+                    error
+                        .with_kind(crate::ErrorKind::Corrupt)
+                        .at("a name that no file of the host can have")
                 })?;
                 // FAT's names may be longer than those of Linux.
-                path.check_linux_name()
-                    .map_err(|error| error.with_kind(crate::ErrorKind::Unsupported).at(path.to_string()))?;
+                path.check_linux_name().map_err(|error| {
+                    error
+                        .with_kind(crate::ErrorKind::Unsupported)
+                        .at(path.to_string())
+                })?;
                 let metadata = self.fs.metadata(entry.node).at(|| path.to_string())?;
-                let source = Source { path, node: entry.node, metadata };
+                let source = Source {
+                    path,
+                    node: entry.node,
+                    metadata,
+                };
                 if let Some(below) = self.entry(source, &entry.name, &folder, top, &route)? {
                     todo.push(below);
                 }
             }
             self.summary.directories += 1;
-            done.push((route, self.mode(&directory.metadata), directory.metadata.mtime));
+            done.push((
+                route,
+                self.mode(&directory.metadata),
+                directory.metadata.mtime,
+            ));
         }
         // Children before parents: a parent's mode may forbid entering it, and writing below it changes its time.
         for (route, mode, mtime) in done.into_iter().rev() {
@@ -183,7 +240,8 @@ impl Job<'_> {
             }
             FileType::File => match self.links.get(&source.node) {
                 Some(first) => {
-                    top.link(first, folder, name).at(|| source.path.to_string())?;
+                    top.link(first, folder, name)
+                        .at(|| source.path.to_string())?;
                     self.summary.hard_links += 1;
                 }
                 None => {

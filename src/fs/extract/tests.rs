@@ -51,7 +51,10 @@ impl FileRead for MockFile {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         assert!(buf.len() <= 1 << 20, "memory is bounded");
-        if self.fails_at.is_some_and(|fails| fails < offset + crate::bytes::to_u64(buf.len())) {
+        if self
+            .fails_at
+            .is_some_and(|fails| fails < offset + crate::bytes::to_u64(buf.len()))
+        {
             return Err(Error::corrupt("unreadable"));
         }
         let start = usize::try_from(offset).unwrap();
@@ -70,16 +73,27 @@ impl FileSystem for Mock {
         Ok(Vec::new())
     }
     fn capacity(&self) -> Result<Capacity> {
-        Ok(Capacity { total_bytes: 0, free_bytes: 0, block_bytes: 1, inodes: None })
+        Ok(Capacity {
+            total_bytes: 0,
+            free_bytes: 0,
+            block_bytes: 1,
+            inodes: None,
+        })
     }
     fn root(&self) -> super::Node {
         node(0)
     }
     fn lookup(&self, directory: super::Node, name: &[u8]) -> Result<Option<super::Node>> {
-        Ok(self.entries(directory)?.iter().find(|entry| entry.name == name).map(|entry| entry.node))
+        Ok(self
+            .entries(directory)?
+            .iter()
+            .find(|entry| entry.name == name)
+            .map(|entry| entry.node))
     }
     fn entries(&self, directory: super::Node) -> Result<Vec<DirEntry>> {
-        let Node::Folder(entries) = &self.at(directory).0 else { panic!("no folder") };
+        let Node::Folder(entries) = &self.at(directory).0 else {
+            panic!("no folder")
+        };
         let entry = |(name, number): &(Vec<u8>, usize)| DirEntry {
             name: name.clone(),
             file_type: FileType::File,
@@ -96,18 +110,41 @@ impl FileSystem for Mock {
             Node::Link(target) => (FileType::Symlink, crate::bytes::to_u64(target.len())),
             Node::Other(file_type) => (*file_type, 0),
         };
-        let mtime = Timestamp { secs: 1_000_000_000 + i64::try_from(at.get()).unwrap(), nanos: 5 };
+        let mtime = Timestamp {
+            secs: 1_000_000_000 + i64::try_from(at.get()).unwrap(),
+            nanos: 5,
+        };
         let inode = at.get();
-        Ok(Metadata { file_type, mode: *mode, uid: 1, gid: 1, size, nlink: 2, mtime, device: (0, 0), inode })
+        Ok(Metadata {
+            file_type,
+            mode: *mode,
+            uid: 1,
+            gid: 1,
+            size,
+            nlink: 2,
+            mtime,
+            device: (0, 0),
+            inode,
+        })
     }
     fn read_link(&self, at: super::Node) -> Result<Vec<u8>> {
-        let Node::Link(target) = &self.at(at).0 else { panic!("no symlink") };
+        let Node::Link(target) = &self.at(at).0 else {
+            panic!("no symlink")
+        };
         Ok(target.clone())
     }
     fn open(&self, at: super::Node) -> Result<Box<dyn FileRead + '_>> {
         Ok(Box::new(match self.at(at).0.clone() {
-            Node::File(content) => MockFile { size: crate::bytes::to_u64(content.len()), content, fails_at: None },
-            Node::Huge(size, fails_at) => MockFile { size, content: vec![9; 5000], fails_at },
+            Node::File(content) => MockFile {
+                size: crate::bytes::to_u64(content.len()),
+                content,
+                fails_at: None,
+            },
+            Node::Huge(size, fails_at) => MockFile {
+                size,
+                content: vec![9; 5000],
+                fails_at,
+            },
             _ => panic!("no file"),
         }))
     }
@@ -117,7 +154,12 @@ impl FileSystem for Mock {
 }
 
 fn folder(entries: &[(&[u8], usize)]) -> Node {
-    Node::Folder(entries.iter().map(|(name, node)| (name.to_vec(), *node)).collect())
+    Node::Folder(
+        entries
+            .iter()
+            .map(|(name, node)| (name.to_vec(), *node))
+            .collect(),
+    )
 }
 
 fn path(text: &str) -> FsPath {
@@ -144,10 +186,20 @@ impl Host {
     }
     /// Extraction fails as a damaged image (or clash of names) and nothing appears anywhere but in `to`.
     fn assert_refused(&self, mock: &Mock, kind: ErrorKind) -> Error {
-        let error = self.extract(mock, "/", ExtractOptions::default()).unwrap_err();
+        let error = self
+            .extract(mock, "/", ExtractOptions::default())
+            .unwrap_err();
         assert_eq!(error.kind(), kind, "{error:?}");
-        assert_eq!(fs::read_dir(self.outside()).unwrap().count(), 0, "written outside");
-        assert_eq!(fs::read_dir(self.0.path()).unwrap().count(), 2, "written beside");
+        assert_eq!(
+            fs::read_dir(self.outside()).unwrap().count(),
+            0,
+            "written outside"
+        );
+        assert_eq!(
+            fs::read_dir(self.0.path()).unwrap().count(),
+            2,
+            "written beside"
+        );
         error
     }
 }
@@ -160,7 +212,10 @@ fn listing(top: &Path) -> BTreeMap<String, u64> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let metadata = path.symlink_metadata().unwrap();
-            found.insert(path.strip_prefix(top).unwrap().to_str().unwrap().to_owned(), metadata.len());
+            found.insert(
+                path.strip_prefix(top).unwrap().to_str().unwrap().to_owned(),
+                metadata.len(),
+            );
             if metadata.is_dir() {
                 todo.push(path);
             }
@@ -172,7 +227,16 @@ fn listing(top: &Path) -> BTreeMap<String, u64> {
 #[test]
 fn a_tree_with_everything() {
     let mock = Mock::new(vec![
-        (folder(&[(b"closed", 1), (b"file", 2), (b"link", 3), (b"pipe", 4), (b"second name", 2)]), 0o1755),
+        (
+            folder(&[
+                (b"closed", 1),
+                (b"file", 2),
+                (b"link", 3),
+                (b"pipe", 4),
+                (b"second name", 2),
+            ]),
+            0o1755,
+        ),
         (folder(&[(b"inner", 5), (b"third name", 2)]), 0o500),
         (Node::File(b"content".to_vec()), 0o4751),
         (Node::Link(b"../outside".to_vec()), 0o777),
@@ -181,38 +245,110 @@ fn a_tree_with_everything() {
     ]);
     let host = Host::new();
     let done = host.extract(&mock, "/", ExtractOptions::default()).unwrap();
-    assert_eq!((done.files, done.directories, done.symlinks, done.hard_links, done.bytes), (2, 2, 1, 2, 7));
+    assert_eq!(
+        (
+            done.files,
+            done.directories,
+            done.symlinks,
+            done.hard_links,
+            done.bytes
+        ),
+        (2, 2, 1, 2, 7)
+    );
     assert_eq!(done.skipped, [(path("/pipe"), FileType::Fifo)]);
 
     let stat = |name: &str| host.to().join(name).symlink_metadata().unwrap();
     assert_eq!(fs::read(host.to().join("file")).unwrap(), b"content");
     assert_eq!(stat("file").ino(), stat("second name").ino());
     assert_eq!(stat("file").ino(), stat("closed/third name").ino());
-    assert_eq!(fs::read_link(host.to().join("link")).unwrap(), Path::new("../outside"));
-    assert_eq!((stat("file").mode() & 0o7777, stat("closed").mode() & 0o7777), (0o751, 0o500));
-    assert_eq!((stat("closed/inner").mode() & 0o7777, stat("").mode() & 0o7777), (0, 0o755));
-    for (name, number) in [("", 0), ("closed", 1), ("file", 2), ("link", 3), ("closed/inner", 5)] {
-        assert_eq!((stat(name).mtime(), stat(name).mtime_nsec()), (1_000_000_000 + number, 5), "{name}");
+    assert_eq!(
+        fs::read_link(host.to().join("link")).unwrap(),
+        Path::new("../outside")
+    );
+    assert_eq!(
+        (stat("file").mode() & 0o7777, stat("closed").mode() & 0o7777),
+        (0o751, 0o500)
+    );
+    assert_eq!(
+        (
+            stat("closed/inner").mode() & 0o7777,
+            stat("").mode() & 0o7777
+        ),
+        (0, 0o755)
+    );
+    for (name, number) in [
+        ("", 0),
+        ("closed", 1),
+        ("file", 2),
+        ("link", 3),
+        ("closed/inner", 5),
+    ] {
+        assert_eq!(
+            (stat(name).mtime(), stat(name).mtime_nsec()),
+            (1_000_000_000 + number, 5),
+            "{name}"
+        );
     }
     fs::set_permissions(host.to().join("closed"), fs::Permissions::from_mode(0o700)).unwrap();
     let names: Vec<String> = listing(&host.to()).into_keys().collect();
-    assert_eq!(names, ["closed", "closed/inner", "closed/third name", "file", "link", "second name"]);
+    assert_eq!(
+        names,
+        [
+            "closed",
+            "closed/inner",
+            "closed/third name",
+            "file",
+            "link",
+            "second name"
+        ]
+    );
 
     let special = Host::new();
-    special.extract(&mock, "/", ExtractOptions { special_bits: true, ..Default::default() }).unwrap();
-    assert_eq!(special.to().join("file").metadata().unwrap().mode() & 0o7777, 0o4751);
-    fs::set_permissions(special.to().join("closed"), fs::Permissions::from_mode(0o700)).unwrap();
+    special
+        .extract(
+            &mock,
+            "/",
+            ExtractOptions {
+                special_bits: true,
+                ..Default::default()
+            },
+        )
+        .unwrap();
+    assert_eq!(
+        special.to().join("file").metadata().unwrap().mode() & 0o7777,
+        0o4751
+    );
+    fs::set_permissions(
+        special.to().join("closed"),
+        fs::Permissions::from_mode(0o700),
+    )
+    .unwrap();
 }
 
 #[test]
 fn evil_names_never_leave_the_target() {
     let long = [b'n'; 766];
-    for name in [&b"../outside/x"[..], b"..", b".", b"", b"a/b", b"/etc", b"a\0b", &long] {
-        let file = Mock::new(vec![(folder(&[(name, 1)]), 0o755), (Node::File(b"x".to_vec()), 0o644)]);
+    for name in [
+        &b"../outside/x"[..],
+        b"..",
+        b".",
+        b"",
+        b"a/b",
+        b"/etc",
+        b"a\0b",
+        &long,
+    ] {
+        let file = Mock::new(vec![
+            (folder(&[(name, 1)]), 0o755),
+            (Node::File(b"x".to_vec()), 0o644),
+        ]);
         Host::new().assert_refused(&file, ErrorKind::Corrupt);
     }
     // FAT has such names, and Linux has not.
-    let file = Mock::new(vec![(folder(&[(&[b'n'; 256], 1)]), 0o755), (Node::File(b"x".to_vec()), 0o644)]);
+    let file = Mock::new(vec![
+        (folder(&[(&[b'n'; 256], 1)]), 0o755),
+        (Node::File(b"x".to_vec()), 0o644),
+    ]);
     Host::new().assert_refused(&file, ErrorKind::Unsupported);
 }
 
@@ -222,12 +358,24 @@ fn a_symlink_is_never_passed_through() {
     let below = folder(&[(b"file", 3)]);
     let file = (Node::File(b"x".to_vec()), 0o644);
     let both = folder(&[(b"x", 1), (b"x", 2)]);
-    let orders = [[Node::Link(target.clone()), below.clone()], [below, Node::Link(target.clone())]];
+    let orders = [
+        [Node::Link(target.clone()), below.clone()],
+        [below, Node::Link(target.clone())],
+    ];
     for [first, second] in orders {
-        let mock = Mock::new(vec![(both.clone(), 0o755), (first, 0o755), (second, 0o755), file.clone()]);
+        let mock = Mock::new(vec![
+            (both.clone(), 0o755),
+            (first, 0o755),
+            (second, 0o755),
+            file.clone(),
+        ]);
         Host::new().assert_refused(&mock, ErrorKind::InvalidInput);
     }
-    let written = Mock::new(vec![(both, 0o755), (Node::Link(b"../outside/file".to_vec()), 0o777), file]);
+    let written = Mock::new(vec![
+        (both, 0o755),
+        (Node::Link(b"../outside/file".to_vec()), 0o777),
+        file,
+    ]);
     let mut written = written;
     written.0.insert(2, (Node::File(b"y".to_vec()), 0o644));
     let error = Host::new().assert_refused(&written, ErrorKind::InvalidInput);
@@ -247,7 +395,10 @@ fn impossible_trees_and_targets_end_in_errors() {
     let error = Host::new().assert_refused(&below_itself, ErrorKind::Corrupt);
     assert!(error.to_string().contains("twice"), "{error}");
     for target in [&b""[..], b"a\0b"] {
-        let link = Mock::new(vec![(folder(&[(b"a", 1)]), 0o755), (Node::Link(target.to_vec()), 0o777)]);
+        let link = Mock::new(vec![
+            (folder(&[(b"a", 1)]), 0o755),
+            (Node::Link(target.to_vec()), 0o777),
+        ]);
         Host::new().assert_refused(&link, ErrorKind::Corrupt);
     }
 }
@@ -257,7 +408,12 @@ fn names_like_our_own_passing_ones_are_ordinary() {
     let file = (Node::File(b"x".to_vec()), 0o644);
     let names = folder(&[(b".flatbake-partial-0", 1), (b"other", 2)]);
     let host = Host::new();
-    host.extract(&Mock::new(vec![(names, 0o755), file.clone(), file]), "/", ExtractOptions::default()).unwrap();
+    host.extract(
+        &Mock::new(vec![(names, 0o755), file.clone(), file]),
+        "/",
+        ExtractOptions::default(),
+    )
+    .unwrap();
     assert_eq!(listing(&host.to()).len(), 2);
 }
 
@@ -271,11 +427,17 @@ fn targets_of_a_single_file() {
     ]);
     let host = Host::new();
     let plain = ExtractOptions::default();
-    let over = ExtractOptions { overwrite: true, ..plain };
+    let over = ExtractOptions {
+        overwrite: true,
+        ..plain
+    };
     host.extract(&mock, "/file", plain).unwrap();
     assert_eq!(fs::read(host.to()).unwrap(), b"new");
     fs::write(host.to(), "old").unwrap();
-    assert_eq!(host.extract(&mock, "/file", plain).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(
+        host.extract(&mock, "/file", plain).unwrap_err().kind(),
+        ErrorKind::InvalidInput
+    );
     assert_eq!(fs::read(host.to()).unwrap(), b"old");
     host.extract(&mock, "/file", over).unwrap();
     assert_eq!(fs::read(host.to()).unwrap(), b"new");
@@ -292,11 +454,24 @@ fn targets_of_a_single_file() {
     extract(&mock, &path("/file"), &host.outside(), &plain).unwrap();
     extract(&mock, &path("/link"), &host.outside(), &plain).unwrap();
     assert_eq!(fs::read(host.outside().join("file")).unwrap(), b"new");
-    assert_eq!(fs::read_link(host.outside().join("link")).unwrap(), Path::new("anywhere"));
+    assert_eq!(
+        fs::read_link(host.outside().join("link")).unwrap(),
+        Path::new("anywhere")
+    );
     assert!(extract(&mock, &path("/file"), &host.outside(), &plain).is_err());
-    assert_eq!(extract(&mock, &path("/node"), &host.outside(), &plain).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(
+        extract(&mock, &path("/node"), &host.outside(), &plain)
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Unsupported
+    );
     let nowhere = host.0.path().join("no/where");
-    assert_eq!(extract(&mock, &path("/file"), &nowhere, &plain).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        extract(&mock, &path("/file"), &nowhere, &plain)
+            .unwrap_err()
+            .kind(),
+        ErrorKind::NotFound
+    );
 
     // A tree wants an empty folder, whatever the options.
     for target in [host.outside(), host.to()] {
@@ -308,21 +483,37 @@ fn targets_of_a_single_file() {
 #[test]
 fn large_files_come_in_pieces_with_their_holes() {
     let size = 300 << 20;
-    let mock = Mock::new(vec![(folder(&[(b"sparse", 1)]), 0o755), (Node::Huge(size, None), 0o644)]);
+    let mock = Mock::new(vec![
+        (folder(&[(b"sparse", 1)]), 0o755),
+        (Node::Huge(size, None), 0o644),
+    ]);
     let host = Host::new();
     host.extract(&mock, "/", ExtractOptions::default()).unwrap();
     let written = host.to().join("sparse").metadata().unwrap();
     assert_eq!(written.len(), size);
-    assert!(written.blocks() * 512 < 1 << 20, "{} blocks", written.blocks());
+    assert!(
+        written.blocks() * 512 < 1 << 20,
+        "{} blocks",
+        written.blocks()
+    );
     let mut start = [0; 6000];
-    std::os::unix::fs::FileExt::read_exact_at(&fs::File::open(host.to().join("sparse")).unwrap(), &mut start, 0)
-        .unwrap();
-    assert!(start[..5000].iter().all(|&byte| byte == 9) && start[5000..].iter().all(|&byte| byte == 0));
+    std::os::unix::fs::FileExt::read_exact_at(
+        &fs::File::open(host.to().join("sparse")).unwrap(),
+        &mut start,
+        0,
+    )
+    .unwrap();
+    assert!(
+        start[..5000].iter().all(|&byte| byte == 9) && start[5000..].iter().all(|&byte| byte == 0)
+    );
 }
 
 #[test]
 fn a_file_that_fails_half_way_does_not_appear() {
-    let mock = Mock::new(vec![(folder(&[(b"broken", 1)]), 0o755), (Node::Huge(5 << 20, Some(3 << 20)), 0o644)]);
+    let mock = Mock::new(vec![
+        (folder(&[(b"broken", 1)]), 0o755),
+        (Node::Huge(5 << 20, Some(3 << 20)), 0o644),
+    ]);
     let host = Host::new();
     let error = host.assert_refused(&mock, ErrorKind::Corrupt);
     assert!(error.to_string().starts_with("/broken"), "{error}");

@@ -135,16 +135,34 @@ impl<B: AsRef<[u8]>> BootSector<B> {
                 "its clusters have not 1, 2, 4 or up to 128 sectors",
             ),
             (self.rsvd_sec_cnt() != 0, "it has no reserved sector"),
-            ((1..=TABLES_MAX).contains(&self.num_fats()), "it has not 1 to 4 tables"),
-            (matches!(self.media(), 0xF0 | 0xF8..=0xFF), "its media type is none"),
+            (
+                (1..=TABLES_MAX).contains(&self.num_fats()),
+                "it has not 1 to 4 tables",
+            ),
+            (
+                matches!(self.media(), 0xF0 | 0xF8..=0xFF),
+                "its media type is none",
+            ),
             (self.sectors() != 0, "it has no sectors"),
             (self.table_sectors() != 0, "its tables have no sectors"),
-            (self.is_fat32() || self.root_ent_cnt() != 0, "it has no root directory"),
-            (!self.is_fat32() || self.fs_ver() == 0, "its version is not 0"),
-            (!self.is_fat32() || self.root_clus() >= 2, "it has no root directory"),
+            (
+                self.is_fat32() || self.root_ent_cnt() != 0,
+                "it has no root directory",
+            ),
+            (
+                !self.is_fat32() || self.fs_ver() == 0,
+                "its version is not 0",
+            ),
+            (
+                !self.is_fat32() || self.root_clus() >= 2,
+                "it has no root directory",
+            ),
             (self.signature() == SIGNATURE, "its signature is missing"),
         ];
-        rules.into_iter().find(|(holds, _)| !holds).map(|(_, fault)| fault)
+        rules
+            .into_iter()
+            .find(|(holds, _)| !holds)
+            .map(|(_, fault)| fault)
     }
 
     /// The serial number.

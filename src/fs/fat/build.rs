@@ -91,7 +91,8 @@ impl FatLayout {
         let sector = u32::from(self.sector_bytes);
         let sectors = self.sector_bytes.is_power_of_two() && (512..=4096).contains(&sector);
         let most = sector.saturating_mul(u32::from(SEC_PER_CLUS_MAX));
-        let clusters = self.cluster_bytes.is_power_of_two() && (sector..=most).contains(&self.cluster_bytes);
+        let clusters =
+            self.cluster_bytes.is_power_of_two() && (sector..=most).contains(&self.cluster_bytes);
         if !sectors || !clusters || !(1..=TABLES_MAX).contains(&self.tables) {
             return Err(Error::invalid(format!(
                 "no FAT volume has {} tables, sectors of {sector} bytes and clusters of {}: 1 to {TABLES_MAX} tables, \
@@ -134,7 +135,11 @@ enum Target {
 ///
 /// [`crate::ErrorKind::InvalidInput`] for names that are not short ones or double and for a layout that no volume has,
 /// [`crate::ErrorKind::Unsupported`] for files of 4 GiB and more and for more than the kind can hold.
-pub fn build<'a>(identity: &FatIdentity<'_>, layout: &FatLayout, files: Vec<FatFile<'a>>) -> Result<FatVolume<'a>> {
+pub fn build<'a>(
+    identity: &FatIdentity<'_>,
+    layout: &FatLayout,
+    files: Vec<FatFile<'a>>,
+) -> Result<FatVolume<'a>> {
     layout.check()?;
     let label = label(identity.label)?;
     let folders = folders(&files)?;
@@ -159,13 +164,20 @@ pub fn build<'a>(identity: &FatIdentity<'_>, layout: &FatLayout, files: Vec<FatF
     }
     let end = geometry.cluster_start(geometry.cluster_max) + u64::from(geometry.cluster_bytes);
     image.push_zeroes(end - image.size())?;
-    Ok(FatVolume { image, files: places })
+    Ok(FatVolume {
+        image,
+        files: places,
+    })
 }
 
 /// Fills the cluster that was begun up.
 fn fill(image: &mut Sections<'_>, geometry: &Geometry) -> Result<()> {
     let begun = (image.size() - geometry.data_start) % u64::from(geometry.cluster_bytes);
-    if begun == 0 { Ok(()) } else { image.push_zeroes(u64::from(geometry.cluster_bytes) - begun) }
+    if begun == 0 {
+        Ok(())
+    } else {
+        image.push_zeroes(u64::from(geometry.cluster_bytes) - begun)
+    }
 }
 
 fn too_much(kind: Kind) -> Error {
@@ -187,7 +199,15 @@ struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     fn new(label: [u8; 11], time: FatTime, layout: &'a FatLayout, folders: Vec<Folder>) -> Self {
-        Self { label, time, layout, folders, files: Vec::new(), chains: Vec::new(), next: FIRST_CLUSTER }
+        Self {
+            label,
+            time,
+            layout,
+            folders,
+            files: Vec::new(),
+            chains: Vec::new(),
+            next: FIRST_CLUSTER,
+        }
     }
 
     /// Finds a place for folders and files.
@@ -221,7 +241,9 @@ impl<'a> Plan<'a> {
         let first = self.next;
         let count = u32::try_from(bytes.div_ceil(u64::from(self.layout.cluster_bytes)));
         let count = count.map_err(|_| too_much(self.layout.kind))?;
-        self.next = first.checked_add(count).ok_or_else(|| too_much(self.layout.kind))?;
+        self.next = first
+            .checked_add(count)
+            .ok_or_else(|| too_much(self.layout.kind))?;
         self.chains.push(Extent { first, count });
         Ok(first)
     }
@@ -235,21 +257,34 @@ impl<'a> Plan<'a> {
     }
 
     fn reserved_sectors(&self) -> u16 {
-        if self.layout.kind == Kind::Fat32 { RESERVED_32 } else { 1 }
+        if self.layout.kind == Kind::Fat32 {
+            RESERVED_32
+        } else {
+            1
+        }
     }
 
     fn table_sectors(&self) -> u32 {
         let kind = self.layout.kind;
         let len = kind.entry_offset(self.clusters() + 1) + kind.entry_len();
-        let sectors = u32::try_from(len.div_ceil(u64::from(self.layout.sector_bytes))).unwrap_or(u32::MAX);
+        let sectors =
+            u32::try_from(len.div_ceil(u64::from(self.layout.sector_bytes))).unwrap_or(u32::MAX);
         // Tables take whole clusters, so that what begins at one before them does behind them.
         sectors.next_multiple_of(self.layout.sectors_per_cluster())
     }
 
     fn boot_sector(&self, serial: u32) -> Result<BootSector<Vec<u8>>> {
-        let FatLayout { kind, tables, sector_bytes, .. } = *self.layout;
+        let FatLayout {
+            kind,
+            tables,
+            sector_bytes,
+            ..
+        } = *self.layout;
         if Kind::of(kind == Kind::Fat32, u64::from(self.clusters())) != Some(kind) {
-            return Err(Error::unsupported(format!("{} clusters are not what {kind} has", self.clusters())));
+            return Err(Error::unsupported(format!(
+                "{} clusters are not what {kind} has",
+                self.clusters()
+            )));
         }
         let cluster_sectors = self.layout.sectors_per_cluster();
         let root_sectors = match kind {
@@ -265,7 +300,9 @@ impl<'a> Plan<'a> {
         let mut boot = BootSector::zeroed();
         boot.set_oem_name(*b"mkfs.fat");
         boot.set_byts_per_sec(sector_bytes);
-        boot.set_sec_per_clus(u8::try_from(cluster_sectors).map_err(|_| Error::internal("layouts are checked"))?);
+        boot.set_sec_per_clus(
+            u8::try_from(cluster_sectors).map_err(|_| Error::internal("layouts are checked"))?,
+        );
         boot.set_rsvd_sec_cnt(self.reserved_sectors());
         boot.set_num_fats(tables);
         boot.set_media(MEDIA);
@@ -301,14 +338,19 @@ impl<'a> Plan<'a> {
             Ok(sectors) => boot.set_tot_sec16(sectors),
             Err(_) => boot.set_tot_sec32(sectors),
         }
-        let table_sectors = u16::try_from(self.table_sectors()).map_err(|_| too_much(self.layout.kind))?;
+        let table_sectors =
+            u16::try_from(self.table_sectors()).map_err(|_| too_much(self.layout.kind))?;
         boot.set_fat_sz16(table_sectors);
         boot.set_root_ent_cnt(ROOT_ENTRIES);
         boot.set_drv_num_16(0x80);
         boot.set_boot_sig_16(EXTENDED);
         boot.set_vol_id_16(serial);
         boot.set_vol_lab_16(self.label);
-        boot.set_fil_sys_type_16(if self.layout.kind == Kind::Fat12 { *b"FAT12   " } else { *b"FAT16   " });
+        boot.set_fil_sys_type_16(if self.layout.kind == Kind::Fat12 {
+            *b"FAT12   "
+        } else {
+            *b"FAT16   "
+        });
         Ok(())
     }
 
@@ -335,7 +377,11 @@ impl<'a> Plan<'a> {
         let mut table = vec![0; to_usize(len)?];
         let mut set = |cluster: u32, value: u32| -> Result<()> {
             let at = to_usize(kind.entry_offset(cluster))?;
-            kind.encode(cluster, value, &mut table[at..at + to_usize(kind.entry_len())?]);
+            kind.encode(
+                cluster,
+                value,
+                &mut table[at..at + to_usize(kind.entry_len())?],
+            );
             Ok(())
         };
         set(0, kind.mask() & !0xFF | u32::from(MEDIA))?;
@@ -383,13 +429,19 @@ impl<'a> Plan<'a> {
             entries.push(self.entry(&self.label, ATTR_VOLUME_ID, 0)?);
         } else {
             // A parent that is the root is called cluster 0.
-            let parent = if folder.parent == 0 { 0 } else { self.folders[folder.parent].cluster };
+            let parent = if folder.parent == 0 {
+                0
+            } else {
+                self.folders[folder.parent].cluster
+            };
             entries.push(self.entry(&DOT, ATTR_DIRECTORY, folder.cluster)?);
             entries.push(self.entry(&DOT_DOT, ATTR_DIRECTORY, parent)?);
         }
         for NamedEntry { name, case, target } in &folder.entries {
             let mut entry = match *target {
-                Target::Folder(number) => self.entry(name, ATTR_DIRECTORY, self.folders[number].cluster)?,
+                Target::Folder(number) => {
+                    self.entry(name, ATTR_DIRECTORY, self.folders[number].cluster)?
+                }
                 Target::File(number) => {
                     let (first, size) = self.files[number];
                     let mut entry = self.entry(name, ATTR_ARCHIVE, first)?;
@@ -407,26 +459,55 @@ impl<'a> Plan<'a> {
 
 /// Takes the paths apart.
 fn folders(files: &[FatFile<'_>]) -> Result<Vec<Folder>> {
-    let mut folders = vec![Folder { name: [b' '; 11], parent: 0, entries: Vec::new(), cluster: 0 }];
+    let mut folders = vec![Folder {
+        name: [b' '; 11],
+        parent: 0,
+        entries: Vec::new(),
+        cluster: 0,
+    }];
     for (number, file) in files.iter().enumerate() {
         let mut steps: Vec<&str> = file.path.split('/').collect();
         let last = steps.pop().unwrap_or_default();
         let mut parent = 0;
         for step in steps {
             let (name, case) = short_name(step).at(|| file.path.clone())?;
-            let known = folders.iter().skip(1).position(|folder| folder.parent == parent && folder.name == name);
+            let known = folders
+                .iter()
+                .skip(1)
+                .position(|folder| folder.parent == parent && folder.name == name);
             parent = match known {
                 Some(at) => at + 1,
                 None => {
                     let own = folders.len();
-                    enter(&mut folders[parent], NamedEntry { name, case, target: Target::Folder(own) }, &file.path)?;
-                    folders.push(Folder { name, parent, entries: Vec::new(), cluster: 0 });
+                    enter(
+                        &mut folders[parent],
+                        NamedEntry {
+                            name,
+                            case,
+                            target: Target::Folder(own),
+                        },
+                        &file.path,
+                    )?;
+                    folders.push(Folder {
+                        name,
+                        parent,
+                        entries: Vec::new(),
+                        cluster: 0,
+                    });
                     own
                 }
             };
         }
         let (name, case) = short_name(last).at(|| file.path.clone())?;
-        enter(&mut folders[parent], NamedEntry { name, case, target: Target::File(number) }, &file.path)?;
+        enter(
+            &mut folders[parent],
+            NamedEntry {
+                name,
+                case,
+                target: Target::File(number),
+            },
+            &file.path,
+        )?;
     }
     Ok(folders)
 }
@@ -442,21 +523,38 @@ fn enter(folder: &mut Folder, entry: NamedEntry, path: &str) -> Result<()> {
 /// A name as 8 and 3 characters, and its marks for lower case. Names in mixed case come out in upper case.
 fn short_name(name: &str) -> Result<([u8; 11], u8)> {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    let fits = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_~".contains(&byte));
+    let fits = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_~".contains(&byte))
+    };
     if stem.is_empty() || stem.len() > 8 || extension.len() > 3 || !fits(stem) || !fits(extension) {
-        return Err(Error::invalid(format!("'{}' is not a short name (8.3) of FAT", name.escape_debug())));
+        return Err(Error::invalid(format!(
+            "'{}' is not a short name (8.3) of FAT",
+            name.escape_debug()
+        )));
     }
-    let lower = |text: &str| text.bytes().any(|byte| byte.is_ascii_lowercase()) && text == text.to_ascii_lowercase();
+    let lower = |text: &str| {
+        text.bytes().any(|byte| byte.is_ascii_lowercase()) && text == text.to_ascii_lowercase()
+    };
     let mut short = [b' '; 11];
     short[..stem.len()].copy_from_slice(stem.to_ascii_uppercase().as_bytes());
     short[8..8 + extension.len()].copy_from_slice(extension.to_ascii_uppercase().as_bytes());
-    Ok((short, if lower(stem) { LOWER_NAME } else { 0 } | if lower(extension) { LOWER_EXTENSION } else { 0 }))
+    Ok((
+        short,
+        if lower(stem) { LOWER_NAME } else { 0 }
+            | if lower(extension) { LOWER_EXTENSION } else { 0 },
+    ))
 }
 
 fn label(text: &str) -> Result<[u8; 11]> {
-    let fits = text.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-');
+    let fits = text
+        .bytes()
+        .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-');
     if text.is_empty() || text.len() > 11 || !fits {
-        return Err(Error::invalid(format!("'{}' is not a label for FAT", text.escape_debug())));
+        return Err(Error::invalid(format!(
+            "'{}' is not a label for FAT",
+            text.escape_debug()
+        )));
     }
     let mut label = [b' '; 11];
     label[..text.len()].copy_from_slice(text.as_bytes());
@@ -475,11 +573,28 @@ mod tests {
         for name in ["", ".cfg", "nine-long", "a.b.c", "a.long", "a b", "\u{e9}"] {
             assert!(short_name(name).is_err(), "{name}");
         }
-        let file = |path: &str| FatFile { path: path.to_owned(), content: Piece::Bytes(vec![1]) };
-        let identity = FatIdentity { label: "OEM", serial: 1, time: 0 };
+        let file = |path: &str| FatFile {
+            path: path.to_owned(),
+            content: Piece::Bytes(vec![1]),
+        };
+        let identity = FatIdentity {
+            label: "OEM",
+            serial: 1,
+            time: 0,
+        };
         assert!(build(&identity, &FatLayout::CD, vec![file("a/b"), file("A/B")]).is_err());
         assert!(build(&identity, &FatLayout::CD, vec![file("a"), file("a/b")]).is_err());
-        assert!(build(&FatIdentity { label: "low", ..identity }, &FatLayout::CD, vec![]).is_err());
+        assert!(
+            build(
+                &FatIdentity {
+                    label: "low",
+                    ..identity
+                },
+                &FatLayout::CD,
+                vec![]
+            )
+            .is_err()
+        );
         build(&identity, &FatLayout::CD, vec![file("a/b"), file("a/c")]).unwrap();
     }
 }

@@ -34,12 +34,23 @@ pub(super) enum Depth {
 }
 
 /// Checks a volume.
-pub(super) fn check(device: &dyn BlockDevice, geometry: &Geometry, table: &Table, depth: Depth) -> Result<()> {
+pub(super) fn check(
+    device: &dyn BlockDevice,
+    geometry: &Geometry,
+    table: &Table,
+    depth: Depth,
+) -> Result<()> {
     if depth == Depth::Whole {
         tables_agree(device, geometry)?;
     }
     let cursor = table.cursor(device, TABLE_KEPT);
-    let mut checker = Checker { device, geometry, cursor, used: Bits::default(), depth };
+    let mut checker = Checker {
+        device,
+        geometry,
+        cursor,
+        used: Bits::default(),
+        depth,
+    };
     let mut todo = vec![Directory::root(geometry)];
     while let Some(directory) = todo.pop() {
         checker.directory(&directory, &mut todo)?;
@@ -53,8 +64,9 @@ fn tables_agree(device: &dyn BlockDevice, geometry: &Geometry) -> Result<()> {
     let mut at = geometry.kind.entry_offset(2);
     while at < geometry.table_len() {
         let len = to_usize(COMPARED.min(geometry.table_len() - at))?;
-        let mut tables =
-            geometry.written_tables().map(|number| read_vec(device, geometry.table_start(number) + at, len));
+        let mut tables = geometry
+            .written_tables()
+            .map(|number| read_vec(device, geometry.table_start(number) + at, len));
         let first = tables.next().transpose()?;
         for other in tables {
             if first.as_ref() != Some(&other?) {
@@ -99,7 +111,11 @@ impl Directory {
             Root::Chain(first) => Some(first),
             Root::Fixed { .. } => None,
         };
-        Self { name: "the root directory".to_owned(), first, parent: None }
+        Self {
+            name: "the root directory".to_owned(),
+            first,
+            parent: None,
+        }
     }
 
     /// What the `..` of a directory in this one names.
@@ -121,15 +137,24 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     /// Follows the chain from `first` and claims its clusters, which `each` sees.
-    fn claim(&mut self, first: u32, name: &str, each: &mut dyn FnMut(u32) -> Result<()>) -> Result<u64> {
+    fn claim(
+        &mut self,
+        first: u32,
+        name: &str,
+        each: &mut dyn FnMut(u32) -> Result<()>,
+    ) -> Result<u64> {
         if !self.geometry.has(first) {
-            return Err(damaged(format!("{name} begins at cluster {first}, which this volume does not have")));
+            return Err(damaged(format!(
+                "{name} begins at cluster {first}, which this volume does not have"
+            )));
         }
         let mut len = 0;
         let mut at = Some(first);
         while let Some(cluster) = at {
             if !self.used.claim(cluster)? {
-                return Err(damaged(format!("cluster {cluster} of {name} is in use twice")));
+                return Err(damaged(format!(
+                    "cluster {cluster} of {name} is in use twice"
+                )));
             }
             len += 1;
             each(cluster)?;
@@ -140,7 +165,8 @@ impl Checker<'_> {
 
     /// The slots of a directory, whose clusters are claimed.
     fn slots(&mut self, directory: &Directory) -> Result<Vec<u8>> {
-        let (device, geometry) = (self.device, self.geometry);
+        let device = self.device;
+        let geometry = self.geometry;
         let Some(first) = directory.first else {
             let Root::Fixed { start, len } = geometry.root else {
                 return Err(Error::internal("only the root directory has no cluster"));
@@ -150,7 +176,10 @@ impl Checker<'_> {
         let mut slots = Vec::new();
         self.claim(first, &directory.name, &mut |cluster| {
             if to_u64(slots.len()) >= u64::from(SLOTS_MAX) * SLOT {
-                return Err(damaged(format!("{} has more than {SLOTS_MAX} entries", directory.name)));
+                return Err(damaged(format!(
+                    "{} has more than {SLOTS_MAX} entries",
+                    directory.name
+                )));
             }
             let size = to_usize(u64::from(geometry.cluster_bytes))?;
             slots.extend(read_vec(device, geometry.cluster_start(cluster), size)?);
@@ -180,19 +209,32 @@ impl Checker<'_> {
             _ => None,
         };
         // Some systems give the root the number of its cluster there.
-        let by_number = matches!(self.geometry.root, Root::Chain(root) if parent == 0 && up == Some(root));
+        let by_number =
+            matches!(self.geometry.root, Root::Chain(root) if parent == 0 && up == Some(root));
         if up != Some(parent) && !by_number {
-            return Err(damaged(format!("{} does not name the directory it lies in", directory.name)));
+            return Err(damaged(format!(
+                "{} does not name the directory it lies in",
+                directory.name
+            )));
         }
         Ok(())
     }
 
-    fn entry(&mut self, directory: &Directory, entry: &Entry, todo: &mut Vec<Directory>) -> Result<()> {
+    fn entry(
+        &mut self,
+        directory: &Directory,
+        entry: &Entry,
+        todo: &mut Vec<Directory>,
+    ) -> Result<()> {
         let first = entry.first_cluster(self.geometry.kind);
         let shown = entry.name().escape_ascii().to_string();
         if entry.is_directory() {
             let name = format!("the directory '{shown}'");
-            todo.push(Directory { name, first: Some(first), parent: Some(directory.as_parent()) });
+            todo.push(Directory {
+                name,
+                first: Some(first),
+                parent: Some(directory.as_parent()),
+            });
         } else if self.depth == Depth::Whole {
             self.file(entry, first, &format!("the file '{shown}'"))?;
         }
@@ -203,9 +245,15 @@ impl Checker<'_> {
     fn file(&mut self, entry: &Entry, first: u32, name: &str) -> Result<()> {
         let size = entry.file_size();
         let wanted = entry.clusters(self.geometry);
-        let len = if first == 0 { 0 } else { self.claim(first, name, &mut |_| Ok(()))? };
+        let len = if first == 0 {
+            0
+        } else {
+            self.claim(first, name, &mut |_| Ok(()))?
+        };
         if len != wanted {
-            return Err(damaged(format!("{name} has {len} clusters, its size of {size} bytes takes {wanted}")));
+            return Err(damaged(format!(
+                "{name} has {len} clusters, its size of {size} bytes takes {wanted}"
+            )));
         }
         Ok(())
     }

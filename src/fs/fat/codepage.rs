@@ -36,7 +36,10 @@ mod tests {
         for byte in 0x80..=0xFF {
             assert_eq!(encode(decode(byte)), Some(byte));
         }
-        assert_eq!((decode(b'A'), decode(0x82), decode(0x9B), decode(0xFF)), ('A', 'é', '¢', '\u{a0}'));
+        assert_eq!(
+            (decode(b'A'), decode(0x82), decode(0x9B), decode(0xFF)),
+            ('A', 'é', '¢', '\u{a0}')
+        );
         assert_eq!((encode('😀'), encode('A')), (None, None));
     }
 }

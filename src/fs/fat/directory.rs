@@ -65,18 +65,32 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Reads the directory that begins at cluster `start`, 0 for the root.
-    pub(super) fn read(device: &dyn BlockDevice, geometry: &Geometry, table: &Table, start: u32) -> Result<Self> {
+    pub(super) fn read(
+        device: &dyn BlockDevice,
+        geometry: &Geometry,
+        table: &Table,
+        start: u32,
+    ) -> Result<Self> {
         let mut directory = Self::place(device, geometry, table, start)?;
         let mut slots = Vec::new();
         for part in &directory.parts {
-            slots.extend(read_vec(device, *part, to_usize(u64::from(directory.part_slots) * SLOT)?)?);
+            slots.extend(read_vec(
+                device,
+                *part,
+                to_usize(u64::from(directory.part_slots) * SLOT)?,
+            )?);
         }
         directory.parse(&slots)?;
         Ok(directory)
     }
 
     /// Where it lies, without its entries.
-    fn place(device: &dyn BlockDevice, geometry: &Geometry, table: &Table, start: u32) -> Result<Self> {
+    fn place(
+        device: &dyn BlockDevice,
+        geometry: &Geometry,
+        table: &Table,
+        start: u32,
+    ) -> Result<Self> {
         let mut directory = Self {
             start,
             parts: Vec::new(),
@@ -98,7 +112,9 @@ impl Directory {
         let limit = u64::from(SLOTS_MAX.div_ceil(directory.part_slots));
         let (extents, rest) = table.extents(device, start, limit)?;
         if rest.is_some() {
-            return Err(damaged(format!("the directory at cluster {start} has more than {SLOTS_MAX} entries")));
+            return Err(damaged(format!(
+                "the directory at cluster {start} has more than {SLOTS_MAX} entries"
+            )));
         }
         for extent in extents {
             for cluster in extent.clusters() {
@@ -120,7 +136,9 @@ impl Directory {
             match Slot::parse(bytes)? {
                 Slot::End => {
                     self.end = slot;
-                    self.untidy = slots[to_usize(u64::from(slot) * SLOT)?..].iter().any(|byte| *byte != 0);
+                    self.untidy = slots[to_usize(u64::from(slot) * SLOT)?..]
+                        .iter()
+                        .any(|byte| *byte != 0);
                     break;
                 }
                 Slot::Free => {
@@ -156,12 +174,22 @@ impl Directory {
             Some((_, slots)) => (shown, u32::try_from(slots).unwrap_or(0)),
             None => (shown, 0),
         };
-        self.insert(Item { first_slot: slot - long_slots, name, slot, short, is_directory: entry.is_directory() });
+        self.insert(Item {
+            first_slot: slot - long_slots,
+            name,
+            slot,
+            short,
+            is_directory: entry.is_directory(),
+        });
     }
 
     /// The names by which an entry is found.
     fn keys(item: &Item) -> [(Vec<u16>, u32); 2] {
-        [names::folded(&item.name), names::folded(&names::shown(&item.short, 0))].map(|name| (name, item.slot))
+        [
+            names::folded(&item.name),
+            names::folded(&names::shown(&item.short, 0)),
+        ]
+        .map(|name| (name, item.slot))
     }
 
     fn insert(&mut self, item: Item) {
@@ -206,7 +234,8 @@ impl Directory {
     /// Where a slot lies on the device.
     pub(super) fn offset(&self, slot: u32) -> Result<u64> {
         let part = self.parts.get(to_usize(u64::from(slot / self.part_slots))?);
-        let part = part.ok_or_else(|| Error::internal(format!("slot {slot} of {}", self.capacity())))?;
+        let part =
+            part.ok_or_else(|| Error::internal(format!("slot {slot} of {}", self.capacity())))?;
         Ok(part + u64::from(slot % self.part_slots) * SLOT)
     }
 
@@ -215,15 +244,26 @@ impl Directory {
         let slots = name.slots();
         let short = self.short_name(name, moved)?;
         if let Some(start) = self.free.first_fit(slots) {
-            return Ok(Room { start, growth: 0, short });
+            return Ok(Room {
+                start,
+                growth: 0,
+                short,
+            });
         }
         let tail = self.free.before(self.capacity());
         let start = self.capacity() - tail;
         if self.start == 0 || start + slots > SLOTS_MAX {
-            return Err(Error::no_space(format!("a directory of {} entries is full", self.capacity()))
-                .with_hint("remove files from it, or put this one into another directory"));
+            return Err(Error::no_space(format!(
+                "a directory of {} entries is full",
+                self.capacity()
+            ))
+            .with_hint("remove files from it, or put this one into another directory"));
         }
-        Ok(Room { start, growth: u64::from((slots - tail).div_ceil(self.part_slots)), short })
+        Ok(Room {
+            start,
+            growth: u64::from((slots - tail).div_ceil(self.part_slots)),
+            short,
+        })
     }
 
     fn short_name(&self, name: &NewName, moved: Option<u32>) -> Result<[u8; 11]> {
@@ -234,7 +274,10 @@ impl Directory {
         match name.lossless.filter(|short| !taken(short)) {
             Some(short) => Ok(short),
             None => name.tailed().find(|short| !taken(short)).ok_or_else(|| {
-                Error::no_space(format!("no short name is left for '{}' in its directory", name.text.escape_debug()))
+                Error::no_space(format!(
+                    "no short name is left for '{}' in its directory",
+                    name.text.escape_debug()
+                ))
             }),
         }
     }
@@ -264,9 +307,19 @@ impl Directory {
         entry.set_nt_res(name.short_only.unwrap_or(0));
         let slot = room.start + name.slots() - 1;
         self.free.take(room.start, name.slots());
-        self.write_slots(device, room.start, &name.encode(&entry.into_inner(), &room.short)?)?;
+        self.write_slots(
+            device,
+            room.start,
+            &name.encode(&entry.into_inner(), &room.short)?,
+        )?;
         self.move_end(device, slot + 1)?;
-        self.insert(Item { name: name.text.clone(), slot, first_slot: room.start, short: room.short, is_directory });
+        self.insert(Item {
+            name: name.text.clone(),
+            slot,
+            first_slot: room.start,
+            short: room.short,
+            is_directory,
+        });
         Ok(())
     }
 
@@ -297,7 +350,10 @@ impl Directory {
 
     /// Takes the entry at `slot` out of memory; its slots are still to be cleared.
     pub(super) fn remove(&mut self, slot: u32) -> Result<Item> {
-        let item = self.items.remove(&slot).ok_or_else(|| Error::internal("an entry that was found"))?;
+        let item = self
+            .items
+            .remove(&slot)
+            .ok_or_else(|| Error::internal("an entry that was found"))?;
         for key in Self::keys(&item) {
             self.names.remove(&key);
         }

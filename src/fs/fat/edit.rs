@@ -36,11 +36,27 @@ pub(super) struct Editor {
 
 impl Editor {
     /// Counts the free clusters: the volume's own count may be wrong.
-    pub(super) fn new(device: &dyn BlockDevice, geometry: &Geometry, table: &Table) -> Result<Self> {
+    pub(super) fn new(
+        device: &dyn BlockDevice,
+        geometry: &Geometry,
+        table: &Table,
+    ) -> Result<Self> {
         let free = table.cursor(device, 0).count_free()?;
-        let info = geometry.info.map(|at| read_vec(device, at, BOOT_SECTOR).and_then(Info::over)).transpose()?;
-        let hint = info.filter(Info::is_valid).map(|info| info.nxt_free()).filter(|hint| geometry.has(*hint));
-        Ok(Self { space: Space { free, hint: hint.unwrap_or(FIRST_CLUSTER) }, edited: false })
+        let info = geometry
+            .info
+            .map(|at| read_vec(device, at, BOOT_SECTOR).and_then(Info::over))
+            .transpose()?;
+        let hint = info
+            .filter(Info::is_valid)
+            .map(|info| info.nxt_free())
+            .filter(|hint| geometry.has(*hint));
+        Ok(Self {
+            space: Space {
+                free,
+                hint: hint.unwrap_or(FIRST_CLUSTER),
+            },
+            edited: false,
+        })
     }
 
     /// Clusters that belong to nothing.
@@ -54,7 +70,8 @@ fn time(attributes: &Attributes) -> FatTime {
 }
 
 fn parent_of(path: &FsPath) -> Result<FsPath> {
-    path.parent().ok_or_else(|| Error::internal("a path with a name has a parent"))
+    path.parent()
+        .ok_or_else(|| Error::internal("a path with a name has a parent"))
 }
 
 fn only_read() -> Error {
@@ -71,7 +88,9 @@ fn changing(editor: &mut Option<Editor>) -> Result<&mut Space> {
 impl<D: BlockDeviceMut> Fat<D> {
     /// Takes the directory at `path` out of memory, to change it there and on the device.
     fn check_out(&self, path: &FsPath) -> Result<Directory> {
-        let start = self.directory_start(self.node_at(path)?).at(|| path.to_string())?;
+        let start = self
+            .directory_start(self.node_at(path)?)
+            .at(|| path.to_string())?;
         let directory = self.directory(start).at(|| path.to_string())?;
         self.known().remove(start);
         Ok(Arc::unwrap_or_clone(directory))
@@ -111,7 +130,8 @@ impl<D: BlockDeviceMut> Fat<D> {
     fn wipe(&self, extents: &[Extent]) -> Result<()> {
         for extent in extents {
             let len = u64::from(extent.count) * u64::from(self.geometry.cluster_bytes);
-            self.device.write_zeroes(self.geometry.cluster_start(extent.first), len)?;
+            self.device
+                .write_zeroes(self.geometry.cluster_start(extent.first), len)?;
         }
         Ok(())
     }
@@ -124,7 +144,8 @@ impl<D: BlockDeviceMut> Fat<D> {
         let extents = self.take(room.growth)?;
         self.wipe(&extents)?;
         let added = extents.first().map_or(0, |extent| extent.first);
-        self.table.set(&self.device, directory.last_cluster(), added)?;
+        self.table
+            .set(&self.device, directory.last_cluster(), added)?;
         for cluster in extents.into_iter().flat_map(Extent::clusters) {
             directory.grow(&self.geometry, cluster);
         }
@@ -172,7 +193,13 @@ impl<D: BlockDeviceMut> Fat<D> {
     }
 
     /// Replaces the content of the file whose entry lies at this byte of the device.
-    fn replace(&mut self, path: &FsPath, offset: u64, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
+    fn replace(
+        &mut self,
+        path: &FsPath,
+        offset: u64,
+        attributes: &Attributes,
+        content: FileContent<'_>,
+    ) -> Result<()> {
         let mut entry = self.entry(offset)?;
         let old = self.chain(entry.first_cluster(self.geometry.kind))?;
         let wanted = self.geometry.clusters_for(content.size());
@@ -195,7 +222,12 @@ impl<D: BlockDeviceMut> Fat<D> {
     ) -> Result<()> {
         let name = NewName::new(names::storable(path)?);
         let room = directory.room(&name, None)?;
-        self.reserve(path, self.geometry.clusters_for(content.size()), room.growth, 0)?;
+        self.reserve(
+            path,
+            self.geometry.clusters_for(content.size()),
+            room.growth,
+            0,
+        )?;
         self.grow(directory, &room)?;
         let mut entry = Entry::new(room.short, ATTR_ARCHIVE, time(attributes))?;
         self.write_new_content(&mut entry, content)?;
@@ -204,7 +236,11 @@ impl<D: BlockDeviceMut> Fat<D> {
 
     /// What `..` of a directory in this one names: 0 for the root.
     fn as_parent(&self, directory: &Directory) -> u32 {
-        if directory.start == self.root_start() { 0 } else { directory.start }
+        if directory.start == self.root_start() {
+            0
+        } else {
+            directory.start
+        }
     }
 
     /// Writes the two entries with which a new directory begins.
@@ -218,8 +254,10 @@ impl<D: BlockDeviceMut> Fat<D> {
         dot_dot.set_name(DOT_DOT);
         dot_dot.set_first_cluster(kind, parent);
         let start = self.geometry.cluster_start(first);
-        self.device.write_zeroes(start, u64::from(self.geometry.cluster_bytes))?;
-        self.device.write_at(start, &[dot.into_inner(), dot_dot.into_inner()].concat())
+        self.device
+            .write_zeroes(start, u64::from(self.geometry.cluster_bytes))?;
+        self.device
+            .write_at(start, &[dot.into_inner(), dot_dot.into_inner()].concat())
     }
 
     /// Gives a directory that was moved another parent.
@@ -244,7 +282,12 @@ impl<D: BlockDeviceMut> Fat<D> {
     }
 
     /// Moves the entry with this name from one directory, `None` where both are the same, to another.
-    fn move_entry(&mut self, request: &Move<'_>, from: &mut Option<Directory>, to: &mut Directory) -> Result<()> {
+    fn move_entry(
+        &mut self,
+        request: &Move<'_>,
+        from: &mut Option<Directory>,
+        to: &mut Directory,
+    ) -> Result<()> {
         let same = from.is_none();
         let source = find_item(from.as_ref().unwrap_or(to), request.old)?;
         let entry = self.entry(from.as_ref().unwrap_or(to).offset(source)?)?;
@@ -254,7 +297,9 @@ impl<D: BlockDeviceMut> Fat<D> {
             return Ok(());
         }
         let target = existing.filter(|_| !is_itself);
-        let replaced = target.map(|slot| self.replaceable(request, &entry, to, slot)).transpose()?;
+        let replaced = target
+            .map(|slot| self.replaceable(request, &entry, to, slot))
+            .transpose()?;
         self.write_moved(request, entry, to, target, same.then_some(source))?;
         let source_directory = from.as_mut().unwrap_or(to);
         let moved = source_directory.remove(source)?;
@@ -291,14 +336,22 @@ impl<D: BlockDeviceMut> Fat<D> {
     }
 
     /// The clusters of the file at `slot`, which another may replace.
-    fn replaceable(&self, request: &Move<'_>, moved: &Entry, to: &Directory, slot: u32) -> Result<Vec<Extent>> {
+    fn replaceable(
+        &self,
+        request: &Move<'_>,
+        moved: &Entry,
+        to: &Directory,
+        slot: u32,
+    ) -> Result<Vec<Extent>> {
         let target = self.entry(to.offset(slot)?)?;
         if target.is_directory() {
-            let error = Error::invalid("is a directory, it cannot be replaced").because(Reason::IsADirectory);
+            let error = Error::invalid("is a directory, it cannot be replaced")
+                .because(Reason::IsADirectory);
             return Err(error.at(request.to.to_string()));
         }
         if moved.is_directory() {
-            let error = Error::invalid("is a file, a directory cannot replace it").because(Reason::Exists);
+            let error =
+                Error::invalid("is a file, a directory cannot replace it").because(Reason::Exists);
             return Err(error.at(request.to.to_string()));
         }
         self.chain(target.first_cluster(self.geometry.kind))
@@ -316,7 +369,9 @@ impl<D: BlockDeviceMut> Fat<D> {
 
     /// Writes the numbers of free space where they have changed.
     fn write_info(&self) -> Result<()> {
-        let (Some(at), Some(editor)) = (self.geometry.info, &self.editor) else { return Ok(()) };
+        let (Some(at), Some(editor)) = (self.geometry.info, &self.editor) else {
+            return Ok(());
+        };
         let mut info = Info::over(read_vec(&self.device, at, BOOT_SECTOR)?)?;
         let new = (editor.space.free, editor.space.hint);
         if !info.is_valid() || (info.free_count(), info.nxt_free()) == new {
@@ -333,7 +388,8 @@ impl<D: BlockDeviceMut> Fat<D> {
             let boot = BootSector::over(read_vec(&self.device, start, BOOT_SECTOR)?)?;
             let (at, state) = boot.state();
             if boot.fault().is_none() && state & STATE_DIRTY != 0 {
-                self.device.write_at(start + to_u64(at), &[state & !STATE_DIRTY])?;
+                self.device
+                    .write_at(start + to_u64(at), &[state & !STATE_DIRTY])?;
             }
         }
         Ok(())
@@ -360,7 +416,9 @@ fn fill_chunk(content: &mut FileContent<'_>, chunk: &mut [u8]) -> Result<()> {
 }
 
 fn find_item(directory: &Directory, name: &str) -> Result<u32> {
-    let item = directory.find(name).ok_or_else(|| Error::not_found("no such file or directory"))?;
+    let item = directory
+        .find(name)
+        .ok_or_else(|| Error::not_found("no such file or directory"))?;
     Ok(item.slot)
 }
 
@@ -384,7 +442,9 @@ impl<D: BlockDeviceMut> Edit for Fat<D> {
         let name = NewName::new(names::storable(path)?);
         let mut directory = self.check_out(&parent_of(path)?)?;
         if directory.find(&name.text).is_some() {
-            return Err(Error::invalid("exists already").because(Reason::Exists).at(path.to_string()));
+            return Err(Error::invalid("exists already")
+                .because(Reason::Exists)
+                .at(path.to_string()));
         }
         let room = directory.room(&name, None).at(|| path.to_string())?;
         self.reserve(path, 1, room.growth, 0)?;
@@ -399,12 +459,18 @@ impl<D: BlockDeviceMut> Edit for Fat<D> {
         Ok(())
     }
 
-    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
+    fn write_content(
+        &mut self,
+        path: &FsPath,
+        attributes: &Attributes,
+        content: FileContent<'_>,
+    ) -> Result<()> {
         let name = names::storable(path)?;
         let mut directory = self.check_out(&parent_of(path)?)?;
         let written = match directory.find(name) {
             Some(item) if item.is_directory => {
-                Err(Error::invalid("is a directory, a file cannot replace it").because(Reason::IsADirectory))
+                Err(Error::invalid("is a directory, a file cannot replace it")
+                    .because(Reason::IsADirectory))
             }
             Some(item) => {
                 let offset = directory.offset(item.slot)?;
@@ -420,7 +486,9 @@ impl<D: BlockDeviceMut> Edit for Fat<D> {
     fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
         let node = self.node_at(path)?;
         // The root directory has no entry that could hold a time.
-        let Some(mtime) = change.mtime.filter(|_| !path.is_root()) else { return Ok(()) };
+        let Some(mtime) = change.mtime.filter(|_| !path.is_root()) else {
+            return Ok(());
+        };
         changing(&mut self.editor)?;
         let mut entry = self.entry(node.get())?;
         entry.set_written(FatTime::nearest(mtime.secs));
@@ -430,19 +498,29 @@ impl<D: BlockDeviceMut> Edit for Fat<D> {
     fn rename(&mut self, from: &FsPath, to: &FsPath) -> Result<()> {
         let new = names::storable(to)?;
         let old = from.name().unwrap_or_default();
-        let old = std::str::from_utf8(old).map_err(|_| Error::not_found("no such file or directory"))?;
+        let old =
+            std::str::from_utf8(old).map_err(|_| Error::not_found("no such file or directory"))?;
         let source = self.node_at(from)?;
         let to_parent = parent_of(to)?;
         if self.leads_over(&to_parent, source)? {
-            return Err(Error::invalid(format!("{to} lies in {from}, which cannot be moved into itself")));
+            return Err(Error::invalid(format!(
+                "{to} lies in {from}, which cannot be moved into itself"
+            )));
         }
         let from_parent = parent_of(from)?;
         let same = self.node_at(&from_parent)? == self.node_at(&to_parent)?;
-        let mut source_directory = if same { None } else { Some(self.check_out(&from_parent)?) };
+        let mut source_directory = if same {
+            None
+        } else {
+            Some(self.check_out(&from_parent)?)
+        };
         let mut directory = self.check_out(&to_parent)?;
         let request = Move { old, new, to };
-        self.move_entry(&request, &mut source_directory, &mut directory).at(|| format!("moving {from} to {to}"))?;
-        source_directory.into_iter().for_each(|directory| self.check_in(directory));
+        self.move_entry(&request, &mut source_directory, &mut directory)
+            .at(|| format!("moving {from} to {to}"))?;
+        source_directory
+            .into_iter()
+            .for_each(|directory| self.check_in(directory));
         self.check_in(directory);
         Ok(())
     }
@@ -460,7 +538,10 @@ impl<D: BlockDeviceMut> Edit for Fat<D> {
         let extents = self.chain(first)?;
         changing(&mut self.editor)?;
         let mut directory = self.check_out(&parent_of(path)?)?;
-        let name = path.name().and_then(|name| std::str::from_utf8(name).ok()).unwrap_or_default();
+        let name = path
+            .name()
+            .and_then(|name| std::str::from_utf8(name).ok())
+            .unwrap_or_default();
         let item = directory.remove(find_item(&directory, name)?)?;
         directory.clear(&self.device, &item)?;
         self.check_in(directory);

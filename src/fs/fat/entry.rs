@@ -77,7 +77,9 @@ impl<'a> Slot<'a> {
         Ok(match own[0] {
             0 => Self::End,
             DELETED => Self::Free,
-            _ if entry.attr() & ATTR_LONG_NAME_MASK == ATTR_LONG_NAME => Self::Long(LongPart::over(bytes)?),
+            _ if entry.attr() & ATTR_LONG_NAME_MASK == ATTR_LONG_NAME => {
+                Self::Long(LongPart::over(bytes)?)
+            }
             _ => Self::Entry(entry),
         })
     }
@@ -109,7 +111,10 @@ impl Entry {
 
     /// The time of the last change.
     pub(super) fn written(&self) -> FatTime {
-        FatTime { date: self.wrt_date(), time: self.wrt_time() }
+        FatTime {
+            date: self.wrt_date(),
+            time: self.wrt_time(),
+        }
     }
 
     /// The first cluster, 0 for none. FAT12 and FAT16 do not use the high half, in which some systems keep other things.

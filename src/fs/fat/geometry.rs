@@ -72,10 +72,13 @@ impl Geometry {
         let data_start = root_start + root_len.next_multiple_of(sector);
         let size = u64::from(boot.sectors()) * sector;
         if size > device_size {
-            return Err(Error::corrupt(format!("a FAT volume of {size} bytes on a device of {device_size}")));
+            return Err(Error::corrupt(format!(
+                "a FAT volume of {size} bytes on a device of {device_size}"
+            )));
         }
         let clusters = size.saturating_sub(data_start) / u64::from(cluster_bytes);
-        let kind = Kind::of(boot.is_fat32(), clusters).ok_or_else(|| no_fat(format!("{clusters} clusters")))?;
+        let kind = Kind::of(boot.is_fat32(), clusters)
+            .ok_or_else(|| no_fat(format!("{clusters} clusters")))?;
         let geometry = Self {
             kind,
             sector_bytes: u32::from(boot.byts_per_sec()),
@@ -85,29 +88,48 @@ impl Geometry {
             tables: boot.num_fats(),
             active: 0,
             mirrored: true,
-            root: Root::Fixed { start: root_start, len: root_len },
+            root: Root::Fixed {
+                start: root_start,
+                len: root_len,
+            },
             data_start,
             cluster_max: u32::try_from(clusters).map_err(|_| no_fat("too many clusters"))? + 1,
             info: None,
             backup: None,
         };
         if geometry.table_len() > table_stride {
-            return Err(no_fat(format!("a table of {table_stride} bytes is too small for {clusters} clusters")));
+            return Err(no_fat(format!(
+                "a table of {table_stride} bytes is too small for {clusters} clusters"
+            )));
         }
-        if kind == Kind::Fat32 { geometry.fat32(boot) } else { Ok(geometry) }
+        if kind == Kind::Fat32 {
+            geometry.fat32(boot)
+        } else {
+            Ok(geometry)
+        }
     }
 
     /// The same with what only FAT32 has.
     fn fat32<B: AsRef<[u8]>>(self, boot: &BootSector<B>) -> Result<Self> {
         let root = boot.root_clus();
         if !self.has(root) {
-            return Err(no_fat(format!("its root directory is at cluster {root} of {}", self.cluster_max)));
+            return Err(no_fat(format!(
+                "its root directory is at cluster {root} of {}",
+                self.cluster_max
+            )));
         }
         let mirrored = boot.ext_flags() & NOT_MIRRORED == 0;
         let numbered = boot.ext_flags() & ACTIVE_TABLE;
-        let active = if mirrored { 0 } else { u8::try_from(numbered).unwrap_or(u8::MAX) };
+        let active = if mirrored {
+            0
+        } else {
+            u8::try_from(numbered).unwrap_or(u8::MAX)
+        };
         if active >= self.tables {
-            return Err(no_fat(format!("table {active} is active, there are {}", self.tables)));
+            return Err(no_fat(format!(
+                "table {active} is active, there are {}",
+                self.tables
+            )));
         }
         let reserved = |number: u16| {
             let exists = (1..boot.rsvd_sec_cnt()).contains(&number);
@@ -115,7 +137,14 @@ impl Geometry {
         };
         let info = reserved(boot.fs_info());
         let backup = reserved(boot.bk_boot_sec());
-        Ok(Self { active, mirrored, root: Root::Chain(root), info, backup, ..self })
+        Ok(Self {
+            active,
+            mirrored,
+            root: Root::Chain(root),
+            info,
+            backup,
+            ..self
+        })
     }
 
     /// Clusters there are.
@@ -133,12 +162,15 @@ impl Geometry {
         if self.has(cluster) {
             return Ok(());
         }
-        Err(damaged(format!("a chain leads to cluster {cluster}, which this volume does not have")))
+        Err(damaged(format!(
+            "a chain leads to cluster {cluster}, which this volume does not have"
+        )))
     }
 
     /// Where `cluster`, which there is, begins.
     pub(super) fn cluster_start(&self, cluster: u32) -> u64 {
-        self.data_start + u64::from(cluster.saturating_sub(FIRST_CLUSTER)) * u64::from(self.cluster_bytes)
+        self.data_start
+            + u64::from(cluster.saturating_sub(FIRST_CLUSTER)) * u64::from(self.cluster_bytes)
     }
 
     /// Clusters that hold so many bytes.

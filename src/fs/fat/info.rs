@@ -25,7 +25,9 @@ structure! {
 impl<B: AsRef<[u8]>> Info<B> {
     /// Whether all three signatures are there.
     pub(super) fn is_valid(&self) -> bool {
-        self.lead_sig() == LEAD_SIG && self.struc_sig() == STRUC_SIG && self.trail_sig() == TRAIL_SIG
+        self.lead_sig() == LEAD_SIG
+            && self.struc_sig() == STRUC_SIG
+            && self.trail_sig() == TRAIL_SIG
     }
 }
 

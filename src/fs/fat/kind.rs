@@ -102,7 +102,9 @@ impl Kind {
     /// The entry of `cluster` from the bytes in which it lies.
     pub(super) fn decode(self, cluster: u32, bytes: &[u8]) -> u32 {
         match self {
-            Self::Fat12 if cluster.is_multiple_of(2) => u32::from(u16::get(bytes, Order::Little) & 0xFFF),
+            Self::Fat12 if cluster.is_multiple_of(2) => {
+                u32::from(u16::get(bytes, Order::Little) & 0xFFF)
+            }
             Self::Fat12 => u32::from(u16::get(bytes, Order::Little) >> 4),
             Self::Fat16 => u32::from(u16::get(bytes, Order::Little)),
             Self::Fat32 => u32::get(bytes, Order::Little) & self.mask(),
@@ -112,7 +114,11 @@ impl Kind {
     /// Stores the entry of `cluster` in those bytes. Bits that are not its own stay: the neighbour's half byte, and the
     /// four that FAT32 reserves.
     pub(super) fn encode(self, cluster: u32, value: u32, bytes: &mut [u8]) {
-        let shift = if self == Self::Fat12 && !cluster.is_multiple_of(2) { 4 } else { 0 };
+        let shift = if self == Self::Fat12 && !cluster.is_multiple_of(2) {
+            4
+        } else {
+            0
+        };
         let mask = self.mask() << shift;
         let mut word = [0; 4];
         let len = bytes.len().min(word.len());
@@ -156,7 +162,11 @@ mod tests {
 
     #[test]
     fn entries_have_a_meaning() {
-        for (kind, bad) in [(Kind::Fat12, 0xFF7), (Kind::Fat16, 0xFFF7), (Kind::Fat32, 0x0FFF_FFF7)] {
+        for (kind, bad) in [
+            (Kind::Fat12, 0xFF7),
+            (Kind::Fat16, 0xFFF7),
+            (Kind::Fat32, 0x0FFF_FFF7),
+        ] {
             assert_eq!(kind.link(bad), Link::Bad);
             assert_eq!(kind.link(bad + 1), Link::End);
             assert_eq!(kind.link(kind.end()), Link::End);
@@ -166,11 +176,22 @@ mod tests {
 
     #[test]
     fn the_number_of_clusters_makes_the_kind() {
-        let kinds = [(4084, Kind::Fat12), (4085, Kind::Fat16), (65_524, Kind::Fat16)];
+        let kinds = [
+            (4084, Kind::Fat12),
+            (4085, Kind::Fat16),
+            (65_524, Kind::Fat16),
+        ];
         for (clusters, kind) in kinds {
             assert_eq!(Kind::of(false, clusters), Some(kind), "{clusters}");
         }
-        assert_eq!((Kind::of(false, 65_525), Kind::of(false, 0), Kind::of(true, 1)), (None, None, Some(Kind::Fat32)));
+        assert_eq!(
+            (
+                Kind::of(false, 65_525),
+                Kind::of(false, 0),
+                Kind::of(true, 1)
+            ),
+            (None, None, Some(Kind::Fat32))
+        );
         assert_eq!(Kind::of(true, 1 << 28), None);
     }
 }

@@ -42,25 +42,37 @@ impl<B: AsRef<[u8]>> LongPart<B> {
     /// Its units, up to the name's end.
     fn units(&self) -> Vec<u16> {
         let bytes = [&self.name1()[..], &self.name2(), &self.name3()].concat();
-        let units = bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+        let units = bytes
+            .chunks_exact(2)
+            .map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
         units.take_while(|unit| *unit != 0).collect()
     }
 }
 
 /// The checksum of a short name, as it is stored.
 pub(super) fn checksum(name: &[u8; 11]) -> u8 {
-    name.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
+    name.iter()
+        .fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte))
 }
 
 /// The slots of a long name before the entry with this short name.
 pub(super) fn parts(name: &[u16], short: &[u8; 11]) -> Result<Vec<u8>> {
     let count = name.len().div_ceil(UNITS_PER_SLOT);
     let mut slots = Vec::with_capacity(count * SLOT_LEN);
-    for (number, units) in (1u8..).zip(name.chunks(UNITS_PER_SLOT)).collect::<Vec<_>>().into_iter().rev() {
+    for (number, units) in (1u8..)
+        .zip(name.chunks(UNITS_PER_SLOT))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
         let last = usize::from(number) == count;
         let mut bytes = [0; 2 * UNITS_PER_SLOT];
         // A name that ends within its part has an end mark, and filling behind it.
-        let ended = units.iter().copied().chain([0]).chain(std::iter::repeat(FILLING));
+        let ended = units
+            .iter()
+            .copied()
+            .chain([0])
+            .chain(std::iter::repeat(FILLING));
         for (place, unit) in bytes.chunks_exact_mut(2).zip(ended) {
             place.copy_from_slice(&unit.to_le_bytes());
         }
@@ -101,7 +113,11 @@ impl Assembler {
             self.reset();
             self.checksum = part.chksum();
         }
-        let follows = if begins { (1..=SLOTS_MAX).contains(&number) } else { number != 0 && number + 1 == self.number };
+        let follows = if begins {
+            (1..=SLOTS_MAX).contains(&number)
+        } else {
+            number != 0 && number + 1 == self.number
+        };
         if !follows || part.chksum() != self.checksum {
             self.reset();
             return;
@@ -131,16 +147,23 @@ mod tests {
         for slot in slots.chunks_exact(SLOT_LEN) {
             assembler.push(&LongPart::over(slot).unwrap());
         }
-        assembler.finish(short).map(|(units, _)| String::from_utf16_lossy(&units))
+        assembler
+            .finish(short)
+            .map(|(units, _)| String::from_utf16_lossy(&units))
     }
 
     #[test]
     fn names_come_back_at_every_length() {
         for len in 1..=UNITS_MAX {
-            let name: Vec<u16> = (0..len).map(|at| 0x4e00 + u16::try_from(at).unwrap()).collect();
+            let name: Vec<u16> = (0..len)
+                .map(|at| 0x4e00 + u16::try_from(at).unwrap())
+                .collect();
             let slots = parts(&name, &SHORT).unwrap();
             assert_eq!(slots.len(), len.div_ceil(13) * 32);
-            assert_eq!(assemble(&slots, &SHORT).unwrap(), String::from_utf16(&name).unwrap());
+            assert_eq!(
+                assemble(&slots, &SHORT).unwrap(),
+                String::from_utf16(&name).unwrap()
+            );
         }
     }
 
@@ -148,8 +171,29 @@ mod tests {
     fn a_part_is_laid_out_as_specified() {
         let name: Vec<u16> = "abc".encode_utf16().collect();
         let slot = parts(&name, &SHORT).unwrap();
-        assert_eq!(slot[..14], [0x41, b'a', 0, b'b', 0, b'c', 0, 0, 0, 0xFF, 0xFF, 0x0F, 0, checksum(&SHORT)]);
-        assert_eq!((&slot[14..26], &slot[26..]), (&[0xFF; 12][..], &[0, 0, 0xFF, 0xFF, 0xFF, 0xFF][..]));
+        assert_eq!(
+            slot[..14],
+            [
+                0x41,
+                b'a',
+                0,
+                b'b',
+                0,
+                b'c',
+                0,
+                0,
+                0,
+                0xFF,
+                0xFF,
+                0x0F,
+                0,
+                checksum(&SHORT)
+            ]
+        );
+        assert_eq!(
+            (&slot[14..26], &slot[26..]),
+            (&[0xFF; 12][..], &[0, 0, 0xFF, 0xFF, 0xFF, 0xFF][..])
+        );
         for name in [b"FILENAMETXT", &SHORT, b"           "] {
             assert_eq!(u32::from(checksum(name)), specified(name));
         }
@@ -157,17 +201,30 @@ mod tests {
 
     /// The algorithm in the words of the specification: the sum is rotated to the right by one bit, and a byte is added.
     fn specified(name: &[u8; 11]) -> u32 {
-        name.iter().fold(0, |sum: u32, byte| ((sum & 1) * 0x80 + (sum >> 1) + u32::from(*byte)) & 0xFF)
+        name.iter().fold(0, |sum: u32, byte| {
+            ((sum & 1) * 0x80 + (sum >> 1) + u32::from(*byte)) & 0xFF
+        })
     }
 
     #[test]
     fn a_name_with_a_fault_is_dropped() {
-        let name: Vec<u16> = "a name of three parts, with a fault".encode_utf16().collect();
+        let name: Vec<u16> = "a name of three parts, with a fault"
+            .encode_utf16()
+            .collect();
         let good = parts(&name, &SHORT).unwrap();
         assert!(assemble(&good, &SHORT).is_some());
-        assert!(assemble(&good, b"OTHER   TXT").is_none(), "of another entry");
-        assert!(assemble(&good[32..], &SHORT).is_none(), "without its last part");
-        assert!(assemble(&good[..64], &SHORT).is_none(), "without its first part");
+        assert!(
+            assemble(&good, b"OTHER   TXT").is_none(),
+            "of another entry"
+        );
+        assert!(
+            assemble(&good[32..], &SHORT).is_none(),
+            "without its last part"
+        );
+        assert!(
+            assemble(&good[..64], &SHORT).is_none(),
+            "without its first part"
+        );
         for (at, value) in [(0, 0x55), (32, 0x03), (32, 0x00), (45, 0x00)] {
             let mut bad = good.clone();
             bad[at] = value;

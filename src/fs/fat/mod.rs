@@ -95,7 +95,13 @@ impl<D: BlockDevice> Fat<D> {
         let geometry = Geometry::new(&BootSector::over(sector)?, device.size())?;
         let table = Table::new(geometry);
         check::check(&device, &geometry, &table, depth)?;
-        Ok(Self { device, geometry, table, known: Mutex::default(), editor: None })
+        Ok(Self {
+            device,
+            geometry,
+            table,
+            known: Mutex::default(),
+            editor: None,
+        })
     }
 }
 
@@ -119,6 +125,8 @@ impl<D> Fat<D> {
 
 impl<D> fmt::Debug for Fat<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fat").field("geometry", &self.geometry).finish_non_exhaustive()
+        f.debug_struct("Fat")
+            .field("geometry", &self.geometry)
+            .finish_non_exhaustive()
     }
 }

@@ -20,23 +20,31 @@ const TAILS_PER_HASH: u16 = 9;
 
 /// The last name of `path`, checked against the rules for names in FAT directories.
 pub(super) fn storable(path: &FsPath) -> Result<&str> {
-    let refuse = |rule: &str| Err(Error::invalid(format!("FAT cannot hold this name: it {rule}")).at(path.to_string()));
+    let refuse = |rule: &str| {
+        Err(Error::invalid(format!("FAT cannot hold this name: it {rule}")).at(path.to_string()))
+    };
     let Some(name) = path.name() else {
-        return Err(Error::invalid("the root directory cannot be created, replaced, moved or removed"));
+        return Err(Error::invalid(
+            "the root directory cannot be created, replaced, moved or removed",
+        ));
     };
     let Ok(name) = std::str::from_utf8(name) else {
         return refuse("is not UTF-8");
     };
     let forbidden = |c: &char| c.is_ascii_control() || "\"*:<>?\\|".contains(*c);
     if let Some(character) = name.chars().find(forbidden) {
-        return refuse(&format!("contains {character:?} (forbidden are control characters and \" * : < > ? \\ |)"));
+        return refuse(&format!(
+            "contains {character:?} (forbidden are control characters and \" * : < > ? \\ |)"
+        ));
     }
     if name.ends_with(['.', ' ']) {
         return refuse("ends with a dot or a space");
     }
     let units = name.encode_utf16().count();
     if units > UNITS_MAX {
-        return refuse(&format!("has {units} UTF-16 units, at most {UNITS_MAX} are allowed"));
+        return refuse(&format!(
+            "has {units} UTF-16 units, at most {UNITS_MAX} are allowed"
+        ));
     }
     Ok(name)
 }
@@ -57,7 +65,9 @@ fn fold(unit: u16) -> u16 {
     {
         return u16::from(byte.to_ascii_uppercase());
     }
-    let Some(character) = char::from_u32(u32::from(unit)) else { return unit };
+    let Some(character) = char::from_u32(u32::from(unit)) else {
+        return unit;
+    };
     let mut upper = character.to_uppercase();
     match (upper.next(), upper.next()) {
         (Some(single), None) => u16::try_from(u32::from(single)).unwrap_or(unit),
@@ -83,9 +93,21 @@ pub(super) fn shown(stored: &[u8; 11], nt_res: u8) -> String {
 
 /// One of a short name's two parts, without the spaces that fill it up.
 fn part(bytes: &[u8], lower: bool) -> String {
-    let len = bytes.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
-    let case = |byte: &u8| if lower { byte.to_ascii_lowercase() } else { *byte };
-    bytes[..len].iter().map(|byte| codepage::decode(case(byte))).collect()
+    let len = bytes
+        .iter()
+        .rposition(|byte| *byte != b' ')
+        .map_or(0, |last| last + 1);
+    let case = |byte: &u8| {
+        if lower {
+            byte.to_ascii_lowercase()
+        } else {
+            *byte
+        }
+    };
+    bytes[..len]
+        .iter()
+        .map(|byte| codepage::decode(case(byte)))
+        .collect()
 }
 
 /// A stored label as it is shown: in one part, with its spaces.
@@ -111,9 +133,13 @@ pub(super) struct NewName {
 impl NewName {
     /// A name that is [`storable`].
     pub(super) fn new(name: &str) -> Self {
-        let lossless =
-            short_name(name, 0).filter(|short| name.is_ascii() && shown(short, 0) == name.to_ascii_uppercase());
-        Self { text: name.to_owned(), short_only: lossless.and_then(|_| lower_case(name)), lossless }
+        let lossless = short_name(name, 0)
+            .filter(|short| name.is_ascii() && shown(short, 0) == name.to_ascii_uppercase());
+        Self {
+            text: name.to_owned(),
+            short_only: lossless.and_then(|_| lower_case(name)),
+            lossless,
+        }
     }
 
     /// Slots that its entry takes: its long name's and its own.
@@ -151,7 +177,11 @@ fn lower_case(name: &str) -> Option<u8> {
         (!lower || !upper).then_some(lower)
     };
     let stem = if lower(stem)? { LOWER_NAME } else { 0 };
-    let extension = if lower(extension)? { LOWER_EXTENSION } else { 0 };
+    let extension = if lower(extension)? {
+        LOWER_EXTENSION
+    } else {
+        0
+    };
     Some(stem | extension)
 }
 
@@ -182,10 +212,18 @@ fn short_name(name: &str, tail: u16) -> Option<[u8; 11]> {
         _ => (name, ""),
     };
     let only_filling = stem.chars().all(|character| matches!(character, '.' | ' '));
-    let (stem, extension) = if only_filling && !extension.is_empty() { (extension, "") } else { (stem, extension) };
+    let (stem, extension) = if only_filling && !extension.is_empty() {
+        (extension, "")
+    } else {
+        (stem, extension)
+    };
 
     let tail = tail_text(name, tail);
-    let mut stem: Vec<u8> = stem.chars().filter_map(short_byte).take(8 - tail.len()).collect();
+    let mut stem: Vec<u8> = stem
+        .chars()
+        .filter_map(short_byte)
+        .take(8 - tail.len())
+        .collect();
     stem.extend_from_slice(tail.as_bytes());
     let extension: Vec<u8> = extension.chars().filter_map(short_byte).take(3).collect();
     if stem.is_empty() && extension.is_empty() {
@@ -213,7 +251,9 @@ fn tail_text(name: &str, tail: u16) -> String {
 }
 
 fn hash(name: &str, seed: u16) -> u16 {
-    name.bytes().fold(seed, |hash, byte| hash.wrapping_mul(37).wrapping_add(u16::from(byte)))
+    name.bytes().fold(seed, |hash, byte| {
+        hash.wrapping_mul(37).wrapping_add(u16::from(byte))
+    })
 }
 
 #[cfg(test)]
@@ -241,7 +281,15 @@ mod tests {
             assert!(storable(&FsPath::new(good).unwrap()).is_ok(), "{good}");
         }
         let slots = |name| NewName::new(name).slots();
-        assert_eq!((slots("a"), slots("Ab"), slots("abcdefghijklm"), slots("abcdefghijklmn")), (1, 2, 2, 3));
+        assert_eq!(
+            (
+                slots("a"),
+                slots("Ab"),
+                slots("abcdefghijklm"),
+                slots("abcdefghijklmn")
+            ),
+            (1, 2, 2, 3)
+        );
     }
 
     fn short(name: &str, tail: u16) -> String {
@@ -262,8 +310,15 @@ mod tests {
             assert_eq!(short(name, 0), wanted, "{name}");
         }
         assert_eq!(short_name("...", 0), None);
-        assert_eq!(short_name("größe", 0).unwrap(), *b"GR\x99\xE1E   \x20\x20\x20");
-        assert_eq!(short_name("α", 1).unwrap(), *b"_~1        ", "its capital letter is not in the code page");
+        assert_eq!(
+            short_name("größe", 0).unwrap(),
+            *b"GR\x99\xE1E   \x20\x20\x20"
+        );
+        assert_eq!(
+            short_name("α", 1).unwrap(),
+            *b"_~1        ",
+            "its capital letter is not in the code page"
+        );
     }
 
     #[test]
@@ -271,18 +326,40 @@ mod tests {
         assert_eq!(short("long file name.txt", 1), "LONGFI~1TXT");
         assert_eq!(short("ab.txt", 4), "AB~4    TXT");
         let hashed = short("long file name.txt", 5);
-        assert!(hashed.starts_with("LO") && hashed.ends_with("~1TXT"), "{hashed}");
-        assert_eq!(short("long file name.txt", 13), hashed.replace('1', "9"), "the last one with these digits");
-        let all: std::collections::BTreeSet<_> = NewName::new("long file name.txt").tailed().collect();
+        assert!(
+            hashed.starts_with("LO") && hashed.ends_with("~1TXT"),
+            "{hashed}"
+        );
+        assert_eq!(
+            short("long file name.txt", 13),
+            hashed.replace('1', "9"),
+            "the last one with these digits"
+        );
+        let all: std::collections::BTreeSet<_> =
+            NewName::new("long file name.txt").tailed().collect();
         assert!(all.len() > 60_000, "{}", all.len());
     }
 
     #[test]
     fn case_is_kept_in_two_bits_where_it_can_be() {
         let bits = |name| NewName::new(name).short_only;
-        assert_eq!((bits("GRUB.CFG"), bits("grub.CFG"), bits("GRUB.cfg")), (Some(0), Some(8), Some(16)));
-        assert_eq!((bits("grub-1.cfg"), bits("1"), bits("noext")), (Some(24), Some(0), Some(8)));
-        for long in ["Grub.cfg", "grub.config", "a b", "a.b.c", ".a", "größe", "a+b"] {
+        assert_eq!(
+            (bits("GRUB.CFG"), bits("grub.CFG"), bits("GRUB.cfg")),
+            (Some(0), Some(8), Some(16))
+        );
+        assert_eq!(
+            (bits("grub-1.cfg"), bits("1"), bits("noext")),
+            (Some(24), Some(0), Some(8))
+        );
+        for long in [
+            "Grub.cfg",
+            "grub.config",
+            "a b",
+            "a.b.c",
+            ".a",
+            "größe",
+            "a+b",
+        ] {
             assert_eq!(bits(long), None, "{long}");
         }
         assert_eq!(NewName::new("Grub.cfg").lossless, Some(*b"GRUB    CFG"));
@@ -292,7 +369,10 @@ mod tests {
     #[test]
     fn short_names_are_shown_in_their_code_page_and_case() {
         assert_eq!(shown(b"GRUB    CFG", 0), "GRUB.CFG");
-        assert_eq!(shown(b"GRUB    CFG", LOWER_NAME | LOWER_EXTENSION), "grub.cfg");
+        assert_eq!(
+            shown(b"GRUB    CFG", LOWER_NAME | LOWER_EXTENSION),
+            "grub.cfg"
+        );
         assert_eq!(shown(b"\x05\x82      A  ", 0), "σé.A");
         assert_eq!(label(b"MY DISK    "), "MY DISK");
     }

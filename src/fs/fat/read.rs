@@ -12,7 +12,9 @@ use super::table::Extent;
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
-use crate::fs::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Xattr, check_within};
+use crate::fs::{
+    Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Xattr, check_within,
+};
 
 /// The root directory, which has no entry. All other nodes are byte offsets of entries, multiples of 32.
 const ROOT: Node = Node::new(1);
@@ -22,7 +24,9 @@ impl<D: BlockDevice> Fat<D> {
     pub(super) fn entry(&self, offset: u64) -> Result<Entry> {
         match Slot::parse(&read_vec(&self.device, offset, SLOT_LEN)?)? {
             Slot::Entry(entry) => Ok(entry),
-            _ => Err(Error::invalid(format!("no entry lies at byte {offset} any more"))),
+            _ => Err(Error::invalid(format!(
+                "no entry lies at byte {offset} any more"
+            ))),
         }
     }
 
@@ -51,7 +55,12 @@ impl<D: BlockDevice> Fat<D> {
         if let Some(directory) = self.known().get(start) {
             return Ok(directory);
         }
-        let directory = Arc::new(Directory::read(&self.device, &self.geometry, &self.table, start)?);
+        let directory = Arc::new(Directory::read(
+            &self.device,
+            &self.geometry,
+            &self.table,
+            start,
+        )?);
         self.known().keep(directory.clone());
         Ok(directory)
     }
@@ -60,7 +69,10 @@ impl<D: BlockDevice> Fat<D> {
     pub(super) fn chain(&self, first: u32) -> Result<Vec<Extent>> {
         match first {
             0 => Ok(Vec::new()),
-            _ => Ok(self.table.extents(&self.device, first, u64::from(self.geometry.clusters()))?.0),
+            _ => Ok(self
+                .table
+                .extents(&self.device, first, u64::from(self.geometry.clusters()))?
+                .0),
         }
     }
 
@@ -79,7 +91,10 @@ impl<D: BlockDevice> FileSystem for Fat<D> {
 
     fn label(&self) -> Result<Vec<u8>> {
         let root = self.directory(self.root_start())?;
-        Ok(root.label().map(|label| names::label(&label).into_bytes()).unwrap_or_default())
+        Ok(root
+            .label()
+            .map(|label| names::label(&label).into_bytes())
+            .unwrap_or_default())
     }
 
     fn capacity(&self) -> Result<Capacity> {
@@ -98,8 +113,11 @@ impl<D: BlockDevice> FileSystem for Fat<D> {
 
     fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
         let directory = self.directory(self.directory_start(directory)?)?;
-        let item = std::str::from_utf8(name).ok().and_then(|name| directory.find(name));
-        item.map(|item| directory.offset(item.slot).map(Node::new)).transpose()
+        let item = std::str::from_utf8(name)
+            .ok()
+            .and_then(|name| directory.find(name));
+        item.map(|item| directory.offset(item.slot).map(Node::new))
+            .transpose()
     }
 
     fn entries(&self, directory: Node) -> Result<Vec<DirEntry>> {
@@ -117,9 +135,15 @@ impl<D: BlockDevice> FileSystem for Fat<D> {
     }
 
     fn metadata(&self, node: Node) -> Result<Metadata> {
-        let entry = if node == ROOT { None } else { Some(self.entry(node.get())?) };
+        let entry = if node == ROOT {
+            None
+        } else {
+            Some(self.entry(node.get())?)
+        };
         let is_directory = entry.is_none_or(|entry| entry.is_directory());
-        let size = entry.filter(|_| !is_directory).map_or(0, |entry| u64::from(entry.file_size()));
+        let size = entry
+            .filter(|_| !is_directory)
+            .map_or(0, |entry| u64::from(entry.file_size()));
         Ok(Metadata {
             file_type: file_type(is_directory),
             mode: if is_directory { 0o755 } else { 0o644 },
@@ -127,7 +151,9 @@ impl<D: BlockDevice> FileSystem for Fat<D> {
             gid: 0,
             size,
             nlink: 1,
-            mtime: entry.map(|entry| entry.written().timestamp()).unwrap_or_default(),
+            mtime: entry
+                .map(|entry| entry.written().timestamp())
+                .unwrap_or_default(),
             device: (0, 0),
             inode: node.get(),
         })
@@ -144,26 +170,41 @@ impl<D: BlockDevice> FileSystem for Fat<D> {
     }
 
     fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {
-        let entry = if node == ROOT { None } else { Some(self.entry(node.get())?) };
+        let entry = if node == ROOT {
+            None
+        } else {
+            Some(self.entry(node.get())?)
+        };
         let Some(entry) = entry.filter(|entry| !entry.is_directory()) else {
             return Err(Error::invalid("is a directory, not a file").because(Reason::IsADirectory));
         };
         let size = u64::from(entry.file_size());
         let clusters = entry.clusters(&self.geometry);
         if clusters > u64::from(self.geometry.clusters()) {
-            return Err(damaged(format!("a file of {size} bytes is larger than the volume")));
+            return Err(damaged(format!(
+                "a file of {size} bytes is larger than the volume"
+            )));
         }
         let first = entry.first_cluster(self.geometry.kind);
         let extents = match clusters {
             0 => Vec::new(),
             _ => self.table.first_extents(&self.device, first, clusters)?,
         };
-        Ok(Box::new(OpenFile::new(&self.device, &self.geometry, extents, size)?))
+        Ok(Box::new(OpenFile::new(
+            &self.device,
+            &self.geometry,
+            extents,
+            size,
+        )?))
     }
 }
 
 fn file_type(is_directory: bool) -> FileType {
-    if is_directory { FileType::Directory } else { FileType::File }
+    if is_directory {
+        FileType::Directory
+    } else {
+        FileType::File
+    }
 }
 
 /// An open file.
@@ -175,7 +216,12 @@ struct OpenFile<'a> {
 }
 
 impl<'a> OpenFile<'a> {
-    fn new(device: &'a dyn BlockDevice, geometry: &Geometry, extents: Vec<Extent>, size: u64) -> Result<Self> {
+    fn new(
+        device: &'a dyn BlockDevice,
+        geometry: &Geometry,
+        extents: Vec<Extent>,
+        size: u64,
+    ) -> Result<Self> {
         let mut places = Vec::with_capacity(extents.len());
         let mut end = 0;
         for extent in extents {
@@ -183,9 +229,15 @@ impl<'a> OpenFile<'a> {
             end += u64::from(extent.count) * u64::from(geometry.cluster_bytes);
         }
         if end < size {
-            return Err(damaged(format!("the file has room for {end} bytes, its size is {size}")));
+            return Err(damaged(format!(
+                "the file has room for {end} bytes, its size is {size}"
+            )));
         }
-        Ok(Self { device, places, size })
+        Ok(Self {
+            device,
+            places,
+            size,
+        })
     }
 }
 
@@ -201,7 +253,10 @@ impl FileRead for OpenFile<'_> {
         while !rest.is_empty() {
             let behind = self.places.partition_point(|(start, _)| *start <= at);
             let (start, place) = self.places[behind - 1];
-            let end = self.places.get(behind).map_or(self.size, |(start, _)| *start);
+            let end = self
+                .places
+                .get(behind)
+                .map_or(self.size, |(start, _)| *start);
             let len = to_usize((end - at).min(to_u64(rest.len())))?;
             let (now, later) = rest.split_at_mut(len);
             self.device.read_at(place + (at - start), now)?;

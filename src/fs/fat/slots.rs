@@ -19,7 +19,10 @@ pub(super) struct FreeSlots {
 impl FreeSlots {
     fn insert(&mut self, start: u32, len: u32) {
         self.ranges.insert(start, len);
-        self.by_len.entry(len.min(WANTED_MAX)).or_default().insert(start);
+        self.by_len
+            .entry(len.min(WANTED_MAX))
+            .or_default()
+            .insert(start);
     }
 
     fn remove(&mut self, start: u32) -> u32 {
@@ -35,7 +38,11 @@ impl FreeSlots {
         if len == 0 {
             return;
         }
-        let before = self.ranges.range(..start).next_back().filter(|(first, len)| *first + **len == start);
+        let before = self
+            .ranges
+            .range(..start)
+            .next_back()
+            .filter(|(first, len)| *first + **len == start);
         let first = before.map_or(start, |(first, _)| *first);
         let end = start + len + self.remove(start + len);
         self.remove(first);
@@ -53,12 +60,18 @@ impl FreeSlots {
     /// Where the first range of at least `len` slots begins.
     pub(super) fn first_fit(&self, len: u32) -> Option<u32> {
         let fitting = self.by_len.range(len.min(WANTED_MAX)..);
-        fitting.filter_map(|(_, starts)| starts.first().copied()).min()
+        fitting
+            .filter_map(|(_, starts)| starts.first().copied())
+            .min()
     }
 
     /// Free slots right before `end`.
     pub(super) fn before(&self, end: u32) -> u32 {
-        let last = self.ranges.range(..end).next_back().filter(|(first, len)| *first + **len == end);
+        let last = self
+            .ranges
+            .range(..end)
+            .next_back()
+            .filter(|(first, len)| *first + **len == end);
         last.map_or(0, |(_, len)| *len)
     }
 }
@@ -76,8 +89,12 @@ mod tests {
         for _ in 0..20_000 {
             let wanted = u32::try_from(1 + random.below(21)).unwrap();
             let len = usize::try_from(wanted).unwrap();
-            let fit = (0..=model.len() - len).find(|at| model[*at..at + len].iter().all(|slot| *slot));
-            assert_eq!(free.first_fit(wanted), fit.map(|at| u32::try_from(at).unwrap()));
+            let fit =
+                (0..=model.len() - len).find(|at| model[*at..at + len].iter().all(|slot| *slot));
+            assert_eq!(
+                free.first_fit(wanted),
+                fit.map(|at| u32::try_from(at).unwrap())
+            );
             let tail = model.iter().rev().take_while(|slot| **slot).count();
             assert_eq!(usize::try_from(free.before(200)).unwrap(), tail);
             match fit.filter(|_| random.below(2) == 0) {
@@ -87,7 +104,11 @@ mod tests {
                 }
                 None => {
                     let at = random.below(model.len());
-                    let len = model[at..].iter().take(1 + random.below(6)).take_while(|slot| !**slot).count();
+                    let len = model[at..]
+                        .iter()
+                        .take(1 + random.below(6))
+                        .take_while(|slot| !**slot)
+                        .count();
                     free.add(u32::try_from(at).unwrap(), u32::try_from(len).unwrap());
                     model[at..at + len].fill(true);
                 }

@@ -23,23 +23,38 @@ impl Space {
         geometry: &Geometry,
         count: u64,
     ) -> Result<Vec<Extent>> {
-        let wanted = u32::try_from(count).ok().filter(|count| *count <= self.free);
+        let wanted = u32::try_from(count)
+            .ok()
+            .filter(|count| *count <= self.free);
         let wanted = wanted.ok_or_else(|| {
-            Error::no_space(format!("{count} clusters are needed, {} are free", self.free))
-                .with_hint("remove files from this partition, or write less to it")
+            Error::no_space(format!(
+                "{count} clusters are needed, {} are free",
+                self.free
+            ))
+            .with_hint("remove files from this partition, or write less to it")
         })?;
-        let mut search = Search { extents: Vec::new(), wanted };
+        let mut search = Search {
+            extents: Vec::new(),
+            wanted,
+        };
         search.between(table, device, self.hint, geometry.cluster_max)?;
         search.between(table, device, FIRST_CLUSTER, self.hint - 1)?;
         if search.wanted != 0 {
-            return Err(Error::internal(format!("{wanted} of {} free clusters are not there", search.wanted)));
+            return Err(Error::internal(format!(
+                "{wanted} of {} free clusters are not there",
+                search.wanted
+            )));
         }
         let extents = search.extents;
         link(table, device, geometry, &extents)?;
         self.free -= wanted;
         if let Some(last) = extents.last() {
             let behind = last.first + last.count;
-            self.hint = if geometry.has(behind) { behind } else { FIRST_CLUSTER };
+            self.hint = if geometry.has(behind) {
+                behind
+            } else {
+                FIRST_CLUSTER
+            };
         }
         Ok(extents)
     }
@@ -62,14 +77,23 @@ impl Space {
 }
 
 /// Makes one chain of these clusters.
-fn link(table: &mut Table, device: &dyn BlockDeviceMut, geometry: &Geometry, extents: &[Extent]) -> Result<()> {
+fn link(
+    table: &mut Table,
+    device: &dyn BlockDeviceMut,
+    geometry: &Geometry,
+    extents: &[Extent],
+) -> Result<()> {
     let mut followers = extents.iter().skip(1).map(|extent| extent.first);
     for extent in extents {
         let last = extent.first + extent.count - 1;
         for cluster in extent.first..last {
             table.set(device, cluster, cluster + 1)?;
         }
-        table.set(device, last, followers.next().unwrap_or(geometry.kind.end()))?;
+        table.set(
+            device,
+            last,
+            followers.next().unwrap_or(geometry.kind.end()),
+        )?;
     }
     Ok(())
 }
@@ -81,16 +105,24 @@ struct Search {
 }
 
 impl Search {
-    fn between(&mut self, table: &Table, device: &dyn BlockDeviceMut, from: u32, until: u32) -> Result<()> {
+    fn between(
+        &mut self,
+        table: &Table,
+        device: &dyn BlockDeviceMut,
+        from: u32,
+        until: u32,
+    ) -> Result<()> {
         if self.wanted == 0 {
             return Ok(());
         }
-        table.cursor(device, 0).scan(from, until, &mut |cluster, entry| {
-            if entry == 0 {
-                Extent::append(&mut self.extents, cluster);
-                self.wanted -= 1;
-            }
-            self.wanted == 0
-        })
+        table
+            .cursor(device, 0)
+            .scan(from, until, &mut |cluster, entry| {
+                if entry == 0 {
+                    Extent::append(&mut self.extents, cluster);
+                    self.wanted -= 1;
+                }
+                self.wanted == 0
+            })
     }
 }

@@ -42,7 +42,10 @@ impl Extent {
     pub(super) fn append(extents: &mut Vec<Self>, cluster: u32) {
         match extents.last_mut() {
             Some(extent) if extent.first + extent.count == cluster => extent.count += 1,
-            _ => extents.push(Self { first: cluster, count: 1 }),
+            _ => extents.push(Self {
+                first: cluster,
+                count: 1,
+            }),
         }
     }
 }
@@ -65,24 +68,39 @@ struct Page {
 fn locate(geometry: &Geometry, cluster: u32) -> Result<(u64, Range<usize>)> {
     let offset = geometry.kind.entry_offset(cluster);
     let start = to_usize(offset % PAGE)?;
-    Ok((offset / PAGE, start..start + to_usize(geometry.kind.entry_len())?))
+    Ok((
+        offset / PAGE,
+        start..start + to_usize(geometry.kind.entry_len())?,
+    ))
 }
 
 /// Reads a page of the active table.
 fn read_page(geometry: &Geometry, device: &dyn BlockDevice, number: u64) -> Result<Vec<u8>> {
     let start = number * PAGE;
     let len = geometry.table_len().saturating_sub(start).min(PAGE);
-    read_vec(device, geometry.table_start(geometry.active) + start, to_usize(len)?)
+    read_vec(
+        device,
+        geometry.table_start(geometry.active) + start,
+        to_usize(len)?,
+    )
 }
 
 impl Table {
     /// The table as it is on the device.
     pub(super) fn new(geometry: Geometry) -> Self {
-        Self { geometry, changed: BTreeMap::new() }
+        Self {
+            geometry,
+            changed: BTreeMap::new(),
+        }
     }
 
     /// Stores the entry of `cluster`.
-    pub(super) fn set(&mut self, device: &dyn BlockDeviceMut, cluster: u32, value: u32) -> Result<()> {
+    pub(super) fn set(
+        &mut self,
+        device: &dyn BlockDeviceMut,
+        cluster: u32,
+        value: u32,
+    ) -> Result<()> {
         let kind = self.geometry.kind;
         let (number, range) = locate(&self.geometry, cluster)?;
         let page = self.page_mut(device, number)?;
@@ -100,7 +118,9 @@ impl Table {
             let dirty = bytes.len()..0;
             self.changed.insert(number, Page { bytes, dirty });
         }
-        self.changed.get_mut(&number).ok_or_else(|| Error::internal("a page that was put there"))
+        self.changed
+            .get_mut(&number)
+            .ok_or_else(|| Error::internal("a page that was put there"))
     }
 
     /// Writes all changes to every table that is kept up to date.
@@ -109,7 +129,10 @@ impl Table {
             let table = self.geometry.table_start(number);
             for (page, Page { bytes, dirty }) in &self.changed {
                 if !dirty.is_empty() {
-                    device.write_at(table + page * PAGE + to_u64(dirty.start), &bytes[dirty.clone()])?;
+                    device.write_at(
+                        table + page * PAGE + to_u64(dirty.start),
+                        &bytes[dirty.clone()],
+                    )?;
                 }
             }
         }
@@ -119,7 +142,12 @@ impl Table {
 
     /// A reader of entries, which keeps about so many bytes of pages.
     pub(super) fn cursor<'a>(&'a self, device: &'a dyn BlockDevice, budget: usize) -> Cursor<'a> {
-        Cursor { table: self, device, current: None, read: Cache::new(budget) }
+        Cursor {
+            table: self,
+            device,
+            current: None,
+            read: Cache::new(budget),
+        }
     }
 
     /// The first `limit` clusters of the chain that begins at `first`, and what follows them.
@@ -142,7 +170,12 @@ impl Table {
 
     /// The first `count` clusters, at least one, of the chain that begins at `first`, fewer where it is shorter. What
     /// follows the last of them is not looked at, so a file of one cluster needs nothing of the table.
-    pub(super) fn first_extents(&self, device: &dyn BlockDevice, first: u32, count: u64) -> Result<Vec<Extent>> {
+    pub(super) fn first_extents(
+        &self,
+        device: &dyn BlockDevice,
+        first: u32,
+        count: u64,
+    ) -> Result<Vec<Extent>> {
         let (mut extents, last) = self.extents(device, first, count.saturating_sub(1))?;
         if let Some(last) = last {
             self.geometry.check(last)?;
@@ -167,14 +200,21 @@ impl Cursor<'_> {
         if let Some(page) = self.table.changed.get(&number) {
             return Ok(&page.bytes);
         }
-        if self.current.as_ref().is_none_or(|(current, _)| *current != number) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|(current, _)| *current != number)
+        {
             let bytes = match self.read.get(number) {
                 Some(bytes) => bytes,
                 None => self.fetch(number)?,
             };
             self.current = Some((number, bytes));
         }
-        let (_, bytes) = self.current.as_ref().ok_or_else(|| Error::internal("the page that was read"))?;
+        let (_, bytes) = self
+            .current
+            .as_ref()
+            .ok_or_else(|| Error::internal("the page that was read"))?;
         Ok(bytes)
     }
 
@@ -205,7 +245,12 @@ impl Cursor<'_> {
     }
 
     /// Shows the entries of the clusters from `from` to `until`, until `visit` says that it has seen enough.
-    pub(super) fn scan(&mut self, from: u32, until: u32, visit: &mut dyn FnMut(u32, u32) -> bool) -> Result<()> {
+    pub(super) fn scan(
+        &mut self,
+        from: u32,
+        until: u32,
+        visit: &mut dyn FnMut(u32, u32) -> bool,
+    ) -> Result<()> {
         let geometry = self.table.geometry;
         let mut cluster = from;
         while cluster <= until {
@@ -228,10 +273,14 @@ impl Cursor<'_> {
     /// Free clusters of the volume, counted.
     pub(super) fn count_free(&mut self) -> Result<u32> {
         let mut free = 0;
-        self.scan(FIRST_CLUSTER, self.table.geometry.cluster_max, &mut |_, entry| {
-            free += u32::from(entry == 0);
-            false
-        })?;
+        self.scan(
+            FIRST_CLUSTER,
+            self.table.geometry.cluster_max,
+            &mut |_, entry| {
+                free += u32::from(entry == 0);
+                false
+            },
+        )?;
         Ok(free)
     }
 }

@@ -47,7 +47,11 @@ fn small_fat32() -> Vec<u8> {
 
 /// An empty volume.
 fn formatted(layout: &FatLayout) -> Vec<u8> {
-    let identity = FatIdentity { label: "TEST", serial: 7, time: 0 };
+    let identity = FatIdentity {
+        label: "TEST",
+        serial: 7,
+        time: 0,
+    };
     let volume = build(&identity, layout, Vec::new()).unwrap();
     let mut image = vec![0; usize::try_from(volume.image.size()).unwrap()];
     volume.image.read_at(0, &mut image).unwrap();
@@ -56,7 +60,13 @@ fn formatted(layout: &FatLayout) -> Vec<u8> {
 
 /// FAT12 and FAT16 with two tables and clusters of 512 bytes.
 fn layout(kind: FatKind, clusters: u32) -> FatLayout {
-    FatLayout { kind, tables: 2, sector_bytes: 512, cluster_bytes: 512, clusters }
+    FatLayout {
+        kind,
+        tables: 2,
+        sector_bytes: 512,
+        cluster_bytes: 512,
+        clusters,
+    }
 }
 
 fn path(text: &str) -> FsPath {
@@ -79,7 +89,8 @@ fn populated(image: Vec<u8>) -> Vec<u8> {
         };
         let content = vec![index; usize::from(index) * 150];
         let size = to_u64(content.len());
-        fat.write_file(&path(&name), &attributes, size, &mut content.as_slice()).unwrap();
+        fat.write_file(&path(&name), &attributes, size, &mut content.as_slice())
+            .unwrap();
     }
     fat.remove(&path("/short2")).unwrap();
     fat.commit().unwrap();
@@ -109,7 +120,12 @@ fn edit_everything(fat: &mut dyn FileSystemMut) -> Result<()> {
     let attributes = Attributes::default();
     let new = path("/EFI/BOOT/a new file.conf");
     fat.write_file(&new, &attributes, 3000, &mut [7; 3000].as_slice())?;
-    fat.write_file(&path("/EFI/BOOT/FILE9.BIN"), &attributes, 1, &mut [1].as_slice())?;
+    fat.write_file(
+        &path("/EFI/BOOT/FILE9.BIN"),
+        &attributes,
+        1,
+        &mut [1].as_slice(),
+    )?;
     fat.create_dir(&path("/EFI/new"), &attributes)?;
     fat.rename(&path("/EFI/A long directory name"), &path("/EFI/new/moved"))?;
     fat.rename(&new, &path("/short5"))?;
@@ -120,7 +136,8 @@ fn edit_everything(fat: &mut dyn FileSystemMut) -> Result<()> {
 
 /// Mutates `image` with `mutate`, uses it, and returns how many of `rounds` volumes could be read and edited.
 fn mutate(image: &[u8], rounds: usize, mutate: &mut dyn FnMut(&mut [u8])) -> (usize, usize) {
-    let (mut read, mut edited) = (0, 0);
+    let mut read = 0;
+    let mut edited = 0;
     let mut padded = vec![0xA5; GUARD];
     for _ in 0..rounds {
         padded.truncate(GUARD);
@@ -140,8 +157,16 @@ fn mutate(image: &[u8], rounds: usize, mutate: &mut dyn FnMut(&mut [u8])) -> (us
             assert!(!readable || read_everything(&fat).is_ok(), "and readable");
         }
         padded = disk.into_bytes();
-        assert!(padded[..GUARD].iter().all(|&byte| byte == 0xA5), "written before the volume");
-        assert!(padded[GUARD + image.len()..].iter().all(|&byte| byte == 0x5A), "written behind the volume");
+        assert!(
+            padded[..GUARD].iter().all(|&byte| byte == 0xA5),
+            "written before the volume"
+        );
+        assert!(
+            padded[GUARD + image.len()..]
+                .iter()
+                .all(|&byte| byte == 0x5A),
+            "written behind the volume"
+        );
     }
     (read, edited)
 }
@@ -160,15 +185,26 @@ fn damage(random: &mut Random, bytes: &mut [u8]) {
 /// Some mutations get past the door and some do not, else a test shows nothing.
 fn reached(read: usize, edited: usize, rounds: usize) {
     eprintln!("{rounds} mutations: {read} readable, {edited} editable");
-    assert!(read > rounds / 20 && edited > rounds / 20 && edited < rounds, "{read}, {edited} of {rounds}");
+    assert!(
+        read > rounds / 20 && edited > rounds / 20 && edited < rounds,
+        "{read}, {edited} of {rounds}"
+    );
 }
 
 fn images() -> [(Vec<u8>, usize, usize); 3] {
     // The image, the end of its allocation tables, rounds.
     [
         (populated(small_fat32()), 36 * 512, 3000),
-        (populated(formatted(&layout(FatKind::Fat12, 380))), 5 * 512, 1500),
-        (populated(formatted(&layout(FatKind::Fat16, 5000))), 41 * 512, 150),
+        (
+            populated(formatted(&layout(FatKind::Fat12, 380))),
+            5 * 512,
+            1500,
+        ),
+        (
+            populated(formatted(&layout(FatKind::Fat16, 5000))),
+            41 * 512,
+            150,
+        ),
     ]
 }
 
@@ -223,8 +259,10 @@ fn mutated_directories() {
     let mut random = Random::new(3);
     for (image, end, rounds) in images() {
         // Directory slots in use: those that hold a name and a plausible attribute byte.
-        let slots: Vec<usize> =
-            (end..image.len()).step_by(32).filter(|&at| image[at + 11] != 0 && image[at] > 1).collect();
+        let slots: Vec<usize> = (end..image.len())
+            .step_by(32)
+            .filter(|&at| image[at + 11] != 0 && image[at] > 1)
+            .collect();
         let (read, edited) = mutate(&image, rounds, &mut |volume| {
             for _ in 0..=random.below(3) {
                 let slot = slots[random.below(slots.len())];
@@ -246,9 +284,15 @@ fn every_byte_can_be_another() {
     let mut random = Random::new(4);
     for (image, end, _) in images().into_iter().take(2) {
         let (start, _) = table(&image);
-        let slots =
-            (end..image.len()).step_by(32).filter(|at| is_slot(&image[*at..at + 32])).flat_map(|at| at..at + 32);
-        let places: Vec<usize> = (0..90).chain(500..1024).chain(start..start + 130).chain(slots).collect();
+        let slots = (end..image.len())
+            .step_by(32)
+            .filter(|at| is_slot(&image[*at..at + 32]))
+            .flat_map(|at| at..at + 32);
+        let places: Vec<usize> = (0..90)
+            .chain(500..1024)
+            .chain(start..start + 130)
+            .chain(slots)
+            .collect();
         let mut next = places.iter().copied();
         let (read, edited) = mutate(&image, places.len(), &mut |volume| {
             let at = next.next().unwrap();
@@ -260,7 +304,10 @@ fn every_byte_can_be_another() {
 
 /// The offset of the entry with this short name.
 fn entry_of(image: &[u8], name: &[u8; 11]) -> usize {
-    (0..image.len()).step_by(32).find(|&at| &image[at..at + 11] == name).unwrap()
+    (0..image.len())
+        .step_by(32)
+        .find(|&at| &image[at..at + 11] == name)
+        .unwrap()
 }
 
 /// Sets the table entry of `cluster` in both copies.
@@ -278,14 +325,25 @@ fn verdicts(image: &[u8]) -> (Option<String>, Option<String>) {
         assert_eq!(error.kind(), crate::ErrorKind::Corrupt);
         error.to_string()
     };
-    (Fat::open_read_only(&disk).err().map(corrupt), Fat::open(&disk).err().map(corrupt))
+    (
+        Fat::open_read_only(&disk).err().map(corrupt),
+        Fat::open(&disk).err().map(corrupt),
+    )
 }
 
 #[test]
 fn cyclic_and_crossed_chains_are_named() {
     let image = populated(small_fat32());
-    let first = |name| usize::from(u16::from_le_bytes(image[entry_of(&image, name) + 26..][..2].try_into().unwrap()));
-    let (efi, file, other) = (first(b"EFI        "), first(b"FILE18  BIN"), first(b"FILE15  BIN"));
+    let first = |name| {
+        usize::from(u16::from_le_bytes(
+            image[entry_of(&image, name) + 26..][..2]
+                .try_into()
+                .unwrap(),
+        ))
+    };
+    let efi = first(b"EFI        ");
+    let file = first(b"FILE18  BIN");
+    let other = first(b"FILE15  BIN");
 
     let mut cyclic = image.clone();
     link(&mut cyclic, efi, u32::try_from(efi).unwrap());
@@ -315,12 +373,24 @@ fn a_wrong_free_count_is_not_believed() {
     image[512 + 488..512 + 492].copy_from_slice(&1u32.to_le_bytes());
     let disk = MemoryDevice::new(image);
     let mut fat = Fat::open(&disk).unwrap();
-    assert_eq!(fat.capacity().unwrap().free_bytes / 512, u64::from(u32::from_le_bytes(right.try_into().unwrap())));
-    fat.write_file(&path("/x"), &Attributes::default(), 600, &mut [1; 600].as_slice()).unwrap();
+    assert_eq!(
+        fat.capacity().unwrap().free_bytes / 512,
+        u64::from(u32::from_le_bytes(right.try_into().unwrap()))
+    );
+    fat.write_file(
+        &path("/x"),
+        &Attributes::default(),
+        600,
+        &mut [1; 600].as_slice(),
+    )
+    .unwrap();
     let free = fat.capacity().unwrap().free_bytes / 512;
     fat.commit().unwrap();
     drop(fat);
-    assert_eq!(disk.into_bytes()[512 + 488..512 + 492], u32::try_from(free).unwrap().to_le_bytes());
+    assert_eq!(
+        disk.into_bytes()[512 + 488..512 + 492],
+        u32::try_from(free).unwrap().to_le_bytes()
+    );
 }
 
 #[test]
@@ -342,16 +412,27 @@ fn other_filesystems_are_not_claimed() {
 /// A volume of 300 clusters in a device.
 fn small(kind: FatKind, tables: u8) -> MemoryDevice {
     let clusters = if kind == FatKind::Fat16 { 5000 } else { 300 };
-    MemoryDevice::new(formatted(&FatLayout { tables, ..layout(kind, clusters) }))
+    MemoryDevice::new(formatted(&FatLayout {
+        tables,
+        ..layout(kind, clusters)
+    }))
 }
 
 fn write(fat: &mut dyn FileSystemMut, name: &str, content: &[u8]) -> Result<()> {
-    fat.write_file(&path(name), &Attributes::default(), to_u64(content.len()), &mut &content[..])
+    fat.write_file(
+        &path(name),
+        &Attributes::default(),
+        to_u64(content.len()),
+        &mut &content[..],
+    )
 }
 
 fn names(fat: &dyn FileSystem) -> Vec<String> {
     let entries = fat.entries(fat.root()).unwrap();
-    entries.into_iter().map(|entry| String::from_utf8(entry.name).unwrap()).collect()
+    entries
+        .into_iter()
+        .map(|entry| String::from_utf8(entry.name).unwrap())
+        .collect()
 }
 
 /// Changes bytes of a device between two uses.
@@ -369,23 +450,41 @@ fn only_the_active_table_is_read_and_written_where_it_says_so() {
     fat.commit().unwrap();
     drop(fat);
     // The third table is the active one, and the others hold nothing.
-    let (mut start, mut len) = (0, 0);
+    let mut start = 0;
+    let mut len = 0;
     let disk = changed(disk, |bytes| {
         bytes[40..42].copy_from_slice(&0x82u16.to_le_bytes());
         (start, len) = table(bytes);
         bytes[start..start + 2 * len].fill(0xAA);
     });
     let mut fat = Fat::open(&disk).unwrap();
-    assert_eq!(crate::fs::read_file(&fat, &path("/before"), 4000).unwrap(), [1; 3000]);
+    assert_eq!(
+        crate::fs::read_file(&fat, &path("/before"), 4000).unwrap(),
+        [1; 3000]
+    );
     write(&mut fat, "/after", &[2; 3000]).unwrap();
     fat.commit().unwrap();
     drop(fat);
     let fat = Fat::open(&disk).unwrap();
-    assert_eq!(crate::fs::read_file(&fat, &path("/after"), 4000).unwrap(), [2; 3000]);
+    assert_eq!(
+        crate::fs::read_file(&fat, &path("/after"), 4000).unwrap(),
+        [2; 3000]
+    );
     drop(fat);
-    let disk = changed(disk, |bytes| assert!(bytes[start..start + 2 * len].iter().all(|byte| *byte == 0xAA)));
+    let disk = changed(disk, |bytes| {
+        assert!(
+            bytes[start..start + 2 * len]
+                .iter()
+                .all(|byte| *byte == 0xAA)
+        )
+    });
     let disk = changed(disk, |bytes| bytes[40] = 0x83);
-    assert!(Fat::open(&disk).unwrap_err().to_string().contains("table 3 is active, there are 3"));
+    assert!(
+        Fat::open(&disk)
+            .unwrap_err()
+            .to_string()
+            .contains("table 3 is active, there are 3")
+    );
 }
 
 #[test]
@@ -395,7 +494,12 @@ fn tables_are_kept_alike() {
             let disk = small(kind, tables);
             let mut fat = Fat::open(&disk).unwrap();
             for index in 0..10u8 {
-                write(&mut fat, &format!("/file {index}"), &vec![index; usize::from(index) * 700]).unwrap();
+                write(
+                    &mut fat,
+                    &format!("/file {index}"),
+                    &vec![index; usize::from(index) * 700],
+                )
+                .unwrap();
             }
             fat.remove(&path("/file 5")).unwrap();
             fat.commit().unwrap();
@@ -404,7 +508,8 @@ fn tables_are_kept_alike() {
             let (start, len) = table(&bytes);
             for other in 1..usize::from(tables) {
                 assert!(
-                    bytes[start..start + len] == bytes[start + other * len..start + (other + 1) * len],
+                    bytes[start..start + len]
+                        == bytes[start + other * len..start + (other + 1) * len],
                     "{kind} {other}"
                 );
             }
@@ -476,10 +581,18 @@ fn a_fixed_root_directory_that_is_full_is_told() {
     }
     let error = write(&mut fat, "/F511", b"").unwrap_err();
     assert_eq!(error.kind(), crate::ErrorKind::NoSpace);
-    assert!(error.to_string().contains("a directory of 512 entries is full"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("a directory of 512 entries is full"),
+        "{error}"
+    );
     fat.remove(&path("/F7")).unwrap();
     write(&mut fat, "/F511", b"").unwrap();
-    assert_eq!(write(&mut fat, "/long name", b"").unwrap_err().kind(), crate::ErrorKind::NoSpace);
+    assert_eq!(
+        write(&mut fat, "/long name", b"").unwrap_err().kind(),
+        crate::ErrorKind::NoSpace
+    );
     // The name that goes makes room for the one that comes.
     fat.rename(&path("/F1"), &path("/F2")).unwrap();
     fat.commit().unwrap();
@@ -498,7 +611,10 @@ fn marks_of_an_unclean_end_go_in_the_copy_too() {
     assert_eq!(disk_byte(&disk, 65), 1, "nothing was edited");
     write(&mut fat, "/x", b"").unwrap();
     fat.commit().unwrap();
-    assert_eq!((disk_byte(&disk, 65), disk_byte(&disk, 6 * 512 + 65)), (0, 0));
+    assert_eq!(
+        (disk_byte(&disk, 65), disk_byte(&disk, 6 * 512 + 65)),
+        (0, 0)
+    );
 }
 
 fn disk_byte(disk: &MemoryDevice, at: u64) -> u8 {
@@ -516,10 +632,20 @@ fn holes_become_zeroes_where_something_else_was() {
         bytes[start + 2 * len + 512..].fill(0xEE);
     });
     let mut fat = Fat::open(&disk).unwrap();
-    let stored = [Stretch { offset: 5000, len: 3 }, Stretch { offset: 20_000, len: 1 }];
+    let stored = [
+        Stretch {
+            offset: 5000,
+            len: 3,
+        },
+        Stretch {
+            offset: 20_000,
+            len: 1,
+        },
+    ];
     let mut bytes = &b"abcd"[..];
     let content = FileContent::sparse(30_001, &stored, &mut bytes).unwrap();
-    fat.write_content(&path("/sparse"), &Attributes::default(), content).unwrap();
+    fat.write_content(&path("/sparse"), &Attributes::default(), content)
+        .unwrap();
     let mut wanted = vec![0; 30_001];
     wanted[5000..5003].copy_from_slice(b"abc");
     wanted[20_000] = b'd';
@@ -529,7 +655,12 @@ fn holes_become_zeroes_where_something_else_was() {
     let bytes = disk.into_bytes();
     let (start, len) = table(&bytes);
     let content = start + 2 * len + 512;
-    assert!(bytes[content + 30_001..content + 59 * 512].iter().all(|byte| *byte == 0), "the last cluster's rest");
+    assert!(
+        bytes[content + 30_001..content + 59 * 512]
+            .iter()
+            .all(|byte| *byte == 0),
+        "the last cluster's rest"
+    );
 }
 
 #[test]
@@ -537,11 +668,15 @@ fn a_name_is_kept_as_it_is_asked_for_when_only_its_case_changes() {
     let disk = small(FatKind::Fat12, 2);
     let mut fat = Fat::open(&disk).unwrap();
     write(&mut fat, "/Mixed Case.txt", b"1").unwrap();
-    fat.rename(&path("/MIXED CASE.TXT"), &path("/mixed case.txt")).unwrap();
+    fat.rename(&path("/MIXED CASE.TXT"), &path("/mixed case.txt"))
+        .unwrap();
     assert_eq!(names(&fat), ["mixed case.txt"]);
-    fat.rename(&path("/mixed case.txt"), &path("/mixed case.txt")).unwrap();
-    fat.rename(&path("/mixedc~1.txt"), &path("/SHORT.TXT")).unwrap();
-    fat.rename(&path("/short.txt"), &path("/short.txt")).unwrap();
+    fat.rename(&path("/mixed case.txt"), &path("/mixed case.txt"))
+        .unwrap();
+    fat.rename(&path("/mixedc~1.txt"), &path("/SHORT.TXT"))
+        .unwrap();
+    fat.rename(&path("/short.txt"), &path("/short.txt"))
+        .unwrap();
     assert_eq!(names(&fat), ["short.txt"]);
 }
 
@@ -549,28 +684,51 @@ fn a_name_is_kept_as_it_is_asked_for_when_only_its_case_changes() {
 fn a_volume_that_is_only_read_is_not_written() {
     let disk = small(FatKind::Fat32, 2);
     let mut fat = Fat::open_read_only(&disk).unwrap();
-    assert_eq!(write(&mut fat, "/x", b"x").unwrap_err().kind(), crate::ErrorKind::Internal);
+    assert_eq!(
+        write(&mut fat, "/x", b"x").unwrap_err().kind(),
+        crate::ErrorKind::Internal
+    );
     assert_eq!(fat.capacity().unwrap().free_bytes, 299 * 512);
     assert_eq!(fat.label().unwrap(), b"TEST");
 }
 
 #[test]
 fn layouts_that_no_volume_has_are_refused() {
-    let identity = FatIdentity { label: "TEST", serial: 7, time: 0 };
+    let identity = FatIdentity {
+        label: "TEST",
+        serial: 7,
+        time: 0,
+    };
     let good = layout(FatKind::Fat12, 300);
     let bad = [
         FatLayout { tables: 0, ..good },
         FatLayout { tables: 5, ..good },
-        FatLayout { sector_bytes: 256, ..good },
-        FatLayout { sector_bytes: 4096, ..good },
-        FatLayout { cluster_bytes: 129 << 9, ..good },
-        FatLayout { cluster_bytes: 128 << 10, ..good },
+        FatLayout {
+            sector_bytes: 256,
+            ..good
+        },
+        FatLayout {
+            sector_bytes: 4096,
+            ..good
+        },
+        FatLayout {
+            cluster_bytes: 129 << 9,
+            ..good
+        },
+        FatLayout {
+            cluster_bytes: 128 << 10,
+            ..good
+        },
     ];
     for layout in bad {
         let error = build(&identity, &layout, Vec::new()).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::InvalidInput, "{layout:?}");
     }
-    for layout in [layout(FatKind::Fat12, 4085), layout(FatKind::Fat16, 4084), layout(FatKind::Fat16, 65_525)] {
+    for layout in [
+        layout(FatKind::Fat12, 4085),
+        layout(FatKind::Fat16, 4084),
+        layout(FatKind::Fat16, 65_525),
+    ] {
         let error = build(&identity, &layout, Vec::new()).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Unsupported, "{layout:?}");
     }

@@ -20,7 +20,11 @@ pub(super) struct FatTime {
 
 fn days_of_year(year: u16) -> u32 {
     // 2100 is the one year of these that is no leap year though it is a multiple of four.
-    if year.is_multiple_of(4) && year != 2100 { 366 } else { 365 }
+    if year.is_multiple_of(4) && year != 2100 {
+        366
+    } else {
+        365
+    }
 }
 
 fn days_of_month(year: u16, month: u16) -> u32 {
@@ -56,7 +60,10 @@ impl FatTime {
 
     /// The stored time, or 1970 where none (or no valid one) is stored.
     pub(super) fn timestamp(self) -> Timestamp {
-        Timestamp { secs: self.secs().unwrap_or(0), nanos: 0 }
+        Timestamp {
+            secs: self.secs().unwrap_or(0),
+            nanos: 0,
+        }
     }
 
     fn secs(self) -> Option<i64> {
@@ -66,13 +73,20 @@ impl FatTime {
         let hour = i64::from(self.time >> 11);
         let minute = i64::from(self.time >> 5 & 0x3F);
         let second = i64::from(self.time & 0x1F) * 2;
-        let valid_date = (1..=12).contains(&month) && (1..=days_of_month(year, month)).contains(&day);
+        let valid_date =
+            (1..=12).contains(&month) && (1..=days_of_month(year, month)).contains(&day);
         if !valid_date || hour > 23 || minute > 59 || second > 59 {
             return None;
         }
         let years: u32 = (FIRST_YEAR..year).map(days_of_year).sum();
         let months: u32 = (1..month).map(|month| days_of_month(year, month)).sum();
-        Some(FIRST + i64::from(years + months + day - 1) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second)
+        Some(
+            FIRST
+                + i64::from(years + months + day - 1) * SECONDS_PER_DAY
+                + hour * 3600
+                + minute * 60
+                + second,
+        )
     }
 }
 
@@ -84,11 +98,20 @@ mod tests {
     fn times_are_clamped_and_even() {
         let at = |secs| FatTime::nearest(secs).timestamp().secs;
         assert_eq!((at(0), at(i64::MIN), at(FIRST + 1)), (FIRST, FIRST, FIRST));
-        assert_eq!((at(i64::MAX), at(1_700_000_001), at(LAST)), (LAST, 1_700_000_000, LAST));
+        assert_eq!(
+            (at(i64::MAX), at(1_700_000_001), at(LAST)),
+            (LAST, 1_700_000_000, LAST)
+        );
         let time = |date, time| FatTime { date, time };
-        assert_eq!(FatTime::nearest(1_706_745_599), time(44 << 9 | 1 << 5 | 31, 23 << 11 | 59 << 5 | 29));
+        assert_eq!(
+            FatTime::nearest(1_706_745_599),
+            time(44 << 9 | 1 << 5 | 31, 23 << 11 | 59 << 5 | 29)
+        );
         assert_eq!(FatTime::nearest(-1), time(1 << 5 | 1, 0));
-        assert_eq!(FatTime::nearest(i64::MAX), time(127 << 9 | 12 << 5 | 31, 23 << 11 | 59 << 5 | 29));
+        assert_eq!(
+            FatTime::nearest(i64::MAX),
+            time(127 << 9 | 12 << 5 | 31, 23 << 11 | 59 << 5 | 29)
+        );
     }
 
     #[test]
@@ -104,8 +127,18 @@ mod tests {
 
     #[test]
     fn times_that_are_none_are_1970() {
-        for (date, time) in [(0, 0), (13 << 5 | 1, 0), (2 << 5 | 30, 0), (1 << 5 | 1, 24 << 11), (1 << 5 | 1, 30)] {
-            assert_eq!(FatTime { date, time }.timestamp(), Timestamp::default(), "{date} {time}");
+        for (date, time) in [
+            (0, 0),
+            (13 << 5 | 1, 0),
+            (2 << 5 | 30, 0),
+            (1 << 5 | 1, 24 << 11),
+            (1 << 5 | 1, 30),
+        ] {
+            assert_eq!(
+                FatTime { date, time }.timestamp(),
+                Timestamp::default(),
+                "{date} {time}"
+            );
         }
     }
 }

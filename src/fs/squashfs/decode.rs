@@ -37,7 +37,9 @@ impl Compression {
             4 => Ok(Self::Xz),
             5 => Ok(Self::Lz4),
             6 => Ok(Self::Zstd),
-            _ => Err(Error::corrupt(format!("compressor {id} is not one of 1 to 6"))),
+            _ => Err(Error::corrupt(format!(
+                "compressor {id} is not one of 1 to 6"
+            ))),
         }
     }
 }
@@ -94,22 +96,29 @@ impl Decoder {
         let room = output.len();
         let unpacked = match self {
             Self::Gzip(inflate) => gunzip(inflate, input, output),
-            Self::Zstd(frames) => frames.decode_all(input, output).map_err(|error| Error::corrupt(error.to_string())),
-            Self::Other(Compression::Lz4) => {
-                lz4_flex::block::decompress_into(input, output).map_err(|error| Error::corrupt(error.to_string()))
-            }
+            Self::Zstd(frames) => frames
+                .decode_all(input, output)
+                .map_err(|error| Error::corrupt(error.to_string())),
+            Self::Other(Compression::Lz4) => lz4_flex::block::decompress_into(input, output)
+                .map_err(|error| Error::corrupt(error.to_string())),
             Self::Other(Compression::Lzo) => decompress_lzo1x(input, room).map(|bytes| {
                 output[..bytes.len()].copy_from_slice(&bytes);
                 bytes.len()
             }),
             Self::Other(Compression::Lzma) => {
                 let stream = LzmaReader::new_mem_limit(input, LZMA_MEMORY_KIB, None);
-                stream.map_err(corrupt_stream).and_then(|mut stream| read_to_end(&mut stream, output))
+                stream
+                    .map_err(corrupt_stream)
+                    .and_then(|mut stream| read_to_end(&mut stream, output))
             }
             Self::Other(_) => xz::decode(input, output),
         };
         let compression = self.compression();
-        unpacked.map_err(|error| error.at(format!("unpacking a {compression} block of at most {room} bytes")))
+        unpacked.map_err(|error| {
+            error.at(format!(
+                "unpacking a {compression} block of at most {room} bytes"
+            ))
+        })
     }
 }
 

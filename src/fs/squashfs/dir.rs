@@ -46,21 +46,34 @@ impl Listing {
         }
         let superblock = &volume.superblock;
         let block = superblock.directory_table_start + u64::from(part.start_block);
-        let mut meta = volume.meta(Place { block, offset: part.offset.into() }, superblock.bytes_used);
-        let mut listing = Self { names: Vec::new(), records: Vec::new() };
+        let mut meta = volume.meta(
+            Place {
+                block,
+                offset: part.offset.into(),
+            },
+            superblock.bytes_used,
+        );
+        let mut listing = Self {
+            names: Vec::new(),
+            records: Vec::new(),
+        };
         let mut rest = part.listing_bytes;
         let mut take = |bytes: u32| {
-            rest =
-                rest.checked_sub(bytes).ok_or_else(|| Error::corrupt("directory entries reach beyond the listing"))?;
+            rest = rest
+                .checked_sub(bytes)
+                .ok_or_else(|| Error::corrupt("directory entries reach beyond the listing"))?;
             Ok::<_, Error>(rest)
         };
         while take(0)? > 0 {
             take(12)?;
             let header: [u8; 12] = meta.array()?;
             let fields = Fields::new("directory header", &header);
-            let (count, start_block) = (fields.le32(0)?, fields.le32(4)?);
+            let count = fields.le32(0)?;
+            let start_block = fields.le32(4)?;
             if count >= RUN_MAX {
-                return Err(Error::corrupt(format!("directory header for {count} + 1 entries, at most {RUN_MAX}")));
+                return Err(Error::corrupt(format!(
+                    "directory header for {count} + 1 entries, at most {RUN_MAX}"
+                )));
             }
             for _ in 0..=count {
                 let entry: [u8; 8] = meta.array()?;
@@ -77,10 +90,23 @@ impl Listing {
     }
 
     fn push(&mut self, name: &[u8], inode: InodeRef, file_type: FileType) -> Result<()> {
-        if name.len() > NAME_MAX || name == b"." || name == b".." || name.contains(&b'/') || name.contains(&0) {
-            return Err(Error::corrupt(format!("'{}' cannot be a name", name.escape_ascii())));
+        if name.len() > NAME_MAX
+            || name == b"."
+            || name == b".."
+            || name.contains(&b'/')
+            || name.contains(&0)
+        {
+            return Err(Error::corrupt(format!(
+                "'{}' cannot be a name",
+                name.escape_ascii()
+            )));
         }
-        self.records.push(Record { name_start: self.names.len(), name_len: name.len(), inode, file_type });
+        self.records.push(Record {
+            name_start: self.names.len(),
+            name_len: name.len(),
+            inode,
+            file_type,
+        });
         self.names.extend_from_slice(name);
         Ok(())
     }
@@ -90,8 +116,15 @@ impl Listing {
         let names = &self.names;
         let name = |record: &Record| &names[record.name_start..record.name_start + record.name_len];
         self.records.sort_by(|a, b| name(a).cmp(name(b)));
-        match self.records.windows(2).find(|pair| name(&pair[0]) == name(&pair[1])) {
-            Some(pair) => Err(Error::corrupt(format!("two entries named '{}'", name(&pair[0]).escape_ascii()))),
+        match self
+            .records
+            .windows(2)
+            .find(|pair| name(&pair[0]) == name(&pair[1]))
+        {
+            Some(pair) => Err(Error::corrupt(format!(
+                "two entries named '{}'",
+                name(&pair[0]).escape_ascii()
+            ))),
             None => Ok(()),
         }
     }
@@ -102,7 +135,10 @@ impl Listing {
 
     /// The entry `name`.
     pub fn find(&self, name: &[u8]) -> Option<&Record> {
-        let at = self.records.binary_search_by(|record| self.name(record).cmp(name)).ok()?;
+        let at = self
+            .records
+            .binary_search_by(|record| self.name(record).cmp(name))
+            .ok()?;
         Some(&self.records[at])
     }
 

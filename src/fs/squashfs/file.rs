@@ -41,18 +41,30 @@ impl<'a, D: BlockDevice> File<'a, D> {
             .because(Reason::Limit));
         }
         let mut meta = volume.meta(part.block_list, superblock.directory_table_start);
-        let mut file =
-            Self { volume, size: part.file_size, sizes: Vec::new(), marks: Vec::new(), fragment: part.fragment };
+        let mut file = Self {
+            volume,
+            size: part.file_size,
+            sizes: Vec::new(),
+            marks: Vec::new(),
+            fragment: part.fragment,
+        };
         let mut start = part.start_block;
         for index in 0..to_usize(count)? {
-            let block = DataBlock { start, size: u32::from_le_bytes(meta.array()?) };
+            let block = DataBlock {
+                start,
+                size: u32::from_le_bytes(meta.array()?),
+            };
             if index % MARK_EVERY == 0 {
                 file.marks.push(start);
             }
             file.sizes.push(block.size);
             start = start
                 .checked_add(block.packed_bytes(superblock.block_size)?.into())
-                .ok_or_else(|| Error::corrupt(format!("block {index} lies beyond the largest possible offset")))?;
+                .ok_or_else(|| {
+                    Error::corrupt(format!(
+                        "block {index} lies beyond the largest possible offset"
+                    ))
+                })?;
         }
         Ok(file)
     }
@@ -82,8 +94,18 @@ impl<'a, D: BlockDevice> File<'a, D> {
             return Ok(());
         };
         if block.is_stored() {
-            check_len(block, len, to_usize(block.packed_bytes(self.volume.superblock.block_size)?.into())?)?;
-            return self.volume.read(block.start.saturating_add(to_u64(skip)), buf);
+            check_len(
+                block,
+                len,
+                to_usize(
+                    block
+                        .packed_bytes(self.volume.superblock.block_size)?
+                        .into(),
+                )?,
+            )?;
+            return self
+                .volume
+                .read(block.start.saturating_add(to_u64(skip)), buf);
         }
         if buf.len() == len {
             return check_len(block, len, self.volume.read_data(block, buf)?);
@@ -95,7 +117,9 @@ impl<'a, D: BlockDevice> File<'a, D> {
     }
 
     fn read_in_fragment(&self, skip: usize, len: usize, buf: &mut [u8]) -> Result<()> {
-        let (index, offset) = self.fragment.ok_or_else(|| Error::internal("a file's last block is missing"))?;
+        let (index, offset) = self
+            .fragment
+            .ok_or_else(|| Error::internal("a file's last block is missing"))?;
         let block = self.volume.fragment(index)?;
         let content = self.volume.cached_data(block)?;
         let offset = to_usize(offset.into())?;
@@ -115,7 +139,10 @@ fn check_len(block: DataBlock, wanted: usize, actual: usize) -> Result<()> {
     if actual == wanted {
         return Ok(());
     }
-    Err(Error::corrupt(format!("data block at {} holds {actual} bytes instead of {wanted}", block.start)))
+    Err(Error::corrupt(format!(
+        "data block at {} holds {actual} bytes instead of {wanted}",
+        block.start
+    )))
 }
 
 impl<D: BlockDevice> FileRead for File<'_, D> {

@@ -79,7 +79,10 @@ impl Inode {
 
     fn parse<D: BlockDevice>(volume: &Volume<D>, at: InodeRef) -> Result<Self> {
         let superblock = &volume.superblock;
-        let place = Place { block: superblock.inode_table_start + (at.0 >> 16), offset: to_usize(at.0 & 0xffff)? };
+        let place = Place {
+            block: superblock.inode_table_start + (at.0 >> 16),
+            offset: to_usize(at.0 & 0xffff)?,
+        };
         let mut meta = volume.meta(place, superblock.directory_table_start);
         let common: [u8; 16] = meta.array()?;
         let fields = Fields::new("inode", &common);
@@ -100,7 +103,11 @@ impl Inode {
 
 /// Types 8 to 14 are the extended forms of 1 to 7.
 fn basic_type(inode_type: u16) -> u16 {
-    if inode_type > 7 { inode_type - 7 } else { inode_type }
+    if inode_type > 7 {
+        inode_type - 7
+    } else {
+        inode_type
+    }
 }
 
 /// The type that inodes (in their basic form) and directory entries name by number.
@@ -133,8 +140,14 @@ fn type_part<D: BlockDevice>(
             let part = Part::Device(number(meta)?);
             Ok((nlink, if extended { number(meta)? } else { NONE }, part))
         }
-        6 | 7 => Ok((number(meta)?, if extended { number(meta)? } else { NONE }, Part::Ipc)),
-        _ => Err(Error::corrupt(format!("inode type {inode_type} is not one of 1 to 14"))),
+        6 | 7 => Ok((
+            number(meta)?,
+            if extended { number(meta)? } else { NONE },
+            Part::Ipc,
+        )),
+        _ => Err(Error::corrupt(format!(
+            "inode type {inode_type} is not one of 1 to 14"
+        ))),
     }
 }
 
@@ -142,43 +155,92 @@ fn number<D: BlockDevice>(meta: &mut MetaReader<'_, D>) -> Result<u32> {
     Ok(u32::from_le_bytes(meta.array()?))
 }
 
-fn directory<D: BlockDevice>(meta: &mut MetaReader<'_, D>, extended: bool) -> Result<(u32, u32, Part)> {
+fn directory<D: BlockDevice>(
+    meta: &mut MetaReader<'_, D>,
+    extended: bool,
+) -> Result<(u32, u32, Part)> {
     let part = |start_block, offset, file_size: u32| {
-        Part::Directory(DirPart { start_block, offset, listing_bytes: file_size.saturating_sub(3) })
+        Part::Directory(DirPart {
+            start_block,
+            offset,
+            listing_bytes: file_size.saturating_sub(3),
+        })
     };
     if extended {
         let bytes: [u8; 24] = meta.array()?;
         let fields = Fields::new("extended directory inode", &bytes);
-        Ok((fields.le32(0)?, fields.le32(20)?, part(fields.le32(8)?, fields.le16(18)?, fields.le32(4)?)))
+        Ok((
+            fields.le32(0)?,
+            fields.le32(20)?,
+            part(fields.le32(8)?, fields.le16(18)?, fields.le32(4)?),
+        ))
     } else {
         let bytes: [u8; 16] = meta.array()?;
         let fields = Fields::new("directory inode", &bytes);
-        Ok((fields.le32(4)?, NONE, part(fields.le32(0)?, fields.le16(10)?, fields.le16(8)?.into())))
+        Ok((
+            fields.le32(4)?,
+            NONE,
+            part(fields.le32(0)?, fields.le16(10)?, fields.le16(8)?.into()),
+        ))
     }
 }
 
-fn file<D: BlockDevice>(meta: &mut MetaReader<'_, D>, extended: bool, block_size: u32) -> Result<(u32, u32, Part)> {
+fn file<D: BlockDevice>(
+    meta: &mut MetaReader<'_, D>,
+    extended: bool,
+    block_size: u32,
+) -> Result<(u32, u32, Part)> {
     let (start_block, file_size, nlink, fragment, offset, xattr) = if extended {
         let bytes: [u8; 40] = meta.array()?;
         let fields = Fields::new("extended file inode", &bytes);
-        (fields.le64(0)?, fields.le64(8)?, fields.le32(24)?, fields.le32(28)?, fields.le32(32)?, fields.le32(36)?)
+        (
+            fields.le64(0)?,
+            fields.le64(8)?,
+            fields.le32(24)?,
+            fields.le32(28)?,
+            fields.le32(32)?,
+            fields.le32(36)?,
+        )
     } else {
         let bytes: [u8; 16] = meta.array()?;
         let fields = Fields::new("file inode", &bytes);
-        (fields.le32(0)?.into(), fields.le32(12)?.into(), 1, fields.le32(4)?, fields.le32(8)?, NONE)
+        (
+            fields.le32(0)?.into(),
+            fields.le32(12)?.into(),
+            1,
+            fields.le32(4)?,
+            fields.le32(8)?,
+            NONE,
+        )
     };
     if fragment != NONE && offset >= block_size {
-        return Err(Error::corrupt(format!("fragment begins at {offset} of a block of {block_size} bytes")));
+        return Err(Error::corrupt(format!(
+            "fragment begins at {offset} of a block of {block_size} bytes"
+        )));
     }
     let fragment = Some((fragment, offset)).filter(|_| fragment != NONE);
-    Ok((nlink, xattr, Part::File(FilePart { start_block, file_size, fragment, block_list: meta.place() })))
+    Ok((
+        nlink,
+        xattr,
+        Part::File(FilePart {
+            start_block,
+            file_size,
+            fragment,
+            block_list: meta.place(),
+        }),
+    ))
 }
 
-fn symlink<D: BlockDevice>(meta: &mut MetaReader<'_, D>, extended: bool) -> Result<(u32, u32, Part)> {
+fn symlink<D: BlockDevice>(
+    meta: &mut MetaReader<'_, D>,
+    extended: bool,
+) -> Result<(u32, u32, Part)> {
     let nlink = number(meta)?;
     let len = number(meta)?;
     if len == 0 || len > SYMLINK_MAX {
-        return Err(Error::corrupt(format!("symlink target of {len} bytes, 1 to {SYMLINK_MAX} are possible")));
+        return Err(Error::corrupt(format!(
+            "symlink target of {len} bytes, 1 to {SYMLINK_MAX} are possible"
+        )));
     }
     let target = meta.place();
     if !extended {

@@ -25,7 +25,9 @@ pub use write::{SquashfsCompression, SquashfsOptions, SquashfsReport, write};
 
 use std::sync::Arc;
 
-use super::{Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr};
+use super::{
+    Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Node, Timestamp, Xattr,
+};
 use crate::block::BlockDevice;
 use crate::bytes::to_usize;
 use crate::error::{Error, Reason, Result};
@@ -58,7 +60,9 @@ impl<D: BlockDevice> Squashfs<D> {
         let root = InodeRef(volume.superblock.root_inode);
         let opened = Self { volume, root };
         if opened.inode(root)?.file_type != FileType::Directory {
-            return Err(Error::corrupt("the root of the squashfs is not a directory"));
+            return Err(Error::corrupt(
+                "the root of the squashfs is not a directory",
+            ));
         }
         Ok(opened)
     }
@@ -76,7 +80,9 @@ impl<D: BlockDevice> Squashfs<D> {
             return Err(Error::not_found("not a directory").because(Reason::NotADirectory));
         };
         let listing = Arc::new(Listing::read(&self.volume, &part)?);
-        self.volume.listings.insert(at.0, listing.clone(), listing.cost());
+        self.volume
+            .listings
+            .insert(at.0, listing.clone(), listing.cost());
         Ok(listing)
     }
 
@@ -85,7 +91,13 @@ impl<D: BlockDevice> Squashfs<D> {
             Part::Directory(part) => (u64::from(part.listing_bytes) + 3, (0, 0)),
             Part::File(part) => (part.file_size, (0, 0)),
             Part::Symlink(_, len) => (len.into(), (0, 0)),
-            Part::Device(number) => (0, ((number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xf_ff00))),
+            Part::Device(number) => (
+                0,
+                (
+                    (number >> 8) & 0xfff,
+                    (number & 0xff) | ((number >> 12) & 0xf_ff00),
+                ),
+            ),
             Part::Ipc => (0, (0, 0)),
         };
         Ok(Metadata {
@@ -95,7 +107,10 @@ impl<D: BlockDevice> Squashfs<D> {
             gid: self.volume.id(inode.gid)?,
             size,
             nlink: inode.nlink,
-            mtime: Timestamp { secs: inode.mtime.into(), nanos: 0 },
+            mtime: Timestamp {
+                secs: inode.mtime.into(),
+                nanos: 0,
+            },
             device,
             inode: at.0,
         })
@@ -128,7 +143,9 @@ impl<D: BlockDevice> FileSystem for Squashfs<D> {
 
     fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
         let listing = self.listing(InodeRef(directory.get()))?;
-        let Some(record) = listing.find(name) else { return Ok(None) };
+        let Some(record) = listing.find(name) else {
+            return Ok(None);
+        };
         let inode = self.inode(record.inode)?;
         if inode.file_type != record.file_type {
             return Err(Error::corrupt(format!(
@@ -169,7 +186,9 @@ impl<D: BlockDevice> FileSystem for Squashfs<D> {
 
     fn xattrs(&self, node: Node) -> Result<Vec<Xattr>> {
         let inode = self.inode(InodeRef(node.get()))?;
-        inode.xattr.map_or(Ok(Vec::new()), |index| xattr::read(&self.volume, index))
+        inode
+            .xattr
+            .map_or(Ok(Vec::new()), |index| xattr::read(&self.volume, index))
     }
 
     fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>> {

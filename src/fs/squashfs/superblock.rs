@@ -44,13 +44,18 @@ impl Superblock {
         }
         let version = (fields.le16(28)?, fields.le16(30)?);
         if version != (4, 0) {
-            return Err(Error::unsupported(format!("squashfs version {}.{}, only 4.0 is known", version.0, version.1))
-                .because(Reason::Version));
+            return Err(Error::unsupported(format!(
+                "squashfs version {}.{}, only 4.0 is known",
+                version.0, version.1
+            ))
+            .because(Reason::Version));
         }
         let bytes_used = fields.le64(40)?;
         if bytes_used > device_bytes {
-            return Err(Error::corrupt(format!("squashfs of {bytes_used} bytes on a device of {device_bytes}"))
-                .with_hint("the file is cut short: fetch it again and compare its checksum"));
+            return Err(Error::corrupt(format!(
+                "squashfs of {bytes_used} bytes on a device of {device_bytes}"
+            ))
+            .with_hint("the file is cut short: fetch it again and compare its checksum"));
         }
         let block_size = fields.le32(12)?;
         let block_log = fields.le16(22)?;
@@ -64,7 +69,9 @@ impl Superblock {
             if start < bytes_used {
                 return Ok(start);
             }
-            Err(Error::corrupt(format!("{what} table begins at {start}, beyond the {bytes_used} bytes in use")))
+            Err(Error::corrupt(format!(
+                "{what} table begins at {start}, beyond the {bytes_used} bytes in use"
+            )))
         };
         let optional = |what: &str, at: usize| match fields.le64(at)? {
             NO_TABLE => Ok(None),
@@ -86,7 +93,9 @@ impl Superblock {
             fragment_table_start: optional("fragment", 80)?,
         };
         if superblock.directory_table_start <= superblock.inode_table_start {
-            return Err(Error::corrupt("the directory table does not follow the inode table"));
+            return Err(Error::corrupt(
+                "the directory table does not follow the inode table",
+            ));
         }
         Ok(superblock)
     }
@@ -105,7 +114,14 @@ mod tests {
         put(22, &17u16.to_le_bytes());
         put(28, &4u16.to_le_bytes());
         put(40, &1000u64.to_le_bytes());
-        for (at, start) in [(48, 900), (56, u64::MAX), (64, 100), (72, 200), (80, u64::MAX), (88, u64::MAX)] {
+        for (at, start) in [
+            (48, 900),
+            (56, u64::MAX),
+            (64, 100),
+            (72, 200),
+            (80, u64::MAX),
+            (88, u64::MAX),
+        ] {
             put(at, &start.to_le_bytes());
         }
         bytes
@@ -115,14 +131,30 @@ mod tests {
     fn every_rule_refuses() {
         let good = sample();
         let superblock = Superblock::parse(&good, 4096).unwrap();
-        assert_eq!((superblock.block_size, superblock.fragment_table_start), (1 << 17, None));
+        assert_eq!(
+            (superblock.block_size, superblock.fragment_table_start),
+            (1 << 17, None)
+        );
         assert!(Superblock::parse(&good, 999).is_err(), "cut short");
         assert!(Superblock::parse(&good[..87], 4096).is_err());
-        for (at, value) in [(0, 1), (12, 1), (20, 9), (22, 16), (22, 64), (28, 3), (49, 9), (65, 9), (73, 9), (72, 100)]
-        {
+        for (at, value) in [
+            (0, 1),
+            (12, 1),
+            (20, 9),
+            (22, 16),
+            (22, 64),
+            (28, 3),
+            (49, 9),
+            (65, 9),
+            (73, 9),
+            (72, 100),
+        ] {
             let mut bad = good.clone();
             bad[at] = value;
-            assert!(Superblock::parse(&bad, 4096).is_err(), "byte {at} = {value}");
+            assert!(
+                Superblock::parse(&bad, 4096).is_err(),
+                "byte {at} = {value}"
+            );
         }
     }
 }

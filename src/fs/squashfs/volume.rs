@@ -99,15 +99,25 @@ impl<D: BlockDevice> Volume<D> {
 
     /// lz4 is the one compressor whose options change how blocks are read: version 1 is the only one there is.
     fn check_lz4_version(&self) -> Result<()> {
-        if self.superblock.compression != Compression::Lz4 || !self.superblock.has_compressor_options {
+        if self.superblock.compression != Compression::Lz4
+            || !self.superblock.has_compressor_options
+        {
             return Ok(());
         }
-        let start = Place { block: to_u64(SUPERBLOCK_BYTES), offset: 0 };
-        let options = self.meta(start, self.superblock.inode_table_start).array::<4>().at(|| "compressor options")?;
+        let start = Place {
+            block: to_u64(SUPERBLOCK_BYTES),
+            offset: 0,
+        };
+        let options = self
+            .meta(start, self.superblock.inode_table_start)
+            .array::<4>()
+            .at(|| "compressor options")?;
         match u32::from_le_bytes(options) {
             1 => Ok(()),
-            version => Err(Error::unsupported(format!("lz4 format {version} of squashfs, only 1 is known"))
-                .because(Reason::Version)),
+            version => Err(Error::unsupported(format!(
+                "lz4 format {version} of squashfs, only 1 is known"
+            ))
+            .because(Reason::Version)),
         }
     }
 
@@ -125,7 +135,10 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     fn decode(&self, packed: &[u8], output: &mut [u8]) -> Result<usize> {
-        let mut decoder = self.decoders.take().unwrap_or_else(|| Decoder::new(self.superblock.compression));
+        let mut decoder = self
+            .decoders
+            .take()
+            .unwrap_or_else(|| Decoder::new(self.superblock.compression));
         let unpacked = decoder.decode(packed, output);
         self.decoders.give(decoder);
         unpacked
@@ -133,14 +146,22 @@ impl<D: BlockDevice> Volume<D> {
 
     /// A reader of the metadata stream from `place`; blocks must begin before `end`.
     pub fn meta(&self, place: Place, end: u64) -> MetaReader<'_, D> {
-        MetaReader { volume: self, place, end, block: None }
+        MetaReader {
+            volume: self,
+            place,
+            end,
+            block: None,
+        }
     }
 
     fn meta_block(&self, start: u64) -> Result<Arc<MetaBlock>> {
         if let Some(block) = self.metadata.get(start) {
             return Ok(block);
         }
-        let block = Arc::new(self.load_meta_block(start).at(|| format!("metadata block at {start}"))?);
+        let block = Arc::new(
+            self.load_meta_block(start)
+                .at(|| format!("metadata block at {start}"))?,
+        );
         self.metadata.insert(start, block.clone(), METADATA_BYTES);
         Ok(block)
     }
@@ -151,13 +172,18 @@ impl<D: BlockDevice> Volume<D> {
         let header = u16::from_le_bytes(header);
         let len = usize::from(header & !METADATA_STORED);
         if len == 0 || len > METADATA_BYTES {
-            return Err(Error::corrupt(format!("length {len} is not from 1 to {METADATA_BYTES}")));
+            return Err(Error::corrupt(format!(
+                "length {len} is not from 1 to {METADATA_BYTES}"
+            )));
         }
         let mut packed = vec![0; len];
         self.read(start + 2, &mut packed)?;
         let next = start + 2 + to_u64(len);
         if header & METADATA_STORED != 0 {
-            return Ok(MetaBlock { bytes: packed, next });
+            return Ok(MetaBlock {
+                bytes: packed,
+                next,
+            });
         }
         let mut bytes = vec![0; METADATA_BYTES];
         let unpacked = self.decode(&packed, &mut bytes)?;
@@ -170,7 +196,10 @@ impl<D: BlockDevice> Volume<D> {
         let at = u64::from(index) * to_u64(N);
         let mut pointer = [0; 8];
         self.read(table + at / to_u64(METADATA_BYTES) * 8, &mut pointer)?;
-        let place = Place { block: u64::from_le_bytes(pointer), offset: to_usize(at % to_u64(METADATA_BYTES))? };
+        let place = Place {
+            block: u64::from_le_bytes(pointer),
+            offset: to_usize(at % to_u64(METADATA_BYTES))?,
+        };
         self.meta(place, self.superblock.bytes_used).array()
     }
 
@@ -178,20 +207,31 @@ impl<D: BlockDevice> Volume<D> {
     pub fn id(&self, index: u16) -> Result<u32> {
         let count = self.superblock.no_ids;
         if index >= count {
-            return Err(Error::corrupt(format!("owner {index} of {count} in the id table")));
+            return Err(Error::corrupt(format!(
+                "owner {index} of {count} in the id table"
+            )));
         }
-        let entry = self.table_entry(self.superblock.id_table_start, index.into()).at(|| "id table")?;
+        let entry = self
+            .table_entry(self.superblock.id_table_start, index.into())
+            .at(|| "id table")?;
         Ok(u32::from_le_bytes(entry))
     }
 
     /// The block that holds fragment `index` (`struct squashfs_fragment_entry`).
     pub fn fragment(&self, index: u32) -> Result<DataBlock> {
         let count = self.superblock.fragments;
-        let table = self.superblock.fragment_table_start.filter(|_| index < count);
-        let table = table.ok_or_else(|| Error::corrupt(format!("fragment {index} of {count} in the table")))?;
+        let table = self
+            .superblock
+            .fragment_table_start
+            .filter(|_| index < count);
+        let table = table
+            .ok_or_else(|| Error::corrupt(format!("fragment {index} of {count} in the table")))?;
         let entry: [u8; 16] = self.table_entry(table, index).at(|| "fragment table")?;
         let fields = Fields::new("fragment entry", &entry);
-        Ok(DataBlock { start: fields.le64(0)?, size: fields.le32(8)? })
+        Ok(DataBlock {
+            start: fields.le64(0)?,
+            size: fields.le32(8)?,
+        })
     }
 
     /// The content of a data block or fragment, kept for a while.
@@ -213,14 +253,18 @@ impl<D: BlockDevice> Volume<D> {
         if block.is_stored() {
             let room = output.len();
             let stored = output.get_mut(..len).ok_or_else(|| {
-                Error::corrupt(format!("data block at {} holds {len} bytes instead of at most {room}", block.start))
+                Error::corrupt(format!(
+                    "data block at {} holds {len} bytes instead of at most {room}",
+                    block.start
+                ))
             })?;
             self.read(block.start, stored)?;
             return Ok(len);
         }
         let mut packed = vec![0; len];
         self.read(block.start, &mut packed)?;
-        self.decode(&packed, output).at(|| format!("data block at {}", block.start))
+        self.decode(&packed, output)
+            .at(|| format!("data block at {}", block.start))
     }
 }
 
@@ -272,7 +316,10 @@ impl<D: BlockDevice> MetaReader<'_, D> {
             if self.place.offset < block.bytes.len() {
                 return Ok(block.clone());
             }
-            self.place = Place { block: block.next, offset: 0 };
+            self.place = Place {
+                block: block.next,
+                offset: 0,
+            };
         }
         if self.place.block >= self.end {
             return Err(Error::corrupt(format!(

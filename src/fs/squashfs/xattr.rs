@@ -34,13 +34,21 @@ struct Table {
 pub(super) fn read<D: BlockDevice>(volume: &Volume<D>, index: u32) -> Result<Vec<Xattr>> {
     let table = table(volume)?;
     if index >= table.ids {
-        return Err(Error::corrupt(format!("xattr set {index} of {}", table.ids)));
+        return Err(Error::corrupt(format!(
+            "xattr set {index} of {}",
+            table.ids
+        )));
     }
-    let id: [u8; 16] = volume.table_entry(table.lookup, index).at(|| "xattr id table")?;
+    let id: [u8; 16] = volume
+        .table_entry(table.lookup, index)
+        .at(|| "xattr id table")?;
     let fields = Fields::new("xattr id", &id);
-    let (reference, count) = (fields.le64(0)?, fields.le32(8)?);
+    let reference = fields.le64(0)?;
+    let count = fields.le32(8)?;
     if count > COUNT_MAX {
-        return Err(Error::corrupt(format!("{count} xattrs of one entry, at most {COUNT_MAX} are possible")));
+        return Err(Error::corrupt(format!(
+            "{count} xattrs of one entry, at most {COUNT_MAX} are possible"
+        )));
     }
     let mut meta = at(volume, &table, reference)?;
     let mut xattrs = Vec::new();
@@ -49,49 +57,84 @@ pub(super) fn read<D: BlockDevice>(volume: &Volume<D>, index: u32) -> Result<Vec
         let xattr = entry(volume, &table, &mut meta)?;
         total += xattr.value.len();
         if total > TOTAL_MAX {
-            return Err(Error::unsupported(format!("xattrs of more than {TOTAL_MAX} bytes at one entry"))
-                .because(Reason::Limit));
+            return Err(Error::unsupported(format!(
+                "xattrs of more than {TOTAL_MAX} bytes at one entry"
+            ))
+            .because(Reason::Limit));
         }
         xattrs.push(xattr);
     }
     xattrs.sort();
     if let Some(pair) = xattrs.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(Error::corrupt(format!("two xattrs named '{}'", pair[0].name.escape_ascii())));
+        return Err(Error::corrupt(format!(
+            "two xattrs named '{}'",
+            pair[0].name.escape_ascii()
+        )));
     }
     Ok(xattrs)
 }
 
 fn table<D: BlockDevice>(volume: &Volume<D>) -> Result<Table> {
     let start = volume.superblock.xattr_id_table_start;
-    let start = start.ok_or_else(|| Error::corrupt("an entry has xattrs, the filesystem has no table of them"))?;
+    let start = start.ok_or_else(|| {
+        Error::corrupt("an entry has xattrs, the filesystem has no table of them")
+    })?;
     let mut header = [0; 16];
     volume.read(start, &mut header).at(|| "xattr table")?;
     let fields = Fields::new("xattr table", &header);
-    Ok(Table { start: fields.le64(0)?, ids: fields.le32(8)?, lookup: start.saturating_add(16) })
+    Ok(Table {
+        start: fields.le64(0)?,
+        ids: fields.le32(8)?,
+        lookup: start.saturating_add(16),
+    })
 }
 
 /// A reader at a reference: 48 bits of block offset from the table's start, 16 bits of byte offset.
-fn at<'a, D: BlockDevice>(volume: &'a Volume<D>, table: &Table, reference: u64) -> Result<MetaReader<'a, D>> {
+fn at<'a, D: BlockDevice>(
+    volume: &'a Volume<D>,
+    table: &Table,
+    reference: u64,
+) -> Result<MetaReader<'a, D>> {
     let block = table.start.saturating_add(reference >> 16);
-    Ok(volume.meta(Place { block, offset: to_usize(reference & 0xffff)? }, table.lookup))
+    Ok(volume.meta(
+        Place {
+            block,
+            offset: to_usize(reference & 0xffff)?,
+        },
+        table.lookup,
+    ))
 }
 
-fn entry<D: BlockDevice>(volume: &Volume<D>, table: &Table, meta: &mut MetaReader<'_, D>) -> Result<Xattr> {
+fn entry<D: BlockDevice>(
+    volume: &Volume<D>,
+    table: &Table,
+    meta: &mut MetaReader<'_, D>,
+) -> Result<Xattr> {
     let head: [u8; 4] = meta.array()?;
     let fields = Fields::new("xattr entry", &head);
-    let (xattr_type, size) = (fields.le16(0)?, fields.le16(2)?);
+    let xattr_type = fields.le16(0)?;
+    let size = fields.le16(2)?;
     let namespace: &[u8] = match xattr_type & 0xff {
         0 => b"user.",
         1 => b"trusted.",
         2 => b"security.",
-        other => return Err(Error::unsupported(format!("xattr namespace {other}, only 0 to 2 are known"))),
+        other => {
+            return Err(Error::unsupported(format!(
+                "xattr namespace {other}, only 0 to 2 are known"
+            )));
+        }
     };
     if size == 0 || size > NAME_MAX {
-        return Err(Error::corrupt(format!("xattr name of {size} bytes, 1 to {NAME_MAX} are possible")));
+        return Err(Error::corrupt(format!(
+            "xattr name of {size} bytes, 1 to {NAME_MAX} are possible"
+        )));
     }
     let name = [namespace, &meta.bytes(size.into())?].concat();
     if name.contains(&0) {
-        return Err(Error::corrupt(format!("xattr name '{}' contains a NUL byte", name.escape_ascii())));
+        return Err(Error::corrupt(format!(
+            "xattr name '{}' contains a NUL byte",
+            name.escape_ascii()
+        )));
     }
     let value = if xattr_type & OUT_OF_LINE == 0 {
         value(meta)
@@ -100,13 +143,18 @@ fn entry<D: BlockDevice>(volume: &Volume<D>, table: &Table, meta: &mut MetaReade
         let reference = Fields::new("xattr reference", &reference).le64(4)?;
         value(&mut at(volume, table, reference)?)
     };
-    Ok(Xattr { value: value.at(|| name.escape_ascii().to_string())?, name })
+    Ok(Xattr {
+        value: value.at(|| name.escape_ascii().to_string())?,
+        name,
+    })
 }
 
 fn value<D: BlockDevice>(meta: &mut MetaReader<'_, D>) -> Result<Vec<u8>> {
     let len = u32::from_le_bytes(meta.array()?);
     if len > VALUE_MAX {
-        return Err(Error::corrupt(format!("xattr value of {len} bytes, at most {VALUE_MAX} are possible")));
+        return Err(Error::corrupt(format!(
+            "xattr value of {len} bytes, at most {VALUE_MAX} are possible"
+        )));
     }
     meta.bytes(to_usize(len.into())?)
 }

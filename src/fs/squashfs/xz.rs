@@ -26,14 +26,19 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize> {
     }
     let check = fields.u8(7)?;
     if fields.u8(6)? != 0 || !matches!(check, CHECK_NONE | CHECK_CRC32) {
-        return Err(Error::unsupported(format!("xz check type {check}, only none (0) and CRC32 (1) are known")));
+        return Err(Error::unsupported(format!(
+            "xz check type {check}, only none (0) and CRC32 (1) are known"
+        )));
     }
     let size = fields.u8(STREAM_HEADER_BYTES)?;
     if size == 0 {
         return Err(Error::corrupt("xz stream without a block"));
     }
     let header_bytes = BlockHeader::len(size);
-    let header = BlockHeader::parse(fields.slice(STREAM_HEADER_BYTES, header_bytes)?, WINDOW_MAX.into())?;
+    let header = BlockHeader::parse(
+        fields.slice(STREAM_HEADER_BYTES, header_bytes)?,
+        WINDOW_MAX.into(),
+    )?;
     let start = STREAM_HEADER_BYTES + header_bytes;
     let mut rest = fields.slice(start, input.len() - start)?;
     let len = read_to_end(&mut header.reader(&mut rest)?, output)?;
@@ -41,7 +46,9 @@ pub(super) fn decode(input: &[u8], output: &mut [u8]) -> Result<usize> {
         let stored = fields.le32((input.len() - rest.len()).next_multiple_of(4))?;
         let actual = crc32fast::hash(&output[..len]);
         if stored != actual {
-            return Err(Error::corrupt(format!("xz content has CRC32 {actual:08x}, {stored:08x} is stored")));
+            return Err(Error::corrupt(format!(
+                "xz content has CRC32 {actual:08x}, {stored:08x} is stored"
+            )));
         }
     }
     Ok(len)
@@ -83,25 +90,49 @@ mod tests {
         assert!(decode(&stream(LZMA2, b"too long"), &mut [0; 7]).is_err());
         assert_eq!(decode(&stream(LZMA2, b"just fit"), &mut [0; 8]).unwrap(), 8);
         // Sizes in the header are passed over; a BCJ filter leaves text alone.
-        for filters in
-            [&[0xc0, 0x80, 0x01, 5, 0x21, 1, 2][..], &[1, 4, 0, 0x21, 1, 2], &[1, 10, 4, 0, 0, 0, 0, 0x21, 1, 2]]
-        {
+        for filters in [
+            &[0xc0, 0x80, 0x01, 5, 0x21, 1, 2][..],
+            &[1, 4, 0, 0x21, 1, 2],
+            &[1, 10, 4, 0, 0, 0, 0, 0x21, 1, 2],
+        ] {
             let mut output = [0; 32];
-            assert_eq!(decode(&stream(filters, b"some"), &mut output).unwrap(), 4, "{filters:?}");
+            assert_eq!(
+                decode(&stream(filters, b"some"), &mut output).unwrap(),
+                4,
+                "{filters:?}"
+            );
             assert_eq!(&output[..4], b"some");
         }
     }
 
     #[test]
     fn what_is_wrong_is_refused() {
-        let kind = |filters: &[u8]| decode(&stream(filters, b"x"), &mut [0; 8]).unwrap_err().kind();
+        let kind = |filters: &[u8]| {
+            decode(&stream(filters, b"x"), &mut [0; 8])
+                .unwrap_err()
+                .kind()
+        };
         for dictionary in [19, 40, 41, 63, 255] {
-            assert_eq!(kind(&[0, 0x21, 1, dictionary]), ErrorKind::Unsupported, "{dictionary}");
+            assert_eq!(
+                kind(&[0, 0x21, 1, dictionary]),
+                ErrorKind::Unsupported,
+                "{dictionary}"
+            );
         }
-        for chain in [&[1, 4, 0, 4, 0][..], &[1, 4, 1, 0, 0x21, 1, 2], &[1, 99, 0, 0x21, 1, 2]] {
+        for chain in [
+            &[1, 4, 0, 4, 0][..],
+            &[1, 4, 1, 0, 0x21, 1, 2],
+            &[1, 99, 0, 0x21, 1, 2],
+        ] {
             assert_eq!(kind(chain), ErrorKind::Unsupported, "{chain:?}");
         }
-        for cut in [&[][..], &[0], &[0, 0x21], &[0, 0x21, 9, 2], &[0x40, 255, 255, 255, 255, 255, 255, 255, 255, 255]] {
+        for cut in [
+            &[][..],
+            &[0],
+            &[0, 0x21],
+            &[0, 0x21, 9, 2],
+            &[0x40, 255, 255, 255, 255, 255, 255, 255, 255, 255],
+        ] {
             assert!(decode(&stream(cut, b"x"), &mut [0; 8]).is_err(), "{cut:?}");
         }
         let good = stream(LZMA2, b"content");
@@ -121,10 +152,16 @@ mod tests {
         for _ in 0..20_000 {
             let filters: Vec<u8> = (0..12)
                 .map(|_| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
                     let byte = state.to_le_bytes()[7];
                     // Small numbers make sense more often.
-                    if state >> 40 & 3 == 0 { byte } else { [0, 1, 2, 4, 0x21, 0x80, 0x40, 5][usize::from(byte & 7)] }
+                    if state >> 40 & 3 == 0 {
+                        byte
+                    } else {
+                        [0, 1, 2, 4, 0x21, 0x80, 0x40, 5][usize::from(byte & 7)]
+                    }
                 })
                 .collect();
             let _ = decode(&stream(&filters, b"content"), &mut [0; 64]);

@@ -40,7 +40,12 @@ pub(super) fn catalog(bios: Option<Place>, efi: Option<Place>) -> Vec<u8> {
     validation.set_header_id(1);
     validation.set_platform_id(if bios.is_some() { BIOS } else { EFI });
     validation.set_key_bytes([0x55, 0xaa]);
-    let words = validation.bytes().as_chunks().0.iter().map(|word| u16::from_le_bytes(*word));
+    let words = validation
+        .bytes()
+        .as_chunks()
+        .0
+        .iter()
+        .map(|word| u16::from_le_bytes(*word));
     let sum = words.fold(0, u16::wrapping_add);
     validation.set_checksum(sum.wrapping_neg());
     let mut bytes = validation.into_inner();
@@ -67,10 +72,18 @@ pub(super) fn catalog(bios: Option<Place>, efi: Option<Place>) -> Vec<u8> {
 /// Writes where it lies into isolinux.bin (the "boot info table").
 pub(super) fn patch_isolinux(bytes: &mut [u8], place: Place) -> Result<()> {
     if bytes.len() < INFO_TABLE_BYTES || !bytes.len().is_multiple_of(4) {
-        let message = format!("isolinux.bin of {} bytes: at least {INFO_TABLE_BYTES}, a multiple of 4", bytes.len());
-        return Err(Error::invalid(message).with_hint("take isolinux.bin of the syslinux distribution as it is"));
+        let message = format!(
+            "isolinux.bin of {} bytes: at least {INFO_TABLE_BYTES}, a multiple of 4",
+            bytes.len()
+        );
+        return Err(Error::invalid(message)
+            .with_hint("take isolinux.bin of the syslinux distribution as it is"));
     }
-    let words = bytes[INFO_TABLE_BYTES..].as_chunks().0.iter().map(|word| u32::from_le_bytes(*word));
+    let words = bytes[INFO_TABLE_BYTES..]
+        .as_chunks()
+        .0
+        .iter()
+        .map(|word| u32::from_le_bytes(*word));
     let sum = words.fold(0, u32::wrapping_add);
     let mut table = BootInfoTable::over(bytes)?;
     table.set_primary_volume_descriptor(super::FIRST_DESCRIPTOR);
@@ -141,16 +154,24 @@ impl Hybrid<'_, '_> {
     }
 
     fn entries(&self) -> Result<Vec<u8>> {
-        let Some((efi, place)) = &self.efi else { return Ok(Vec::new()) };
+        let Some((efi, place)) = &self.efi else {
+            return Ok(Vec::new());
+        };
         let start = u64::from(place.block) * 4;
         let last = start + efi.image.size().div_ceil(SECTOR) - 1;
         let units: Vec<u16> = efi.name.encode_utf16().collect();
         let mut name = [0; 72];
         let (places, _) = name.as_chunks_mut();
         if units.len() > places.len() {
-            return Err(Error::invalid(format!("the partition name '{}' has more than 36 characters", efi.name)));
+            return Err(Error::invalid(format!(
+                "the partition name '{}' has more than 36 characters",
+                efi.name
+            )));
         }
-        places.iter_mut().zip(units).for_each(|(place, unit)| *place = unit.to_le_bytes());
+        places
+            .iter_mut()
+            .zip(units)
+            .for_each(|(place, unit)| *place = unit.to_le_bytes());
         let mut entry = GptEntry::zeroed();
         entry.set_partition_type_guid(ESP_TYPE);
         entry.set_unique_partition_guid(self.guid("efi partition"));
@@ -164,7 +185,11 @@ impl Hybrid<'_, '_> {
 
     fn header(&self, primary: bool) -> Result<Vec<u8>> {
         let last = self.total / SECTOR - 1;
-        let (own, other, entries) = if primary { (1, last, 2) } else { (last, 1, last - ENTRY_SECTORS) };
+        let (own, other, entries) = if primary {
+            (1, last, 2)
+        } else {
+            (last, 1, last - ENTRY_SECTORS)
+        };
         let mut header = GptHeader::zeroed();
         header.set_signature(*b"EFI PART");
         header.set_revision(0x0001_0000);
@@ -188,8 +213,13 @@ impl Hybrid<'_, '_> {
 /// isohybrid's boot code with the place of isolinux.bin.
 fn boot_code(code: &[u8], isolinux: Place) -> Result<[u8; 440]> {
     if code.is_empty() || code.len() > BOOT_CODE_MAX {
-        let message = format!("boot code of {} bytes: 1 to {BOOT_CODE_MAX} fit", code.len());
-        return Err(Error::invalid(message).with_hint("take isohdpfx.bin of the syslinux distribution"));
+        let message = format!(
+            "boot code of {} bytes: 1 to {BOOT_CODE_MAX} fit",
+            code.len()
+        );
+        return Err(
+            Error::invalid(message).with_hint("take isohdpfx.bin of the syslinux distribution")
+        );
     }
     let mut whole = [0; BOOT_CODE_MAX];
     whole[..code.len()].copy_from_slice(code);

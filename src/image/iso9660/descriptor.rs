@@ -42,12 +42,15 @@ pub(super) struct Directories {
 pub(super) fn volume(volume: &Volume<'_>, directories: &Directories) -> Result<Vec<u8>> {
     let joliet = directories.names == Names::Joliet;
     let root = record(&[0], directories.root, true, volume.time, None)?;
-    let root = root.try_into().map_err(|_| Error::internal("the record of the root has 34 bytes"))?;
+    let root = root
+        .try_into()
+        .map_err(|_| Error::internal("the record of the root has 34 bytes"))?;
     let mut escape = [0; 32];
     if joliet {
         escape[..JOLIET_LEVEL_3.len()].copy_from_slice(JOLIET_LEVEL_3);
     }
-    let mut descriptor = VolumeDescriptor::over(head(if joliet { SUPPLEMENTARY } else { PRIMARY }))?;
+    let mut descriptor =
+        VolumeDescriptor::over(head(if joliet { SUPPLEMENTARY } else { PRIMARY }))?;
     descriptor.set_system_identifier(text("", joliet));
     descriptor.set_volume_identifier(text(volume.id, joliet));
     descriptor.set_volume_space_size(Both32(volume.blocks));
@@ -80,13 +83,18 @@ pub(super) fn volume(volume: &Volume<'_>, directories: &Directories) -> Result<V
 fn text<const N: usize>(text: &str, joliet: bool) -> [u8; N] {
     let mut field = [0; N];
     if joliet {
-        let units = text.encode_utf16().chain(std::iter::repeat(u16::from(b' ')));
+        let units = text
+            .encode_utf16()
+            .chain(std::iter::repeat(u16::from(b' ')));
         for (place, unit) in field.as_chunks_mut().0.iter_mut().zip(units) {
             *place = unit.to_be_bytes();
         }
     } else {
         field.fill(b' ');
-        field.iter_mut().zip(text.bytes()).for_each(|(place, byte)| *place = byte);
+        field
+            .iter_mut()
+            .zip(text.bytes())
+            .for_each(|(place, byte)| *place = byte);
     }
     field
 }

@@ -103,12 +103,19 @@ struct Space {
 
 impl Space {
     fn take(&mut self, bytes: u64) -> Result<Place> {
-        let block = u32::try_from(self.next)
-            .map_err(|_| Error::unsupported("a CD image of more than 8 TiB").because(Reason::Limit))?;
-        let bytes32 = u32::try_from(bytes)
-            .map_err(|_| Error::unsupported(format!("a file of {bytes} bytes: a CD image holds files below 4 GiB")))?;
+        let block = u32::try_from(self.next).map_err(|_| {
+            Error::unsupported("a CD image of more than 8 TiB").because(Reason::Limit)
+        })?;
+        let bytes32 = u32::try_from(bytes).map_err(|_| {
+            Error::unsupported(format!(
+                "a file of {bytes} bytes: a CD image holds files below 4 GiB"
+            ))
+        })?;
         self.next += bytes.div_ceil(BLOCK);
-        Ok(Place { block, bytes: bytes32 })
+        Ok(Place {
+            block,
+            bytes: bytes32,
+        })
     }
 }
 
@@ -128,27 +135,52 @@ impl<'a> IsoLayout<'a> {
     pub fn finish(mut self) -> Result<Sections<'a>> {
         check_volume_id(&self.volume_id)?;
         let tree = Tree::new(&self.files)?;
-        let isolinux = self.bios.as_ref().map(|bios| tree.file(&self.files, &bios.isolinux)).transpose()?;
+        let isolinux = self
+            .bios
+            .as_ref()
+            .map(|bios| tree.file(&self.files, &bios.isolinux))
+            .transpose()?;
         if let Some(number) = isolinux {
             pad_isolinux(self.memory(number)?);
         }
-        let all: &[Names] = if self.joliet { &[Names::Primary, Names::Joliet] } else { &[Names::Primary] };
+        let all: &[Names] = if self.joliet {
+            &[Names::Primary, Names::Joliet]
+        } else {
+            &[Names::Primary]
+        };
         let boots = self.bios.is_some() || self.efi.is_some();
 
         let descriptors = 1 + to_u64(all.len()) + u64::from(boots);
-        let mut space = Space { next: u64::from(FIRST_DESCRIPTOR) + descriptors };
-        let sets = all.iter().map(|&names| self.place_set(&tree, names, &mut space)).collect::<Result<Vec<Set>>>()?;
-        let catalog_place = if boots { Some(space.take(BLOCK)?) } else { None };
+        let mut space = Space {
+            next: u64::from(FIRST_DESCRIPTOR) + descriptors,
+        };
+        let sets = all
+            .iter()
+            .map(|&names| self.place_set(&tree, names, &mut space))
+            .collect::<Result<Vec<Set>>>()?;
+        let catalog_place = if boots {
+            Some(space.take(BLOCK)?)
+        } else {
+            None
+        };
         let mut files = Vec::new();
         for file in &self.files {
             let len = file.content.len();
-            let bytes = if matches!(file.content, IsoContent::Efi { .. }) { 0 } else { len };
+            let bytes = if matches!(file.content, IsoContent::Efi { .. }) {
+                0
+            } else {
+                len
+            };
             let place = space.take(bytes).at(|| file.path.clone())?;
-            files.push(Place { bytes: u32::try_from(len).map_err(|_| too_large(&file.path, len))?, ..place });
+            files.push(Place {
+                bytes: u32::try_from(len).map_err(|_| too_large(&file.path, len))?,
+                ..place
+            });
         }
         // The FAT image may be larger than a file can be; nothing but its first block is named.
-        let efi_block = u32::try_from(space.next)
-            .map_err(|_| Error::unsupported("a CD image of more than 8 TiB").because(Reason::Limit))?;
+        let efi_block = u32::try_from(space.next).map_err(|_| {
+            Error::unsupported("a CD image of more than 8 TiB").because(Reason::Limit)
+        })?;
         if let Some(efi) = &self.efi {
             space.next += efi.image.size().div_ceil(BLOCK);
         }
@@ -158,16 +190,28 @@ impl<'a> IsoLayout<'a> {
             }
         }
         let end = space.next * BLOCK;
-        let total = if self.efi.is_some() { (end + BACKUP_BYTES).next_multiple_of(BLOCK) } else { end };
+        let total = if self.efi.is_some() {
+            (end + BACKUP_BYTES).next_multiple_of(BLOCK)
+        } else {
+            end
+        };
         if let Some(number) = isolinux {
             patch_isolinux(self.memory(number)?, files[number])?;
         }
 
-        let blocks = u32::try_from(total / BLOCK)
-            .map_err(|_| Error::unsupported("a CD image of more than 8 TiB").because(Reason::Limit))?;
-        let about = Volume { id: &self.volume_id, time: self.time, blocks };
+        let blocks = u32::try_from(total / BLOCK).map_err(|_| {
+            Error::unsupported("a CD image of more than 8 TiB").because(Reason::Limit)
+        })?;
+        let about = Volume {
+            id: &self.volume_id,
+            time: self.time,
+            blocks,
+        };
         let mut body = self.head(&tree, &about, &sets, &files, catalog_place)?;
-        let efi_place = self.efi.as_ref().map(|_| Place { block: efi_block, bytes: 0 });
+        let efi_place = self.efi.as_ref().map(|_| Place {
+            block: efi_block,
+            bytes: 0,
+        });
         if boots {
             body.extend(catalog(isolinux.map(|number| files[number]), efi_place));
         }
@@ -181,7 +225,11 @@ impl<'a> IsoLayout<'a> {
         };
         let mut image = Sections::new();
         image.push_bytes(hybrid.system_area()?)?;
-        let backup = if self.efi.is_some() { hybrid.backup()? } else { Vec::new() };
+        let backup = if self.efi.is_some() {
+            hybrid.backup()?
+        } else {
+            Vec::new()
+        };
         image.push_bytes(body)?;
         for (file, place) in self.files.into_iter().zip(&files) {
             push_file(&mut image, file.content, *place)?;
@@ -203,7 +251,9 @@ impl<'a> IsoLayout<'a> {
         files: &[Place],
         catalog: Option<Place>,
     ) -> Result<Vec<u8>> {
-        let (primary, others) = sets.split_first().ok_or_else(|| Error::internal("there is a primary set"))?;
+        let (primary, others) = sets
+            .split_first()
+            .ok_or_else(|| Error::internal("there is a primary set"))?;
         let mut bytes = volume(about, &primary.directories)?;
         if let Some(place) = catalog {
             bytes.extend(boot_record(place.block)?);
@@ -229,9 +279,14 @@ impl<'a> IsoLayout<'a> {
     /// The block of the FAT image at which a file in it begins.
     fn within_efi(&self, start: u64, len: u64) -> Result<u32> {
         let size = self.efi.as_ref().map_or(0, |efi| efi.image.size());
-        let fits = start.is_multiple_of(BLOCK) && start.checked_add(len).is_some_and(|end| end <= size);
+        let fits =
+            start.is_multiple_of(BLOCK) && start.checked_add(len).is_some_and(|end| end <= size);
         let block = u32::try_from(start / BLOCK).ok().filter(|_| fits);
-        block.ok_or_else(|| Error::internal(format!("{len} bytes at {start} of a FAT image of {size} bytes")))
+        block.ok_or_else(|| {
+            Error::internal(format!(
+                "{len} bytes at {start} of a FAT image of {size} bytes"
+            ))
+        })
     }
 
     /// Reserves room for path tables and directories.
@@ -246,9 +301,17 @@ impl<'a> IsoLayout<'a> {
             folders.push(space.take(to_u64(records.len()))?);
         }
         let root = folders.first().copied().unwrap_or_default();
-        let directories =
-            Directories { names, root, path_table_bytes: little.bytes, little: little.block, big: big.block };
-        Ok(Set { directories, folders })
+        let directories = Directories {
+            names,
+            root,
+            path_table_bytes: little.bytes,
+            little: little.block,
+            big: big.block,
+        };
+        Ok(Set {
+            directories,
+            folders,
+        })
     }
 
     fn set_bytes(&self, tree: &Tree, set: &Set, files: &[Place]) -> Result<Vec<u8>> {
@@ -278,7 +341,11 @@ fn push_file<'a>(image: &mut Sections<'a>, content: IsoContent<'a>, place: Place
     match content {
         IsoContent::Efi { .. } => return Ok(()),
         _ if image.size() != u64::from(place.block) * BLOCK => {
-            return Err(Error::internal(format!("a file at block {} comes at byte {}", place.block, image.size())));
+            return Err(Error::internal(format!(
+                "a file at block {} comes at byte {}",
+                place.block,
+                image.size()
+            )));
         }
         IsoContent::Stored(piece) => image.push_piece(piece)?,
     }
@@ -286,12 +353,19 @@ fn push_file<'a>(image: &mut Sections<'a>, content: IsoContent<'a>, place: Place
 }
 
 fn too_large(path: &str, len: u64) -> Error {
-    Error::unsupported(format!("a file of {len} bytes: a CD image holds files below 4 GiB")).at(path.to_owned())
+    Error::unsupported(format!(
+        "a file of {len} bytes: a CD image holds files below 4 GiB"
+    ))
+    .at(path.to_owned())
 }
 
 fn check_volume_id(id: &str) -> Result<()> {
     let fits = !id.is_empty() && id.len() <= VOLUME_ID_MAX;
-    if fits && id.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_') {
+    if fits
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    {
         return Ok(());
     }
     Err(Error::invalid(format!(

@@ -3,7 +3,9 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::Place;
-use super::on_disk::{Both16, Both32, DirectoryRecord, PosixAttributes, SystemUseField, TimeStamps};
+use super::on_disk::{
+    Both16, Both32, DirectoryRecord, PosixAttributes, SystemUseField, TimeStamps,
+};
 use crate::error::{Error, Reason, Result};
 
 /// Bytes of a logical block.
@@ -20,9 +22,12 @@ const LAST_TIME: u64 = 5_869_583_999;
 /// Year, month, day, hour, minute and second of a time in seconds since 1970, clamped to 1970 to 2155.
 fn fields(time: i64) -> [u32; 6] {
     let secs = u64::try_from(time).unwrap_or(0).min(LAST_TIME);
-    let text = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(secs)).to_string();
+    let text =
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(secs)).to_string();
     // 2024-01-31T23:59:59Z
-    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
+    let mut numbers = text
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|digits| digits.parse().unwrap_or(0));
     std::array::from_fn(|_| numbers.next().unwrap_or(0))
 }
 
@@ -31,7 +36,15 @@ pub(super) fn short_time(time: i64) -> [u8; 7] {
     let [year, rest @ ..] = fields(time);
     let byte = |value: u32| u8::try_from(value).unwrap_or(0);
     let [month, day, hour, minute, second] = rest.map(byte);
-    [byte(year.saturating_sub(1900)), month, day, hour, minute, second, 0]
+    [
+        byte(year.saturating_sub(1900)),
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        0,
+    ]
 }
 
 /// The 17 bytes of a descriptor's time, in UTC.
@@ -121,7 +134,10 @@ fn put_field(bytes: &mut Vec<u8>, signature: [u8; 2], data: &[u8]) -> Result<()>
 
 fn length(len: usize) -> Result<u8> {
     u8::try_from(len).map_err(|_| {
-        Error::unsupported(format!("a directory record of {len} bytes: at most 255 fit")).because(Reason::Limit)
+        Error::unsupported(format!(
+            "a directory record of {len} bytes: at most 255 fit"
+        ))
+        .because(Reason::Limit)
     })
 }
 

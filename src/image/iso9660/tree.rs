@@ -49,16 +49,29 @@ struct Child<'a> {
 
 impl Tree {
     pub fn new(files: &[IsoFile<'_>]) -> Result<Self> {
-        let root = Directory { name: String::new(), parent: 0, depth: 1 };
-        let mut tree = Self { directories: vec![root], files: Vec::new() };
+        let root = Directory {
+            name: String::new(),
+            parent: 0,
+            depth: 1,
+        };
+        let mut tree = Self {
+            directories: vec![root],
+            files: Vec::new(),
+        };
         for file in files {
             tree.add(&file.path).at(|| file.path.clone())?;
         }
         for directory in 0..tree.directories.len() {
             for names in [Names::Primary, Names::Joliet] {
                 let children = tree.children(directory, names)?;
-                if let Some(pair) = children.windows(2).find(|pair| pair[0].identifier == pair[1].identifier) {
-                    let message = format!("'{}' and '{}' have one name in ISO 9660", pair[0].name, pair[1].name);
+                if let Some(pair) = children
+                    .windows(2)
+                    .find(|pair| pair[0].identifier == pair[1].identifier)
+                {
+                    let message = format!(
+                        "'{}' and '{}' have one name in ISO 9660",
+                        pair[0].name, pair[1].name
+                    );
                     return Err(Error::invalid(message));
                 }
             }
@@ -67,19 +80,31 @@ impl Tree {
     }
 
     fn add(&mut self, path: &str) -> Result<()> {
-        let (folders, name) = path.rsplit_once('/').map_or((None, path), |(folders, name)| (Some(folders), name));
+        let (folders, name) = path
+            .rsplit_once('/')
+            .map_or((None, path), |(folders, name)| (Some(folders), name));
         let mut parent = 0;
         for folder in folders.into_iter().flat_map(|folders| folders.split('/')) {
             check_name(folder)?;
-            let known = self.directories.iter().skip(1).position(|it| it.parent == parent && it.name == folder);
+            let known = self
+                .directories
+                .iter()
+                .skip(1)
+                .position(|it| it.parent == parent && it.name == folder);
             parent = match known {
                 Some(at) => at + 1,
                 None => {
                     let depth = self.directories[parent].depth + 1;
                     if depth > DEPTH_MAX {
-                        return Err(Error::invalid(format!("lies in more than {DEPTH_MAX} directories")));
+                        return Err(Error::invalid(format!(
+                            "lies in more than {DEPTH_MAX} directories"
+                        )));
                     }
-                    self.directories.push(Directory { name: folder.to_owned(), parent, depth });
+                    self.directories.push(Directory {
+                        name: folder.to_owned(),
+                        parent,
+                        depth,
+                    });
                     self.directories.len() - 1
                 }
             };
@@ -94,13 +119,25 @@ impl Tree {
     }
 
     fn children(&self, directory: usize, names: Names) -> Result<Vec<Child<'_>>> {
-        let folders = (0..).zip(&self.directories).skip(1).filter(|(_, it)| it.parent == directory);
+        let folders = (0..)
+            .zip(&self.directories)
+            .skip(1)
+            .filter(|(_, it)| it.parent == directory);
         let folders = folders.map(|(number, it)| (number, it.name.as_str(), true));
-        let files = (0..).zip(&self.files).filter(|(_, (parent, _))| *parent == directory);
+        let files = (0..)
+            .zip(&self.files)
+            .filter(|(_, (parent, _))| *parent == directory);
         let files = files.map(|(number, (_, name))| (number, name.as_str(), false));
-        let child =
-            |(number, name, is_dir)| Ok(Child { identifier: identifier(name, is_dir, names)?, name, number, is_dir });
-        let mut children: Vec<Child<'_>> = folders.chain(files).map(child).collect::<Result<_>>()?;
+        let child = |(number, name, is_dir)| {
+            Ok(Child {
+                identifier: identifier(name, is_dir, names)?,
+                name,
+                number,
+                is_dir,
+            })
+        };
+        let mut children: Vec<Child<'_>> =
+            folders.chain(files).map(child).collect::<Result<_>>()?;
         children.sort_by(|a, b| a.identifier.cmp(&b.identifier));
         Ok(children)
     }
@@ -116,22 +153,55 @@ impl Tree {
     ) -> Result<Vec<u8>> {
         let children = self.children(directory, names)?;
         let links = |directory: usize| {
-            let below = self.directories.iter().skip(1).filter(|it| it.parent == directory).count();
+            let below = self
+                .directories
+                .iter()
+                .skip(1)
+                .filter(|it| it.parent == directory)
+                .count();
             u32::try_from(2 + below).unwrap_or(u32::MAX)
         };
-        let posix = |name, nlink, root| (names == Names::Primary).then_some(Posix { name, nlink, root });
+        let posix =
+            |name, nlink, root| (names == Names::Primary).then_some(Posix { name, nlink, root });
         let parent = self.directories[directory].parent;
         let mut bytes = Vec::new();
         let own = posix("", links(directory), directory == 0);
-        append(&mut bytes, &record(&[0], folders[directory], true, time, own)?);
-        append(&mut bytes, &record(&[1], folders[parent], true, time, posix("", links(parent), false))?);
-        for Child { identifier, name, number, is_dir } in children {
-            let place = if is_dir { folders[number] } else { files[number] };
+        append(
+            &mut bytes,
+            &record(&[0], folders[directory], true, time, own)?,
+        );
+        append(
+            &mut bytes,
+            &record(
+                &[1],
+                folders[parent],
+                true,
+                time,
+                posix("", links(parent), false),
+            )?,
+        );
+        for Child {
+            identifier,
+            name,
+            number,
+            is_dir,
+        } in children
+        {
+            let place = if is_dir {
+                folders[number]
+            } else {
+                files[number]
+            };
             let nlink = if is_dir { links(number) } else { 1 };
             let record = record(&identifier, place, is_dir, time, posix(name, nlink, false))?;
             append(&mut bytes, &record);
         }
-        bytes.resize(bytes.len().next_multiple_of(usize::try_from(BLOCK).unwrap_or(2048)), 0);
+        bytes.resize(
+            bytes
+                .len()
+                .next_multiple_of(usize::try_from(BLOCK).unwrap_or(2048)),
+            0,
+        );
         Ok(bytes)
     }
 
@@ -144,8 +214,9 @@ impl Tree {
         while at < order.len() {
             let (directory, parent, identifier) = order[at].clone();
             at += 1;
-            let number = u16::try_from(at)
-                .map_err(|_| Error::unsupported("more than 65535 directories").because(Reason::Limit))?;
+            let number = u16::try_from(at).map_err(|_| {
+                Error::unsupported("more than 65535 directories").because(Reason::Limit)
+            })?;
             let len = u8::try_from(identifier.len()).unwrap_or(u8::MAX);
             let block = folders[directory].block;
             if big_endian {
@@ -165,7 +236,10 @@ impl Tree {
             if identifier.len() % 2 == 1 {
                 bytes.push(0);
             }
-            let below = self.children(directory, names)?.into_iter().filter(|child| child.is_dir);
+            let below = self
+                .children(directory, names)?
+                .into_iter()
+                .filter(|child| child.is_dir);
             order.extend(below.map(|child| (child.number, number, child.identifier)));
         }
         Ok(bytes)
@@ -176,13 +250,22 @@ impl Tree {
         files
             .iter()
             .position(|file| file.path == path)
-            .ok_or_else(|| Error::invalid(format!("the boot image '{path}' is not a file of the CD image")))
+            .ok_or_else(|| {
+                Error::invalid(format!(
+                    "the boot image '{path}' is not a file of the CD image"
+                ))
+            })
     }
 }
 
 fn check_name(name: &str) -> Result<()> {
-    let fits = !name.is_empty() && name != "." && name != ".." && name.len() <= NAME_MAX.min(JOLIET_MAX);
-    if fits && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
+    let fits =
+        !name.is_empty() && name != "." && name != ".." && name.len() <= NAME_MAX.min(JOLIET_MAX);
+    if fits
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    {
         return Ok(());
     }
     Err(Error::invalid(format!(
@@ -197,7 +280,15 @@ fn identifier(name: &str, is_dir: bool, names: Names) -> Result<Vec<u8>> {
         return Ok(name.encode_utf16().flat_map(u16::to_be_bytes).collect());
     }
     let plain = |text: &str| -> String {
-        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+        text.chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_uppercase()
+                } else {
+                    '_'
+                }
+            })
+            .collect()
     };
     let text = match name.rsplit_once('.') {
         Some((stem, extension)) if !is_dir => format!("{}.{};1", plain(stem), plain(extension)),

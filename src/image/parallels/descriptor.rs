@@ -39,11 +39,16 @@ impl Descriptor {
     /// [`crate::ErrorKind::InvalidInput`] for a name with characters that XML gives a meaning.
     pub fn to_xml(&self) -> Result<String> {
         if self.name.contains(['<', '>', '&', '"', '\'']) || self.name.contains(char::is_control) {
-            return Err(Error::invalid(format!("'{}' cannot name a Parallels disk", self.name.escape_debug()))
-                .with_hint("use letters, digits, dots, dashes and underscores"));
+            return Err(Error::invalid(format!(
+                "'{}' cannot name a Parallels disk",
+                self.name.escape_debug()
+            ))
+            .with_hint("use letters, digits, dots, dashes and underscores"));
         }
         let cylinders = self.sectors / u64::from(HEADS * SECTORS_PER_TRACK);
-        let (sectors, uid, image) = (self.sectors, self.uid, Self::image_name(&self.name));
+        let sectors = self.sectors;
+        let uid = self.uid;
+        let image = Self::image_name(&self.name);
         Ok(format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>
 <Parallels_disk_image Version=\"1.0\">
@@ -96,11 +101,24 @@ mod tests {
 
     #[test]
     fn the_descriptor_names_the_image_and_odd_names_are_refused() {
-        let mut descriptor = Descriptor { name: "node.hdd".to_owned(), sectors: 17_821_696, uid: Guid::ZERO };
+        let mut descriptor = Descriptor {
+            name: "node.hdd".to_owned(),
+            sectors: 17_821_696,
+            uid: Guid::ZERO,
+        };
         let xml = descriptor.to_xml().unwrap();
-        assert!(xml.contains("<File>node.hdd.0.{5fbaabe3-6958-40ff-92a7-860e329aab41}.hds</File>"), "{xml}");
-        assert!(xml.contains("<Cylinders>34808</Cylinders>") && xml.contains("<End>17821696</End>"), "{xml}");
+        assert!(
+            xml.contains("<File>node.hdd.0.{5fbaabe3-6958-40ff-92a7-860e329aab41}.hds</File>"),
+            "{xml}"
+        );
+        assert!(
+            xml.contains("<Cylinders>34808</Cylinders>") && xml.contains("<End>17821696</End>"),
+            "{xml}"
+        );
         descriptor.name = "a&b.hdd".to_owned();
-        assert_eq!(descriptor.to_xml().unwrap_err().kind(), crate::ErrorKind::InvalidInput);
+        assert_eq!(
+            descriptor.to_xml().unwrap_err().kind(),
+            crate::ErrorKind::InvalidInput
+        );
     }
 }

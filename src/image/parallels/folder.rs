@@ -23,7 +23,12 @@ pub(in crate::image) fn image_file(path: &Path) -> Result<PathBuf> {
         let entry = entry.map_err(fails)?;
         // No links: they might lead out of the folder.
         let file = entry.file_type().map_err(fails)?.is_file();
-        if file && entry.path().extension().is_some_and(|extension| extension == IMAGE) {
+        if file
+            && entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == IMAGE)
+        {
             images.push(entry.path());
         }
     }
@@ -39,7 +44,10 @@ pub(in crate::image) fn image_file(path: &Path) -> Result<PathBuf> {
 }
 
 /// Writes the files of the folder `job.name`; `create` makes one of a name in it.
-pub(super) fn write(job: &WriteJob<'_>, create: &mut dyn FnMut(&str) -> Result<File>) -> Result<()> {
+pub(super) fn write(
+    job: &WriteJob<'_>,
+    create: &mut dyn FnMut(&str) -> Result<File>,
+) -> Result<()> {
     let image = create(&Descriptor::image_name(job.name))?;
     let descriptor = super::write(job.disk, &image, job.name, job.identity, job.progress)?;
     let text = create(Descriptor::FILE_NAME)?;
@@ -58,15 +66,27 @@ mod tests {
     fn one_image_is_found_and_links_are_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        assert_eq!(image_file(dir.path()).unwrap(), dir.path(), "any other folder");
+        assert_eq!(
+            image_file(dir.path()).unwrap(),
+            dir.path(),
+            "any other folder"
+        );
         assert_eq!(image_file(&path("no")).unwrap(), path("no"));
         fs::write(path(Descriptor::FILE_NAME), "").unwrap();
         symlink("/dev/zero", path("link.hds")).unwrap();
         symlink(Descriptor::FILE_NAME, path("other.hds")).unwrap();
-        assert!(image_file(dir.path()).unwrap_err().to_string().contains("0 image files"));
+        assert!(
+            image_file(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("0 image files")
+        );
         fs::write(path("a.hds"), "").unwrap();
         assert_eq!(image_file(dir.path()).unwrap(), path("a.hds"));
         fs::write(path("b.hds"), "").unwrap();
-        assert_eq!(image_file(dir.path()).unwrap_err().kind(), crate::ErrorKind::Unsupported);
+        assert_eq!(
+            image_file(dir.path()).unwrap_err().kind(),
+            crate::ErrorKind::Unsupported
+        );
     }
 }

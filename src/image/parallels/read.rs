@@ -23,7 +23,10 @@ const IN_USE: u32 = 0x746f_6e59;
 const MAX_CLUSTER: u64 = 256 << 20;
 
 /// Opens the image in `file`.
-pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
+pub(in crate::image) fn open(
+    file: Arc<dyn BlockDevice>,
+    references: &References,
+) -> Result<Arc<dyn BlockDevice>> {
     let mut bytes = [0; HEADER_BYTES];
     file.read_at(0, &mut bytes).at(|| "the Parallels header")?;
     let header = ParallelsHeader::over(&bytes)?;
@@ -32,13 +35,18 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
     let (sectors, unit) = match &header.magic() {
         OLD_MAGIC => (u64::from(header.nb_sectors_low()), SECTOR),
         MAGIC => (header.nb_sectors(), cluster_sectors * SECTOR),
-        _ => return Err(Error::corrupt("this is no Parallels image: its signature is missing")),
+        _ => {
+            return Err(Error::corrupt(
+                "this is no Parallels image: its signature is missing",
+            ));
+        }
     };
     let version = header.version();
     if version != VERSION {
-        return Err(
-            Error::unsupported(format!("Parallels version {version}: {VERSION} can be read")).because(Reason::Version)
-        );
+        return Err(Error::unsupported(format!(
+            "Parallels version {version}: {VERSION} can be read"
+        ))
+        .because(Reason::Version));
     }
     let cluster_bytes = cluster_sectors * SECTOR;
     if !(SECTOR..=MAX_CLUSTER).contains(&cluster_bytes) {
@@ -47,7 +55,8 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
         )));
     }
     let size = sectors.checked_mul(SECTOR);
-    let size = size.ok_or_else(|| Error::corrupt(format!("a Parallels disk of {sectors} sectors")))?;
+    let size =
+        size.ok_or_else(|| Error::corrupt(format!("a Parallels disk of {sectors} sectors")))?;
     check_size(size)?;
     let entries = size.div_ceil(cluster_bytes);
     if entries > header.nb_bat_entries().into() {
@@ -58,19 +67,30 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
     }
     let dirty = header.in_use() == IN_USE;
     references.note(|details| {
-        let older = if header.magic() == *OLD_MAGIC { ", older kind" } else { "" };
+        let older = if header.magic() == *OLD_MAGIC {
+            ", older kind"
+        } else {
+            ""
+        };
         details.variant = Some(format!("expanding{older}"));
         details.virtual_bytes = Some(size);
         details.cluster_bytes = Some(cluster_bytes);
         details.dirty = dirty;
     });
     if dirty {
-        references.progress.found(&Finding::new(code::IMAGE_NOT_CLOSED).with("format", "Parallels"));
+        references
+            .progress
+            .found(&Finding::new(code::IMAGE_NOT_CLOSED).with("format", "Parallels"));
     }
     let table = blocks::read_table(&*file, to_u64(HEADER_BYTES), entries, 4)?;
     let place = |entry: &[u8; 4]| match u32::from_le_bytes(*entry) {
         0 => ABSENT,
         index => u64::from(index) * unit,
     };
-    blocks::open(file, size, cluster_bytes, table.as_chunks().0.iter().map(place).collect())
+    blocks::open(
+        file,
+        size,
+        cluster_bytes,
+        table.as_chunks().0.iter().map(place).collect(),
+    )
 }

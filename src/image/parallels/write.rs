@@ -43,13 +43,15 @@ pub fn write(
     let blocks = write_blocks(device, size, out, CLUSTER_BYTES, address, progress);
     progress.finish();
     let blocks = blocks?;
-    let fits = |value: u64| u32::try_from(value).map_err(|_| Error::internal("a bounded Parallels table"));
+    let fits =
+        |value: u64| u32::try_from(value).map_err(|_| Error::internal("a bounded Parallels table"));
     set_size(out, address(blocks.taken))?;
     // Entries count clusters from the start of the file; 0 is a cluster that holds nothing.
     let table = blocks.le32_table(0, |place| fits(address(place) / CLUSTER_BYTES))?;
     write_out(out, to_u64(HEADER_BYTES), &table)?;
     let header = Header {
-        cylinders: u32::try_from(size / SECTOR / u64::from(HEADS * SECTORS_PER_TRACK)).unwrap_or(u32::MAX),
+        cylinders: u32::try_from(size / SECTOR / u64::from(HEADS * SECTORS_PER_TRACK))
+            .unwrap_or(u32::MAX),
         cluster_sectors: fits(CLUSTER_BYTES / SECTOR)?,
         nb_bat_entries: fits(clusters)?,
         nb_sectors: size / SECTOR,
@@ -57,5 +59,9 @@ pub fn write(
     };
     write_out(out, 0, &header.to_bytes())?;
     let uid = identity.guid(blocks.fingerprint, "Parallels");
-    Ok(Descriptor { name: name.to_owned(), sectors: size / SECTOR, uid })
+    Ok(Descriptor {
+        name: name.to_owned(),
+        sectors: size / SECTOR,
+        uid,
+    })
 }

@@ -131,11 +131,22 @@ mod tests {
         let bytes = header.to_bytes().unwrap();
         assert_eq!(bytes.len(), 72 + 8);
         assert_eq!(bytes[..8], *b"QFI\xfb\0\0\0\x02");
-        let bytes = Header { version: Qcow2Version::V3, ..header }.to_bytes().unwrap();
+        let bytes = Header {
+            version: Qcow2Version::V3,
+            ..header
+        }
+        .to_bytes()
+        .unwrap();
         assert_eq!(bytes.len(), 512);
         assert_eq!(bytes[96..104], [0, 0, 0, 4, 0, 0, 0, 112]);
         assert_eq!(bytes[120..132], *b"\0\0dirty bit\0");
-        let zstd = Header { version: Qcow2Version::V3, zstd: true, ..header }.to_bytes().unwrap();
+        let zstd = Header {
+            version: Qcow2Version::V3,
+            zstd: true,
+            ..header
+        }
+        .to_bytes()
+        .unwrap();
         assert_eq!((zstd[79], zstd[104]), (8, 1));
     }
 }

@@ -72,8 +72,11 @@ impl FromStr for Qcow2Version {
         match text {
             "2" => Ok(Self::V2),
             "3" => Ok(Self::V3),
-            _ => Err(Error::invalid(format!("'{}' is not a version of qcow2", text.escape_debug()))
-                .with_hint("write 2 or 3")),
+            _ => Err(Error::invalid(format!(
+                "'{}' is not a version of qcow2",
+                text.escape_debug()
+            ))
+            .with_hint("write 2 or 3")),
         }
     }
 }
@@ -102,7 +105,11 @@ pub struct Qcow2Options {
 
 impl Default for Qcow2Options {
     fn default() -> Self {
-        Self { version: Qcow2Version::V2, cluster_size: 65_536, compression: Qcow2Compression::Deflate(6) }
+        Self {
+            version: Qcow2Version::V2,
+            cluster_size: 65_536,
+            compression: Qcow2Compression::Deflate(6),
+        }
     }
 }
 
@@ -119,11 +126,15 @@ impl Qcow2Options {
     fn cluster_bits(&self) -> Result<u32> {
         Compressor::new(self.compression)?;
         if let (Qcow2Compression::Zstd(_), Qcow2Version::V2) = (self.compression, self.version) {
-            return Err(Error::invalid("qcow2 of version 2 cannot be compressed with zstd")
-                .with_hint("use version 3, or deflate"));
+            return Err(
+                Error::invalid("qcow2 of version 2 cannot be compressed with zstd")
+                    .with_hint("use version 3, or deflate"),
+            );
         }
         let bits = self.cluster_size.trailing_zeros();
-        if !self.cluster_size.is_power_of_two() || !(MIN_CLUSTER_BITS..=MAX_CLUSTER_BITS).contains(&bits) {
+        if !self.cluster_size.is_power_of_two()
+            || !(MIN_CLUSTER_BITS..=MAX_CLUSTER_BITS).contains(&bits)
+        {
             return Err(Error::invalid(format!(
                 "qcow2 cluster size {} is invalid: must be a power of two from 512 to 2097152",
                 self.cluster_size

@@ -75,7 +75,11 @@ impl Parsed {
 
     /// What it tells of the image.
     pub fn note(&self, details: &mut Details) {
-        let extended = if self.extended_l2 { ", extended L2 entries" } else { "" };
+        let extended = if self.extended_l2 {
+            ", extended L2 entries"
+        } else {
+            ""
+        };
         details.variant = Some(format!("version {}{extended}", self.version));
         details.virtual_bytes = Some(self.size);
         details.cluster_bytes = Some(1 << self.cluster_bits);
@@ -83,10 +87,16 @@ impl Parsed {
             ClusterCompression::Deflate => "zlib",
             ClusterCompression::Zstd => "zstd",
         });
-        (details.snapshots, details.dirty, details.damaged) = (self.snapshots, self.dirty, self.corrupt);
-        let named = [("data file", &self.data_file), ("backing file", &self.backing_file)];
-        details.external_references =
-            named.into_iter().filter_map(|(role, name)| Some(ExternalReference::new(role, name.as_ref()?))).collect();
+        (details.snapshots, details.dirty, details.damaged) =
+            (self.snapshots, self.dirty, self.corrupt);
+        let named = [
+            ("data file", &self.data_file),
+            ("backing file", &self.backing_file),
+        ];
+        details.external_references = named
+            .into_iter()
+            .filter_map(|(role, name)| Some(ExternalReference::new(role, name.as_ref()?)))
+            .collect();
     }
 
     /// What a person should know of the image.
@@ -112,13 +122,17 @@ impl Parsed {
         file.read_at(0, &mut head)?;
         let header = QcowHeader::over(&*head)?;
         if header.magic() != MAGIC {
-            return Err(Error::corrupt("not a qcow2 image: it does not begin with 'QFI'"));
+            return Err(Error::corrupt(
+                "not a qcow2 image: it does not begin with 'QFI'",
+            ));
         }
         let version = header.version();
         if !matches!(version, 2 | 3) {
-            return Err(Error::unsupported(format!("qcow2 version {version}: 2 and 3 can be read"))
-                .because(Reason::Version)
-                .with_hint("convert it: qemu-img convert -O qcow2"));
+            return Err(Error::unsupported(format!(
+                "qcow2 version {version}: 2 and 3 can be read"
+            ))
+            .because(Reason::Version)
+            .with_hint("convert it: qemu-img convert -O qcow2"));
         }
         match header.crypt_method() {
             0 => {}
@@ -167,9 +181,11 @@ impl Parsed {
         }
         let unknown = incompatible & !INCOMPATIBLE_KNOWN;
         if unknown != 0 {
-            return Err(Error::unsupported(format!("qcow2 incompatible features {unknown:#x} are not known"))
-                .because(Reason::Feature)
-                .with_hint("convert it with a QEMU that knows them: qemu-img convert -O qcow2"));
+            return Err(Error::unsupported(format!(
+                "qcow2 incompatible features {unknown:#x} are not known"
+            ))
+            .because(Reason::Feature)
+            .with_hint("convert it with a QEMU that knows them: qemu-img convert -O qcow2"));
         }
         let has = |bit| incompatible & bit != 0;
         self.dirty = has(INCOMPATIBLE_DIRTY);
@@ -179,14 +195,28 @@ impl Parsed {
         }
         self.extended_l2 = has(INCOMPATIBLE_EXTENDED_L2);
         if self.extended_l2 && self.cluster_bits < MIN_EXTENDED_BITS {
-            return Err(Error::corrupt("qcow2 with extended L2 entries has clusters below 16 KiB"));
+            return Err(Error::corrupt(
+                "qcow2 with extended L2 entries has clusters below 16 KiB",
+            ));
         }
-        let kind = if header_length > HEADER_LENGTH_V3 { header.compression_type() } else { 0 };
+        let kind = if header_length > HEADER_LENGTH_V3 {
+            header.compression_type()
+        } else {
+            0
+        };
         self.compression = match (kind, has(INCOMPATIBLE_COMPRESSION)) {
             (0, _) => ClusterCompression::Deflate,
             (1, true) => ClusterCompression::Zstd,
-            (1, false) => return Err(Error::corrupt("qcow2 compression type 1 without its feature bit")),
-            _ => return Err(Error::unsupported(format!("qcow2 compression type {kind}: 0 and 1 can be read"))),
+            (1, false) => {
+                return Err(Error::corrupt(
+                    "qcow2 compression type 1 without its feature bit",
+                ));
+            }
+            _ => {
+                return Err(Error::unsupported(format!(
+                    "qcow2 compression type {kind}: 0 and 1 can be read"
+                )));
+            }
         };
         Ok(header_length)
     }
@@ -198,9 +228,12 @@ impl Parsed {
             return Ok(());
         }
         if len > NAME_MAX {
-            return Err(Error::corrupt(format!("qcow2 backing_file_size {len}: at most {NAME_MAX} bytes are allowed")));
+            return Err(Error::corrupt(format!(
+                "qcow2 backing_file_size {len}: at most {NAME_MAX} bytes are allowed"
+            )));
         }
-        let name = Fields::new("qcow2 header", header.bytes()).slice(to_usize(offset)?, to_usize(len.into())?)?;
+        let name = Fields::new("qcow2 header", header.bytes())
+            .slice(to_usize(offset)?, to_usize(len.into())?)?;
         self.backing_file = Some(name.to_vec());
         Ok(())
     }
@@ -220,10 +253,13 @@ impl Parsed {
             if kind == EXTENSION_END {
                 break;
             }
-            let data = Fields::new("qcow2 header", header.bytes()).slice(at + EXTENSION_HEADER_BYTES, len)?;
+            let data = Fields::new("qcow2 header", header.bytes())
+                .slice(at + EXTENSION_HEADER_BYTES, len)?;
             match kind {
                 EXTENSION_BACKING_FORMAT => self.backing_format = Some(data.to_vec()),
-                EXTENSION_DATA_FILE if self.data_file.is_some() => self.data_file = Some(data.to_vec()),
+                EXTENSION_DATA_FILE if self.data_file.is_some() => {
+                    self.data_file = Some(data.to_vec())
+                }
                 // Names, bitmaps and whatever is not known: nothing that reading depends on.
                 _ => {}
             }
@@ -248,7 +284,11 @@ impl Parsed {
                 "a qcow2 L1 table of {l1_bytes} bytes: {MAX_L1_BYTES} are allowed"
             )));
         }
-        if self.l1_table_offset.checked_add(l1_bytes).is_none_or(|end| end > file_size) {
+        if self
+            .l1_table_offset
+            .checked_add(l1_bytes)
+            .is_none_or(|end| end > file_size)
+        {
             return Err(Error::corrupt(format!(
                 "the qcow2 L1 table, {l1_bytes} bytes at {}, lies beyond the end of the file ({file_size} bytes)",
                 self.l1_table_offset

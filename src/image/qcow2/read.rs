@@ -24,7 +24,10 @@ const L2_BUDGET: usize = 16 << 20;
 const SUBCLUSTERS: u64 = 32;
 
 /// Opens the image in `file`.
-pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
+pub(in crate::image) fn open(
+    file: Arc<dyn BlockDevice>,
+    references: &References,
+) -> Result<Arc<dyn BlockDevice>> {
     let header = Parsed::read(&*file)?;
     references.note(|details| header.note(details));
     for finding in header.findings() {
@@ -33,19 +36,33 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
     let data = match &header.data_file {
         None => None,
         Some(name) if name.is_empty() => {
-            return Err(Error::corrupt("qcow2 with an external data file does not name it"));
+            return Err(Error::corrupt(
+                "qcow2 with an external data file does not name it",
+            ));
         }
         // The format knows no data file that is not raw, so nothing is probed.
         Some(name) => Some(references.open("data file", name)?.0),
     };
     let below = match &header.backing_file {
         None => None,
-        Some(name) => Some(open_backing(name, header.backing_format.as_deref(), references)?),
+        Some(name) => Some(open_backing(
+            name,
+            header.backing_format.as_deref(),
+            references,
+        )?),
     };
     let mut l1 = vec![0; to_usize(header.l1_size * 8)?];
-    file.read_at(header.l1_table_offset, &mut l1).at(|| "the L1 table")?;
+    file.read_at(header.l1_table_offset, &mut l1)
+        .at(|| "the L1 table")?;
     let l2_tables = Units::new(L2_BUDGET, 1 << header.cluster_bits);
-    let map = Qcow2 { l1: numbers(&l1), l2_tables, header, file, data: data.map(|data| Arc::new(data) as _), below };
+    let map = Qcow2 {
+        l1: numbers(&l1),
+        l2_tables,
+        header,
+        file,
+        data: data.map(|data| Arc::new(data) as _),
+        below,
+    };
     Ok(Arc::new(Mapped::new(map)?))
 }
 
@@ -69,7 +86,12 @@ fn open_backing(name: &[u8], format: Option<&[u8]>, references: &References) -> 
 }
 
 fn numbers(bytes: &[u8]) -> Vec<u64> {
-    bytes.as_chunks().0.iter().map(|&number| u64::from_be_bytes(number)).collect()
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&number| u64::from_be_bytes(number))
+        .collect()
 }
 
 /// An open image.
@@ -95,7 +117,9 @@ impl Qcow2 {
         let offset = entry & OFFSET_MASK;
         if !offset.is_multiple_of(self.cluster_size()) {
             let size = self.cluster_size();
-            return Err(Error::corrupt(format!("a qcow2 table points to {offset}, which is no multiple of {size}")));
+            return Err(Error::corrupt(format!(
+                "a qcow2 table points to {offset}, which is no multiple of {size}"
+            )));
         }
         Ok(offset)
     }
@@ -103,13 +127,19 @@ impl Qcow2 {
     fn l2_table(&self, offset: u64) -> Result<Arc<Vec<u64>>> {
         self.l2_tables.get(offset, || {
             let mut bytes = vec![0; to_usize(self.cluster_size())?];
-            self.file.read_at(offset, &mut bytes).at(|| "a qcow2 L2 table")?;
+            self.file
+                .read_at(offset, &mut bytes)
+                .at(|| "a qcow2 L2 table")?;
             Ok(numbers(&bytes))
         })
     }
 
     fn unallocated(&self) -> Piece {
-        if self.below.is_some() { Piece::Below } else { Piece::Zero }
+        if self.below.is_some() {
+            Piece::Below
+        } else {
+            Piece::Zero
+        }
     }
 
     /// What `entry` says of its cluster.
@@ -128,14 +158,18 @@ impl Qcow2 {
     fn subcluster(&self, entry: u64, bitmap: u64, index: u64) -> Result<Piece> {
         let bit = |at: u64| bitmap >> at & 1 == 1;
         match (bit(index), bit(index + SUBCLUSTERS)) {
-            (true, true) => Err(Error::corrupt("a qcow2 subcluster is both allocated and zero")),
+            (true, true) => Err(Error::corrupt(
+                "a qcow2 subcluster is both allocated and zero",
+            )),
             (false, true) => Ok(Piece::Zero),
             (false, false) => Ok(self.unallocated()),
             (true, false) => match self.host_offset(entry)? {
                 0 if self.data.is_none() || entry & OFLAG_COPIED == 0 => {
                     Err(Error::corrupt("a qcow2 subcluster is allocated nowhere"))
                 }
-                host => Ok(Piece::Stored(host + index * (self.cluster_size() / SUBCLUSTERS))),
+                host => Ok(Piece::Stored(
+                    host + index * (self.cluster_size() / SUBCLUSTERS),
+                )),
             },
         }
     }
@@ -147,11 +181,17 @@ impl Map for Qcow2 {
     }
 
     fn piece_at(&self, offset: u64) -> Result<(Piece, u64)> {
-        let (cluster_size, l2_entries) = (self.cluster_size(), self.header.l2_entries());
-        let (cluster, inside) = (offset / cluster_size, offset % cluster_size);
-        let (l1_index, l2_index) = (to_usize(cluster / l2_entries)?, to_usize(cluster % l2_entries)?);
+        let cluster_size = self.cluster_size();
+        let l2_entries = self.header.l2_entries();
+        let cluster = offset / cluster_size;
+        let inside = offset % cluster_size;
+        let l1_index = to_usize(cluster / l2_entries)?;
+        let l2_index = to_usize(cluster % l2_entries)?;
         let left = self.size() - offset;
-        let l1_entry = self.l1.get(l1_index).ok_or_else(|| Error::internal("the L1 table covers the disk"))?;
+        let l1_entry = self
+            .l1
+            .get(l1_index)
+            .ok_or_else(|| Error::internal("the L1 table covers the disk"))?;
         let l2_offset = self.host_offset(*l1_entry)?;
         if l2_offset == 0 {
             let l2_bytes = l2_entries * cluster_size;
@@ -162,16 +202,30 @@ impl Map for Qcow2 {
         let entry = table[l2_index * width];
         let left = left.min(cluster_size - inside);
         if entry & OFLAG_COMPRESSED != 0 {
-            return Ok((Piece::Packed { unit: offset - inside, entry }, left));
+            return Ok((
+                Piece::Packed {
+                    unit: offset - inside,
+                    entry,
+                },
+                left,
+            ));
         }
         let (piece, start, len) = if self.header.extended_l2 {
             let len = cluster_size / SUBCLUSTERS;
             let index = inside / len;
-            (self.subcluster(entry, table[l2_index * width + 1], index)?, index * len, len)
+            (
+                self.subcluster(entry, table[l2_index * width + 1], index)?,
+                index * len,
+                len,
+            )
         } else {
             (self.cluster(entry)?, 0, cluster_size)
         };
-        let piece = if let Piece::Stored(at) = piece { Piece::Stored(at + (inside - start)) } else { piece };
+        let piece = if let Piece::Stored(at) = piece {
+            Piece::Stored(at + (inside - start))
+        } else {
+            piece
+        };
         Ok((piece, left.min(start + len - inside)))
     }
 
@@ -189,7 +243,9 @@ impl Map for Qcow2 {
 
     fn unpack(&self, unit: u64, entry: u64) -> Result<Vec<u8>> {
         if self.data.is_some() {
-            return Err(Error::corrupt("a qcow2 image with an external data file has a compressed cluster"));
+            return Err(Error::corrupt(
+                "a qcow2 image with an external data file has a compressed cluster",
+            ));
         }
         let x = 62 - (self.header.cluster_bits - 8);
         let offset = entry & ((1 << x) - 1);
@@ -198,7 +254,10 @@ impl Map for Qcow2 {
         let end = ((offset / SECTOR + sectors) * SECTOR).min(self.file.size());
         let place = || format!("the compressed qcow2 cluster at {unit} of the disk");
         let len = end.checked_sub(offset).ok_or_else(|| {
-            Error::corrupt(format!("it lies at {offset}, beyond the end of the file ({end} bytes)")).at(place())
+            Error::corrupt(format!(
+                "it lies at {offset}, beyond the end of the file ({end} bytes)"
+            ))
+            .at(place())
         })?;
         let mut packed = vec![0; to_usize(len)?];
         self.file.read_at(offset, &mut packed).at(place)?;
@@ -209,7 +268,9 @@ impl Map for Qcow2 {
         };
         let bytes = bytes.at(place)?;
         if to_u64(bytes.len()) < self.cluster_size().min(self.size() - unit) {
-            return Err(Error::corrupt(format!("it unpacks to {} bytes only", bytes.len())).at(place()));
+            return Err(
+                Error::corrupt(format!("it unpacks to {} bytes only", bytes.len())).at(place()),
+            );
         }
         Ok(bytes)
     }

@@ -33,7 +33,11 @@ pub(super) struct RefcountTable {
 impl HostClusters {
     /// An empty file in which cluster 0 is taken by the header.
     pub fn new(cluster_bits: u32) -> Self {
-        Self { cluster_bits, counts: vec![1], packed_end: 0 }
+        Self {
+            cluster_bits,
+            counts: vec![1],
+            packed_end: 0,
+        }
     }
 
     /// The host offset of `count` new clusters in a row, with one user each.
@@ -68,7 +72,8 @@ impl HostClusters {
         let counts_per_block = (cluster_size * 8) >> REFCOUNT_ORDER;
         // Table and blocks are counted themselves: add clusters until the blocks cover these, too.
         let used = self.counts.len();
-        let (mut blocks, mut table_clusters) = (0, 0);
+        let mut blocks = 0;
+        let mut table_clusters = 0;
         while blocks * counts_per_block < used + table_clusters + blocks {
             blocks = (used + table_clusters + blocks).div_ceil(counts_per_block);
             table_clusters = (blocks * 8).div_ceil(cluster_size);
@@ -83,14 +88,24 @@ impl HostClusters {
         let offset = self.allocate(table_clusters);
         let first_block = self.allocate(blocks);
         let block_offset = |block: usize| first_block + to_u64(block * cluster_size);
-        let table: Vec<u8> = (0..blocks).flat_map(|block| block_offset(block).to_be_bytes()).collect();
+        let table: Vec<u8> = (0..blocks)
+            .flat_map(|block| block_offset(block).to_be_bytes())
+            .collect();
         write_out(out, offset, &table)?;
         for (block, counts) in self.counts.chunks(counts_per_block).enumerate() {
-            let bytes: Vec<u8> = counts.iter().flat_map(|count| count.to_be_bytes()).collect();
+            let bytes: Vec<u8> = counts
+                .iter()
+                .flat_map(|count| count.to_be_bytes())
+                .collect();
             write_out(out, block_offset(block), &bytes)?;
         }
-        let clusters = u32::try_from(table_clusters).map_err(|_| Error::internal("a bounded table"))?;
-        Ok(RefcountTable { offset, clusters, file_size: self.end() })
+        let clusters =
+            u32::try_from(table_clusters).map_err(|_| Error::internal("a bounded table"))?;
+        Ok(RefcountTable {
+            offset,
+            clusters,
+            file_size: self.end(),
+        })
     }
 
     /// Where the clusters handed out so far end.
@@ -100,11 +115,17 @@ impl HostClusters {
 
     fn add_user(&mut self, cluster: u64) -> Result<()> {
         // At least 1/1030 of a cluster's size goes into one compressed cluster, so about 1030 users are the most.
-        let count = usize::try_from(cluster).ok().and_then(|index| self.counts.get_mut(index));
+        let count = usize::try_from(cluster)
+            .ok()
+            .and_then(|index| self.counts.get_mut(index));
         let more = count.as_ref().and_then(|count| count.checked_add(1));
         match (count, more) {
             (Some(count), Some(more)) => *count = more,
-            _ => return Err(Error::internal(format!("qcow2 host cluster {cluster} cannot have one more user"))),
+            _ => {
+                return Err(Error::internal(format!(
+                    "qcow2 host cluster {cluster} cannot have one more user"
+                )));
+            }
         }
         Ok(())
     }
@@ -119,11 +140,23 @@ mod tests {
         let mut host = HostClusters::new(9);
         assert_eq!(host.allocate_packed(200).unwrap(), 512);
         assert_eq!(host.allocate_packed(200).unwrap(), 712);
-        assert_eq!(host.allocate_packed(200).unwrap(), 912, "runs over into the next cluster");
+        assert_eq!(
+            host.allocate_packed(200).unwrap(),
+            912,
+            "runs over into the next cluster"
+        );
         assert_eq!(host.allocate(1), 1536);
         assert_eq!(host.allocate_packed(400).unwrap(), 1112, "fills the rest");
-        assert_eq!(host.allocate_packed(100).unwrap(), 2048, "no rest is left that is large enough");
-        assert_eq!(host.allocate_packed(412).unwrap(), 2148, "ends with the cluster");
+        assert_eq!(
+            host.allocate_packed(100).unwrap(),
+            2048,
+            "no rest is left that is large enough"
+        );
+        assert_eq!(
+            host.allocate_packed(412).unwrap(),
+            2148,
+            "ends with the cluster"
+        );
         assert_eq!(host.allocate_packed(511).unwrap(), 2560);
         assert_eq!(host.counts, [1, 3, 2, 1, 2, 1]);
     }
@@ -138,8 +171,14 @@ mod tests {
             let table = host.write(&out).unwrap();
             let total = usize::try_from(table.file_size / 512).unwrap();
             let blocks = total - used - usize::try_from(table.clusters).unwrap();
-            assert!(blocks * 256 >= total && (blocks - 1) * 256 < total, "{used} clusters, {blocks} blocks");
-            assert_eq!(usize::try_from(table.clusters).unwrap(), blocks.div_ceil(64));
+            assert!(
+                blocks * 256 >= total && (blocks - 1) * 256 < total,
+                "{used} clusters, {blocks} blocks"
+            );
+            assert_eq!(
+                usize::try_from(table.clusters).unwrap(),
+                blocks.div_ceil(64)
+            );
             assert_eq!(table.offset, to_u64(used) * 512);
         }
     }

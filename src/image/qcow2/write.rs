@@ -60,7 +60,8 @@ pub fn write(
     progress: &dyn Progress,
 ) -> Result<Qcow2Summary> {
     progress.start("writing the qcow2 image", device.size());
-    let result = Writer::new(device, out, options).and_then(|writer| writer.run(device, options, progress));
+    let result =
+        Writer::new(device, out, options).and_then(|writer| writer.run(device, options, progress));
     progress.finish();
     result
 }
@@ -89,7 +90,10 @@ struct Worker {
 
 impl Worker {
     fn new(compression: Qcow2Compression) -> Result<Self> {
-        Ok(Self { input: Vec::new(), compressor: Compressor::new(compression)? })
+        Ok(Self {
+            input: Vec::new(),
+            compressor: Compressor::new(compression)?,
+        })
     }
 
     /// Reads `range` and fills `chunk` with its clusters; the last one is padded with zeroes.
@@ -100,7 +104,8 @@ impl Worker {
         cluster_size: usize,
         chunk: &mut Chunk,
     ) -> Result<()> {
-        self.input.resize(range.len.next_multiple_of(cluster_size), 0);
+        self.input
+            .resize(range.len.next_multiple_of(cluster_size), 0);
         self.input[range.len..].fill(0);
         device.read_at(range.offset, &mut self.input[..range.len])?;
         chunk.clusters.clear();
@@ -144,7 +149,10 @@ impl<'a> Writer<'a> {
     fn new(device: &dyn BlockDevice, out: &'a File, options: &Qcow2Options) -> Result<Self> {
         let cluster_bits = options.cluster_bits()?;
         check_empty(out)?;
-        let size = device.size().checked_next_multiple_of(SECTOR).ok_or_else(|| too_large(device))?;
+        let size = device
+            .size()
+            .checked_next_multiple_of(SECTOR)
+            .ok_or_else(|| too_large(device))?;
         let l2_entries = to_usize(1 << (cluster_bits - 3))?;
         // An empty disk has a table all the same: readers need not cope with a table of no size.
         let l1_size = size.div_ceil(1 << (2 * cluster_bits - 3)).max(1);
@@ -181,14 +189,21 @@ impl<'a> Writer<'a> {
         progress: &dyn Progress,
     ) -> Result<Qcow2Summary> {
         let cluster_size = self.cluster_size;
-        let ranges = data_ranges(device, to_u64(cluster_size), CHUNK_BYTES / to_u64(cluster_size));
-        let (workers, chunks) = (Spares::default(), Spares::default());
+        let ranges = data_ranges(
+            device,
+            to_u64(cluster_size),
+            CHUNK_BYTES / to_u64(cluster_size),
+        );
+        let workers = Spares::default();
+        let chunks = Spares::default();
         let mut done = 0;
         run_ordered(
             ranges,
             WINDOW_PER_THREAD * rayon::current_num_threads(),
             |range: DataRange| {
-                let mut worker = workers.take().map_or_else(|| Worker::new(options.compression), Ok)?;
+                let mut worker = workers
+                    .take()
+                    .map_or_else(|| Worker::new(options.compression), Ok)?;
                 let mut chunk: Chunk = chunks.take().unwrap_or_default();
                 worker.pack(device, range, cluster_size, &mut chunk)?;
                 workers.give(worker);
@@ -208,8 +223,12 @@ impl<'a> Writer<'a> {
 
     /// Writes the clusters of a chunk that begins at `guest_offset`, with one system call for all that lie in a row.
     fn put_chunk(&mut self, guest_offset: u64, chunk: &Chunk) -> Result<()> {
-        let (mut run_offset, mut run_start, mut end) = (0, 0, 0);
-        for (guest_cluster, &stored) in (guest_offset >> self.header.cluster_bits..).zip(&chunk.clusters) {
+        let mut run_offset = 0;
+        let mut run_start = 0;
+        let mut end = 0;
+        for (guest_cluster, &stored) in
+            (guest_offset >> self.header.cluster_bits..).zip(&chunk.clusters)
+        {
             self.select_l2(guest_cluster)?;
             let (host_offset, len) = self.place(guest_cluster, stored)?;
             if len > 0 {
@@ -235,7 +254,11 @@ impl<'a> Writer<'a> {
             Stored::Compressed(len) => {
                 self.compressed_clusters += 1;
                 let offset = self.host.allocate_packed(len)?;
-                (compressed_entry(offset, len, self.header.cluster_bits)?, offset, len)
+                (
+                    compressed_entry(offset, len, self.header.cluster_bits)?,
+                    offset,
+                    len,
+                )
             }
         };
         let index = to_usize(guest_cluster % to_u64(self.l2.len()))?;
@@ -293,18 +316,26 @@ impl<'a> Writer<'a> {
 fn compressed_entry(offset: u64, len: usize, cluster_bits: u32) -> Result<u64> {
     let x = 62 - (cluster_bits - 8);
     if offset >> x != 0 {
-        return Err(Error::unsupported(format!("a compressed qcow2 cluster cannot lie at {offset}")));
+        return Err(Error::unsupported(format!(
+            "a compressed qcow2 cluster cannot lie at {offset}"
+        )));
     }
     let more_sectors = (offset + to_u64(len) - 1) / SECTOR - offset / SECTOR;
     Ok(OFLAG_COMPRESSED | more_sectors << x | offset)
 }
 
 fn table_bytes(entries: &[u64]) -> Vec<u8> {
-    entries.iter().flat_map(|entry| entry.to_be_bytes()).collect()
+    entries
+        .iter()
+        .flat_map(|entry| entry.to_be_bytes())
+        .collect()
 }
 
 fn too_large(device: &dyn BlockDevice) -> Error {
-    Error::unsupported(format!("a disk of {} bytes is too large for qcow2 with this cluster size", device.size()))
-        .because(Reason::Limit)
-        .with_hint("choose a larger cluster size")
+    Error::unsupported(format!(
+        "a disk of {} bytes is too large for qcow2 with this cluster size",
+        device.size()
+    ))
+    .because(Reason::Limit)
+    .with_hint("choose a larger cluster size")
 }

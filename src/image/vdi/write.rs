@@ -31,7 +31,12 @@ const FREE: u32 = u32::MAX;
 /// The device's read errors; [`crate::ErrorKind::Io`] and [`crate::ErrorKind::Environment`] (disk full) for `out`;
 /// [`crate::ErrorKind::InvalidInput`] where `out` is not empty; [`crate::ErrorKind::Unsupported`] for a disk that is
 /// too large.
-pub fn write(device: &dyn BlockDevice, out: &File, identity: &Identity, progress: &dyn Progress) -> Result<()> {
+pub fn write(
+    device: &dyn BlockDevice,
+    out: &File,
+    identity: &Identity,
+    progress: &dyn Progress,
+) -> Result<()> {
     let block_bytes = u64::from(BLOCK_BYTES);
     let disk_size = disk_size(device, "VDI", MAX_BLOCKS * block_bytes)?;
     let blocks_in_disk = disk_size.div_ceil(block_bytes);

@@ -46,30 +46,47 @@ impl Footer {
         file.read_at(offset, &mut bytes).at(|| "the VHD footer")?;
         let footer = HardDiskFooter::over(&bytes)?;
         if footer.cookie() != *COOKIE {
-            return Err(Error::corrupt(format!("there is no VHD footer at byte {offset}, where the file should end"))
-                .with_hint("the file is cut short: compare its size and checksum with the original's"));
+            return Err(Error::corrupt(format!(
+                "there is no VHD footer at byte {offset}, where the file should end"
+            ))
+            .with_hint(
+                "the file is cut short: compare its size and checksum with the original's",
+            ));
         }
         if footer.checksum() != footer.computed_checksum() {
-            return Err(Error::corrupt(format!("the VHD footer at byte {offset} does not match its checksum"))
-                .because(Reason::Checksum));
+            return Err(Error::corrupt(format!(
+                "the VHD footer at byte {offset} does not match its checksum"
+            ))
+            .because(Reason::Checksum));
         }
         let version = footer.file_format_version();
         if version >> 16 != VERSION {
             return Err(
-                Error::unsupported(format!("VHD version {version:#x}: 1.x can be read")).because(Reason::Version)
+                Error::unsupported(format!("VHD version {version:#x}: 1.x can be read"))
+                    .because(Reason::Version),
             );
         }
         let disk_type = match footer.disk_type() {
             FIXED => DiskType::Fixed,
             DYNAMIC => DiskType::Dynamic,
             4 => {
-                return Err(Error::unsupported("this is a differencing VHD, which holds only changes to another disk")
-                    .with_hint("merge it into its parent first"));
+                return Err(Error::unsupported(
+                    "this is a differencing VHD, which holds only changes to another disk",
+                )
+                .with_hint("merge it into its parent first"));
             }
-            other => return Err(Error::corrupt(format!("VHD disk type {other}: must be 2, 3 or 4"))),
+            other => {
+                return Err(Error::corrupt(format!(
+                    "VHD disk type {other}: must be 2, 3 or 4"
+                )));
+            }
         };
         let current_size = footer.current_size();
         check_size(current_size)?;
-        Ok(Self { data_offset: footer.data_offset(), current_size, disk_type })
+        Ok(Self {
+            data_offset: footer.data_offset(),
+            current_size,
+            disk_type,
+        })
     }
 }

@@ -25,7 +25,10 @@ pub(super) const FORMAT: Row = Row {
     format: Format::Vhd,
     word: "vhd",
     qemu_name: "vpc",
-    probes: &[Probe::at(0, footer::COOKIE), Probe::in_last_sector(footer::COOKIE)],
+    probes: &[
+        Probe::at(0, footer::COOKIE),
+        Probe::in_last_sector(footer::COOKIE),
+    ],
     open: read::open,
     outputs: &[
         OutputRow {
@@ -37,7 +40,9 @@ pub(super) const FORMAT: Row = Row {
             options: &[],
             holds_any_sectors: false,
             packs_pieces: false,
-            writer: Writer::File(|job, out| write_dynamic(job.disk, out, job.identity, job.progress)),
+            writer: Writer::File(|job, out| {
+                write_dynamic(job.disk, out, job.identity, job.progress)
+            }),
         },
         OutputRow {
             format: OutputFormat::VhdFixed,

@@ -23,14 +23,19 @@ const MAX_BLOCK: u64 = 256 << 20;
 const UNUSED: u32 = u32::MAX;
 
 /// Opens the image in `file`. The size of the disk is the footer's `Current Size`, not its rounded geometry.
-pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
+pub(in crate::image) fn open(
+    file: Arc<dyn BlockDevice>,
+    references: &References,
+) -> Result<Arc<dyn BlockDevice>> {
     let end = file.size().saturating_sub(SECTOR);
     let footer = match Footer::read(&*file, end) {
         Ok(footer) => footer,
         // The copy at the start is there for this case.
         Err(error) => match Footer::read(&*file, 0) {
             Ok(copy) if copy.disk_type == DiskType::Dynamic => {
-                references.progress.found(&Finding::new(code::IMAGE_HEADER_COPY).with("why", error));
+                references
+                    .progress
+                    .found(&Finding::new(code::IMAGE_HEADER_COPY).with("why", error));
                 references.note(|details| details.damaged = true);
                 copy
             }
@@ -52,17 +57,26 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
     }
 }
 
-fn open_dynamic(file: Arc<dyn BlockDevice>, footer: &Footer, references: &References) -> Result<Arc<dyn BlockDevice>> {
+fn open_dynamic(
+    file: Arc<dyn BlockDevice>,
+    footer: &Footer,
+    references: &References,
+) -> Result<Arc<dyn BlockDevice>> {
     let mut bytes = [0; DYNAMIC_HEADER_BYTES];
-    file.read_at(footer.data_offset, &mut bytes).at(|| "the VHD dynamic disk header")?;
+    file.read_at(footer.data_offset, &mut bytes)
+        .at(|| "the VHD dynamic disk header")?;
     let header = DynamicDiskHeader::over(&bytes)?;
     if header.cookie() != *DYNAMIC_COOKIE || header.checksum() != header.computed_checksum() {
-        return Err(Error::corrupt(format!("the VHD dynamic disk header at {} is damaged", footer.data_offset)));
+        return Err(Error::corrupt(format!(
+            "the VHD dynamic disk header at {} is damaged",
+            footer.data_offset
+        )));
     }
     if header.header_version() != VERSION {
         let version = header.header_version();
         return Err(
-            Error::unsupported(format!("VHD dynamic disk header version {version:#x}")).because(Reason::Version)
+            Error::unsupported(format!("VHD dynamic disk header version {version:#x}"))
+                .because(Reason::Version),
         );
     }
     let block_bytes = u64::from(header.block_size());
@@ -87,5 +101,10 @@ fn open_dynamic(file: Arc<dyn BlockDevice>, footer: &Footer, references: &Refere
         UNUSED => ABSENT,
         sector => u64::from(sector) * SECTOR + bitmap_bytes,
     };
-    blocks::open(file, footer.current_size, block_bytes, table.as_chunks().0.iter().map(place).collect())
+    blocks::open(
+        file,
+        footer.current_size,
+        block_bytes,
+        table.as_chunks().0.iter().map(place).collect(),
+    )
 }

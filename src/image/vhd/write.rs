@@ -36,14 +36,26 @@ const UNUSED: u32 = u32::MAX;
 /// # Errors
 ///
 /// As [`write_dynamic`].
-pub fn write_fixed(device: &dyn BlockDevice, out: &File, identity: &Identity, progress: &dyn Progress) -> Result<()> {
+pub fn write_fixed(
+    device: &dyn BlockDevice,
+    out: &File,
+    identity: &Identity,
+    progress: &dyn Progress,
+) -> Result<()> {
     let size = disk_size(device, "VHD", MAX_DISK)?;
     check_empty(out)?;
     progress.start("writing the VHD image", device.size());
-    let copied = copy_data(device, true, progress, |offset, run| write_out(out, offset, run));
+    let copied = copy_data(device, true, progress, |offset, run| {
+        write_out(out, offset, run)
+    });
     progress.finish();
     let unique_id = identity.guid(copied?, "VHD");
-    let footer = Footer { disk_type: DiskType::Fixed, size, time: identity.time, unique_id };
+    let footer = Footer {
+        disk_type: DiskType::Fixed,
+        size,
+        time: identity.time,
+        unique_id,
+    };
     write_out(out, size, &footer.to_bytes())
 }
 
@@ -56,7 +68,12 @@ pub fn write_fixed(device: &dyn BlockDevice, out: &File, identity: &Identity, pr
 ///
 /// The device's read errors; [`crate::ErrorKind::Io`] and [`crate::ErrorKind::Environment`] (disk full) for `out`;
 /// [`crate::ErrorKind::InvalidInput`] where `out` is not empty; [`crate::ErrorKind::Unsupported`] above 2,040 GiB.
-pub fn write_dynamic(device: &dyn BlockDevice, out: &File, identity: &Identity, progress: &dyn Progress) -> Result<()> {
+pub fn write_dynamic(
+    device: &dyn BlockDevice,
+    out: &File,
+    identity: &Identity,
+    progress: &dyn Progress,
+) -> Result<()> {
     let size = disk_size(device, "VHD", MAX_DISK)?;
     let block_bytes = u64::from(BLOCK_BYTES);
     let table_entries = size.div_ceil(block_bytes);
@@ -87,11 +104,21 @@ pub fn write_dynamic(device: &dyn BlockDevice, out: &File, identity: &Identity, 
         None => table_end,
     };
     let unique_id = identity.guid(blocks.fingerprint, "VHD");
-    let footer = Footer { disk_type: DiskType::Dynamic, size, time: identity.time, unique_id }.to_bytes();
+    let footer = Footer {
+        disk_type: DiskType::Dynamic,
+        size,
+        time: identity.time,
+        unique_id,
+    }
+    .to_bytes();
     let entries = u32::try_from(table_entries).map_err(too_far)?;
     set_size(out, end + to_u64(FOOTER_BYTES))?;
     write_out(out, end, &footer)?;
-    write_out(out, to_u64(FOOTER_BYTES), &dynamic_header(TABLE_OFFSET, entries, BLOCK_BYTES))?;
+    write_out(
+        out,
+        to_u64(FOOTER_BYTES),
+        &dynamic_header(TABLE_OFFSET, entries, BLOCK_BYTES),
+    )?;
     debug_assert_eq!(to_u64(FOOTER_BYTES + DYNAMIC_HEADER_BYTES), TABLE_OFFSET);
     write_out(out, 0, &footer)
 }

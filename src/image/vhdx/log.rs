@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use super::header::{Header, check_log, checksum_fits};
 use super::on_disk::{
-    DATA_DESCRIPTOR_SIGNATURE, DATA_SECTOR_SIGNATURE, DataSector, LOG_ENTRY_SIGNATURE, LogDescriptor, LogEntryHeader,
-    ZERO_SIGNATURE,
+    DATA_DESCRIPTOR_SIGNATURE, DATA_SECTOR_SIGNATURE, DataSector, LOG_ENTRY_SIGNATURE,
+    LogDescriptor, LogEntryHeader, ZERO_SIGNATURE,
 };
 use super::replayed::Replayed;
 use crate::block::BlockDevice;
@@ -37,7 +37,11 @@ const MAX_FILE: u64 = 1 << 47;
 pub(super) fn replay(file: Arc<dyn BlockDevice>, header: &Header) -> Result<Arc<dyn BlockDevice>> {
     let mut ring = vec![0; check_log(header, file.size(), MAX_LOG)?];
     file.read_at(header.log_offset, &mut ring)?;
-    let log = Log { wasted: Cell::new(0), ring, guid: header.log_guid };
+    let log = Log {
+        wasted: Cell::new(0),
+        ring,
+        guid: header.log_guid,
+    };
     let entries = log.active()?;
     let mut replayed = Replayed::new(file);
     for entry in entries {
@@ -67,7 +71,10 @@ impl Log {
     fn entry(&self, at: usize) -> Option<Entry> {
         let header = LogEntryHeader::over(self.ring.get(at..at + SECTOR)?).ok()?;
         let length = to_usize(header.entry_length().into()).ok()?;
-        if length == 0 || length % SECTOR != 0 || length > self.ring.len() || header.signature() != *LOG_ENTRY_SIGNATURE
+        if length == 0
+            || length % SECTOR != 0
+            || length > self.ring.len()
+            || header.signature() != *LOG_ENTRY_SIGNATURE
         {
             return None;
         }
@@ -87,7 +94,12 @@ impl Log {
         let ours = header.log_guid() == self.guid;
         // As many descriptors as the entry has room for at most.
         let possible = descriptors <= (length - HEADER_BYTES) / DESCRIPTOR_BYTES;
-        (fits && ours && possible).then_some(Entry { bytes, sequence, tail, descriptors })
+        (fits && ours && possible).then_some(Entry {
+            bytes,
+            sequence,
+            tail,
+            descriptors,
+        })
     }
 
     /// The entries to apply, in order.
@@ -96,9 +108,14 @@ impl Log {
         let mut best: Option<(u64, usize)> = None;
         let mut start = 0;
         while start < self.ring.len() {
-            let (mut places, mut at, mut last) = (Vec::new(), start, None::<Entry>);
+            let mut places = Vec::new();
+            let mut at = start;
+            let mut last = None::<Entry>;
             while let Some(entry) = self.entry(at % self.ring.len()) {
-                if last.as_ref().is_some_and(|last| last.sequence.checked_add(1) != Some(entry.sequence)) {
+                if last
+                    .as_ref()
+                    .is_some_and(|last| last.sequence.checked_add(1) != Some(entry.sequence))
+                {
                     break;
                 }
                 places.push(at % self.ring.len());
@@ -122,8 +139,9 @@ impl Log {
         })?;
         let mut entries = Vec::new();
         loop {
-            let entry =
-                self.entry(at % self.ring.len()).ok_or_else(|| Error::internal("the entry was valid before"))?;
+            let entry = self
+                .entry(at % self.ring.len())
+                .ok_or_else(|| Error::internal("the entry was valid before"))?;
             at += entry.bytes.len();
             let done = entry.sequence == sequence;
             entries.push(entry);
@@ -144,18 +162,30 @@ impl Entry {
                 "an entry was made when the file had {flushed} bytes, now it has {}",
                 file.base_size()
             ))
-            .with_hint("the file is cut short: compare its size and checksum with the original's"));
+            .with_hint(
+                "the file is cut short: compare its size and checksum with the original's",
+            ));
         }
         if last > MAX_FILE {
-            return Err(Error::corrupt(format!("an entry claims a file of {last} bytes")));
+            return Err(Error::corrupt(format!(
+                "an entry claims a file of {last} bytes"
+            )));
         }
         file.grow(last);
-        let mut data_at = (HEADER_BYTES + self.descriptors * DESCRIPTOR_BYTES).next_multiple_of(SECTOR);
+        let mut data_at =
+            (HEADER_BYTES + self.descriptors * DESCRIPTOR_BYTES).next_multiple_of(SECTOR);
         for index in 0..self.descriptors {
-            let descriptor = LogDescriptor::at(&self.bytes, HEADER_BYTES + index * DESCRIPTOR_BYTES)?;
+            let descriptor =
+                LogDescriptor::at(&self.bytes, HEADER_BYTES + index * DESCRIPTOR_BYTES)?;
             let offset = descriptor.file_offset();
-            if descriptor.sequence_number() != self.sequence || offset % to_u64(SECTOR) != 0 || offset > MAX_FILE {
-                return Err(Error::corrupt(format!("a descriptor of entry {} is damaged", self.sequence)));
+            if descriptor.sequence_number() != self.sequence
+                || offset % to_u64(SECTOR) != 0
+                || offset > MAX_FILE
+            {
+                return Err(Error::corrupt(format!(
+                    "a descriptor of entry {} is damaged",
+                    self.sequence
+                )));
             }
             match &descriptor.signature() {
                 ZERO_SIGNATURE => {
@@ -166,10 +196,19 @@ impl Entry {
                     file.put(offset, len, None);
                 }
                 DATA_DESCRIPTOR_SIGNATURE => {
-                    file.put(offset, to_u64(SECTOR), Some(self.sector(&descriptor, data_at)?));
+                    file.put(
+                        offset,
+                        to_u64(SECTOR),
+                        Some(self.sector(&descriptor, data_at)?),
+                    );
                     data_at += SECTOR;
                 }
-                _ => return Err(Error::corrupt(format!("entry {} has a descriptor of no known kind", self.sequence))),
+                _ => {
+                    return Err(Error::corrupt(format!(
+                        "entry {} has a descriptor of no known kind",
+                        self.sequence
+                    )));
+                }
             }
         }
         Ok(())
@@ -180,8 +219,16 @@ impl Entry {
         let sector = DataSector::at(&self.bytes, data_at)?;
         let sequence = u64::from(sector.sequence_high()) << 32 | u64::from(sector.sequence_low());
         if sector.signature() != *DATA_SECTOR_SIGNATURE || sequence != self.sequence {
-            return Err(Error::corrupt(format!("a data sector of entry {} is damaged", self.sequence)));
+            return Err(Error::corrupt(format!(
+                "a data sector of entry {} is damaged",
+                self.sequence
+            )));
         }
-        Ok([&descriptor.leading_bytes()[..], &sector.data(), &descriptor.trailing_bytes()].concat())
+        Ok([
+            &descriptor.leading_bytes()[..],
+            &sector.data(),
+            &descriptor.trailing_bytes(),
+        ]
+        .concat())
     }
 }

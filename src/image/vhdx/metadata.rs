@@ -2,8 +2,8 @@
 
 use super::header::Region;
 use super::on_disk::{
-    FILE_PARAMETERS, FileParameters, LOGICAL_SECTOR_SIZE, METADATA_SIGNATURE, MetadataTableEntry, MetadataTableHeader,
-    PARENT_LOCATOR, PHYSICAL_SECTOR_SIZE, VIRTUAL_DISK_ID, VIRTUAL_DISK_SIZE,
+    FILE_PARAMETERS, FileParameters, LOGICAL_SECTOR_SIZE, METADATA_SIGNATURE, MetadataTableEntry,
+    MetadataTableHeader, PARENT_LOCATOR, PHYSICAL_SECTOR_SIZE, VIRTUAL_DISK_ID, VIRTUAL_DISK_SIZE,
 };
 use crate::block::BlockDevice;
 use crate::bytes::{Fields, to_usize};
@@ -37,13 +37,17 @@ pub(super) struct Metadata {
 impl Metadata {
     pub fn read(file: &dyn BlockDevice, region: &Region) -> Result<Self> {
         let mut table = vec![0; TABLE_BYTES];
-        file.read_at(region.offset, &mut table).at(|| "the VHDX metadata table")?;
+        file.read_at(region.offset, &mut table)
+            .at(|| "the VHDX metadata table")?;
         let header = MetadataTableHeader::over(&table)?;
         let count = header.entry_count();
         if header.signature() != *METADATA_SIGNATURE || count > MAX_ENTRIES {
             return Err(Error::corrupt("the VHDX metadata table is damaged"));
         }
-        let (mut block_size, mut size, mut sector_size, mut fixed) = (None, None, None, false);
+        let mut block_size = None;
+        let mut size = None;
+        let mut sector_size = None;
+        let mut fixed = false;
         for index in 0..usize::from(count) {
             let at = MetadataTableHeader::<&[u8]>::SIZE + index * MetadataTableEntry::<&[u8]>::SIZE;
             let entry = MetadataTableEntry::at(&table, at)?;
@@ -58,8 +62,12 @@ impl Metadata {
                     block_size = Some(u64::from(parameters.block_size()));
                     fixed = parameters.flags() & LEAVE_ALLOCATED != 0;
                 }
-                VIRTUAL_DISK_SIZE => size = Some(Fields::new("VHDX virtual disk size", &item()?).le64(0)?),
-                LOGICAL_SECTOR_SIZE => sector_size = Some(Fields::new("VHDX sector size", &item()?).le32(0)?),
+                VIRTUAL_DISK_SIZE => {
+                    size = Some(Fields::new("VHDX virtual disk size", &item()?).le64(0)?)
+                }
+                LOGICAL_SECTOR_SIZE => {
+                    sector_size = Some(Fields::new("VHDX sector size", &item()?).le32(0)?)
+                }
                 PARENT_LOCATOR => return Err(differencing()),
                 VIRTUAL_DISK_ID | PHYSICAL_SECTOR_SIZE => {}
                 _ if entry.flags() & REQUIRED == 0 => {}
@@ -70,17 +78,27 @@ impl Metadata {
                 }
             }
         }
-        let (Some(block_size), Some(virtual_disk_size), Some(logical_sector_size)) = (block_size, size, sector_size)
+        let (Some(block_size), Some(virtual_disk_size), Some(logical_sector_size)) =
+            (block_size, size, sector_size)
         else {
-            return Err(Error::corrupt("the VHDX metadata lack the block size, disk size or sector size"));
+            return Err(Error::corrupt(
+                "the VHDX metadata lack the block size, disk size or sector size",
+            ));
         };
-        Self { block_size, fixed, virtual_disk_size, logical_sector_size }.check()
+        Self {
+            block_size,
+            fixed,
+            virtual_disk_size,
+            logical_sector_size,
+        }
+        .check()
     }
 
     fn check(self) -> Result<Self> {
         const MIN_BLOCK: u64 = 1 << 20;
         const MAX_BLOCK: u64 = 256 << 20;
-        if !self.block_size.is_power_of_two() || !(MIN_BLOCK..=MAX_BLOCK).contains(&self.block_size) {
+        if !self.block_size.is_power_of_two() || !(MIN_BLOCK..=MAX_BLOCK).contains(&self.block_size)
+        {
             return Err(Error::corrupt(format!(
                 "VHDX blocks of {} bytes: must be a power of two of {MIN_BLOCK} to {MAX_BLOCK}",
                 self.block_size
@@ -106,9 +124,12 @@ fn differencing() -> Error {
 fn item(file: &dyn BlockDevice, region: &Region, offset: u64, length: u32) -> Result<Vec<u8>> {
     let length = to_usize(length.into())?.min(ITEM_BYTES);
     if offset > region.length {
-        return Err(Error::corrupt(format!("a VHDX metadata item lies at {offset}, beyond the region")));
+        return Err(Error::corrupt(format!(
+            "a VHDX metadata item lies at {offset}, beyond the region"
+        )));
     }
     let mut bytes = vec![0; length];
-    file.read_at(region.offset + offset, &mut bytes).at(|| "a VHDX metadata item")?;
+    file.read_at(region.offset + offset, &mut bytes)
+        .at(|| "a VHDX metadata item")?;
     Ok(bytes)
 }

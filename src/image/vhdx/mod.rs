@@ -37,6 +37,8 @@ pub(super) const FORMAT: Row = Row {
         options: &[],
         holds_any_sectors: true,
         packs_pieces: false,
-        writer: Writer::File(|job, out| write(job.disk, out, job.sector_bytes, job.identity, job.progress)),
+        writer: Writer::File(|job, out| {
+            write(job.disk, out, job.sector_bytes, job.identity, job.progress)
+        }),
     }],
 };

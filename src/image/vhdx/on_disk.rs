@@ -3,17 +3,25 @@
 use crate::bytes::{Guid, structure};
 
 /// The region of the block allocation table.
-pub(super) const BAT_REGION: Guid = Guid::from_fields(0x2dc2_7766, 0xf623, 0x4200, 0x9d64_115e_9bfd_4a08);
+pub(super) const BAT_REGION: Guid =
+    Guid::from_fields(0x2dc2_7766, 0xf623, 0x4200, 0x9d64_115e_9bfd_4a08);
 /// The region of the metadata.
-pub(super) const METADATA_REGION: Guid = Guid::from_fields(0x8b7c_a206, 0x4790, 0x4b9a, 0xb8fe_575f_050f_886e);
+pub(super) const METADATA_REGION: Guid =
+    Guid::from_fields(0x8b7c_a206, 0x4790, 0x4b9a, 0xb8fe_575f_050f_886e);
 
 /// The metadata items.
-pub(super) const FILE_PARAMETERS: Guid = Guid::from_fields(0xcaa1_6737, 0xfa36, 0x4d43, 0xb3b6_33f0_aa44_e76b);
-pub(super) const VIRTUAL_DISK_SIZE: Guid = Guid::from_fields(0x2fa5_4224, 0xcd1b, 0x4876, 0xb211_5dbe_d83b_f4b8);
-pub(super) const VIRTUAL_DISK_ID: Guid = Guid::from_fields(0xbeca_12ab, 0xb2e6, 0x4523, 0x93ef_c309_e000_c746);
-pub(super) const LOGICAL_SECTOR_SIZE: Guid = Guid::from_fields(0x8141_bf1d, 0xa96f, 0x4709, 0xba47_f233_a8fa_ab5f);
-pub(super) const PHYSICAL_SECTOR_SIZE: Guid = Guid::from_fields(0xcda3_48c7, 0x445d, 0x4471, 0x9cc9_e988_5251_c556);
-pub(super) const PARENT_LOCATOR: Guid = Guid::from_fields(0xa8d3_5f2d, 0xb30b, 0x454d, 0xabf7_d3d8_4834_ab0c);
+pub(super) const FILE_PARAMETERS: Guid =
+    Guid::from_fields(0xcaa1_6737, 0xfa36, 0x4d43, 0xb3b6_33f0_aa44_e76b);
+pub(super) const VIRTUAL_DISK_SIZE: Guid =
+    Guid::from_fields(0x2fa5_4224, 0xcd1b, 0x4876, 0xb211_5dbe_d83b_f4b8);
+pub(super) const VIRTUAL_DISK_ID: Guid =
+    Guid::from_fields(0xbeca_12ab, 0xb2e6, 0x4523, 0x93ef_c309_e000_c746);
+pub(super) const LOGICAL_SECTOR_SIZE: Guid =
+    Guid::from_fields(0x8141_bf1d, 0xa96f, 0x4709, 0xba47_f233_a8fa_ab5f);
+pub(super) const PHYSICAL_SECTOR_SIZE: Guid =
+    Guid::from_fields(0xcda3_48c7, 0x445d, 0x4471, 0x9cc9_e988_5251_c556);
+pub(super) const PARENT_LOCATOR: Guid =
+    Guid::from_fields(0xa8d3_5f2d, 0xb30b, 0x454d, 0xabf7_d3d8_4834_ab0c);
 
 /// What each structure begins with.
 pub(super) const FILE_SIGNATURE: &[u8; 8] = b"vhdxfile";

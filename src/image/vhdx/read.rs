@@ -24,11 +24,16 @@ use crate::image::references::References;
 pub(super) const MIB: u64 = 1 << 20;
 
 /// Opens the image in `file`.
-pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
+pub(in crate::image) fn open(
+    file: Arc<dyn BlockDevice>,
+    references: &References,
+) -> Result<Arc<dyn BlockDevice>> {
     let header = Header::read(&*file)?;
     let file = if header.has_log() {
         references.note(|details| details.dirty = true);
-        references.progress.found(&Finding::new(code::IMAGE_LOG_APPLIED).with("format", "VHDX"));
+        references
+            .progress
+            .found(&Finding::new(code::IMAGE_LOG_APPLIED).with("format", "VHDX"));
         log::replay(file, &header).at(|| "the VHDX log")?
     } else {
         file
@@ -59,7 +64,12 @@ pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References
             places.push(place(u64::from_le_bytes(*entry))?);
         }
     }
-    blocks::open(file, metadata.virtual_disk_size, metadata.block_size, places)
+    blocks::open(
+        file,
+        metadata.virtual_disk_size,
+        metadata.block_size,
+        places,
+    )
 }
 
 /// `BAT Entry`: the state of a payload block in bits 0 to 2, its place in MiB in bits 20 to 63.
@@ -69,6 +79,8 @@ fn place(entry: u64) -> Result<u64> {
         0..=3 => Ok(ABSENT),
         // Fully present.
         6 => Ok(entry >> 20 << 20),
-        state => Err(Error::corrupt(format!("a VHDX block has state {state}: must be 0 to 3 or 6"))),
+        state => Err(Error::corrupt(format!(
+            "a VHDX block has state {state}: must be 0 to 3 or 6"
+        ))),
     }
 }

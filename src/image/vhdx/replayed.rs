@@ -25,7 +25,11 @@ pub(super) struct Replayed {
 
 impl Replayed {
     pub fn new(file: Arc<dyn BlockDevice>) -> Self {
-        Self { size: file.size(), file, changes: BTreeMap::new() }
+        Self {
+            size: file.size(),
+            file,
+            changes: BTreeMap::new(),
+        }
     }
 
     /// The size of the file itself.
@@ -64,7 +68,13 @@ impl Replayed {
     /// What is left of zeroes that were covered up to `start`.
     fn put_zeroes(&mut self, start: u64, end: u64) {
         if end > start {
-            self.changes.insert(start, Change { len: end - start, bytes: None });
+            self.changes.insert(
+                start,
+                Change {
+                    len: end - start,
+                    bytes: None,
+                },
+            );
         }
     }
 
@@ -75,9 +85,17 @@ impl Replayed {
         {
             return (Some((at, change)), at + change.len);
         }
-        let next = self.changes.range(offset..).next().map_or(self.size, |(&at, _)| at);
+        let next = self
+            .changes
+            .range(offset..)
+            .next()
+            .map_or(self.size, |(&at, _)| at);
         // What lies beyond the file, where it was to grow, is zero.
-        let end = if offset < self.file.size() { next.min(self.file.size()) } else { next };
+        let end = if offset < self.file.size() {
+            next.min(self.file.size())
+        } else {
+            next
+        };
         (None, end.min(self.size))
     }
 }
@@ -94,7 +112,12 @@ impl BlockDevice for Replayed {
             let len = (end - offset).min(to_u64(buf.len()));
             let (part, rest) = buf.split_at_mut(to_usize(len)?);
             match change {
-                Some((at, Change { bytes: Some(bytes), .. })) => {
+                Some((
+                    at,
+                    Change {
+                        bytes: Some(bytes), ..
+                    },
+                )) => {
                     let start = to_usize(offset - at)?;
                     part.copy_from_slice(&bytes[start..start + part.len()]);
                 }
@@ -112,12 +135,21 @@ impl BlockDevice for Replayed {
         let (change, end) = self.run_at(offset);
         let len = end - offset;
         match change {
-            Some((_, Change { bytes: Some(_), .. })) => Ok(Extent { kind: ExtentKind::Data, len }),
+            Some((_, Change { bytes: Some(_), .. })) => Ok(Extent {
+                kind: ExtentKind::Data,
+                len,
+            }),
             None if offset < self.file.size() => {
                 let extent = self.file.extent_at(offset)?;
-                Ok(Extent { len: extent.len.min(len), ..extent })
+                Ok(Extent {
+                    len: extent.len.min(len),
+                    ..extent
+                })
             }
-            _ => Ok(Extent { kind: ExtentKind::Zero, len }),
+            _ => Ok(Extent {
+                kind: ExtentKind::Zero,
+                len,
+            }),
         }
     }
 }

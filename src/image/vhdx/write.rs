@@ -44,7 +44,9 @@ pub fn write(
     progress: &dyn Progress,
 ) -> Result<()> {
     if ![512, 4096].contains(&sector_bytes) {
-        return Err(Error::unsupported(format!("a VHDX with sectors of {sector_bytes} bytes: 512 and 4096 are known")));
+        return Err(Error::unsupported(format!(
+            "a VHDX with sectors of {sector_bytes} bytes: 512 and 4096 are known"
+        )));
     }
     let disk_size = disk_size(device, "VHDX", MAX_DISK)?.next_multiple_of(u64::from(sector_bytes));
     let mut block_bytes = MIN_BLOCK_BYTES;
@@ -52,7 +54,9 @@ pub fn write(
         block_bytes *= 2;
     }
     let ratio = chunk_ratio(block_bytes, sector_bytes);
-    let bat_length = (8 * bat_entries(disk_size.div_ceil(block_bytes), ratio)).max(1).next_multiple_of(MIB);
+    let bat_length = (8 * bat_entries(disk_size.div_ceil(block_bytes), ratio))
+        .max(1)
+        .next_multiple_of(MIB);
     let address = |place: u32| BAT_OFFSET + bat_length + u64::from(place) * block_bytes;
     progress.start("writing the VHDX image", device.size());
     let blocks = write_blocks(device, disk_size, out, block_bytes, address, progress);
@@ -60,9 +64,15 @@ pub fn write(
     let blocks = blocks?;
     set_size(out, address(blocks.taken))?;
     write_out(out, BAT_OFFSET, &table(&blocks, ratio, address)?)?;
-    let fits = |value: u64| u32::try_from(value).map_err(|_| Error::internal("a bounded VHDX table"));
+    let fits =
+        |value: u64| u32::try_from(value).map_err(|_| Error::internal("a bounded VHDX table"));
     let guid = |purpose| identity.guid(blocks.fingerprint, purpose);
-    let metadata = Metadata { block_size: fits(block_bytes)?, disk_size, disk_id: guid("VHDX disk"), sector_bytes };
+    let metadata = Metadata {
+        block_size: fits(block_bytes)?,
+        disk_size,
+        disk_id: guid("VHDX disk"),
+        sector_bytes,
+    };
     write_out(out, METADATA_OFFSET, &metadata.to_bytes()?)?;
     let section = Section {
         file_write_guid: guid("VHDX file"),
@@ -104,8 +114,18 @@ mod tests {
 
     #[test]
     fn bitmap_entries_follow_every_full_chunk() {
-        assert_eq!((chunk_ratio(MIB, 512), chunk_ratio(MIB, 4096)), (4096, 32_768));
-        for (blocks, entries) in [(0, 0), (1, 1), (4096, 4096), (4097, 4098), (8192, 8193), (8193, 8195)] {
+        assert_eq!(
+            (chunk_ratio(MIB, 512), chunk_ratio(MIB, 4096)),
+            (4096, 32_768)
+        );
+        for (blocks, entries) in [
+            (0, 0),
+            (1, 1),
+            (4096, 4096),
+            (4097, 4098),
+            (8192, 8193),
+            (8193, 8195),
+        ] {
             assert_eq!(bat_entries(blocks, 4096), entries, "{blocks} blocks");
         }
     }

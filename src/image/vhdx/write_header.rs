@@ -2,8 +2,8 @@
 
 use super::header::{REQUIRED, VERSION};
 use super::on_disk::{
-    BAT_REGION, FILE_SIGNATURE, FileTypeIdentifier, HEADER_SIGNATURE, METADATA_REGION, REGION_SIGNATURE,
-    RegionTableEntry, RegionTableHeader, VhdxHeader,
+    BAT_REGION, FILE_SIGNATURE, FileTypeIdentifier, HEADER_SIGNATURE, METADATA_REGION,
+    REGION_SIGNATURE, RegionTableEntry, RegionTableHeader, VhdxHeader,
 };
 use crate::bytes::Guid;
 use crate::error::Result;
@@ -67,8 +67,12 @@ impl Section {
 
     fn region_table(self) -> Result<Vec<u8>> {
         let mut bytes = vec![0; SLOT];
-        let regions = [(BAT_REGION, BAT_OFFSET, self.bat_length), (METADATA_REGION, METADATA_OFFSET, METADATA_LENGTH)];
-        let entries = bytes[RegionTableHeader::<&[u8]>::SIZE..].chunks_exact_mut(RegionTableEntry::<&[u8]>::SIZE);
+        let regions = [
+            (BAT_REGION, BAT_OFFSET, self.bat_length),
+            (METADATA_REGION, METADATA_OFFSET, METADATA_LENGTH),
+        ];
+        let entries = bytes[RegionTableHeader::<&[u8]>::SIZE..]
+            .chunks_exact_mut(RegionTableEntry::<&[u8]>::SIZE);
         for ((guid, offset, length), entry) in regions.into_iter().zip(entries) {
             let mut entry = RegionTableEntry::over(entry)?;
             entry.set_guid(guid);
@@ -86,7 +90,12 @@ impl Section {
 
 fn file_type_identifier() -> Vec<u8> {
     let mut creator = [0; 512];
-    for (place, unit) in creator.as_chunks_mut().0.iter_mut().zip("flatbake".encode_utf16()) {
+    for (place, unit) in creator
+        .as_chunks_mut()
+        .0
+        .iter_mut()
+        .zip("flatbake".encode_utf16())
+    {
         *place = unit.to_le_bytes();
     }
     let mut identifier = FileTypeIdentifier::zeroed();

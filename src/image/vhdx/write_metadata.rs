@@ -2,8 +2,8 @@
 
 use super::metadata::REQUIRED;
 use super::on_disk::{
-    FILE_PARAMETERS, FileParameters, LOGICAL_SECTOR_SIZE, METADATA_SIGNATURE, MetadataTableEntry, MetadataTableHeader,
-    PHYSICAL_SECTOR_SIZE, VIRTUAL_DISK_ID, VIRTUAL_DISK_SIZE,
+    FILE_PARAMETERS, FileParameters, LOGICAL_SECTOR_SIZE, METADATA_SIGNATURE, MetadataTableEntry,
+    MetadataTableHeader, PHYSICAL_SECTOR_SIZE, VIRTUAL_DISK_ID, VIRTUAL_DISK_SIZE,
 };
 use crate::bytes::Guid;
 use crate::error::{Error, Result};
@@ -35,14 +35,23 @@ impl Metadata {
         let sector = self.sector_bytes.to_le_bytes();
         let items: [(Guid, &[u8], u32); 5] = [
             (FILE_PARAMETERS, file_parameters.bytes(), REQUIRED),
-            (VIRTUAL_DISK_SIZE, &self.disk_size.to_le_bytes(), IS_VIRTUAL_DISK | REQUIRED),
-            (VIRTUAL_DISK_ID, &self.disk_id.to_disk(), IS_VIRTUAL_DISK | REQUIRED),
+            (
+                VIRTUAL_DISK_SIZE,
+                &self.disk_size.to_le_bytes(),
+                IS_VIRTUAL_DISK | REQUIRED,
+            ),
+            (
+                VIRTUAL_DISK_ID,
+                &self.disk_id.to_disk(),
+                IS_VIRTUAL_DISK | REQUIRED,
+            ),
             (LOGICAL_SECTOR_SIZE, &sector, IS_VIRTUAL_DISK | REQUIRED),
             (PHYSICAL_SECTOR_SIZE, &sector, IS_VIRTUAL_DISK | REQUIRED),
         ];
         let mut bytes = vec![0; TABLE_BYTES];
         let mut values = Vec::new();
-        let entries = bytes[MetadataTableHeader::<&[u8]>::SIZE..].chunks_exact_mut(MetadataTableEntry::<&[u8]>::SIZE);
+        let entries = bytes[MetadataTableHeader::<&[u8]>::SIZE..]
+            .chunks_exact_mut(MetadataTableEntry::<&[u8]>::SIZE);
         for ((id, value, flags), entry) in items.into_iter().zip(entries) {
             let in_bounds = |_| Error::internal("the metadata items are a few bytes");
             let mut entry = MetadataTableEntry::over(entry)?;

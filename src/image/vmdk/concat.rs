@@ -31,7 +31,8 @@ impl Concat {
     fn part_at(&self, offset: u64) -> Result<(&dyn BlockDevice, u64)> {
         let index = self.parts.partition_point(|(start, _)| *start <= offset);
         let part = index.checked_sub(1).and_then(|index| self.parts.get(index));
-        let (start, device) = part.ok_or_else(|| Error::internal("an offset before the first part"))?;
+        let (start, device) =
+            part.ok_or_else(|| Error::internal("an offset before the first part"))?;
         Ok((&**device, offset - start))
     }
 }
@@ -78,6 +79,9 @@ impl BlockDevice for Zeroes {
 
     fn extent_at(&self, offset: u64) -> Result<Extent> {
         check_range(offset, 1, self.0)?;
-        Ok(Extent { kind: ExtentKind::Zero, len: self.0 - offset })
+        Ok(Extent {
+            kind: ExtentKind::Zero,
+            len: self.0 - offset,
+        })
     }
 }

@@ -57,17 +57,29 @@ pub(super) struct Descriptor {
 impl Descriptor {
     /// What it tells of the image.
     pub fn note(&self, details: &mut Details) {
-        details.variant = self.create_type.as_ref().map(|text| String::from_utf8_lossy(text).into_owned());
-        let sectors = self.extents.iter().try_fold(0, |sum: u64, extent| sum.checked_add(extent.sectors));
+        details.variant = self
+            .create_type
+            .as_ref()
+            .map(|text| String::from_utf8_lossy(text).into_owned());
+        let sectors = self
+            .extents
+            .iter()
+            .try_fold(0, |sum: u64, extent| sum.checked_add(extent.sectors));
         details.virtual_bytes = sectors.and_then(|sectors| sectors.checked_mul(SECTOR));
-        let parent = self.parent_cid.and(self.parent.as_ref()).map(|name| ExternalReference::new("parent", name));
+        let parent = self
+            .parent_cid
+            .and(self.parent.as_ref())
+            .map(|name| ExternalReference::new("parent", name));
         // An extent that is the file itself has a descriptor inside of it.
         details.external_references = parent.into_iter().collect();
     }
 
     /// The files of the extents, for [`Details::external_references`].
     pub fn files(&self) -> impl Iterator<Item = ExternalReference> {
-        let stored = self.extents.iter().filter(|extent| extent.kind != ExtentType::Zero);
+        let stored = self
+            .extents
+            .iter()
+            .filter(|extent| extent.kind != ExtentType::Zero);
         stored.map(|extent| ExternalReference::new("extent", &extent.name))
     }
 
@@ -75,20 +87,33 @@ impl Descriptor {
         // Room is reserved behind an embedded descriptor, as zeroes.
         let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
         if !text.starts_with(FIRST_LINE) {
-            return Err(Error::corrupt("this is no VMDK descriptor: it does not begin with '# Disk DescriptorFile'"));
+            return Err(Error::corrupt(
+                "this is no VMDK descriptor: it does not begin with '# Disk DescriptorFile'",
+            ));
         }
-        let mut parsed =
-            Self { cid: NO_PARENT, parent_cid: None, create_type: None, parent: None, extents: Vec::new() };
+        let mut parsed = Self {
+            cid: NO_PARENT,
+            parent_cid: None,
+            create_type: None,
+            parent: None,
+            extents: Vec::new(),
+        };
         for line in text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii) {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            if [&b"RW "[..], b"RDONLY ", b"NOACCESS "].iter().any(|access| line.starts_with(access)) {
+            if [&b"RW "[..], b"RDONLY ", b"NOACCESS "]
+                .iter()
+                .any(|access| line.starts_with(access))
+            {
                 parsed.extents.push(extent(line).ok_or_else(|| odd(line))??);
                 continue;
             }
-            let Some(at) = line.iter().position(|&byte| byte == b'=') else { continue };
-            let (key, value) = (line[..at].trim_ascii(), unquoted(line[at + 1..].trim_ascii()));
+            let Some(at) = line.iter().position(|&byte| byte == b'=') else {
+                continue;
+            };
+            let key = line[..at].trim_ascii();
+            let value = unquoted(line[at + 1..].trim_ascii());
             match key {
                 b"CID" => parsed.cid = content_id(value).ok_or_else(|| odd(line))?,
                 b"parentCID" => {
@@ -109,12 +134,20 @@ impl Descriptor {
 }
 
 fn odd(line: &[u8]) -> Error {
-    Error::corrupt(format!("the VMDK descriptor has the line '{}'", String::from_utf8_lossy(line)))
-        .with_hint("an extent is: RW SECTORS TYPE \"FILE\" OFFSET; a content ID is 8 hexadecimal digits")
+    Error::corrupt(format!(
+        "the VMDK descriptor has the line '{}'",
+        String::from_utf8_lossy(line)
+    ))
+    .with_hint(
+        "an extent is: RW SECTORS TYPE \"FILE\" OFFSET; a content ID is 8 hexadecimal digits",
+    )
 }
 
 fn unquoted(value: &[u8]) -> &[u8] {
-    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
+    value
+        .strip_prefix(b"\"")
+        .and_then(|value| value.strip_suffix(b"\""))
+        .unwrap_or(value)
 }
 
 fn content_id(value: &[u8]) -> Option<u32> {
@@ -128,9 +161,12 @@ fn extent(line: &[u8]) -> Option<Result<ExtentLine>> {
         None => (line, &b""[..]),
     };
     let mut words = str::from_utf8(head).ok()?.split_ascii_whitespace();
-    let (access, sectors, kind) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
+    let access = words.next()?;
+    let sectors = words.next()?.parse().ok()?;
+    let kind = words.next()?;
     let close = rest.iter().rposition(|&byte| byte == b'"').unwrap_or(0);
-    let (name, behind) = (&rest[..close], rest.get(close + 1..).unwrap_or_default());
+    let name = &rest[..close];
+    let behind = rest.get(close + 1..).unwrap_or_default();
     let offset = match str::from_utf8(behind).ok()?.split_ascii_whitespace().next() {
         Some(number) => number.parse().ok()?,
         None => 0,
@@ -160,7 +196,9 @@ mod tests {
     use crate::ErrorKind;
 
     fn parse(lines: &str) -> Result<Descriptor> {
-        Descriptor::parse(format!("# Disk DescriptorFile\r\nversion=1\r\n{lines}\0\0garbage").as_bytes())
+        Descriptor::parse(
+            format!("# Disk DescriptorFile\r\nversion=1\r\n{lines}\0\0garbage").as_bytes(),
+        )
     }
 
     #[test]
@@ -172,7 +210,12 @@ mod tests {
         .unwrap();
         assert_eq!((parsed.cid, parsed.parent_cid), (0x10cf_facf, Some(1)));
         assert_eq!(parsed.parent.as_deref(), Some(&b"a b.vmdk"[..]));
-        let line = |sectors, kind, name: &str, offset| ExtentLine { sectors, kind, name: name.into(), offset };
+        let line = |sectors, kind, name: &str, offset| ExtentLine {
+            sectors,
+            kind,
+            name: name.into(),
+            offset,
+        };
         assert_eq!(
             parsed.extents,
             [
@@ -183,7 +226,12 @@ mod tests {
                 line(1, ExtentType::Flat, "v", 0),
             ]
         );
-        assert_eq!(parse("parentCID=ffffffff\nparentFileNameHint=\"x\"").unwrap().parent_cid, None);
+        assert_eq!(
+            parse("parentCID=ffffffff\nparentFileNameHint=\"x\"")
+                .unwrap()
+                .parent_cid,
+            None
+        );
     }
 
     #[test]
@@ -198,13 +246,31 @@ mod tests {
             "RW 1 FLAT \"\" 0",
         ] {
             let result = parse(&format!("{line} "));
-            assert!(line == "RW" || result.is_err_and(|error| error.kind() == ErrorKind::Corrupt), "{line}");
+            assert!(
+                line == "RW" || result.is_err_and(|error| error.kind() == ErrorKind::Corrupt),
+                "{line}"
+            );
         }
-        for line in ["RW 1 SESPARSE \"f\"", "RW 1 VMFSRDM \"f\"", "NOACCESS 1 FLAT \"f\""] {
-            assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::Unsupported, "{line}");
+        for line in [
+            "RW 1 SESPARSE \"f\"",
+            "RW 1 VMFSRDM \"f\"",
+            "NOACCESS 1 FLAT \"f\"",
+        ] {
+            assert_eq!(
+                parse(line).unwrap_err().kind(),
+                ErrorKind::Unsupported,
+                "{line}"
+            );
         }
-        for line in ["encryption.keySafe = \"vmware:key/list/...\"", "encryption.data=\"x\""] {
-            assert_eq!(parse(line).unwrap_err().kind(), ErrorKind::Unsupported, "{line}");
+        for line in [
+            "encryption.keySafe = \"vmware:key/list/...\"",
+            "encryption.data=\"x\"",
+        ] {
+            assert_eq!(
+                parse(line).unwrap_err().kind(),
+                ErrorKind::Unsupported,
+                "{line}"
+            );
         }
         assert!(Descriptor::parse(b"# Disk").is_err() && Descriptor::parse(b"").is_err());
     }
@@ -218,7 +284,8 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             usize::try_from(state >> 8).unwrap() % below
         };
-        let (mut good, mut bad) = (0, 0);
+        let mut good = 0;
+        let mut bad = 0;
         for _ in 0..5000 {
             let mut changed = text.to_vec();
             for _ in 0..=roll(4) {
@@ -238,6 +305,9 @@ mod tests {
                 Err(_) => bad += 1,
             }
         }
-        assert!(good > 100 && bad > 100, "changes reach both: {good} and {bad}");
+        assert!(
+            good > 100 && bad > 100,
+            "changes reach both: {good} and {bad}"
+        );
     }
 }

@@ -31,7 +31,11 @@ pub(super) const FORMAT: Row = Row {
     format: Format::Vmdk,
     word: "vmdk",
     qemu_name: "vmdk",
-    probes: &[Probe::at(0, on_disk::HOSTED), Probe::at(0, on_disk::ESX), Probe::at(0, descriptor::FIRST_LINE)],
+    probes: &[
+        Probe::at(0, on_disk::HOSTED),
+        Probe::at(0, on_disk::ESX),
+        Probe::at(0, descriptor::FIRST_LINE),
+    ],
     open: read::open,
     outputs: &[IDE, SCSI, STREAM, FLAT],
 };
@@ -45,7 +49,16 @@ const IDE: OutputRow = OutputRow {
     options: &[],
     holds_any_sectors: false,
     packs_pieces: false,
-    writer: Writer::File(|job, out| write_sparse(job.disk, out, job.name, Adapter::Ide, job.identity, job.progress)),
+    writer: Writer::File(|job, out| {
+        write_sparse(
+            job.disk,
+            out,
+            job.name,
+            Adapter::Ide,
+            job.identity,
+            job.progress,
+        )
+    }),
 };
 
 const SCSI: OutputRow = OutputRow {
@@ -58,7 +71,14 @@ const SCSI: OutputRow = OutputRow {
     holds_any_sectors: false,
     packs_pieces: false,
     writer: Writer::File(|job, out| {
-        write_sparse(job.disk, out, job.name, Adapter::Lsilogic, job.identity, job.progress)
+        write_sparse(
+            job.disk,
+            out,
+            job.name,
+            Adapter::Lsilogic,
+            job.identity,
+            job.progress,
+        )
     }),
 };
 
@@ -72,7 +92,14 @@ const STREAM: OutputRow = OutputRow {
     holds_any_sectors: false,
     packs_pieces: true,
     writer: Writer::File(|job, out| {
-        write_stream(job.disk, out, job.name, job.stream_level, job.identity, job.progress)
+        write_stream(
+            job.disk,
+            out,
+            job.name,
+            job.stream_level,
+            job.identity,
+            job.progress,
+        )
     }),
 };
 
@@ -88,7 +115,14 @@ const FLAT: OutputRow = OutputRow {
     writer: Writer::WithExtent {
         extent_name: |stem| format!("{stem}-flat.vmdk"),
         write: |job, extent, extent_name| {
-            write_flat(job.disk, extent, extent_name, Adapter::Ide, job.identity, job.progress)
+            write_flat(
+                job.disk,
+                extent,
+                extent_name,
+                Adapter::Ide,
+                job.identity,
+                job.progress,
+            )
         },
     },
 };

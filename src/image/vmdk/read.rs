@@ -25,12 +25,18 @@ pub(super) const SECTOR: u64 = 512;
 const DESCRIPTOR_MAX: u64 = 1 << 20;
 
 /// Opens the image in `file`, which may be a descriptor or a sparse extent.
-pub(in crate::image) fn open(file: Arc<dyn BlockDevice>, references: &References) -> Result<Arc<dyn BlockDevice>> {
+pub(in crate::image) fn open(
+    file: Arc<dyn BlockDevice>,
+    references: &References,
+) -> Result<Arc<dyn BlockDevice>> {
     Ok(open_disk(file, references)?.0)
 }
 
 /// The disk, and the content ID of its descriptor, which disks above it name.
-fn open_disk(file: Arc<dyn BlockDevice>, references: &References) -> Result<(Arc<dyn BlockDevice>, Option<u32>)> {
+fn open_disk(
+    file: Arc<dyn BlockDevice>,
+    references: &References,
+) -> Result<(Arc<dyn BlockDevice>, Option<u32>)> {
     let mut magic = [0; 4];
     file.read_at(0, &mut magic)?;
     if !sparse::is_sparse(magic) {
@@ -61,26 +67,36 @@ fn open_disk(file: Arc<dyn BlockDevice>, references: &References) -> Result<(Arc
 
 fn text(file: &dyn BlockDevice, offset: u64, len: u64) -> Result<Vec<u8>> {
     if len > DESCRIPTOR_MAX {
-        return Err(Error::corrupt(format!("a VMDK descriptor of {len} bytes: at most {DESCRIPTOR_MAX} are allowed")));
+        return Err(Error::corrupt(format!(
+            "a VMDK descriptor of {len} bytes: at most {DESCRIPTOR_MAX} are allowed"
+        )));
     }
     let mut text = vec![0; to_usize(len)?];
-    file.read_at(offset, &mut text).at(|| "the VMDK descriptor")?;
+    file.read_at(offset, &mut text)
+        .at(|| "the VMDK descriptor")?;
     Ok(text)
 }
 
 /// The disk below, where the descriptor names one.
 fn open_parent(descriptor: &Descriptor, references: &References) -> Result<Option<Below>> {
-    let Some(wanted) = descriptor.parent_cid else { return Ok(None) };
+    let Some(wanted) = descriptor.parent_cid else {
+        return Ok(None);
+    };
     let name = descriptor.parent.as_deref().ok_or_else(|| {
-        Error::corrupt("the VMDK descriptor has a parentCID, but no parentFileNameHint that names the parent")
+        Error::corrupt(
+            "the VMDK descriptor has a parentCID, but no parentFileNameHint that names the parent",
+        )
     })?;
     let (file, below) = references.open("parent", name)?;
     let place = || format!("parent '{}'", String::from_utf8_lossy(name));
     let (device, cid) = open_disk(Arc::new(file), &below).at(place)?;
     if cid != Some(wanted) {
         let has = cid.map_or_else(|| "none".to_owned(), |cid| format!("{cid:08x}"));
-        let message = format!("its content ID is {has}, but the disk above it was made for {wanted:08x}");
-        return Err(Error::corrupt(message).with_hint("the parent was changed, or it is another file").at(place()));
+        let message =
+            format!("its content ID is {has}, but the disk above it was made for {wanted:08x}");
+        return Err(Error::corrupt(message)
+            .with_hint("the parent was changed, or it is another file")
+            .at(place()));
     }
     Ok(Some(Below::new(device, 0)))
 }
@@ -92,13 +108,20 @@ fn sparse_extent(
     references: &References,
 ) -> Result<Arc<dyn BlockDevice>> {
     if header.unclean {
-        references.progress.found(&Finding::new(code::IMAGE_NOT_CLOSED).with("format", "VMDK"));
+        references
+            .progress
+            .found(&Finding::new(code::IMAGE_NOT_CLOSED).with("format", "VMDK"));
     }
-    Ok(Arc::new(Mapped::new(sparse::Sparse::new(file, header, below)?)?))
+    Ok(Arc::new(Mapped::new(sparse::Sparse::new(
+        file, header, below,
+    )?)?))
 }
 
 /// All extents of a descriptor, one behind the other.
-fn open_extents(descriptor: &Descriptor, references: &References) -> Result<(Arc<dyn BlockDevice>, Option<u32>)> {
+fn open_extents(
+    descriptor: &Descriptor,
+    references: &References,
+) -> Result<(Arc<dyn BlockDevice>, Option<u32>)> {
     if descriptor.extents.is_empty() {
         return Err(Error::corrupt("the VMDK descriptor names no extents")
             .with_hint("check that the file is complete and the right one"));
@@ -108,7 +131,8 @@ fn open_extents(descriptor: &Descriptor, references: &References) -> Result<(Arc
         details.external_references.extend(descriptor.files());
     });
     let below = open_parent(descriptor, references)?;
-    let (mut start, mut devices) = (0, Vec::with_capacity(descriptor.extents.len()));
+    let mut start = 0;
+    let mut devices = Vec::with_capacity(descriptor.extents.len());
     for extent in &descriptor.extents {
         let below = below.as_ref().map(|below| below.from(start));
         let device = open_extent(extent, below, references)
@@ -120,8 +144,17 @@ fn open_extents(descriptor: &Descriptor, references: &References) -> Result<(Arc
     Ok((Arc::new(Concat::new(devices)), Some(descriptor.cid)))
 }
 
-fn open_extent(extent: &ExtentLine, below: Option<Below>, references: &References) -> Result<Arc<dyn BlockDevice>> {
-    let too_long = || Error::corrupt(format!("{} sectors are more than any disk has", extent.sectors));
+fn open_extent(
+    extent: &ExtentLine,
+    below: Option<Below>,
+    references: &References,
+) -> Result<Arc<dyn BlockDevice>> {
+    let too_long = || {
+        Error::corrupt(format!(
+            "{} sectors are more than any disk has",
+            extent.sectors
+        ))
+    };
     let len = extent.sectors.checked_mul(SECTOR).ok_or_else(too_long)?;
     match extent.kind {
         ExtentType::Zero => Ok(Arc::new(Zeroes(len))),

@@ -69,7 +69,11 @@ impl Header {
         match &header.magic_number() {
             ESX => return Self::esx(&CowDiskHeader::over(&bytes)?),
             HOSTED => {}
-            _ => return Err(Error::corrupt("this is no sparse VMDK extent: it does not begin with 'KDMV' or 'COWD'")),
+            _ => {
+                return Err(Error::corrupt(
+                    "this is no sparse VMDK extent: it does not begin with 'KDMV' or 'COWD'",
+                ));
+            }
         }
         if header.gd_offset() != AT_END {
             return Self::hosted(&header);
@@ -79,8 +83,12 @@ impl Header {
         file.read_at(at, &mut footer).at(|| "the VMDK footer")?;
         let header = SparseExtentHeader::over(&footer)?;
         if header.magic_number() != *HOSTED || header.gd_offset() == AT_END {
-            return Err(Error::corrupt(format!("the VMDK stream has no footer at byte {at}, where it should end"))
-                .with_hint("the file is cut short: compare its size and checksum with the original's"));
+            return Err(Error::corrupt(format!(
+                "the VMDK stream has no footer at byte {at}, where it should end"
+            ))
+            .with_hint(
+                "the file is cut short: compare its size and checksum with the original's",
+            ));
         }
         Self::hosted(&header)
     }
@@ -90,7 +98,8 @@ impl Header {
         let flags = header.flags();
         if !(1..=3).contains(&version) {
             return Err(
-                Error::unsupported(format!("VMDK version {version}: 1 to 3 can be read")).because(Reason::Version)
+                Error::unsupported(format!("VMDK version {version}: 1 to 3 can be read"))
+                    .because(Reason::Version),
             );
         }
         if flags & FLAG_NEWLINE_TEST != 0 && header.end_line_chars() != NEWLINE_TEST {
@@ -100,7 +109,9 @@ impl Header {
         let compressed = flags & FLAG_COMPRESSED != 0;
         let algorithm = header.compress_algorithm();
         if compressed && algorithm != COMPRESSION_DEFLATE {
-            return Err(Error::unsupported(format!("VMDK compression {algorithm}: only deflate (1) is known")));
+            return Err(Error::unsupported(format!(
+                "VMDK compression {algorithm}: only deflate (1) is known"
+            )));
         }
         let descriptor = match header.descriptor_offset() {
             0 => None,
@@ -124,7 +135,8 @@ impl Header {
         let version = header.version();
         if version != 1 {
             return Err(
-                Error::unsupported(format!("ESX sparse version {version}: 1 can be read")).because(Reason::Version)
+                Error::unsupported(format!("ESX sparse version {version}: 1 can be read"))
+                    .because(Reason::Version),
             );
         }
         let header = Self {
@@ -143,7 +155,12 @@ impl Header {
 
     fn check(self) -> Result<Self> {
         check_size(self.size)?;
-        let max = SECTOR * if self.compressed { MAX_PACKED_GRAIN } else { MAX_GRAIN };
+        let max = SECTOR
+            * if self.compressed {
+                MAX_PACKED_GRAIN
+            } else {
+                MAX_GRAIN
+            };
         if !self.grain_bytes.is_power_of_two() || self.grain_bytes > max {
             return Err(Error::corrupt(format!(
                 "VMDK grains of {} bytes: must be a power of two of {SECTOR} to {max}",
@@ -151,7 +168,10 @@ impl Header {
             )));
         }
         if ![512, ESX_TABLE_ENTRIES].contains(&self.table_entries) {
-            return Err(Error::corrupt(format!("VMDK grain tables of {} entries: must be 512", self.table_entries)));
+            return Err(Error::corrupt(format!(
+                "VMDK grain tables of {} entries: must be 512",
+                self.table_entries
+            )));
         }
         if self.directory_offset == 0 && self.size > 0 {
             return Err(Error::corrupt("the VMDK header names no grain directory"));
@@ -161,7 +181,11 @@ impl Header {
 
     /// What it tells of the image.
     pub fn note(&self, details: &mut Details) {
-        let kind = if self.table_entries == ESX_TABLE_ENTRIES { "ESX sparse extent" } else { "sparse extent" };
+        let kind = if self.table_entries == ESX_TABLE_ENTRIES {
+            "ESX sparse extent"
+        } else {
+            "sparse extent"
+        };
         details.variant = Some(kind.to_owned());
         details.virtual_bytes = Some(self.size);
         details.cluster_bytes = Some(self.grain_bytes);
@@ -177,11 +201,20 @@ impl Header {
 
 fn sectors(count: u64) -> Result<u64> {
     let bytes = count.checked_mul(SECTOR);
-    bytes.ok_or_else(|| Error::corrupt(format!("the VMDK header names sector {count}, which no file has")))
+    bytes.ok_or_else(|| {
+        Error::corrupt(format!(
+            "the VMDK header names sector {count}, which no file has"
+        ))
+    })
 }
 
 fn numbers(bytes: &[u8]) -> Vec<u32> {
-    bytes.as_chunks().0.iter().map(|&number| u32::from_le_bytes(number)).collect()
+    bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&number| u32::from_le_bytes(number))
+        .collect()
 }
 
 /// An open extent.
@@ -238,13 +271,19 @@ impl Sparse {
     fn table(&self, sector: u32) -> Result<Arc<Vec<u32>>> {
         self.tables.get(sector.into(), || {
             let mut bytes = vec![0; to_usize(self.table_entries * 4)?];
-            self.file.read_at(u64::from(sector) * SECTOR, &mut bytes).at(|| "a VMDK grain table")?;
+            self.file
+                .read_at(u64::from(sector) * SECTOR, &mut bytes)
+                .at(|| "a VMDK grain table")?;
             Ok(numbers(&bytes))
         })
     }
 
     fn unallocated(&self) -> Piece {
-        if self.below.is_some() { Piece::Below } else { Piece::Zero }
+        if self.below.is_some() {
+            Piece::Below
+        } else {
+            Piece::Zero
+        }
     }
 
     /// The compressed bytes of the grain at `sector`, and whether they are those of byte `unit` of the disk.
@@ -258,10 +297,14 @@ impl Sparse {
             let lba = marker.lba();
             let size = u64::from(marker.size());
             if lba != unit / SECTOR {
-                return Err(Error::corrupt(format!("its marker at byte {offset} names sector {lba}")));
+                return Err(Error::corrupt(format!(
+                    "its marker at byte {offset} names sector {lba}"
+                )));
             }
             if size > most {
-                return Err(Error::corrupt(format!("its marker names {size} compressed bytes, at most {most} can be")));
+                return Err(Error::corrupt(format!(
+                    "its marker names {size} compressed bytes, at most {most} can be"
+                )));
             }
             offset += to_u64(marker.bytes().len());
             len = size;
@@ -282,7 +325,10 @@ impl Map for Sparse {
         let entry = self.directory.get(to_usize(offset / self.table_reach)?);
         let entry = *entry.ok_or_else(|| Error::internal("the grain directory covers the disk"))?;
         if entry == 0 {
-            return Ok((self.unallocated(), (self.table_reach - offset % self.table_reach).min(left)));
+            return Ok((
+                self.unallocated(),
+                (self.table_reach - offset % self.table_reach).min(left),
+            ));
         }
         let inside = offset % self.grain_bytes;
         let left = left.min(self.grain_bytes - inside);
@@ -290,7 +336,10 @@ impl Map for Sparse {
         let piece = match grain {
             0 => self.unallocated(),
             ZERO_GRAIN if self.zero_grains => Piece::Zero,
-            _ if self.compressed => Piece::Packed { unit: offset - inside, entry: grain.into() },
+            _ if self.compressed => Piece::Packed {
+                unit: offset - inside,
+                entry: grain.into(),
+            },
             _ => Piece::Stored(u64::from(grain) * SECTOR + inside),
         };
         Ok((piece, left))
@@ -310,9 +359,16 @@ impl Map for Sparse {
 
     fn unpack(&self, unit: u64, entry: u64) -> Result<Vec<u8>> {
         let place = || format!("the VMDK grain at {unit} of the disk");
-        let bytes = inflate(&self.packed(unit, entry).at(place)?, to_usize(self.grain_bytes)?, true).at(place)?;
+        let bytes = inflate(
+            &self.packed(unit, entry).at(place)?,
+            to_usize(self.grain_bytes)?,
+            true,
+        )
+        .at(place)?;
         if to_u64(bytes.len()) < self.grain_bytes.min(self.size - unit) {
-            return Err(Error::corrupt(format!("it unpacks to {} bytes only", bytes.len())).at(place()));
+            return Err(
+                Error::corrupt(format!("it unpacks to {} bytes only", bytes.len())).at(place()),
+            );
         }
         Ok(bytes)
     }

@@ -7,8 +7,8 @@ use std::fs::File;
 
 use super::Adapter;
 use super::header::{
-    AT_END, DESCRIPTOR_OFFSET, FLAG_COMPRESSED, FLAG_MARKERS, FLAG_NEWLINE_TEST, GRAIN_BYTES, GRAIN_SECTORS, Header,
-    TABLE_ENTRIES, TABLE_SECTORS, table_entry,
+    AT_END, DESCRIPTOR_OFFSET, FLAG_COMPRESSED, FLAG_MARKERS, FLAG_NEWLINE_TEST, GRAIN_BYTES,
+    GRAIN_SECTORS, Header, TABLE_ENTRIES, TABLE_SECTORS, table_entry,
 };
 use super::on_disk::{GrainMarker, MetadataMarker};
 use super::write_descriptor::{Descriptor, check_name};
@@ -94,7 +94,12 @@ struct Worker {
 }
 
 impl Worker {
-    fn pack(&mut self, device: &dyn BlockDevice, range: DataRange, chunk: &mut Chunk) -> Result<()> {
+    fn pack(
+        &mut self,
+        device: &dyn BlockDevice,
+        range: DataRange,
+        chunk: &mut Chunk,
+    ) -> Result<()> {
         // The disk ends with a whole sector, and the last grain ends with the disk.
         let len = range.len.next_multiple_of(to_usize(SECTOR)?);
         self.input.resize(len, 0);
@@ -103,7 +108,9 @@ impl Worker {
         chunk.grains.clear();
         chunk.bytes.clear();
         chunk.fingerprint = Fingerprint::of(range.offset, &self.input);
-        for (number, grain) in (range.offset / GRAIN_BYTES..).zip(self.input.chunks(to_usize(GRAIN_BYTES)?)) {
+        for (number, grain) in
+            (range.offset / GRAIN_BYTES..).zip(self.input.chunks(to_usize(GRAIN_BYTES)?))
+        {
             if !is_zero(grain) {
                 let start = chunk.bytes.len();
                 put_grain(number, grain, &mut self.deflater, &mut chunk.bytes)?;
@@ -114,11 +121,17 @@ impl Worker {
     }
 }
 
-fn put_grain(number: u64, grain: &[u8], deflater: &mut WideDeflater, bytes: &mut Vec<u8>) -> Result<()> {
+fn put_grain(
+    number: u64,
+    grain: &[u8],
+    deflater: &mut WideDeflater,
+    bytes: &mut Vec<u8>,
+) -> Result<()> {
     let start = bytes.len();
     bytes.resize(start + GRAIN_MARKER_BYTES, 0);
     compress_zlib(deflater, grain, bytes);
-    let len = u32::try_from(bytes.len() - start - GRAIN_MARKER_BYTES).map_err(|_| Error::internal("a large grain"))?;
+    let len = u32::try_from(bytes.len() - start - GRAIN_MARKER_BYTES)
+        .map_err(|_| Error::internal("a large grain"))?;
     let mut marker = GrainMarker::over(&mut bytes[start..])?;
     marker.set_lba(number * GRAIN_SECTORS);
     marker.set_size(len);
@@ -133,13 +146,20 @@ fn write_grains(
     level: u8,
     progress: &dyn Progress,
 ) -> Result<Fingerprint> {
-    let (workers, chunks) = (Spares::default(), Spares::default());
-    let (mut fingerprint, mut done) = (Fingerprint::default(), 0);
+    let workers = Spares::default();
+    let chunks = Spares::default();
+    let mut fingerprint = Fingerprint::default();
+    let mut done = 0;
     run_ordered(
         data_ranges(device, GRAIN_BYTES, GRAINS_PER_CHUNK),
         WINDOW_PER_THREAD * rayon::current_num_threads(),
         |range: DataRange| {
-            let new = || WideDeflater::new(level).map(|deflater| Worker { input: Vec::new(), deflater });
+            let new = || {
+                WideDeflater::new(level).map(|deflater| Worker {
+                    input: Vec::new(),
+                    deflater,
+                })
+            };
             let mut worker = workers.take().map_or_else(new, Ok)?;
             let mut chunk: Chunk = chunks.take().unwrap_or_default();
             worker.pack(device, range, &mut chunk)?;
@@ -173,7 +193,9 @@ struct Stream<'a> {
 
 impl<'a> Stream<'a> {
     fn new(out: &'a File, size: u64) -> Result<Self> {
-        let tables = size.div_ceil(GRAIN_BYTES).div_ceil(u64::from(TABLE_ENTRIES));
+        let tables = size
+            .div_ceil(GRAIN_BYTES)
+            .div_ceil(u64::from(TABLE_ENTRIES));
         let header = Header {
             version: 3,
             flags: FLAG_NEWLINE_TEST | FLAG_COMPRESSED | FLAG_MARKERS,
@@ -195,9 +217,11 @@ impl<'a> Stream<'a> {
 
     /// Writes grains, and tables between them where they are complete, with one system call where there is none.
     fn put_chunk(&mut self, chunk: &Chunk) -> Result<()> {
-        let (mut written, mut end) = (0, 0);
+        let mut written = 0;
+        let mut end = 0;
         for &(number, len) in &chunk.grains {
-            let (index, entry) = (number / to_u64(self.table.len()), number % to_u64(self.table.len()));
+            let index = number / to_u64(self.table.len());
+            let entry = number % to_u64(self.table.len());
             if to_usize(index)? != self.index {
                 self.append(&chunk.bytes[written..end])?;
                 written = end;
@@ -227,9 +251,15 @@ impl<'a> Stream<'a> {
     fn finish(mut self, descriptor: &str) -> Result<()> {
         self.flush_table()?;
         let mut directory = le32(&self.directory);
-        directory.resize(directory.len().max(1).next_multiple_of(to_usize(SECTOR)?), 0);
+        directory.resize(
+            directory.len().max(1).next_multiple_of(to_usize(SECTOR)?),
+            0,
+        );
         self.put_marker(to_u64(directory.len()) / SECTOR, MARKER_DIRECTORY)?;
-        let footer = Header { gd_offset: self.next, ..self.header };
+        let footer = Header {
+            gd_offset: self.next,
+            ..self.header
+        };
         self.append(&directory)?;
         self.put_marker(1, MARKER_FOOTER)?;
         self.append(&footer.to_bytes())?;
@@ -256,5 +286,8 @@ impl<'a> Stream<'a> {
 }
 
 fn le32(numbers: &[u32]) -> Vec<u8> {
-    numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    numbers
+        .iter()
+        .flat_map(|number| number.to_le_bytes())
+        .collect()
 }

@@ -4,8 +4,8 @@ use std::fs::File;
 
 use super::Adapter;
 use super::header::{
-    DESCRIPTOR_OFFSET, DESCRIPTOR_SECTORS, FLAG_NEWLINE_TEST, FLAG_REDUNDANT_TABLE, GRAIN_BYTES, GRAIN_SECTORS, Header,
-    TABLE_ENTRIES, TABLE_SECTORS, table_entry,
+    DESCRIPTOR_OFFSET, DESCRIPTOR_SECTORS, FLAG_NEWLINE_TEST, FLAG_REDUNDANT_TABLE, GRAIN_BYTES,
+    GRAIN_SECTORS, Header, TABLE_ENTRIES, TABLE_SECTORS, table_entry,
 };
 use super::write_descriptor::{Descriptor, check_name};
 use crate::block::BlockDevice;
@@ -41,7 +41,9 @@ pub fn write_sparse(
 ) -> Result<()> {
     check_name(name)?;
     let size = disk_size(device, "this kind of vmdk", MAX_SPARSE)?;
-    let tables = size.div_ceil(GRAIN_BYTES).div_ceil(u64::from(TABLE_ENTRIES));
+    let tables = size
+        .div_ceil(GRAIN_BYTES)
+        .div_ceil(u64::from(TABLE_ENTRIES));
     let directory_sectors = (4 * tables).div_ceil(SECTOR);
     let rgd_offset = DESCRIPTOR_OFFSET + DESCRIPTOR_SECTORS;
     let gd_offset = rgd_offset + directory_sectors + tables * TABLE_SECTORS;
@@ -57,7 +59,9 @@ pub fn write_sparse(
         let first_table = directory + directory_sectors;
         let mut entries = Vec::new();
         for table in 0..tables {
-            entries.extend_from_slice(&table_entry(first_table + table * TABLE_SECTORS)?.to_le_bytes());
+            entries.extend_from_slice(
+                &table_entry(first_table + table * TABLE_SECTORS)?.to_le_bytes(),
+            );
         }
         write_out(out, directory * SECTOR, &entries)?;
         write_out(out, first_table * SECTOR, &table)?;
@@ -69,7 +73,11 @@ pub fn write_sparse(
         extent_name: name,
         adapter,
     };
-    write_out(out, DESCRIPTOR_OFFSET * SECTOR, descriptor.text(blocks.fingerprint, identity).as_bytes())?;
+    write_out(
+        out,
+        DESCRIPTOR_OFFSET * SECTOR,
+        descriptor.text(blocks.fingerprint, identity).as_bytes(),
+    )?;
     let header = Header {
         version: 1,
         flags: FLAG_NEWLINE_TEST | FLAG_REDUNDANT_TABLE,
@@ -101,9 +109,16 @@ pub fn write_flat(
     check_empty(extent)?;
     set_size(extent, size)?;
     progress.start("writing the vmdk image", device.size());
-    let copied = copy_data(device, true, progress, |offset, run| write_out(extent, offset, run));
+    let copied = copy_data(device, true, progress, |offset, run| {
+        write_out(extent, offset, run)
+    });
     progress.finish();
-    let descriptor =
-        Descriptor { create_type: "monolithicFlat", sectors: size / SECTOR, extent_type: "FLAT", extent_name, adapter };
+    let descriptor = Descriptor {
+        create_type: "monolithicFlat",
+        sectors: size / SECTOR,
+        extent_type: "FLAT",
+        extent_name,
+        adapter,
+    };
     Ok(descriptor.text(copied?, identity))
 }

@@ -31,8 +31,11 @@ pub(super) struct Descriptor<'a> {
 /// Refuses a file name that would not survive inside of quotes in a line.
 pub(super) fn check_name(name: &str) -> Result<()> {
     if name.contains('"') || name.contains(char::is_control) || name.len() > 1000 {
-        return Err(Error::invalid(format!("'{}' cannot name the extent of a vmdk", name.escape_debug()))
-            .with_hint("use letters, digits, dots, dashes and underscores"));
+        return Err(Error::invalid(format!(
+            "'{}' cannot name the extent of a vmdk",
+            name.escape_debug()
+        ))
+        .with_hint("use letters, digits, dots, dashes and underscores"));
     }
     Ok(())
 }
@@ -47,8 +50,17 @@ impl Descriptor<'_> {
             Adapter::Ide => ("ide", 16),
             Adapter::Lsilogic => ("lsilogic", 255),
         };
-        let cylinders = self.sectors.div_ceil(heads * SECTORS_PER_TRACK).min(MAX_CYLINDERS);
-        let Self { create_type, sectors, extent_type, extent_name, .. } = self;
+        let cylinders = self
+            .sectors
+            .div_ceil(heads * SECTORS_PER_TRACK)
+            .min(MAX_CYLINDERS);
+        let Self {
+            create_type,
+            sectors,
+            extent_type,
+            extent_name,
+            ..
+        } = self;
         // A flat extent begins somewhere in its file.
         let extent_offset = if *extent_type == "FLAT" { " 0" } else { "" };
         format!(
@@ -91,15 +103,24 @@ mod tests {
             adapter: Adapter::Ide,
         };
         let text = descriptor.text(Fingerprint::default(), &Identity::default());
-        for line in
-            ["RW 20480 FLAT \"disk-flat.vmdk\" 0\n", "ddb.geometry.cylinders = \"21\"\n", "ddb.adapterType = \"ide\"\n"]
-        {
+        for line in [
+            "RW 20480 FLAT \"disk-flat.vmdk\" 0\n",
+            "ddb.geometry.cylinders = \"21\"\n",
+            "ddb.adapterType = \"ide\"\n",
+        ] {
             assert!(text.contains(line), "{text}");
         }
         descriptor.sectors = 1 << 40;
-        assert!(descriptor.text(Fingerprint::default(), &Identity::default()).contains("cylinders = \"65535\""));
+        assert!(
+            descriptor
+                .text(Fingerprint::default(), &Identity::default())
+                .contains("cylinders = \"65535\"")
+        );
         for name in ["a\"b", "a\nb", &"x".repeat(1001)] {
-            assert_eq!(check_name(name).unwrap_err().kind(), crate::ErrorKind::InvalidInput);
+            assert_eq!(
+                check_name(name).unwrap_err().kind(),
+                crate::ErrorKind::InvalidInput
+            );
         }
         check_name("flatcar node ü.vmdk").unwrap();
     }

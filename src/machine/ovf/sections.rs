@@ -7,13 +7,20 @@ use crate::machine::xml::{Attributes, Xml};
 pub(super) const NAMESPACES: [(&str, &str); 5] = [
     ("xmlns", "http://schemas.dmtf.org/ovf/envelope/1"),
     ("xmlns:ovf", "http://schemas.dmtf.org/ovf/envelope/1"),
-    ("xmlns:rasd", "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData"),
-    ("xmlns:vssd", "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData"),
+    (
+        "xmlns:rasd",
+        "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData",
+    ),
+    (
+        "xmlns:vssd",
+        "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_VirtualSystemSettingData",
+    ),
     ("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance"),
 ];
 
 /// The format of the disk. VirtualBox finds out by itself which kind of vmdk it is, and knows no name for the others.
-const STREAM_OPTIMIZED: &str = "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
+const STREAM_OPTIMIZED: &str =
+    "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";
 
 /// Names by which parts of an envelope refer to each other.
 const FILE_ID: &str = "file1";
@@ -22,7 +29,10 @@ pub(super) const DISK_ID: &str = "vmdisk1";
 /// The sections about files and disks.
 pub(super) fn disk_sections(xml: &mut Xml, machine: &Machine, disk_attributes: Attributes<'_>) {
     let size = machine.disk_file_bytes.map(|size| size.to_string());
-    let mut file = vec![("ovf:href", machine.disk_name.as_str()), ("ovf:id", FILE_ID)];
+    let mut file = vec![
+        ("ovf:href", machine.disk_name.as_str()),
+        ("ovf:id", FILE_ID),
+    ];
     file.extend(size.as_ref().map(|size| ("ovf:size", size.as_str())));
     xml.element("References", &[], |xml| xml.empty("File", &file));
     let capacity = machine.disk_bytes.to_string();
@@ -42,7 +52,9 @@ pub(super) fn disk_sections(xml: &mut Xml, machine: &Machine, disk_attributes: A
 pub(super) fn network_section(xml: &mut Xml, name: &str, description: &str) {
     xml.element("NetworkSection", &[], |xml| {
         xml.leaf("Info", "Networks that the machine is connected to");
-        xml.element("Network", &[("ovf:name", name)], |xml| xml.leaf("Description", description));
+        xml.element("Network", &[("ovf:name", name)], |xml| {
+            xml.leaf("Description", description)
+        });
     });
 }
 

@@ -54,7 +54,8 @@ fn cpus(machine: &Machine) -> String {
 fn hardware(xml: &mut Xml, machine: &Machine) {
     xml.leaf("Info", "Virtual hardware");
     system(xml, &machine.vm_name, "virtualbox-2.2");
-    let (cpus, memory) = (cpus(machine), machine.memory_mib.to_string());
+    let cpus = cpus(machine);
+    let memory = machine.memory_mib.to_string();
     item(
         xml,
         &[
@@ -83,7 +84,12 @@ fn hardware(xml: &mut Xml, machine: &Machine) {
 
 fn devices(xml: &mut Xml, hardware: VirtualBoxHardware) {
     let (caption, description, subtype, kind) = match hardware {
-        VirtualBoxHardware::Uefi => ("virtioSCSIController0", "VirtIO SCSI controller", "VirtioSCSI", "20"),
+        VirtualBoxHardware::Uefi => (
+            "virtioSCSIController0",
+            "VirtIO SCSI controller",
+            "VirtioSCSI",
+            "20",
+        ),
         VirtualBoxHardware::Bios => ("ideController0", "IDE controller", "PIIX4", "5"),
     };
     item(
@@ -140,13 +146,17 @@ fn settings(xml: &mut Xml, machine: &Machine, disk: Guid) {
     let attributes = [
         ("ovf:required", "false"),
         ("version", "1.19-linux"),
-        ("uuid", &format!("{{{}}}", machine.uuid("VirtualBox machine"))),
+        (
+            "uuid",
+            &format!("{{{}}}", machine.uuid("VirtualBox machine")),
+        ),
         ("name", &machine.vm_name),
         ("OSType", OS_TYPE),
         ("snapshotFolder", "Snapshots"),
         ("lastStateChange", &time::iso(machine.identity.time)),
     ];
-    let (cpus, memory) = (cpus(machine), machine.memory_mib.to_string());
+    let cpus = cpus(machine);
+    let memory = machine.memory_mib.to_string();
     let is_uefi = machine.virtualbox == VirtualBoxHardware::Uefi;
     xml.element("vbox:Machine", &attributes, |xml| {
         xml.leaf("ovf:Info", "The machine in VirtualBox' own words");
@@ -160,21 +170,36 @@ fn settings(xml: &mut Xml, machine: &Machine, disk: Guid) {
             });
             xml.empty("Memory", &[("RAMSize", &memory)]);
             xml.empty("HID", &[("Pointing", "USBTablet")]);
-            xml.empty("Chipset", &[("type", if is_uefi { "ICH9" } else { "PIIX3" })]);
+            xml.empty(
+                "Chipset",
+                &[("type", if is_uefi { "ICH9" } else { "PIIX3" })],
+            );
             xml.empty("Display", &[("controller", "VMSVGA")]);
-            xml.empty("Firmware", &[("type", if is_uefi { "EFI" } else { "BIOS" })]);
+            xml.empty(
+                "Firmware",
+                &[("type", if is_uefi { "EFI" } else { "BIOS" })],
+            );
             xml.element("BIOS", &[], |xml| {
                 xml.empty("IOAPIC", &[("enabled", "true")]);
                 xml.empty("SmbiosUuidLittleEndian", &[("enabled", "true")]);
                 xml.empty("AutoSerialNumGen", &[("enabled", "true")]);
             });
             xml.element("USB", &[], |xml| {
-                xml.element("Controllers", &[], |xml| xml.empty("Controller", &[("name", "OHCI"), ("type", "OHCI")]));
+                xml.element("Controllers", &[], |xml| {
+                    xml.empty("Controller", &[("name", "OHCI"), ("type", "OHCI")])
+                });
             });
             xml.element("Network", &[], |xml| {
                 let mac = mac(machine);
-                let adapter = [("slot", "0"), ("enabled", "true"), ("MACAddress", mac.as_str()), ("type", "virtio")];
-                xml.element("Adapter", &adapter, |xml| xml.empty("NAT", &[("localhost-reachable", "true")]));
+                let adapter = [
+                    ("slot", "0"),
+                    ("enabled", "true"),
+                    ("MACAddress", mac.as_str()),
+                    ("type", "virtio"),
+                ];
+                xml.element("Adapter", &adapter, |xml| {
+                    xml.empty("NAT", &[("localhost-reachable", "true")])
+                });
             });
             xml.empty("AudioAdapter", &[("enabled", "false")]);
             xml.empty("RTC", &[("localOrUTC", "UTC")]);
@@ -188,12 +213,19 @@ fn storage(xml: &mut Xml, hardware: VirtualBoxHardware, disk: Guid) {
         VirtualBoxHardware::Uefi => ("virtio", "VirtioSCSI", "1"),
         VirtualBoxHardware::Bios => ("IDE", "PIIX4", "2"),
     };
-    let controller =
-        [("name", name), ("type", kind), ("PortCount", ports), ("useHostIOCache", "false"), ("Bootable", "true")];
+    let controller = [
+        ("name", name),
+        ("type", kind),
+        ("PortCount", ports),
+        ("useHostIOCache", "false"),
+        ("Bootable", "true"),
+    ];
     let attached = [("type", "HardDisk"), ("port", "0"), ("device", "0")];
     xml.element("StorageControllers", &[], |xml| {
         xml.element("StorageController", &controller, |xml| {
-            xml.element("AttachedDevice", &attached, |xml| xml.empty("Image", &[("uuid", &format!("{{{disk}}}"))]));
+            xml.element("AttachedDevice", &attached, |xml| {
+                xml.empty("Image", &[("uuid", &format!("{{{disk}}}"))])
+            });
         });
     });
 }

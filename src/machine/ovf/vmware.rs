@@ -1,6 +1,8 @@
 //! The OVF for VMware: ESXi 6.5 (hardware 13) and later, configured through properties that Ignition reads.
 
-use super::sections::{DISK_ID, Fields, NAMESPACES, disk_sections, item, network_section, system, write_fields};
+use super::sections::{
+    DISK_ID, Fields, NAMESPACES, disk_sections, item, network_section, system, write_fields,
+};
 use crate::machine::description::Machine;
 use crate::machine::xml::Xml;
 
@@ -9,9 +11,18 @@ const NETWORK: &str = "VM Network";
 /// Properties that people can set when they import the machine: key and label.
 const PROPERTIES: [(&str, &str); 4] = [
     ("guestinfo.hostname", "Host name"),
-    ("guestinfo.ignition.config.data", "Ignition config, or user data for coreos-cloudinit"),
-    ("guestinfo.ignition.config.data.encoding", "Encoding of that config: empty, base64 or gzip+base64"),
-    ("guestinfo.ignition.config.url", "Address from which the config is fetched"),
+    (
+        "guestinfo.ignition.config.data",
+        "Ignition config, or user data for coreos-cloudinit",
+    ),
+    (
+        "guestinfo.ignition.config.data.encoding",
+        "Encoding of that config: empty, base64 or gzip+base64",
+    ),
+    (
+        "guestinfo.ignition.config.url",
+        "Address from which the config is fetched",
+    ),
 ];
 
 /// Properties that coreos-cloudinit alone reads: key, value and label.
@@ -20,21 +31,65 @@ const OLD_PROPERTIES: [(&str, &str, &str); 19] = [
     ("guestinfo.dns.server.1", "", "Second name server"),
     ("guestinfo.interface.0.name", "", "Interface 0: name"),
     ("guestinfo.interface.0.mac", "", "Interface 0: MAC address"),
-    ("guestinfo.interface.0.dhcp", "no", "Interface 0: DHCP (yes or no)"),
+    (
+        "guestinfo.interface.0.dhcp",
+        "no",
+        "Interface 0: DHCP (yes or no)",
+    ),
     ("guestinfo.interface.0.role", "public", "Interface 0: role"),
-    ("guestinfo.interface.0.ip.0.address", "", "Interface 0: first address"),
-    ("guestinfo.interface.0.ip.1.address", "", "Interface 0: second address"),
-    ("guestinfo.interface.0.route.0.gateway", "", "Interface 0: gateway of the first route"),
-    ("guestinfo.interface.0.route.0.destination", "", "Interface 0: destination of the first route"),
-    ("guestinfo.interface.0.route.1.gateway", "", "Interface 0: gateway of the second route"),
-    ("guestinfo.interface.0.route.1.destination", "", "Interface 0: destination of the second route"),
+    (
+        "guestinfo.interface.0.ip.0.address",
+        "",
+        "Interface 0: first address",
+    ),
+    (
+        "guestinfo.interface.0.ip.1.address",
+        "",
+        "Interface 0: second address",
+    ),
+    (
+        "guestinfo.interface.0.route.0.gateway",
+        "",
+        "Interface 0: gateway of the first route",
+    ),
+    (
+        "guestinfo.interface.0.route.0.destination",
+        "",
+        "Interface 0: destination of the first route",
+    ),
+    (
+        "guestinfo.interface.0.route.1.gateway",
+        "",
+        "Interface 0: gateway of the second route",
+    ),
+    (
+        "guestinfo.interface.0.route.1.destination",
+        "",
+        "Interface 0: destination of the second route",
+    ),
     ("guestinfo.interface.1.name", "", "Interface 1: name"),
     ("guestinfo.interface.1.mac", "", "Interface 1: MAC address"),
-    ("guestinfo.interface.1.dhcp", "no", "Interface 1: DHCP (yes or no)"),
+    (
+        "guestinfo.interface.1.dhcp",
+        "no",
+        "Interface 1: DHCP (yes or no)",
+    ),
     ("guestinfo.interface.1.role", "private", "Interface 1: role"),
-    ("guestinfo.interface.1.ip.0.address", "", "Interface 1: address"),
-    ("guestinfo.interface.1.route.0.gateway", "", "Interface 1: gateway of the route"),
-    ("guestinfo.interface.1.route.0.destination", "", "Interface 1: destination of the route"),
+    (
+        "guestinfo.interface.1.ip.0.address",
+        "",
+        "Interface 1: address",
+    ),
+    (
+        "guestinfo.interface.1.route.0.gateway",
+        "",
+        "Interface 1: gateway of the route",
+    ),
+    (
+        "guestinfo.interface.1.route.0.destination",
+        "",
+        "Interface 1: destination of the route",
+    ),
 ];
 
 /// Settings of the machine that OVF has no words for.
@@ -65,17 +120,30 @@ pub fn text(machine: &Machine) -> String {
     namespaces.push(("xmlns:cim", "http://schemas.dmtf.org/wbem/wscim/1/common"));
     namespaces.push(("xmlns:vmw", "http://www.vmware.com/schema/ovf"));
     xml.element("Envelope", &namespaces, |xml| {
-        disk_sections(xml, machine, &[("ovf:capacityAllocationUnits", "byte"), ("ovf:populatedSize", "0")]);
+        disk_sections(
+            xml,
+            machine,
+            &[
+                ("ovf:capacityAllocationUnits", "byte"),
+                ("ovf:populatedSize", "0"),
+            ],
+        );
         network_section(xml, NETWORK, "The network of the machine");
         xml.element("VirtualSystem", &[("ovf:id", &machine.stem)], |xml| {
             xml.leaf("Info", "A virtual machine");
             xml.leaf("Name", &machine.stem);
             product(xml, machine);
             let system = [("ovf:id", "100"), ("vmw:osType", "other3xLinux64Guest")];
-            xml.element("OperatingSystemSection", &system, |xml| xml.leaf("Info", "The guest operating system"));
-            xml.element("VirtualHardwareSection", &[("ovf:transport", "com.vmware.guestInfo")], |xml| {
-                hardware(xml, machine);
+            xml.element("OperatingSystemSection", &system, |xml| {
+                xml.leaf("Info", "The guest operating system")
             });
+            xml.element(
+                "VirtualHardwareSection",
+                &[("ovf:transport", "com.vmware.guestInfo")],
+                |xml| {
+                    hardware(xml, machine);
+                },
+            );
         });
     });
     xml.finish()
@@ -90,13 +158,24 @@ fn product(xml: &mut Xml, machine: &Machine) {
             property(xml, key, "", label, label);
         }
         for (key, value, label) in OLD_PROPERTIES {
-            property(xml, key, value, label, &format!("{label}. Read by coreos-cloudinit, not by Ignition."));
+            property(
+                xml,
+                key,
+                value,
+                label,
+                &format!("{label}. Read by coreos-cloudinit, not by Ignition."),
+            );
         }
     });
 }
 
 fn property(xml: &mut Xml, key: &str, value: &str, label: &str, description: &str) {
-    let attributes = [("ovf:key", key), ("ovf:type", "string"), ("ovf:userConfigurable", "true"), ("ovf:value", value)];
+    let attributes = [
+        ("ovf:key", key),
+        ("ovf:type", "string"),
+        ("ovf:userConfigurable", "true"),
+        ("ovf:value", value),
+    ];
     xml.element("Property", &attributes, |xml| {
         xml.leaf("Label", label);
         xml.leaf("Description", description);
@@ -106,7 +185,8 @@ fn property(xml: &mut Xml, key: &str, value: &str, label: &str, description: &st
 fn hardware(xml: &mut Xml, machine: &Machine) {
     xml.leaf("Info", "Virtual hardware");
     system(xml, &machine.stem, "vmx-13");
-    let (cpus, memory) = (machine.cpus.to_string(), machine.memory_mib.to_string());
+    let cpus = machine.cpus.to_string();
+    let memory = machine.memory_mib.to_string();
     item(
         xml,
         &[
@@ -181,7 +261,11 @@ fn optional_devices(xml: &mut Xml) {
         ("rasd:ResourceSubType", "vmware.vmci"),
         ("rasd:ResourceType", "1"),
     ];
-    optional_item(xml, interface, &[("allowUnrestrictedCommunication", "false")]);
+    optional_item(
+        xml,
+        interface,
+        &[("allowUnrestrictedCommunication", "false")],
+    );
     let cdrom: Fields<'_> = &[
         ("rasd:AddressOnParent", "0"),
         ("rasd:AutomaticAllocation", "false"),
@@ -237,5 +321,12 @@ fn optional_item(xml: &mut Xml, fields: Fields<'_>, settings: &[(&str, &str)]) {
 }
 
 fn config(xml: &mut Xml, key: &str, value: &str) {
-    xml.empty("vmw:Config", &[("ovf:required", "false"), ("vmw:key", key), ("vmw:value", value)]);
+    xml.empty(
+        "vmw:Config",
+        &[
+            ("ovf:required", "false"),
+            ("vmw:key", key),
+            ("vmw:value", value),
+        ],
+    );
 }

@@ -4,7 +4,9 @@
 
 use crate::common::programs::{command, judge, must_run, said};
 use crate::common::region::Region;
-use crate::common::tree::{Kind, Tree, TreeEntry, add_content, group_links, make_readable, path_text};
+use crate::common::tree::{
+    Kind, Tree, TreeEntry, add_content, group_links, make_readable, path_text,
+};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,13 +23,21 @@ pub fn btrfs_tree(region: &Region) -> Option<Tree> {
 }
 
 fn list(image: &Path) -> Tree {
-    let dump = Dump::parse(&dump_tree(image, "fs"), &Chunks::of(image), &Region::whole(image));
+    let dump = Dump::parse(
+        &dump_tree(image, "fs"),
+        &Chunks::of(image),
+        &Region::whole(image),
+    );
 
     let dir = crate::common::scratch_dir();
     let target = dir.path().join("tree");
     fs::create_dir(&target).unwrap();
     let mut restore = command(&judge("btrfs").unwrap());
-    let output = restore.args(["restore", "-S"]).args([image, &target]).output().unwrap();
+    let output = restore
+        .args(["restore", "-S"])
+        .args([image, &target])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "btrfs restore: {}", said(&output));
     make_readable(&target);
 
@@ -62,9 +72,12 @@ impl Chunks {
         for line in String::from_utf8_lossy(&dump_tree(image, "chunk")).lines() {
             if let Some((_, rest)) = line.split_once(" CHUNK_ITEM ") {
                 chunks.push((rest.split_once(')').unwrap().0.parse().unwrap(), 0, 0));
-            } else if let (Some(chunk), true) = (chunks.last_mut(), line.starts_with("\t\tlength ")) {
+            } else if let (Some(chunk), true) = (chunks.last_mut(), line.starts_with("\t\tlength "))
+            {
                 chunk.1 = number(line, "length").unwrap();
-            } else if let (Some(chunk), true) = (chunks.last_mut(), line.starts_with("\t\t\tstripe 0 ")) {
+            } else if let (Some(chunk), true) =
+                (chunks.last_mut(), line.starts_with("\t\t\tstripe 0 "))
+            {
                 chunk.2 = number(line, "offset").unwrap();
             }
         }
@@ -72,7 +85,10 @@ impl Chunks {
     }
 
     fn place(&self, logical: u64) -> u64 {
-        let chunk = self.0.iter().find(|(start, len, _)| (*start..start + len).contains(&logical));
+        let chunk = self
+            .0
+            .iter()
+            .find(|(start, len, _)| (*start..start + len).contains(&logical));
         let (start, _, place) = chunk.unwrap_or_else(|| panic!("no chunk holds {logical}"));
         place + (logical - start)
     }
@@ -126,16 +142,30 @@ impl Dump {
     fn parse(text: &[u8], chunks: &Chunks, image: &Region) -> Self {
         let mut dump = Self::default();
         let mut cursor = Cursor { rest: text };
-        let (mut objectid, mut kind, mut offset) = (0, String::new(), 0);
+        let mut objectid = 0;
+        let mut kind = String::new();
+        let mut offset = 0;
         // Addresses of the leaf and, in the image, of the next part of the item.
-        let (mut leaf, mut part) = (0, 0);
+        let mut leaf = 0;
+        let mut part = 0;
         loop {
             let before = cursor.rest;
-            let Some(line) = cursor.line() else { return dump };
-            if let Some(address) = line.strip_prefix("leaf ").and_then(|rest| rest.split(' ').next()) {
+            let Some(line) = cursor.line() else {
+                return dump;
+            };
+            if let Some(address) = line
+                .strip_prefix("leaf ")
+                .and_then(|rest| rest.split(' ').next())
+            {
                 leaf = address.parse().unwrap();
             } else if let Some(rest) = line.strip_prefix("\titem ") {
-                let key = rest.split_once("key (").unwrap().1.split_once(')').unwrap().0;
+                let key = rest
+                    .split_once("key (")
+                    .unwrap()
+                    .1
+                    .split_once(')')
+                    .unwrap()
+                    .0;
                 let fields: Vec<&str> = key.split(' ').collect();
                 objectid = fields[0].parse().unwrap_or(0);
                 kind = fields[1].to_owned();
@@ -150,15 +180,32 @@ impl Dump {
                 let name = cursor.raw(before, prefix, len);
                 // The root refers to itself as "..".
                 if objectid != ROOT_INODE {
-                    dump.children.entry(parent).or_default().push((name.to_vec(), objectid));
+                    dump.children
+                        .entry(parent)
+                        .or_default()
+                        .push((name.to_vec(), objectid));
                 }
             } else if line.starts_with("\t\ttransid ") && line.contains(" data_len ") {
-                let (data_len, name_len) = (number(&line, "data_len").unwrap(), number(&line, "name_len").unwrap());
+                let data_len = number(&line, "data_len").unwrap();
+                let name_len = number(&line, "name_len").unwrap();
                 let after = cursor.rest;
-                let name = cursor.raw(after, b"\t\tname: ".len(), usize::try_from(name_len).unwrap());
+                let name = cursor.raw(
+                    after,
+                    b"\t\tname: ".len(),
+                    usize::try_from(name_len).unwrap(),
+                );
                 if kind == "XATTR_ITEM" {
-                    let value = image.read(part + DIR_ITEM + name_len, usize::try_from(data_len).unwrap());
-                    let xattrs = dump.entries.get_mut(&objectid).unwrap().xattrs.as_mut().unwrap();
+                    let value = image.read(
+                        part + DIR_ITEM + name_len,
+                        usize::try_from(data_len).unwrap(),
+                    );
+                    let xattrs = dump
+                        .entries
+                        .get_mut(&objectid)
+                        .unwrap()
+                        .xattrs
+                        .as_mut()
+                        .unwrap();
                     xattrs.insert(path_text(name), value);
                 }
                 part += DIR_ITEM + name_len + data_len;
@@ -179,16 +226,25 @@ impl Dump {
             if matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice) {
                 // The kernel's new_encode_dev: 12 bits of major between the low 8 and the high 12 bits of minor.
                 let rdev = small("rdev");
-                entry.device = Some(((rdev >> 8) & 0xfff, (rdev & 0xff) | ((rdev >> 12) & 0xfff00)));
+                entry.device = Some((
+                    (rdev >> 8) & 0xfff,
+                    (rdev & 0xff) | ((rdev >> 12) & 0xfff00),
+                ));
             }
         } else if let Some(time) = word(line, "mtime") {
             let (seconds, nanoseconds) = time.split_once('.').unwrap();
             // Times before 1970 are printed as unsigned numbers.
-            entry.mtime = Some((seconds.parse::<u64>().unwrap().cast_signed(), nanoseconds.parse().unwrap()));
+            entry.mtime = Some((
+                seconds.parse::<u64>().unwrap().cast_signed(),
+                nanoseconds.parse().unwrap(),
+            ));
         }
     }
 }
 
 fn find(bytes: &[u8], needle: &[u8]) -> usize {
-    bytes.windows(needle.len()).position(|window| window == needle).unwrap()
+    bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
+        .unwrap()
 }

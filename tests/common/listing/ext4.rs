@@ -7,7 +7,9 @@
 
 use crate::common::programs::{command, judge};
 use crate::common::region::Region;
-use crate::common::tree::{Kind, Tree, TreeEntry, add_content, group_links, make_readable, path_text};
+use crate::common::tree::{
+    Kind, Tree, TreeEntry, add_content, group_links, make_readable, path_text,
+};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -34,7 +36,11 @@ fn list(image: &Path) -> Tree {
     let target = dir.path().join("tree");
     fs::create_dir(&target).unwrap();
     // Its complaints are about owners, which only root can restore; what is missing shows when it is opened below.
-    debugfs(image, dir.path(), &format!("rdump / \"{}\"\n", target.display()));
+    debugfs(
+        image,
+        dir.path(),
+        &format!("rdump / \"{}\"\n", target.display()),
+    );
     make_readable(&target);
     let mut tree = Tree::new();
     let mut inode_of = BTreeMap::new();
@@ -52,8 +58,17 @@ fn list(image: &Path) -> Tree {
 fn debugfs(image: &Path, dir: &Path, commands: &str) -> Vec<u8> {
     let file = dir.join("commands");
     fs::write(&file, commands).unwrap();
-    let output = command(&judge("debugfs").unwrap()).arg("-f").arg(&file).arg(image).output().unwrap();
-    assert!(output.status.success(), "debugfs: {}", String::from_utf8_lossy(&output.stderr));
+    let output = command(&judge("debugfs").unwrap())
+        .arg("-f")
+        .arg(&file)
+        .arg(image)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "debugfs: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
@@ -69,7 +84,11 @@ fn answers(output: &[u8]) -> Vec<&[u8]> {
         at += line.len();
     }
     let ends = starts.iter().skip(1).copied().chain([output.len()]);
-    starts.iter().zip(ends).map(|(start, end)| &output[*start..end]).collect()
+    starts
+        .iter()
+        .zip(ends)
+        .map(|(start, end)| &output[*start..end])
+        .collect()
 }
 
 /// The inode number of every path.
@@ -77,13 +96,19 @@ fn walk(image: &Path, dir: &Path) -> BTreeMap<Vec<u8>, u64> {
     let mut paths = BTreeMap::from([(Vec::new(), ROOT_INODE)]);
     let mut level = vec![(Vec::new(), ROOT_INODE)];
     while !level.is_empty() {
-        let commands = level.iter().fold(String::new(), |text, (_, inode)| text + &format!("ls -p <{inode}>\n"));
+        let commands = level.iter().fold(String::new(), |text, (_, inode)| {
+            text + &format!("ls -p <{inode}>\n")
+        });
         let output = debugfs(image, dir, &commands);
         let answers = answers(&output);
         assert_eq!(answers.len(), level.len(), "debugfs answers every ls");
         let mut below = Vec::new();
         for ((parent, _), answer) in level.iter().zip(answers) {
-            for line in answer.split(|byte| *byte == b'\n').skip(1).filter(|line| !line.is_empty()) {
+            for line in answer
+                .split(|byte| *byte == b'\n')
+                .skip(1)
+                .filter(|line| !line.is_empty())
+            {
                 // "/INODE/MODE/UID/GID/NAME/SIZE/"
                 let fields: Vec<&[u8]> = line.split(|byte| *byte == b'/').collect();
                 assert_eq!(fields.len(), 8, "ls -p: {}", String::from_utf8_lossy(line));
@@ -116,7 +141,9 @@ fn text(bytes: &[u8]) -> &str {
 
 /// Metadata of every inode, without content.
 fn stat(image: &Path, dir: &Path, inodes: &[u64]) -> BTreeMap<u64, TreeEntry> {
-    let commands = inodes.iter().fold(String::new(), |text, inode| text + &format!("stat <{inode}>\n"));
+    let commands = inodes.iter().fold(String::new(), |text, inode| {
+        text + &format!("stat <{inode}>\n")
+    });
     let output = debugfs(image, dir, &commands);
     let answers = answers(&output);
     assert_eq!(answers.len(), inodes.len(), "debugfs answers every stat");
@@ -130,24 +157,41 @@ fn stat(image: &Path, dir: &Path, inodes: &[u64]) -> BTreeMap<u64, TreeEntry> {
         for (name, len) in xattr_names(&answer) {
             let file = dir.join(format!("xattr-{}", values.len()));
             if len > 0 {
-                writeln!(commands, "ea_get -f \"{}\" <{inode}> \"{name}\"", file.display()).unwrap();
+                writeln!(
+                    commands,
+                    "ea_get -f \"{}\" <{inode}> \"{name}\"",
+                    file.display()
+                )
+                .unwrap();
             }
             values.push((*inode, name, len, file));
         }
     }
     debugfs(image, dir, &commands);
     for (inode, name, len, file) in values {
-        let value =
-            if len > 0 { fs::read(&file).unwrap_or_else(|error| panic!("{name}: {error}")) } else { Vec::new() };
+        let value = if len > 0 {
+            fs::read(&file).unwrap_or_else(|error| panic!("{name}: {error}"))
+        } else {
+            Vec::new()
+        };
         assert_eq!(value.len(), len, "ea_get of {name}");
-        entries.get_mut(&inode).unwrap().xattrs.as_mut().unwrap().insert(name, value);
+        entries
+            .get_mut(&inode)
+            .unwrap()
+            .xattrs
+            .as_mut()
+            .unwrap()
+            .insert(name, value);
     }
     entries
 }
 
 /// What follows `key` in the answer, up to white space.
 fn value<'a>(answer: &'a str, key: &str) -> &'a str {
-    let at = answer.find(key).unwrap_or_else(|| panic!("stat has no '{key}':\n{answer}")) + key.len();
+    let at = answer
+        .find(key)
+        .unwrap_or_else(|| panic!("stat has no '{key}':\n{answer}"))
+        + key.len();
     answer[at..].split_whitespace().next().unwrap()
 }
 
@@ -165,7 +209,9 @@ fn parse_stat(answer: &str) -> TreeEntry {
     };
     let number = |key: &str| value(answer, key).parse().unwrap();
     let device = answer.find("Device major/minor number: ").map(|_| {
-        let (major, minor) = value(answer, "Device major/minor number: ").split_once(':').unwrap();
+        let (major, minor) = value(answer, "Device major/minor number: ")
+            .split_once(':')
+            .unwrap();
         (major.parse().unwrap(), minor.parse().unwrap())
     });
     TreeEntry {
@@ -193,7 +239,9 @@ fn mtime(answer: &str) -> (i64, u32) {
 
 /// The lines "  NAME (LENGTH) = …" below "Extended attributes:".
 fn xattr_names(answer: &str) -> Vec<(String, usize)> {
-    let Some((_, rest)) = answer.split_once("\nExtended attributes:\n") else { return Vec::new() };
+    let Some((_, rest)) = answer.split_once("\nExtended attributes:\n") else {
+        return Vec::new();
+    };
     let lines = rest.lines().take_while(|line| line.starts_with("  "));
     let name_and_len = |line: &str| {
         let (name, rest) = line.trim_start().split_once(" (")?;

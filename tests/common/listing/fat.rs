@@ -16,10 +16,18 @@ pub fn fat_tree(region: &Region) -> Option<Tree> {
     let mut image = region.path.clone().into_os_string();
     image.push(format!("@@{}", region.offset));
     let options = ["-s", "-m", "-n", "-i"].map(OsString::from);
-    must_run("mcopy", options.iter().map(OsString::as_os_str).chain([&image, OsStr::new("::"), target.as_os_str()]));
+    must_run(
+        "mcopy",
+        options.iter().map(OsString::as_os_str).chain([
+            &image,
+            OsStr::new("::"),
+            target.as_os_str(),
+        ]),
+    );
     let mut tree = host_tree(&target);
     for entry in tree.values_mut() {
-        (entry.mode, entry.uid, entry.gid, entry.xattrs, entry.nlink) = (None, None, None, None, None);
+        (entry.mode, entry.uid, entry.gid, entry.xattrs, entry.nlink) =
+            (None, None, None, None, None);
         if entry.size.is_none() {
             entry.mtime = None;
         }

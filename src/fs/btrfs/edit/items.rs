@@ -54,13 +54,20 @@ impl Context<'_> {
         match &node.content {
             Content::Directory(directory) => {
                 // Each name counts twice, once by name and once by index.
-                inode.size = directory.children.keys().map(|name| 2 * to_u64(name.len())).sum();
+                inode.size = directory
+                    .children
+                    .keys()
+                    .map(|name| 2 * to_u64(name.len()))
+                    .sum();
                 inode.nbytes = 0;
             }
             Content::Extents(spans) => inode.nbytes = spans.iter().map(|span| span.len).sum(),
             Content::None => inode.nbytes = 0,
         }
-        items.push(Item { key: Key::new(number, kind::INODE_ITEM, 0), data: inode.to_disk() });
+        items.push(Item {
+            key: Key::new(number, kind::INODE_ITEM, 0),
+            data: inode.to_disk(),
+        });
         self.names(number, node, items)?;
         hashed(
             number,
@@ -85,7 +92,10 @@ impl Context<'_> {
     fn names(&self, number: u64, node: &Node, items: &mut Vec<Item>) -> Result<()> {
         if number == object::FIRST_FREE {
             let key = Key::new(number, kind::INODE_REF, number);
-            items.push(Item { key, data: reference(0, b"..")? });
+            items.push(Item {
+                key,
+                data: reference(0, b"..")?,
+            });
         }
         let mut extended: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         for (&(parent, index), name) in &node.names {
@@ -94,7 +104,10 @@ impl Context<'_> {
                 Some(item) if item.data.len() + REF_LEN + name.len() <= self.item_max => {
                     item.data.extend(reference(index, name)?);
                 }
-                None => items.push(Item { key, data: reference(index, name)? }),
+                None => items.push(Item {
+                    key,
+                    data: reference(index, name)?,
+                }),
                 Some(_) if self.extended_refs => {
                     // The kernel's hash of an extended reference is seeded with the lower half of the parent's number.
                     let [a, b, c, d, ..] = parent.to_le_bytes();
@@ -105,18 +118,29 @@ impl Context<'_> {
                     data.extend(reference(index, name)?);
                 }
                 Some(_) => {
-                    return Err(Error::unsupported(format!("inode {number} has too many hard links in one directory"))
-                        .with_hint("the filesystem lacks extended references ('btrfstune -r' adds them)"));
+                    return Err(Error::unsupported(format!(
+                        "inode {number} has too many hard links in one directory"
+                    ))
+                    .with_hint(
+                        "the filesystem lacks extended references ('btrfstune -r' adds them)",
+                    ));
                 }
             }
         }
-        items.extend(
-            extended.into_iter().map(|(hash, data)| Item { key: Key::new(number, kind::INODE_EXTREF, hash), data }),
-        );
+        items.extend(extended.into_iter().map(|(hash, data)| Item {
+            key: Key::new(number, kind::INODE_EXTREF, hash),
+            data,
+        }));
         Ok(())
     }
 
-    fn extents(&self, number: u64, node: &Node, spans: &[Span], items: &mut Vec<Item>) -> Result<()> {
+    fn extents(
+        &self,
+        number: u64,
+        node: &Node,
+        spans: &[Span],
+        items: &mut Vec<Item>,
+    ) -> Result<()> {
         let holes = !self.no_holes && node.inode.file_type()? == FileType::File;
         let mut end = 0;
         for span in spans {
@@ -125,10 +149,19 @@ impl Context<'_> {
             }
             end = (span.offset + span.len).next_multiple_of(self.sectorsize);
             let data = self.span(span)?.to_disk();
-            items.push(Item { key: Key::new(number, kind::EXTENT_DATA, span.offset), data });
+            items.push(Item {
+                key: Key::new(number, kind::EXTENT_DATA, span.offset),
+                data,
+            });
         }
         if holes {
-            self.hole(number, node, end, node.inode.size.next_multiple_of(self.sectorsize), items);
+            self.hole(
+                number,
+                node,
+                end,
+                node.inode.size.next_multiple_of(self.sectorsize),
+                items,
+            );
         }
         Ok(())
     }
@@ -142,14 +175,21 @@ impl Context<'_> {
                 compression: Compression::None,
                 body: Body::Hole { num_bytes },
             };
-            items.push(Item { key: Key::new(number, kind::EXTENT_DATA, start), data: extent.to_disk() });
+            items.push(Item {
+                key: Key::new(number, kind::EXTENT_DATA, start),
+                data: extent.to_disk(),
+            });
         }
     }
 
     fn span<'s>(&self, span: &'s Span) -> Result<FileExtent<'s>> {
         let missing = || Error::internal("a span without an extent");
         Ok(match &span.body {
-            SpanBody::Inline { generation, compression, data } => FileExtent {
+            SpanBody::Inline {
+                generation,
+                compression,
+                data,
+            } => FileExtent {
                 generation: *generation,
                 ram_bytes: span.len,
                 compression: *compression,
@@ -167,7 +207,11 @@ impl Context<'_> {
                     generation: extent.generation,
                     ram_bytes: extent.ram_bytes,
                     compression: extent.compression,
-                    body: if extent.origin == Origin::Nothing { Body::Prealloc(disk) } else { Body::Disk(disk) },
+                    body: if extent.origin == Origin::Nothing {
+                        Body::Prealloc(disk)
+                    } else {
+                        Body::Disk(disk)
+                    },
                 }
             }
         })
@@ -176,17 +220,29 @@ impl Context<'_> {
 
 /// An inode reference; behind a parent's number also the form of an extended one.
 fn reference(index: u64, name: &[u8]) -> Result<Vec<u8>> {
-    let len = u16::try_from(name.len()).map_err(|_| Error::internal("names have at most 255 bytes"))?;
+    let len =
+        u16::try_from(name.len()).map_err(|_| Error::internal("names have at most 255 bytes"))?;
     Ok([&index.to_le_bytes()[..], &len.to_le_bytes(), name].concat())
 }
 
 /// Items by the hash of names; names with one hash share an item.
-fn hashed<'a>(number: u64, kind: u8, entries: impl Iterator<Item = DirItem<'a>>, items: &mut Vec<Item>) -> Result<()> {
+fn hashed<'a>(
+    number: u64,
+    kind: u8,
+    entries: impl Iterator<Item = DirItem<'a>>,
+    items: &mut Vec<Item>,
+) -> Result<()> {
     let mut by_hash: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     for entry in entries {
-        by_hash.entry(name_hash(entry.name)).or_default().extend(entry.to_disk()?);
+        by_hash
+            .entry(name_hash(entry.name))
+            .or_default()
+            .extend(entry.to_disk()?);
     }
-    items.extend(by_hash.into_iter().map(|(hash, data)| Item { key: Key::new(number, kind, hash), data }));
+    items.extend(by_hash.into_iter().map(|(hash, data)| Item {
+        key: Key::new(number, kind, hash),
+        data,
+    }));
     Ok(())
 }
 
@@ -199,11 +255,22 @@ fn entries(number: u64, directory: &Directory, items: &mut Vec<Item>) -> Result<
         name,
         data: &[],
     };
-    hashed(number, kind::DIR_ITEM, directory.children.iter().map(|(name, child)| entry(name, child)), items)?;
+    hashed(
+        number,
+        kind::DIR_ITEM,
+        directory
+            .children
+            .iter()
+            .map(|(name, child)| entry(name, child)),
+        items,
+    )?;
     let mut by_index: Vec<_> = directory.children.iter().collect();
     by_index.sort_unstable_by_key(|(_, child)| child.index);
     for (name, child) in by_index {
-        items.push(Item { key: Key::new(number, kind::DIR_INDEX, child.index), data: entry(name, child).to_disk()? });
+        items.push(Item {
+            key: Key::new(number, kind::DIR_INDEX, child.index),
+            data: entry(name, child).to_disk()?,
+        });
     }
     Ok(())
 }

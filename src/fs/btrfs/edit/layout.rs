@@ -69,10 +69,17 @@ impl BtrfsEditor {
         let mut shapes = vec![Shape::empty(); ids.len()];
         for _ in 0..TRIES {
             let layout = self.lay_out(&ids, &shapes, all)?;
-            let found: Vec<Shape> =
-                layout.trees.iter().map(|planned| Shape::new(&planned.items, nodesize)).collect::<Result<_>>()?;
+            let found: Vec<Shape> = layout
+                .trees
+                .iter()
+                .map(|planned| Shape::new(&planned.items, nodesize))
+                .collect::<Result<_>>()?;
             if found == shapes {
-                return if layout.space.has_reserve() { Ok(layout) } else { Err(layout.space.no_space()) };
+                return if layout.space.has_reserve() {
+                    Ok(layout)
+                } else {
+                    Err(layout.space.no_space())
+                };
             }
             shapes = found;
         }
@@ -81,9 +88,23 @@ impl BtrfsEditor {
 
     /// The trees of the new filesystem in the order of their blocks; the chunk tree lies apart from the others.
     fn tree_ids(&self) -> Vec<u64> {
-        let fixed = [object::FS_TREE, object::CSUM_TREE, object::UUID_TREE, object::DATA_RELOC_TREE, object::DEV_TREE];
-        let growing = [object::EXTENT_TREE, object::FREE_SPACE_TREE, object::BLOCK_GROUP_TREE];
-        let mut ids: Vec<u64> = fixed.into_iter().chain(growing).filter(|&id| self.carried.has_root(id)).collect();
+        let fixed = [
+            object::FS_TREE,
+            object::CSUM_TREE,
+            object::UUID_TREE,
+            object::DATA_RELOC_TREE,
+            object::DEV_TREE,
+        ];
+        let growing = [
+            object::EXTENT_TREE,
+            object::FREE_SPACE_TREE,
+            object::BLOCK_GROUP_TREE,
+        ];
+        let mut ids: Vec<u64> = fixed
+            .into_iter()
+            .chain(growing)
+            .filter(|&id| self.carried.has_root(id))
+            .collect();
         ids.extend([object::ROOT_TREE, object::CHUNK_TREE]);
         ids
     }
@@ -93,7 +114,12 @@ impl BtrfsEditor {
         let superblock = &self.store.volume.superblock;
         let nodesize = u64::from(superblock.nodesize);
         let live = self.live_extents();
-        let size = |number: &usize| self.store.extents.get(*number).map_or(0, |extent| extent.disk_bytes);
+        let size = |number: &usize| {
+            self.store
+                .extents
+                .get(*number)
+                .map_or(0, |extent| extent.disk_bytes)
+        };
         let blocks: u64 = shapes.iter().map(|shape| to_u64(shape.blocks())).sum();
         let needs = Needs::new(live.iter().map(size).sum(), blocks * nodesize, superblock);
         let mut space = Space::plan(superblock, self.carried.profiles, needs, all)?;
@@ -104,12 +130,28 @@ impl BtrfsEditor {
         extents.sort_unstable();
         let mut trees = Vec::new();
         for (&id, shape) in ids.iter().zip(shapes) {
-            let kind = if id == object::CHUNK_TREE { group::SYSTEM } else { group::METADATA };
-            let blocks = (0..shape.blocks()).map(|_| space.allocate(kind, nodesize)).collect::<Result<_>>()?;
-            trees.push(Planned { id, items: Vec::new(), shape: shape.clone(), blocks });
+            let kind = if id == object::CHUNK_TREE {
+                group::SYSTEM
+            } else {
+                group::METADATA
+            };
+            let blocks = (0..shape.blocks())
+                .map(|_| space.allocate(kind, nodesize))
+                .collect::<Result<_>>()?;
+            trees.push(Planned {
+                id,
+                items: Vec::new(),
+                shape: shape.clone(),
+                blocks,
+            });
         }
-        let mut layout =
-            Layout { space, trees, extents, bytes_used: needs.data + needs.metadata, profiles: self.carried.profiles };
+        let mut layout = Layout {
+            space,
+            trees,
+            extents,
+            bytes_used: needs.data + needs.metadata,
+            profiles: self.carried.profiles,
+        };
         for at in 0..layout.trees.len() {
             let id = layout.trees[at].id;
             layout.trees[at].items = self.items_of(id, &layout)?;
@@ -122,7 +164,9 @@ impl BtrfsEditor {
         let mut seen = vec![false; self.store.extents.len()];
         let mut live = Vec::new();
         for (_, node) in self.tree.iter() {
-            let Content::Extents(spans) = &node.content else { continue };
+            let Content::Extents(spans) = &node.content else {
+                continue;
+            };
             for span in spans {
                 if let SpanBody::Extent { number, .. } = span.body
                     && let Some(seen) = seen.get_mut(number)
@@ -140,22 +184,33 @@ impl BtrfsEditor {
         let extents = &self.store.extents;
         let mut items = match id {
             object::FS_TREE => self.file_items(layout)?,
-            object::CSUM_TREE => trees::checksum_items(extents, &layout.extents, &layout.space, superblock)?,
+            object::CSUM_TREE => {
+                trees::checksum_items(extents, &layout.extents, &layout.space, superblock)?
+            }
             object::UUID_TREE => self.carried.uuid_tree.clone(),
             object::DATA_RELOC_TREE => self.carried.data_reloc.clone(),
             object::DEV_TREE => trees::device_items(superblock, &layout.space, &self.carried),
             object::FREE_SPACE_TREE => trees::free_space_items(&layout.space),
             object::BLOCK_GROUP_TREE => self.block_groups(layout)?,
             object::CHUNK_TREE => trees::chunk_items(superblock, &layout.space)?,
-            object::ROOT_TREE => {
-                trees::root_items(&self.carried, &roots(layout, superblock.nodesize), self.generation(), self.changed)
-            }
+            object::ROOT_TREE => trees::root_items(
+                &self.carried,
+                &roots(layout, superblock.nodesize),
+                self.generation(),
+                self.changed,
+            ),
             object::EXTENT_TREE => {
                 let nodesize = to_usize(superblock.nodesize.into())?;
                 let addresses = self.addresses(layout);
                 let blocks: Vec<Block> = layout.trees.iter().flat_map(blocks).collect();
-                let mut items =
-                    trees::extent_items(&self.tree, extents, &addresses, &blocks, self.generation(), nodesize)?;
+                let mut items = trees::extent_items(
+                    &self.tree,
+                    extents,
+                    &addresses,
+                    &blocks,
+                    self.generation(),
+                    nodesize,
+                )?;
                 if superblock.compat_ro_flags & compat_ro::BLOCK_GROUP_TREE == 0 {
                     items.extend(self.block_groups(layout)?);
                 }
@@ -184,7 +239,11 @@ impl BtrfsEditor {
         let superblock = &self.store.volume.superblock;
         let context = Context {
             extents: &self.store.extents,
-            addresses: &self.addresses(layout).into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>(),
+            addresses: &self
+                .addresses(layout)
+                .into_iter()
+                .map(Option::unwrap_or_default)
+                .collect::<Vec<_>>(),
             sectorsize: superblock.sectorsize.into(),
             no_holes: superblock.has(incompat::NO_HOLES),
             extended_refs: superblock.has(incompat::EXTENDED_IREF),
@@ -196,13 +255,25 @@ impl BtrfsEditor {
     fn block_groups(&self, layout: &Layout) -> Result<Vec<Item>> {
         let nodesize = u64::from(self.store.volume.superblock.nodesize);
         let mut used = vec![0; layout.space.groups.len()];
-        let extents = layout
-            .extents
+        let extents = layout.extents.iter().map(|&(address, number)| {
+            (
+                address,
+                self.store
+                    .extents
+                    .get(number)
+                    .map_or(0, |extent| extent.disk_bytes),
+            )
+        });
+        let blocks = layout
+            .trees
             .iter()
-            .map(|&(address, number)| (address, self.store.extents.get(number).map_or(0, |extent| extent.disk_bytes)));
-        let blocks = layout.trees.iter().flat_map(|planned| planned.blocks.iter().map(|&block| (block, nodesize)));
+            .flat_map(|planned| planned.blocks.iter().map(|&block| (block, nodesize)));
         for (address, len) in extents.chain(blocks) {
-            let group = layout.space.groups.partition_point(|(start, _)| *start <= address).saturating_sub(1);
+            let group = layout
+                .space
+                .groups
+                .partition_point(|(start, _)| *start <= address)
+                .saturating_sub(1);
             if let Some(used) = used.get_mut(group) {
                 *used += len;
             }
@@ -213,14 +284,27 @@ impl BtrfsEditor {
 
 fn blocks(planned: &Planned) -> impl Iterator<Item = Block> {
     let tree = planned.id;
-    planned.blocks.iter().zip(planned.shape.levels()).map(move |(&bytenr, level)| Block { bytenr, level, tree })
+    planned
+        .blocks
+        .iter()
+        .zip(planned.shape.levels())
+        .map(move |(&bytenr, level)| Block {
+            bytenr,
+            level,
+            tree,
+        })
 }
 
 fn roots(layout: &Layout, nodesize: u32) -> Vec<Root> {
     let root = |planned: &Planned| {
         let (bytenr, level) = layout.root(planned.id)?;
         let bytes_used = to_u64(planned.blocks.len()) * u64::from(nodesize);
-        Some(Root { tree: planned.id, bytenr, level, bytes_used })
+        Some(Root {
+            tree: planned.id,
+            bytenr,
+            level,
+            bytes_used,
+        })
     };
     layout.trees.iter().filter_map(root).collect()
 }

@@ -8,7 +8,9 @@ use super::super::inode::{EXTREF_LEN, Inode, REF_LEN, flag};
 use super::super::key::{Key, kind, object};
 use super::super::tree::{Cursor, TreeRoot};
 use super::super::volume::Volume;
-use super::model::{Child, Content, Directory, FIRST_INDEX, INODES_MAX, Node, Span, SpanBody, Tree};
+use super::model::{
+    Child, Content, Directory, FIRST_INDEX, INODES_MAX, Node, Span, SpanBody, Tree,
+};
 use super::store::{Extent, Origin, PLAIN_MAX};
 use crate::bytes::{Fields, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
@@ -23,9 +25,12 @@ const BYTES_MAX: usize = 256 << 20;
 pub(super) fn load(volume: &Volume, root: &TreeRoot) -> Result<(Tree, Vec<Extent>)> {
     let mut loader = Loader::default();
     let mut cursor = Cursor::seek(volume, root, Key::new(0, 0, 0))?;
-    let (mut count, mut bytes) = (0, 0);
+    let mut count = 0;
+    let mut bytes = 0;
     while let Some((key, item)) = cursor.item() {
-        loader.item(key, item, volume).at(|| format!("item {key}"))?;
+        loader
+            .item(key, item, volume)
+            .at(|| format!("item {key}"))?;
         (count, bytes) = (count + 1, bytes + item.len());
         if count > ITEMS_MAX || bytes > BYTES_MAX {
             return Err(Error::unsupported(format!(
@@ -36,7 +41,9 @@ pub(super) fn load(volume: &Volume, root: &TreeRoot) -> Result<(Tree, Vec<Extent
         cursor.advance()?;
     }
     let extents = loader.place_extents()?;
-    let tree = loader.into_tree().map_err(|error| error.with_hint("repair it with 'btrfs check' first"))?;
+    let tree = loader
+        .into_tree()
+        .map_err(|error| error.with_hint("repair it with 'btrfs check' first"))?;
     Ok((tree, extents))
 }
 
@@ -80,36 +87,57 @@ impl Loader {
             kind::DIR_ITEM => self.entries(key.objectid, item),
             kind::DIR_INDEX => self.index(key, item),
             kind::EXTENT_DATA => self.extent(key, item, volume),
-            other => Err(Error::unsupported(format!("editing a btrfs filesystem with items of type {other}"))),
+            other => Err(Error::unsupported(format!(
+                "editing a btrfs filesystem with items of type {other}"
+            ))),
         }
     }
 
     fn node(&mut self, number: u64) -> Result<&mut Node> {
-        self.nodes.get_mut(&number).ok_or_else(|| Error::corrupt(format!("inode {number} is missing")))
+        self.nodes
+            .get_mut(&number)
+            .ok_or_else(|| Error::corrupt(format!("inode {number} is missing")))
     }
 
     fn directory(&mut self, number: u64) -> Result<&mut Directory> {
         match &mut self.node(number)?.content {
             Content::Directory(directory) => Ok(directory),
-            _ => Err(Error::corrupt(format!("inode {number} has entries and is no directory"))),
+            _ => Err(Error::corrupt(format!(
+                "inode {number} has entries and is no directory"
+            ))),
         }
     }
 
     fn inode(&mut self, number: u64, item: &[u8]) -> Result<()> {
         let inode = Inode::parse(item)?;
         if inode.flags & flag::READ_ONLY_FEATURES != 0 {
-            return Err(Error::unsupported("editing a btrfs filesystem that holds fs-verity files"));
+            return Err(Error::unsupported(
+                "editing a btrfs filesystem that holds fs-verity files",
+            ));
         }
         let content = match inode.file_type()? {
-            FileType::Directory => Content::Directory(Directory { children: BTreeMap::new(), next_index: FIRST_INDEX }),
+            FileType::Directory => Content::Directory(Directory {
+                children: BTreeMap::new(),
+                next_index: FIRST_INDEX,
+            }),
             FileType::File | FileType::Symlink => Content::Extents(Vec::new()),
             _ => Content::None,
         };
         if self.nodes.len() >= INODES_MAX {
-            return Err(Error::unsupported(format!("editing a btrfs filesystem with more than {INODES_MAX} inodes"))
-                .because(Reason::Limit));
+            return Err(Error::unsupported(format!(
+                "editing a btrfs filesystem with more than {INODES_MAX} inodes"
+            ))
+            .because(Reason::Limit));
         }
-        self.nodes.insert(number, Node { inode, names: BTreeMap::new(), xattrs: BTreeMap::new(), content });
+        self.nodes.insert(
+            number,
+            Node {
+                inode,
+                names: BTreeMap::new(),
+                xattrs: BTreeMap::new(),
+                content,
+            },
+        );
         Ok(())
     }
 
@@ -118,7 +146,12 @@ impl Loader {
         while !rest.is_empty() {
             let fields = Fields::new("btrfs inode reference", rest);
             let len = to_usize(fields.le16(8)?.into())?;
-            self.name(key.objectid, key.offset, fields.le64(0)?, fields.slice(REF_LEN, len)?)?;
+            self.name(
+                key.objectid,
+                key.offset,
+                fields.le64(0)?,
+                fields.slice(REF_LEN, len)?,
+            )?;
             rest = &rest[REF_LEN + len..];
         }
         Ok(())
@@ -129,7 +162,12 @@ impl Loader {
         while !rest.is_empty() {
             let fields = Fields::new("btrfs extended inode reference", rest);
             let len = to_usize(fields.le16(16)?.into())?;
-            self.name(number, fields.le64(0)?, fields.le64(8)?, fields.slice(EXTREF_LEN, len)?)?;
+            self.name(
+                number,
+                fields.le64(0)?,
+                fields.le64(8)?,
+                fields.slice(EXTREF_LEN, len)?,
+            )?;
             rest = &rest[EXTREF_LEN + len..];
         }
         Ok(())
@@ -140,7 +178,12 @@ impl Loader {
         if number == object::FIRST_FREE && parent == number {
             return Ok(());
         }
-        if self.node(number)?.names.insert((parent, index), name.to_vec()).is_some() {
+        if self
+            .node(number)?
+            .names
+            .insert((parent, index), name.to_vec())
+            .is_some()
+        {
             return Err(Error::corrupt("two names with one index"));
         }
         Ok(())
@@ -150,14 +193,30 @@ impl Loader {
         for entry in dir::parse_all(item)? {
             entry.check_entry()?;
             if entry.is_subvolume() {
-                return Err(Error::unsupported("editing a btrfs filesystem with several subvolumes")
-                    .with_hint("delete its snapshots and subvolumes first"));
+                return Err(Error::unsupported(
+                    "editing a btrfs filesystem with several subvolumes",
+                )
+                .with_hint("delete its snapshots and subvolumes first"));
             }
-            let (inode, file_type) = (entry.location.objectid, entry.file_type()?);
+            let inode = entry.location.objectid;
+            let file_type = entry.file_type()?;
             // The index is not known yet; 0 marks that, no entry has it.
-            let child = Child { inode, file_type, index: 0, transid: entry.transid };
-            if self.directory(number)?.children.insert(entry.name.to_vec(), child).is_some() {
-                return Err(Error::corrupt(format!("two entries are called '{}'", entry.name.escape_ascii())));
+            let child = Child {
+                inode,
+                file_type,
+                index: 0,
+                transid: entry.transid,
+            };
+            if self
+                .directory(number)?
+                .children
+                .insert(entry.name.to_vec(), child)
+                .is_some()
+            {
+                return Err(Error::corrupt(format!(
+                    "two entries are called '{}'",
+                    entry.name.escape_ascii()
+                )));
             }
         }
         Ok(())
@@ -166,7 +225,9 @@ impl Loader {
     fn index(&mut self, key: Key, item: &[u8]) -> Result<()> {
         let entries = dir::parse_all(item)?;
         let directory = self.directory(key.objectid)?;
-        let found = entries.first().and_then(|entry| Some((entry, directory.children.get_mut(entry.name)?)));
+        let found = entries
+            .first()
+            .and_then(|entry| Some((entry, directory.children.get_mut(entry.name)?)));
         match found {
             Some((entry, child))
                 if entries.len() == 1
@@ -189,10 +250,20 @@ impl Loader {
         let node = self.node(key.objectid)?;
         let checksums = node.inode.flags & flag::NODATASUM == 0;
         let Content::Extents(spans) = &mut node.content else {
-            return Err(Error::corrupt("content of an inode that is neither a file nor a symlink"));
+            return Err(Error::corrupt(
+                "content of an inode that is neither a file nor a symlink",
+            ));
         };
-        if extent.len() == 0 || key.offset.checked_add(extent.len()).is_none_or(|end| i64::try_from(end).is_err()) {
-            return Err(Error::corrupt(format!("an extent of {} bytes", extent.len())));
+        if extent.len() == 0
+            || key
+                .offset
+                .checked_add(extent.len())
+                .is_none_or(|end| i64::try_from(end).is_err())
+        {
+            return Err(Error::corrupt(format!(
+                "an extent of {} bytes",
+                extent.len()
+            )));
         }
         let (disk, prealloc) = match extent.body {
             Body::Hole { .. } => return Ok(()),
@@ -202,7 +273,11 @@ impl Loader {
                     compression: extent.compression,
                     data: data.to_vec(),
                 };
-                spans.push(Span { offset: key.offset, len: extent.ram_bytes, body });
+                spans.push(Span {
+                    offset: key.offset,
+                    len: extent.ram_bytes,
+                    body,
+                });
                 return Ok(());
             }
             Body::Disk(disk) => (disk, false),
@@ -211,7 +286,10 @@ impl Loader {
         if prealloc && extent.compression != Compression::None {
             return Err(Error::corrupt("a preallocated extent that is compressed"));
         }
-        volume.chunks.locate(disk.disk_bytenr, disk.disk_num_bytes).map(drop)?;
+        volume
+            .chunks
+            .locate(disk.disk_bytenr, disk.disk_num_bytes)
+            .map(drop)?;
         self.references.push(Reference {
             inode: key.objectid,
             file_offset: key.offset,
@@ -235,21 +313,38 @@ impl Loader {
         let mut plain = BTreeMap::new();
         let mut spent = 0;
         for reference in &references {
-            let Content::Extents(spans) = &mut self.node(reference.inode)?.content else { continue };
+            let Content::Extents(spans) = &mut self.node(reference.inode)?.content else {
+                continue;
+            };
             if reference.compression != Compression::None {
-                let number = *whole.entry((reference.disk.disk_bytenr, reference.checksums)).or_insert_with(|| {
-                    extents.push(reference.extent(
-                        reference.disk.disk_bytenr,
-                        reference.disk.disk_num_bytes,
-                        reference.ram_bytes,
-                    ));
-                    extents.len() - 1
-                });
-                if extents.get(number).is_none_or(|extent: &Extent| extent.ram_bytes != reference.ram_bytes) {
-                    return Err(Error::corrupt(format!("extent {} has two lengths", reference.disk.disk_bytenr)));
+                let number = *whole
+                    .entry((reference.disk.disk_bytenr, reference.checksums))
+                    .or_insert_with(|| {
+                        extents.push(reference.extent(
+                            reference.disk.disk_bytenr,
+                            reference.disk.disk_num_bytes,
+                            reference.ram_bytes,
+                        ));
+                        extents.len() - 1
+                    });
+                if extents
+                    .get(number)
+                    .is_none_or(|extent: &Extent| extent.ram_bytes != reference.ram_bytes)
+                {
+                    return Err(Error::corrupt(format!(
+                        "extent {} has two lengths",
+                        reference.disk.disk_bytenr
+                    )));
                 }
-                let body = SpanBody::Extent { number, skip: reference.disk.offset };
-                spans.push(Span { offset: reference.file_offset, len: reference.disk.num_bytes, body });
+                let body = SpanBody::Extent {
+                    number,
+                    skip: reference.disk.offset,
+                };
+                spans.push(Span {
+                    offset: reference.file_offset,
+                    len: reference.disk.num_bytes,
+                    body,
+                });
                 continue;
             }
             for (start, end) in pieces.of(reference) {
@@ -264,9 +359,17 @@ impl Loader {
                     ))
                     .because(Reason::Limit));
                 }
-                let (from, to) = (start.max(reference.start()), end.min(reference.end()));
+                let from = start.max(reference.start());
+                let to = end.min(reference.end());
                 let offset = reference.file_offset + (from - reference.start());
-                spans.push(Span { offset, len: to - from, body: SpanBody::Extent { number, skip: from - start } });
+                spans.push(Span {
+                    offset,
+                    len: to - from,
+                    body: SpanBody::Extent {
+                        number,
+                        skip: from - start,
+                    },
+                });
             }
         }
         self.check_spans()?;
@@ -277,7 +380,10 @@ impl Loader {
         for (number, node) in &mut self.nodes {
             if let Content::Extents(spans) = &mut node.content {
                 spans.sort_by_key(|span| span.offset);
-                if spans.windows(2).any(|pair| pair[0].offset + pair[0].len > pair[1].offset) {
+                if spans
+                    .windows(2)
+                    .any(|pair| pair[0].offset + pair[0].len > pair[1].offset)
+                {
                     return Err(Error::corrupt(format!("extents of inode {number} overlap")));
                 }
             }
@@ -287,10 +393,14 @@ impl Loader {
 
     /// Leaves out inodes without names and checks that names and entries are the same, from the root down.
     fn into_tree(mut self) -> Result<Tree> {
-        self.nodes.retain(|&number, node| number == object::FIRST_FREE || !node.names.is_empty());
+        self.nodes
+            .retain(|&number, node| number == object::FIRST_FREE || !node.names.is_empty());
         let names: usize = self.nodes.values().map(|node| node.names.len()).sum();
         if names != self.indexed {
-            return Err(Error::corrupt(format!("{names} names of inodes, {} entries in directories", self.indexed)));
+            return Err(Error::corrupt(format!(
+                "{names} names of inodes, {} entries in directories",
+                self.indexed
+            )));
         }
         for (&number, node) in &self.nodes {
             for (&(parent, index), name) in &node.names {
@@ -320,11 +430,18 @@ impl Loader {
         let mut todo = vec![object::FIRST_FREE];
         while let Some(number) = todo.pop() {
             reached += 1;
-            let Some(Node { content: Content::Directory(directory), names, .. }) = self.nodes.get(&number) else {
+            let Some(Node {
+                content: Content::Directory(directory),
+                names,
+                ..
+            }) = self.nodes.get(&number)
+            else {
                 return Err(Error::corrupt(format!("inode {number} is not a directory")));
             };
             if names.len() > 1 || (number == object::FIRST_FREE && !names.is_empty()) {
-                return Err(Error::corrupt(format!("directory inode {number} has several names")));
+                return Err(Error::corrupt(format!(
+                    "directory inode {number} has several names"
+                )));
             }
             todo.extend(
                 directory
@@ -334,7 +451,11 @@ impl Loader {
                     .map(|child| child.inode),
             );
         }
-        let all = self.nodes.values().filter(|node| matches!(node.content, Content::Directory(_))).count();
+        let all = self
+            .nodes
+            .values()
+            .filter(|node| matches!(node.content, Content::Directory(_)))
+            .count();
         if reached != all {
             return Err(Error::corrupt("directories that lead to themselves"));
         }
@@ -361,7 +482,11 @@ impl Reference {
 
     fn extent(&self, start: u64, disk_bytes: u64, ram_bytes: u64) -> Extent {
         Extent {
-            origin: if self.prealloc { Origin::Nothing } else { Origin::Source(start) },
+            origin: if self.prealloc {
+                Origin::Nothing
+            } else {
+                Origin::Source(start)
+            },
             disk_bytes,
             ram_bytes,
             compression: self.compression,
@@ -377,8 +502,14 @@ struct Pieces(BTreeMap<Class, Vec<(u64, u64)>>);
 impl Pieces {
     fn new(references: &[Reference]) -> Self {
         let mut ranges: BTreeMap<Class, Vec<(u64, u64)>> = BTreeMap::new();
-        for reference in references.iter().filter(|reference| reference.compression == Compression::None) {
-            ranges.entry(reference.class()).or_default().push((reference.start(), reference.end()));
+        for reference in references
+            .iter()
+            .filter(|reference| reference.compression == Compression::None)
+        {
+            ranges
+                .entry(reference.class())
+                .or_default()
+                .push((reference.start(), reference.end()));
         }
         for ranges in ranges.values_mut() {
             ranges.sort_unstable();
@@ -396,7 +527,10 @@ impl Pieces {
 
     /// The pieces that cover a reference.
     fn of(&self, reference: &Reference) -> impl Iterator<Item = (u64, u64)> + use<> {
-        let ranges = self.0.get(&reference.class()).map_or(&[][..], Vec::as_slice);
+        let ranges = self
+            .0
+            .get(&reference.class())
+            .map_or(&[][..], Vec::as_slice);
         let at = ranges.partition_point(|range| range.1 <= reference.start());
         let (start, end) = ranges.get(at).copied().unwrap_or_default();
         let mut from = start + (reference.start().saturating_sub(start)) / PLAIN_MAX * PLAIN_MAX;

@@ -52,14 +52,24 @@ pub struct BtrfsEditor {
 }
 
 impl BtrfsEditor {
-    pub(super) fn open(source: Arc<dyn BlockDevice>, target: Arc<dyn BlockDeviceMut>, temp_dir: &Path) -> Result<Self> {
+    pub(super) fn open(
+        source: Arc<dyn BlockDevice>,
+        target: Arc<dyn BlockDeviceMut>,
+        temp_dir: &Path,
+    ) -> Result<Self> {
         let volume = Volume::open(source)?;
         let carried = Carried::load(&volume)?;
         let csum_root = volume.tree(object::CSUM_TREE)?;
         let root = volume.tree(object::FS_TREE)?;
         let (tree, extents) = load::load(&volume, &root).at(|| "file tree".to_owned())?;
         let store = Store::new(volume, csum_root, extents, temp_dir)?;
-        Ok(Self { store, tree, carried, target, changed: false })
+        Ok(Self {
+            store,
+            tree,
+            carried,
+            target,
+            changed: false,
+        })
     }
 
     /// The transaction that the new filesystem is: the next one, or that of the source where nothing changed, so that

@@ -71,7 +71,11 @@ pub(super) struct Span {
 #[derive(Debug, Clone)]
 pub(super) enum SpanBody {
     /// Kept in the tree itself; `len` bytes once decompressed.
-    Inline { generation: u64, compression: Compression, data: Vec<u8> },
+    Inline {
+        generation: u64,
+        compression: Compression,
+        data: Vec<u8>,
+    },
     /// In the extent with this number, from this byte of what it holds.
     Extent { number: usize, skip: u64 },
 }
@@ -86,11 +90,15 @@ impl Tree {
     }
 
     pub(super) fn node(&self, number: u64) -> Result<&Node> {
-        self.inodes.get(&number).ok_or_else(|| Error::internal(format!("inode {number} is gone")))
+        self.inodes
+            .get(&number)
+            .ok_or_else(|| Error::internal(format!("inode {number} is gone")))
     }
 
     pub(super) fn node_mut(&mut self, number: u64) -> Result<&mut Node> {
-        self.inodes.get_mut(&number).ok_or_else(|| Error::internal(format!("inode {number} is gone")))
+        self.inodes
+            .get_mut(&number)
+            .ok_or_else(|| Error::internal(format!("inode {number} is gone")))
     }
 
     /// The entries of the directory `number`.
@@ -116,7 +124,9 @@ impl Tree {
                 Content::Directory(directory) => directory.children.get(name),
                 _ => None,
             };
-            number = child.ok_or_else(|| Error::not_found("no such file or directory"))?.inode;
+            number = child
+                .ok_or_else(|| Error::not_found("no such file or directory"))?
+                .inode;
         }
         Ok(number)
     }
@@ -140,26 +150,50 @@ impl Tree {
             ))
             .because(Reason::Limit));
         }
-        let last = self.inodes.last_key_value().map_or(object::FIRST_FREE, |(&last, _)| last);
+        let last = self
+            .inodes
+            .last_key_value()
+            .map_or(object::FIRST_FREE, |(&last, _)| last);
         if last >= object::LAST_FREE {
-            return Err(Error::no_space("the btrfs filesystem has no inode number left"));
+            return Err(Error::no_space(
+                "the btrfs filesystem has no inode number left",
+            ));
         }
         self.inodes.insert(last + 1, node);
         Ok(last + 1)
     }
 
     /// Gives inode `number` the name `name` in the directory `parent`, where no entry is called so.
-    pub(super) fn link(&mut self, parent: u64, name: &[u8], number: u64, transid: u64) -> Result<()> {
+    pub(super) fn link(
+        &mut self,
+        parent: u64,
+        name: &[u8],
+        number: u64,
+        transid: u64,
+    ) -> Result<()> {
         let file_type = self.node(number)?.inode.file_type()?;
         if self.node(number)?.names.len() == LINKS_MAX {
-            return Err(Error::invalid(format!("the file already has {LINKS_MAX} names, btrfs allows no more")));
+            return Err(Error::invalid(format!(
+                "the file already has {LINKS_MAX} names, btrfs allows no more"
+            )));
         }
         let directory = self.directory_mut(parent)?;
         let index = directory.next_index;
-        directory.next_index =
-            index.checked_add(1).ok_or_else(|| Error::no_space("a directory has no entry number left"))?;
-        directory.children.insert(name.to_vec(), Child { inode: number, file_type, index, transid });
-        self.node_mut(number)?.names.insert((parent, index), name.to_vec());
+        directory.next_index = index
+            .checked_add(1)
+            .ok_or_else(|| Error::no_space("a directory has no entry number left"))?;
+        directory.children.insert(
+            name.to_vec(),
+            Child {
+                inode: number,
+                file_type,
+                index,
+                transid,
+            },
+        );
+        self.node_mut(number)?
+            .names
+            .insert((parent, index), name.to_vec());
         Ok(())
     }
 
@@ -179,7 +213,9 @@ impl Tree {
             .children
             .remove(name)
             .ok_or_else(|| Error::not_found("no such file or directory"))?;
-        self.node_mut(child.inode)?.names.remove(&(parent, child.index));
+        self.node_mut(child.inode)?
+            .names
+            .remove(&(parent, child.index));
         Ok(child.inode)
     }
 }

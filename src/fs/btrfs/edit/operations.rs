@@ -27,7 +27,9 @@ impl BtrfsEditor {
     /// Bytes of data that one item may have.
     pub(super) fn item_max(&self) -> usize {
         // A node has at most 64 KiB, which the superblock was held to.
-        usize::try_from(self.store.volume.superblock.nodesize).unwrap_or(0).saturating_sub(HEADER_LEN + ITEM_LEN)
+        usize::try_from(self.store.volume.superblock.nodesize)
+            .unwrap_or(0)
+            .saturating_sub(HEADER_LEN + ITEM_LEN)
     }
 
     /// Marks the filesystem changed and returns the transaction in which it was.
@@ -37,7 +39,13 @@ impl BtrfsEditor {
     }
 
     /// Adds a new entry; compression is inherited from the directory as Linux does.
-    fn create(&mut self, path: &FsPath, file_type: FileType, attributes: &Attributes, content: Content) -> Result<u64> {
+    fn create(
+        &mut self,
+        path: &FsPath,
+        file_type: FileType,
+        attributes: &Attributes,
+        content: Content,
+    ) -> Result<u64> {
         let (parent, name) = self.tree.parent(path)?;
         if self.tree.children(parent)?.contains_key(name) {
             return Err(Error::invalid("exists already").because(Reason::Exists));
@@ -71,7 +79,12 @@ impl BtrfsEditor {
             inode.flags = compression_flags(inode.flags, Some(value));
             xattrs.insert(COMPRESSION.to_vec(), value.clone());
         }
-        let number = self.tree.insert(Node { inode, names: BTreeMap::new(), xattrs, content })?;
+        let number = self.tree.insert(Node {
+            inode,
+            names: BTreeMap::new(),
+            xattrs,
+            content,
+        })?;
         self.tree.link(parent, name, number, generation)?;
         Ok(number)
     }
@@ -81,7 +94,12 @@ impl BtrfsEditor {
         let checksums = flags & flag::NODATASUM == 0;
         let compress = checksums && flags & flag::COMPRESS != 0 && flags & flag::NOCOMPRESS == 0;
         let inline_max = self.item_max() - INLINE_HEADER_LEN;
-        Ok(How { compress, checksums, generation: self.generation(), inline_max })
+        Ok(How {
+            compress,
+            checksums,
+            generation: self.generation(),
+            inline_max,
+        })
     }
 
     fn set_content(&mut self, number: u64, content: FileContent<'_>) -> Result<()> {
@@ -100,13 +118,16 @@ impl BtrfsEditor {
         let node = self.tree.node_mut(number)?;
         let inode = &mut node.inode;
         if inode.file_type()? != FileType::File {
-            return Err(Error::invalid("exists already and is not a regular file").because(Reason::Exists));
+            return Err(
+                Error::invalid("exists already and is not a regular file").because(Reason::Exists)
+            );
         }
         // Capabilities and labels were those of the old content; how it is stored stays.
         node.xattrs.retain(|name, _| name == COMPRESSION);
         inode.mode = FileType::File.mode_bits() | (attributes.mode & 0o7777);
         (inode.uid, inode.gid) = (attributes.uid, attributes.gid);
-        (inode.atime, inode.ctime, inode.mtime) = (attributes.mtime, attributes.mtime, attributes.mtime);
+        (inode.atime, inode.ctime, inode.mtime) =
+            (attributes.mtime, attributes.mtime, attributes.mtime);
         inode.transid = transid;
         Ok(())
     }
@@ -171,7 +192,10 @@ impl BtrfsEditor {
             None => node.xattrs.remove(name),
         };
         if value.is_none() && old.is_none() {
-            return Err(Error::not_found(format!("no attribute '{}'", name.escape_ascii())));
+            return Err(Error::not_found(format!(
+                "no attribute '{}'",
+                name.escape_ascii()
+            )));
         }
         node.inode.transid = transid;
         Ok(())
@@ -202,7 +226,10 @@ fn compression_flags(flags: u64, value: Option<&[u8]>) -> u64 {
 
 impl Edit for BtrfsEditor {
     fn limits(&self) -> Limits {
-        let target_bytes = self.item_max().saturating_sub(INLINE_HEADER_LEN).min(TARGET_MAX - 1);
+        let target_bytes = self
+            .item_max()
+            .saturating_sub(INLINE_HEADER_LEN)
+            .min(TARGET_MAX - 1);
         Limits {
             name_bytes: LINUX_NAME_MAX,
             file_bytes: FILE_MAX,
@@ -218,26 +245,60 @@ impl Edit for BtrfsEditor {
     }
 
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {
-        let content = Content::Directory(Directory { children: BTreeMap::new(), next_index: FIRST_INDEX });
-        self.create(path, FileType::Directory, attributes, content).map(drop).at(|| path.to_string())
+        let content = Content::Directory(Directory {
+            children: BTreeMap::new(),
+            next_index: FIRST_INDEX,
+        });
+        self.create(path, FileType::Directory, attributes, content)
+            .map(drop)
+            .at(|| path.to_string())
     }
 
     /// An existing file keeps its hard links, its property of compression and its time of birth.
-    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
+    fn write_content(
+        &mut self,
+        path: &FsPath,
+        attributes: &Attributes,
+        content: FileContent<'_>,
+    ) -> Result<()> {
         let number = match self.tree.find(path) {
             Ok(number) => self.replace(number, attributes).map(|()| number),
-            Err(_) => self.create(path, FileType::File, attributes, Content::Extents(Vec::new())),
+            Err(_) => self.create(
+                path,
+                FileType::File,
+                attributes,
+                Content::Extents(Vec::new()),
+            ),
         };
-        number.and_then(|number| self.set_content(number, content)).at(|| path.to_string())
+        number
+            .and_then(|number| self.set_content(number, content))
+            .at(|| path.to_string())
     }
 
     /// Links have mode 0777 whatever `attributes` say, as on Linux.
     fn symlink(&mut self, path: &FsPath, target: &[u8], attributes: &Attributes) -> Result<()> {
-        let body = SpanBody::Inline { generation: self.touch(), compression: Compression::None, data: target.to_vec() };
-        let span = Span { offset: 0, len: to_u64(target.len()), body };
-        let attributes = Attributes { mode: 0o777, ..attributes.clone() };
-        let number =
-            self.create(path, FileType::Symlink, &attributes, Content::Extents(vec![span])).at(|| path.to_string())?;
+        let body = SpanBody::Inline {
+            generation: self.touch(),
+            compression: Compression::None,
+            data: target.to_vec(),
+        };
+        let span = Span {
+            offset: 0,
+            len: to_u64(target.len()),
+            body,
+        };
+        let attributes = Attributes {
+            mode: 0o777,
+            ..attributes.clone()
+        };
+        let number = self
+            .create(
+                path,
+                FileType::Symlink,
+                &attributes,
+                Content::Extents(vec![span]),
+            )
+            .at(|| path.to_string())?;
         self.tree.node_mut(number)?.inode.size = to_u64(target.len());
         Ok(())
     }
@@ -250,7 +311,9 @@ impl Edit for BtrfsEditor {
             }
             let (parent, name) = editor.tree.parent(path).at(|| path.to_string())?;
             if editor.tree.children(parent)?.contains_key(name) {
-                return Err(Error::invalid("exists already").because(Reason::Exists).at(path.to_string()));
+                return Err(Error::invalid("exists already")
+                    .because(Reason::Exists)
+                    .at(path.to_string()));
             }
             let transid = editor.touch();
             editor.tree.link(parent, name, number, transid)?;
@@ -260,8 +323,16 @@ impl Edit for BtrfsEditor {
         link(self).at(|| existing.to_string())
     }
 
-    fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()> {
-        let number = self.create(path, file_type, attributes, Content::None).at(|| path.to_string())?;
+    fn mknod(
+        &mut self,
+        path: &FsPath,
+        file_type: FileType,
+        device: (u32, u32),
+        attributes: &Attributes,
+    ) -> Result<()> {
+        let number = self
+            .create(path, file_type, attributes, Content::None)
+            .at(|| path.to_string())?;
         self.tree.node_mut(number)?.inode.rdev = u64::from(device.0) << 20 | u64::from(device.1);
         Ok(())
     }
@@ -272,7 +343,8 @@ impl Edit for BtrfsEditor {
 
     /// Setting `btrfs.compression` also decides how content written from now on is stored.
     fn set_xattr(&mut self, path: &FsPath, name: &[u8], value: &[u8]) -> Result<()> {
-        self.change_xattr(path, name, Some(value)).at(|| path.to_string())
+        self.change_xattr(path, name, Some(value))
+            .at(|| path.to_string())
     }
 
     fn remove_xattr(&mut self, path: &FsPath, name: &[u8]) -> Result<()> {

@@ -25,12 +25,18 @@ impl Shape {
     pub(super) fn new(items: &[Item], nodesize: usize) -> Result<Self> {
         let room = nodesize - HEADER_LEN;
         let mut leaves = Vec::new();
-        let (mut start, mut used) = (0, 0);
+        let mut start = 0;
+        let mut used = 0;
         for (at, item) in items.iter().enumerate() {
             let len = ITEM_LEN + item.data.len();
             if len > room {
-                return Err(Error::unsupported(format!("item {} of {len} bytes does not fit a tree block", item.key))
-                    .with_hint("too many names with one hash, or too many hard links in one directory"));
+                return Err(Error::unsupported(format!(
+                    "item {} of {len} bytes does not fit a tree block",
+                    item.key
+                ))
+                .with_hint(
+                    "too many names with one hash, or too many hard links in one directory",
+                ));
             }
             if used + len > room {
                 leaves.push(start..at);
@@ -43,10 +49,17 @@ impl Shape {
         let mut levels = vec![leaves];
         while let Some(last) = levels.last().filter(|last| last.len() > 1) {
             let count = last.len();
-            levels.push((0..count).step_by(fanout).map(|from| from..(from + fanout).min(count)).collect());
+            levels.push(
+                (0..count)
+                    .step_by(fanout)
+                    .map(|from| from..(from + fanout).min(count))
+                    .collect(),
+            );
         }
         if levels.len() > usize::from(LEVELS) {
-            return Err(Error::unsupported("a btrfs tree of more than 8 levels").because(Reason::Limit));
+            return Err(
+                Error::unsupported("a btrfs tree of more than 8 levels").because(Reason::Limit)
+            );
         }
         Ok(Self(levels))
     }
@@ -58,7 +71,9 @@ impl Shape {
 
     /// The level of each block, leaves first.
     pub(super) fn levels(&self) -> impl Iterator<Item = u8> {
-        (0..).zip(&self.0).flat_map(|(level, blocks)| blocks.iter().map(move |_| level))
+        (0..)
+            .zip(&self.0)
+            .flat_map(|(level, blocks)| blocks.iter().map(move |_| level))
     }
 
     /// The level of the root.
@@ -103,7 +118,11 @@ pub(super) fn write(
                 firsts.push(*below.1.get(range.start).ok_or_else(missing)?);
                 let mut at = HEADER_LEN;
                 for child in range.clone() {
-                    let item = below.1.get(child).and_then(|&first| items.get(first)).ok_or_else(missing)?;
+                    let item = below
+                        .1
+                        .get(child)
+                        .and_then(|&first| items.get(first))
+                        .ok_or_else(missing)?;
                     let address = addresses.get(below.0 + child).ok_or_else(missing)?;
                     block[at..at + 17].copy_from_slice(&item.key.to_disk());
                     block[at + 17..at + 25].copy_from_slice(&address.to_le_bytes());
@@ -136,7 +155,8 @@ impl Header {
     }
 
     fn fill_leaf(&self, block: &mut [u8], items: &[Item]) {
-        let (mut at, mut end) = (HEADER_LEN, self.nodesize);
+        let mut at = HEADER_LEN;
+        let mut end = self.nodesize;
         for item in items {
             let start = end - item.data.len();
             block[start..end].copy_from_slice(&item.data);
@@ -160,7 +180,13 @@ mod tests {
     use super::*;
 
     fn items(lens: impl Iterator<Item = usize>) -> Vec<Item> {
-        (0..).zip(lens).map(|(at, len)| Item { key: Key::new(at, 1, 0), data: vec![7; len] }).collect()
+        (0..)
+            .zip(lens)
+            .map(|(at, len)| Item {
+                key: Key::new(at, 1, 0),
+                data: vec![7; len],
+            })
+            .collect()
     }
 
     #[test]
@@ -171,7 +197,11 @@ mod tests {
         let mut below = items.len();
         for blocks in levels {
             assert_eq!((blocks[0].start, blocks.last().unwrap().end), (0, below));
-            assert!(blocks.windows(2).all(|pair| pair[0].end == pair[1].start && !pair[0].is_empty()));
+            assert!(
+                blocks
+                    .windows(2)
+                    .all(|pair| pair[0].end == pair[1].start && !pair[0].is_empty())
+            );
             below = blocks.len();
         }
     }
@@ -179,8 +209,18 @@ mod tests {
     #[test]
     fn a_leaf_is_filled_to_the_last_byte() {
         let room = 4096 - HEADER_LEN;
-        assert_eq!(Shape::new(&items([room - 2 * ITEM_LEN, 0].into_iter()), 4096).unwrap().blocks(), 1);
-        assert_eq!(Shape::new(&items([room - 2 * ITEM_LEN, 1].into_iter()), 4096).unwrap().blocks(), 3);
+        assert_eq!(
+            Shape::new(&items([room - 2 * ITEM_LEN, 0].into_iter()), 4096)
+                .unwrap()
+                .blocks(),
+            1
+        );
+        assert_eq!(
+            Shape::new(&items([room - 2 * ITEM_LEN, 1].into_iter()), 4096)
+                .unwrap()
+                .blocks(),
+            3
+        );
         assert!(Shape::new(&items([room - ITEM_LEN + 1].into_iter()), 4096).is_err());
         assert_eq!(Shape::new(&[], 4096).unwrap(), Shape::empty());
     }

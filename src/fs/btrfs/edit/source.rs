@@ -67,15 +67,22 @@ impl Carried {
             chunk_tree_uuid: volume.node(volume.superblock.chunk_root)?.chunk_tree_uuid,
             profiles: profiles(volume),
         };
-        carried.root_items(volume).and_then(|()| carried.check_roots(volume)).at(|| "root tree".to_owned())?;
+        carried
+            .root_items(volume)
+            .and_then(|()| carried.check_roots(volume))
+            .at(|| "root tree".to_owned())?;
         if carried.has_root(object::UUID_TREE) {
             carried.uuid_tree = items(volume, object::UUID_TREE)?;
         }
         if carried.has_root(object::DATA_RELOC_TREE) {
             carried.data_reloc = items(volume, object::DATA_RELOC_TREE)?;
-            carried.data_reloc.retain(|item| item.key.objectid == object::FIRST_FREE);
+            carried
+                .data_reloc
+                .retain(|item| item.key.objectid == object::FIRST_FREE);
         }
-        carried.device_items(volume).at(|| "device tree".to_owned())?;
+        carried
+            .device_items(volume)
+            .at(|| "device tree".to_owned())?;
         Ok(carried)
     }
 
@@ -86,7 +93,8 @@ impl Carried {
     /// Every tree that the features call for is there once, and no other.
     fn check_roots(&mut self, volume: &Volume) -> Result<()> {
         let has = |feature| volume.superblock.compat_ro_flags & feature != 0;
-        let (free_space, block_groups) = (has(compat_ro::FREE_SPACE_TREE), has(compat_ro::BLOCK_GROUP_TREE));
+        let free_space = has(compat_ro::FREE_SPACE_TREE);
+        let block_groups = has(compat_ro::BLOCK_GROUP_TREE);
         self.roots.retain(|item| match item.key.objectid {
             object::FREE_SPACE_TREE => free_space,
             object::BLOCK_GROUP_TREE => block_groups,
@@ -102,7 +110,11 @@ impl Carried {
             (object::FREE_SPACE_TREE, free_space),
             (object::BLOCK_GROUP_TREE, block_groups),
         ] {
-            let count = self.roots.iter().filter(|item| item.key.objectid == id).count();
+            let count = self
+                .roots
+                .iter()
+                .filter(|item| item.key.objectid == id)
+                .count();
             if count > 1 || (needed && count == 0) {
                 return Err(Error::corrupt(format!("{count} roots of tree {id}")));
             }
@@ -113,11 +125,16 @@ impl Carried {
     fn root_items(&mut self, volume: &Volume) -> Result<()> {
         let mut cursor = Cursor::seek(volume, &volume.root_tree(), Key::new(0, 0, 0))?;
         while let Some((key, data)) = cursor.item() {
-            let item = Item { key, data: data.to_vec() };
+            let item = Item {
+                key,
+                data: data.to_vec(),
+            };
             match key.kind {
                 kind::ROOT_ITEM => self.root_item(item)?,
                 kind::TEMPORARY_ITEM => {
-                    return Err(Error::unsupported("editing a btrfs filesystem with an unfinished balance"));
+                    return Err(Error::unsupported(
+                        "editing a btrfs filesystem with an unfinished balance",
+                    ));
                 }
                 _ if key.objectid == object::ROOT_TREE_DIR || key.objectid == object::FS_TREE => {
                     self.root_tree.push(item)
@@ -126,7 +143,9 @@ impl Carried {
                 _ => {}
             }
             if self.root_tree.len() > ITEMS_MAX {
-                return Err(Error::unsupported("editing a btrfs filesystem with so many items in its root tree"));
+                return Err(Error::unsupported(
+                    "editing a btrfs filesystem with so many items in its root tree",
+                ));
             }
             cursor.advance()?;
         }
@@ -151,13 +170,15 @@ impl Carried {
             }
             object::QUOTA_TREE => Err(Error::unsupported("editing a btrfs filesystem with quotas")
                 .with_hint("switch them off with 'btrfs quota disable' first")),
-            object::FIRST_FREE..=object::LAST_FREE if live => {
-                Err(Error::unsupported(format!("editing a btrfs filesystem with several subvolumes (id {id})"))
-                    .with_hint("delete its snapshots and subvolumes first"))
-            }
+            object::FIRST_FREE..=object::LAST_FREE if live => Err(Error::unsupported(format!(
+                "editing a btrfs filesystem with several subvolumes (id {id})"
+            ))
+            .with_hint("delete its snapshots and subvolumes first")),
             // Deleted, and not yet cleaned up.
             object::FIRST_FREE..=object::LAST_FREE => Ok(()),
-            _ => Err(Error::unsupported(format!("editing a btrfs filesystem with the unknown tree {id}"))),
+            _ => Err(Error::unsupported(format!(
+                "editing a btrfs filesystem with the unknown tree {id}"
+            ))),
         }
     }
 
@@ -166,8 +187,15 @@ impl Carried {
             match item.key.kind {
                 kind::PERSISTENT_ITEM => self.dev_stats.push(item),
                 // The second field is the state; 0, 2 and 4 mean that nothing is going on.
-                kind::DEV_REPLACE if item.data.get(16..24).is_some_and(|state| !matches!(state[0], 0 | 2 | 4)) => {
-                    return Err(Error::unsupported("editing a btrfs filesystem with an unfinished device replacement"));
+                kind::DEV_REPLACE
+                    if item
+                        .data
+                        .get(16..24)
+                        .is_some_and(|state| !matches!(state[0], 0 | 2 | 4)) =>
+                {
+                    return Err(Error::unsupported(
+                        "editing a btrfs filesystem with an unfinished device replacement",
+                    ));
                 }
                 _ => {}
             }
@@ -182,10 +210,15 @@ fn items(volume: &Volume, id: u64) -> Result<Vec<Item>> {
     let mut cursor = Cursor::seek(volume, &volume.tree(id)?, Key::new(0, 0, 0))?;
     while let Some((key, data)) = cursor.item() {
         if key.kind != kind::DEV_EXTENT {
-            items.push(Item { key, data: data.to_vec() });
+            items.push(Item {
+                key,
+                data: data.to_vec(),
+            });
         }
         if items.len() > ITEMS_MAX {
-            return Err(Error::unsupported(format!("editing a btrfs filesystem with so many items in tree {id}")));
+            return Err(Error::unsupported(format!(
+                "editing a btrfs filesystem with so many items in tree {id}"
+            )));
         }
         cursor.advance()?;
     }
@@ -196,13 +229,17 @@ fn check_features(volume: &Volume) -> Result<()> {
     let superblock = &volume.superblock;
     let needed = incompat::MIXED_BACKREF | incompat::SKINNY_METADATA;
     if !superblock.has(needed) {
-        return Err(Error::unsupported("editing a btrfs filesystem of the old form (without skinny metadata)")
-            .with_hint("convert it with 'btrfstune -x'"));
+        return Err(Error::unsupported(
+            "editing a btrfs filesystem of the old form (without skinny metadata)",
+        )
+        .with_hint("convert it with 'btrfstune -x'"));
     }
     let unknown = superblock.compat_ro_flags & !compat_ro::KNOWN;
     if unknown != 0 {
-        return Err(Error::unsupported(format!("editing a btrfs filesystem with the read-only features {unknown:#x}"))
-            .because(Reason::Feature));
+        return Err(Error::unsupported(format!(
+            "editing a btrfs filesystem with the read-only features {unknown:#x}"
+        ))
+        .because(Reason::Feature));
     }
     if superblock.total_bytes != superblock.dev_item.total_bytes {
         return Err(Error::corrupt(format!(
@@ -211,19 +248,35 @@ fn check_features(volume: &Volume) -> Result<()> {
         )));
     }
     if superblock.generation >= u64::MAX >> 1 {
-        return Err(Error::corrupt(format!("generation {}", superblock.generation)));
+        return Err(Error::corrupt(format!(
+            "generation {}",
+            superblock.generation
+        )));
     }
     to_usize(superblock.nodesize.into()).map(drop)
 }
 
 fn profiles(volume: &Volume) -> Profiles {
     let of = |kind: u64| {
-        volume.chunks.iter().filter(|(_, chunk)| chunk.flags & kind != 0).fold(0, |all, (_, chunk)| all | chunk.flags)
+        volume
+            .chunks
+            .iter()
+            .filter(|(_, chunk)| chunk.flags & kind != 0)
+            .fold(0, |all, (_, chunk)| all | chunk.flags)
             & group::DUP
     };
-    let (metadata, data) = (of(group::METADATA), of(group::DATA));
+    let metadata = of(group::METADATA);
+    let data = of(group::DATA);
     if volume.superblock.has(incompat::MIXED_GROUPS) {
-        return Profiles { system: of(group::SYSTEM), metadata: metadata | data, data: metadata | data };
+        return Profiles {
+            system: of(group::SYSTEM),
+            metadata: metadata | data,
+            data: metadata | data,
+        };
     }
-    Profiles { system: of(group::SYSTEM), metadata, data }
+    Profiles {
+        system: of(group::SYSTEM),
+        metadata,
+        data,
+    }
 }

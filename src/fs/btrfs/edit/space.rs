@@ -41,8 +41,13 @@ pub(super) struct Needs {
 impl Needs {
     /// What `data` bytes of extents and `metadata` bytes of tree blocks need in this filesystem.
     pub(super) fn new(data: u64, metadata: u64, superblock: &Superblock) -> Self {
-        let blocks = (RESERVE_BLOCKS * u64::from(superblock.nodesize)).min(superblock.total_bytes / RESERVE_PART);
-        Self { data, metadata, reserve: metadata.saturating_add(blocks) }
+        let blocks = (RESERVE_BLOCKS * u64::from(superblock.nodesize))
+            .min(superblock.total_bytes / RESERVE_PART);
+        Self {
+            data,
+            metadata,
+            reserve: metadata.saturating_add(blocks),
+        }
     }
 
     fn metadata_with_reserve(&self) -> u64 {
@@ -75,25 +80,57 @@ pub(super) struct Space {
 
 impl Space {
     /// Plans block groups for `needs`: generous ones, or with `all` the whole device.
-    pub(super) fn plan(superblock: &Superblock, profiles: Profiles, needs: Needs, all: bool) -> Result<Self> {
+    pub(super) fn plan(
+        superblock: &Superblock,
+        profiles: Profiles,
+        needs: Needs,
+        all: bool,
+    ) -> Result<Self> {
         let end = superblock.dev_item.total_bytes / STRIPE * STRIPE;
-        let mut planner = Planner { logical: FIRST, physical: FIRST, end, groups: Vec::new() };
+        let mut planner = Planner {
+            logical: FIRST,
+            physical: FIRST,
+            end,
+            groups: Vec::new(),
+        };
         let full = || no_space(needs, end);
-        planner.add(group::SYSTEM | profiles.system, SYSTEM).ok_or_else(full)?;
+        planner
+            .add(group::SYSTEM | profiles.system, SYSTEM)
+            .ok_or_else(full)?;
         let metadata = needs.metadata_with_reserve();
         if superblock.has(incompat::MIXED_GROUPS) {
             let flags = group::DATA | group::METADATA | profiles.data;
             let wanted = metadata.saturating_add(needs.data);
-            planner.add(flags, planner.length(flags, wanted, 0, all).ok_or_else(full)?).ok_or_else(full)?;
+            planner
+                .add(
+                    flags,
+                    planner.length(flags, wanted, 0, all).ok_or_else(full)?,
+                )
+                .ok_or_else(full)?;
         } else {
             let flags = group::METADATA | profiles.metadata;
             // Metadata first; data gets what is left.
-            let length = if all { metadata.next_multiple_of(1 << 20) } else { generous(metadata) };
+            let length = if all {
+                metadata.next_multiple_of(1 << 20)
+            } else {
+                generous(metadata)
+            };
             planner.add(flags, length).ok_or_else(full)?;
             let flags = group::DATA | profiles.data;
-            planner.add(flags, planner.length(flags, needs.data, STEP, all).ok_or_else(full)?).ok_or_else(full)?;
+            planner
+                .add(
+                    flags,
+                    planner
+                        .length(flags, needs.data, STEP, all)
+                        .ok_or_else(full)?,
+                )
+                .ok_or_else(full)?;
         }
-        let regions = planner.groups.iter().flat_map(|(logical, chunk)| regions(*logical, chunk)).collect();
+        let regions = planner
+            .groups
+            .iter()
+            .flat_map(|(logical, chunk)| regions(*logical, chunk))
+            .collect();
         Ok(Self {
             groups: planner.groups,
             regions,
@@ -110,15 +147,24 @@ impl Space {
         let full = |region: &Region| region.end - region.next < self.sectorsize;
         // System blocks are few and lie in the first region of all.
         if kind != group::SYSTEM {
-            while self.regions.get(*first).is_some_and(|region| region.flags & kind == 0 || full(region)) {
+            while self
+                .regions
+                .get(*first)
+                .is_some_and(|region| region.flags & kind == 0 || full(region))
+            {
                 *first += 1;
             }
         }
         let from = if kind == group::SYSTEM { 0 } else { *first };
-        let fits = |region: &&mut Region| region.flags & kind != 0 && region.end - region.next >= len;
+        let fits =
+            |region: &&mut Region| region.flags & kind != 0 && region.end - region.next >= len;
         let region = self.regions[from..].iter_mut().find(fits);
-        let region =
-            region.ok_or_else(|| no_space(self.needs, self.groups.iter().map(|(_, chunk)| chunk.length).sum()))?;
+        let region = region.ok_or_else(|| {
+            no_space(
+                self.needs,
+                self.groups.iter().map(|(_, chunk)| chunk.length).sum(),
+            )
+        })?;
         region.next += len;
         Ok(region.next - len)
     }
@@ -131,20 +177,37 @@ impl Space {
 
     /// Bytes not given out in block groups of type `kind`.
     pub(super) fn free(&self, kind: u64) -> u64 {
-        self.regions.iter().filter(|region| region.flags & kind != 0).map(|region| region.end - region.next).sum()
+        self.regions
+            .iter()
+            .filter(|region| region.flags & kind != 0)
+            .map(|region| region.end - region.next)
+            .sum()
     }
 
     /// The refusal of what does not fit.
     pub(super) fn no_space(&self) -> Error {
-        no_space(self.needs, self.groups.iter().map(|(_, chunk)| chunk.length).sum())
+        no_space(
+            self.needs,
+            self.groups.iter().map(|(_, chunk)| chunk.length).sum(),
+        )
     }
 
     /// What content could still be added.
     pub(super) fn free_for_content(&self, profiles: Profiles) -> u64 {
-        let copies = if profiles.data & group::DUP != 0 { 2 } else { 1 };
-        let mixed =
-            self.groups.iter().any(|(_, chunk)| chunk.flags & group::DATA != 0 && chunk.flags & group::METADATA != 0);
-        let reserve = if mixed { self.needs.metadata_with_reserve() } else { 0 };
+        let copies = if profiles.data & group::DUP != 0 {
+            2
+        } else {
+            1
+        };
+        let mixed = self
+            .groups
+            .iter()
+            .any(|(_, chunk)| chunk.flags & group::DATA != 0 && chunk.flags & group::METADATA != 0);
+        let reserve = if mixed {
+            self.needs.metadata_with_reserve()
+        } else {
+            0
+        };
         let free = (self.free(group::DATA) + self.unallocated / copies).saturating_sub(reserve);
         // Checksums, extents and the tails of block groups.
         free - free / 64
@@ -152,7 +215,10 @@ impl Space {
 
     /// The stretches given out, by ascending address, neighbours not joined.
     pub(super) fn given_out(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.regions.iter().map(|region| (region.start, region.next)).filter(|(start, next)| start < next)
+        self.regions
+            .iter()
+            .map(|region| (region.start, region.next))
+            .filter(|(start, next)| start < next)
     }
 
     /// The block group that `logical` lies in.
@@ -167,7 +233,11 @@ impl Space {
     /// Where the copies of the byte at `logical` lie on the device.
     pub(super) fn places(&self, logical: u64) -> Result<impl Iterator<Item = u64> + use<>> {
         let (start, chunk) = self.group_of(logical)?;
-        Ok(chunk.copies.clone().into_iter().map(move |copy| copy + (logical - start)))
+        Ok(chunk
+            .copies
+            .clone()
+            .into_iter()
+            .map(move |copy| copy + (logical - start)))
     }
 }
 
@@ -194,12 +264,23 @@ impl Planner {
         let mut left = length;
         while left > 0 {
             let length = left.min(GROUP_MAX);
-            let copies = (0..copies(flags)).map(|copy| self.physical + copy * length).collect();
-            let end = length.checked_mul(self::copies(flags))?.checked_add(self.physical)?;
+            let copies = (0..copies(flags))
+                .map(|copy| self.physical + copy * length)
+                .collect();
+            let end = length
+                .checked_mul(self::copies(flags))?
+                .checked_add(self.physical)?;
             if end > self.end {
                 return None;
             }
-            self.groups.push((self.logical, Chunk { length, flags, copies }));
+            self.groups.push((
+                self.logical,
+                Chunk {
+                    length,
+                    flags,
+                    copies,
+                },
+            ));
             self.logical += length;
             self.physical = end;
             left -= length;
@@ -214,7 +295,10 @@ fn copies(flags: u64) -> u64 {
 
 /// A quarter more than `wanted`, in whole steps.
 fn generous(wanted: u64) -> u64 {
-    wanted.saturating_add(wanted / 4).min(u64::MAX / 2).next_multiple_of(STEP)
+    wanted
+        .saturating_add(wanted / 4)
+        .min(u64::MAX / 2)
+        .next_multiple_of(STEP)
 }
 
 /// The parts of a block group between superblock mirrors.
@@ -234,8 +318,14 @@ fn regions(logical: u64, chunk: &Chunk) -> Vec<Region> {
     let mut start = 0;
     for mirror in mirrors.into_iter().chain([chunk.length]) {
         if mirror > start {
-            let (start, end) = (logical + start, logical + mirror);
-            regions.push(Region { flags: chunk.flags, start, next: start, end });
+            let start = logical + start;
+            let end = logical + mirror;
+            regions.push(Region {
+                flags: chunk.flags,
+                start,
+                next: start,
+                end,
+            });
         }
         start = mirror + STRIPE;
     }
@@ -259,14 +349,31 @@ mod tests {
 
     #[test]
     fn both_copies_keep_off_superblock_mirrors() {
-        let chunk = Chunk { length: 40 << 20, flags: group::DATA | group::DUP, copies: vec![30 << 20, 70 << 20] };
-        let found: Vec<_> = regions(1 << 20, &chunk).iter().map(|region| (region.start, region.end)).collect();
+        let chunk = Chunk {
+            length: 40 << 20,
+            flags: group::DATA | group::DUP,
+            copies: vec![30 << 20, 70 << 20],
+        };
+        let found: Vec<_> = regions(1 << 20, &chunk)
+            .iter()
+            .map(|region| (region.start, region.end))
+            .collect();
         let mirror = (1 << 20) + (34 << 20);
         assert_eq!(found, [(1 << 20, mirror), (mirror + STRIPE, 41 << 20)]);
-        let second = Chunk { copies: vec![20 << 20, 60 << 20], ..chunk };
-        let found: Vec<_> = regions(0, &second).iter().map(|region| (region.start, region.end)).collect();
+        let second = Chunk {
+            copies: vec![20 << 20, 60 << 20],
+            ..chunk
+        };
+        let found: Vec<_> = regions(0, &second)
+            .iter()
+            .map(|region| (region.start, region.end))
+            .collect();
         assert_eq!(found, [(0, 4 << 20), ((4 << 20) + STRIPE, 40 << 20)]);
-        let first = Chunk { length: STRIPE, flags: group::DATA, copies: vec![64 << 20] };
+        let first = Chunk {
+            length: STRIPE,
+            flags: group::DATA,
+            copies: vec![64 << 20],
+        };
         assert!(regions(0, &first).is_empty());
     }
 }

@@ -63,10 +63,25 @@ pub(super) struct Store {
 
 impl Store {
     /// A store with an empty spool in the folder `temp_dir`.
-    pub(super) fn new(volume: Volume, csum_root: TreeRoot, extents: Vec<Extent>, temp_dir: &Path) -> Result<Self> {
-        let spool = tempfile::tempfile_in(temp_dir)
-            .map_err(|error| Error::io(format!("creating a temporary file in {}", temp_dir.display()), error))?;
-        Ok(Self { volume, csum_root, extents, spool, spool_len: 0 })
+    pub(super) fn new(
+        volume: Volume,
+        csum_root: TreeRoot,
+        extents: Vec<Extent>,
+        temp_dir: &Path,
+    ) -> Result<Self> {
+        let spool = tempfile::tempfile_in(temp_dir).map_err(|error| {
+            Error::io(
+                format!("creating a temporary file in {}", temp_dir.display()),
+                error,
+            )
+        })?;
+        Ok(Self {
+            volume,
+            csum_root,
+            extents,
+            spool,
+            spool_len: 0,
+        })
     }
 
     pub(super) fn sectorsize(&self) -> u32 {
@@ -75,11 +90,17 @@ impl Store {
 
     /// Fills `buf`, whole sectors, from byte `from` of what extent `number` has on disk. Returns the checksums of these
     /// sectors where the source has them.
-    pub(super) fn read_disk(&self, extent: &Extent, from: u64, buf: &mut [u8]) -> Result<Option<Vec<u8>>> {
+    pub(super) fn read_disk(
+        &self,
+        extent: &Extent,
+        from: u64,
+        buf: &mut [u8],
+    ) -> Result<Option<Vec<u8>>> {
         match extent.origin {
-            Origin::Source(logical) => {
-                self.volume.read_data(&self.csum_root, logical + from, buf, extent.checksums).map(Some)
-            }
+            Origin::Source(logical) => self
+                .volume
+                .read_data(&self.csum_root, logical + from, buf, extent.checksums)
+                .map(Some),
             Origin::Spool(start) => {
                 self.spool
                     .read_exact_at(buf, start + from)
@@ -97,16 +118,34 @@ impl Store {
     fn decompressed(&self, extent: &Extent) -> Result<Vec<u8>> {
         let mut packed = vec![0; to_usize(extent.disk_bytes)?];
         self.read_disk(extent, 0, &mut packed)?;
-        decompress(extent.compression, &packed, extent.ram_bytes, self.sectorsize())
+        decompress(
+            extent.compression,
+            &packed,
+            extent.ram_bytes,
+            self.sectorsize(),
+        )
     }
 
     /// Fills `out` from byte `skip` of a span; `last` keeps the compressed extent used last.
-    pub(super) fn read_span(&self, span: &Span, skip: u64, out: &mut [u8], last: &mut Last) -> Result<()> {
+    pub(super) fn read_span(
+        &self,
+        span: &Span,
+        skip: u64,
+        out: &mut [u8],
+        last: &mut Last,
+    ) -> Result<()> {
         match &span.body {
-            SpanBody::Inline { compression, data, .. } => {
-                copy(&decompress(*compression, data, span.len, self.sectorsize())?, skip, out)
-            }
-            SpanBody::Extent { number, skip: inside } => {
+            SpanBody::Inline {
+                compression, data, ..
+            } => copy(
+                &decompress(*compression, data, span.len, self.sectorsize())?,
+                skip,
+                out,
+            ),
+            SpanBody::Extent {
+                number,
+                skip: inside,
+            } => {
                 let extent = self.extent(*number)?;
                 let from = inside + skip;
                 if extent.compression == Compression::None {
@@ -115,7 +154,8 @@ impl Store {
                 if last.as_ref().is_none_or(|(held, _)| held != number) {
                     *last = Some((*number, Arc::new(self.decompressed(extent)?)));
                 }
-                last.as_ref().map_or(Ok(()), |(_, held)| copy(held, from, out))
+                last.as_ref()
+                    .map_or(Ok(()), |(_, held)| copy(held, from, out))
             }
         }
     }
@@ -125,7 +165,8 @@ impl Store {
         while !out.is_empty() {
             let start = from - from % sectorsize;
             let wanted = to_u64(out.len()).min(COMPRESSED_MAX - (from - start));
-            let mut sectors = vec![0; to_usize((from - start + wanted).next_multiple_of(sectorsize))?];
+            let mut sectors =
+                vec![0; to_usize((from - start + wanted).next_multiple_of(sectorsize))?];
             self.read_disk(extent, start, &mut sectors)?;
             let (piece, rest) = out.split_at_mut(to_usize(wanted)?);
             copy(&sectors, from - start, piece)?;
@@ -136,12 +177,15 @@ impl Store {
     }
 
     pub(super) fn extent(&self, number: usize) -> Result<&Extent> {
-        self.extents.get(number).ok_or_else(|| Error::internal(format!("extent {number} is gone")))
+        self.extents
+            .get(number)
+            .ok_or_else(|| Error::internal(format!("extent {number} is gone")))
     }
 
     /// Takes in all of `content` and returns the spans of the file it makes.
     pub(super) fn add(&mut self, mut content: FileContent<'_>, how: How) -> Result<Vec<Span>> {
-        let (mut spans, size) = (Vec::new(), content.size());
+        let mut spans = Vec::new();
+        let size = content.size();
         if size <= to_u64(INLINE_MAX).max(self.sectorsize().into()) {
             let whole = content.rest()?;
             match self.inline(&whole, how)? {
@@ -170,30 +214,58 @@ impl Store {
         if content.is_empty() {
             return Ok(Some(None));
         }
-        let packed =
-            if how.compress { zlib(&mut Compress::new(flate2::Compression::new(LEVEL), true), content)? } else { None };
+        let packed = if how.compress {
+            zlib(
+                &mut Compress::new(flate2::Compression::new(LEVEL), true),
+                content,
+            )?
+        } else {
+            None
+        };
         let (compression, data) = match packed {
             Some(packed) => (Compression::Zlib, packed),
             None => (Compression::None, content.to_vec()),
         };
         // As Linux: the content fits a sector, and what is stored fits the limit.
-        if data.len() > INLINE_MAX.min(how.inline_max) || to_u64(content.len()) > self.sectorsize().into() {
+        if data.len() > INLINE_MAX.min(how.inline_max)
+            || to_u64(content.len()) > self.sectorsize().into()
+        {
             return Ok(None);
         }
-        let body = SpanBody::Inline { generation: how.generation, compression, data };
-        Ok(Some(Some(Span { offset: 0, len: to_u64(content.len()), body })))
+        let body = SpanBody::Inline {
+            generation: how.generation,
+            compression,
+            data,
+        };
+        Ok(Some(Some(Span {
+            offset: 0,
+            len: to_u64(content.len()),
+            body,
+        })))
     }
 
     /// Cuts content into extents, compresses them side by side and appends them to the spool in order. Pieces of zeroes
     /// become holes.
-    fn add_pieces(&mut self, content: &[u8], mut offset: u64, how: How, spans: &mut Vec<Span>) -> Result<()> {
+    fn add_pieces(
+        &mut self,
+        content: &[u8],
+        mut offset: u64,
+        how: How,
+        spans: &mut Vec<Span>,
+    ) -> Result<()> {
         let sectorsize = to_usize(self.sectorsize().into())?;
         let piece = to_usize(COMPRESSED_MAX)?;
         let packed: Vec<Option<Vec<u8>>> = content
             .par_chunks(piece)
             .map_init(
                 || Compress::new(flate2::Compression::new(LEVEL), true),
-                |stream, raw| if how.compress && !is_zero(raw) { zlib(stream, raw) } else { Ok(None) },
+                |stream, raw| {
+                    if how.compress && !is_zero(raw) {
+                        zlib(stream, raw)
+                    } else {
+                        Ok(None)
+                    }
+                },
             )
             .collect::<Result<_>>()?;
         for (raw, packed) in content.chunks(piece).zip(packed) {
@@ -204,7 +276,8 @@ impl Store {
             }
             let ram_bytes = raw.len().next_multiple_of(sectorsize);
             // Only what saves at least one sector is worth it.
-            let packed = packed.filter(|packed| packed.len().next_multiple_of(sectorsize) < ram_bytes);
+            let packed =
+                packed.filter(|packed| packed.len().next_multiple_of(sectorsize) < ram_bytes);
             let (compression, bytes) = match &packed {
                 Some(packed) => (Compression::Zlib, &packed[..]),
                 None => (Compression::None, raw),
@@ -239,8 +312,15 @@ impl Store {
             span.len += extent.ram_bytes;
             return;
         }
-        let body = SpanBody::Extent { number: self.extents.len(), skip: 0 };
-        spans.push(Span { offset, len: extent.ram_bytes, body });
+        let body = SpanBody::Extent {
+            number: self.extents.len(),
+            skip: 0,
+        };
+        spans.push(Span {
+            offset,
+            len: extent.ram_bytes,
+            body,
+        });
         self.extents.push(extent);
     }
 
@@ -254,9 +334,13 @@ impl Store {
             ))
             .with_hint("put system extensions on the ROOT partition"));
         }
-        self.spool.write_all_at(bytes, start).map_err(|error| Error::io("writing the temporary file", error))?;
+        self.spool
+            .write_all_at(bytes, start)
+            .map_err(|error| Error::io("writing the temporary file", error))?;
         self.spool_len = start + len;
-        self.spool.set_len(self.spool_len).map_err(|error| Error::io("writing the temporary file", error))?;
+        self.spool
+            .set_len(self.spool_len)
+            .map_err(|error| Error::io("writing the temporary file", error))?;
         Ok(start)
     }
 }
@@ -295,7 +379,11 @@ fn zlib(stream: &mut Compress, raw: &[u8]) -> Result<Option<Vec<u8>>> {
 
 fn copy(held: &[u8], skip: u64, out: &mut [u8]) -> Result<()> {
     let skip = to_usize(skip)?;
-    let held = skip.checked_add(out.len()).and_then(|end| held.get(skip..end));
-    out.copy_from_slice(held.ok_or_else(|| Error::corrupt("an extent holds less than the file uses of it"))?);
+    let held = skip
+        .checked_add(out.len())
+        .and_then(|end| held.get(skip..end));
+    out.copy_from_slice(
+        held.ok_or_else(|| Error::corrupt("an extent holds less than the file uses of it"))?,
+    );
     Ok(())
 }

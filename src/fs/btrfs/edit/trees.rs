@@ -41,7 +41,9 @@ pub(super) fn extent_items(
     let mut references = references(tree);
     references.sort_unstable();
     for of_one in references.chunk_by(|a, b| a.0 == b.0) {
-        let Some(&(number, ..)) = of_one.first() else { continue };
+        let Some(&(number, ..)) = of_one.first() else {
+            continue;
+        };
         let (extent, address) = extents
             .get(number)
             .zip(addresses.get(number).copied().flatten())
@@ -55,7 +57,10 @@ pub(super) fn extent_items(
         }
         data.push(kind::TREE_BLOCK_REF);
         data.extend(block.tree.to_le_bytes());
-        items.push(Item { key: Key::new(block.bytenr, kind::METADATA_ITEM, block.level.into()), data });
+        items.push(Item {
+            key: Key::new(block.bytenr, kind::METADATA_ITEM, block.level.into()),
+            data,
+        });
     }
     Ok(items)
 }
@@ -85,9 +90,11 @@ fn data_extent(
 ) -> Result<()> {
     let mut refs: Vec<(u64, u64, u64, u32)> = Vec::new();
     for same in references.chunk_by(|a, b| a == b) {
-        let Some(&(_, inode, offset)) = same.first() else { continue };
-        let count =
-            u32::try_from(same.len()).map_err(|_| Error::unsupported("an extent with four billion references"))?;
+        let Some(&(_, inode, offset)) = same.first() else {
+            continue;
+        };
+        let count = u32::try_from(same.len())
+            .map_err(|_| Error::unsupported("an extent with four billion references"))?;
         refs.push((data_ref_hash(inode, offset), inode, offset, count));
     }
     // Linux keeps the references in an item by descending hash.
@@ -103,14 +110,20 @@ fn data_extent(
         data.push(kind::EXTENT_DATA_REF);
         data.extend(data_ref(inode, offset, count));
     }
-    items.push(Item { key: Key::new(address, kind::EXTENT_ITEM, extent.disk_bytes), data });
+    items.push(Item {
+        key: Key::new(address, kind::EXTENT_ITEM, extent.disk_bytes),
+        data,
+    });
     let mut last = None;
     for &(hash, inode, offset, count) in keyed.iter().rev() {
         // Two references with one hash: the next free number is taken.
         let at = last.map_or(hash, |last: u64| hash.max(last + 1));
         last = Some(at);
         let key = Key::new(address, kind::EXTENT_DATA_REF, at);
-        items.push(Item { key, data: data_ref(inode, offset, count) });
+        items.push(Item {
+            key,
+            data: data_ref(inode, offset, count),
+        });
     }
     Ok(())
 }
@@ -139,13 +152,17 @@ pub(super) fn checksum_items(
     space: &Space,
     superblock: &Superblock,
 ) -> Result<Vec<Item>> {
-    let (csum_len, sectorsize) = (superblock.csum_type.len(), u64::from(superblock.sectorsize));
+    let csum_len = superblock.csum_type.len();
+    let sectorsize = u64::from(superblock.sectorsize);
     // The kernel's own limit (MAX_CSUM_ITEMS).
     let most = (to_usize(superblock.nodesize.into())? - HEADER_LEN - 2 * ITEM_LEN) / csum_len - 1;
     let mut items: Vec<Item> = Vec::new();
-    let (mut end, mut group_end) = (0, 0);
+    let mut end = 0;
+    let mut group_end = 0;
     for &(address, number) in by_address {
-        let extent = extents.get(number).ok_or_else(|| Error::internal("an extent is gone"))?;
+        let extent = extents
+            .get(number)
+            .ok_or_else(|| Error::internal("an extent is gone"))?;
         if !extent.checksums {
             continue;
         }
@@ -157,14 +174,20 @@ pub(super) fn checksum_items(
         let mut fresh = !joins;
         while at < end {
             let sectors = to_usize((end - at) / sectorsize)?;
-            match items.last_mut().filter(|item| !fresh && item.data.len() < most * csum_len) {
+            match items
+                .last_mut()
+                .filter(|item| !fresh && item.data.len() < most * csum_len)
+            {
                 Some(item) => {
                     let more = sectors.min(most - item.data.len() / csum_len);
                     item.data.resize(item.data.len() + more * csum_len, 0);
                     at += to_u64(more) * sectorsize;
                 }
                 None => {
-                    items.push(Item { key: Key::new(object::EXTENT_CSUM, kind::EXTENT_CSUM, at), data: Vec::new() });
+                    items.push(Item {
+                        key: Key::new(object::EXTENT_CSUM, kind::EXTENT_CSUM, at),
+                        data: Vec::new(),
+                    });
                     fresh = false;
                 }
             }
@@ -177,7 +200,12 @@ pub(super) fn checksum_items(
 pub(super) fn block_group_items(space: &Space, used: &[u64]) -> Vec<Item> {
     let item = |((logical, chunk), used): (&(u64, super::super::chunk::Chunk), &u64)| Item {
         key: Key::new(*logical, kind::BLOCK_GROUP_ITEM, chunk.length),
-        data: [used.to_le_bytes(), object::FIRST_CHUNK_TREE.to_le_bytes(), chunk.flags.to_le_bytes()].concat(),
+        data: [
+            used.to_le_bytes(),
+            object::FIRST_CHUNK_TREE.to_le_bytes(),
+            chunk.flags.to_le_bytes(),
+        ]
+        .concat(),
     };
     space.groups.iter().zip(used).map(item).collect()
 }
@@ -189,7 +217,10 @@ pub(super) fn free_space_items(space: &Space) -> Vec<Item> {
         let end = logical + chunk.length;
         let mut free = Vec::new();
         let mut at = *logical;
-        for (start, next) in space.given_out().filter(|(start, _)| (*logical..end).contains(start)) {
+        for (start, next) in space
+            .given_out()
+            .filter(|(start, _)| (*logical..end).contains(start))
+        {
             if at < start {
                 free.push((at, start - at));
             }
@@ -201,8 +232,14 @@ pub(super) fn free_space_items(space: &Space) -> Vec<Item> {
         // Number of extents, and flags: no bitmaps.
         let mut info = to_u64(free.len()).to_le_bytes();
         info[4..].fill(0);
-        items.push(Item { key: Key::new(*logical, kind::FREE_SPACE_INFO, chunk.length), data: info.to_vec() });
-        let extent = |(start, len)| Item { key: Key::new(start, kind::FREE_SPACE_EXTENT, len), data: Vec::new() };
+        items.push(Item {
+            key: Key::new(*logical, kind::FREE_SPACE_INFO, chunk.length),
+            data: info.to_vec(),
+        });
+        let extent = |(start, len)| Item {
+            key: Key::new(start, kind::FREE_SPACE_EXTENT, len),
+            data: Vec::new(),
+        };
         items.extend(free.into_iter().map(extent));
     }
     items
@@ -211,7 +248,11 @@ pub(super) fn free_space_items(space: &Space) -> Vec<Item> {
 /// The device item with what its block groups take.
 pub(super) fn device_item(superblock: &Superblock, space: &Space) -> Result<Vec<u8>> {
     let mut item = superblock.dev_item_bytes()?.to_vec();
-    let used: u64 = space.groups.iter().map(|(_, chunk)| chunk.length * to_u64(chunk.copies.len())).sum();
+    let used: u64 = space
+        .groups
+        .iter()
+        .map(|(_, chunk)| chunk.length * to_u64(chunk.copies.len()))
+        .sum();
     item[16..24].copy_from_slice(&used.to_le_bytes());
     Ok(item)
 }
@@ -219,7 +260,10 @@ pub(super) fn device_item(superblock: &Superblock, space: &Space) -> Result<Vec<
 /// The chunk tree: the device, and where each block group lies on it.
 pub(super) fn chunk_items(superblock: &Superblock, space: &Space) -> Result<Vec<Item>> {
     let key = Key::new(object::DEV_ITEMS, kind::DEV_ITEM, superblock.dev_item.devid);
-    let mut items = vec![Item { key, data: device_item(superblock, space)? }];
+    let mut items = vec![Item {
+        key,
+        data: device_item(superblock, space)?,
+    }];
     items.extend(space.groups.iter().map(|(logical, chunk)| Item {
         key: Key::new(object::FIRST_CHUNK_TREE, kind::CHUNK_ITEM, *logical),
         data: chunk.to_disk(superblock),
@@ -229,7 +273,10 @@ pub(super) fn chunk_items(superblock: &Superblock, space: &Space) -> Result<Vec<
 
 /// The superblock's copy of the system chunks: keys with chunk items.
 pub(super) fn system_chunks(superblock: &Superblock, space: &Space) -> Vec<u8> {
-    let system = space.groups.iter().filter(|(_, chunk)| chunk.flags & group::SYSTEM != 0);
+    let system = space
+        .groups
+        .iter()
+        .filter(|(_, chunk)| chunk.flags & group::SYSTEM != 0);
     system
         .flat_map(|(logical, chunk)| {
             let key = Key::new(object::FIRST_CHUNK_TREE, kind::CHUNK_ITEM, *logical);
@@ -244,11 +291,19 @@ pub(super) fn device_items(superblock: &Superblock, space: &Space, carried: &Car
     for (logical, chunk) in &space.groups {
         for physical in &chunk.copies {
             let mut data = Vec::new();
-            for value in [object::CHUNK_TREE, object::FIRST_CHUNK_TREE, *logical, chunk.length] {
+            for value in [
+                object::CHUNK_TREE,
+                object::FIRST_CHUNK_TREE,
+                *logical,
+                chunk.length,
+            ] {
                 data.extend(value.to_le_bytes());
             }
             data.extend(carried.chunk_tree_uuid);
-            items.push(Item { key: Key::new(superblock.dev_item.devid, kind::DEV_EXTENT, *physical), data });
+            items.push(Item {
+                key: Key::new(superblock.dev_item.devid, kind::DEV_EXTENT, *physical),
+                data,
+            });
         }
     }
     items
@@ -264,10 +319,17 @@ pub(super) struct Root {
 }
 
 /// The root tree: the source's items with the new places of the roots in them.
-pub(super) fn root_items(carried: &Carried, roots: &[Root], generation: u64, changed: bool) -> Vec<Item> {
+pub(super) fn root_items(
+    carried: &Carried,
+    roots: &[Root],
+    generation: u64,
+    changed: bool,
+) -> Vec<Item> {
     let mut items = carried.root_tree.clone();
     for item in &carried.roots {
-        let Some(root) = roots.iter().find(|root| root.tree == item.key.objectid) else { continue };
+        let Some(root) = roots.iter().find(|root| root.tree == item.key.objectid) else {
+            continue;
+        };
         let mut item = item.clone();
         item.data[160..168].copy_from_slice(&generation.to_le_bytes());
         item.data[176..184].copy_from_slice(&root.bytenr.to_le_bytes());

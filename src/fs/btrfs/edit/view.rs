@@ -8,7 +8,9 @@ use super::model::{Child, Content, Node, Span};
 use super::store::{Last, Store};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
-use crate::fs::{self, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Xattr};
+use crate::fs::{
+    self, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Xattr,
+};
 
 impl BtrfsEditor {
     /// The inode of `node`, which must be of one type.
@@ -25,7 +27,12 @@ impl BtrfsEditor {
             Content::Extents(spans) => &spans[..],
             _ => &[],
         };
-        Reader { store: &self.store, spans, size: node.inode.size, last: Mutex::new(None) }
+        Reader {
+            store: &self.store,
+            spans,
+            size: node.inode.size,
+            last: Mutex::new(None),
+        }
     }
 }
 
@@ -62,7 +69,10 @@ impl FileSystem for BtrfsEditor {
         let Content::Directory(directory) = &self.tree.node(directory.get())?.content else {
             return Err(Error::not_found("not a directory").because(Reason::NotADirectory));
         };
-        Ok(directory.children.get(name).map(|child| fs::Node::new(child.inode)))
+        Ok(directory
+            .children
+            .get(name)
+            .map(|child| fs::Node::new(child.inode)))
     }
 
     fn entries(&self, directory: fs::Node) -> Result<Vec<DirEntry>> {
@@ -71,7 +81,12 @@ impl FileSystem for BtrfsEditor {
             file_type: child.file_type,
             node: fs::Node::new(child.inode),
         };
-        Ok(self.tree.children(directory.get())?.iter().map(entry).collect())
+        Ok(self
+            .tree
+            .children(directory.get())?
+            .iter()
+            .map(entry)
+            .collect())
     }
 
     fn metadata(&self, node: fs::Node) -> Result<Metadata> {
@@ -92,11 +107,22 @@ impl FileSystem for BtrfsEditor {
 
     fn xattrs(&self, node: fs::Node) -> Result<Vec<Xattr>> {
         let node = self.tree.node(node.get())?;
-        Ok(node.xattrs.iter().map(|(name, value)| Xattr { name: name.clone(), value: value.clone() }).collect())
+        Ok(node
+            .xattrs
+            .iter()
+            .map(|(name, value)| Xattr {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect())
     }
 
     fn open(&self, node: fs::Node) -> Result<Box<dyn FileRead + '_>> {
-        Ok(Box::new(self.reader(self.node_of(node, FileType::File, "regular file")?)))
+        Ok(Box::new(self.reader(self.node_of(
+            node,
+            FileType::File,
+            "regular file",
+        )?)))
     }
 }
 
@@ -118,16 +144,28 @@ impl FileRead for Reader<'_> {
         let end = offset
             .checked_add(len)
             .filter(|&end| end <= self.size)
-            .ok_or_else(|| Error::invalid(format!("{len} bytes at {offset} of a file of {} bytes", self.size)))?;
+            .ok_or_else(|| {
+                Error::invalid(format!(
+                    "{len} bytes at {offset} of a file of {} bytes",
+                    self.size
+                ))
+            })?;
         buf.fill(0);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = self.spans.partition_point(|span| span.offset + span.len <= offset);
-        for span in self.spans[first..].iter().take_while(|span| span.offset < end) {
-            let (from, to) = (span.offset.max(offset), (span.offset + span.len).min(end));
+        let first = self
+            .spans
+            .partition_point(|span| span.offset + span.len <= offset);
+        for span in self.spans[first..]
+            .iter()
+            .take_while(|span| span.offset < end)
+        {
+            let from = span.offset.max(offset);
+            let to = (span.offset + span.len).min(end);
             let out = buf
                 .get_mut(to_usize(from - offset)?..to_usize(to - offset)?)
                 .ok_or_else(|| Error::internal("a part of the buffer lies inside it"))?;
-            self.store.read_span(span, from - span.offset, out, &mut last)?;
+            self.store
+                .read_span(span, from - span.offset, out, &mut last)?;
         }
         Ok(())
     }

@@ -34,20 +34,28 @@ impl BtrfsEditor {
         let mut layout = self.layout()?;
         let mut written = Vec::new();
         self.write_data(&mut layout, &mut written)?;
-        self.write_trees(&layout, &mut written).at(|| "writing btrfs trees".to_owned())?;
-        let supers = SUPER_OFFSETS.iter().copied().filter(|at| at + to_u64(SUPER_LEN) <= superblock.total_bytes);
+        self.write_trees(&layout, &mut written)
+            .at(|| "writing btrfs trees".to_owned())?;
+        let supers = SUPER_OFFSETS
+            .iter()
+            .copied()
+            .filter(|at| at + to_u64(SUPER_LEN) <= superblock.total_bytes);
         written.extend(supers.clone().map(|at| (at, to_u64(SUPER_LEN))));
         self.write_boot_area()?;
         self.clear_rest(written)?;
         for offset in supers {
-            self.target.write_at(offset, &self.superblock(&layout, offset)?)?;
+            self.target
+                .write_at(offset, &self.superblock(&layout, offset)?)?;
         }
         Ok(())
     }
 
     /// Copies the data of all extents and fills in their checksums.
     fn write_data(&self, layout: &mut Layout, written: &mut Vec<(u64, u64)>) -> Result<()> {
-        let csum_tree = layout.trees.iter_mut().find(|planned| planned.id == object::CSUM_TREE);
+        let csum_tree = layout
+            .trees
+            .iter_mut()
+            .find(|planned| planned.id == object::CSUM_TREE);
         let csum_tree = csum_tree.ok_or_else(|| Error::internal("no checksum tree"))?;
         let mut buf = vec![0; to_usize(PIECE)?];
         for &(address, number) in &layout.extents {
@@ -77,20 +85,29 @@ impl BtrfsEditor {
     fn checksums(&self, data: &[u8]) -> Vec<u8> {
         let csum_type = self.store.volume.superblock.csum_type;
         let sectorsize = to_usize(self.store.sectorsize().into()).unwrap_or(4096);
-        data.chunks(sectorsize).flat_map(|sector| csum_type.compute(sector).into_iter().take(csum_type.len())).collect()
+        data.chunks(sectorsize)
+            .flat_map(|sector| csum_type.compute(sector).into_iter().take(csum_type.len()))
+            .collect()
     }
 
     /// Puts the checksums of the sectors from `address` where the layout has room for them.
     fn fill_checksums(&self, csum_tree: &mut Planned, address: u64, csums: &[u8]) -> Result<()> {
         let missing = || Error::internal(format!("no room for the checksum of block {address}"));
         let csum_len = self.store.volume.superblock.csum_type.len();
-        let mut at =
-            csum_tree.items.partition_point(|item| item.key.offset <= address).checked_sub(1).ok_or_else(missing)?;
+        let mut at = csum_tree
+            .items
+            .partition_point(|item| item.key.offset <= address)
+            .checked_sub(1)
+            .ok_or_else(missing)?;
         let first = csum_tree.items.get(at).ok_or_else(missing)?.key.offset;
         let mut skip = to_usize((address - first) / u64::from(self.store.sectorsize()))? * csum_len;
         let mut rest = csums;
         while !rest.is_empty() {
-            let room = csum_tree.items.get_mut(at).and_then(|item| item.data.get_mut(skip..)).ok_or_else(missing)?;
+            let room = csum_tree
+                .items
+                .get_mut(at)
+                .and_then(|item| item.data.get_mut(skip..))
+                .ok_or_else(missing)?;
             let (now, later) = rest.split_at(rest.len().min(room.len()));
             room[..now.len()].copy_from_slice(now);
             (rest, at, skip) = (later, at + 1, 0);
@@ -109,13 +126,19 @@ impl BtrfsEditor {
                 nodesize: to_usize(superblock.nodesize.into())?,
                 csum_type: superblock.csum_type,
             };
-            pack::write(&header, &planned.shape, &planned.items, &planned.blocks, |bytenr, block| {
-                for place in layout.space.places(bytenr)? {
-                    self.target.write_at(place, block)?;
-                    written.push((place, to_u64(block.len())));
-                }
-                Ok(())
-            })?;
+            pack::write(
+                &header,
+                &planned.shape,
+                &planned.items,
+                &planned.blocks,
+                |bytenr, block| {
+                    for place in layout.space.places(bytenr)? {
+                        self.target.write_at(place, block)?;
+                        written.push((place, to_u64(block.len())));
+                    }
+                    Ok(())
+                },
+            )?;
         }
         Ok(())
     }
@@ -123,7 +146,11 @@ impl BtrfsEditor {
     fn write_boot_area(&self) -> Result<()> {
         let mut boot = vec![0; to_usize(BOOT)?];
         self.store.volume.device.read_at(0, &mut boot)?;
-        if is_zero(&boot) { self.target.write_zeroes(0, BOOT) } else { self.target.write_at(0, &boot) }
+        if is_zero(&boot) {
+            self.target.write_zeroes(0, BOOT)
+        } else {
+            self.target.write_at(0, &boot)
+        }
     }
 
     /// Makes everything that was not written read as zeroes.
@@ -145,15 +172,28 @@ impl BtrfsEditor {
         let old = &self.store.volume.superblock;
         let mut bytes = old.bytes.clone();
         let generation = self.generation();
-        let root = |id| layout.root(id).ok_or_else(|| Error::internal(format!("tree {id} was not laid out")));
-        let (root_tree, chunk_tree) = (root(object::ROOT_TREE)?, root(object::CHUNK_TREE)?);
+        let root = |id| {
+            layout
+                .root(id)
+                .ok_or_else(|| Error::internal(format!("tree {id} was not laid out")))
+        };
+        let root_tree = root(object::ROOT_TREE)?;
+        let chunk_tree = root(object::CHUNK_TREE)?;
         let mut compat_ro_flags = old.compat_ro_flags;
         if compat_ro_flags & compat_ro::FREE_SPACE_TREE != 0 {
             compat_ro_flags |= compat_ro::FREE_SPACE_TREE_VALID;
         }
         // The free space cache v1 is not carried over; all bits set asks the kernel to make it anew.
-        let cache_generation = if old.cache_generation == 0 { 0 } else { u64::MAX };
-        let uuid_tree_generation = if old.uuid_tree_generation == old.generation { generation } else { 0 };
+        let cache_generation = if old.cache_generation == 0 {
+            0
+        } else {
+            u64::MAX
+        };
+        let uuid_tree_generation = if old.uuid_tree_generation == old.generation {
+            generation
+        } else {
+            0
+        };
         let array = trees::system_chunks(old, &layout.space);
         if array.len() > SYS_CHUNK_ARRAY_LEN {
             return Err(Error::internal("too many system chunks"));
@@ -199,13 +239,18 @@ impl BtrfsEditor {
             object::CSUM_TREE,
         ];
         for (nth, id) in ids.into_iter().enumerate() {
-            let (bytenr, level) =
-                layout.root(id).ok_or_else(|| Error::internal(format!("tree {id} was not laid out")))?;
+            let (bytenr, level) = layout
+                .root(id)
+                .ok_or_else(|| Error::internal(format!("tree {id} was not laid out")))?;
             bytes[nth * 16..nth * 16 + 8].copy_from_slice(&bytenr.to_le_bytes());
             bytes[nth * 16 + 8..nth * 16 + 16].copy_from_slice(&self.generation().to_le_bytes());
             bytes[152 + nth] = level;
         }
-        let totals = [self.store.volume.superblock.total_bytes, layout.bytes_used, 1];
+        let totals = [
+            self.store.volume.superblock.total_bytes,
+            layout.bytes_used,
+            1,
+        ];
         for (nth, value) in totals.into_iter().enumerate() {
             bytes[96 + nth * 8..104 + nth * 8].copy_from_slice(&value.to_le_bytes());
         }

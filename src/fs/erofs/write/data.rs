@@ -73,15 +73,26 @@ pub(super) fn write(
     out: &mut Out<'_>,
     advance: impl Fn(u64),
 ) -> Result<Vec<Laid>> {
-    let mut reader =
-        Reader { source, nodes, same, stretch_bytes: plan.stretch_bytes(), next: 0, open: None, over: false };
+    let mut reader = Reader {
+        source,
+        nodes,
+        same,
+        stretch_bytes: plan.stretch_bytes(),
+        next: 0,
+        open: None,
+        over: false,
+    };
     let compressors: Spares<Compressor> = Spares::default();
     let cluster_bytes = plan.cluster_bytes;
     let work = |job: Job| {
         // A file of a block cannot become smaller.
         let is_small = job.offset == 0 && job.is_last && job.data.len() <= BLOCK_USIZE;
         let Some(cluster_bytes) = cluster_bytes.filter(|_| !is_small) else {
-            return Ok(Done { used: used(&job), job, packed: None });
+            return Ok(Done {
+                used: used(&job),
+                job,
+                packed: None,
+            });
         };
         let mut compressor = compressors.take().unwrap_or_else(Compressor::new);
         let packed = pack(&mut compressor, &job.data, job.offset, cluster_bytes)?;
@@ -89,16 +100,28 @@ pub(super) fn write(
         let is_whole = job.offset == 0 && job.is_last;
         let gains = packed.bytes.len() < job.data.len().next_multiple_of(BLOCK_USIZE);
         let packed = Some(packed).filter(|_| gains || !is_whole);
-        Ok(Done { used: vec![true; job.data.len().div_ceil(CHUNK_BYTES)], job, packed })
+        Ok(Done {
+            used: vec![true; job.data.len().div_ceil(CHUNK_BYTES)],
+            job,
+            packed,
+        })
     };
-    let mut sink = Sink { laid: vec![Laid::Nothing; nodes.len()], plan, out };
+    let mut sink = Sink {
+        laid: vec![Laid::Nothing; nodes.len()],
+        plan,
+        out,
+    };
     let window = WINDOW_PER_THREAD * rayon::current_num_threads();
     run_ordered(&mut reader, window, work, |done: Done| {
         advance(to_u64(done.job.data.len()));
         sink.place(done)
     })?;
     let mut laid = sink.laid;
-    for (node, first) in same.iter().enumerate().filter(|(node, first)| node != *first) {
+    for (node, first) in same
+        .iter()
+        .enumerate()
+        .filter(|(node, first)| node != *first)
+    {
         laid[node] = laid[*first].clone();
     }
     Ok(laid)
@@ -131,24 +154,35 @@ impl Sink<'_, '_> {
         let first = self.out.put_blocks(&packed.bytes)?;
         match &mut self.laid[node] {
             Laid::Packed { extents, .. } => extents.extend(packed.extents),
-            laid => *laid = Laid::Packed { first, extents: packed.extents },
+            laid => {
+                *laid = Laid::Packed {
+                    first,
+                    extents: packed.extents,
+                }
+            }
         }
         Ok(())
     }
 
     fn place_plain(&mut self, job: &Job, used: &[bool]) -> Result<()> {
         if matches!(self.laid[job.node], Laid::Nothing) {
-            self.laid[job.node] = Laid::Flat { first: self.out.next_block()?, is_tail_inline: false };
+            self.laid[job.node] = Laid::Flat {
+                first: self.out.next_block()?,
+                is_tail_inline: false,
+            };
         }
         let has_holes = used.contains(&false);
         match &mut self.laid[job.node] {
             Laid::Flat { first, .. } if has_holes => {
                 // What came before had no hole.
-                let chunk_blocks =
-                    u32::try_from(CHUNK_BYTES / BLOCK_USIZE).map_err(|_| Error::internal("16 blocks"))?;
-                let chunks = u32::try_from(job.offset / to_u64(CHUNK_BYTES))
-                    .map_err(|_| Error::unsupported("a file of more than 2^32 chunks").because(Reason::Limit))?;
-                let before = (0..chunks).map(|chunk| *first + chunk * chunk_blocks).collect();
+                let chunk_blocks = u32::try_from(CHUNK_BYTES / BLOCK_USIZE)
+                    .map_err(|_| Error::internal("16 blocks"))?;
+                let chunks = u32::try_from(job.offset / to_u64(CHUNK_BYTES)).map_err(|_| {
+                    Error::unsupported("a file of more than 2^32 chunks").because(Reason::Limit)
+                })?;
+                let before = (0..chunks)
+                    .map(|chunk| *first + chunk * chunk_blocks)
+                    .collect();
                 self.laid[job.node] = Laid::Chunks(before);
                 self.place_chunks(job, used)
             }
@@ -160,7 +194,11 @@ impl Sink<'_, '_> {
     fn place_flat(&mut self, job: &Job) -> Result<()> {
         let tail = job.data.len() % BLOCK_USIZE;
         let is_inline = job.is_last && tail > 0 && (self.plan.fits_inline)(job.node, to_u64(tail));
-        let in_blocks = if is_inline { job.data.len() - tail } else { job.data.len() };
+        let in_blocks = if is_inline {
+            job.data.len() - tail
+        } else {
+            job.data.len()
+        };
         self.out.put_blocks(&job.data[..in_blocks])?;
         if let Laid::Flat { is_tail_inline, .. } = &mut self.laid[job.node] {
             *is_tail_inline = is_inline;
@@ -170,7 +208,11 @@ impl Sink<'_, '_> {
 
     fn place_chunks(&mut self, job: &Job, used: &[bool]) -> Result<()> {
         for (chunk, is_used) in job.data.chunks(CHUNK_BYTES).zip(used) {
-            let block = if *is_used { self.out.put_blocks(chunk)? } else { HOLE };
+            let block = if *is_used {
+                self.out.put_blocks(chunk)?
+            } else {
+                HOLE
+            };
             if let Laid::Chunks(blocks) = &mut self.laid[job.node] {
                 blocks.push(block);
             }
@@ -217,13 +259,17 @@ impl Reader<'_> {
     fn job(&mut self) -> Result<Option<Job>> {
         loop {
             if let Some(open) = &mut self.open {
-                let job = open.stretch(self.stretch_bytes).at(|| self.nodes[open.node].name())?;
+                let job = open
+                    .stretch(self.stretch_bytes)
+                    .at(|| self.nodes[open.node].name())?;
                 if job.is_last {
                     self.open = None;
                 }
                 return Ok(Some(job));
             }
-            let Some(node) = self.nodes.get(self.next) else { return Ok(None) };
+            let Some(node) = self.nodes.get(self.next) else {
+                return Ok(None);
+            };
             let id = self.next;
             self.next += 1;
             if let Part::File(_, size @ 1..) = node.part
@@ -231,7 +277,12 @@ impl Reader<'_> {
                 && self.same[id] == id
             {
                 let content = Reading::open(self.source, node).at(|| node.name())?;
-                self.open = Some(Open { node: id, content, offset: 0, size });
+                self.open = Some(Open {
+                    node: id,
+                    content,
+                    offset: 0,
+                    size,
+                });
             }
         }
     }
@@ -242,7 +293,12 @@ impl Open<'_> {
         let len = to_u64(stretch_bytes).min(self.size - self.offset);
         let mut data = vec![0; to_usize(len)?];
         self.content.read(self.offset, &mut data)?;
-        let job = Job { node: self.node, offset: self.offset, data, is_last: self.offset + len == self.size };
+        let job = Job {
+            node: self.node,
+            offset: self.offset,
+            data,
+            is_last: self.offset + len == self.size,
+        };
         self.offset += len;
         Ok(job)
     }
@@ -260,7 +316,10 @@ impl Laid {
     /// Bytes at the end of a file of `size` bytes that lie behind its inode.
     pub fn inline_bytes(&self, size: u64) -> u64 {
         match self {
-            Self::Flat { is_tail_inline: true, .. } => size - (blocks(size) - 1) * BLOCK_BYTES,
+            Self::Flat {
+                is_tail_inline: true,
+                ..
+            } => size - (blocks(size) - 1) * BLOCK_BYTES,
             _ => 0,
         }
     }

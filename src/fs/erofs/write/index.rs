@@ -5,8 +5,8 @@ use super::pack::Extent;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::fs::erofs::cluster::{
-    ADVISE_BIG_PCLUSTER_1, ADVISE_BIG_PCLUSTER_2, ADVISE_COMPACTED_2B, CBLKCNT, COMPACT_2B_PACK, TYPE_HEAD1,
-    TYPE_NONHEAD, TYPE_PLAIN, initial_4b, low_bits,
+    ADVISE_BIG_PCLUSTER_1, ADVISE_BIG_PCLUSTER_2, ADVISE_COMPACTED_2B, CBLKCNT, COMPACT_2B_PACK,
+    TYPE_HEAD1, TYPE_NONHEAD, TYPE_PLAIN, initial_4b, low_bits,
 };
 use crate::fs::erofs::compressed::MapHeader;
 
@@ -19,7 +19,11 @@ pub(super) const HEADER_BYTES: u64 = 8;
 #[derive(Debug, Clone, Copy)]
 enum Entry {
     /// An extent begins here.
-    Head { low: u32, block: u32, is_plain: bool },
+    Head {
+        low: u32,
+        block: u32,
+        is_plain: bool,
+    },
     /// None does.
     Rest { back: u64, ahead: u64, blocks: u32 },
 }
@@ -28,7 +32,10 @@ enum Entry {
 pub(super) fn index_bytes(clusters: u64, start: u64) -> u64 {
     let (initial, middle) = split(clusters, start);
     let last = clusters.saturating_sub(initial + middle);
-    HEADER_BYTES + (initial.min(clusters)).next_multiple_of(2) * 4 + middle * 2 + last.next_multiple_of(2) * 4
+    HEADER_BYTES
+        + (initial.min(clusters)).next_multiple_of(2) * 4
+        + middle * 2
+        + last.next_multiple_of(2) * 4
 }
 
 /// Clusters with 4-byte entries at the beginning, and with 2-byte ones behind them.
@@ -40,11 +47,21 @@ fn split(clusters: u64, start: u64) -> (u64, u64) {
 
 /// The index of a file of `size` bytes whose extents lie one behind the other from block `first` on; it comes to lie at
 /// `start`.
-pub(super) fn encode(extents: &[Extent], first: u32, size: u64, start: u64, is_big: bool) -> Result<Vec<u8>> {
+pub(super) fn encode(
+    extents: &[Extent],
+    first: u32,
+    size: u64,
+    start: u64,
+    is_big: bool,
+) -> Result<Vec<u8>> {
     let clusters = size.div_ceil(BLOCK_BYTES);
     let entries = entries(extents, first, clusters)?;
     let mut header = MapHeader::zeroed();
-    let big = if is_big { ADVISE_BIG_PCLUSTER_1 | ADVISE_BIG_PCLUSTER_2 } else { 0 };
+    let big = if is_big {
+        ADVISE_BIG_PCLUSTER_1 | ADVISE_BIG_PCLUSTER_2
+    } else {
+        0
+    };
     header.set_advise(ADVISE_COMPACTED_2B | big);
     let mut out = header.into_inner();
     let (initial, middle) = split(clusters, start);
@@ -68,18 +85,31 @@ fn entries(extents: &[Extent], first: u32, clusters: u64) -> Result<Vec<Entry>> 
     let mut block = first;
     for (index, extent) in extents.iter().enumerate() {
         let number = extent.start / BLOCK_BYTES;
-        let next = extents.get(index + 1).map_or(clusters, |next| next.start / BLOCK_BYTES);
+        let next = extents
+            .get(index + 1)
+            .map_or(clusters, |next| next.start / BLOCK_BYTES);
         if to_u64(entries.len()) != number || next <= number {
-            return Err(Error::internal(format!("an extent begins in cluster {number} of {clusters}, beside another")));
+            return Err(Error::internal(format!(
+                "an extent begins in cluster {number} of {clusters}, beside another"
+            )));
         }
-        let low = u32::try_from(extent.start % BLOCK_BYTES).map_err(|_| Error::internal("less than a block"))?;
-        entries.push(Entry::Head { low, block, is_plain: extent.is_plain });
+        let low = u32::try_from(extent.start % BLOCK_BYTES)
+            .map_err(|_| Error::internal("less than a block"))?;
+        entries.push(Entry::Head {
+            low,
+            block,
+            is_plain: extent.is_plain,
+        });
         for at in number + 1..next {
-            entries.push(Entry::Rest { back: at - number, ahead: next - at, blocks: extent.blocks });
+            entries.push(Entry::Rest {
+                back: at - number,
+                ahead: next - at,
+                blocks: extent.blocks,
+            });
         }
-        block = block
-            .checked_add(extent.blocks)
-            .ok_or_else(|| Error::unsupported("an EROFS of more than 2^32 blocks").because(Reason::Limit))?;
+        block = block.checked_add(extent.blocks).ok_or_else(|| {
+            Error::unsupported("an EROFS of more than 2^32 blocks").because(Reason::Limit)
+        })?;
     }
     Ok(entries)
 }
@@ -96,12 +126,21 @@ fn encode_pack(entries: &[Entry], count: usize, is_big: bool) -> Result<Vec<u8>>
     let entry_bits = (bytes.len() - 4) * 8 / count;
     for (index, entry) in entries.iter().enumerate() {
         let (kind, low) = match *entry {
-            Entry::Head { low, is_plain, .. } => (if is_plain { TYPE_PLAIN } else { TYPE_HEAD1 }, low),
-            Entry::Rest { back: 1, blocks, .. } if is_big => (TYPE_NONHEAD, CBLKCNT | blocks),
+            Entry::Head { low, is_plain, .. } => {
+                (if is_plain { TYPE_PLAIN } else { TYPE_HEAD1 }, low)
+            }
+            Entry::Rest {
+                back: 1, blocks, ..
+            } if is_big => (TYPE_NONHEAD, CBLKCNT | blocks),
             Entry::Rest { ahead, .. } if index + 1 == count => (TYPE_NONHEAD, distance(ahead)),
             Entry::Rest { back, .. } => (TYPE_NONHEAD, distance(back)),
         };
-        put_bits(&mut bytes, index * entry_bits, entry_bits, kind << low_bits(CLUSTER_BITS) | low);
+        put_bits(
+            &mut bytes,
+            index * entry_bits,
+            entry_bits,
+            kind << low_bits(CLUSTER_BITS) | low,
+        );
     }
     let base = base(entries, is_big);
     let end = bytes.len() - 4;
@@ -118,7 +157,9 @@ fn base(entries: &[Entry], is_big: bool) -> u32 {
     });
     let Some(head) = head else { return 0 };
     let before = match entries.first() {
-        Some(Entry::Rest { back: 1, blocks, .. }) if is_big => *blocks,
+        Some(Entry::Rest {
+            back: 1, blocks, ..
+        }) if is_big => *blocks,
         _ if is_big => 0,
         _ => 1,
     };
@@ -142,10 +183,19 @@ mod tests {
     fn an_index_is_as_long_as_was_said() {
         for clusters in 1..100 {
             for start in (0..128).step_by(8) {
-                let extents: Vec<Extent> =
-                    (0..clusters).map(|at| Extent { start: at * BLOCK_BYTES, blocks: 1, is_plain: true }).collect();
+                let extents: Vec<Extent> = (0..clusters)
+                    .map(|at| Extent {
+                        start: at * BLOCK_BYTES,
+                        blocks: 1,
+                        is_plain: true,
+                    })
+                    .collect();
                 let index = encode(&extents, 9, clusters * BLOCK_BYTES, start, false).unwrap();
-                assert_eq!(to_u64(index.len()), index_bytes(clusters, start), "{clusters} at {start}");
+                assert_eq!(
+                    to_u64(index.len()),
+                    index_bytes(clusters, start),
+                    "{clusters} at {start}"
+                );
             }
         }
     }

@@ -39,7 +39,10 @@ impl Shape {
         let has_time = node.mtime.secs == options.build_time && node.mtime.nanos == 0;
         let has_small_numbers = node.uid <= 0xffff && node.gid <= 0xffff && node.nlink <= 0xffff;
         let is_extended = !has_time || !has_small_numbers || size > u32::MAX.into();
-        Self { is_extended, xattr_bytes }
+        Self {
+            is_extended,
+            xattr_bytes,
+        }
     }
 
     /// Bytes of the inode and its attributes.
@@ -91,16 +94,36 @@ impl<'a> Inodes<'a> {
         shapes: &'a [Shape],
         laid: Vec<Laid>,
     ) -> Self {
-        let sizes = tree.nodes.iter().enumerate().map(|(id, node)| size(tree, id, node)).collect();
+        let sizes = tree
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(id, node)| size(tree, id, node))
+            .collect();
         let places = vec![0; tree.nodes.len()];
-        Self { source, tree, options, xattrs, shapes, laid, sizes, places }
+        Self {
+            source,
+            tree,
+            options,
+            xattrs,
+            shapes,
+            laid,
+            sizes,
+            places,
+        }
     }
 
     /// Writes the blocks of directories and long symlinks, and then all inodes.
     pub fn write(&mut self, out: &mut Out<'_>) -> Result<Area> {
         let blocks_end = self.lay_out_blocks(out.next_block()?)?;
         let order = self.place();
-        for (id, node) in self.tree.nodes.iter().enumerate().filter(|(_, node)| node.nlink > 0) {
+        for (id, node) in self
+            .tree
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.nlink > 0)
+        {
             let content = match &node.part {
                 Part::Directory(_) => self.directory(id, node, self.blocks_of(id))?,
                 Part::Symlink(target) if self.blocks_of(id) > 0 => target.clone(),
@@ -109,24 +132,41 @@ impl<'a> Inodes<'a> {
             out.put_blocks(&content)?;
         }
         if out.next_block()? != blocks_end {
-            return Err(Error::internal("the blocks of directories are not where they should be"));
+            return Err(Error::internal(
+                "the blocks of directories are not where they should be",
+            ));
         }
         self.write_inodes(&order, out)?;
-        Ok(Area { meta_block: blocks_end - 1, root_nid: nid(self.places[0]), inodes: to_u64(order.len()) })
+        Ok(Area {
+            meta_block: blocks_end - 1,
+            root_nid: nid(self.places[0]),
+            inodes: to_u64(order.len()),
+        })
     }
 
     /// Gives directories and symlinks their blocks, from `next` on, and returns the block behind them.
     fn lay_out_blocks(&mut self, mut next: u32) -> Result<u32> {
-        for (id, node) in self.tree.nodes.iter().enumerate().filter(|(_, node)| node.nlink > 0) {
+        for (id, node) in self
+            .tree
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, node)| node.nlink > 0)
+        {
             if !matches!(node.part, Part::Directory(_) | Part::Symlink(_)) {
                 continue;
             }
             let size = self.sizes[id];
             let tail = size - (blocks(size) - 1) * BLOCK_BYTES;
             let is_tail_inline = self.shapes[id].fits_inline(tail);
-            self.laid[id] = Laid::Flat { first: next, is_tail_inline };
+            self.laid[id] = Laid::Flat {
+                first: next,
+                is_tail_inline,
+            };
             let count = u32::try_from(self.blocks_of(id)).ok();
-            next = count.and_then(|count| next.checked_add(count)).ok_or_else(super::too_many_blocks)?;
+            next = count
+                .and_then(|count| next.checked_add(count))
+                .ok_or_else(super::too_many_blocks)?;
         }
         Ok(next)
     }
@@ -158,10 +198,16 @@ impl<'a> Inodes<'a> {
         // Blocks with room: units that are free, and where they begin.
         let mut room: BTreeSet<(u64, u64)> = BTreeSet::new();
         let mut end = 0;
-        let mut order: Vec<usize> = (0..self.tree.nodes.len()).filter(|&id| self.tree.nodes[id].nlink > 0).collect();
+        let mut order: Vec<usize> = (0..self.tree.nodes.len())
+            .filter(|&id| self.tree.nodes[id].nlink > 0)
+            .collect();
         for &id in &order {
             let units = self.bytes(id).div_ceil(INODE_UNIT);
-            let found = if units <= UNITS { room.range((units, 0)..).next().copied() } else { None };
+            let found = if units <= UNITS {
+                room.range((units, 0)..).next().copied()
+            } else {
+                None
+            };
             let (free, start) = match found {
                 Some(found) => {
                     room.remove(&found);
@@ -222,11 +268,21 @@ impl<'a> Inodes<'a> {
             Laid::Packed { first, extents } => {
                 bytes.resize(bytes.len().next_multiple_of(8), 0);
                 let start = to_u64(bytes.len());
-                bytes.extend(index::encode(extents, *first, self.sizes[id], start, self.options.has_big_clusters())?);
+                bytes.extend(index::encode(
+                    extents,
+                    *first,
+                    self.sizes[id],
+                    start,
+                    self.options.has_big_clusters(),
+                )?);
             }
         }
         if to_u64(bytes.len()) != self.bytes(id) {
-            return Err(Error::internal(format!("an inode of {} bytes takes {}", self.bytes(id), bytes.len())));
+            return Err(Error::internal(format!(
+                "an inode of {} bytes takes {}",
+                self.bytes(id),
+                bytes.len()
+            )));
         }
         Ok(bytes)
     }
@@ -239,9 +295,23 @@ impl<'a> Inodes<'a> {
         }
         Ok(match &self.laid[id] {
             Laid::Nothing => (Layout::FlatPlain, NO_BLOCK),
-            Laid::Flat { first, is_tail_inline } => {
-                let layout = if *is_tail_inline { Layout::FlatInline } else { Layout::FlatPlain };
-                (layout, if self.blocks_of(id) > 0 { *first } else { NO_BLOCK })
+            Laid::Flat {
+                first,
+                is_tail_inline,
+            } => {
+                let layout = if *is_tail_inline {
+                    Layout::FlatInline
+                } else {
+                    Layout::FlatPlain
+                };
+                (
+                    layout,
+                    if self.blocks_of(id) > 0 {
+                        *first
+                    } else {
+                        NO_BLOCK
+                    },
+                )
             }
             Laid::Chunks(_) => (Layout::Chunks, (CHUNK_BYTES / BLOCK_USIZE).ilog2()),
             laid @ Laid::Packed { .. } => (Layout::CompressedCompact, laid.packed_blocks()),
@@ -250,11 +320,15 @@ impl<'a> Inodes<'a> {
 
     fn head(&self, id: usize, node: &Node, layout: Layout, i_u: u32) -> Result<Vec<u8>> {
         let shape = self.shapes[id];
-        let mode = u16::try_from(node.file_type.mode_bits()).map_err(|_| Error::internal("16 bits"))? | node.mode;
-        let number =
-            u32::try_from(id + 1).map_err(|_| Error::unsupported("more than 2^32 inodes").because(Reason::Limit))?;
+        let mode = u16::try_from(node.file_type.mode_bits())
+            .map_err(|_| Error::internal("16 bits"))?
+            | node.mode;
+        let number = u32::try_from(id + 1)
+            .map_err(|_| Error::unsupported("more than 2^32 inodes").because(Reason::Limit))?;
         let units = xattrs::units(shape.xattr_bytes)?;
-        let short = |value: u32| u16::try_from(value).map_err(|_| Error::internal("an inode that should be extended"));
+        let short = |value: u32| {
+            u16::try_from(value).map_err(|_| Error::internal("an inode that should be extended"))
+        };
         if shape.is_extended {
             let mut inode = Extended::zeroed();
             inode.set_format(layout.format() | FORMAT_EXTENDED);
@@ -275,10 +349,9 @@ impl<'a> Inodes<'a> {
         inode.set_xattr_icount(units);
         inode.set_mode(mode);
         inode.set_nlink(short(node.nlink)?);
-        inode.set_size(
-            u32::try_from(self.sizes[id])
-                .map_err(|_| Error::unsupported("a directory of more than 4 GiB").because(Reason::Limit))?,
-        );
+        inode.set_size(u32::try_from(self.sizes[id]).map_err(|_| {
+            Error::unsupported("a directory of more than 4 GiB").because(Reason::Limit)
+        })?);
         inode.set_u(i_u);
         inode.set_ino(number);
         inode.set_uid(short(node.uid)?);
@@ -315,7 +388,10 @@ impl<'a> Inodes<'a> {
             for (name, child) in block {
                 let mut dirent = Dirent::zeroed();
                 dirent.set_nid(nid(self.places[*child]));
-                dirent.set_nameoff(u16::try_from(name_at).map_err(|_| Error::internal("a name beyond its block"))?);
+                dirent.set_nameoff(
+                    u16::try_from(name_at)
+                        .map_err(|_| Error::internal("a name beyond its block"))?,
+                );
                 dirent.set_file_type(self.tree.nodes[*child].file_type.entry_code());
                 bytes.extend_from_slice(dirent.bytes());
                 name_at += name.len();
@@ -338,7 +414,9 @@ fn size(tree: &Tree, id: usize, node: &Node) -> u64 {
         Part::Directory(_) => {
             let entries = entries(id, &tree.nodes[id]);
             let blocks = split(&entries);
-            let last = blocks.last().map_or(0, |block| block.iter().map(|(name, _)| record_bytes(name)).sum());
+            let last = blocks.last().map_or(0, |block| {
+                block.iter().map(|(name, _)| record_bytes(name)).sum()
+            });
             to_u64(blocks.len().saturating_sub(1)) * BLOCK_BYTES + last
         }
         Part::Device(_) | Part::Ipc => 0,
@@ -349,7 +427,11 @@ fn size(tree: &Tree, id: usize, node: &Node) -> u64 {
 fn entries(id: usize, node: &Node) -> Vec<(&[u8], usize)> {
     let mut entries: Vec<(&[u8], usize)> = vec![(b".", id), (b"..", node.parent)];
     if let Part::Directory(children) = &node.part {
-        entries.extend(children.iter().map(|(name, child)| (name.as_slice(), *child)));
+        entries.extend(
+            children
+                .iter()
+                .map(|(name, child)| (name.as_slice(), *child)),
+        );
     }
     entries.sort_unstable();
     entries

@@ -47,7 +47,9 @@ struct Block<'a> {
 
 impl Compressor {
     pub fn new() -> Self {
-        Self { seen: vec![0; 1 << HASH_BITS] }
+        Self {
+            seen: vec![0; 1 << HASH_BITS],
+        }
     }
 
     /// Replaces `out` with a block of at most `room` bytes that holds as much of the beginning of `input` as it finds room
@@ -58,7 +60,12 @@ impl Compressor {
         }
         out.clear();
         self.seen.fill(0);
-        let mut block = Block { input, out, room, done: 0 };
+        let mut block = Block {
+            input,
+            out,
+            room,
+            done: 0,
+        };
         let mut from = 0;
         while let Some(found) = self.find(input, from, block.done) {
             if !block.put(found) {
@@ -90,7 +97,8 @@ impl Compressor {
     /// Notes the four bytes at `at`, and returns where some of the same hash were before.
     fn see(&mut self, input: &[u8], at: usize) -> Option<usize> {
         let value = u32::from_le_bytes(*input[at..].first_chunk()?);
-        let slot = &mut self.seen[usize::try_from(value.wrapping_mul(HASH_FACTOR) >> (32 - HASH_BITS)).ok()?];
+        let slot = &mut self.seen
+            [usize::try_from(value.wrapping_mul(HASH_FACTOR) >> (32 - HASH_BITS)).ok()?];
         let before = usize::try_from(*slot).ok()?;
         *slot = u32::try_from(at + 1).ok()?;
         before.checked_sub(1)
@@ -100,17 +108,30 @@ impl Compressor {
 /// The match of four bytes at `at` with those at `candidate`, made longer in both directions.
 fn extend(input: &[u8], candidate: usize, at: usize, done: usize) -> Match {
     let distance = at - candidate;
-    let before = input[done..at].iter().rev().zip(input[..candidate].iter().rev());
+    let before = input[done..at]
+        .iter()
+        .rev()
+        .zip(input[..candidate].iter().rev());
     let back = before.take_while(|(one, other)| one == other).count();
     let end = input.len() - LITERALS_MIN;
-    let after = input[at + MATCH_MIN..end].iter().zip(&input[candidate + MATCH_MIN..]);
+    let after = input[at + MATCH_MIN..end]
+        .iter()
+        .zip(&input[candidate + MATCH_MIN..]);
     let ahead = after.take_while(|(one, other)| one == other).count();
-    Match { start: at - back, distance, len: back + MATCH_MIN + ahead }
+    Match {
+        start: at - back,
+        distance,
+        len: back + MATCH_MIN + ahead,
+    }
 }
 
 /// Bytes of a length of which a token holds the beginning.
 fn long_bytes(len: usize) -> usize {
-    if len < LONG { 0 } else { (len - LONG) / 255 + 1 }
+    if len < LONG {
+        0
+    } else {
+        (len - LONG) / 255 + 1
+    }
 }
 
 impl Block<'_> {
@@ -121,12 +142,23 @@ impl Block<'_> {
         let head = 1 + long_bytes(literals) + literals + 2;
         // A token and the literals that must follow.
         let reserve = 1 + LITERALS_MIN.max(MATCH_MARGIN - MATCH_MIN);
-        let Some(left) = self.room.checked_sub(self.out.len() + head + reserve) else { return false };
-        let most = if left == 0 { MATCH_MIN + LONG - 1 } else { MATCH_MIN + LONG + (left - 1) * 255 + 254 };
+        let Some(left) = self.room.checked_sub(self.out.len() + head + reserve) else {
+            return false;
+        };
+        let most = if left == 0 {
+            MATCH_MIN + LONG - 1
+        } else {
+            MATCH_MIN + LONG + (left - 1) * 255 + 254
+        };
         let len = found.len.min(most);
         self.token(literals, len - MATCH_MIN);
-        self.out.extend_from_slice(&self.input[self.done..found.start]);
-        self.out.extend(u16::try_from(found.distance).unwrap_or(u16::MAX).to_le_bytes());
+        self.out
+            .extend_from_slice(&self.input[self.done..found.start]);
+        self.out.extend(
+            u16::try_from(found.distance)
+                .unwrap_or(u16::MAX)
+                .to_le_bytes(),
+        );
         self.long(len - MATCH_MIN);
         self.done = found.start + len;
         true
@@ -148,7 +180,8 @@ impl Block<'_> {
     /// A token, and the rest of the length of literals.
     fn token(&mut self, literals: usize, match_len: usize) {
         let four_bits = |len: usize| u8::try_from(len.min(LONG)).unwrap_or_default();
-        self.out.push(four_bits(literals) << 4 | four_bits(match_len));
+        self.out
+            .push(four_bits(literals) << 4 | four_bits(match_len));
         self.long(literals);
     }
 
@@ -195,9 +228,16 @@ mod tests {
             let taken = compressor.pack(&content, room, &mut out).unwrap();
             assert!(out.len() <= room);
             let mut back = vec![0; taken];
-            assert_eq!(lz4_flex::block::decompress_into(&out, &mut back).unwrap(), taken);
+            assert_eq!(
+                lz4_flex::block::decompress_into(&out, &mut back).unwrap(),
+                taken
+            );
             assert!(back == content[..taken]);
-            assert!(taken == content.len() || out.len() + 16 >= room, "{taken} of {} in {room}", content.len());
+            assert!(
+                taken == content.len() || out.len() + 16 >= room,
+                "{taken} of {} in {room}",
+                content.len()
+            );
         }
     }
 
@@ -210,7 +250,10 @@ mod tests {
                 let taken = compressor.pack(&vec![9; len], room, &mut out).unwrap();
                 assert!(out.len() <= room && out[0] != 0 || len == 0, "{len} {room}");
                 let mut back = vec![0; taken];
-                assert_eq!(lz4_flex::block::decompress_into(&out, &mut back).unwrap(), taken);
+                assert_eq!(
+                    lz4_flex::block::decompress_into(&out, &mut back).unwrap(),
+                    taken
+                );
             }
         }
     }

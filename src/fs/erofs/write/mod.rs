@@ -85,7 +85,9 @@ pub struct ErofsOptions {
 impl Default for ErofsOptions {
     fn default() -> Self {
         Self {
-            compression: ErofsCompression::Lz4 { cluster_bytes: 4096 },
+            compression: ErofsCompression::Lz4 {
+                cluster_bytes: 4096,
+            },
             seed: Vec::new(),
             label: Vec::new(),
             build_time: 0,
@@ -105,7 +107,8 @@ impl ErofsOptions {
     }
 
     fn has_big_clusters(&self) -> bool {
-        self.cluster_bytes().is_some_and(|bytes| u64::from(bytes) > BLOCK_BYTES)
+        self.cluster_bytes()
+            .is_some_and(|bytes| u64::from(bytes) > BLOCK_BYTES)
     }
 }
 
@@ -153,23 +156,40 @@ pub fn write(
     let shapes = shapes(&tree, &stored.bodies, options)?;
     let fits_inline = |id: usize, len: u64| shapes[id].fits_inline(len);
 
-    let mut out = Out { file: out, blocks: 1 };
-    let cluster_bytes = options.cluster_bytes().map(|bytes| to_usize(bytes.into())).transpose()?;
-    let plan = Plan { cluster_bytes, fits_inline: &fits_inline };
+    let mut out = Out {
+        file: out,
+        blocks: 1,
+    };
+    let cluster_bytes = options
+        .cluster_bytes()
+        .map(|bytes| to_usize(bytes.into()))
+        .transpose()?;
+    let plan = Plan {
+        cluster_bytes,
+        fits_inline: &fits_inline,
+    };
     progress.start("packing files into an EROFS", tree.content_bytes);
-    let laid = same::find(source, &tree.nodes, &fits_inline)
-        .and_then(|same| data::write(source, &tree.nodes, &same, &plan, &mut out, |bytes| progress.advance(bytes)));
+    let laid = same::find(source, &tree.nodes, &fits_inline).and_then(|same| {
+        data::write(source, &tree.nodes, &same, &plan, &mut out, |bytes| {
+            progress.advance(bytes)
+        })
+    });
     progress.finish();
     let laid = laid?;
     let has_chunks = laid.iter().any(|laid| matches!(laid, Laid::Chunks(_)));
     let has_packed = laid.iter().any(|laid| matches!(laid, Laid::Packed { .. }));
 
     let xattr_block = out.put_blocks(&stored.table)?;
-    let area = Inodes::new(source, &tree, options, &stored.bodies, &shapes, laid).write(&mut out)?;
+    let area =
+        Inodes::new(source, &tree, options, &stored.bodies, &shapes, laid).write(&mut out)?;
     let mut features = 0;
     features |= if has_chunks { CHUNKED_FILE } else { 0 };
     features |= if has_packed { ZERO_PADDING } else { 0 };
-    features |= if has_packed && options.has_big_clusters() { COMPR_CFGS } else { 0 };
+    features |= if has_packed && options.has_big_clusters() {
+        COMPR_CFGS
+    } else {
+        0
+    };
     let blocks = out.next_block()?;
     out.put_superblock(&superblock(options, area, xattr_block, blocks, features)?)?;
     Ok(ErofsReport {
@@ -181,7 +201,10 @@ pub fn write(
 
 fn shapes(tree: &Tree, bodies: &[Vec<u8>], options: &ErofsOptions) -> Result<Vec<Shape>> {
     let shape = |node: &source::Node| {
-        let body = node.xattrs.map(|number| to_usize(number.into())).transpose()?;
+        let body = node
+            .xattrs
+            .map(|number| to_usize(number.into()))
+            .transpose()?;
         let xattr_bytes = body.map_or(0, |number| to_u64(bodies[number].len()));
         Ok(Shape::of(node, xattr_bytes, options))
     };
@@ -189,16 +212,26 @@ fn shapes(tree: &Tree, bodies: &[Vec<u8>], options: &ErofsOptions) -> Result<Vec
 }
 
 /// The first block, with the superblock and what follows it.
-fn superblock(options: &ErofsOptions, area: Area, xattr_block: u32, blocks: u32, features: u32) -> Result<Vec<u8>> {
+fn superblock(
+    options: &ErofsOptions,
+    area: Area,
+    xattr_block: u32,
+    blocks: u32,
+    features: u32,
+) -> Result<Vec<u8>> {
     let mut bytes = vec![0; BLOCK_USIZE];
     let start = to_usize(SUPERBLOCK_OFFSET)?;
     let mut on_disk = OnDisk::over(&mut bytes[start..])?;
     on_disk.set_magic(MAGIC);
     on_disk.set_feature_compat(COMPAT_SB_CHKSUM | COMPAT_MTIME);
     on_disk.set_blkszbits(BLOCK_BITS);
-    on_disk.set_root_nid(u16::try_from(area.root_nid).map_err(|_| Error::internal("the root comes first"))?);
+    on_disk.set_root_nid(
+        u16::try_from(area.root_nid).map_err(|_| Error::internal("the root comes first"))?,
+    );
     on_disk.set_inos(area.inodes);
-    on_disk.set_epoch(u64::try_from(options.build_time).map_err(|_| Error::internal("the time was checked"))?);
+    on_disk.set_epoch(
+        u64::try_from(options.build_time).map_err(|_| Error::internal("the time was checked"))?,
+    );
     on_disk.set_blocks(blocks);
     on_disk.set_meta_blkaddr(area.meta_block);
     on_disk.set_xattr_blkaddr(xattr_block);
@@ -221,7 +254,8 @@ fn superblock(options: &ErofsOptions, area: Area, xattr_block: u32, blocks: u32,
 /// `struct z_erofs_lz4_cfgs` behind its length: how far back matches are, and the blocks of the longest packed extent.
 fn lz4_configuration(cluster_blocks: u64) -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
-    let cluster_blocks = u16::try_from(cluster_blocks).map_err(|_| Error::internal("at most 256"))?;
+    let cluster_blocks =
+        u16::try_from(cluster_blocks).map_err(|_| Error::internal("at most 256"))?;
     for (at, value) in [(0, 14), (2, u16::MAX), (4, cluster_blocks)] {
         bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
     }
@@ -230,7 +264,10 @@ fn lz4_configuration(cluster_blocks: u64) -> Result<[u8; 16]> {
 
 /// A UUID of version 4 in its form, made of a seed.
 fn uuid(seed: &[u8]) -> [u8; 16] {
-    let digest = Sha256::new().chain_update(b"flatbake erofs uuid\0").chain_update(seed).finalize();
+    let digest = Sha256::new()
+        .chain_update(b"flatbake erofs uuid\0")
+        .chain_update(seed)
+        .finalize();
     let mut uuid = [0; 16];
     uuid.copy_from_slice(&digest[..16]);
     uuid[6] = uuid[6] & 0x0f | 0x40;
@@ -240,9 +277,14 @@ fn uuid(seed: &[u8]) -> [u8; 16] {
 
 /// Checks what the caller gives.
 fn check(out: &File, options: &ErofsOptions) -> Result<()> {
-    let len = out.metadata().map_err(|error| Error::io("looking at the EROFS's file", error))?.len();
+    let len = out
+        .metadata()
+        .map_err(|error| Error::io("looking at the EROFS's file", error))?
+        .len();
     if len > 0 {
-        return Err(Error::invalid(format!("the file for the EROFS already holds {len} bytes: it must be empty")));
+        return Err(Error::invalid(format!(
+            "the file for the EROFS already holds {len} bytes: it must be empty"
+        )));
     }
     if let Some(bytes) = options.cluster_bytes()
         && (!bytes.is_power_of_two() || !(4096..=CLUSTER_MAX).contains(&bytes))
@@ -281,7 +323,10 @@ impl Out<'_> {
     /// The block that is written next.
     fn next_block(&self) -> Result<u32> {
         // The highest number stands for a hole.
-        u32::try_from(self.blocks).ok().filter(|block| *block < u32::MAX).ok_or_else(too_many_blocks)
+        u32::try_from(self.blocks)
+            .ok()
+            .filter(|block| *block < u32::MAX)
+            .ok_or_else(too_many_blocks)
     }
 
     /// Writes `bytes`, filled up to whole blocks, and returns the first of these.
@@ -306,8 +351,11 @@ impl Out<'_> {
     }
 
     fn put(&self, bytes: &[u8], start: u64) -> Result<()> {
-        self.file
-            .write_all_at(bytes, start)
-            .map_err(|error| Error::io(format!("writing {} bytes at {start} of the EROFS", bytes.len()), error))
+        self.file.write_all_at(bytes, start).map_err(|error| {
+            Error::io(
+                format!("writing {} bytes at {start} of the EROFS", bytes.len()),
+                error,
+            )
+        })
     }
 }

@@ -25,7 +25,12 @@ pub(super) struct Packed {
 }
 
 /// Packs the stretch `data` that begins at `offset` of a file, each extent into at most `cluster_bytes`.
-pub(super) fn pack(compressor: &mut Compressor, data: &[u8], offset: u64, cluster_bytes: usize) -> Result<Packed> {
+pub(super) fn pack(
+    compressor: &mut Compressor,
+    data: &[u8],
+    offset: u64,
+    cluster_bytes: usize,
+) -> Result<Packed> {
     let mut packed = Packed::default();
     let mut block = Vec::new();
     let mut at = 0;
@@ -38,15 +43,22 @@ pub(super) fn pack(compressor: &mut Compressor, data: &[u8], offset: u64, cluste
         let room = blocks * BLOCK_USIZE;
         if gains {
             // Zeroes come first, so that the kernel can unpack in place.
-            packed.bytes.resize(packed.bytes.len() + room - block.len(), 0);
+            packed
+                .bytes
+                .resize(packed.bytes.len() + room - block.len(), 0);
             packed.bytes.extend_from_slice(&block);
         } else {
             taken = rest.len().min(BLOCK_USIZE);
             packed.bytes.extend_from_slice(&rest[..taken]);
             packed.bytes.resize(packed.bytes.len() + room - taken, 0);
         }
-        let blocks = u32::try_from(blocks).map_err(|_| crate::Error::internal("an extent of many blocks"))?;
-        packed.extents.push(Extent { start: offset + to_u64(at), blocks, is_plain: !gains });
+        let blocks = u32::try_from(blocks)
+            .map_err(|_| crate::Error::internal("an extent of many blocks"))?;
+        packed.extents.push(Extent {
+            start: offset + to_u64(at),
+            blocks,
+            is_plain: !gains,
+        });
         at += taken;
     }
     Ok(packed)
@@ -57,7 +69,9 @@ pub(super) const CHUNK_BYTES: usize = 16 * BLOCK_USIZE;
 
 /// Which chunks of a stretch, that begins at one, hold something.
 pub(super) fn used_chunks(data: &[u8]) -> Vec<bool> {
-    data.chunks(CHUNK_BYTES).map(|chunk| !is_zero(chunk)).collect()
+    data.chunks(CHUNK_BYTES)
+        .map(|chunk| !is_zero(chunk))
+        .collect()
 }
 
 /// Blocks that so many bytes take.
@@ -72,11 +86,19 @@ mod tests {
 
     #[test]
     fn extents_take_whole_blocks_and_noise_is_stored() {
-        let data = [Random::new(1).bytes(10_000), b"words and words ".repeat(5000), vec![0; 100_000]].concat();
+        let data = [
+            Random::new(1).bytes(10_000),
+            b"words and words ".repeat(5000),
+            vec![0; 100_000],
+        ]
+        .concat();
         for cluster_bytes in [4096, 65_536] {
             let packed = pack(&mut Compressor::new(), &data, 8192, cluster_bytes).unwrap();
             let total: u32 = packed.extents.iter().map(|extent| extent.blocks).sum();
-            assert_eq!(packed.bytes.len(), usize::try_from(total).unwrap() * BLOCK_USIZE);
+            assert_eq!(
+                packed.bytes.len(),
+                usize::try_from(total).unwrap() * BLOCK_USIZE
+            );
             assert!(packed.bytes.len() < data.len() / 4);
             assert_eq!(packed.extents[0].start, 8192);
             assert_eq!(
@@ -85,7 +107,12 @@ mod tests {
                 "a longer one has room for words behind the noise"
             );
             // At most one extent begins in each block of the file.
-            assert!(packed.extents.windows(2).all(|pair| pair[0].start / BLOCK_BYTES < pair[1].start / BLOCK_BYTES));
+            assert!(
+                packed
+                    .extents
+                    .windows(2)
+                    .all(|pair| pair[0].start / BLOCK_BYTES < pair[1].start / BLOCK_BYTES)
+            );
         }
     }
 }

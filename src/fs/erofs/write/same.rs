@@ -33,9 +33,13 @@ pub(super) fn find(
     let mut known: HashMap<(u64, bool, [u8; 32]), usize> = HashMap::new();
     let mut first: Vec<usize> = (0..nodes.len()).collect();
     for (id, node) in nodes.iter().enumerate() {
-        let Some(size) = size_of(node).filter(|size| sizes[size] > 1) else { continue };
+        let Some(size) = size_of(node).filter(|size| sizes[size] > 1) else {
+            continue;
+        };
         let digest = digest(source, node, size).at(|| node.name())?;
-        first[id] = *known.entry((size, fits_inline(id, size % BLOCK_BYTES), digest)).or_insert(id);
+        first[id] = *known
+            .entry((size, fits_inline(id, size % BLOCK_BYTES), digest))
+            .or_insert(id);
     }
     Ok(first)
 }

@@ -26,13 +26,21 @@ pub(super) fn is_storable(name: &[u8]) -> bool {
 pub(super) fn check(xattr: &Xattr) -> Result<()> {
     let name = split_name(&xattr.name).map_or(&[][..], |(_, rest)| rest);
     let fault = match () {
-        () if name.len() > NAME_MAX => format!("a name of {} bytes, at most {NAME_MAX}", name.len()),
+        () if name.len() > NAME_MAX => {
+            format!("a name of {} bytes, at most {NAME_MAX}", name.len())
+        }
         () if name.contains(&0) => "a NUL byte in its name, none".to_owned(),
-        () if xattr.value.len() > VALUE_MAX => format!("a value of {} bytes, at most {VALUE_MAX}", xattr.value.len()),
+        () if xattr.value.len() > VALUE_MAX => format!(
+            "a value of {} bytes, at most {VALUE_MAX}",
+            xattr.value.len()
+        ),
         () => return Ok(()),
     };
-    Err(Error::unsupported(format!("extended attribute '{}' has {fault} are possible", xattr.name.escape_ascii()))
-        .because(Reason::Limit))
+    Err(Error::unsupported(format!(
+        "extended attribute '{}' has {fault} are possible",
+        xattr.name.escape_ascii()
+    ))
+    .because(Reason::Limit))
 }
 
 /// All attributes as they are stored.
@@ -49,7 +57,9 @@ pub(super) fn encode(sets: &XattrSets, nodes: &[Node]) -> Result<Stored> {
     let sets = sets.in_order();
     let mut uses: BTreeMap<&Xattr, u32> = BTreeMap::new();
     for node in nodes.iter().filter(|node| node.nlink > 0) {
-        let set = node.xattrs.and_then(|number| sets.get(usize::try_from(number).ok()?));
+        let set = node
+            .xattrs
+            .and_then(|number| sets.get(usize::try_from(number).ok()?));
         for xattr in set.into_iter().flat_map(|set| set.iter()) {
             *uses.entry(xattr).or_default() += 1;
         }
@@ -57,12 +67,16 @@ pub(super) fn encode(sets: &XattrSets, nodes: &[Node]) -> Result<Stored> {
     let mut table = Vec::new();
     let mut shared: BTreeMap<&Xattr, u32> = BTreeMap::new();
     for (xattr, _) in uses.into_iter().filter(|(_, count)| *count > 1) {
-        let number = u32::try_from(table.len() / ENTRY_BYTES)
-            .map_err(|_| Error::unsupported("shared attributes of more than 16 GiB").because(Reason::Limit))?;
+        let number = u32::try_from(table.len() / ENTRY_BYTES).map_err(|_| {
+            Error::unsupported("shared attributes of more than 16 GiB").because(Reason::Limit)
+        })?;
         shared.insert(xattr, number);
         put(&mut table, xattr)?;
     }
-    let bodies = sets.into_iter().map(|set| body(set, &shared)).collect::<Result<_>>()?;
+    let bodies = sets
+        .into_iter()
+        .map(|set| body(set, &shared))
+        .collect::<Result<_>>()?;
     Ok(Stored { table, bodies })
 }
 
@@ -77,7 +91,8 @@ fn body(set: &[Xattr], shared: &BTreeMap<&Xattr, u32>) -> Result<Vec<u8>> {
         }
     }
     let mut header = Header::zeroed();
-    header.set_shared_count(u8::try_from(numbers.len()).map_err(|_| Error::internal("at most 255"))?);
+    header
+        .set_shared_count(u8::try_from(numbers.len()).map_err(|_| Error::internal("at most 255"))?);
     let mut body = header.into_inner();
     body.extend(numbers.into_iter().flat_map(u32::to_le_bytes));
     for xattr in own {
@@ -104,11 +119,16 @@ pub(super) fn units(bytes: u64) -> Result<u16> {
 
 /// Appends an entry with its padding.
 fn put(out: &mut Vec<u8>, xattr: &Xattr) -> Result<()> {
-    let (index, name) = split_name(&xattr.name).ok_or_else(|| Error::internal("an attribute that was left out"))?;
+    let (index, name) =
+        split_name(&xattr.name).ok_or_else(|| Error::internal("an attribute that was left out"))?;
     let mut entry = Entry::zeroed();
-    entry.set_name_len(u8::try_from(name.len()).map_err(|_| Error::internal("a name was not checked"))?);
+    entry.set_name_len(
+        u8::try_from(name.len()).map_err(|_| Error::internal("a name was not checked"))?,
+    );
     entry.set_name_index(index);
-    entry.set_value_size(u16::try_from(xattr.value.len()).map_err(|_| Error::internal("a value was not checked"))?);
+    entry.set_value_size(
+        u16::try_from(xattr.value.len()).map_err(|_| Error::internal("a value was not checked"))?,
+    );
     out.extend_from_slice(entry.bytes());
     out.extend_from_slice(name);
     out.extend_from_slice(&xattr.value);

@@ -26,9 +26,13 @@ impl<D: BlockDeviceMut> Ext4<D> {
         if !outside.is_empty() && inode.file_acl == 0 {
             self.check_space(1, 0, 0)?;
         }
-        let blocks = inode::blocks(&self.superblock, &inode.raw).saturating_sub(u64::from(inode.file_acl != 0));
+        let blocks = inode::blocks(&self.superblock, &inode.raw)
+            .saturating_sub(u64::from(inode.file_acl != 0));
         if inode.file_acl != 0 {
-            let held = Run { start: inode.file_acl, len: 1 };
+            let held = Run {
+                start: inode.file_acl,
+                len: 1,
+            };
             self.space.check_held(&self.store, &self.superblock, held)?;
         }
         self.need_compat_feature(features::COMPAT_EXT_ATTR)?;
@@ -47,7 +51,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// none.
     fn store_block(&mut self, inode: &Inode, attributes: &[xattr::Attribute]) -> Result<u64> {
         let shared = match self.xattr_block(inode)? {
-            Some(block) => xattr::parse_block(&self.superblock, &block, inode.file_acl, &mut Vec::new())? > 1,
+            Some(block) => {
+                xattr::parse_block(&self.superblock, &block, inode.file_acl, &mut Vec::new())? > 1
+            }
             None => false,
         };
         if attributes.is_empty() || shared {
@@ -57,29 +63,52 @@ impl<D: BlockDeviceMut> Ext4<D> {
             return Ok(0);
         }
         let number = if inode.file_acl == 0 || shared {
-            let goal = Goal { block: self.group_block(inode.ino), total: 1 };
-            self.space.take(&self.store, &self.superblock, goal, 1)?.start
+            let goal = Goal {
+                block: self.group_block(inode.ino),
+                total: 1,
+            };
+            self.space
+                .take(&self.store, &self.superblock, goal, 1)?
+                .start
         } else {
             inode.file_acl
         };
         let block = xattr::write_block(&self.superblock, number, attributes)?;
         self.editor()?.changes += 1;
-        self.store.write_at(number * u64::from(self.superblock.block_size), &block)?;
+        self.store
+            .write_at(number * u64::from(self.superblock.block_size), &block)?;
         Ok(number)
     }
 
     /// Lets go of the block of attributes of an inode: frees it, or counts one inode less.
     pub(super) fn release_attribute_block(&mut self, inode: &Inode) -> Result<()> {
-        let Some(mut block) = self.xattr_block(inode)? else { return Ok(()) };
+        let Some(mut block) = self.xattr_block(inode)? else {
+            return Ok(());
+        };
         let number = inode.file_acl;
         let count = xattr::parse_block(&self.superblock, &block, number, &mut Vec::new())?;
-        self.space.check_held(&self.store, &self.superblock, Run { start: number, len: 1 })?;
+        self.space.check_held(
+            &self.store,
+            &self.superblock,
+            Run {
+                start: number,
+                len: 1,
+            },
+        )?;
         self.editor()?.changes += 1;
         if count == 1 {
-            return self.space.release(&self.store, &self.superblock, Run { start: number, len: 1 });
+            return self.space.release(
+                &self.store,
+                &self.superblock,
+                Run {
+                    start: number,
+                    len: 1,
+                },
+            );
         }
         xattr::set_refcount(&self.superblock, number, &mut block, count - 1);
-        self.store.write_at(number * u64::from(self.superblock.block_size), &block)
+        self.store
+            .write_at(number * u64::from(self.superblock.block_size), &block)
     }
 
     /// Sets a bit of `s_feature_compat`, as Linux does when a feature is first used.
@@ -102,7 +131,10 @@ impl<D: BlockDeviceMut> Ext4<D> {
 
     /// Refuses inodes whose attributes lie in other inodes, which would have to be freed, and are counted, with them.
     pub(super) fn check_removable(&self, inode: &Inode) -> Result<()> {
-        let outside = self.attributes(inode)?.iter().any(|one| matches!(one.value, xattr::Value::Inode(..)));
+        let outside = self
+            .attributes(inode)?
+            .iter()
+            .any(|one| matches!(one.value, xattr::Value::Inode(..)));
         if !outside {
             return Ok(());
         }

@@ -34,8 +34,12 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// Lays out a directory in the blocks it has, more or fewer.
     fn write_directory(&mut self, ino: u32, directory: &Directory) -> Result<()> {
         let inode = self.inode(ino)?;
-        let writer =
-            Writer { superblock: &self.superblock, seed: inode.seed(&self.superblock), ino, parent: directory.parent };
+        let writer = Writer {
+            superblock: &self.superblock,
+            seed: inode.seed(&self.superblock),
+            ino,
+            parent: directory.parent,
+        };
         let (bytes, indexed) = writer.write(&directory.names())?;
         if indexed {
             self.superblock.settle_hash_sign();
@@ -43,16 +47,31 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let size = to_u64(self.superblock.block_bytes());
         let mapping = self.mapping(&inode)?;
         for &node in &mapping.nodes {
-            self.space.release(&self.store, &self.superblock, Run { start: node, len: 1 })?;
+            self.space.release(
+                &self.store,
+                &self.superblock,
+                Run {
+                    start: node,
+                    len: 1,
+                },
+            )?;
         }
         let extents = self.resize(ino, &mapping.extents, to_u64(bytes.len()) / size)?;
         for extent in &extents {
-            let (from, until) = (extent.logical * size, (extent.logical + extent.len) * size);
-            self.store.write_at(extent.physical * size, &bytes[to_usize(from)?..to_usize(until)?])?;
+            let from = extent.logical * size;
+            let until = (extent.logical + extent.len) * size;
+            self.store.write_at(
+                extent.physical * size,
+                &bytes[to_usize(from)?..to_usize(until)?],
+            )?;
         }
         let mut raw = self.without_inline_data(inode)?;
         inode::set_size(&mut raw, to_u64(bytes.len()));
-        let (set, clear) = if indexed { (FLAG_INDEX, 0) } else { (0, FLAG_INDEX) };
+        let (set, clear) = if indexed {
+            (FLAG_INDEX, 0)
+        } else {
+            (0, FLAG_INDEX)
+        };
         inode::change_flags(&mut raw, set, clear);
         self.set_mapping(ino, &mut raw, &extents)?;
         // From 65,000 on they are not counted, and 1 says so.
@@ -69,20 +88,43 @@ impl<D: BlockDeviceMut> Ext4<D> {
         for extent in old {
             let keep = extent.len.min(count - have);
             if keep > 0 {
-                let kept = Extent { logical: have, len: keep, physical: extent.physical, written: true };
+                let kept = Extent {
+                    logical: have,
+                    len: keep,
+                    physical: extent.physical,
+                    written: true,
+                };
                 extent::push(&mut extents, kept);
                 have += keep;
             }
             if keep < extent.len {
-                let rest = Run { start: extent.physical + keep, len: extent.len - keep };
+                let rest = Run {
+                    start: extent.physical + keep,
+                    len: extent.len - keep,
+                };
                 self.space.release(&self.store, &self.superblock, rest)?;
             }
         }
         while have < count {
-            let goal = extents.last().map_or_else(|| self.group_block(ino), |last| last.physical + last.len);
-            let goal = Goal { block: goal, total: count - have };
-            let run = self.space.take(&self.store, &self.superblock, goal, count - have)?;
-            extent::push(&mut extents, Extent { logical: have, len: run.len, physical: run.start, written: true });
+            let goal = extents
+                .last()
+                .map_or_else(|| self.group_block(ino), |last| last.physical + last.len);
+            let goal = Goal {
+                block: goal,
+                total: count - have,
+            };
+            let run = self
+                .space
+                .take(&self.store, &self.superblock, goal, count - have)?;
+            extent::push(
+                &mut extents,
+                Extent {
+                    logical: have,
+                    len: run.len,
+                    physical: run.start,
+                    written: true,
+                },
+            );
             have += run.len;
         }
         Ok(extents)
@@ -96,7 +138,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let mut inside = Vec::new();
         xattr::parse_area(inode.xattr_area(), &mut inside)?;
         inside.retain(|attribute| !attribute.is_inline_data());
-        let start = inode.xattr_start().ok_or_else(|| Error::internal("inline data needs room in the inode"))?;
+        let start = inode
+            .xattr_start()
+            .ok_or_else(|| Error::internal("inline data needs room in the inode"))?;
         let mut raw = inode.raw;
         xattr::write_area(&mut raw[start..], &inside)?;
         inode::change_flags(&mut raw, 0, FLAG_INLINE_DATA);
@@ -114,7 +158,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 inode::seal(&self.superblock, ino, &mut raw);
             }
             let offset = self.inode_offset(ino)?;
-            if !chunk.is_empty() && (start + to_u64(chunk.len()) != offset || chunk.len() + size > TABLE_CHUNK) {
+            if !chunk.is_empty()
+                && (start + to_u64(chunk.len()) != offset || chunk.len() + size > TABLE_CHUNK)
+            {
                 self.store.write_at(start, &chunk)?;
                 chunk.clear();
             }

@@ -21,7 +21,12 @@ const LARGE_FILE: u64 = 1 << 31;
 
 impl<D: BlockDeviceMut> Ext4<D> {
     /// Creates or overwrites a regular file.
-    pub(super) fn put_file(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
+    pub(super) fn put_file(
+        &mut self,
+        path: &FsPath,
+        attributes: &Attributes,
+        content: FileContent<'_>,
+    ) -> Result<()> {
         self.check_time(attributes)?;
         let block_bytes = u64::from(self.superblock.block_size);
         let span = content.size().div_ceil(block_bytes);
@@ -36,7 +41,12 @@ impl<D: BlockDeviceMut> Ext4<D> {
         }
         self.check_removable(&old)?;
         let mapping = self.mapping(&old)?;
-        let needed = blocks + self.nodes_needed(span, blocks, content.stretches() + to_u64(mapping.extents.len()))?;
+        let needed = blocks
+            + self.nodes_needed(
+                span,
+                blocks,
+                content.stretches() + to_u64(mapping.extents.len()),
+            )?;
         self.check_space(needed, mapping.blocks(), 0)?;
         self.release_content(&old)?;
         let raw = emptied(&self.superblock, &old, attributes);
@@ -52,13 +62,25 @@ impl<D: BlockDeviceMut> Ext4<D> {
         }
         // Nearly full: no file has more pieces than free space has, but for those that are longer than an extent, and
         // those that its own holes make.
-        let runs = self.space.count_runs(&self.store, &self.superblock, blocks)?;
+        let runs = self
+            .space
+            .count_runs(&self.store, &self.superblock, blocks)?;
         let groups = blocks / u64::from(self.superblock.blocks_per_group / 2) + 1;
-        Ok(map::nodes_needed(&self.superblock, span, blocks, blocks.min(runs + more + groups)))
+        Ok(map::nodes_needed(
+            &self.superblock,
+            span,
+            blocks,
+            blocks.min(runs + more + groups),
+        ))
     }
 
     /// Streams `content` into an inode that has none and keeps it.
-    pub(super) fn fill(&mut self, ino: u32, mut raw: Vec<u8>, mut content: FileContent<'_>) -> Result<()> {
+    pub(super) fn fill(
+        &mut self,
+        ino: u32,
+        mut raw: Vec<u8>,
+        mut content: FileContent<'_>,
+    ) -> Result<()> {
         let size = content.size();
         let extents = self.stream(ino, &mut content)?;
         content.finish()?;
@@ -71,24 +93,48 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// Writes the tree of `extents` and counts the blocks.
-    pub(in super::super) fn set_mapping(&mut self, ino: u32, raw: &mut [u8], extents: &[Extent]) -> Result<()> {
-        let goal = extents.last().map_or_else(|| self.group_block(ino), |last| last.physical + last.len);
+    pub(in super::super) fn set_mapping(
+        &mut self,
+        ino: u32,
+        raw: &mut [u8],
+        extents: &[Extent],
+    ) -> Result<()> {
+        let goal = extents
+            .last()
+            .map_or_else(|| self.group_block(ino), |last| last.physical + last.len);
         let seed = Inode::parse_any(ino, raw.to_vec())?.seed(&self.superblock);
-        let nodes = map::write(&self.store, &self.superblock, &mut self.space, (raw, seed), extents, goal)?;
-        let mapping = map::Mapping { extents: extents.to_vec(), nodes };
+        let nodes = map::write(
+            &self.store,
+            &self.superblock,
+            &mut self.space,
+            (raw, seed),
+            extents,
+            goal,
+        )?;
+        let mapping = map::Mapping {
+            extents: extents.to_vec(),
+            nodes,
+        };
         let attribute_block = u64::from(inode::file_acl(raw) != 0);
         inode::set_blocks(&self.superblock, raw, mapping.blocks() + attribute_block)
     }
 
     /// The first block of an inode's group.
     pub(super) fn group_block(&self, ino: u32) -> u64 {
-        layout::group_start(&self.superblock, (ino - 1) / self.superblock.inodes_per_group)
+        layout::group_start(
+            &self.superblock,
+            (ino - 1) / self.superblock.inodes_per_group,
+        )
     }
 
     fn stream(&mut self, ino: u32, content: &mut FileContent<'_>) -> Result<Vec<Extent>> {
-        let (size, block) = (content.size(), self.superblock.block_bytes());
+        let size = content.size();
+        let block = self.superblock.block_bytes();
         let mut extents = Vec::new();
-        let mut goal = Goal { block: self.group_block(ino), total: content.blocks(to_u64(block)) };
+        let mut goal = Goal {
+            block: self.group_block(ino),
+            total: content.blocks(to_u64(block)),
+        };
         let most = size.min(CHUNK).next_multiple_of(to_u64(block));
         let mut chunk = vec![0; to_usize(most)?];
         loop {
@@ -106,7 +152,13 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// Writes the blocks of a chunk that are not zero.
-    fn put_chunk(&mut self, chunk: &[u8], logical: u64, goal: &mut Goal, extents: &mut Vec<Extent>) -> Result<()> {
+    fn put_chunk(
+        &mut self,
+        chunk: &[u8],
+        logical: u64,
+        goal: &mut Goal,
+        extents: &mut Vec<Extent>,
+    ) -> Result<()> {
         let size = self.superblock.block_bytes();
         let blocks = chunk.len() / size;
         let is_hole = |index: usize| is_zero(&chunk[index * size..(index + 1) * size]);
@@ -117,14 +169,27 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 goal.total = goal.total.saturating_sub(1);
                 continue;
             }
-            let end = (at + 1..blocks).find(|index| is_hole(*index)).unwrap_or(blocks);
+            let end = (at + 1..blocks)
+                .find(|index| is_hole(*index))
+                .unwrap_or(blocks);
             while at < end {
-                let run = self.space.take(&self.store, &self.superblock, *goal, to_u64(end - at))?;
+                let run =
+                    self.space
+                        .take(&self.store, &self.superblock, *goal, to_u64(end - at))?;
                 let next = at + to_usize(run.len)?;
-                self.store.write_at(run.start * to_u64(size), &chunk[at * size..next * size])?;
-                let piece = Extent { logical: logical + to_u64(at), len: run.len, physical: run.start, written: true };
+                self.store
+                    .write_at(run.start * to_u64(size), &chunk[at * size..next * size])?;
+                let piece = Extent {
+                    logical: logical + to_u64(at),
+                    len: run.len,
+                    physical: run.start,
+                    written: true,
+                };
                 extent::push(extents, piece);
-                *goal = Goal { block: run.start + run.len, total: goal.total.saturating_sub(run.len).max(1) };
+                *goal = Goal {
+                    block: run.start + run.len,
+                    total: goal.total.saturating_sub(run.len).max(1),
+                };
                 at = next;
             }
         }
@@ -133,7 +198,11 @@ impl<D: BlockDeviceMut> Ext4<D> {
 }
 
 /// The inode of a file to be overwritten: only its links, generation and the flags set by users are kept.
-fn emptied(superblock: &super::super::superblock::Superblock, old: &Inode, attributes: &Attributes) -> Vec<u8> {
+fn emptied(
+    superblock: &super::super::superblock::Superblock,
+    old: &Inode,
+    attributes: &Attributes,
+) -> Vec<u8> {
     let mut raw = inode::new(superblock, FileType::File);
     super::set_attributes(&mut raw, attributes);
     inode::set_links(&mut raw, old.links);

@@ -89,13 +89,16 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     fn editor(&mut self) -> Result<&mut Editor> {
-        self.editor.as_mut().ok_or_else(|| Error::invalid("the filesystem was opened for reading only"))
+        self.editor
+            .as_mut()
+            .ok_or_else(|| Error::invalid("the filesystem was opened for reading only"))
     }
 
     /// Keeps an inode's new bytes until commit.
     pub(super) fn stage(&mut self, ino: u32, raw: Vec<u8>) -> Result<()> {
         if !self.editor()?.inodes.contains_key(&ino) {
-            self.space.check_inode_used(&self.store, &self.superblock, ino)?;
+            self.space
+                .check_inode_used(&self.store, &self.superblock, ino)?;
         }
         let editor = self.editor()?;
         editor.changes += 1;
@@ -132,10 +135,19 @@ impl<D: BlockDeviceMut> Ext4<D> {
         };
         let parent = self.parent(parent)?;
         if parent.file_type != FileType::Directory {
-            return Err(Error::invalid("the parent is not a directory").because(Reason::NotADirectory));
+            return Err(
+                Error::invalid("the parent is not a directory").because(Reason::NotADirectory)
+            );
         }
-        let existing = self.find_name(&parent, name)?.map(|ino| self.named_inode(ino)).transpose()?;
-        Ok(Place { parent: parent.ino, name, existing })
+        let existing = self
+            .find_name(&parent, name)?
+            .map(|ino| self.named_inode(ino))
+            .transpose()?;
+        Ok(Place {
+            parent: parent.ino,
+            name,
+            existing,
+        })
     }
 
     /// A place where nothing is yet.
@@ -152,7 +164,10 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// A place where something is.
     fn old_place<'p>(&mut self, path: &'p FsPath) -> Result<(Place<'p>, Inode)> {
         let mut place = self.place(path)?;
-        let existing = place.existing.take().ok_or_else(|| Error::not_found("no such file or directory"))?;
+        let existing = place
+            .existing
+            .take()
+            .ok_or_else(|| Error::not_found("no such file or directory"))?;
         Ok((place, existing))
     }
 
@@ -166,7 +181,10 @@ impl<D: BlockDeviceMut> Ext4<D> {
             let inode = self.inode(ino)?;
             let mapping = self.mapping(&inode)?;
             for extent in &mapping.extents {
-                let held = Run { start: extent.physical, len: extent.len };
+                let held = Run {
+                    start: extent.physical,
+                    len: extent.len,
+                };
                 self.space.check_held(&self.store, &self.superblock, held)?;
             }
             let directory = self.load_directory(&inode, &mapping)?;
@@ -179,12 +197,18 @@ impl<D: BlockDeviceMut> Ext4<D> {
     fn load_directory(&self, inode: &Inode, mapping: &Mapping) -> Result<Directory> {
         let ino = inode.ino;
         let blocks = mapping.extents.iter().map(|extent| extent.len).sum();
-        let mut parent = if inode.is_inline() { Some(inline::parent(inode)?) } else { None };
+        let mut parent = if inode.is_inline() {
+            Some(inline::parent(inode)?)
+        } else {
+            None
+        };
         let mut directory = Directory::new(0, blocks);
         let typed = self.superblock.has_incompat(features::INCOMPAT_FILETYPE);
         self.for_each_record(inode, &mut |record| {
             match record.name {
-                b"." => ensure(record.ino == ino, || format!("directory inode {ino} names another one '.'"))?,
+                b"." => ensure(record.ino == ino, || {
+                    format!("directory inode {ino} names another one '.'")
+                })?,
                 b".." => parent = Some(record.ino),
                 name => {
                     check_entry_count(directory.len())?;
@@ -194,19 +218,24 @@ impl<D: BlockDeviceMut> Ext4<D> {
                     };
                     directory.subdirs += u32::from(is_dir);
                     ensure(directory.insert(name, record.ino, record.file_type), || {
-                        format!("directory inode {ino} has the name '{}' twice", String::from_utf8_lossy(name))
+                        format!(
+                            "directory inode {ino} has the name '{}' twice",
+                            String::from_utf8_lossy(name)
+                        )
                     })?;
                 }
             }
             Ok(true)
         })?;
-        directory.parent = parent.ok_or_else(|| Error::corrupt(format!("directory inode {ino} has no '..'")))?;
+        directory.parent =
+            parent.ok_or_else(|| Error::corrupt(format!("directory inode {ino} has no '..'")))?;
         Ok(directory)
     }
 
     /// Refuses what cannot fit before anything is written: blocks and inodes beyond those that `freed` gives back.
     fn check_space(&self, blocks: u64, freed: u64, inodes: u32) -> Result<()> {
-        let (usable, free_inodes) = (self.usable_blocks().saturating_add(freed), self.space.free_inodes());
+        let usable = self.usable_blocks().saturating_add(freed);
+        let free_inodes = self.space.free_inodes();
         if blocks <= usable && inodes <= free_inodes {
             return Ok(());
         }
@@ -222,14 +251,23 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// Blocks that a directory needs for one more name, beyond those counted already; an error where it is full.
     fn growth(&mut self, parent: u32, name: &[u8]) -> Result<u64> {
         check_entry_count(self.directory(parent)?.len())?;
-        let directory = self.editor.as_ref().and_then(|editor| editor.directories.get(&parent));
+        let directory = self
+            .editor
+            .as_ref()
+            .and_then(|editor| editor.directories.get(&parent));
         Ok(directory.map_or(0, |directory| {
-            directory.growth(&self.superblock, htree::record_len(name.len())).saturating_sub(directory.counted)
+            directory
+                .growth(&self.superblock, htree::record_len(name.len()))
+                .saturating_sub(directory.counted)
         }))
     }
 
     /// Changes a directory's names, counting what it needs at commit.
-    fn change_directory<T>(&mut self, ino: u32, change: impl FnOnce(&mut Directory) -> T) -> Result<T> {
+    fn change_directory<T>(
+        &mut self,
+        ino: u32,
+        change: impl FnOnce(&mut Directory) -> T,
+    ) -> Result<T> {
         self.directory(ino)?;
         if self.superblock.has_incompat(features::INCOMPAT_EA_INODE) {
             // Its count of blocks, which changes with it, also counts those of the other inode.
@@ -254,19 +292,29 @@ impl<D: BlockDeviceMut> Ext4<D> {
             directory.subdirs += u32::from(file_type == FileType::Directory);
             directory.insert(place.name, ino, code)
         })?;
-        if added { Ok(()) } else { Err(Error::internal("the name was free when it was checked")) }
+        if added {
+            Ok(())
+        } else {
+            Err(Error::internal("the name was free when it was checked"))
+        }
     }
 
     /// Takes a name out of a directory.
     fn take_name(&mut self, place: &Place<'_>, file_type: FileType) -> Result<()> {
         self.change_directory(place.parent, |directory| {
-            directory.subdirs = directory.subdirs.saturating_sub(u32::from(file_type == FileType::Directory));
+            directory.subdirs = directory
+                .subdirs
+                .saturating_sub(u32::from(file_type == FileType::Directory));
             directory.remove(place.name);
         })
     }
 
     fn type_code(&self, file_type: FileType) -> u8 {
-        if self.superblock.has_incompat(features::INCOMPAT_FILETYPE) { file_type.entry_code() } else { 0 }
+        if self.superblock.has_incompat(features::INCOMPAT_FILETYPE) {
+            file_type.entry_code()
+        } else {
+            0
+        }
     }
 
     /// Refuses another directory in `parent` where its links cannot be counted.
@@ -275,12 +323,21 @@ impl<D: BlockDeviceMut> Ext4<D> {
         if self.directory(parent)?.subdirs + 3 < LINKS_MAX || uncounted {
             return Ok(());
         }
-        Err(Error::unsupported(format!("more than {} directories in one need the feature dir_nlink", LINKS_MAX - 3))
-            .because(Reason::Feature))
+        Err(Error::unsupported(format!(
+            "more than {} directories in one need the feature dir_nlink",
+            LINKS_MAX - 3
+        ))
+        .because(Reason::Feature))
     }
 
     /// Makes a new inode with a name; `blocks` are what it will need beyond.
-    fn create(&mut self, path: &FsPath, file_type: FileType, attributes: &Attributes, blocks: u64) -> Result<Created> {
+    fn create(
+        &mut self,
+        path: &FsPath,
+        file_type: FileType,
+        attributes: &Attributes,
+        blocks: u64,
+    ) -> Result<Created> {
         self.check_time(attributes)?;
         let place = self.new_place(path)?;
         let is_dir = file_type == FileType::Directory;
@@ -290,12 +347,18 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let growth = self.growth(place.parent, place.name)?;
         self.check_space(blocks + growth, 0, 1)?;
         let goal = (place.parent - 1) / self.superblock.inodes_per_group;
-        let ino = self.space.take_inode(&self.store, &self.superblock, goal, is_dir)?;
+        let ino = self
+            .space
+            .take_inode(&self.store, &self.superblock, goal, is_dir)?;
         self.editor()?.changes += 1;
         let mut raw = inode::new(&self.superblock, file_type);
         set_attributes(&mut raw, attributes);
         self.add_name(&place, ino, file_type)?;
-        Ok(Created { ino, raw, parent: place.parent })
+        Ok(Created {
+            ino,
+            raw,
+            parent: place.parent,
+        })
     }
 
     /// Runs an edit of `path`; one that fails after its first change leaves the filesystem unfit for commit.
@@ -303,7 +366,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let editor = self.editor()?;
         let before = editor.changes;
         if editor.failed {
-            return Err(Error::invalid("an earlier edit failed half-way").with_hint("start again from the base image"));
+            return Err(Error::invalid("an earlier edit failed half-way")
+                .with_hint("start again from the base image"));
         }
         let result = body(self);
         let editor = self.editor()?;

@@ -41,7 +41,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// Frees an inode and all that is its own.
     pub(in super::super) fn free_inode(&mut self, old: &Inode) -> Result<()> {
         let is_dir = old.file_type == FileType::Directory;
-        self.space.check_inode_used(&self.store, &self.superblock, old.ino)?;
+        self.space
+            .check_inode_used(&self.store, &self.superblock, old.ino)?;
         self.release_content(old)?;
         if is_dir {
             let editor = self.editor()?;
@@ -49,7 +50,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 editor.pending = editor.pending.saturating_sub(directory.counted);
             }
         }
-        self.space.release_inode(&self.store, &self.superblock, old.ino, is_dir)?;
+        self.space
+            .release_inode(&self.store, &self.superblock, old.ino, is_dir)?;
         let editor = self.editor()?;
         editor.changes += 1;
         // All zero is how an inode looks that was never used; a time of deletion would need a clock.
@@ -66,7 +68,10 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     fn release_mapping(&mut self, mapping: &Mapping) -> Result<()> {
-        let content = mapping.extents.iter().map(|extent| Run { start: extent.physical, len: extent.len });
+        let content = mapping.extents.iter().map(|extent| Run {
+            start: extent.physical,
+            len: extent.len,
+        });
         let nodes = mapping.nodes.iter().map(|&start| Run { start, len: 1 });
         for run in content.chain(nodes) {
             self.space.release(&self.store, &self.superblock, run)?;
@@ -79,7 +84,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let (source, moved) = self.old_place(from)?;
         let target = self.place(to)?;
         if to.starts_with(from) {
-            return Err(Error::invalid(format!("cannot be moved to {to}, which lies inside it")));
+            return Err(Error::invalid(format!(
+                "cannot be moved to {to}, which lies inside it"
+            )));
         }
         let is_dir = moved.file_type == FileType::Directory;
         if let Some(existing) = &target.existing {
@@ -87,9 +94,10 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 return self.remove_entry(&source, &moved);
             }
             if existing.file_type == FileType::Directory || is_dir {
-                return Err(
-                    Error::invalid(format!("{to} exists, and one of the two is a directory")).because(Reason::Exists)
-                );
+                return Err(Error::invalid(format!(
+                    "{to} exists, and one of the two is a directory"
+                ))
+                .because(Reason::Exists));
             }
             self.check_removable(existing)?;
         }
@@ -108,7 +116,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         match &target.existing {
             Some(existing) => {
                 let code = self.type_code(moved.file_type);
-                self.change_directory(target.parent, |directory| directory.replace(target.name, moved.ino, code))?;
+                self.change_directory(target.parent, |directory| {
+                    directory.replace(target.name, moved.ino, code)
+                })?;
                 self.drop_link(existing)?;
             }
             None => self.add_name(&target, moved.ino, moved.file_type)?,

@@ -40,24 +40,40 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
 
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {
         self.edit(path, |fs| {
-            let Created { ino, raw, parent } = fs.create(path, FileType::Directory, attributes, 1)?;
+            let Created { ino, raw, parent } =
+                fs.create(path, FileType::Directory, attributes, 1)?;
             fs.stage(ino, raw)?;
-            fs.editor()?.directories.insert(ino, Directory::new(parent, 0));
+            fs.editor()?
+                .directories
+                .insert(ino, Directory::new(parent, 0));
             fs.change_directory(ino, |_| ())
         })
     }
 
-    fn write_content(&mut self, path: &FsPath, attributes: &Attributes, content: FileContent<'_>) -> Result<()> {
+    fn write_content(
+        &mut self,
+        path: &FsPath,
+        attributes: &Attributes,
+        content: FileContent<'_>,
+    ) -> Result<()> {
         self.edit(path, |fs| fs.put_file(path, attributes, content))
     }
 
     fn symlink(&mut self, path: &FsPath, target: &[u8], attributes: &Attributes) -> Result<()> {
         self.edit(path, |fs| {
-            let attributes = Attributes { mode: 0o777, ..attributes.clone() };
+            let attributes = Attributes {
+                mode: 0o777,
+                ..attributes.clone()
+            };
             let slow = target.len() > FAST_SYMLINK_MAX;
-            let Created { ino, mut raw, .. } = fs.create(path, FileType::Symlink, &attributes, u64::from(slow))?;
+            let Created { ino, mut raw, .. } =
+                fs.create(path, FileType::Symlink, &attributes, u64::from(slow))?;
             if slow {
-                return fs.fill(ino, raw, FileContent::whole(to_u64(target.len()), &mut &target[..]));
+                return fs.fill(
+                    ino,
+                    raw,
+                    FileContent::whole(to_u64(target.len()), &mut &target[..]),
+                );
             }
             let mut block = [0; inode::I_BLOCK_SIZE];
             block[..target.len()].copy_from_slice(target);
@@ -71,11 +87,15 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
         self.edit(path, |fs| {
             let target = fs.inode_at(existing)?;
             if target.file_type == FileType::Directory {
-                return Err(Error::invalid(format!("{existing} is a directory, which cannot have a second name"))
-                    .because(Reason::IsADirectory));
+                return Err(Error::invalid(format!(
+                    "{existing} is a directory, which cannot have a second name"
+                ))
+                .because(Reason::IsADirectory));
             }
             if u32::from(target.links) >= LINKS_MAX {
-                return Err(Error::unsupported(format!("{existing} has {LINKS_MAX} names, the most there can be")));
+                return Err(Error::unsupported(format!(
+                    "{existing} has {LINKS_MAX} names, the most there can be"
+                )));
             }
             let place = fs.new_place(path)?;
             let growth = fs.growth(place.parent, place.name)?;
@@ -87,7 +107,13 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
         })
     }
 
-    fn mknod(&mut self, path: &FsPath, file_type: FileType, device: (u32, u32), attributes: &Attributes) -> Result<()> {
+    fn mknod(
+        &mut self,
+        path: &FsPath,
+        file_type: FileType,
+        device: (u32, u32),
+        attributes: &Attributes,
+    ) -> Result<()> {
         self.edit(path, |fs| {
             let node = device_words(device);
             let Created { ino, mut raw, .. } = fs.create(path, file_type, attributes, 0)?;
@@ -98,7 +124,9 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
 
     fn set_metadata(&mut self, path: &FsPath, change: &MetadataChange) -> Result<()> {
         self.edit(path, |fs| {
-            change.mtime.map_or(Ok(()), |mtime| time::check(fs.superblock.inode_size, mtime))?;
+            change
+                .mtime
+                .map_or(Ok(()), |mtime| time::check(fs.superblock.inode_size, mtime))?;
             let Inode { ino, mut raw, .. } = fs.inode_at(path)?;
             if let Some(mode) = change.mode {
                 inode::set_mode(&mut raw, mode);
@@ -120,7 +148,11 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
     fn set_xattr(&mut self, path: &FsPath, name: &[u8], value: &[u8]) -> Result<()> {
         self.edit(path, |fs| {
             let (index, rest) = xattr::split_name(name)?;
-            let value = if acl::is_acl(name) { acl::to_ext4(value)? } else { value.to_vec() };
+            let value = if acl::is_acl(name) {
+                acl::to_ext4(value)?
+            } else {
+                value.to_vec()
+            };
             let max = fs.superblock.block_bytes();
             if value.len() >= max {
                 return Err(Error::unsupported(format!(
@@ -131,7 +163,11 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
             let value = xattr::Value::Bytes(value);
             fs.change_attributes(path, |attributes| {
                 attributes.retain(|old| (old.index, &old.name[..]) != (index, rest));
-                attributes.push(xattr::Attribute { index, name: rest.to_vec(), value });
+                attributes.push(xattr::Attribute {
+                    index,
+                    name: rest.to_vec(),
+                    value,
+                });
                 Ok(())
             })
         })
@@ -146,13 +182,22 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
                 if attributes.len() < before {
                     return Ok(());
                 }
-                Err(Error::not_found(format!("no extended attribute {}", String::from_utf8_lossy(name))))
+                Err(Error::not_found(format!(
+                    "no extended attribute {}",
+                    String::from_utf8_lossy(name)
+                )))
             })
         })
     }
 
     fn rename(&mut self, from: &FsPath, to: &FsPath) -> Result<()> {
-        self.edit(from, |fs| if from == to { fs.inode_at(from).map(drop) } else { fs.move_entry(from, to) })
+        self.edit(from, |fs| {
+            if from == to {
+                fs.inode_at(from).map(drop)
+            } else {
+                fs.move_entry(from, to)
+            }
+        })
     }
 
     fn remove(&mut self, path: &FsPath) -> Result<()> {
@@ -164,8 +209,10 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
 
     fn commit(&mut self) -> Result<()> {
         if self.editor()?.failed {
-            return Err(Error::invalid("an earlier edit failed half-way: nothing can be committed")
-                .with_hint("start again from the base image"));
+            return Err(Error::invalid(
+                "an earlier edit failed half-way: nothing can be committed",
+            )
+            .with_hint("start again from the base image"));
         }
         // A commit that breaks off leaves some of it written.
         self.editor()?.failed = true;

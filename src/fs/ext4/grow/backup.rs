@@ -16,7 +16,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let descriptors = layout::descriptor_blocks(superblock);
         let in_row = layout::descriptors_in_row(superblock);
         let table = self.descriptor_bytes(0..in_row)?;
-        for group in (1..superblock.group_count).filter(|group| layout::has_superblock(superblock, *group)) {
+        for group in
+            (1..superblock.group_count).filter(|group| layout::has_superblock(superblock, *group))
+        {
             let start = layout::group_start(superblock, group) * size;
             self.store.write_at(start, &self.superblock_copy(group))?;
             if layout::has_table(superblock, group) {
@@ -29,7 +31,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
             for group in [index * per_block + 1, index * per_block + per_block - 1] {
                 if group < superblock.group_count {
                     let at = u64::from(layout::has_superblock(superblock, group));
-                    self.store.write_at((layout::group_start(superblock, group) + at) * size, &bytes)?;
+                    self.store
+                        .write_at((layout::group_start(superblock, group) + at) * size, &bytes)?;
                 }
             }
         }
@@ -42,7 +45,10 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let mut bytes = Vec::new();
         let mut block = vec![0; self.superblock.block_bytes()];
         for index in blocks {
-            self.store.read_at(layout::descriptor_block(&self.superblock, index, false) * size, &mut block)?;
+            self.store.read_at(
+                layout::descriptor_block(&self.superblock, index, false) * size,
+                &mut block,
+            )?;
             bytes.extend_from_slice(&block);
         }
         Ok(bytes)

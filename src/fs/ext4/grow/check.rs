@@ -20,23 +20,35 @@ impl<D: BlockDeviceMut> Ext4<D> {
             let zones = layout::zones(&self.superblock, &groups)?;
             self.check_bitmaps(&groups, &zones, old)
         };
-        checked().map_err(|error| Error::internal("the grown filesystem is not what it should be").with_source(error))
+        checked().map_err(|error| {
+            Error::internal("the grown filesystem is not what it should be").with_source(error)
+        })
     }
 
     fn check_descriptors(&self, groups: &[Group]) -> Result<()> {
         let superblock = &self.superblock;
-        let differs = groups.iter().zip(&self.space.groups).position(|(found, meant)| found != meant);
+        let differs = groups
+            .iter()
+            .zip(&self.space.groups)
+            .position(|(found, meant)| found != meant);
         if let Some(group) = differs {
-            return Err(Error::corrupt(format!("the descriptor of group {group} is another one")));
+            return Err(Error::corrupt(format!(
+                "the descriptor of group {group} is another one"
+            )));
         }
         let size = u64::from(superblock.block_size);
         let mut copy = vec![0; superblock.block_bytes()];
         let mut original = copy.clone();
-        for group in (1..superblock.group_count).filter(|group| layout::has_table(superblock, *group)) {
+        for group in
+            (1..superblock.group_count).filter(|group| layout::has_table(superblock, *group))
+        {
             for index in 0..layout::descriptors_in_row(superblock) {
                 let at = layout::group_start(superblock, group) + 1 + u64::from(index);
                 self.store.read_at(at * size, &mut copy)?;
-                self.store.read_at(layout::descriptor_block(superblock, index, false) * size, &mut original)?;
+                self.store.read_at(
+                    layout::descriptor_block(superblock, index, false) * size,
+                    &mut original,
+                )?;
                 if copy != original {
                     return Err(Error::corrupt(format!(
                         "the copy of descriptor block {index} in group {group} differs"
@@ -48,24 +60,38 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// All metadata is marked as used, and in groups that changed as many blocks are free as their descriptors say.
-    fn check_bitmaps(&self, groups: &[Group], zones: &[(u64, u64)], old: &Superblock) -> Result<()> {
+    fn check_bitmaps(
+        &self,
+        groups: &[Group],
+        zones: &[(u64, u64)],
+        old: &Superblock,
+    ) -> Result<()> {
         let superblock = &self.superblock;
         let size = u64::from(superblock.block_size);
-        for (number, group) in (0..).zip(groups).filter(|(_, group)| group.flags & BLOCK_UNINIT == 0) {
+        for (number, group) in (0..)
+            .zip(groups)
+            .filter(|(_, group)| group.flags & BLOCK_UNINIT == 0)
+        {
             let mut bytes = vec![0; superblock.block_bytes()];
             self.store.read_at(group.block_bitmap * size, &mut bytes)?;
-            let (start, len) = (layout::group_start(superblock, number), layout::group_len(superblock, number));
+            let start = layout::group_start(superblock, number);
+            let len = layout::group_len(superblock, number);
             let map = Bitmap::from_bytes(&bytes);
             for (first, zone) in layout::clip(zones, start, u64::from(len)) {
-                let (first, zone) = (to_bit(first)?, to_bit(zone)?);
+                let first = to_bit(first)?;
+                let zone = to_bit(zone)?;
                 if !map.all(first, zone, true) {
-                    return Err(Error::corrupt(format!("metadata in group {number} is not marked as used")));
+                    return Err(Error::corrupt(format!(
+                        "metadata in group {number} is not marked as used"
+                    )));
                 }
             }
             let free = map.count_clear(len);
             if number + 1 >= old.group_count && free != group.free_blocks {
                 let counted = group.free_blocks;
-                return Err(Error::corrupt(format!("group {number} has {free} free blocks, and counts {counted}")));
+                return Err(Error::corrupt(format!(
+                    "group {number} has {free} free blocks, and counts {counted}"
+                )));
             }
         }
         Ok(())

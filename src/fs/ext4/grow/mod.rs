@@ -79,7 +79,10 @@ impl<D: BlockDeviceMut> Ext4<D> {
             if is_gone {
                 let start = layout::group_start(old, group);
                 let kept = layout::head_blocks(&self.superblock, group);
-                let run = Run { start: start + kept, len: layout::head_blocks(old, group) - kept };
+                let run = Run {
+                    start: start + kept,
+                    len: layout::head_blocks(old, group) - kept,
+                };
                 self.space.release(&self.store, &self.superblock, run)?;
             }
         }
@@ -90,7 +93,13 @@ impl<D: BlockDeviceMut> Ext4<D> {
     fn extend_last_group(&mut self, old: &Superblock, new: &Superblock) -> Result<()> {
         let last = old.group_count - 1;
         let len = (layout::group_len(old, last), layout::group_len(new, last));
-        self.space.extend_group(&self.store, old, last, len, new.group_count == old.group_count)
+        self.space.extend_group(
+            &self.store,
+            old,
+            last,
+            len,
+            new.group_count == old.group_count,
+        )
     }
 
     /// Adds the descriptors of new groups and finds places for their tables, for those that lie together at a time:
@@ -100,12 +109,17 @@ impl<D: BlockDeviceMut> Ext4<D> {
         for _ in old.group_count..new.group_count {
             self.space.push_group(Group {
                 free_inodes: new.inodes_per_group,
-                flags: if checked { INODE_UNINIT | BLOCK_UNINIT } else { 0 },
+                flags: if checked {
+                    INODE_UNINIT | BLOCK_UNINIT
+                } else {
+                    0
+                },
                 itable_unused: if checked { new.inodes_per_group } else { 0 },
                 ..Group::default()
             });
         }
-        let (mut from, mut started) = (old.group_count, old.group_count);
+        let mut from = old.group_count;
+        let mut started = old.group_count;
         while from < new.group_count {
             let until = layout::flex_end(new, from);
             // The next one too, for tables may reach into it.
@@ -132,7 +146,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
     fn clear_group(&self, new: &Superblock, number: u32) -> Result<()> {
         let table = self.space.groups[number as usize].inode_table;
         let size = u64::from(new.block_size);
-        self.store.write_zeroes(table * size, new.inode_table_blocks() * size)
+        self.store
+            .write_zeroes(table * size, new.inode_table_blocks() * size)
     }
 
     /// Zeroes descriptor blocks that held something else so far.
@@ -148,9 +163,15 @@ impl<D: BlockDeviceMut> Ext4<D> {
 
 /// The superblock of the grown filesystem.
 fn planned(old: &Superblock, blocks: u64) -> Result<Superblock> {
-    let limit = if old.has_incompat(features::INCOMPAT_64BIT) { BLOCKS_COUNT_MAX } else { (1 << 32) - 1 };
+    let limit = if old.has_incompat(features::INCOMPAT_64BIT) {
+        BLOCKS_COUNT_MAX
+    } else {
+        (1 << 32) - 1
+    };
     if blocks > limit {
-        return Err(Error::unsupported(format!("a filesystem of {blocks} blocks: this one can have {limit}")));
+        return Err(Error::unsupported(format!(
+            "a filesystem of {blocks} blocks: this one can have {limit}"
+        )));
     }
     let mut new = old.clone();
     new.blocks_count = blocks;
@@ -168,11 +189,14 @@ fn planned(old: &Superblock, blocks: u64) -> Result<Superblock> {
     }
     let inodes = u64::from(new.inodes_per_group) * u64::from(new.group_count);
     new.inodes_count = u32::try_from(inodes).map_err(|_| {
-        Error::unsupported(format!("the grown filesystem would have {inodes} inodes, more than 2^32 - 1"))
-            .because(Reason::Limit)
+        Error::unsupported(format!(
+            "the grown filesystem would have {inodes} inodes, more than 2^32 - 1"
+        ))
+        .because(Reason::Limit)
     })?;
     // The same share as before.
-    let reserved = u128::from(old.free.reserved_blocks) * u128::from(new.blocks_count) / u128::from(old.blocks_count);
+    let reserved = u128::from(old.free.reserved_blocks) * u128::from(new.blocks_count)
+        / u128::from(old.blocks_count);
     new.free.reserved_blocks =
         u64::try_from(reserved).map_err(|_| Error::internal("a share is less than the whole"))?;
     store_fields(&mut new);
@@ -181,34 +205,42 @@ fn planned(old: &Superblock, blocks: u64) -> Result<Superblock> {
 
 /// Sets the number of groups and where the descriptors of those that are new go.
 fn count_groups(old: &Superblock, new: &mut Superblock) -> Result<()> {
-    let groups = (new.blocks_count - u64::from(new.first_data_block)).div_ceil(u64::from(new.blocks_per_group));
-    new.group_count = u32::try_from(groups).map_err(|_| Error::unsupported("too many block groups"))?;
+    let groups = (new.blocks_count - u64::from(new.first_data_block))
+        .div_ceil(u64::from(new.blocks_per_group));
+    new.group_count =
+        u32::try_from(groups).map_err(|_| Error::unsupported("too many block groups"))?;
     new.backup_bgs = backup_groups(old, new.group_count);
     new.feature_incompat = old.feature_incompat;
     new.feature_compat = old.feature_compat;
     (new.reserved_gdt_blocks, new.first_meta_bg) = (old.reserved_gdt_blocks, old.first_meta_bg);
-    let (before, after) = (layout::descriptor_blocks(old), layout::descriptor_blocks(new));
+    let before = layout::descriptor_blocks(old);
+    let after = layout::descriptor_blocks(new);
     if before == after || old.has_incompat(features::INCOMPAT_META_BG) {
         return Ok(());
     }
     let more = after - before;
     if more <= u32::from(old.reserved_gdt_blocks) {
         let left = u32::from(old.reserved_gdt_blocks) - more;
-        new.reserved_gdt_blocks = u16::try_from(left).map_err(|_| Error::internal("less than it was"))?;
+        new.reserved_gdt_blocks =
+            u16::try_from(left).map_err(|_| Error::internal("less than it was"))?;
         return Ok(());
     }
     new.first_meta_bg = before + u32::from(old.reserved_gdt_blocks);
     new.reserved_gdt_blocks = 0;
     new.feature_incompat |= features::INCOMPAT_META_BG;
     new.feature_compat &= !features::COMPAT_RESIZE_INODE;
-    ensure(new.first_meta_bg > 0, || "there is no descriptor block".to_owned())
+    ensure(new.first_meta_bg > 0, || {
+        "there is no descriptor block".to_owned()
+    })
 }
 
 /// The groups with backups where sparse_super2 names them: the second one is always the last.
 fn backup_groups(old: &Superblock, groups: u32) -> [u32; 2] {
     let last = groups - 1;
     match old.backup_bgs {
-        _ if !old.has_compat(features::COMPAT_SPARSE_SUPER2) || groups == old.group_count => old.backup_bgs,
+        _ if !old.has_compat(features::COMPAT_SPARSE_SUPER2) || groups == old.group_count => {
+            old.backup_bgs
+        }
         [first, second] if second != 0 => [first, last],
         [0, 0] if old.group_count == 1 => [1, if last > 1 { last } else { 0 }],
         [1, 0] if old.group_count == 2 => [1, last],
@@ -218,7 +250,8 @@ fn backup_groups(old: &Superblock, groups: u32) -> [u32; 2] {
 
 /// Puts what growing changes into the raw superblock; counts and features follow when it is written.
 fn store_fields(new: &mut Superblock) {
-    let (blocks, reserved) = (new.blocks_count.to_le_bytes(), new.free.reserved_blocks.to_le_bytes());
+    let blocks = new.blocks_count.to_le_bytes();
+    let reserved = new.free.reserved_blocks.to_le_bytes();
     let wide = new.has_incompat(features::INCOMPAT_64BIT);
     let raw = &mut new.raw;
     raw[0x0..0x4].copy_from_slice(&new.inodes_count.to_le_bytes());
@@ -230,9 +263,13 @@ fn store_fields(new: &mut Superblock) {
     }
     raw[0xCE..0xD0].copy_from_slice(&new.reserved_gdt_blocks.to_le_bytes());
     raw[0x104..0x108].copy_from_slice(&new.first_meta_bg.to_le_bytes());
-    raw[S_FEATURE_INCOMPAT..S_FEATURE_INCOMPAT + 4].copy_from_slice(&new.feature_incompat.to_le_bytes());
+    raw[S_FEATURE_INCOMPAT..S_FEATURE_INCOMPAT + 4]
+        .copy_from_slice(&new.feature_incompat.to_le_bytes());
     raw[S_OVERHEAD..S_OVERHEAD + 4].fill(0);
-    for (at, group) in [S_BACKUP_BGS, S_BACKUP_BGS + 4].into_iter().zip(new.backup_bgs) {
+    for (at, group) in [S_BACKUP_BGS, S_BACKUP_BGS + 4]
+        .into_iter()
+        .zip(new.backup_bgs)
+    {
         raw[at..at + 4].copy_from_slice(&group.to_le_bytes());
     }
 }

@@ -26,11 +26,14 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let inode = self.inode(RESIZE_INO)?;
         let top = self.resize_block(inode.block())?;
         let first = layout::descriptor_blocks(superblock);
-        let copies: Vec<u32> =
-            (1..superblock.group_count).filter(|group| layout::has_superblock(superblock, *group)).collect();
+        let copies: Vec<u32> = (1..superblock.group_count)
+            .filter(|group| layout::has_superblock(superblock, *group))
+            .collect();
         let start = u64::from(superblock.first_data_block) + 1;
         let number = |block: u64| {
-            u32::try_from(block).map_err(|_| Error::unsupported("backups beyond 2^32 blocks").because(Reason::Limit))
+            u32::try_from(block).map_err(|_| {
+                Error::unsupported("backups beyond 2^32 blocks").because(Reason::Limit)
+            })
         };
         let mut pointers = vec![0; superblock.block_bytes()];
         for index in first..first + u32::from(superblock.reserved_gdt_blocks) {
@@ -46,7 +49,11 @@ impl<D: BlockDeviceMut> Ext4<D> {
         self.store.write_at(top * size, &pointers)?;
         let count = crate::bytes::to_u64(copies.len());
         let mut raw = inode.raw;
-        inode::set_blocks(superblock, &mut raw, 1 + u64::from(superblock.reserved_gdt_blocks) * (1 + count))?;
+        inode::set_blocks(
+            superblock,
+            &mut raw,
+            1 + u64::from(superblock.reserved_gdt_blocks) * (1 + count),
+        )?;
         self.put_reserved_inode(raw)
     }
 
@@ -54,7 +61,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
     pub(super) fn drop_resize_inode(&mut self) -> Result<()> {
         let inode = self.inode(RESIZE_INO)?;
         let top = self.resize_block(inode.block())?;
-        self.space.release(&self.store, &self.superblock, Run { start: top, len: 1 })?;
+        self.space
+            .release(&self.store, &self.superblock, Run { start: top, len: 1 })?;
         self.put_reserved_inode(vec![0; inode.raw.len()])
     }
 
@@ -77,7 +85,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
 /// Stores pointer number `index`.
 fn put(block: &mut [u8], index: u64, pointer: u32) -> Result<()> {
     let at = to_usize(index * 4)?;
-    let slot = block.get_mut(at..at + 4).ok_or_else(|| Error::unsupported("more backups than pointers to them"))?;
+    let slot = block
+        .get_mut(at..at + 4)
+        .ok_or_else(|| Error::unsupported("more backups than pointers to them"))?;
     slot.copy_from_slice(&pointer.to_le_bytes());
     Ok(())
 }

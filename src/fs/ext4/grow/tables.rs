@@ -40,17 +40,41 @@ fn last_block(superblock: &Superblock, group: u32) -> u64 {
 }
 
 /// Finds and takes places for a group's bitmaps and table.
-pub(super) fn place(space: &mut Space, device: &dyn BlockDevice, superblock: &Superblock, group: u32) -> Result<()> {
-    let mut placer = Placer { space, device, superblock, group };
-    let before = group.checked_sub(1).map(|number| placer.space.groups[number as usize].clone()).unwrap_or_default();
+pub(super) fn place(
+    space: &mut Space,
+    device: &dyn BlockDevice,
+    superblock: &Superblock,
+    group: u32,
+) -> Result<()> {
+    let mut placer = Placer {
+        space,
+        device,
+        superblock,
+        group,
+    };
+    let before = group
+        .checked_sub(1)
+        .map(|number| placer.space.groups[number as usize].clone())
+        .unwrap_or_default();
     let flex = Flex::of(superblock, group);
     let table_len = superblock.inode_table_blocks();
     // Where each would lie if it went on behind that of the group before, or behind the last kind's in a first group.
     let next = |flex: &Flex, first: u64, other: u64| if flex.is_first { first } else { other };
-    let block_bitmap = placer.take(flex.as_ref().map(|f| (f, next(f, 0, before.block_bitmap + 1))), 1)?;
-    let after = flex.as_ref().map(|f| (f, next(f, block_bitmap + f.left, before.inode_bitmap + 1)));
+    let block_bitmap = placer.take(
+        flex.as_ref()
+            .map(|f| (f, next(f, 0, before.block_bitmap + 1))),
+        1,
+    )?;
+    let after = flex
+        .as_ref()
+        .map(|f| (f, next(f, block_bitmap + f.left, before.inode_bitmap + 1)));
     let inode_bitmap = placer.take(after, 1)?;
-    let after = flex.as_ref().map(|f| (f, next(f, inode_bitmap + f.left, before.inode_table + table_len)));
+    let after = flex.as_ref().map(|f| {
+        (
+            f,
+            next(f, inode_bitmap + f.left, before.inode_table + table_len),
+        )
+    });
     let inode_table = placer.take(after, table_len)?;
     let descriptor = &mut space.groups[group as usize];
     descriptor.block_bitmap = block_bitmap;
@@ -69,7 +93,10 @@ struct Placer<'a> {
 impl Placer<'_> {
     /// Takes `len` blocks for one structure; `flex` comes with the block where it is wanted, 0 for none.
     fn take(&mut self, flex: Option<(&Flex, u64)>, len: u64) -> Result<u64> {
-        let own = (layout::group_start(self.superblock, self.group), last_block(self.superblock, self.group));
+        let own = (
+            layout::group_start(self.superblock, self.group),
+            last_block(self.superblock, self.group),
+        );
         let found = match flex {
             None => self.find(own.0, own.1, len)?,
             Some((flex, wanted)) => {
@@ -81,9 +108,13 @@ impl Placer<'_> {
             }
         };
         let start = found.ok_or_else(|| {
-            Error::no_space(format!("no {len} blocks in a row for the tables of group {}", self.group))
+            Error::no_space(format!(
+                "no {len} blocks in a row for the tables of group {}",
+                self.group
+            ))
         })?;
-        self.space.take_exactly(self.device, self.superblock, start, len)?;
+        self.space
+            .take_exactly(self.device, self.superblock, start, len)?;
         Ok(start)
     }
 
@@ -108,11 +139,15 @@ impl Placer<'_> {
     fn find(&mut self, from: u64, until: u64, len: u64) -> Result<Option<u64>> {
         let mut at = from.max(u64::from(self.superblock.first_data_block));
         while at < until {
-            at = self.space.next_block(self.device, self.superblock, at, until, false)?;
+            at = self
+                .space
+                .next_block(self.device, self.superblock, at, until, false)?;
             if at >= until {
                 break;
             }
-            let end = self.space.next_block(self.device, self.superblock, at, at + len, true)?;
+            let end = self
+                .space
+                .next_block(self.device, self.superblock, at, at + len, true)?;
             if end == at + len {
                 return Ok((end <= self.superblock.blocks_count).then_some(at));
             }

@@ -72,7 +72,11 @@ pub(super) struct Journal<'a> {
 
 impl<'a> Journal<'a> {
     /// Reads the superblock of the journal that lies in `extents`.
-    pub(super) fn open(device: &'a dyn BlockDevice, superblock: &'a Superblock, extents: &'a [Extent]) -> Result<Self> {
+    pub(super) fn open(
+        device: &'a dyn BlockDevice,
+        superblock: &'a Superblock,
+        extents: &'a [Extent],
+    ) -> Result<Self> {
         let mut journal = Self {
             device,
             superblock,
@@ -95,26 +99,47 @@ impl<'a> Journal<'a> {
     fn parse(&mut self) -> Result<()> {
         let f = Fields::new("journal superblock", &self.head);
         let kind = f.be32(4)?;
-        ensure(f.be32(0)? == JOURNAL_MAGIC && [SUPERBLOCK_V1, SUPERBLOCK_V2].contains(&kind), || {
-            "the journal has no valid superblock".to_owned()
-        })?;
+        ensure(
+            f.be32(0)? == JOURNAL_MAGIC && [SUPERBLOCK_V1, SUPERBLOCK_V2].contains(&kind),
+            || "the journal has no valid superblock".to_owned(),
+        )?;
         let size = f.be32(0xC)?;
         (self.len, self.first) = (f.be32(0x10)?, f.be32(0x14)?);
-        (self.sequence, self.start, self.errno) = (f.be32(S_SEQUENCE)?, f.be32(S_START)?, f.be32(0x20)?);
+        (self.sequence, self.start, self.errno) =
+            (f.be32(S_SEQUENCE)?, f.be32(S_START)?, f.be32(0x20)?);
         if kind == SUPERBLOCK_V2 {
             (self.compat, self.incompat) = (f.be32(0x24)?, f.be32(0x28)?);
         }
-        let blocks = self.extents.last().map_or(0, |last| last.logical + last.len);
-        ensure(size == self.superblock.block_size, || format!("the journal's blocks have {size} bytes"))?;
-        ensure(self.first > 0 && self.first < self.len && u64::from(self.len) <= blocks, || {
-            format!("the log goes from block {} to {} of {blocks}", self.first, self.len)
+        let blocks = self
+            .extents
+            .last()
+            .map_or(0, |last| last.logical + last.len);
+        ensure(size == self.superblock.block_size, || {
+            format!("the journal's blocks have {size} bytes")
         })?;
-        ensure(self.start == 0 || (self.first..self.len).contains(&self.start), || {
-            format!("the log begins at block {}, outside the journal", self.start)
-        })?;
+        ensure(
+            self.first > 0 && self.first < self.len && u64::from(self.len) <= blocks,
+            || {
+                format!(
+                    "the log goes from block {} to {} of {blocks}",
+                    self.first, self.len
+                )
+            },
+        )?;
+        ensure(
+            self.start == 0 || (self.first..self.len).contains(&self.start),
+            || {
+                format!(
+                    "the log begins at block {}, outside the journal",
+                    self.start
+                )
+            },
+        )?;
         if self.has_checksums() {
             let stored = f.be32(S_CHECKSUM)?;
-            ensure(stored == self.head_checksum(), || "the checksum of the journal's superblock is wrong".to_owned())?;
+            ensure(stored == self.head_checksum(), || {
+                "the checksum of the journal's superblock is wrong".to_owned()
+            })?;
         }
         Ok(())
     }
@@ -137,28 +162,40 @@ impl<'a> Journal<'a> {
     /// Where block `logical` of the journal lies.
     fn physical(&self, logical: u32) -> Result<u64> {
         let logical = u64::from(logical);
-        let at = self.extents.partition_point(|extent| extent.logical + extent.len <= logical);
-        let extent = self.extents.get(at).filter(|extent| extent.logical <= logical && extent.written);
-        let extent = extent.ok_or_else(|| Error::corrupt(format!("the journal has no block {logical}")))?;
+        let at = self
+            .extents
+            .partition_point(|extent| extent.logical + extent.len <= logical);
+        let extent = self
+            .extents
+            .get(at)
+            .filter(|extent| extent.logical <= logical && extent.written);
+        let extent =
+            extent.ok_or_else(|| Error::corrupt(format!("the journal has no block {logical}")))?;
         Ok(extent.physical + (logical - extent.logical))
     }
 
     fn read(&self, logical: u32) -> Result<Vec<u8>> {
         let size = u64::from(self.superblock.block_size);
         let mut block = vec![0; to_usize(size)?];
-        self.device.read_at(self.physical(logical)? * size, &mut block)?;
+        self.device
+            .read_at(self.physical(logical)? * size, &mut block)?;
         Ok(block)
     }
 
     /// What is to be replayed, and the superblock of the journal once it is.
     pub(super) fn replay(mut self) -> Result<(Copies, Emptied)> {
         if self.errno != 0 {
-            return Err(Error::corrupt(format!("the kernel left error number {} in the journal", self.errno)));
+            return Err(Error::corrupt(format!(
+                "the kernel left error number {} in the journal",
+                self.errno
+            )));
         }
         let unknown = self.incompat & !INCOMPAT_KNOWN;
         if unknown != 0 {
-            return Err(Error::unsupported(format!("the journal has features that cannot be replayed: {unknown:#x}"))
-                .because(Reason::Feature));
+            return Err(Error::unsupported(format!(
+                "the journal has features that cannot be replayed: {unknown:#x}"
+            ))
+            .because(Reason::Feature));
         }
         let (copies, end) = scan::scan(&self)?;
         // As the kernel does: one number is left out, so that nothing old can seem to go on.
@@ -170,7 +207,13 @@ impl<'a> Journal<'a> {
             self.head[S_CHECKSUM..S_CHECKSUM + 4].copy_from_slice(&crc);
         }
         let block = self.physical(0)?;
-        Ok((copies, Emptied { block, head: self.head }))
+        Ok((
+            copies,
+            Emptied {
+                block,
+                head: self.head,
+            },
+        ))
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use super::tag::{self, BLOCK_HEADER, TAIL, Tag};
-use super::{COMPAT_CHECKSUM, Copies, Copy, INCOMPAT_64BIT, INCOMPAT_CSUM_V3, JOURNAL_MAGIC, Journal};
+use super::{
+    COMPAT_CHECKSUM, Copies, Copy, INCOMPAT_64BIT, INCOMPAT_CSUM_V3, JOURNAL_MAGIC, Journal,
+};
 use crate::bytes::{Fields, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::fs::ext4::checksum;
@@ -69,7 +71,8 @@ pub(super) fn scan(journal: &Journal<'_>) -> Result<(Copies, u32)> {
 impl Scan<'_> {
     /// Goes over `count` blocks of the log; returns false where it is at its end.
     fn advance(&mut self, count: u32) -> bool {
-        let (first, len) = (u64::from(self.journal.first), u64::from(self.journal.len));
+        let first = u64::from(self.journal.first);
+        let len = u64::from(self.journal.len);
         let next = first + (u64::from(self.next) - first + u64::from(count)) % (len - first);
         self.next = u32::try_from(next).unwrap_or(self.journal.first);
         self.walked = self.walked.saturating_add(count);
@@ -108,7 +111,11 @@ impl Scan<'_> {
             return Ok(false);
         }
         for tag in tags {
-            self.open_entries.push(Entry { tag, logical: self.next, sequence: self.sequence });
+            self.open_entries.push(Entry {
+                tag,
+                logical: self.next,
+                sequence: self.sequence,
+            });
             if self.journal.compat & COMPAT_CHECKSUM != 0 {
                 let data = self.journal.read(self.next)?;
                 self.add_to_sum(&data);
@@ -158,16 +165,28 @@ impl Scan<'_> {
         }
         let f = Fields::new("journal revoke block", block);
         let end = to_usize(u64::from(f.be32(R_COUNT)?))?;
-        let tail = if self.journal.has_checksums() { TAIL } else { 0 };
-        ensure(end <= block.len() - tail, || format!("a revoke block of the journal has {end} bytes"))?;
+        let tail = if self.journal.has_checksums() {
+            TAIL
+        } else {
+            0
+        };
+        ensure(end <= block.len() - tail, || {
+            format!("a revoke block of the journal has {end} bytes")
+        })?;
         let wide = self.journal.incompat & INCOMPAT_64BIT != 0;
         let size = if wide { 8 } else { 4 };
         for at in (R_COUNT + 4..end.saturating_sub(size - 1)).step_by(size) {
             if self.open_revoked.len() + self.revoked.len() >= REVOKED_MAX {
-                return Err(Error::unsupported(format!("the journal revokes more than {REVOKED_MAX} blocks"))
-                    .because(Reason::Limit));
+                return Err(Error::unsupported(format!(
+                    "the journal revokes more than {REVOKED_MAX} blocks"
+                ))
+                .because(Reason::Limit));
             }
-            self.open_revoked.push(if wide { f.be64(at)? } else { u64::from(f.be32(at)?) });
+            self.open_revoked.push(if wide {
+                f.be64(at)?
+            } else {
+                u64::from(f.be32(at)?)
+            });
         }
         Ok(self.advance(1))
     }
@@ -175,18 +194,35 @@ impl Scan<'_> {
     /// The last copy of each block that was not revoked later.
     fn copies(&self) -> Result<Copies> {
         let mut copies = Copies::new();
-        for Entry { tag, logical, sequence } in &self.entries {
+        for Entry {
+            tag,
+            logical,
+            sequence,
+        } in &self.entries
+        {
             // Numbers of transactions wrap around.
-            let revoked = self.revoked.get(&tag.block).is_some_and(|by| by.wrapping_sub(*sequence) < 1 << 31);
+            let revoked = self
+                .revoked
+                .get(&tag.block)
+                .is_some_and(|by| by.wrapping_sub(*sequence) < 1 << 31);
             if revoked {
                 continue;
             }
             let superblock = self.journal.superblock;
             ensure(tag.block < superblock.blocks_count, || {
-                format!("the journal holds block {}, outside the filesystem", tag.block)
+                format!(
+                    "the journal holds block {}, outside the filesystem",
+                    tag.block
+                )
             })?;
             self.check_data(tag, *logical, *sequence)?;
-            copies.insert(tag.block, Copy { block: self.journal.physical(*logical)?, escaped: tag.escaped });
+            copies.insert(
+                tag.block,
+                Copy {
+                    block: self.journal.physical(*logical)?,
+                    escaped: tag.escaped,
+                },
+            );
         }
         Ok(copies)
     }
@@ -197,20 +233,27 @@ impl Scan<'_> {
         }
         let data = self.journal.read(logical)?;
         let crc = checksum::crc32c(checksum::crc32c(self.seed, &sequence.to_be_bytes()), &data);
-        let crc = if self.journal.incompat & INCOMPAT_CSUM_V3 != 0 { crc } else { crc & 0xFFFF };
-        ensure(crc == tag.checksum, || format!("the checksum of block {logical} of the journal does not match"))
+        let crc = if self.journal.incompat & INCOMPAT_CSUM_V3 != 0 {
+            crc
+        } else {
+            crc & 0xFFFF
+        };
+        ensure(crc == tag.checksum, || {
+            format!("the checksum of block {logical} of the journal does not match")
+        })
     }
 }
 
 /// `crc` carried on over `data`: CRC-32 with the highest bit first, as version 1 checksums have it.
 fn crc32_be(crc: u32, data: &[u8]) -> u32 {
     data.iter().fold(crc, |crc, &byte| {
-        (0..8).fold(
-            crc ^ u32::from(byte) << 24,
-            |crc, _| {
-                if crc & 0x8000_0000 == 0 { crc << 1 } else { crc << 1 ^ 0x04C1_1DB7 }
-            },
-        )
+        (0..8).fold(crc ^ u32::from(byte) << 24, |crc, _| {
+            if crc & 0x8000_0000 == 0 {
+                crc << 1
+            } else {
+                crc << 1 ^ 0x04C1_1DB7
+            }
+        })
     })
 }
 

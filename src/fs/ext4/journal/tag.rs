@@ -29,19 +29,35 @@ pub(super) fn parse(journal: &Journal<'_>, bytes: &[u8]) -> Result<Vec<Tag>> {
     let v3 = journal.incompat & INCOMPAT_CSUM_V3 != 0;
     let v2 = journal.incompat & INCOMPAT_CSUM_V2 != 0;
     let wide = journal.incompat & INCOMPAT_64BIT != 0;
-    let size = if v3 { 16 } else { 8 + if v2 { 2 } else { 0 } + if wide { 4 } else { 0 } };
+    let size = if v3 {
+        16
+    } else {
+        8 + if v2 { 2 } else { 0 } + if wide { 4 } else { 0 }
+    };
     let end = bytes.len() - if v2 || v3 { TAIL } else { 0 };
     let mut tags = Vec::new();
     let mut at = BLOCK_HEADER;
     while at + size <= end {
-        let flags = if v3 { f.be32(at + 4)? } else { u32::from(u16::from_be_bytes(f.array(at + 6)?)) };
-        let high = if wide { u64::from(f.be32(at + 8)?) << 32 } else { 0 };
+        let flags = if v3 {
+            f.be32(at + 4)?
+        } else {
+            u32::from(u16::from_be_bytes(f.array(at + 6)?))
+        };
+        let high = if wide {
+            u64::from(f.be32(at + 8)?) << 32
+        } else {
+            0
+        };
         let checksum = match (v3, v2) {
             (true, _) => f.be32(at + 12)?,
             (_, true) => u32::from(u16::from_be_bytes(f.array(at + 4)?)),
             _ => 0,
         };
-        tags.push(Tag { block: u64::from(f.be32(at)?) | high, escaped: flags & ESCAPE != 0, checksum });
+        tags.push(Tag {
+            block: u64::from(f.be32(at)?) | high,
+            escaped: flags & ESCAPE != 0,
+            checksum,
+        });
         at += size + if flags & SAME_UUID == 0 { 16 } else { 0 };
         if flags & LAST != 0 {
             break;

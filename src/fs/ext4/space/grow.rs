@@ -41,10 +41,16 @@ impl Space {
     }
 
     /// Marks the first blocks of a new group as used, all others as free.
-    pub(in super::super) fn start_group(&mut self, superblock: &Superblock, group: u32) -> Result<()> {
+    pub(in super::super) fn start_group(
+        &mut self,
+        superblock: &Superblock,
+        group: u32,
+    ) -> Result<()> {
         let len = layout::group_len(superblock, group);
         let head = u32::try_from(layout::head_blocks(superblock, group)).unwrap_or(u32::MAX);
-        ensure(head <= len, || format!("group {group} has no room for {head} blocks of descriptors"))?;
+        ensure(head <= len, || {
+            format!("group {group} has no room for {head} blocks of descriptors")
+        })?;
         let mut map = Bitmap::clear_with_padding(superblock.block_bytes(), len);
         map.put(0, head, true);
         self.block_maps[group as usize] = Some(map);
@@ -71,7 +77,8 @@ impl Space {
             self.block_maps[at] = None;
         }
         if self.groups[at].flags == 0 {
-            let map = Bitmap::clear_with_padding(superblock.block_bytes(), superblock.inodes_per_group);
+            let map =
+                Bitmap::clear_with_padding(superblock.block_bytes(), superblock.inodes_per_group);
             self.inode_maps[at] = Some(map);
         }
         self.dirty.insert(group);
@@ -88,12 +95,16 @@ impl Space {
     ) -> Result<u64> {
         let mut at = from;
         while at < until {
-            let Some((group, bit)) = layout::group_of(superblock, at).filter(|_| at < superblock.blocks_count) else {
+            let Some((group, bit)) =
+                layout::group_of(superblock, at).filter(|_| at < superblock.blocks_count)
+            else {
                 // Nothing is free beyond the end.
                 return Ok(if wanted { at } else { until });
             };
             let len = layout::group_len(superblock, group);
-            let found = self.block_map(device, superblock, group)?.next(bit, len, wanted);
+            let found = self
+                .block_map(device, superblock, group)?
+                .next(bit, len, wanted);
             at += u64::from(found - bit);
             if found < len {
                 break;

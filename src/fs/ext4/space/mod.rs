@@ -63,9 +63,14 @@ impl Space {
     pub(super) fn new(groups: Vec<Group>) -> Self {
         let count = groups.len();
         Self {
-            free_blocks: groups.iter().map(|group| u64::from(group.free_blocks)).sum(),
+            free_blocks: groups
+                .iter()
+                .map(|group| u64::from(group.free_blocks))
+                .sum(),
             // Bounded by the inode count, itself 32 bits.
-            free_inodes: groups.iter().fold(0, |sum, group| sum.saturating_add(group.free_inodes)),
+            free_inodes: groups
+                .iter()
+                .fold(0, |sum, group| sum.saturating_add(group.free_inodes)),
             zones: layout::Runs::new(),
             block_maps: (0..count).map(|_| None).collect(),
             inode_maps: (0..count).map(|_| None).collect(),
@@ -113,15 +118,25 @@ impl Space {
         goal: Goal,
         most: u64,
     ) -> Result<Run> {
-        let most = u32::try_from(most).unwrap_or(u32::MAX).min(superblock.blocks_per_group);
+        let most = u32::try_from(most)
+            .unwrap_or(u32::MAX)
+            .min(superblock.blocks_per_group);
         let (first, bit) = layout::group_of(superblock, goal.block).unwrap_or((0, 0));
         let map = self.block_map(device, superblock, first)?;
-        let end = map.next(bit, layout::group_len(superblock, first).min(bit.saturating_add(most)), true);
+        let end = map.next(
+            bit,
+            layout::group_len(superblock, first).min(bit.saturating_add(most)),
+            true,
+        );
         if end > bit {
             return Ok(self.take_bits(superblock, first, bit, end - bit));
         }
-        let whole = u32::try_from(goal.total).unwrap_or(u32::MAX).clamp(1, superblock.blocks_per_group / 2);
-        let steps = std::iter::once(whole).chain(RUN_STEPS.into_iter().filter(|step| *step < whole)).chain([1]);
+        let whole = u32::try_from(goal.total)
+            .unwrap_or(u32::MAX)
+            .clamp(1, superblock.blocks_per_group / 2);
+        let steps = std::iter::once(whole)
+            .chain(RUN_STEPS.into_iter().filter(|step| *step < whole))
+            .chain([1]);
         for wanted in steps {
             for group in (first..superblock.group_count).chain(0..first) {
                 let at = group as usize;
@@ -133,7 +148,8 @@ impl Space {
                 }
             }
         }
-        Err(Error::no_space("no block is free").with_hint("use a larger partition, or bake less into it"))
+        Err(Error::no_space("no block is free")
+            .with_hint("use a larger partition, or bake less into it"))
     }
 
     /// The first run of `wanted` free blocks in a group.
@@ -146,7 +162,8 @@ impl Space {
     ) -> Result<Option<(u32, u32)>> {
         let len = layout::group_len(superblock, group);
         let map = self.block_map(device, superblock, group)?;
-        let (mut bit, mut longest) = (map.next(0, len, false), 0);
+        let mut bit = map.next(0, len, false);
+        let mut longest = 0;
         while bit < len {
             let end = map.next(bit, len, true);
             if end - bit >= wanted {
@@ -160,7 +177,13 @@ impl Space {
     }
 
     /// Marks free bits as used. The bitmap is loaded.
-    pub(super) fn take_bits(&mut self, superblock: &Superblock, group: u32, bit: u32, len: u32) -> Run {
+    pub(super) fn take_bits(
+        &mut self,
+        superblock: &Superblock,
+        group: u32,
+        bit: u32,
+        len: u32,
+    ) -> Run {
         let at = group as usize;
         if let Some(map) = &mut self.block_maps[at] {
             map.put(bit, len, true);
@@ -170,19 +193,44 @@ impl Space {
         self.groups[at].flags &= !BLOCK_UNINIT;
         self.free_blocks = self.free_blocks.saturating_sub(u64::from(len));
         self.dirty.insert(group);
-        Run { start: layout::group_start(superblock, group) + u64::from(bit), len: u64::from(len) }
+        Run {
+            start: layout::group_start(superblock, group) + u64::from(bit),
+            len: u64::from(len),
+        }
     }
 
     /// Checks that blocks that an inode claims are in use and not fixed metadata, before they are written or freed.
-    pub(super) fn check_held(&mut self, device: &dyn BlockDevice, superblock: &Superblock, run: Run) -> Result<()> {
-        let wrong = || format!("blocks {}+{} are claimed by an inode but free or metadata", run.start, run.len);
+    pub(super) fn check_held(
+        &mut self,
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        run: Run,
+    ) -> Result<()> {
+        let wrong = || {
+            format!(
+                "blocks {}+{} are claimed by an inode but free or metadata",
+                run.start, run.len
+            )
+        };
         ensure(superblock.contains(run.start, run.len), wrong)?;
-        ensure(layout::clip(&self.zones, run.start, run.len).next().is_none(), wrong)?;
-        self.for_each_part(device, superblock, run, |map, bit, len| ensure(map.all(bit, len, true), wrong))
+        ensure(
+            layout::clip(&self.zones, run.start, run.len)
+                .next()
+                .is_none(),
+            wrong,
+        )?;
+        self.for_each_part(device, superblock, run, |map, bit, len| {
+            ensure(map.all(bit, len, true), wrong)
+        })
     }
 
     /// Frees blocks, which must be in use and not fixed metadata.
-    pub(super) fn release(&mut self, device: &dyn BlockDevice, superblock: &Superblock, run: Run) -> Result<()> {
+    pub(super) fn release(
+        &mut self,
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        run: Run,
+    ) -> Result<()> {
         self.check_held(device, superblock, run)?;
         self.for_each_part(device, superblock, run, |map, bit, len| {
             map.put(bit, len, false);
@@ -209,7 +257,12 @@ impl Space {
     }
 
     /// Free runs of blocks, counted until there are more than `enough`.
-    pub(super) fn count_runs(&mut self, device: &dyn BlockDevice, superblock: &Superblock, enough: u64) -> Result<u64> {
+    pub(super) fn count_runs(
+        &mut self,
+        device: &dyn BlockDevice,
+        superblock: &Superblock,
+        enough: u64,
+    ) -> Result<u64> {
         let mut runs = 0;
         for group in 0..superblock.group_count {
             if self.groups[group as usize].free_blocks == 0 || runs > enough {
@@ -242,7 +295,9 @@ impl Space {
             // As Linux does: a group with inodes has a block bitmap.
             self.block_map(device, superblock, group)?;
             let per_group = superblock.inodes_per_group;
-            let first = (superblock.first_ino - 1).saturating_sub(group * per_group).min(per_group);
+            let first = (superblock.first_ino - 1)
+                .saturating_sub(group * per_group)
+                .min(per_group);
             let map = self.inode_map(device, superblock, group)?;
             let bit = map.next(first, per_group, false);
             if bit == per_group {
@@ -258,7 +313,8 @@ impl Space {
             self.dirty.insert(group);
             return Ok(group * per_group + bit + 1);
         }
-        Err(Error::no_space("no inode is free").with_hint("make the filesystem with more inodes (mke2fs -N)"))
+        Err(Error::no_space("no inode is free")
+            .with_hint("make the filesystem with more inodes (mke2fs -N)"))
     }
 
     /// Frees an inode, which must be in use.
@@ -270,13 +326,16 @@ impl Space {
         is_dir: bool,
     ) -> Result<()> {
         self.check_inode_used(device, superblock, ino)?;
-        let (group, bit) = ((ino - 1) / superblock.inodes_per_group, (ino - 1) % superblock.inodes_per_group);
-        self.inode_map(device, superblock, group)?.put(bit, 1, false);
+        let group = (ino - 1) / superblock.inodes_per_group;
+        let bit = (ino - 1) % superblock.inodes_per_group;
+        self.inode_map(device, superblock, group)?
+            .put(bit, 1, false);
         let descriptor = &mut self.groups[group as usize];
         descriptor.free_inodes += 1;
         let dirs = descriptor.used_dirs.checked_sub(u32::from(is_dir));
-        descriptor.used_dirs =
-            dirs.ok_or_else(|| Error::corrupt(format!("bg_used_dirs_count of group {group} is too small")))?;
+        descriptor.used_dirs = dirs.ok_or_else(|| {
+            Error::corrupt(format!("bg_used_dirs_count of group {group} is too small"))
+        })?;
         self.free_inodes += 1;
         self.dirty.insert(group);
         Ok(())
@@ -289,17 +348,25 @@ impl Space {
         superblock: &Superblock,
         ino: u32,
     ) -> Result<()> {
-        let (group, bit) = ((ino - 1) / superblock.inodes_per_group, (ino - 1) % superblock.inodes_per_group);
+        let group = (ino - 1) / superblock.inodes_per_group;
+        let bit = (ino - 1) % superblock.inodes_per_group;
         let used = self.inode_map(device, superblock, group)?.all(bit, 1, true);
-        ensure(used, || format!("inode {ino} is named by a directory but marked free"))
+        ensure(used, || {
+            format!("inode {ino} is named by a directory but marked free")
+        })
     }
 }
 
 /// A run, which lies in the filesystem, as (group, first bit, length) of each group it touches.
-pub(super) fn parts(superblock: &Superblock, run: Run) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
+pub(super) fn parts(
+    superblock: &Superblock,
+    run: Run,
+) -> impl Iterator<Item = (u32, u32, u32)> + '_ {
     let mut at = run.start;
     std::iter::from_fn(move || {
-        let left = (run.start + run.len).checked_sub(at).filter(|left| *left > 0)?;
+        let left = (run.start + run.len)
+            .checked_sub(at)
+            .filter(|left| *left > 0)?;
         let (group, bit) = layout::group_of(superblock, at)?;
         let room = layout::group_len(superblock, group) - bit;
         let len = u32::try_from(left).unwrap_or(u32::MAX).min(room);

@@ -87,20 +87,35 @@ pub(super) fn write(
         tails: vec![None; nodes.len()],
         over: false,
     };
-    let mut data = Data { laid: vec![Laid::default(); nodes.len()], fragments: Vec::new() };
+    let mut data = Data {
+        laid: vec![Laid::default(); nodes.len()],
+        fragments: Vec::new(),
+    };
     let packers: Spares<Packer> = Spares::default();
     let buffers: Spares<Vec<u8>> = Spares::default();
     let pack = |job: Job| {
         let Job { role, data, done } = job;
         let len = data.len();
         if matches!(role, Role::Block(_)) && is_zero(&data) {
-            return Ok(Packed { role, bytes: None, stored: false, len, done });
+            return Ok(Packed {
+                role,
+                bytes: None,
+                stored: false,
+                len,
+                done,
+            });
         }
         let mut packer = packers.take().map_or_else(&new_packer, Ok)?;
         let mut bytes = buffers.take().unwrap_or_default();
         let shrinks = packer.pack(&data, &mut bytes)?;
         packers.give(packer);
-        Ok(Packed { role, bytes: Some(bytes), stored: !shrinks, len, done })
+        Ok(Packed {
+            role,
+            bytes: Some(bytes),
+            stored: !shrinks,
+            len,
+            done,
+        })
     };
     let window = WINDOW_PER_THREAD * rayon::current_num_threads();
     run_ordered(&mut reader, window, pack, |packed: Packed| {
@@ -113,14 +128,24 @@ pub(super) fn write(
     Ok(data)
 }
 
-fn place(packed: Packed, data: &mut Data, out: &mut Out<'_>, buffers: &Spares<Vec<u8>>) -> Result<()> {
+fn place(
+    packed: Packed,
+    data: &mut Data,
+    out: &mut Out<'_>,
+    buffers: &Spares<Vec<u8>>,
+) -> Result<()> {
     let start = out.position;
     let size = match &packed.bytes {
         None => 0,
         Some(bytes) => {
             out.put(bytes)?;
-            let len = u32::try_from(bytes.len()).map_err(|_| Error::internal("a block is too long"))?;
-            if packed.stored { len | DATA_STORED } else { len }
+            let len =
+                u32::try_from(bytes.len()).map_err(|_| Error::internal("a block is too long"))?;
+            if packed.stored {
+                len | DATA_STORED
+            } else {
+                len
+            }
         }
     };
     match packed.role {
@@ -184,13 +209,17 @@ impl<'a> Reader<'a> {
     fn job(&mut self) -> Result<Option<Job>> {
         loop {
             if let Some(open) = &mut self.open {
-                let job = open.block(self.block_bytes).at(|| self.nodes[open.node].name())?;
+                let job = open
+                    .block(self.block_bytes)
+                    .at(|| self.nodes[open.node].name())?;
                 if open.offset == open.size {
                     self.open = None;
                 }
                 return Ok(Some(job));
             }
-            let Some(node) = self.nodes.get(self.next) else { return Ok(self.flush()) };
+            let Some(node) = self.nodes.get(self.next) else {
+                return Ok(self.flush());
+            };
             let id = self.next;
             if let (Part::File(_, 1..), 1..) = (&node.part, node.nlink) {
                 let open = open(self.source, node, id).at(|| self.nodes[id].name())?;
@@ -223,14 +252,25 @@ impl<'a> Reader<'a> {
         }
         self.fragments += 1;
         let data = std::mem::take(&mut self.fragment);
-        Some(Job { role: Role::Fragment, done: data.len(), data })
+        Some(Job {
+            role: Role::Fragment,
+            done: data.len(),
+            data,
+        })
     }
 }
 
 fn open<'a>(source: &'a dyn FileSystem, node: &'a Node, id: usize) -> Result<Open<'a>> {
     let content = Reading::open(source, node)?;
-    let Part::File(_, size) = node.part else { return Err(Error::internal("not a file")) };
-    Ok(Open { node: id, content, offset: 0, size })
+    let Part::File(_, size) = node.part else {
+        return Err(Error::internal("not a file"));
+    };
+    Ok(Open {
+        node: id,
+        content,
+        offset: 0,
+        size,
+    })
 }
 
 impl Open<'_> {
@@ -239,6 +279,10 @@ impl Open<'_> {
         let mut data = vec![0; to_usize(len)?];
         self.content.read(self.offset, &mut data)?;
         self.offset += len;
-        Ok(Job { role: Role::Block(self.node), done: data.len(), data })
+        Ok(Job {
+            role: Role::Block(self.node),
+            done: data.len(),
+            data,
+        })
     }
 }

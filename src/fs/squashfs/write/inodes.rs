@@ -46,19 +46,36 @@ pub(super) fn encode(
     // Directories last and backwards: one comes behind everything in it, whose places it names. Files with several names
     // may lie in directories before and behind their own.
     let is_dir = |id: &usize| nodes[*id].file_type == FileType::Directory;
-    let (directories, others): (Vec<usize>, Vec<usize>) =
-        (0..nodes.len()).filter(|&id| nodes[id].nlink > 0).partition(is_dir);
+    let (directories, others): (Vec<usize>, Vec<usize>) = (0..nodes.len())
+        .filter(|&id| nodes[id].nlink > 0)
+        .partition(is_dir);
     for id in others.into_iter().chain(directories.into_iter().rev()) {
-        encoder.node(id, &data.laid[id]).at(|| format!("inode {}", encoder.numbers[id]))?;
+        encoder
+            .node(id, &data.laid[id])
+            .at(|| format!("inode {}", encoder.numbers[id]))?;
     }
-    let Encoder { places, numbers, ids, inodes, directories, .. } = encoder;
-    let mut export: Vec<(u32, u64)> =
-        numbers.iter().zip(&places).filter_map(|(number, place)| Some((*number, (*place)?.reference()))).collect();
+    let Encoder {
+        places,
+        numbers,
+        ids,
+        inodes,
+        directories,
+        ..
+    } = encoder;
+    let mut export: Vec<(u32, u64)> = numbers
+        .iter()
+        .zip(&places)
+        .filter_map(|(number, place)| Some((*number, (*place)?.reference())))
+        .collect();
     export.sort_unstable();
     Ok(Tables {
         inodes: inodes.finish()?.0,
         directories: directories.finish()?.0,
-        root: places.first().copied().flatten().map_or(0, MetaPlace::reference),
+        root: places
+            .first()
+            .copied()
+            .flatten()
+            .map_or(0, MetaPlace::reference),
         ids,
         export: export.into_iter().map(|(_, reference)| reference).collect(),
     })
@@ -76,8 +93,9 @@ fn numbers(nodes: &[Node]) -> Result<Vec<u32>> {
         if node.nlink == 0 {
             return Ok(0);
         }
-        last =
-            last.checked_add(1).ok_or_else(|| Error::unsupported("more than 2^32 entries").because(Reason::Limit))?;
+        last = last
+            .checked_add(1)
+            .ok_or_else(|| Error::unsupported("more than 2^32 entries").because(Reason::Limit))?;
         Ok(last)
     };
     nodes.iter().map(&mut number).collect()
@@ -106,8 +124,12 @@ impl Encoder<'_, '_> {
             Part::Ipc => with_xattrs(node, word(node.nlink).to_vec()),
         };
         let kind = type_number(node.file_type) + if extended { EXTENDED } else { 0 };
-        let (uid, gid) = (self.id(node.uid)?, self.id(node.gid)?);
-        let head: Vec<u8> = [kind, node.mode, uid, gid].into_iter().flat_map(u16::to_le_bytes).collect();
+        let uid = self.id(node.uid)?;
+        let gid = self.id(node.gid)?;
+        let head: Vec<u8> = [kind, node.mode, uid, gid]
+            .into_iter()
+            .flat_map(u16::to_le_bytes)
+            .collect();
         self.places[id] = Some(self.inodes.place()?);
         self.inodes.put(&head)?;
         self.inodes.put(&word(seconds(node.mtime)))?;
@@ -117,12 +139,17 @@ impl Encoder<'_, '_> {
 
     /// The index of an owner or group.
     fn id(&mut self, id: u32) -> Result<u16> {
-        let index = self.ids.iter().position(|known| *known == id).unwrap_or_else(|| {
-            self.ids.push(id);
-            self.ids.len() - 1
-        });
-        u16::try_from(index)
-            .map_err(|_| Error::unsupported("more than 65536 different owners and groups").because(Reason::Limit))
+        let index = self
+            .ids
+            .iter()
+            .position(|known| *known == id)
+            .unwrap_or_else(|| {
+                self.ids.push(id);
+                self.ids.len() - 1
+            });
+        u16::try_from(index).map_err(|_| {
+            Error::unsupported("more than 65536 different owners and groups").because(Reason::Limit)
+        })
     }
 
     /// Writes the listing and returns the inode's body.
@@ -133,7 +160,11 @@ impl Encoder<'_, '_> {
         let node = &self.nodes[id];
         // The root's parent is a number that no inode has.
         let parent = match id {
-            0 => self.numbers.iter().max().map_or(1, |last| last.saturating_add(1)),
+            0 => self
+                .numbers
+                .iter()
+                .max()
+                .map_or(1, |last| last.saturating_add(1)),
             _ => self.numbers[node.parent],
         };
         match (u16::try_from(size), node.xattrs) {
@@ -143,9 +174,18 @@ impl Encoder<'_, '_> {
                 Ok((false, [&words[..], &halves, &word(parent)].concat()))
             }
             _ => {
-                let words = [word(node.nlink), word(size), word(place.block), word(parent)].concat();
+                let words = [
+                    word(node.nlink),
+                    word(size),
+                    word(place.block),
+                    word(parent),
+                ]
+                .concat();
                 let halves = [0u16.to_le_bytes(), place.offset.to_le_bytes()].concat();
-                Ok((true, [&words[..], &halves, &word(node.xattrs.unwrap_or(NONE))].concat()))
+                Ok((
+                    true,
+                    [&words[..], &halves, &word(node.xattrs.unwrap_or(NONE))].concat(),
+                ))
             }
         }
     }
@@ -153,17 +193,23 @@ impl Encoder<'_, '_> {
     /// Writes the entries of a directory: runs whose inodes lie in one metadata block and have near numbers. Returns the
     /// bytes they take.
     fn listing(&mut self, id: usize) -> Result<usize> {
-        let Part::Directory(entries) = &self.nodes[id].part else { return Err(Error::internal("not a directory")) };
-        let place = |id: usize| self.places[id].ok_or_else(|| Error::internal("an inode has no place yet"));
+        let Part::Directory(entries) = &self.nodes[id].part else {
+            return Err(Error::internal("not a directory"));
+        };
+        let place =
+            |id: usize| self.places[id].ok_or_else(|| Error::internal("an inode has no place yet"));
         let mut total = 0;
         let mut rest = entries.iter().peekable();
         while let Some((name, &first)) = rest.next() {
-            let (block, base) = (place(first)?.block, self.numbers[first]);
+            let block = place(first)?.block;
+            let base = self.numbers[first];
             let mut run = vec![(name, first, 0i16)];
             while let Some(&(name, &id)) = rest.peek() {
                 let delta = i64::from(self.numbers[id]) - i64::from(base);
                 match i16::try_from(delta) {
-                    Ok(delta) if place(id)?.block == block && run.len() < RUN_MAX => run.push((name, id, delta)),
+                    Ok(delta) if place(id)?.block == block && run.len() < RUN_MAX => {
+                        run.push((name, id, delta))
+                    }
                     _ => break,
                 }
                 rest.next();
@@ -171,7 +217,8 @@ impl Encoder<'_, '_> {
             let count = short(run.len() - 1)?;
             let mut bytes = [word(count), word(block), word(base)].concat();
             for (name, id, delta) in run {
-                let len = u16::try_from(name.len() - 1).map_err(|_| Error::internal("names are checked"))?;
+                let len = u16::try_from(name.len() - 1)
+                    .map_err(|_| Error::internal("names are checked"))?;
                 bytes.extend_from_slice(&place(id)?.offset.to_le_bytes());
                 bytes.extend_from_slice(&delta.to_le_bytes());
                 bytes.extend_from_slice(&type_number(self.nodes[id].file_type).to_le_bytes());
@@ -192,12 +239,22 @@ fn file(node: &Node, size: u64, laid: &Laid) -> Result<(bool, Vec<u8>)> {
     let fits = (u32::try_from(laid.start), u32::try_from(size));
     if let ((Ok(start), Ok(size)), 1, None, 0) = (fits, node.nlink, node.xattrs, laid.sparse) {
         let words = [start, fragment, offset, size];
-        return Ok((false, words.into_iter().flat_map(u32::to_le_bytes).chain(sizes).collect()));
+        return Ok((
+            false,
+            words
+                .into_iter()
+                .flat_map(u32::to_le_bytes)
+                .chain(sizes)
+                .collect(),
+        ));
     }
     // The kernel takes the holes off the size to tell the blocks in use, and at least one byte must be left.
     let longs = [laid.start, size, laid.sparse.min(size.saturating_sub(1))];
     let words = [node.nlink, fragment, offset, node.xattrs.unwrap_or(NONE)];
-    let head = longs.into_iter().flat_map(u64::to_le_bytes).chain(words.into_iter().flat_map(u32::to_le_bytes));
+    let head = longs
+        .into_iter()
+        .flat_map(u64::to_le_bytes)
+        .chain(words.into_iter().flat_map(u32::to_le_bytes));
     Ok((true, head.chain(sizes).collect()))
 }
 
@@ -214,7 +271,8 @@ fn word(value: u32) -> [u8; 4] {
 }
 
 fn short(len: usize) -> Result<u32> {
-    u32::try_from(len).map_err(|_| Error::unsupported(format!("{} bytes where 32 bits count", to_u64(len))))
+    u32::try_from(len)
+        .map_err(|_| Error::unsupported(format!("{} bytes where 32 bits count", to_u64(len))))
 }
 
 /// The number of a type in its basic form, also in directory entries.

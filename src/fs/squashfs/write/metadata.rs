@@ -36,15 +36,23 @@ pub(super) struct MetaWriter<'a> {
 
 impl<'a> MetaWriter<'a> {
     pub fn new(packer: &'a mut Packer) -> Self {
-        Self { packer, packed: Vec::new(), block: Vec::new(), scratch: Vec::new(), starts: Vec::new() }
+        Self {
+            packer,
+            packed: Vec::new(),
+            block: Vec::new(),
+            scratch: Vec::new(),
+            starts: Vec::new(),
+        }
     }
 
     /// Where the next byte comes to lie.
     pub fn place(&self) -> Result<MetaPlace> {
         let block = u32::try_from(self.packed.len()).map_err(|_| {
-            Error::unsupported("metadata of more than 4 GiB, which squashfs cannot hold").because(Reason::Limit)
+            Error::unsupported("metadata of more than 4 GiB, which squashfs cannot hold")
+                .because(Reason::Limit)
         })?;
-        let offset = u16::try_from(self.block.len()).map_err(|_| Error::internal("a metadata block is too long"))?;
+        let offset = u16::try_from(self.block.len())
+            .map_err(|_| Error::internal("a metadata block is too long"))?;
         Ok(MetaPlace { block, offset })
     }
 
@@ -67,7 +75,8 @@ impl<'a> MetaWriter<'a> {
         }
         self.starts.push(to_u64(self.packed.len()));
         let shrinks = self.packer.pack(&self.block, &mut self.scratch)?;
-        let len = u16::try_from(self.scratch.len()).map_err(|_| Error::internal("a metadata block is too long"))?;
+        let len = u16::try_from(self.scratch.len())
+            .map_err(|_| Error::internal("a metadata block is too long"))?;
         let head = if shrinks { len } else { len | METADATA_STORED };
         self.packed.extend_from_slice(&head.to_le_bytes());
         self.packed.extend_from_slice(&self.scratch);
@@ -84,11 +93,17 @@ impl<'a> MetaWriter<'a> {
 
 /// A table of fixed-size entries at byte `start` of the image: its metadata blocks, then their offsets. Returns the bytes
 /// and the offset of the offsets, which the superblock names.
-pub(super) fn lookup_table(packer: &mut Packer, entries: &[u8], start: u64) -> Result<(Vec<u8>, u64)> {
+pub(super) fn lookup_table(
+    packer: &mut Packer,
+    entries: &[u8],
+    start: u64,
+) -> Result<(Vec<u8>, u64)> {
     let mut stream = MetaWriter::new(packer);
     stream.put(entries)?;
     let (mut bytes, starts) = stream.finish()?;
     let table = start + to_u64(bytes.len());
-    starts.iter().for_each(|block| bytes.extend_from_slice(&(start + block).to_le_bytes()));
+    starts
+        .iter()
+        .for_each(|block| bytes.extend_from_slice(&(start + block).to_le_bytes()));
     Ok((bytes, table))
 }

@@ -111,24 +111,46 @@ pub fn write(
         left_out: code::SQUASHFS_XATTRS,
     };
     let tree = source::read(source, added, &rules, progress)?;
-    let mut out = Out { file: out, position: to_u64(SUPERBLOCK_BYTES) };
+    let mut out = Out {
+        file: out,
+        position: to_u64(SUPERBLOCK_BYTES),
+    };
     progress.start("packing files into a squashfs", tree.content_bytes);
     let block_bytes = 1 << block_log;
     let new_packer = || Packer::new(options.compression);
-    let data = data::write(source, &tree.nodes, new_packer, block_bytes, &mut out, |bytes| progress.advance(bytes));
+    let data = data::write(
+        source,
+        &tree.nodes,
+        new_packer,
+        block_bytes,
+        &mut out,
+        |bytes| progress.advance(bytes),
+    );
     progress.finish();
     let data = data?;
     let tables = inodes::encode(&tree, &data, &mut packer, &mut new_packer()?)?;
 
-    let superblock = finish(&tree, &data, &tables, &mut packer, &mut out, (options, block_log))?;
+    let superblock = finish(
+        &tree,
+        &data,
+        &tables,
+        &mut packer,
+        &mut out,
+        (options, block_log),
+    )?;
     let image_bytes = out.pad()?;
     Out { position: 0, ..out }.put(&superblock)?;
     let inodes = count("inodes", tables.export.len())?;
-    Ok(SquashfsReport { image_bytes, content_bytes: tree.content_bytes, inodes })
+    Ok(SquashfsReport {
+        image_bytes,
+        content_bytes: tree.content_bytes,
+        inodes,
+    })
 }
 
 fn count(what: &str, len: usize) -> Result<u32> {
-    u32::try_from(len).map_err(|_| Error::unsupported(format!("more than 2^32 {what}")).because(Reason::Limit))
+    u32::try_from(len)
+        .map_err(|_| Error::unsupported(format!("more than 2^32 {what}")).because(Reason::Limit))
 }
 
 /// Writes all tables behind the content and returns the superblock (`struct squashfs_super_block` of the kernel).
@@ -142,9 +164,17 @@ fn finish(
 ) -> Result<Vec<u8>> {
     let inode_table = out.put(&tables.inodes)?;
     let directory_table = out.put(&tables.directories)?;
-    let fragments: Vec<u8> = data.fragments.iter().flat_map(|&(start, size)| fragment_entry(start, size)).collect();
+    let fragments: Vec<u8> = data
+        .fragments
+        .iter()
+        .flat_map(|&(start, size)| fragment_entry(start, size))
+        .collect();
     let fragment_table = out.table(packer, &fragments)?;
-    let export: Vec<u8> = tables.export.iter().flat_map(|reference| reference.to_le_bytes()).collect();
+    let export: Vec<u8> = tables
+        .export
+        .iter()
+        .flat_map(|reference| reference.to_le_bytes())
+        .collect();
     let export_table = out.table(packer, &export)?;
     let ids: Vec<u8> = tables.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
     let id_table = out.table(packer, &ids)?;
@@ -154,26 +184,55 @@ fn finish(
         xattr_table = place;
     }
 
-    let newest =
-        tree.nodes.iter().filter(|node| node.nlink > 0).map(|node| inodes::seconds(node.mtime)).max().unwrap_or(0);
-    let (inodes, fragments) = (count("inodes", tables.export.len())?, count("fragments", data.fragments.len())?);
-    let no_ids = u16::try_from(tables.ids.len())
-        .map_err(|_| Error::unsupported("more than 65535 owners and groups").because(Reason::Limit))?;
+    let newest = tree
+        .nodes
+        .iter()
+        .filter(|node| node.nlink > 0)
+        .map(|node| inodes::seconds(node.mtime))
+        .max()
+        .unwrap_or(0);
+    let inodes = count("inodes", tables.export.len())?;
+    let fragments = count("fragments", data.fragments.len())?;
+    let no_ids = u16::try_from(tables.ids.len()).map_err(|_| {
+        Error::unsupported("more than 65535 owners and groups").because(Reason::Limit)
+    })?;
     let words = [MAGIC, inodes, newest, options.block_bytes, fragments];
-    let halves = [options.compression.id(), block_log, FLAG_EXPORTABLE, no_ids, 4, 0];
+    let halves = [
+        options.compression.id(),
+        block_log,
+        FLAG_EXPORTABLE,
+        no_ids,
+        4,
+        0,
+    ];
     let bytes_used = out.position;
-    let longs = [tables.root, bytes_used, id_table, xattr_table, inode_table, directory_table];
+    let longs = [
+        tables.root,
+        bytes_used,
+        id_table,
+        xattr_table,
+        inode_table,
+        directory_table,
+    ];
     let tail = [fragment_table, export_table];
     let words = words.into_iter().flat_map(u32::to_le_bytes);
     let halves = halves.into_iter().flat_map(u16::to_le_bytes);
-    Ok(words.chain(halves).chain(longs.into_iter().chain(tail).flat_map(u64::to_le_bytes)).collect())
+    Ok(words
+        .chain(halves)
+        .chain(longs.into_iter().chain(tail).flat_map(u64::to_le_bytes))
+        .collect())
 }
 
 /// Checks what the caller gives and returns the base-2 logarithm of the block size.
 fn check(out: &File, options: &SquashfsOptions) -> Result<u16> {
-    let len = out.metadata().map_err(|error| Error::io("looking at the squashfs's file", error))?.len();
+    let len = out
+        .metadata()
+        .map_err(|error| Error::io("looking at the squashfs's file", error))?
+        .len();
     if len > 0 {
-        return Err(Error::invalid(format!("the file for the squashfs already holds {len} bytes: it must be empty")));
+        return Err(Error::invalid(format!(
+            "the file for the squashfs already holds {len} bytes: it must be empty"
+        )));
     }
     let bytes = options.block_bytes;
     if !bytes.is_power_of_two() || !(4096..=1 << 20).contains(&bytes) {
@@ -185,7 +244,11 @@ fn check(out: &File, options: &SquashfsOptions) -> Result<u16> {
 }
 
 fn fragment_entry(start: u64, size: u32) -> impl Iterator<Item = u8> {
-    start.to_le_bytes().into_iter().chain(size.to_le_bytes()).chain([0; 4])
+    start
+        .to_le_bytes()
+        .into_iter()
+        .chain(size.to_le_bytes())
+        .chain([0; 4])
 }
 
 /// The file that is written, front to back.
@@ -198,9 +261,12 @@ impl Out<'_> {
     /// Writes `bytes` behind what there is and returns where they begin.
     fn put(&mut self, bytes: &[u8]) -> Result<u64> {
         let start = self.position;
-        self.file
-            .write_all_at(bytes, start)
-            .map_err(|error| Error::io(format!("writing {} bytes at {start} of the squashfs", bytes.len()), error))?;
+        self.file.write_all_at(bytes, start).map_err(|error| {
+            Error::io(
+                format!("writing {} bytes at {start} of the squashfs", bytes.len()),
+                error,
+            )
+        })?;
         self.position += to_u64(bytes.len());
         Ok(start)
     }
@@ -215,9 +281,12 @@ impl Out<'_> {
     /// Fills up to the padding and returns the length.
     fn pad(&mut self) -> Result<u64> {
         let end = self.position.next_multiple_of(PADDING);
-        self.file
-            .set_len(end)
-            .map_err(|error| Error::io(format!("setting the size of the squashfs to {end} bytes"), error))?;
+        self.file.set_len(end).map_err(|error| {
+            Error::io(
+                format!("setting the size of the squashfs to {end} bytes"),
+                error,
+            )
+        })?;
         Ok(end)
     }
 }

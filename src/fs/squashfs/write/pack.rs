@@ -65,6 +65,8 @@ fn check_window(frame: &[u8], len: u64) -> Result<()> {
     const SINGLE_SEGMENT: u8 = 1 << 5;
     match frame.get(4) {
         Some(descriptor) if descriptor & SINGLE_SEGMENT != 0 => Ok(()),
-        _ => Err(Error::internal(format!("the zstd frame of {len} bytes is not a single segment"))),
+        _ => Err(Error::internal(format!(
+            "the zstd frame of {len} bytes is not a single segment"
+        ))),
     }
 }

@@ -62,7 +62,11 @@ impl FileSystem for Fake {
     }
 
     fn lookup(&self, directory: Node, name: &[u8]) -> Result<Option<Node>> {
-        Ok(self.entries(directory)?.into_iter().find(|entry| entry.name == name).map(|entry| entry.node))
+        Ok(self
+            .entries(directory)?
+            .into_iter()
+            .find(|entry| entry.name == name)
+            .map(|entry| entry.node))
     }
 
     /// Nodes are positions behind the root.
@@ -76,7 +80,9 @@ impl FileSystem for Fake {
     }
 
     fn metadata(&self, node: Node) -> Result<Metadata> {
-        let Some(position) = node.get().checked_sub(2) else { return Ok(metadata(FileType::Directory, 1)) };
+        let Some(position) = node.get().checked_sub(2) else {
+            return Ok(metadata(FileType::Directory, 1));
+        };
         Ok(self.entries[usize::try_from(position).unwrap()].1.clone())
     }
 
@@ -99,11 +105,17 @@ fn attempt(source: &Fake) -> Result<SquashfsReport> {
 }
 
 fn one(entry: Metadata) -> Fake {
-    Fake { entries: vec![("a", entry)], ..Fake::default() }
+    Fake {
+        entries: vec![("a", entry)],
+        ..Fake::default()
+    }
 }
 
 fn sized(file_type: FileType, size: u64) -> Metadata {
-    Metadata { size, ..metadata(file_type, 2) }
+    Metadata {
+        size,
+        ..metadata(file_type, 2)
+    }
 }
 
 #[test]
@@ -119,34 +131,85 @@ fn what_squashfs_cannot_hold_is_refused() {
     for size in [0, 4097, u64::MAX] {
         unsupported(&one(sized(FileType::Symlink, size)));
     }
-    unsupported(&Fake { target: vec![b'x'; 5000], ..one(sized(FileType::Symlink, 10)) });
+    unsupported(&Fake {
+        target: vec![b'x'; 5000],
+        ..one(sized(FileType::Symlink, 10))
+    });
     for device in [(4096, 0), (0, 1 << 20), (u32::MAX, u32::MAX)] {
-        unsupported(&one(Metadata { device, ..metadata(FileType::CharDevice, 2) }));
+        unsupported(&one(Metadata {
+            device,
+            ..metadata(FileType::CharDevice, 2)
+        }));
     }
-    let xattr = |name: &[u8], len| vec![Xattr { name: name.to_vec(), value: vec![1; len] }];
-    for (name, len) in
-        [(b"user.".to_vec(), 1), ([b"user.", &[b'n'; 256][..]].concat(), 1), (b"user.a".to_vec(), 65_537)]
-    {
-        unsupported(&Fake { xattrs: xattr(&name, len), ..Fake::default() });
+    let xattr = |name: &[u8], len| {
+        vec![Xattr {
+            name: name.to_vec(),
+            value: vec![1; len],
+        }]
+    };
+    for (name, len) in [
+        (b"user.".to_vec(), 1),
+        ([b"user.", &[b'n'; 256][..]].concat(), 1),
+        (b"user.a".to_vec(), 65_537),
+    ] {
+        unsupported(&Fake {
+            xattrs: xattr(&name, len),
+            ..Fake::default()
+        });
     }
-    attempt(&Fake { xattrs: xattr(b"user.a", 65_536), ..Fake::default() }).unwrap();
+    attempt(&Fake {
+        xattrs: xattr(b"user.a", 65_536),
+        ..Fake::default()
+    })
+    .unwrap();
 }
 
 #[test]
 fn a_source_that_lies_is_found_out() {
     let file = || sized(FileType::File, 200_000);
-    attempt(&Fake { content_bytes: 200_000, ..one(file()) }).unwrap();
+    attempt(&Fake {
+        content_bytes: 200_000,
+        ..one(file())
+    })
+    .unwrap();
     for content_bytes in [0, 199_999, u64::MAX] {
-        assert_eq!(attempt(&Fake { content_bytes, ..one(file()) }).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(
+            attempt(&Fake {
+                content_bytes,
+                ..one(file())
+            })
+            .unwrap_err()
+            .kind(),
+            ErrorKind::Corrupt
+        );
     }
-    let twice = Fake { entries: vec![("a", file()), ("a", file())], content_bytes: 200_000, ..Fake::default() };
+    let twice = Fake {
+        entries: vec![("a", file()), ("a", file())],
+        content_bytes: 200_000,
+        ..Fake::default()
+    };
     assert_eq!(attempt(&twice).unwrap_err().kind(), ErrorKind::Corrupt);
     // A directory that lies within itself.
-    assert_eq!(attempt(&one(metadata(FileType::Directory, 1))).unwrap_err().kind(), ErrorKind::Corrupt);
-    assert!(attempt(&one(metadata(FileType::Directory, 2))).is_err(), "and one level further down");
+    assert_eq!(
+        attempt(&one(metadata(FileType::Directory, 1)))
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Corrupt
+    );
+    assert!(
+        attempt(&one(metadata(FileType::Directory, 2))).is_err(),
+        "and one level further down"
+    );
     for name in ["", ".", "..", "a/b", "a\0"] {
         let entries = vec![(name, metadata(FileType::Fifo, 2))];
-        assert!(attempt(&Fake { entries, ..Fake::default() }).is_err(), "{name:?}");
+        assert!(
+            attempt(&Fake {
+                entries,
+                ..Fake::default()
+            })
+            .is_err(),
+            "{name:?}"
+        );
     }
 }
 
@@ -163,15 +226,30 @@ fn attributes_that_are_left_out_are_told_once() {
         }
     }
     let told = |name: &[u8]| {
-        let xattrs = vec![Xattr { name: name.to_vec(), value: Vec::new() }];
+        let xattrs = vec![Xattr {
+            name: name.to_vec(),
+            value: Vec::new(),
+        }];
         let entries = vec![("a", metadata(FileType::Fifo, 2))];
         let findings = Findings::default();
         let out = tempfile::tempfile().unwrap();
-        let source = Fake { xattrs, entries, ..Fake::default() };
+        let source = Fake {
+            xattrs,
+            entries,
+            ..Fake::default()
+        };
         write(&source, &[], &out, &SquashfsOptions::default(), &findings).unwrap();
         findings.0.into_inner().unwrap()
     };
     let acls = "system.posix_acl_access";
-    assert_eq!(told(acls.as_bytes()), [Finding::new(code::SQUASHFS_XATTRS).with("name", acls).with("path", "/")]);
-    assert_eq!((told(b"btrfs.compression"), told(b"user.a")), (vec![], vec![]));
+    assert_eq!(
+        told(acls.as_bytes()),
+        [Finding::new(code::SQUASHFS_XATTRS)
+            .with("name", acls)
+            .with("path", "/")]
+    );
+    assert_eq!(
+        (told(b"btrfs.compression"), told(b"user.a")),
+        (vec![], vec![])
+    );
 }

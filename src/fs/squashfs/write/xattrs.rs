@@ -16,12 +16,18 @@ const NAMESPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
 
 /// Whether squashfs can store an attribute of this name.
 pub(super) fn is_storable(name: &[u8]) -> bool {
-    NAMESPACES.iter().any(|namespace| name.starts_with(namespace))
+    NAMESPACES
+        .iter()
+        .any(|namespace| name.starts_with(namespace))
 }
 
 /// The tables of all sets at byte `start` of the image, and the offset that the superblock names; `None` where there are
 /// none.
-pub(super) fn encode(sets: &XattrSets, packer: &mut Packer, start: u64) -> Result<Option<(Vec<u8>, u64)>> {
+pub(super) fn encode(
+    sets: &XattrSets,
+    packer: &mut Packer,
+    start: u64,
+) -> Result<Option<(Vec<u8>, u64)>> {
     if sets.numbers.is_empty() {
         return Ok(None);
     }
@@ -49,21 +55,30 @@ pub(super) fn encode(sets: &XattrSets, packer: &mut Packer, start: u64) -> Resul
 }
 
 fn short(number: usize) -> Result<u32> {
-    u32::try_from(number)
-        .map_err(|_| Error::unsupported("extended attributes of more than 4 GiB").because(Reason::Limit))
+    u32::try_from(number).map_err(|_| {
+        Error::unsupported("extended attributes of more than 4 GiB").because(Reason::Limit)
+    })
 }
 
 pub(super) fn check(xattr: &Xattr) -> Result<()> {
     let (_, name) = split(&xattr.name)?;
     let fault = match () {
-        () if name.is_empty() || name.len() > NAME_MAX => format!("a name of {} bytes, 1 to {NAME_MAX}", name.len()),
+        () if name.is_empty() || name.len() > NAME_MAX => {
+            format!("a name of {} bytes, 1 to {NAME_MAX}", name.len())
+        }
         () if name.contains(&0) => "a NUL byte in its name, none".to_owned(),
         () if xattr.value.len() > VALUE_MAX => {
-            format!("a value of {} bytes, at most {VALUE_MAX}", xattr.value.len())
+            format!(
+                "a value of {} bytes, at most {VALUE_MAX}",
+                xattr.value.len()
+            )
         }
         () => return Ok(()),
     };
-    Err(Error::unsupported(format!("extended attribute '{}' has {fault} are possible", xattr.name.escape_ascii())))
+    Err(Error::unsupported(format!(
+        "extended attribute '{}' has {fault} are possible",
+        xattr.name.escape_ascii()
+    )))
 }
 
 /// The number of the namespace, and the name behind it.
@@ -80,7 +95,11 @@ fn encode_set(set: &[Xattr]) -> Result<Vec<u8>> {
     for xattr in set {
         let (namespace, name) = split(&xattr.name)?;
         bytes.extend_from_slice(&namespace.to_le_bytes());
-        bytes.extend_from_slice(&u16::try_from(name.len()).map_err(|_| Error::internal("checked"))?.to_le_bytes());
+        bytes.extend_from_slice(
+            &u16::try_from(name.len())
+                .map_err(|_| Error::internal("checked"))?
+                .to_le_bytes(),
+        );
         bytes.extend_from_slice(name);
         bytes.extend_from_slice(&short(xattr.value.len())?.to_le_bytes());
         bytes.extend_from_slice(&xattr.value);
