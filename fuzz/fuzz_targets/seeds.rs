@@ -1,0 +1,227 @@
+//! No test: run once without an input, it writes what the others start from into `seeds/`, made by the project's own
+//! writers and from the fixtures of its tests. It is a target so that nothing is compiled twice.
+#![no_main]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flatbake::NoProgress;
+use flatbake::archive::tar::TarLayout;
+use flatbake::block::BlockDevice;
+use flatbake::fs::{FileSystem, erofs, open, squashfs};
+use flatbake_fuzz::device::{Base, Layer};
+use flatbake_fuzz::images::in_memory;
+use flatbake_fuzz::patches::record;
+use flatbake_fuzz::volumes::{fat, fixture, fixture_path};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    if input.is_empty() {
+        patches();
+        edits();
+        packed_filesystems();
+        files();
+        archives();
+    }
+});
+
+fn put(target: &str, name: &str, bytes: &[u8]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("seeds")
+        .join(target);
+    fs::create_dir_all(&folder).expect("a folder for seeds");
+    fs::write(folder.join(name), bytes).expect("room for seeds");
+}
+
+/// One changed number each, over all volumes.
+fn patches() {
+    let values: [&[u8]; 4] = [&[0; 4], &[0xff; 4], &[1, 0, 0, 0], &[0x80]];
+    for target in ["fs_ext4", "fs_btrfs", "fs_fat", "partitions"] {
+        for volume in 0..3u8 {
+            put(target, &format!("sound-{volume}"), &[volume]);
+            for number in 0..40usize {
+                let change = record(number, (number * 36) as u64, values[number % values.len()]);
+                put(
+                    target,
+                    &format!("changed-{volume}-{number}"),
+                    &[&[volume], &change[..]].concat(),
+                );
+            }
+        }
+    }
+    for image in 0..12u8 {
+        put("image_patches", &format!("sound-{image}"), &[image]);
+        for at in (0..128u8).step_by(8) {
+            put(
+                "image_patches",
+                &format!("changed-{image}-{at}"),
+                &[image, at / 32, at, 0, 7, 0, 0, 0, 1, 0, 0, 0, at],
+            );
+        }
+    }
+}
+
+/// Sequences of edits from a small generator.
+fn edits() {
+    let mut state = 1u64;
+    for number in 0..30 {
+        let mut bytes = vec![number];
+        for _ in 0..4 * 4 * (1 + usize::from(number) / 2) {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            bytes.push(state.to_be_bytes()[0]);
+        }
+        for target in ["edit_ext4", "edit_btrfs", "edit_fat"] {
+            put(target, &format!("sequence-{number}"), &bytes);
+        }
+    }
+}
+
+fn packed_filesystems() {
+    let base = fat().swap_remove(0).base;
+    let source: Box<dyn FileSystem> = open(Layer::new(&base)).expect("our own volume");
+    let out = in_memory(&[]);
+    let options = squashfs::SquashfsOptions::default();
+    squashfs::write(&*source, &[], &out, &options, &NoProgress).expect("a small tree");
+    keep(&["fs_squashfs", "sysext"], "own.squashfs", out);
+    let clusters = erofs::ErofsCompression::Lz4 {
+        cluster_bytes: 65_536,
+    };
+    for (name, compression) in [
+        ("plain.erofs", erofs::ErofsCompression::None),
+        ("packed.erofs", clusters),
+    ] {
+        let out = in_memory(&[]);
+        let options = erofs::ErofsOptions {
+            compression,
+            ..erofs::ErofsOptions::default()
+        };
+        erofs::write(&*source, &[], &out, &options, &NoProgress).expect("a small tree");
+        keep(&["fs_erofs", "sysext"], name, out);
+    }
+}
+
+fn keep(targets: &[&str], name: &str, mut file: fs::File) {
+    use std::io::{Read, Seek};
+    let mut bytes = Vec::new();
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut bytes))
+        .expect("a file in memory");
+    targets.iter().for_each(|target| put(target, name, &bytes));
+}
+
+fn archives() {
+    let mut layout = TarLayout::new(1_700_000_000);
+    layout.directory("folder", 0o755).expect("a name");
+    layout
+        .file("folder/file", 0o644, b"content".to_vec())
+        .expect("a name");
+    layout
+        .file(&"long/".repeat(60), 0o644, vec![1; 600])
+        .expect("a name");
+    let archive = layout.finish().expect("a small archive");
+    let mut bytes = vec![0; usize::try_from(archive.size()).expect("small")];
+    archive.read_at(0, &mut bytes).expect("in memory");
+    for flags in [0, 1] {
+        put(
+            "tar",
+            &format!("own-{flags}.tar"),
+            &[&[flags, flags], &bytes[..]].concat(),
+        );
+    }
+}
+
+/// What the tests read, as it is or with the byte in front that selects how it is taken.
+fn files() {
+    let read = |name: &str| fs::read(fixture_path(name)).expect("a fixture");
+    let whole = |base: Base| base.bytes(0, usize::try_from(base.size).expect("small"));
+    for name in ["zlib.qcow2", "stream.vmdk", "plain.qcow2"] {
+        put(
+            "images",
+            name,
+            &whole(fixture(&format!("images/{name}.zst"))),
+        );
+    }
+    for (kind, name) in [
+        (4, "images/disk.raw.gz"),
+        (6, "images/disk.raw.xz"),
+        (7, "images/disk.raw.zst"),
+    ] {
+        put(
+            "codecs",
+            &format!("kind-{kind}"),
+            &[&[kind], &read(name)[..]].concat(),
+        );
+    }
+    for name in ["hello.raw", "greeter.raw"] {
+        put("sysext", name, &read(&format!("sample/{name}")));
+        put("fs_squashfs", name, &read(&format!("sample/{name}")));
+    }
+    for name in [
+        "air-gapped.yaml",
+        "all-vendors.yaml",
+        "fleet.yaml",
+        "one-node.yaml",
+    ] {
+        put(
+            "manifest",
+            name,
+            &[&[2], &read(&format!("manifests/{name}"))[..]].concat(),
+        );
+    }
+    put("texts", "unit", &read("manifests/hello-once.service"));
+    put("texts", "transfer", &read("sample/hello.conf"));
+    put(
+        "texts",
+        "os-release",
+        b"ID=flatcar\nVERSION_ID=4459.2.1\nVERSION=\"4459.2.1\"\nFLATCAR_BOARD='amd64-usr'\n",
+    );
+    put(
+        "texts",
+        "tmpfiles",
+        b"L+ /etc/a - - - - ../usr/a\nd /var/lib/x 0755 root root -\nR \"/opt/a b*\"\n",
+    );
+    put(
+        "grub",
+        "plain",
+        b"set oem_id=\"qemu\"\nset linux_append=\"$linux_append a=b c\"\nif [ x = y ]; then\n set linux_append=d\nfi\n",
+    );
+    for file in vendor_files() {
+        let name = file
+            .file_name()
+            .expect("a file")
+            .to_string_lossy()
+            .into_owned();
+        put("vendor", &name, &fs::read(&file).expect("a vendor's file"));
+    }
+    for (number, word) in [
+        "/a/b",
+        "10GiB",
+        "OEM",
+        "qcow2",
+        "node-1",
+        "a=b",
+        "*.txt\nb.txt",
+        "2024-01-01T00:00:00Z",
+    ]
+    .iter()
+    .enumerate()
+    {
+        put("words", &number.to_string(), word.as_bytes());
+    }
+}
+
+fn vendor_files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vendors");
+    let entries = fs::read_dir(folder).expect("the vendors");
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    files.retain(|file| {
+        file.extension()
+            .is_some_and(|extension| extension == "toml")
+    });
+    files.sort();
+    files
+}
