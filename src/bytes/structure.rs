@@ -8,7 +8,6 @@ pub(crate) enum Order {
     /// The least significant byte first.
     Little,
     /// The most significant byte first.
-    #[allow(dead_code, reason = "a table names the order it has")]
     Big,
 }
 

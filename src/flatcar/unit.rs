@@ -8,12 +8,13 @@ use crate::fs::FsPath;
 /// Folder of units that belong to a machine.
 const MACHINE_UNITS: &str = "/etc/systemd/system";
 /// Folder of units that come with the system or with a sysext.
-const SYSTEM_UNITS: &str = "/usr/lib/systemd/system";
+pub(super) const SYSTEM_UNITS: &str = "/usr/lib/systemd/system";
 /// What starts a unit that says nothing else.
 const USUAL_TARGET: &str = "multi-user.target";
 /// Longest name in bytes (`UNIT_NAME_MAX`).
 const NAME_MAX: usize = 255;
-const TYPES: [&str; 11] = [
+/// Types of units.
+pub(super) const TYPES: [&str; 11] = [
     "service",
     "socket",
     "device",

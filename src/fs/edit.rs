@@ -37,9 +37,6 @@ pub trait Edit: FileSystem {
     /// What the filesystem can hold.
     fn limits(&self) -> Limits;
 
-    /// See [`FileSystemMut::as_read`].
-    fn as_read(&self) -> &dyn FileSystem;
-
     /// See [`FileSystemMut::create_dir`].
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()>;
 
@@ -97,7 +94,7 @@ pub trait Edit: FileSystem {
 
 impl<E: Edit> FileSystemMut for E {
     fn as_read(&self) -> &dyn FileSystem {
-        Edit::as_read(self)
+        self
     }
 
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {
@@ -187,19 +184,13 @@ impl<E: Edit> FileSystemMut for E {
 
 /// Whether an entry can be called like this, and have these permissions.
 fn check_new(editor: &dyn Edit, path: &FsPath, attributes: Option<&Attributes>) -> Result<()> {
-    let Some(name) = path.name() else {
+    if path.is_root() {
         return Err(Error::invalid(
             "the root directory itself cannot be created or replaced",
         ));
-    };
-    let max = editor.limits().name_bytes;
-    if name.len() > max {
-        return Err(Error::invalid(format!(
-            "a name of {} bytes: at most {max} are possible here",
-            name.len()
-        ))
-        .because(Reason::Limit));
     }
+    path.check_name(editor.limits().name_bytes)
+        .map_err(|error| error.because(Reason::Limit))?;
     attributes.map_or(Ok(()), |attributes| check_mode(attributes.mode))
 }
 

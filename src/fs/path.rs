@@ -66,12 +66,12 @@ impl FsPath {
         )
     }
 
-    /// An error where the name of the entry is longer than the 255 bytes of ext4 and btrfs.
-    pub(super) fn check_linux_name(&self) -> Result<()> {
+    /// An error where the name of the entry has more than `max` bytes.
+    pub(super) fn check_name(&self, max: usize) -> Result<()> {
         match self.name().map_or(0, <[u8]>::len) {
-            0..=LINUX_NAME_MAX => Ok(()),
+            len if len <= max => Ok(()),
             len => Err(Error::invalid(format!(
-                "a name of {len} bytes: at most {LINUX_NAME_MAX} are possible here"
+                "a name of {len} bytes: at most {max} are possible here"
             ))),
         }
     }
@@ -165,7 +165,7 @@ mod tests {
             let path = FsPath::new(format!("/{}", "n".repeat(bytes)));
             assert_eq!(path.is_ok(), anywhere, "{bytes}");
             assert_eq!(
-                path.is_ok_and(|path| path.check_linux_name().is_ok()),
+                path.is_ok_and(|path| path.check_name(LINUX_NAME_MAX).is_ok()),
                 on_linux,
                 "{bytes}"
             );

@@ -410,6 +410,46 @@ impl Tree {
     }
 }
 
+/// A file that is read piece by piece.
+pub(in crate::fs) struct Open<'a> {
+    /// Its node, by number.
+    pub node: usize,
+    pub content: Reading<'a>,
+    /// What was read so far.
+    pub offset: u64,
+    pub size: u64,
+}
+
+impl<'a> Open<'a> {
+    /// The file `nodes[node]`, of which nothing was read.
+    pub fn new(source: &'a dyn FileSystem, nodes: &'a [Node], node: usize) -> Result<Self> {
+        let content = Reading::open(source, &nodes[node])?;
+        let Part::File(_, size) = nodes[node].part else {
+            return Err(Error::internal("not a file"));
+        };
+        Ok(Self {
+            node,
+            content,
+            offset: 0,
+            size,
+        })
+    }
+
+    /// The next `most` bytes, fewer where the file ends.
+    pub fn next_piece(&mut self, most: usize) -> Result<Vec<u8>> {
+        let len = to_u64(most).min(self.size - self.offset);
+        let mut data = vec![0; to_usize(len)?];
+        self.content.read(self.offset, &mut data)?;
+        self.offset += len;
+        Ok(data)
+    }
+
+    /// Whether all was read.
+    pub fn is_over(&self) -> bool {
+        self.offset == self.size
+    }
+}
+
 /// A file whose content is read.
 pub(in crate::fs) enum Reading<'a> {
     Source(Box<dyn FileRead + 'a>),

@@ -3,24 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::error::{ErrorKind, Result};
+use crate::flatcar::unit::{SYSTEM_UNITS, TYPES};
 use crate::fs::{ByPath, DirEntry, FileSystem, FileType, FsPath, read_file, resolve};
 
-/// Where an extension ships system units.
-const UNIT_DIR: &str = "/usr/lib/systemd/system";
-/// Types of units (systemd.unit(5)).
-const UNIT_TYPES: [&str; 11] = [
-    "service",
-    "socket",
-    "device",
-    "mount",
-    "automount",
-    "swap",
-    "target",
-    "path",
-    "timer",
-    "slice",
-    "scope",
-];
 /// Largest drop-in that is read; real ones have a few lines, longer ones are passed over.
 const DROP_IN_MAX: u64 = 64 << 10;
 
@@ -45,7 +30,7 @@ pub(super) struct Units {
 pub(super) fn read(fs: &dyn FileSystem) -> Result<Units> {
     let mut names = BTreeSet::new();
     let mut activations = BTreeSet::new();
-    let dir = FsPath::new(UNIT_DIR)?;
+    let dir = FsPath::new(SYSTEM_UNITS)?;
     for entry in entries(fs, &dir)? {
         let Ok(name) = String::from_utf8(entry.name) else {
             continue;
@@ -125,7 +110,7 @@ fn pulls(text: &str) -> Vec<(&'static str, &str)> {
 
 fn is_unit(name: &str) -> bool {
     name.rsplit_once('.')
-        .is_some_and(|(stem, suffix)| !stem.is_empty() && UNIT_TYPES.contains(&suffix))
+        .is_some_and(|(stem, suffix)| !stem.is_empty() && TYPES.contains(&suffix))
 }
 
 /// The entries of a directory, symlinks on the way followed; none where it does not exist.

@@ -9,7 +9,7 @@ use super::decode::{Algorithm, Decoder};
 use super::inode::{INODE_UNIT, Inode};
 use super::superblock::Superblock;
 use super::xattr::Prefix;
-use crate::block::BlockDevice;
+use crate::block::{BlockDevice, check_range};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::cache::Cache;
@@ -98,23 +98,12 @@ impl<D: BlockDevice> Volume<D> {
 
     /// Reads from the device.
     pub fn read(&self, position: u64, buf: &mut [u8]) -> Result<()> {
-        self.check_range(position, to_u64(buf.len()))?;
         self.device.read_at(position, buf)
-    }
-
-    fn check_range(&self, position: u64, len: u64) -> Result<()> {
-        match position.checked_add(len) {
-            Some(end) if end <= self.device.size() => Ok(()),
-            _ => Err(Error::corrupt(format!(
-                "{len} bytes at {position}, beyond the end of the device at {}",
-                self.device.size()
-            ))),
-        }
     }
 
     /// Reads metadata, which is kept for a while.
     pub fn read_meta(&self, position: u64, buf: &mut [u8]) -> Result<()> {
-        self.check_range(position, to_u64(buf.len()))?;
+        check_range(position, to_u64(buf.len()), self.device.size())?;
         let mut position = position;
         let mut rest = buf;
         while !rest.is_empty() {

@@ -19,6 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use self::host::Folder;
+use super::path::LINUX_NAME_MAX;
 use super::{ByPath, FileSystem, FileType, FsPath, Metadata, Node};
 use crate::error::{Error, Result, ResultExt};
 
@@ -193,7 +194,7 @@ impl Job<'_> {
                         .at("a name that no file of the host can have")
                 })?;
                 // FAT's names may be longer than those of Linux.
-                path.check_linux_name().map_err(|error| {
+                path.check_name(LINUX_NAME_MAX).map_err(|error| {
                     error
                         .with_kind(crate::ErrorKind::Unsupported)
                         .at(path.to_string())

@@ -434,10 +434,6 @@ impl<D: BlockDeviceMut> Edit for Fat<D> {
         }
     }
 
-    fn as_read(&self) -> &dyn FileSystem {
-        self
-    }
-
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {
         let name = NewName::new(names::storable(path)?);
         let mut directory = self.check_out(&parent_of(path)?)?;

@@ -12,7 +12,7 @@ use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::edit::{Edit, Limits};
 use crate::fs::path::LINUX_NAME_MAX;
-use crate::fs::{Attributes, FileContent, FileSystem, FileType, FsPath, MetadataChange};
+use crate::fs::{Attributes, FileContent, FileType, FsPath, MetadataChange};
 
 /// The attribute that says how new files and directories below are compressed.
 const COMPRESSION: &[u8] = b"btrfs.compression";
@@ -238,10 +238,6 @@ impl Edit for BtrfsEditor {
             device: Some(DEVICE_MAX),
             xattrs: true,
         }
-    }
-
-    fn as_read(&self) -> &dyn FileSystem {
-        self
     }
 
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {

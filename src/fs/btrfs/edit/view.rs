@@ -9,7 +9,7 @@ use super::store::{Last, Store};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::fs::{
-    self, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Xattr,
+    self, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Xattr, check_within,
 };
 
 impl BtrfsEditor {
@@ -140,16 +140,8 @@ impl FileRead for Reader<'_> {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let len = to_u64(buf.len());
-        let end = offset
-            .checked_add(len)
-            .filter(|&end| end <= self.size)
-            .ok_or_else(|| {
-                Error::invalid(format!(
-                    "{len} bytes at {offset} of a file of {} bytes",
-                    self.size
-                ))
-            })?;
+        check_within(self.size, offset, buf)?;
+        let end = offset + to_u64(buf.len());
         buf.fill(0);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let first = self

@@ -8,12 +8,12 @@
 use super::lz4::Compressor;
 use super::pack::{CHUNK_BYTES, Extent, Packed, blocks, pack, used_chunks};
 use super::{BLOCK_BYTES, BLOCK_USIZE, Out};
-use crate::bytes::{to_u64, to_usize};
+use crate::bytes::to_u64;
 use crate::codec::{Spares, run_ordered};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::FileSystem;
 use crate::fs::erofs::chunk::HOLE;
-use crate::fs::source::{Node, Part, Reading};
+use crate::fs::source::{Node, Open, Part};
 
 /// What is packed at a time: unpacked bytes, or more where an extent may be long.
 const STRETCH_BYTES: usize = 1 << 20;
@@ -234,14 +234,6 @@ struct Reader<'a> {
     over: bool,
 }
 
-/// A file whose stretches are read.
-struct Open<'a> {
-    node: usize,
-    content: Reading<'a>,
-    offset: u64,
-    size: u64,
-}
-
 impl Iterator for &mut Reader<'_> {
     type Item = Result<Job>;
 
@@ -259,9 +251,8 @@ impl Reader<'_> {
     fn job(&mut self) -> Result<Option<Job>> {
         loop {
             if let Some(open) = &mut self.open {
-                let job = open
-                    .stretch(self.stretch_bytes)
-                    .at(|| self.nodes[open.node].name())?;
+                let node = &self.nodes[open.node];
+                let job = stretch(open, self.stretch_bytes).at(|| node.name())?;
                 if job.is_last {
                     self.open = None;
                 }
@@ -272,36 +263,25 @@ impl Reader<'_> {
             };
             let id = self.next;
             self.next += 1;
-            if let Part::File(_, size @ 1..) = node.part
+            if let Part::File(_, 1..) = node.part
                 && node.nlink > 0
                 && self.same[id] == id
             {
-                let content = Reading::open(self.source, node).at(|| node.name())?;
-                self.open = Some(Open {
-                    node: id,
-                    content,
-                    offset: 0,
-                    size,
-                });
+                let open = Open::new(self.source, self.nodes, id).at(|| node.name())?;
+                self.open = Some(open);
             }
         }
     }
 }
 
-impl Open<'_> {
-    fn stretch(&mut self, stretch_bytes: usize) -> Result<Job> {
-        let len = to_u64(stretch_bytes).min(self.size - self.offset);
-        let mut data = vec![0; to_usize(len)?];
-        self.content.read(self.offset, &mut data)?;
-        let job = Job {
-            node: self.node,
-            offset: self.offset,
-            data,
-            is_last: self.offset + len == self.size,
-        };
-        self.offset += len;
-        Ok(job)
-    }
+/// The next stretch of a file.
+fn stretch(open: &mut Open<'_>, stretch_bytes: usize) -> Result<Job> {
+    Ok(Job {
+        node: open.node,
+        offset: open.offset,
+        data: open.next_piece(stretch_bytes)?,
+        is_last: open.is_over(),
+    })
 }
 
 impl Laid {

@@ -12,7 +12,7 @@ use crate::error::{Error, Reason, Result};
 use crate::fs::acl;
 use crate::fs::edit::{Edit, Limits};
 use crate::fs::path::LINUX_NAME_MAX;
-use crate::fs::{Attributes, FileContent, FileSystem, FileType, FsPath, MetadataChange};
+use crate::fs::{Attributes, FileContent, FileType, FsPath, MetadataChange};
 
 /// Longest symlink target that lies in the inode.
 const FAST_SYMLINK_MAX: usize = 59;
@@ -32,10 +32,6 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
             device: Some(DEVICE_MAX),
             xattrs: true,
         }
-    }
-
-    fn as_read(&self) -> &dyn FileSystem {
-        self
     }
 
     fn create_dir(&mut self, path: &FsPath, attributes: &Attributes) -> Result<()> {

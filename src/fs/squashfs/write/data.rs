@@ -13,7 +13,7 @@ use crate::bytes::{is_zero, to_u64, to_usize};
 use crate::codec::{Spares, run_ordered};
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::FileSystem;
-use crate::fs::source::{Node, Part, Reading};
+use crate::fs::source::{Node, Open, Part};
 
 /// Set in the size of a block that is stored as it is (`SQUASHFS_COMPRESSED_BIT_BLOCK`).
 const DATA_STORED: u32 = 1 << 24;
@@ -183,14 +183,6 @@ struct Reader<'a> {
     over: bool,
 }
 
-/// A file whose blocks are read.
-struct Open<'a> {
-    node: usize,
-    content: Reading<'a>,
-    offset: u64,
-    size: u64,
-}
-
 impl Iterator for &mut Reader<'_> {
     type Item = Result<Job>;
 
@@ -209,10 +201,9 @@ impl<'a> Reader<'a> {
     fn job(&mut self) -> Result<Option<Job>> {
         loop {
             if let Some(open) = &mut self.open {
-                let job = open
-                    .block(self.block_bytes)
-                    .at(|| self.nodes[open.node].name())?;
-                if open.offset == open.size {
+                let node = &self.nodes[open.node];
+                let job = block(open, self.block_bytes).at(|| node.name())?;
+                if open.is_over() {
                     self.open = None;
                 }
                 return Ok(Some(job));
@@ -222,7 +213,7 @@ impl<'a> Reader<'a> {
             };
             let id = self.next;
             if let (Part::File(_, 1..), 1..) = (&node.part, node.nlink) {
-                let open = open(self.source, node, id).at(|| self.nodes[id].name())?;
+                let open = Open::new(self.source, self.nodes, id).at(|| self.nodes[id].name())?;
                 if open.size >= to_u64(self.block_bytes) {
                     self.open = Some(open);
                 } else if self.fragment.len() + to_usize(open.size)? > self.block_bytes {
@@ -260,29 +251,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn open<'a>(source: &'a dyn FileSystem, node: &'a Node, id: usize) -> Result<Open<'a>> {
-    let content = Reading::open(source, node)?;
-    let Part::File(_, size) = node.part else {
-        return Err(Error::internal("not a file"));
-    };
-    Ok(Open {
-        node: id,
-        content,
-        offset: 0,
-        size,
+/// The next block of a file.
+fn block(open: &mut Open<'_>, block_bytes: usize) -> Result<Job> {
+    let data = open.next_piece(block_bytes)?;
+    Ok(Job {
+        role: Role::Block(open.node),
+        done: data.len(),
+        data,
     })
-}
-
-impl Open<'_> {
-    fn block(&mut self, block_bytes: usize) -> Result<Job> {
-        let len = to_u64(block_bytes).min(self.size - self.offset);
-        let mut data = vec![0; to_usize(len)?];
-        self.content.read(self.offset, &mut data)?;
-        self.offset += len;
-        Ok(Job {
-            role: Role::Block(self.node),
-            done: data.len(),
-            data,
-        })
-    }
 }
