@@ -1,12 +1,11 @@
 //! Wrong inputs: each gives its exit code, one clear message, and no output file.
 use crate::common::flatcar::{Recipe, flatcar_copy, flatcar_image};
-use crate::common::programs::flatbake;
+use crate::common::programs::{command, flatbake};
 use crate::common::region::Region;
 use crate::common::scratch_dir;
 use crate::common::sysext::{Format, Sysext, sysext};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A folder with an image and an output that must never appear.
 struct Case {
@@ -177,7 +176,7 @@ fn files_of_other_programs_are_refused_by_name() {
             ["a Butane config", "give the disk image"],
         ),
     ] {
-        let ran = Command::new(program)
+        let ran = command(Path::new(program))
             .args(arguments.split(' '))
             .current_dir(&dir)
             .output();
