@@ -20,6 +20,7 @@ mod output;
 mod output_folder;
 mod overlay;
 mod sections;
+mod self_described;
 mod sha256;
 mod temporary;
 mod watched;
@@ -33,6 +34,7 @@ pub use output::OutputFile;
 pub use output_folder::OutputFolder;
 pub use overlay::{Overlay, OverlayOptions};
 pub use sections::{Piece, Sections};
+pub(crate) use self_described::{SelfDescribed, check_image_range};
 pub use sha256::sha256;
 pub use watched::Watched;
 pub use window::Window;
@@ -106,13 +108,16 @@ macro_rules! forward {
 }
 forward!(&D, Arc<D>, Box<D>);
 
-/// Checks that `len` bytes at `offset` lie on a device of `size` bytes, and returns where they end.
+/// Checks that `len` bytes at `offset`, which a caller asks for, lie on a device of `size` bytes, and returns where they
+/// end. Positions that an image names go through [`SelfDescribed`].
 pub(crate) fn check_range(offset: u64, len: u64, size: u64) -> Result<u64> {
-    offset.checked_add(len).filter(|&end| end <= size).ok_or_else(|| {
-        Error::corrupt(format!(
-            "{len} bytes at offset {offset} lie beyond the end of a device of {size} bytes"
-        ))
-        .because(Reason::OutOfRange)
-        .with_hint("the image is cut short or its metadata points outside it; compare its size and checksum with the original's")
-    })
+    offset
+        .checked_add(len)
+        .filter(|&end| end <= size)
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "{len} bytes at offset {offset} lie beyond the end of a device of {size} bytes"
+            ))
+            .because(Reason::OutOfRange)
+        })
 }

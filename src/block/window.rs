@@ -1,5 +1,6 @@
 //! A bounds-checked slice of a device: one partition.
 
+use super::self_described::as_damage;
 use super::{BlockDevice, BlockDeviceMut, Extent, check_range};
 use crate::bytes::to_u64;
 use crate::error::Result;
@@ -17,6 +18,11 @@ impl<D: BlockDevice> Window<D> {
     pub fn new(device: D, start: u64, len: u64) -> Result<Self> {
         check_range(start, len, device.size())?;
         Ok(Self { device, start, len })
+    }
+
+    /// The window that an image names: damage where it does not lie on the device.
+    pub(crate) fn of_image(device: D, start: u64, len: u64) -> Result<Self> {
+        Self::new(device, start, len).map_err(as_damage)
     }
 
     /// Where `len` bytes at `offset` of the window begin on the device.

@@ -123,7 +123,7 @@ impl Disk {
     }
 
     fn open_at(&self, partition: &Partition) -> Result<Box<dyn FileSystem>> {
-        fs::open(Arc::new(Window::new(
+        fs::open(Arc::new(Window::of_image(
             self.device(),
             partition.offset(),
             partition.size(),

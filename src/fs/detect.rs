@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{FileSystem, FileSystemMut, FsKind, btrfs, erofs, ext4, fat, squashfs};
-use crate::block::{BlockDevice, BlockDeviceMut};
+use crate::block::{BlockDevice, BlockDeviceMut, SelfDescribed};
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::error::{Error, Reason, Result};
@@ -97,6 +97,7 @@ pub fn probe(device: &dyn BlockDevice) -> Result<Option<FsKind>> {
 /// Opens the filesystem on `device` for reading. One that is not known is [`ErrorKind::Unsupported`], with the
 /// reason [`Reason::Unformatted`].
 pub fn open(device: Device) -> Result<Box<dyn FileSystem>> {
+    let device: Device = Arc::new(SelfDescribed(device));
     (find(&device)?.ok_or_else(unformatted)?.open)(device)
 }
 
@@ -109,6 +110,8 @@ pub fn edit(
     target: Target,
     options: &EditOptions,
 ) -> Result<Box<dyn FileSystemMut>> {
+    let source: Device = Arc::new(SelfDescribed(source));
+    let target: Target = Arc::new(SelfDescribed(target));
     let format = find(&source)?.ok_or_else(unformatted)?;
     let edit = format.edit.ok_or_else(|| not_editable(format.kind))?;
     edit(source, target, options)

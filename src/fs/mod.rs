@@ -38,7 +38,7 @@ pub use walk::{ByPath, Entry, exists, read_file, resolve, walk};
 use std::io::Read;
 
 use crate::bytes::to_u64;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 
 /// A filesystem that can be read, by the nodes of its entries. Times, modes and names come back exactly as stored.
 ///
@@ -91,9 +91,10 @@ fn check_within(size: u64, offset: u64, buf: &[u8]) -> Result<()> {
     let len = to_u64(buf.len());
     match offset.checked_add(len) {
         Some(end) if end <= size => Ok(()),
-        _ => Err(Error::invalid(format!(
-            "{len} bytes at {offset} of a file of {size} bytes"
-        ))),
+        _ => Err(
+            Error::invalid(format!("{len} bytes at {offset} of a file of {size} bytes"))
+                .because(Reason::OutOfRange),
+        ),
     }
 }
 

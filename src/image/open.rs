@@ -22,7 +22,7 @@ use super::not_a_disk::{HEAD_BYTES, NotADisk};
 use super::parallels;
 use super::references::References;
 use super::scratch::Input;
-use crate::block::{BlockDevice, FileDevice, Inputs, Watched};
+use crate::block::{BlockDevice, FileDevice, Inputs, SelfDescribed, Watched};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::{Finding, code};
 use crate::progress::Progress;
@@ -334,6 +334,11 @@ pub(super) fn open_disk(
     format: Format,
     references: &References,
 ) -> Result<Arc<dyn BlockDevice>> {
+    let file: Arc<dyn BlockDevice> = match format {
+        // Positions in a raw image are the caller's own.
+        Format::Raw => file,
+        _ => Arc::new(SelfDescribed(file)),
+    };
     (format.opener())(file, references)
 }
 

@@ -11,7 +11,7 @@ use super::header::{Header, PRIMARY_LBA, SIGNATURE};
 use super::mbr::{MBR_LEN, Mbr, MbrKind};
 use super::table::{Found, PartitionTable};
 use super::{Partition, SECTOR_SIZES};
-use crate::block::BlockDevice;
+use crate::block::{BlockDevice, check_image_range};
 use crate::bytes::{Fields, to_usize};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::{Finding, code};
@@ -278,7 +278,7 @@ impl Disk<'_> {
     /// `len` bytes from sector `lba`; beyond the end is [`ErrorKind::Corrupt`]. Callers bound `len`.
     fn bytes(&self, sector_size: u32, lba: u64, len: u64) -> Result<Vec<u8>> {
         let offset = lba.saturating_mul(sector_size.into());
-        crate::block::check_range(offset, len, self.device.size())?;
+        check_image_range(offset, len, self.device.size())?;
         let mut bytes = vec![0; to_usize(len)?];
         self.device.read_at(offset, &mut bytes)?;
         Ok(bytes)

@@ -267,12 +267,12 @@ impl<'a> Bench<'a> {
         let partition = self.disk.partition(designator.into())?;
         let resize = self.resize.filter(|_| designator == Designator::Root);
         let size = resize.map_or(partition.size(), |resize| resize.root_bytes);
-        let source: Arc<dyn BlockDevice> = Arc::new(Window::new(
+        let source: Arc<dyn BlockDevice> = Arc::new(Window::of_image(
             self.disk.device(),
             partition.offset(),
             partition.size(),
         )?);
-        let target = Arc::new(Window::new(
+        let target = Arc::new(Window::of_image(
             Arc::clone(&self.overlay),
             partition.offset(),
             size,

@@ -48,7 +48,7 @@ pub fn in_sectors_of(
 ) -> Result<Arc<dyn BlockDevice>> {
     let table = PartitionTable::read(&device)?;
     for partition in table.partitions() {
-        let window = Window::new(Arc::clone(&device), partition.offset(), partition.size())?;
+        let window = Window::of_image(Arc::clone(&device), partition.offset(), partition.size())?;
         let unit = unit_bytes(&window).at(|| partition.to_string())?;
         if let Some((kind, unit)) = unit.filter(|(_, unit)| *unit < sector_bytes) {
             return Err(Error::unsupported(format!(

@@ -321,7 +321,7 @@ fn esp_serial(disk: &Disk) -> Result<u32> {
     let read = || {
         let partition = disk.partition(BOOT)?;
         let mut sector = [0; 512];
-        Window::new(disk.device(), partition.offset(), partition.size())?
+        Window::of_image(disk.device(), partition.offset(), partition.size())?
             .read_at(0, &mut sector)?;
         fat::serial(&sector)
     };

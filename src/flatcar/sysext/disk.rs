@@ -97,7 +97,8 @@ fn find(device: Arc<dyn BlockDevice>) -> Result<Content> {
         });
     };
     let place = format!("{name} partition ({})", partition.number);
-    let window = Window::new(device, partition.offset(), partition.size()).at(|| place.clone())?;
+    let window =
+        Window::of_image(device, partition.offset(), partition.size()).at(|| place.clone())?;
     Ok(Content {
         device: Arc::new(window),
         is_usr,

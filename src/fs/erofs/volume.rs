@@ -9,7 +9,7 @@ use super::decode::{Algorithm, Decoder};
 use super::inode::{INODE_UNIT, Inode};
 use super::superblock::Superblock;
 use super::xattr::Prefix;
-use crate::block::{BlockDevice, check_range};
+use crate::block::{BlockDevice, check_image_range};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::cache::Cache;
@@ -103,7 +103,7 @@ impl<D: BlockDevice> Volume<D> {
 
     /// Reads metadata, which is kept for a while.
     pub fn read_meta(&self, position: u64, buf: &mut [u8]) -> Result<()> {
-        check_range(position, to_u64(buf.len()), self.device.size())?;
+        check_image_range(position, to_u64(buf.len()), self.device.size())?;
         let mut position = position;
         let mut rest = buf;
         while !rest.is_empty() {

@@ -52,7 +52,7 @@ pub(in crate::image) fn open(
             "the VHD footer claims a disk of {} bytes, but only {end} lie before it",
             footer.current_size
         ))),
-        DiskType::Fixed => Ok(Arc::new(Window::new(file, 0, footer.current_size)?)),
+        DiskType::Fixed => Ok(Arc::new(Window::of_image(file, 0, footer.current_size)?)),
         DiskType::Dynamic => open_dynamic(file, &footer, references),
     }
 }

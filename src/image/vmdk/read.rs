@@ -161,13 +161,13 @@ fn open_extent(
         ExtentType::Flat => {
             let (file, _) = references.open("extent", &extent.name)?;
             let start = extent.offset.checked_mul(SECTOR).ok_or_else(too_long)?;
-            Ok(Arc::new(Window::new(file, start, len)?))
+            Ok(Arc::new(Window::of_image(file, start, len)?))
         }
         ExtentType::Sparse => {
             let (file, references) = references.open("extent", &extent.name)?;
             let header = Header::read(&file)?;
             let device = sparse_extent(Arc::new(file), &header, below, &references)?;
-            Ok(Arc::new(Window::new(device, 0, len)?))
+            Ok(Arc::new(Window::of_image(device, 0, len)?))
         }
     }
 }
