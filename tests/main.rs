@@ -40,6 +40,7 @@ mod request;
 mod sample;
 mod squashfs;
 mod squashfs_write;
+mod staged;
 mod surface;
 mod sysext;
 mod tar;

@@ -5,9 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flatbake::block::{BlockDevice, BlockDeviceMut};
+use flatbake::block::{BlockDevice, BlockDeviceMut, Piece};
 use flatbake::codec::decoder;
-use flatbake::fs::fat::{FatContent, FatFile, FatIdentity, FatKind, FatLayout, build};
+use flatbake::fs::fat::{FatFile, FatIdentity, FatKind, FatLayout, build};
 use flatbake::fs::{Attributes, EditOptions, FileSystemMut, FileType, FsPath, Timestamp, edit};
 
 use crate::device::{Base, Layer};
@@ -111,7 +111,7 @@ pub fn fat() -> Vec<Volume> {
 fn fat_base(layout: &FatLayout) -> Base {
     let file = |path: &str, len| FatFile {
         path: path.to_owned(),
-        content: FatContent::Bytes(vec![b'x'; len]),
+        content: Piece::Bytes(vec![b'x'; len]),
     };
     let files = vec![
         file("EFI/boot/grubx64.efi", 3000),

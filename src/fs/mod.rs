@@ -8,6 +8,7 @@ mod acl;
 pub mod btrfs;
 mod cache;
 mod content;
+mod copy;
 mod detect;
 mod edit;
 pub mod erofs;
@@ -19,16 +20,19 @@ mod path;
 mod sectors;
 mod source;
 pub mod squashfs;
+mod staged;
 mod types;
 mod walk;
 
 pub(crate) use acl::from_text as acl_from_text;
 pub use content::{FileContent, Stretch};
+pub use copy::{Copied, CopyOptions, copy_tree};
 pub use detect::{EditOptions, edit, open, probe};
 pub use extract::{ExtractOptions, Extracted, extract};
 pub use inner::InnerFile;
 pub use path::FsPath;
 pub use sectors::unit_bytes;
+pub use staged::{FolderOptions, StagedTree};
 pub use types::{
     Attributes, Capacity, DirEntry, FileType, FsKind, Metadata, MetadataChange, Node, Timestamp,
     Xattr,

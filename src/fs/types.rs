@@ -20,6 +20,8 @@ pub enum FsKind {
     Squashfs,
     /// EROFS.
     Erofs,
+    /// None yet: a tree that is put together to be written.
+    Tree,
 }
 
 impl fmt::Display for FsKind {
@@ -30,6 +32,7 @@ impl fmt::Display for FsKind {
             Self::Btrfs => "btrfs",
             Self::Squashfs => "squashfs",
             Self::Erofs => "erofs",
+            Self::Tree => "tree",
         })
     }
 }
