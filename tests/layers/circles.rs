@@ -13,7 +13,31 @@ use std::fs;
 use std::path::Path;
 
 /// The rooms that are free of circles, and stay so.
-const ROOMS: &[&str] = &["bake", "codec", "machine", "manifest"];
+const ROOMS: &[&str] = &[
+    "bake",
+    "codec",
+    "finding",
+    "machine",
+    "manifest",
+    "partition",
+];
+
+/// The rooms in which files may also use what the `mod.rs` of a folder above them defines: the words that they share.
+const ROOMS_WITH_SHARED_WORDS: &[&str] = &["archive", "block", "cli", "flatcar", "fs", "image"];
+
+/// Circles that stay, each with its reason in `ARCHITECTURE.md`.
+const NAMED: &[&str] = &[
+    "fs::btrfs::tree → fs::btrfs::volume → fs::btrfs::tree",
+    "fs::erofs::chunk → fs::erofs::content → fs::erofs::chunk",
+    "fs::erofs::cluster → fs::erofs::volume → fs::erofs::content → fs::erofs::compressed → fs::erofs::cluster",
+    "fs::erofs::compressed → fs::erofs::content → fs::erofs::compressed",
+    "fs::erofs::inode → fs::erofs::volume → fs::erofs::inode",
+    "fs::ext4::group → fs::ext4::layout → fs::ext4::group",
+    "fs::ext4::inode → fs::ext4::time → fs::ext4::inode",
+    "fs::squashfs::dir → fs::squashfs::volume → fs::squashfs::dir",
+    "image::detect → image::format → image::qcow2 → image::qcow2::read → image::open → image::detect",
+    "image::format → image::qcow2 → image::format",
+];
 
 /// A module by its names below the room; none for the room's own `mod.rs`.
 type Module = Vec<String>;
@@ -195,13 +219,16 @@ fn parts(group: &str) -> Vec<String> {
 #[derive(Debug)]
 struct Room {
     name: String,
+    /// Whether what a file takes from the `mod.rs` of a folder above it counts.
+    is_strict: bool,
     files: BTreeMap<Module, File>,
 }
 
 impl Room {
-    fn read(name: &str) -> Self {
+    fn read(name: &str, is_strict: bool) -> Self {
         let mut room = Self {
             name: name.to_owned(),
+            is_strict,
             files: BTreeMap::new(),
         };
         room.read_folder(
@@ -283,12 +310,16 @@ impl Room {
         let targets = |module: &Module, file: &File| {
             let paths = file.needed_paths();
             let found = paths.iter().filter_map(|path| self.resolve(module, path));
-            found.filter(|target| target != module).collect()
+            found.filter(|target| self.counts(module, target)).collect()
         };
         self.files
             .iter()
             .map(|(module, file)| (module.clone(), targets(module, file)))
             .collect()
+    }
+
+    fn counts(&self, module: &Module, target: &Module) -> bool {
+        target != module && (self.is_strict || !module.starts_with(target))
     }
 
     /// For each group of files that import each other, a shortest circle through the first of them.
@@ -330,15 +361,15 @@ fn way_back(edges: &Edges, start: &Module) -> Option<Vec<Module>> {
 
 #[test]
 fn files_of_a_room_import_each_other_one_way() {
-    let circles: Vec<String> = ROOMS
+    let strict = ROOMS.iter().map(|room| Room::read(room, true));
+    let others = ROOMS_WITH_SHARED_WORDS
         .iter()
-        .flat_map(|room| Room::read(room).circles())
+        .map(|room| Room::read(room, false));
+    let circles: Vec<String> = strict
+        .chain(others)
+        .flat_map(|room| room.circles())
         .collect();
-    assert!(
-        circles.is_empty(),
-        "circles of imports:\n{}",
-        circles.join("\n")
-    );
+    assert_eq!(circles, NAMED, "circles of imports");
 }
 
 /// The circles in a room called `room`, of modules and their texts.
@@ -348,6 +379,7 @@ fn planted(files: &[(&str, &str)]) -> Vec<String> {
         .map(|(module, text)| (segments(module), File::parse(text)));
     Room {
         name: "room".to_owned(),
+        is_strict: true,
         files: parsed.collect(),
     }
     .circles()

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::cache::LiveCache;
+use super::memo::Memo;
 use super::{OEM, ROOT, USR, copy_out};
 use crate::archive::cpio::CpioLayout;
 use crate::block::{BlockDevice, FileDevice, Piece, Watched, sha256};
@@ -128,6 +128,23 @@ pub fn write_initrd(
         )?;
     }
     Ok(initrd.report.clone())
+}
+
+/// What live images of forks of one disk have in common: USR as a squashfs, and the initrds of those with the same files
+/// on OEM. It lies in files without names, which are gone with the cache.
+///
+/// One cache serves disks that are forks of one and have the same content in USR, as a bake leaves them.
+#[derive(Debug, Default)]
+pub struct LiveCache {
+    squashfs: Memo<SquashfsKey, Squashfs>,
+    initrds: Memo<InitrdKey, Initrd>,
+}
+
+impl LiveCache {
+    /// An empty cache.
+    pub fn new() -> Self {
+        Self::default()
+    }
 }
 
 /// An initrd that was made.

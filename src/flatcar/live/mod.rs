@@ -11,13 +11,12 @@
 //! Such a system has no disk of its own: what lies on the image's ROOT partition is not part of it (a finding says so),
 //! and nor is OEM's `grub.cfg`, as no GRUB of the disk runs, nor its sysexts, as nothing of OEM outlives the initrd.
 
-mod cache;
 mod initrd;
 pub mod iso;
+mod memo;
 pub mod pxe;
 
-pub use cache::LiveCache;
-pub use initrd::{InitrdReport, LiveOptions, write_initrd};
+pub use initrd::{InitrdReport, LiveCache, LiveOptions, write_initrd};
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

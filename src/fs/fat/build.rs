@@ -9,8 +9,9 @@
 //! a multiple of 2 KiB in the layout for CDs, a CD's own directory can name the same bytes. Names are short ones
 //! (`GRUBX64.EFI`), shown in lower case as Windows NT marks them.
 
+use super::SLOT_LEN;
 use super::boot::{BOOT_SECTOR, BootSector, EXTENDED, SEC_PER_CLUS_MAX, SIGNATURE, TABLES_MAX};
-use super::entry::{ATTR_ARCHIVE, ATTR_DIRECTORY, ATTR_VOLUME_ID, DOT, DOT_DOT, Entry, SLOT_LEN};
+use super::entry::{ATTR_ARCHIVE, ATTR_DIRECTORY, ATTR_VOLUME_ID, DOT, DOT_DOT, Entry};
 use super::geometry::{FIRST_CLUSTER, Geometry, Root, SLOT};
 use super::info::Info;
 use super::kind::Kind;

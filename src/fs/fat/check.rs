@@ -10,9 +10,10 @@
 //! Reading needs the tree: a directory below itself would make a walk endless. Editing needs all of it, since freeing
 //! the clusters of a file must not free another's.
 
+use super::SLOT_LEN;
 use super::device::{damaged, read_vec};
 use super::directory::SLOTS_MAX;
-use super::entry::{DOT_DOT, Entry, SLOT_LEN, Slot};
+use super::entry::{DOT_DOT, Entry, Slot};
 use super::geometry::{Geometry, Root, SLOT};
 use super::table::{Cursor, Table};
 use crate::block::BlockDevice;

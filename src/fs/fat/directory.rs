@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::SLOT_LEN;
 use super::device::{damaged, read_vec};
-use super::entry::{DELETED, Entry, SLOT_LEN, Slot};
+use super::entry::{DELETED, Entry, Slot};
 use super::geometry::{Geometry, Root, SLOT};
 use super::long::Assembler;
 use super::names::{self, NewName};

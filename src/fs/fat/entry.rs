@@ -1,14 +1,13 @@
 //! Slots of a directory: 32 bytes each, an entry or a part of a long name.
 
+use super::SLOT_LEN;
 use super::geometry::Geometry;
 use super::kind::Kind;
-use super::long::LongPart;
+use super::long::{ATTR_LONG_NAME, LongPart};
 use super::time::FatTime;
 use crate::bytes::structure;
 use crate::error::Result;
 
-/// Bytes of a slot in memory.
-pub(super) const SLOT_LEN: usize = 32;
 /// The first byte of a slot that was in use.
 pub(super) const DELETED: u8 = 0xE5;
 
@@ -16,8 +15,6 @@ pub(super) const DELETED: u8 = 0xE5;
 pub(super) const ATTR_VOLUME_ID: u8 = 0x08;
 pub(super) const ATTR_DIRECTORY: u8 = 0x10;
 pub(super) const ATTR_ARCHIVE: u8 = 0x20;
-/// All of read-only, hidden, system and volume label: no entry but a part of a long name.
-pub(super) const ATTR_LONG_NAME: u8 = 0x0F;
 const ATTR_LONG_NAME_MASK: u8 = 0x3F;
 
 /// Names of the two entries that every directory but the root begins with.

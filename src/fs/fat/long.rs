@@ -5,9 +5,12 @@
 //!   40 + number                          each with the checksum of the entry's short name
 //! ```
 
-use super::entry::{ATTR_LONG_NAME, SLOT_LEN};
+use super::SLOT_LEN;
 use crate::bytes::{Field, Order, structure};
 use crate::error::Result;
+
+/// `DIR_Attr` of a part: all of read-only, hidden, system and volume label, which no entry has.
+pub(super) const ATTR_LONG_NAME: u8 = 0x0F;
 
 /// UTF-16 units in the longest name.
 pub(super) const UNITS_MAX: usize = 255;

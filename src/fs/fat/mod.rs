@@ -59,6 +59,9 @@ use table::Table;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Bytes of a slot in memory.
+const SLOT_LEN: usize = 32;
+
 /// A FAT volume on a device; implements [`FileSystem`](super::FileSystem) and [`FileSystemMut`](super::FileSystemMut).
 ///
 /// What edits do beyond the traits' words:

@@ -1,7 +1,8 @@
 //! What FAT can store of names, and the short names that go with long ones.
 
+use super::SLOT_LEN;
 use super::codepage;
-use super::entry::{DELETED, SLOT_LEN};
+use super::entry::DELETED;
 use super::long::{UNITS_MAX, UNITS_PER_SLOT};
 use crate::error::{Error, Result};
 use crate::fs::FsPath;

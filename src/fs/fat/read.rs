@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::Fat;
+use super::SLOT_LEN;
 use super::device::{damaged, read_vec};
 use super::directory::Directory;
-use super::entry::{Entry, SLOT_LEN, Slot};
+use super::entry::{Entry, Slot};
 use super::geometry::{Geometry, Root};
 use super::names;
 use super::table::Extent;

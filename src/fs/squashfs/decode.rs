@@ -1,19 +1,17 @@
 //! The compressors of squashfs: each block is one whole stream.
 
 use std::fmt;
-use std::io::Read;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use lzma_rust2::LzmaReader;
 use ruzstd::decoding::FrameDecoder;
 
+use super::stream::{WINDOW_MAX, corrupt_stream, read_to_end};
 use super::xz;
 use crate::bytes::to_usize;
 use crate::codec::decompress_lzo1x;
 use crate::error::{Error, Result};
 
-/// Largest window or dictionary a stream may ask for: that of the largest data block.
-pub(super) const WINDOW_MAX: u32 = 1 << 20;
 /// Memory for one legacy LZMA stream: the largest dictionary and the probability tables of usual settings.
 const LZMA_MEMORY_KIB: u32 = 4096;
 
@@ -129,24 +127,4 @@ fn gunzip(inflate: &mut Decompress, input: &[u8], output: &mut [u8]) -> Result<u
         Ok(_) => Err(Error::corrupt("the stream does not end where it should")),
         Err(error) => Err(Error::corrupt(error.to_string())),
     }
-}
-
-/// Fills `output` from a stream that must end there or before.
-pub(super) fn read_to_end(stream: &mut dyn Read, output: &mut [u8]) -> Result<usize> {
-    let mut len = 0;
-    while len < output.len() {
-        match stream.read(&mut output[len..]).map_err(corrupt_stream)? {
-            0 => return Ok(len),
-            read => len += read,
-        }
-    }
-    match stream.read(&mut [0]).map_err(corrupt_stream)? {
-        0 => Ok(len),
-        _ => Err(Error::corrupt("the stream holds more bytes than the block")),
-    }
-}
-
-/// What a decoder over bytes in memory reports can only be damage.
-pub(super) fn corrupt_stream(error: std::io::Error) -> Error {
-    Error::corrupt(error.to_string())
 }

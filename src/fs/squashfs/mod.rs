@@ -14,6 +14,7 @@ mod decode;
 mod dir;
 mod file;
 mod inode;
+mod stream;
 mod superblock;
 mod volume;
 mod write;

@@ -7,7 +7,7 @@
 //! The container is read here and not by the crate's own reader because the dictionary size must be bounded
 //! before the decoder allocates it. Index and footer repeat what is known and are not looked at.
 
-use super::decode::{WINDOW_MAX, read_to_end};
+use super::stream::{WINDOW_MAX, read_to_end};
 use crate::bytes::Fields;
 use crate::codec::xz::BlockHeader;
 use crate::error::{Error, Result};

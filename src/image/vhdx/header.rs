@@ -1,10 +1,9 @@
 //! The headers and the region tables.
 
 use super::on_disk::{
-    BAT_REGION, FILE_SIGNATURE, HEADER_SIGNATURE, METADATA_REGION, REGION_SIGNATURE,
+    BAT_REGION, FILE_SIGNATURE, HEADER_SIGNATURE, METADATA_REGION, MIB, REGION_SIGNATURE,
     RegionTableEntry, RegionTableHeader, VhdxHeader,
 };
-use super::read::MIB;
 use crate::block::BlockDevice;
 use crate::bytes::{Guid, to_usize};
 use crate::error::{Error, Reason, Result};

@@ -2,6 +2,9 @@
 
 use crate::bytes::{Guid, structure};
 
+/// The unit in which everything is placed.
+pub(super) const MIB: u64 = 1 << 20;
+
 /// The region of the block allocation table.
 pub(super) const BAT_REGION: Guid =
     Guid::from_fields(0x2dc2_7766, 0xf623, 0x4200, 0x9d64_115e_9bfd_4a08);

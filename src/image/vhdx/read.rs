@@ -20,9 +20,6 @@ use crate::finding::{Finding, code};
 use crate::image::blocks::{self, ABSENT};
 use crate::image::references::References;
 
-/// The unit in which regions and blocks are placed.
-pub(super) const MIB: u64 = 1 << 20;
-
 /// Opens the image in `file`.
 pub(in crate::image) fn open(
     file: Arc<dyn BlockDevice>,

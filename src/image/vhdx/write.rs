@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use super::on_disk::MIB;
 use super::write_header::{BAT_OFFSET, METADATA_OFFSET, Section};
 use super::write_metadata::Metadata;
 use crate::block::BlockDevice;
@@ -13,9 +14,6 @@ use crate::progress::Progress;
 
 /// 64 TiB, by the specification.
 const MAX_DISK: u64 = 64 << 40;
-
-/// Everything in the file is aligned to this.
-const MIB: u64 = 1 << 20;
 
 /// The smallest block, which Microsoft recommends for Linux guests: their filesystems spread data widely, and a block
 /// is in the file as a whole.

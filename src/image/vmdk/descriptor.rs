@@ -8,8 +8,8 @@
 //!   RW 10240 FLAT "disk-f002.vmdk" 0
 //! ```
 
-use super::read::SECTOR;
 use crate::error::{Error, Result};
+use crate::image::block_writer::SECTOR;
 use crate::image::details::{Details, ExternalReference};
 
 /// What a descriptor begins with.

@@ -15,11 +15,9 @@ use crate::block::{BlockDevice, Window};
 use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
 use crate::finding::{Finding, code};
+use crate::image::block_writer::SECTOR;
 use crate::image::mapped::{Below, Mapped, check_size};
 use crate::image::references::References;
-
-/// The unit of sizes and offsets.
-pub(super) const SECTOR: u64 = 512;
 
 /// A descriptor is some 500 bytes of text, and 60 for each extent.
 const DESCRIPTOR_MAX: u64 = 1 << 20;

@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use super::header::{AT_END, FLAG_COMPRESSED, FLAG_MARKERS, FLAG_NEWLINE_TEST, NEWLINE_TEST};
 use super::on_disk::{CowDiskHeader, ESX, GrainMarker, HOSTED, SparseExtentHeader};
-use super::read::SECTOR;
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::codec::inflate;
 use crate::error::{Error, Reason, Result, ResultExt};
+use crate::image::block_writer::SECTOR;
 use crate::image::details::Details;
 use crate::image::mapped::{Below, Map, Piece, check_size};
 use crate::image::units::Units;

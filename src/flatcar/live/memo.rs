@@ -8,28 +8,10 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::initrd::{Initrd, InitrdKey, Squashfs, SquashfsKey};
 use crate::error::Result;
 
 /// So many things are kept once they are made, the latest ones.
 const KEPT: usize = 4;
-
-/// What live images of forks of one disk have in common: USR as a squashfs, and the initrds of those with the same files
-/// on OEM. It lies in files without names, which are gone with the cache.
-///
-/// One cache serves disks that are forks of one and have the same content in USR, as a bake leaves them.
-#[derive(Debug, Default)]
-pub struct LiveCache {
-    pub(super) squashfs: Memo<SquashfsKey, Squashfs>,
-    pub(super) initrds: Memo<InitrdKey, Initrd>,
-}
-
-impl LiveCache {
-    /// An empty cache.
-    pub fn new() -> Self {
-        Self::default()
-    }
-}
 
 /// Things by what they were made from.
 #[derive(Debug)]
