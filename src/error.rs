@@ -102,6 +102,16 @@ pub enum Reason {
     Limit,
     /// No filesystem that is known begins there.
     Unformatted,
+    /// There is no signature.
+    NoSignature,
+    /// A signature is damaged, or is not over what it should be over.
+    BadSignature,
+    /// A signature by a key that is not known, or not trusted.
+    UnknownKey,
+    /// A signature by a key that was revoked, or not valid when it was made; or a signature outside of its own life.
+    KeyNotValid,
+    /// A signature by methods that can be forged.
+    WeakAlgorithm,
 }
 
 impl Reason {
@@ -119,6 +129,11 @@ impl Reason {
             Self::Feature => "feature",
             Self::Limit => "limit",
             Self::Unformatted => "unformatted",
+            Self::NoSignature => "no-signature",
+            Self::BadSignature => "bad-signature",
+            Self::UnknownKey => "unknown-key",
+            Self::KeyNotValid => "key-not-valid",
+            Self::WeakAlgorithm => "weak-algorithm",
         }
     }
 }

@@ -152,6 +152,8 @@ fn example_folder() -> tempfile::TempDir {
         "hello.raw",
         "hello.conf",
         "greeter.raw",
+        "hello.raw.sig",
+        "sample-key.asc",
     ] {
         fs::copy(project("testdata/sample").join(name), at(name)).unwrap();
     }

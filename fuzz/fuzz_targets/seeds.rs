@@ -170,6 +170,9 @@ fn files() {
             &[&[2], &read(&format!("manifests/{name}"))[..]].concat(),
         );
     }
+    for name in ["hello.raw.sig", "sample-key.asc"] {
+        put("openpgp", name, &read(&format!("sample/{name}")));
+    }
     put("texts", "unit", &read("manifests/hello-once.service"));
     put("texts", "transfer", &read("sample/hello.conf"));
     put(

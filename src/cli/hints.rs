@@ -330,6 +330,14 @@ const HINTS: &[Hint] = &[
         "bake it all the same with --vendor {vendor}",
     ),
     Hint::new(code::INPUT_UNUSED, "leave it out"),
+    Hint::new(
+        code::SIGNING_KEY_ENDS,
+        "give a newer copy of the signer's key with --keyring as soon as there is one",
+    ),
+    Hint::new(
+        code::SIGNING_KEY_ENDED,
+        "give a newer copy of the signer's key with --keyring",
+    ),
 ];
 
 /// What can be done about any finding that stops a run.

@@ -21,6 +21,8 @@ mod signals;
 mod stdio;
 mod table;
 mod vendors;
+#[cfg(feature = "fetch")]
+mod verify;
 mod words;
 
 use std::io::Write;
@@ -85,6 +87,8 @@ enum Command {
     Cat(cat::Cat),
     Get(get::Get),
     Vendors(vendors::VendorsCommand),
+    #[cfg(feature = "fetch")]
+    Verify(verify::Verify),
     Schema(meta::Schema),
     Completions(meta::Completions),
     Man(meta::Man),
@@ -156,6 +160,8 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Cat(command) => command.run(reporter),
         Command::Get(command) => command.run(reporter),
         Command::Vendors(command) => command.run(),
+        #[cfg(feature = "fetch")]
+        Command::Verify(command) => command.run(reporter),
         Command::Schema(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

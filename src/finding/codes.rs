@@ -374,4 +374,15 @@ codes! {
     /// The signature or digest of an input was not asked for, and the file changed name only.
     INPUT_UNUSED = "input-unused", Warning,
         "{path} was given, and nothing that is written needs it";
+
+    // Keys and signatures.
+
+    /// The newest signing key of a trusted signer ends soon.
+    SIGNING_KEY_ENDS = "signing-key-ends", Warning,
+        "the newest signing key of {owner} ends on {date}: what is signed after that cannot be verified without a newer key \
+         ({key})";
+    /// The newest signing key of a trusted signer has ended.
+    SIGNING_KEY_ENDED = "signing-key-ended", Warning,
+        "the newest signing key of {owner} ended on {date}: what was signed after that cannot be verified without a newer \
+         key ({key})";
 }

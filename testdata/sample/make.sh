@@ -1,5 +1,6 @@
 #!/bin/bash
-# Makes the bundled samples anew: flatcar_sample.bin.bz2, flatcar_sample_4757.bin.bz2, hello.raw and greeter.raw.
+# Makes the bundled samples anew: flatcar_sample.bin.bz2, flatcar_sample_4757.bin.bz2, hello.raw with a signature, and
+# greeter.raw.
 #
 # Needs no root. The recipe is the one that tests use for all their images (tests/common/flatcar.rs, tests/sample.rs):
 #   disk            sgdisk: partitions 1 2 3 4 6 7 9 with Flatcar's names, types and fixed identities, 378 MiB, mostly holes
@@ -16,3 +17,16 @@ cd "$(dirname "$0")/../.."
 FLATBAKE_REQUIRE_ORACLES=1 cargo test --quiet --test sample -- --ignored --exact make_the_sample
 bzip2 --best --force testdata/sample/flatcar_sample.bin testdata/sample/flatcar_sample_4757.bin
 ls -l testdata/sample
+
+# A signature of hello.raw by a key that is made for it and then forgotten: hello.raw.sig and sample-key.asc.
+home=$(mktemp -d)
+trap 'rm -rf "$home"' EXIT
+gpg() {
+    command gpg --homedir "$home" --batch --quiet --no-tty --pinentry-mode loopback --passphrase '' --yes "$@"
+}
+gpg --quick-gen-key 'flatbake sample <sample@example.org>' ed25519 cert never
+primary=$(gpg --list-keys --with-colons | awk -F: '$1 == "fpr" { print $10; exit }')
+gpg --quick-add-key "$primary" ed25519 sign never
+gpg --detach-sign --output testdata/sample/hello.raw.sig testdata/sample/hello.raw
+gpg --armor --export --output testdata/sample/sample-key.asc
+gpgconf --homedir "$home" --kill gpg-agent

@@ -29,7 +29,8 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("python3-jsonschema", &["jsonschema"]),
     ("attr", &["setfattr", "getfattr"]),
     ("libxml2-utils", &["xmllint"]),
-    ("coreutils", &["sha256sum"]),
+    ("coreutils", &["sha256sum", "sha512sum"]),
+    ("gnupg", &["gpg"]),
 ];
 
 fn package_of(program: &str) -> &str {

@@ -16,6 +16,7 @@ use std::path::Path;
 const ROOMS: &[&str] = &[
     "bake",
     "codec",
+    "fetch",
     "finding",
     "machine",
     "manifest",
