@@ -33,7 +33,7 @@
 //! ```
 //!
 //! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → archive → machine → flatcar →
-//! bake → manifest → cli`.
+//! bake → fetch → manifest → cli`.
 
 // Names of the layers that only their tests use look dead without the feature; with it, all else that is dead is told.
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
@@ -55,6 +55,8 @@ mod block;
 mod bytes;
 #[cfg(not(feature = "internals"))]
 mod codec;
+#[cfg(all(feature = "fetch", not(feature = "internals")))]
+mod fetch;
 #[cfg(not(feature = "internals"))]
 mod finding;
 #[cfg(not(feature = "internals"))]
@@ -80,6 +82,8 @@ pub mod block;
 pub mod bytes;
 #[cfg(feature = "internals")]
 pub mod codec;
+#[cfg(all(feature = "fetch", feature = "internals"))]
+pub mod fetch;
 #[cfg(feature = "internals")]
 pub mod finding;
 #[cfg(feature = "internals")]

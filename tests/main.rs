@@ -16,6 +16,8 @@ mod erofs_write;
 mod examples;
 mod ext4;
 mod fat;
+#[cfg(feature = "fetch")]
+mod fetch_transfer;
 mod fixtures;
 mod flatcar_layout;
 mod gpt;

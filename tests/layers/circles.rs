@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 /// The rooms that are free of circles, and stay so.
-const ROOMS: &[&str] = &["bake", "codec", "machine", "manifest"];
+const ROOMS: &[&str] = &["bake", "codec", "fetch", "machine", "manifest"];
 
 /// A module by its names below the room; none for the room's own `mod.rs`.
 type Module = Vec<String>;

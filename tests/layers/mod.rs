@@ -21,6 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["machine"],
     &["flatcar"],
     &["bake"],
+    &["fetch"],
     &["manifest"],
     &["cli"],
 ];
