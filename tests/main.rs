@@ -18,6 +18,8 @@ mod ext4;
 mod fat;
 #[cfg(feature = "fetch")]
 mod fetch_openpgp;
+#[cfg(feature = "fetch")]
+mod fetch_transfer;
 mod fixtures;
 mod flatcar_layout;
 mod gpt;

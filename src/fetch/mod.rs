@@ -1,4 +1,5 @@
-//! What comes from outside, and what makes it trustworthy before anything is made of it.
+//! What comes from servers, and what makes it trustworthy before anything is made of it. The bake itself never touches the
+//! network: what a request names is a verified file before it is prepared.
 //!
 //! ```text
 //!   a server ──▶ a file without a name ──▶ digest, signature ──▶ its name
@@ -6,3 +7,4 @@
 
 pub mod digests;
 pub mod openpgp;
+pub mod transfer;

@@ -24,10 +24,14 @@ pub mod judges;
 pub mod layout;
 pub mod listing;
 pub mod programs;
+#[cfg(feature = "fetch")]
+pub mod proxy;
 #[path = "../../src/bytes/random.rs"]
 pub mod random;
 pub mod reading;
 pub mod region;
+#[cfg(feature = "fetch")]
+pub mod server;
 pub mod sound;
 pub mod sysext;
 pub mod tree;

@@ -1,0 +1,85 @@
+//! Where what is received goes.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+
+use sha2::{Digest, Sha256};
+
+use crate::bytes::{hex, to_u64};
+use crate::error::{Error, Result};
+
+/// Takes the bytes of a file, in order.
+pub trait Sink {
+    /// What came so far was nothing: the file begins anew.
+    fn restart(&mut self) -> Result<()>;
+    /// The next bytes.
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+}
+
+/// Into memory; the limit of the request holds.
+impl Sink for Vec<u8> {
+    fn restart(&mut self) -> Result<()> {
+        self.clear();
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// What arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its length in bytes.
+    pub len: u64,
+    /// Its SHA-256 in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Into a file, summed up on the way.
+pub(super) struct FileSink<'a> {
+    file: &'a mut File,
+    sum: Sha256,
+    len: u64,
+}
+
+impl<'a> FileSink<'a> {
+    pub fn new(file: &'a mut File) -> Self {
+        Self {
+            file,
+            sum: Sha256::new(),
+            len: 0,
+        }
+    }
+
+    /// What arrived.
+    pub fn finish(self) -> Received {
+        Received {
+            len: self.len,
+            sha256: hex(&self.sum.finalize()),
+        }
+    }
+}
+
+impl Sink for FileSink<'_> {
+    fn restart(&mut self) -> Result<()> {
+        self.sum = Sha256::new();
+        self.len = 0;
+        self.file
+            .set_len(0)
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
+            .map_err(|error| Error::io("emptying the file that is fetched into", error))?;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all(bytes)
+            .map_err(|error| Error::io("writing the file that is fetched into", error))?;
+        self.sum.update(bytes);
+        self.len += to_u64(bytes.len());
+        Ok(())
+    }
+}
