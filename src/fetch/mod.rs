@@ -7,4 +7,6 @@
 
 pub mod digests;
 pub mod openpgp;
+pub mod release;
+pub mod store;
 pub mod transfer;
