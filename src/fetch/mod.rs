@@ -6,6 +6,7 @@
 //! ```
 
 pub mod digests;
+pub mod fetcher;
 pub mod openpgp;
 pub mod release;
 pub mod store;

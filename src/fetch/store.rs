@@ -1,8 +1,8 @@
 //! What was fetched and verified, kept for the next run.
 //!
 //! ```text
-//!   DIR/objects/<sha256>          the bytes, read-only; appears only when whole
-//!   DIR/names/<sha256 of name>    JSON: the name (a URL), the object, when it was last used
+//!   DIR/objects/<sha256>/FILE     the bytes, read-only; appears only when whole
+//!   DIR/names/<sha256 of name>    JSON: the name (a URL) and its object; its time is when it was last used
 //!   DIR/locks/<sha256 of name>    locked while the object is fetched: others wait for it
 //! ```
 //!
@@ -10,7 +10,7 @@
 //! names when they are whole and synced. Bytes are held against their digest whenever they are taken.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -235,10 +235,8 @@ impl Store {
         let mut gone = 0u64;
         for name in names_in(&self.folder.join("objects"))? {
             if !kept.contains(&name) {
-                let path = self.folder.join("objects").join(&name);
-                let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-                remove(&path)?;
-                gone = gone.saturating_add(bytes);
+                gone =
+                    gone.saturating_add(remove_object(&self.folder.join("objects").join(&name))?);
             }
         }
         Ok(gone)
@@ -274,31 +272,50 @@ impl Vacancy<'_> {
         })
     }
 
-    /// Puts the bytes of `file`, which are verified, in place under the name.
-    pub fn fill(self, file: &mut File) -> Result<Stored> {
-        let objects = self.store.folder.join("objects");
-        let fails = |error| from_io(format!("adding to the cache {}", objects.display()), error);
-        let (sha256, bytes) = sha256(file).map_err(fails)?;
-        let object = objects.join(&sha256);
-        // One that is there may be damaged: it is replaced.
-        let output = OutputFile::create(&object)?;
-        io::Seek::rewind(file).map_err(fails)?;
-        io::copy(file, &mut &*output.file()).map_err(fails)?;
-        let read_only = fs::Permissions::from_mode(0o444);
-        output.file().set_permissions(read_only).map_err(fails)?;
-        output.commit()?;
+    /// Puts the bytes of `file`, which are verified, in place under the name, and before it what proves them: bytes
+    /// under the name with an ending.
+    pub fn fill(self, file: &mut File, (ending, bytes): (&str, &[u8])) -> Result<(Stored, Stored)> {
+        let mut copy = self.file()?;
+        let written = copy.write_all(bytes);
+        written.map_err(|error| from_io("writing a temporary file", error))?;
+        let proof = format!("{}{ending}", self.name);
+        let proof = self.store.put(&proof, &mut copy)?;
+        Ok((self.store.put(&self.name, file)?, proof))
+    }
+}
 
+impl Store {
+    fn put(&self, name: &str, file: &mut File) -> Result<Stored> {
+        let fails = |error| {
+            from_io(
+                format!("adding to the cache {}", self.folder.display()),
+                error,
+            )
+        };
+        let (sha256, bytes) = sha256(file).map_err(fails)?;
         let record = Record {
-            name: self.name.clone(),
+            name: name.to_owned(),
             sha256,
             bytes,
         };
         let text = serde_json::to_vec_pretty(&record)
             .map_err(|error| Error::internal("making a record").with_source(error))?;
-        let output = OutputFile::create(&self.store.folder.join("names").join(key(&self.name)))?;
-        io::Write::write_all(&mut &*output.file(), &text).map_err(fails)?;
+        let stored = stored(&self.folder, record);
+        if let Some(folder) = stored.path.parent() {
+            fs::create_dir_all(folder).map_err(fails)?;
+        }
+        // One that is there may be damaged: it is replaced.
+        let output = OutputFile::create(&stored.path)?;
+        file.rewind().map_err(fails)?;
+        io::copy(file, &mut &*output.file()).map_err(fails)?;
+        let read_only = fs::Permissions::from_mode(0o444);
+        output.file().set_permissions(read_only).map_err(fails)?;
         output.commit()?;
-        Ok(stored(&self.store.folder, record))
+
+        let output = OutputFile::create(&self.folder.join("names").join(key(name)))?;
+        (&mut &*output.file()).write_all(&text).map_err(fails)?;
+        output.commit()?;
+        Ok(stored)
     }
 }
 
@@ -308,12 +325,41 @@ fn key(name: &str) -> String {
 }
 
 fn stored(folder: &Path, record: Record) -> Stored {
+    let object = folder.join("objects").join(&record.sha256);
     Stored {
-        path: folder.join("objects").join(&record.sha256),
+        path: object.join(file_name(&record.name)),
         name: record.name,
         sha256: record.sha256,
         bytes: record.bytes,
     }
+}
+
+/// The name of the file that was fetched as `name`.
+fn file_name(name: &str) -> String {
+    let last = name.rsplit('/').next().unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+    let safe: String = last
+        .chars()
+        .map(|c| if plain(c) { c } else { '_' })
+        .take(200)
+        .collect();
+    if safe.trim_matches('.').is_empty() {
+        "file".to_owned()
+    } else {
+        safe
+    }
+}
+
+/// Removes the folder of an object, and returns the bytes that were in it.
+fn remove_object(path: &Path) -> Result<u64> {
+    let fails = |error| from_io(format!("removing {}", path.display()), error);
+    let mut bytes = 0u64;
+    for name in names_in(path)? {
+        let file = path.join(name);
+        bytes = bytes.saturating_add(fs::metadata(&file).map_or(0, |metadata| metadata.len()));
+    }
+    fs::remove_dir_all(path).map_err(fails)?;
+    Ok(bytes)
 }
 
 /// What is noted under `key`; nothing where it is not a record.
@@ -358,14 +404,14 @@ impl Read for Watched<'_> {
     }
 }
 
-impl io::Seek for Watched<'_> {
+impl Seek for Watched<'_> {
     fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
         self.file.seek(to)
     }
 }
 
 /// The digest and length of a file from its start.
-fn sha256(file: &mut (impl Read + io::Seek)) -> io::Result<(String, u64)> {
+fn sha256(file: &mut (impl Read + Seek)) -> io::Result<(String, u64)> {
     file.rewind()?;
     let mut sum = Sha256::new();
     let mut bytes = 0u64;
@@ -424,8 +470,6 @@ fn remove(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
     use crate::progress::NoProgress;
 
@@ -436,7 +480,7 @@ mod tests {
         };
         let mut file = vacancy.file().unwrap();
         file.write_all(bytes).unwrap();
-        vacancy.fill(&mut file).unwrap()
+        store.put(name, &mut file).unwrap()
     }
 
     fn find(store: &Store, name: &str) -> Option<Vec<u8>> {
@@ -460,7 +504,7 @@ mod tests {
         fs::set_permissions(&stored.path, fs::Permissions::from_mode(0o644)).unwrap();
         fs::write(&stored.path, b"two").unwrap();
         assert_eq!(find(&store, "https://x/a"), None);
-        assert_eq!(store.verify(&Cancel::new()).unwrap().len(), 2);
+        assert_eq!(store.verify(&Cancel::new()).unwrap().len(), 1);
         put(&store, "https://x/a", b"one");
         assert_eq!(find(&store, "https://x/b").unwrap(), b"one");
     }
@@ -491,7 +535,9 @@ mod tests {
             record.set_modified(used).unwrap();
         }
         assert_eq!(find(&store, "a").unwrap().len(), 100);
-        fs::write(dir.path().join("objects").join("stray"), b"12345").unwrap();
+        let stray = dir.path().join("objects").join("stray");
+        fs::create_dir(&stray).unwrap();
+        fs::write(stray.join("file"), b"12345").unwrap();
         assert_eq!(store.gc(200).unwrap(), 105);
         assert_eq!(find(&store, "b"), None);
         assert!(find(&store, "a").is_some() && find(&store, "c").is_some());
@@ -515,7 +561,7 @@ mod tests {
         thread::sleep(RETRY * 3);
         let mut file = vacancy.file().unwrap();
         file.write_all(b"one").unwrap();
-        vacancy.fill(&mut file).unwrap();
+        vacancy.fill(&mut file, (".sig", b"proof")).unwrap();
         assert!(second.join().unwrap());
 
         let claim = store.claim("b", false, &Cancel::new(), &NoProgress);
