@@ -17,6 +17,8 @@ mod examples;
 mod ext4;
 mod fat;
 #[cfg(feature = "fetch")]
+mod fetch_registry;
+#[cfg(feature = "fetch")]
 mod fetch_transfer;
 mod fixtures;
 mod flatcar_layout;
