@@ -102,7 +102,8 @@ fn a_name_and_password_open_a_basic_door() {
 
 #[test]
 fn who_is_not_let_in_is_told_why() {
-    let cases: [(Door, fn(&str) -> Logins, &str, &str); 9] = [
+    type Known = fn(&str) -> Logins;
+    let cases: [(Door, Known, &str, &str); 9] = [
         (
             Door::Basic,
             |_| Logins::default(),

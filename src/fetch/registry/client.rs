@@ -198,7 +198,7 @@ impl Registry {
                         index,
                         digest: fetched.digest,
                         bytes: fetched.bytes,
-                        manifest,
+                        manifest: *manifest,
                     });
                 }
                 Document::Index(document) => {

@@ -81,7 +81,7 @@ pub enum Document {
     /// An index.
     Index(Index),
     /// A manifest.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
 }
 
 impl Document {
@@ -115,12 +115,12 @@ impl Document {
             Kind::Manifest => {
                 let config = raw.config.ok_or_else(|| missing("config"))?;
                 let layers = raw.layers.ok_or_else(|| missing("layers"))?;
-                Ok(Self::Manifest(Manifest {
+                Ok(Self::Manifest(Box::new(Manifest {
                     artifact_type: raw.artifact_type,
                     config: config.check().at(|| "config")?,
                     layers: all(layers, "layers")?,
                     annotations: raw.annotations.unwrap_or_default(),
-                }))
+                })))
             }
         }
     }
