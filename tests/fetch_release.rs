@@ -224,7 +224,7 @@ fn files_come_with_their_signatures() {
         let signature = fs::read(folder.join(format!("{name}.sig"))).unwrap();
         let content = fs::read(folder.join(name)).unwrap();
         let gpg = site.gpg.verify(DAY, &signature, Some(&content));
-        assert!(gpg.is_good(), "{name}: {gpg:?}");
+        assert!(gpg.is_accepted, "{name}: {gpg:?}");
     }
     site.fails(&arguments, 2, &["exists"]);
     site.succeeds(&[&arguments[..], &["--overwrite"]].concat());
