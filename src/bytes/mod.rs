@@ -19,7 +19,7 @@ mod size;
 
 pub use guid::Guid;
 pub use size::ByteSize;
-pub(crate) use structure::{Field, Order, field_fits, structure};
+pub(crate) use structure::{Field, Order, Place, field_fits, field_range, in_a_row, structure};
 
 use crate::error::{Error, Reason, Result};
 

@@ -12,7 +12,7 @@ use super::extent::Extent;
 use super::features;
 use super::inode::{self, Inode};
 use super::space::Run;
-use super::superblock::{S_FEATURE_INCOMPAT, S_LAST_ORPHAN, ensure};
+use super::superblock::ensure;
 use super::{Ext4, checksum};
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::bytes::{Fields, to_u64, to_usize};
@@ -34,11 +34,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
             self.finish_file().at(|| "orphan file")?;
         }
         self.superblock.last_orphan = 0;
-        self.superblock.raw[S_LAST_ORPHAN..S_LAST_ORPHAN + 4].fill(0);
         self.superblock.feature_incompat &= !features::INCOMPAT_RECOVER;
         self.superblock.feature_ro_compat &= !features::RO_COMPAT_ORPHAN_PRESENT;
-        let incompat = self.superblock.feature_incompat.to_le_bytes();
-        self.superblock.raw[S_FEATURE_INCOMPAT..S_FEATURE_INCOMPAT + 4].copy_from_slice(&incompat);
         self.editor
             .get_or_insert_with(Editor::default)
             .need_superblock();

@@ -4,8 +4,8 @@ use super::super::extent::{self, Extent};
 use super::super::htree::Writer;
 use super::super::inode::{self, FLAG_INDEX, FLAG_INLINE_DATA, Inode};
 use super::super::space::{Goal, Run};
-use super::super::superblock::{S_FEATURE_COMPAT, S_FEATURE_RO_COMPAT, S_FLAGS, SUPERBLOCK_OFFSET};
-use super::super::{Ext4, checksum, features, xattr};
+use super::super::superblock::SUPERBLOCK_OFFSET;
+use super::super::{Ext4, xattr};
 use super::{Directory, LINKS_MAX};
 use crate::block::BlockDeviceMut;
 use crate::bytes::{to_u64, to_usize};
@@ -180,23 +180,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let superblock = &mut self.superblock;
         superblock.free.blocks = self.space.free_blocks();
         superblock.free.inodes = self.space.free_inodes();
-        let free = superblock.free.blocks.to_le_bytes();
-        superblock.raw[0xC..0x10].copy_from_slice(&free[..4]);
-        if superblock.has_incompat(features::INCOMPAT_64BIT) {
-            superblock.raw[0x158..0x15C].copy_from_slice(&free[4..]);
-        }
-        let words = [
-            (0x10, superblock.free.inodes),
-            (S_FLAGS, superblock.flags),
-            (S_FEATURE_COMPAT, superblock.feature_compat),
-            (S_FEATURE_RO_COMPAT, superblock.feature_ro_compat),
-        ];
-        for (at, value) in words {
-            superblock.raw[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        }
-        if superblock.has_checksums() {
-            checksum::seal_superblock(&mut superblock.raw);
-        }
-        self.store.write_at(SUPERBLOCK_OFFSET, &superblock.raw[..])
+        superblock.store();
+        self.store
+            .write_at(SUPERBLOCK_OFFSET, superblock.on_disk.bytes())
     }
 }
