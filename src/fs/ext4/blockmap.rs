@@ -8,7 +8,8 @@
 //! ```
 
 use super::extent::{self, EXTENTS_MAX, Extent};
-use super::inode::{I_BLOCK_SIZE, Inode};
+use super::inode::Inode;
+use super::raw_inode::I_BLOCK_SIZE;
 use super::space::{Goal, Space};
 use super::superblock::{Superblock, ensure};
 use crate::block::{BlockDevice, BlockDeviceMut};

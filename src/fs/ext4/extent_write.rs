@@ -2,7 +2,7 @@
 
 use super::checksum;
 use super::extent::{ENTRY, Extent, LEN_INIT_MAX, MAGIC};
-use super::inode::I_BLOCK_SIZE;
+use super::raw_inode::I_BLOCK_SIZE;
 use super::space::{Goal, Space};
 use super::superblock::Superblock;
 use crate::block::BlockDeviceMut;

@@ -6,7 +6,8 @@
 //! ```
 
 use super::dir;
-use super::inode::{I_BLOCK_SIZE, Inode};
+use super::inode::Inode;
+use super::raw_inode::I_BLOCK_SIZE;
 use super::superblock::ensure;
 use super::xattr::{self, Value};
 use crate::bytes::{Fields, to_u64, to_usize};

@@ -33,6 +33,7 @@ mod layout;
 mod lookup;
 mod map;
 mod orphan;
+mod raw_inode;
 mod read;
 mod space;
 mod state;

@@ -10,7 +10,8 @@
 use super::edit::Editor;
 use super::extent::Extent;
 use super::features;
-use super::inode::{self, Inode};
+use super::inode::Inode;
+use super::raw_inode::RawInode;
 use super::space::Run;
 use super::superblock::ensure;
 use super::{Ext4, checksum};
@@ -50,8 +51,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
             ensure(met <= self.superblock.inodes_count, || {
                 format!("it comes back to inode {next}")
             })?;
-            let raw = self.raw_inode(next)?;
-            let after = Fields::new("inode", &raw).le32(inode::I_DTIME)?;
+            let after = self.raw_inode(next)?.i_dtime();
             self.finish_inode(next)?;
             next = after;
         }
@@ -121,12 +121,12 @@ impl<D: BlockDeviceMut> Ext4<D> {
         } else {
             inode.raw
         };
-        raw[inode::I_DTIME..inode::I_DTIME + 4].fill(0);
+        raw.set_dtime(0);
         self.stage(ino, raw)
     }
 
     /// Frees what a file has beyond its size; returns the bytes of its inode.
-    fn cut(&mut self, inode: &Inode) -> Result<Vec<u8>> {
+    fn cut(&mut self, inode: &Inode) -> Result<RawInode<Vec<u8>>> {
         let mapping = self.mapping(inode)?;
         let size = u64::from(self.superblock.block_size);
         let blocks = inode.size.div_ceil(size);

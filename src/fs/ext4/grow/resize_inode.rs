@@ -8,7 +8,7 @@
 use crate::block::BlockDeviceMut;
 use crate::bytes::to_usize;
 use crate::error::{Error, Reason, Result};
-use crate::fs::ext4::inode;
+use crate::fs::ext4::raw_inode::RawInode;
 use crate::fs::ext4::space::Run;
 use crate::fs::ext4::superblock::ensure;
 use crate::fs::ext4::{Ext4, layout};
@@ -49,9 +49,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
         self.store.write_at(top * size, &pointers)?;
         let count = crate::bytes::to_u64(copies.len());
         let mut raw = inode.raw;
-        inode::set_blocks(
+        raw.set_blocks(
             superblock,
-            &mut raw,
             1 + u64::from(superblock.reserved_gdt_blocks) * (1 + count),
         )?;
         self.put_reserved_inode(raw)
@@ -63,7 +62,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let top = self.resize_block(inode.block())?;
         self.space
             .release(&self.store, &self.superblock, Run { start: top, len: 1 })?;
-        self.put_reserved_inode(vec![0; inode.raw.len()])
+        self.put_reserved_inode(RawInode::over(vec![0; inode.raw.bytes().len()])?)
     }
 
     fn resize_block(&self, block: &[u8]) -> Result<u64> {
@@ -74,11 +73,12 @@ impl<D: BlockDeviceMut> Ext4<D> {
         Ok(u64::from(pointer))
     }
 
-    fn put_reserved_inode(&self, mut raw: Vec<u8>) -> Result<()> {
-        if raw.iter().any(|byte| *byte != 0) {
-            inode::seal(&self.superblock, RESIZE_INO, &mut raw);
+    fn put_reserved_inode(&self, mut raw: RawInode<Vec<u8>>) -> Result<()> {
+        if !raw.is_unused() {
+            raw.seal(&self.superblock, RESIZE_INO);
         }
-        self.store.write_at(self.inode_offset(RESIZE_INO)?, &raw)
+        self.store
+            .write_at(self.inode_offset(RESIZE_INO)?, raw.bytes())
     }
 }
 
