@@ -26,6 +26,7 @@ mod group;
 mod grow;
 mod halves;
 mod htree;
+mod index;
 mod inline;
 mod inode;
 mod journal;
