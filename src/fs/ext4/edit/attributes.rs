@@ -108,7 +108,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 },
             );
         }
-        xattr::set_refcount(&self.superblock, number, &mut block, count - 1);
+        xattr::set_refcount(&self.superblock, number, &mut block, count - 1)?;
         self.store
             .write_at(number * u64::from(self.superblock.block_size), &block)
     }
