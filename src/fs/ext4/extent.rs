@@ -19,7 +19,7 @@ use crate::error::{Error, Reason, Result};
 /// `EXT4_EXT_MAGIC`
 pub(super) const MAGIC: u16 = 0xF30A;
 /// Header, index and extent are 12 bytes each.
-pub(super) const ENTRY: usize = 12;
+pub(super) const ENTRY: usize = Leaf::<&[u8]>::SIZE;
 /// `EXT_MAX_DEPTH` of the kernel.
 const DEPTH_MAX: u16 = 5;
 /// `EXT_INIT_MAX_LEN`: greater lengths mean an unwritten extent of that much less.
