@@ -102,6 +102,24 @@ pub(crate) fn in_a_row<T: Field>(bytes: &[u8], order: Order) -> impl Iterator<It
         .map(move |bytes| T::get(bytes, order))
 }
 
+/// Stores values one after another from the start of `bytes`, as far as there is room; what lies behind them is kept.
+pub(crate) fn put_in_a_row<T: Field>(
+    bytes: &mut [u8],
+    values: impl IntoIterator<Item = T>,
+    order: Order,
+) {
+    for (place, value) in bytes.chunks_exact_mut(T::WIDTH).zip(values) {
+        value.put(place, order);
+    }
+}
+
+/// Values one after another.
+pub(crate) fn row_of<T: Field + Copy>(values: &[T], order: Order) -> Vec<u8> {
+    let mut bytes = vec![0; T::WIDTH * values.len()];
+    put_in_a_row(&mut bytes, values.iter().copied(), order);
+    bytes
+}
+
 /// In place of a structure's buffer: `Footer::<Place>::checksum()` is where the field lies, from the structure's start.
 #[derive(Debug)]
 pub(crate) struct Place;
@@ -287,6 +305,13 @@ mod tests {
         assert_eq!(row.numbers(), [1, 0x0203_0405]);
         let again: Vec<u32> = in_a_row(row.bytes(), Order::Big).collect();
         assert_eq!(again, [0, 0x0100_0000, 0x0504_0302]);
+        assert_eq!(row_of(&again, Order::Big), row.bytes());
+
+        let mut bytes = [9; 5];
+        put_in_a_row(&mut bytes, [0x0102_u16], Order::Big);
+        assert_eq!(bytes, [1, 2, 9, 9, 9]);
+        put_in_a_row(&mut bytes, [3_u16, 4, 5], Order::Little);
+        assert_eq!(bytes, [3, 0, 4, 0, 9]);
     }
 
     #[test]

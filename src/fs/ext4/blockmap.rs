@@ -13,7 +13,7 @@ use super::raw_inode::I_BLOCK_SIZE;
 use super::space::{Goal, Space};
 use super::superblock::{Superblock, ensure};
 use crate::block::{BlockDevice, BlockDeviceMut};
-use crate::bytes::{Field, Order, in_a_row, to_u64};
+use crate::bytes::{Field, Order, in_a_row, put_in_a_row, to_u64};
 use crate::error::{Error, Reason, Result};
 
 /// Pointers in the inode itself (`EXT4_NDIR_BLOCKS`).
@@ -109,9 +109,7 @@ pub(super) fn pointers(bytes: &[u8]) -> impl Iterator<Item = u32> {
 
 /// Stores pointers from the start of `i_block` or of a block.
 pub(super) fn put_pointers(bytes: &mut [u8], pointers: &[u32]) {
-    for (slot, pointer) in bytes.chunks_exact_mut(POINTER).zip(pointers) {
-        pointer.put(slot, Order::Little);
-    }
+    put_in_a_row(bytes, pointers.iter().copied(), Order::Little);
 }
 
 /// Levels of blocks of pointers below a slot of `i_block`.
