@@ -182,8 +182,12 @@ fn archive() -> Vec<u8> {
 }
 
 /// Small inputs of examples.
-const INPUTS: [(&str, &str); 7] = [
+const INPUTS: [(&str, &str); 8] = [
     ("motd.txt", "welcome\n"),
+    (
+        "releases.json",
+        r#"{"4593.2.5": {"channel": "stable", "release_date": "2026-08-01 10:00:00 +0000"}}"#,
+    ),
     ("config.ign", "{\"ignition\": {\"version\": \"3.3.0\"}}\n"),
     ("base.ign", "{\"ignition\": {\"version\": \"3.3.0\"}}\n"),
     ("grub.cfg", "set oem_id=\"qemu\"\n"),

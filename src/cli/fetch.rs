@@ -127,7 +127,7 @@ impl Fetch {
             Some(source) => {
                 lines.push(format!("{source} says which release is the newest"));
                 for artifact in &self.artifact {
-                    lines.push(format!("{artifact:?} of that release"));
+                    lines.push(format!("{artifact} of that release"));
                 }
             }
             None => {

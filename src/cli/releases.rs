@@ -19,7 +19,14 @@ const SOFTWARE: [&str; 5] = ["kernel", "systemd", "docker", "containerd", "ignit
 ///
 /// The list comes from Flatcar's web site and is not signed: nothing is fetched by it.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flatbake releases --list releases.json --channel stable
+  flatbake releases --list releases.json --json")]
 pub struct Releases {
+    /// Read the list from here: a URL or a file
+    #[arg(long, value_name = "PLACE", default_value = LIST_URL)]
+    list: String,
     /// Only those of this channel: alpha, beta, stable or lts
     #[arg(long, value_name = "CHANNEL", value_parser = super::argument::<ChannelWord>)]
     channel: Option<ChannelWord>,
@@ -51,7 +58,7 @@ impl FromStr for ChannelWord {
 impl Releases {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let client = self.transfer.client(reporter)?;
-        let json = client.read(&Source::parse(LIST_URL)?, LIST_MAX)?;
+        let json = client.read(&Source::parse(&self.list)?, LIST_MAX)?;
         let mut list = ReleaseList::parse(&json)?;
         if let Some(ChannelWord(channel)) = self.channel {
             list = list.of(channel);

@@ -34,7 +34,6 @@ const NAMED: &[&str] = &[
     "fs::erofs::compressed → fs::erofs::content → fs::erofs::compressed",
     "fs::erofs::inode → fs::erofs::volume → fs::erofs::inode",
     "fs::ext4::group → fs::ext4::layout → fs::ext4::group",
-    "fs::ext4::inode → fs::ext4::time → fs::ext4::inode",
     "fs::squashfs::dir → fs::squashfs::volume → fs::squashfs::dir",
     "image::detect → image::format → image::qcow2 → image::qcow2::read → image::open → image::detect",
     "image::format → image::qcow2 → image::format",

@@ -1,5 +1,6 @@
 //! Files of a release by what they are.
 
+use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, Result};
@@ -49,6 +50,19 @@ fn vendor_file(id: &str, version: &str) -> Result<String> {
     let compression = settings.ci_compression.first();
     let extension = compression.map_or("", |compression| compression.extension());
     Ok(format!("{name}{extension}"))
+}
+
+/// As it is asked for: `oem-sysext:azure`.
+impl fmt::Display for Artifact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Generic => f.pad("generic"),
+            Self::Vendor(id) => write!(f, "vendor:{id}"),
+            Self::OemSysext(id) => write!(f, "oem-sysext:{id}"),
+            Self::Sysext(name) => write!(f, "sysext:{name}"),
+            Self::File(name) => f.pad(name),
+        }
+    }
 }
 
 /// `generic`, `vendor:ID`, `oem-sysext:ID`, `sysext:NAME`, or the name of a file.
@@ -106,6 +120,7 @@ mod tests {
             ),
         ] {
             let artifact: Artifact = text.parse().unwrap();
+            assert_eq!(artifact.to_string(), text);
             assert_eq!(artifact.file_name("4757.2.1").unwrap(), name);
         }
         for bad in ["", "what:x", "sysext:", "a b", "vendor:a\n"] {

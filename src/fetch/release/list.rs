@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::flatcar::Channel;
 
+/// Where `releases.json` is.
+pub const LIST_URL: &str = "https://www.flatcar.org/releases-json/releases.json";
 /// Largest list: it has some megabytes, most of them notes.
 pub const LIST_MAX: u64 = 64 << 20;
 

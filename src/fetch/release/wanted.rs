@@ -3,15 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::place::{Release, check_version, folder_of};
 use super::version::VERSION_FILE;
-use super::{Release, folder_of};
 use crate::error::{Error, Result};
 use crate::fetch::transfer::Source;
 use crate::flatcar::Channel;
 use crate::machine::Arch;
-
-/// Longest version: those of nightlies have some thirty characters.
-const VERSION_LEN_MAX: usize = 100;
 
 /// A release as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,24 +92,6 @@ fn stream(year: &str) -> Result<u16> {
     year.ok_or_else(|| {
         Error::invalid("an LTS stream is called after its year").with_hint("write lts-2024")
     })
-}
-
-/// Refuses what is not the version of a release or a nightly build: it becomes a part of URLs.
-pub(super) fn check_version(version: &str) -> Result<()> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    let build = version.split_once('+').map_or("0", |(_, build)| build);
-    let fits = version.len() <= VERSION_LEN_MAX
-        && Channel::of_version(version).is_some()
-        && !build.is_empty()
-        && build.bytes().all(plain);
-    if fits {
-        return Ok(());
-    }
-    Err(
-        Error::invalid(format!("'{}' is not a release", version.escape_debug())).with_hint(
-            "write a channel (stable, beta, alpha, lts), lts-2024, or a version such as 4757.2.1",
-        ),
-    )
 }
 
 #[cfg(test)]
