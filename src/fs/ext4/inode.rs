@@ -15,6 +15,7 @@ use crate::fs::{FileType, Metadata};
 pub(super) const ROOT_INO: u32 = 2;
 /// `EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL`: need features that are refused.
 const FLAGS_REFUSED: u32 = 0x800 | 0x4000_0000;
+
 /// An inode, its fields checked.
 #[derive(Debug, Clone)]
 pub(super) struct Inode {

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   Ext4 ── nodes ── read.rs (lookup.rs) ─── superblock.rs, group.rs, inode.rs, map.rs (extent.rs, blockmap.rs), dir.rs, xattr.rs
-//!     ├──── edit/ ──── directory.rs, htree.rs, space.rs (bitmap.rs), extent_write.rs
+//!     ├──── edit/ ──── directory.rs, htree.rs, space/ (bitmap.rs), extent_write.rs
 //!     ├──── journal/, orphan.rs    what a running system left undone, before the first edit
-//!     └──── grow.rs
+//!     └──── grow/
 //! ```
+//!
+//! What lies on disk is a table (`structure!`) in the file of its name, which reader and writer share: the superblock,
+//! descriptors, inodes (`raw_inode.rs`), extents, hash trees (`index.rs`), records, attributes, the journal (`on_disk.rs`).
 //!
 //! Edits bypass the journal: atomicity is that of the whole image, which appears only when finished. A journal that is
 //! empty keeps every byte.
