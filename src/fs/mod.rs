@@ -20,6 +20,7 @@ mod sectors;
 mod source;
 pub mod squashfs;
 mod types;
+pub mod verity;
 mod walk;
 
 pub(crate) use acl::from_text as acl_from_text;
