@@ -11,6 +11,7 @@ mod btrfs;
 mod cli;
 mod convert;
 mod cut_short;
+mod ddi;
 mod erofs;
 mod erofs_write;
 mod examples;

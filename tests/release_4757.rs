@@ -61,6 +61,75 @@ fn an_extension_of_the_release_is_baked_and_one_of_another_is_refused() {
 }
 
 #[test]
+fn signed_extensions_are_held_against_the_certificate_of_the_image() {
+    let dir = extensions();
+    let other = "flatcar-podman-4757.2.1-other-build";
+    fs::write(dir.path().join("other.raw"), ddi(other)).unwrap();
+    // A byte of the filesystem, far behind what is looked at before.
+    let mut changed = ddi("flatcar-podman-4757.2.1");
+    changed[40 * 512 + 40_000] ^= 1;
+    fs::write(dir.path().join("changed.raw"), changed).unwrap();
+    fs::copy(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sample/hello.raw"),
+        dir.path().join("hello.raw"),
+    )
+    .unwrap();
+    for (sysext, found, reason) in [
+        ("podman:flatcar-podman-4757.2.1.raw", None, None),
+        (
+            "podman:other.raw",
+            Some("sysext-signer-unknown"),
+            Some("unknown-key"),
+        ),
+        (
+            "podman:changed.raw",
+            Some("sysext-signature"),
+            Some("checksum"),
+        ),
+        ("hello:hello.raw", None, Some("no-signature")),
+    ] {
+        let output = bake(dir.path(), &[sysext, "--dry-run", "-o", "out.img"]);
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let findings = report["shared"]["findings"].as_array().unwrap();
+        let codes: Vec<_> = findings
+            .iter()
+            .filter_map(|finding| finding["code"].as_str())
+            .filter(|code| code.starts_with("sysext-sign"))
+            .collect();
+        assert_eq!(codes, found.into_iter().collect::<Vec<_>>(), "{sysext}");
+        let required = ["--require-signed", sysext, "-o", "required.img"];
+        let output = bake(dir.path(), &required);
+        let made = dir.path().join("required.img");
+        match reason {
+            None => assert!(
+                output.status.success() && made.exists(),
+                "{}",
+                said(&output)
+            ),
+            Some(reason) => {
+                assert_eq!(output.status.code(), Some(7), "{}", said(&output));
+                let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+                assert_eq!(report["error"]["reason"], reason, "{sysext}");
+                assert!(!made.exists(), "{sysext}");
+            }
+        }
+        let _ = fs::remove_file(made);
+    }
+    // One alone.
+    let certificate = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/ddi/sysexts.crt");
+    let verify = |file: &str| {
+        let mut command = flatbake();
+        command.current_dir(dir.path()).args(["verify", file]);
+        command.arg("--certificate").arg(&certificate);
+        command.output().unwrap().status.code()
+    };
+    assert_eq!(verify("flatcar-podman-4757.2.1.raw"), Some(0));
+    for file in ["other.raw", "changed.raw", "hello.raw"] {
+        assert_eq!(verify(file), Some(7), "{file}");
+    }
+}
+
+#[test]
 fn a_vendor_gets_the_sysext_of_the_release() {
     let dir = extensions();
     let vendor = [

@@ -208,6 +208,8 @@ fn files() {
             &[&[2], &read(&format!("manifests/{name}"))[..]].concat(),
         );
     }
+    put("ddi", "certificate", &read("ddi/sysexts.crt"));
+    put("ddi", "image", &whole(fixture("ddi/oem-qemu-4757.2.1.raw.zst")));
     for name in ["hello.raw.sig", "sample-key.asc"] {
         put("openpgp", name, &read(&format!("sample/{name}")));
     }

@@ -185,6 +185,8 @@ pub struct Policy {
     pub force: bool,
     /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal.
     pub no_replay: bool,
+    /// Take no sysext but disk images that are signed with the key of the image's own build.
+    pub require_signed: bool,
     /// Replace files that exist under the names of outputs.
     pub overwrite: bool,
     /// Open files that the base image refers to, where they lie below its folder.

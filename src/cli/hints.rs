@@ -219,6 +219,10 @@ const HINTS: &[Hint] = &[
     ),
     Hint::new(code::SYSEXT_KERNEL, "pack it as squashfs with zstd or gzip"),
     Hint::new(
+        code::SYSEXT_SIGNATURE,
+        "get the sysext again; --require-signed takes none but those whose signature holds",
+    ),
+    Hint::new(
         code::SYSUPDATE_ENDING,
         "give the file a name that ends in .conf",
     ),

@@ -257,6 +257,9 @@ struct RunArgs {
     /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal
     #[arg(long)]
     no_replay: bool,
+    /// Take no sysext but disk images that are signed with the key of the image's own build
+    #[arg(long)]
+    require_signed: bool,
 }
 
 fn set(text: &str) -> std::result::Result<(String, String), String> {
@@ -588,6 +591,7 @@ impl RequestArgs {
         }
         request.policy.force |= self.run.force;
         request.policy.no_replay |= self.run.no_replay;
+        request.policy.require_signed |= self.run.require_signed;
         request.policy.overwrite |= self.run.overwrite;
         request.policy.digests |= self.outputs.details.sha256;
         request.policy.allow_external |= self.read.allow_external;

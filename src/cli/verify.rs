@@ -1,12 +1,15 @@
 //! `flatbake verify`
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::block::Watched;
 use crate::bytes::ByteSize;
 use crate::fetch::openpgp::{
     KeyInfo, Keyring, PROOF_MAX, PrimaryInfo, Signed, Time, is_clearsigned,
 };
+use crate::flatcar::ddi::{self, Certificate, Verdict};
 use crate::{Error, Finding, Progress, Reason, Result, ResultExt};
 use clap::{Args, ValueHint};
 use serde::Serialize;
@@ -38,6 +41,10 @@ pub struct Verify {
     sig: Option<PathBuf>,
     #[command(flatten)]
     keys: KeyArgs,
+    /// Verify a signed disk image, such as a sysext of Flatcar's, with the certificates in this file (PEM or DER); can be
+    /// repeated
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["sig", "keyring", "trust", "list_keys"])]
+    certificate: Vec<PathBuf>,
     /// List the keys that are trusted
     #[arg(long, conflicts_with_all = ["file", "sig"])]
     list_keys: bool,
@@ -57,6 +64,14 @@ struct Document {
     findings: Vec<Finding>,
 }
 
+/// A disk image that is what its signer signed.
+#[derive(Serialize)]
+struct Image {
+    file: String,
+    #[serde(flatten)]
+    verdict: Verdict,
+}
+
 /// All trusted keys.
 #[derive(Serialize)]
 struct Keys {
@@ -66,6 +81,13 @@ struct Keys {
 
 impl Verify {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
+        if let Some(image) = self
+            .file
+            .as_deref()
+            .filter(|_| !self.certificate.is_empty())
+        {
+            return self.verify_image(image, reporter);
+        }
         let now = Time::from(SystemTime::now());
         let keyring = self.keys.trusted(reporter)?;
         match &self.file {
@@ -103,6 +125,26 @@ impl Verify {
         }
         report(&document.findings, reporter);
         super::print(document.table(is_clearsigned(&proof)))
+    }
+
+    /// Verifies a disk image by the signature that is part of it.
+    fn verify_image(&self, image: &Path, reporter: &Reporter) -> Result<()> {
+        let inputs = reporter.inputs();
+        let mut certificates = Vec::new();
+        for path in &self.certificate {
+            let bytes = inputs.read("certificate", path, PROOF_MAX)?;
+            certificates.extend(Certificate::read(&bytes).at(|| path.display().to_string())?);
+        }
+        let device = Watched::new(inputs.device("image", image)?, inputs.cancel());
+        let verdict = ddi::verify(Arc::new(device), &certificates);
+        let document = Image {
+            file: image.display().to_string(),
+            verdict: verdict.at(|| image.display().to_string())?,
+        };
+        if self.json {
+            return super::print_json(&document);
+        }
+        super::print(document.table())
     }
 
     /// The file of signatures or digests that belongs to `file`.
@@ -167,12 +209,35 @@ impl Document {
         ];
         let sha256 = self.sha256.iter().map(|sum| ("SHA-256:", sum.clone()));
         rows.extend(sha256);
-        let rows: Vec<_> = rows
-            .into_iter()
-            .map(|(name, value)| vec![name.to_owned(), value])
-            .collect();
-        table(&rows, &[])
+        named(rows)
     }
+}
+
+impl Image {
+    fn table(&self) -> String {
+        let verdict = &self.verdict;
+        let size = format!(
+            "{} ({} bytes) of its filesystem",
+            ByteSize(verdict.data_bytes),
+            verdict.data_bytes
+        );
+        named(vec![
+            ("verified:", self.file.clone()),
+            ("size:", size),
+            ("signer:", verdict.subject.clone()),
+            ("certificate:", format!("SHA-256 {}", verdict.fingerprint)),
+            ("root hash:", verdict.root_hash.clone()),
+        ])
+    }
+}
+
+/// Lines of a name and a value.
+fn named(rows: Vec<(&str, String)>) -> String {
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(name, value)| vec![name.to_owned(), value])
+        .collect();
+    table(&rows, &[])
 }
 
 /// A primary key with its subkeys, as lines.

@@ -280,6 +280,12 @@ codes! {
     /// The image's kernel cannot mount a sysext.
     SYSEXT_KERNEL = "sysext-kernel", Error,
         "the kernel of release {release} cannot mount {what}";
+    /// A sysext is signed, and the signature or what it is over is damaged.
+    SYSEXT_SIGNATURE = "sysext-signature", Warning,
+        "its signature does not hold: {why}";
+    /// A sysext is signed by somebody whom the image does not know.
+    SYSEXT_SIGNER_UNKNOWN = "sysext-signer-unknown", Note,
+        "it is signed with a key that the image has no certificate of: it is of another build, or by another maker";
 
     // Vendors.
 

@@ -1,5 +1,6 @@
 //! What is known of Flatcar: layout, releases, sysexts.
 
+pub mod ddi;
 mod disk;
 pub mod grub;
 mod inspect;

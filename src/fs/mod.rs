@@ -22,6 +22,7 @@ mod source;
 pub mod squashfs;
 mod staged;
 mod types;
+pub mod verity;
 mod walk;
 
 pub(crate) use acl::from_text as acl_from_text;

@@ -59,6 +59,8 @@ pub(super) struct Document {
     pub(super) root_size: Option<Spanned<Raw>>,
     /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal.
     pub(super) no_replay: bool,
+    /// Take no sysext but disk images that are signed with the key of the image's own build.
+    pub(super) require_signed: bool,
     /// Vendors to write images for: all of those that Flatcar makes images of the release for, or a list of ids, of
     /// tables, and of the word all.
     pub(super) vendors: Option<Spanned<TextOrList<Spanned<TextOr<Vendor>>>>>,

@@ -149,6 +149,7 @@ fn policy(document: &Document) -> Policy {
     Policy {
         force: document.force,
         no_replay: document.no_replay,
+        require_signed: document.require_signed,
         overwrite: document.overwrite,
         digests: document.sha256,
         ..Policy::default()

@@ -66,7 +66,7 @@ fn only_pinned_primary_keys_count() {
     let pin = |text: &str| text.parse::<Fingerprint>().unwrap();
     keyring.trust_only(&[pin(&one)]).unwrap();
     keyring.verify(&by_one, CONTENT, time(NOW)).unwrap();
-    assert_eq!(primaries(&keyring), [one.clone()]);
+    assert_eq!(primaries(&keyring), std::slice::from_ref(&one));
     let error = keyring.verify(&by_two, CONTENT, time(NOW)).unwrap_err();
     assert_eq!(error.reason(), Some(Reason::UnknownKey));
     assert!(error.to_string().contains("not trusted"), "{error}");

@@ -133,6 +133,7 @@ const ROWS: &[Row] = &[
     row(&["--force"], ALL, Shows::Elsewhere),
     row(&["--overwrite"], ALL, Shows::Elsewhere),
     row(&["--no-replay"], ALL, Shows::Elsewhere),
+    row(&["--require-signed"], ALL, Shows::Elsewhere),
     // There is no sysext whose updates could be fetched.
     row(&["--sysupdate"], &[], Shows::Files),
     row(&["--owner", "1:2"], &[], Shows::Files),

@@ -16,6 +16,7 @@ mod oem_sysexts;
 mod payload;
 mod running;
 mod secure_boot;
+mod signatures;
 mod sizes;
 mod sysext;
 mod targets;

@@ -182,6 +182,9 @@ impl Bench<'_> {
         let device: Arc<dyn BlockDevice> = Arc::new(self.run.inputs.device(role, path)?);
         let fs = sysext::open_extension(Arc::clone(&device)).at(|| file.clone())?;
         let info = sysext::inspect(&*fs).at(|| file.clone())?;
+        let signature = self
+            .check_signature(Arc::clone(&device))
+            .at(|| file.clone())?;
         let findings = match &self.run.release {
             None => vec![Finding::new(code::SYSEXT_UNCHECKED)],
             Some(release) => {
@@ -191,8 +194,9 @@ impl Bench<'_> {
                 findings
             }
         };
+        let all = findings.into_iter().chain(signature);
         self.findings
-            .extend(findings.into_iter().map(|finding| finding.at(file.clone())));
+            .extend(all.map(|finding| finding.at(file.clone())));
         self.sysexts.insert(name.to_owned(), info);
         Ok(())
     }

@@ -5,36 +5,11 @@ use std::sync::Arc;
 
 use super::usr_view::UsrView;
 use crate::block::{BlockDevice, Window};
-use crate::bytes::Guid;
 use crate::error::{Error, Result, ResultExt};
+use crate::flatcar::ddi::{KINDS, has_gpt};
 use crate::fs::{self, FileSystem};
 use crate::image::NotADisk;
 use crate::partition::{Partition, PartitionTable};
-
-/// What a GPT header begins with, in the second sector.
-const GPT_SIGNATURE: &[u8] = b"EFI PART";
-
-/// Partition types that hold files: what is mounted on `/`, and on `/usr`.
-const ROOT_TYPES: [(&str, Guid); 2] = [
-    (
-        "root-x86-64",
-        Guid::from_fields(0x4f68_bce3, 0xe8cd, 0x4db1, 0x96e7_fbca_f984_b709),
-    ),
-    (
-        "root-arm64",
-        Guid::from_fields(0xb921_b045, 0x1df0, 0x41c3, 0xaf44_4c6f_280d_3fae),
-    ),
-];
-const USR_TYPES: [(&str, Guid); 2] = [
-    (
-        "usr-x86-64",
-        Guid::from_fields(0x8484_680c, 0x9521, 0x48c6, 0x9c11_b072_0656_f69e),
-    ),
-    (
-        "usr-arm64",
-        Guid::from_fields(0xb0e0_1050, 0xee5f, 0x4390, 0x949a_9101_b171_04e9),
-    ),
-];
 
 /// Opens a sysext file: a bare filesystem, or the root or usr partition of a disk image.
 ///
@@ -76,9 +51,9 @@ fn find(device: Arc<dyn BlockDevice>) -> Result<Content> {
         });
     }
     let table = PartitionTable::read(&device)?;
-    let roots = of_types(&table, &ROOT_TYPES);
+    let roots = of_kinds(&table, false);
     let (found, is_usr) = if roots.is_empty() {
-        (of_types(&table, &USR_TYPES), true)
+        (of_kinds(&table, true), true)
     } else {
         (roots, false)
     };
@@ -120,28 +95,13 @@ fn refuse_what_is_known(device: &dyn BlockDevice) -> Result<()> {
     }
 }
 
-fn has_gpt(device: &dyn BlockDevice) -> Result<bool> {
-    let mut signature = [0; 8];
-    for offset in [512, 4096] {
-        if device.size() >= offset + 8 {
-            device.read_at(offset, &mut signature)?;
-            if signature == GPT_SIGNATURE {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
-}
-
-fn of_types(
-    table: &PartitionTable,
-    types: &[(&'static str, Guid)],
-) -> Vec<(&'static str, Partition)> {
+/// The partitions with files for `/usr`, or for `/`, each with the name of its kind.
+fn of_kinds(table: &PartitionTable, is_usr: bool) -> Vec<(&'static str, Partition)> {
     let named = |partition: Partition| {
-        let (name, _) = types
+        let kind = KINDS
             .iter()
-            .find(|(_, guid)| *guid == partition.type_guid)?;
-        Some((*name, partition))
+            .find(|kind| kind.is_usr == is_usr && kind.files == partition.type_guid)?;
+        Some((kind.name, partition))
     };
     table.partitions().filter_map(named).collect()
 }
