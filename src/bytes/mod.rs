@@ -19,7 +19,9 @@ mod size;
 
 pub use guid::Guid;
 pub use size::ByteSize;
-pub(crate) use structure::{Field, Order, field_fits, structure};
+pub(crate) use structure::{
+    Field, Order, Place, field_fits, field_range, in_a_row, put_in_a_row, row_of, structure,
+};
 
 use crate::error::{Error, Reason, Result};
 

@@ -1,5 +1,7 @@
 //! On-disk structures as tables: each field's name, offset and width stand once, and readers and writers share them.
 
+use std::ops::Range;
+
 use super::Guid;
 
 /// Byte order of the numbers of a structure.
@@ -62,6 +64,24 @@ impl<const N: usize> Field for [u8; N] {
     }
 }
 
+impl<const N: usize> Field for [u32; N] {
+    const WIDTH: usize = N * u32::WIDTH;
+
+    fn get(bytes: &[u8], order: Order) -> Self {
+        let mut array = [0; N];
+        for (number, bytes) in array.iter_mut().zip(bytes.chunks_exact(u32::WIDTH)) {
+            *number = Field::get(bytes, order);
+        }
+        array
+    }
+
+    fn put(self, bytes: &mut [u8], order: Order) {
+        for (number, bytes) in self.into_iter().zip(bytes.chunks_exact_mut(u32::WIDTH)) {
+            number.put(bytes, order);
+        }
+    }
+}
+
 /// In the mixed order of EFI and of Microsoft's formats, whatever the order of the numbers around it.
 impl Field for Guid {
     const WIDTH: usize = 16;
@@ -75,9 +95,43 @@ impl Field for Guid {
     }
 }
 
+/// The values that lie in `bytes` one after another.
+pub(crate) fn in_a_row<T: Field>(bytes: &[u8], order: Order) -> impl Iterator<Item = T> {
+    bytes
+        .chunks_exact(T::WIDTH)
+        .map(move |bytes| T::get(bytes, order))
+}
+
+/// Stores values one after another from the start of `bytes`, as far as there is room; what lies behind them is kept.
+pub(crate) fn put_in_a_row<T: Field>(
+    bytes: &mut [u8],
+    values: impl IntoIterator<Item = T>,
+    order: Order,
+) {
+    for (place, value) in bytes.chunks_exact_mut(T::WIDTH).zip(values) {
+        value.put(place, order);
+    }
+}
+
+/// Values one after another.
+pub(crate) fn row_of<T: Field + Copy>(values: &[T], order: Order) -> Vec<u8> {
+    let mut bytes = vec![0; T::WIDTH * values.len()];
+    put_in_a_row(&mut bytes, values.iter().copied(), order);
+    bytes
+}
+
+/// In place of a structure's buffer: `Footer::<Place>::checksum()` is where the field lies, from the structure's start.
+#[derive(Debug)]
+pub(crate) struct Place;
+
 /// Whether a field lies within a structure of `size` bytes.
 pub(crate) const fn field_fits(offset: usize, width: usize, size: usize) -> bool {
     offset + width <= size
+}
+
+/// The range of a field.
+pub(crate) const fn field_range(offset: usize, width: usize) -> Range<usize> {
+    offset..offset + width
 }
 
 /// Declares an on-disk structure over a buffer.
@@ -94,9 +148,10 @@ pub(crate) const fn field_fits(offset: usize, width: usize, size: usize) -> bool
 /// ```
 ///
 /// `Footer<B>` lies over any bytes, owned or borrowed. `Footer::over(bytes)` is an error where they are shorter than the
-/// structure, as is `Footer::at(bytes, offset)`, one of several in a row; `Footer::zeroed()` owns as many zeroes as it is long. Each field has a method that reads it and, where a
-/// second name is given, one that writes it; bytes that no field names stay as they are. An offset that does not fit
-/// the structure does not compile.
+/// structure, as is `Footer::at(bytes, offset)`, one of several in a row; `Footer::zeroed()` owns as many zeroes as it
+/// is long, and `Footer::blank()` does so without the heap. Each field has a method that reads it and, where a second
+/// name is given, one that writes it; bytes that no field names stay as they are. An offset that does not fit the
+/// structure does not compile. `Footer::<Place>::checksum()` is the range of a field's bytes.
 macro_rules! structure {
     (
         $(#[$about:meta])*
@@ -114,6 +169,24 @@ macro_rules! structure {
             $see fn zeroed() -> Self {
                 Self(vec![0; $size])
             }
+        }
+
+        #[allow(dead_code, reason = "a table names what there is; who reads and who writes use what they need")]
+        impl $name<[u8; $size]> {
+            /// As many zeroes as the structure is long, on the stack.
+            $see const fn blank() -> Self {
+                Self([0; $size])
+            }
+        }
+
+        #[allow(dead_code, reason = "a table names what there is; who reads and who writes use what they need")]
+        impl $name<$crate::bytes::Place> {
+            $(
+                #[doc = concat!("Where `", stringify!($field), "` lies.")]
+                $see const fn $field() -> std::ops::Range<usize> {
+                    $crate::bytes::field_range($offset, <$type as $crate::bytes::Field>::WIDTH)
+                }
+            )*
         }
 
         #[allow(dead_code, reason = "a table names what there is; who reads and who writes use what they need")]
@@ -214,6 +287,38 @@ mod tests {
         );
         assert_eq!(sample.bytes().len(), 30);
         assert_eq!(Sample::at(&bytes, 3).unwrap().number(), 0x04ee_ee61);
+    }
+
+    structure! {
+        /// A structure with a row of numbers.
+        struct Row: "row", Little, 12 {
+            /// The numbers.
+            4 => numbers / set_numbers: [u32; 2],
+        }
+    }
+
+    #[test]
+    fn rows_of_numbers_are_read_and_written_in_their_order() {
+        let mut row = Row::blank();
+        row.set_numbers([1, 0x0203_0405]);
+        assert_eq!(row.bytes(), [0, 0, 0, 0, 1, 0, 0, 0, 5, 4, 3, 2]);
+        assert_eq!(row.numbers(), [1, 0x0203_0405]);
+        let again: Vec<u32> = in_a_row(row.bytes(), Order::Big).collect();
+        assert_eq!(again, [0, 0x0100_0000, 0x0504_0302]);
+        assert_eq!(row_of(&again, Order::Big), row.bytes());
+
+        let mut bytes = [9; 5];
+        put_in_a_row(&mut bytes, [0x0102_u16], Order::Big);
+        assert_eq!(bytes, [1, 2, 9, 9, 9]);
+        put_in_a_row(&mut bytes, [3_u16, 4, 5], Order::Little);
+        assert_eq!(bytes, [3, 0, 4, 0, 9]);
+    }
+
+    #[test]
+    fn a_field_says_where_it_lies() {
+        assert_eq!(Row::<Place>::numbers(), 4..12);
+        assert_eq!(Sample::<Place>::small(), 5..6);
+        assert_eq!(Sample::<Place>::id(), 8..24);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use super::PartitionAttributes;
 use crate::bytes::gpt::GptEntry;
-use crate::bytes::{Guid, to_u64, to_usize};
+use crate::bytes::{Guid, Order, in_a_row, put_in_a_row, to_u64, to_usize};
 use crate::error::{Error, Result};
 
 /// Longest name in UTF-16 units.
@@ -76,17 +76,15 @@ impl PartitionName {
 
     fn from_disk(bytes: &[u8; 2 * MAX_NAME_UNITS]) -> Self {
         let mut units = [0; MAX_NAME_UNITS];
-        for (unit, pair) in units.iter_mut().zip(bytes.chunks_exact(2)) {
-            *unit = u16::from_le_bytes([pair[0], pair[1]]);
+        for (unit, stored) in units.iter_mut().zip(in_a_row(bytes, Order::Little)) {
+            *unit = stored;
         }
         Self(units)
     }
 
     fn to_disk(self) -> [u8; 2 * MAX_NAME_UNITS] {
         let mut bytes = [0; 2 * MAX_NAME_UNITS];
-        for (pair, unit) in bytes.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&unit.to_le_bytes());
-        }
+        put_in_a_row(&mut bytes, self.0, Order::Little);
         bytes
     }
 }

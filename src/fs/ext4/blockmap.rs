@@ -8,15 +8,18 @@
 //! ```
 
 use super::extent::{self, EXTENTS_MAX, Extent};
-use super::inode::{I_BLOCK_SIZE, Inode};
+use super::inode::Inode;
+use super::raw_inode::I_BLOCK_SIZE;
 use super::space::{Goal, Space};
 use super::superblock::{Superblock, ensure};
 use crate::block::{BlockDevice, BlockDeviceMut};
-use crate::bytes::{Fields, to_u64};
+use crate::bytes::{Field, Order, in_a_row, put_in_a_row, to_u64};
 use crate::error::{Error, Reason, Result};
 
 /// Pointers in the inode itself (`EXT4_NDIR_BLOCKS`).
 const DIRECT: u64 = 12;
+/// Bytes of a pointer.
+pub(super) const POINTER: usize = u32::WIDTH;
 
 /// Reads a whole map.
 pub(super) struct MapReader<'a> {
@@ -44,12 +47,10 @@ impl<'a> MapReader<'a> {
             nodes: Vec::new(),
             met: 0,
         };
-        let f = Fields::new("block map", inode.block());
         let mut logical = 0;
-        for (slot, level) in
-            (0..15).map(|slot| (slot, u32::try_from(slot).unwrap_or(0).saturating_sub(11)))
-        {
-            reader.pointer(f.le32(slot * 4)?, level, logical)?;
+        for (pointer, slot) in pointers(inode.block()).zip(0u32..) {
+            let level = level_of(slot);
+            reader.pointer(pointer, level, logical)?;
             logical += span(superblock, level);
         }
         Ok((reader.extents, reader.nodes))
@@ -94,12 +95,26 @@ impl<'a> MapReader<'a> {
         self.device
             .read_at(block * u64::from(self.superblock.block_size), &mut bytes)?;
         let below = span(self.superblock, level - 1);
-        for (chunk, index) in bytes.chunks_exact(4).zip(0..) {
-            let pointer = Fields::new("block of pointers", chunk).le32(0)?;
+        for (pointer, index) in pointers(&bytes).zip(0..) {
             self.pointer(pointer, level - 1, logical + index * below)?;
         }
         Ok(())
     }
+}
+
+/// The pointers of `i_block` or of a block.
+pub(super) fn pointers(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    in_a_row(bytes, Order::Little)
+}
+
+/// Stores pointers from the start of `i_block` or of a block.
+pub(super) fn put_pointers(bytes: &mut [u8], pointers: &[u32]) {
+    put_in_a_row(bytes, pointers.iter().copied(), Order::Little);
+}
+
+/// Levels of blocks of pointers below a slot of `i_block`.
+fn level_of(slot: u32) -> u32 {
+    slot.saturating_sub(11)
 }
 
 /// Blocks that one pointer of a level covers.
@@ -132,11 +147,11 @@ impl MapWriter<'_> {
     pub(super) fn write(&mut self, extents: &[Extent]) -> Result<[u8; I_BLOCK_SIZE]> {
         let mut block = [0; I_BLOCK_SIZE];
         let mut logical = 0;
-        for slot in 0..15 {
-            let level = u32::try_from(slot).unwrap_or(0).saturating_sub(11);
+        for (bytes, slot) in block.chunks_exact_mut(POINTER).zip(0..) {
+            let level = level_of(slot);
             let end = logical + span(self.superblock, level);
             let pointer = self.pointer(within(extents, logical, end), level, logical)?;
-            block[slot * 4..slot * 4 + 4].copy_from_slice(&pointer.to_le_bytes());
+            pointer.put(bytes, Order::Little);
             logical = end;
         }
         match extents.last() {
@@ -172,11 +187,11 @@ impl MapWriter<'_> {
         self.goal = run.start;
         self.nodes.push(run.start);
         let below = span(self.superblock, level - 1);
-        let mut bytes = Vec::with_capacity(self.superblock.block_bytes());
-        for index in 0..u64::from(self.superblock.block_size / 4) {
+        let mut bytes = vec![0; self.superblock.block_bytes()];
+        for (bytes, index) in bytes.chunks_exact_mut(POINTER).zip(0..) {
             let from = logical + index * below;
             let pointer = self.pointer(within(extents, from, from + below), level - 1, from)?;
-            bytes.extend(pointer.to_le_bytes());
+            pointer.put(bytes, Order::Little);
         }
         self.device
             .write_at(run.start * to_u64(bytes.len()), &bytes)?;

@@ -5,27 +5,23 @@
 //!                     └── + inode number + generation = inode seed ── inode, extent blocks, directory blocks
 //! ```
 
+use std::ops::Range;
+
 /// `crc` carried on over `data`.
 pub(super) fn crc32c(crc: u32, data: &[u8]) -> u32 {
     !crc32c::crc32c_append(!crc, data)
 }
 
+/// `crc` carried on over `data` with zeroes in place of `field`, where structures have their own checksum (four bytes at
+/// most).
+pub(super) fn crc32c_without(crc: u32, data: &[u8], field: Range<usize>) -> u32 {
+    let crc = crc32c(crc, &data[..field.start]);
+    let crc = crc32c(crc, &[0; 4][..field.len()]);
+    crc32c(crc, &data[field.end..])
+}
+
 /// Start value of chains that begin with no seed.
 pub(super) const CRC_START: u32 = u32::MAX;
-
-/// Bytes of a superblock in front of `s_checksum`.
-const SUPERBLOCK_CHECKED: usize = 0x3FC;
-
-/// `s_checksum` of a superblock of 1,024 bytes.
-pub(super) fn superblock(bytes: &[u8]) -> u32 {
-    crc32c(CRC_START, &bytes[..SUPERBLOCK_CHECKED.min(bytes.len())])
-}
-
-/// Writes the checksum of a superblock of 1,024 bytes into it.
-pub(super) fn seal_superblock(bytes: &mut [u8; 1024]) {
-    let crc = superblock(bytes);
-    bytes[SUPERBLOCK_CHECKED..].copy_from_slice(&crc.to_le_bytes());
-}
 
 /// The seed of everything that belongs to one inode.
 pub(super) fn inode_seed(seed: u32, ino: u32, generation: u32) -> u32 {
@@ -48,6 +44,15 @@ pub(super) fn crc16(crc: u16, data: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_left_out_counts_as_zeroes() {
+        let whole = crc32c(CRC_START, &[1, 2, 0, 0, 0, 0, 3]);
+        assert_eq!(
+            crc32c_without(CRC_START, &[1, 2, 9, 9, 9, 9, 3], 2..6),
+            whole
+        );
+    }
 
     #[test]
     fn known_checksums() {

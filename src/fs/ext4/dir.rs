@@ -10,16 +10,45 @@
 //! reading all blocks in order finds every entry without the tree.
 
 use super::checksum;
+use super::index::{CountLimit, ENTRY, IndexTail, NODE_ENTRIES, ROOT_ENTRIES, tail_checksum};
 use super::superblock::ensure;
-use crate::bytes::Fields;
+use crate::bytes::{Fields, structure};
 use crate::error::Result;
 
+structure! {
+    /// What stands in front of a name (`struct ext4_dir_entry_2`).
+    pub(super) struct RecordHeader: "directory record", Little, 8 {
+        /// Inode number, 0 for a record that is not in use.
+        0 => inode / set_inode: u32,
+        /// Bytes to the next record.
+        4 => rec_len / set_rec_len: u16,
+        /// Bytes of the name.
+        6 => name_len / set_name_len: u8,
+        /// `EXT4_FT_*`, 0 for unknown.
+        7 => file_type / set_file_type: u8,
+    }
+}
+
+structure! {
+    /// The end of a block with a checksum, which looks like an empty record (`struct ext4_dir_entry_tail`).
+    struct Tail: "directory tail", Little, 12 {
+        /// Zero.
+        0 => det_reserved_zero1: u32,
+        /// Length of the tail: 12.
+        4 => det_rec_len / set_rec_len: u16,
+        /// [`TAIL_TYPE`].
+        7 => det_reserved_ft / set_reserved_ft: u8,
+        /// CRC32C of what is before the tail.
+        8 => det_checksum / set_checksum: u32,
+    }
+}
+
 /// inode, rec_len, name_len and type.
-pub(super) const RECORD_HEADER: usize = 8;
-/// Length of the tail (`struct ext4_dir_entry_tail`).
-pub(super) const TAIL: usize = 12;
+pub(super) const RECORD_HEADER: usize = RecordHeader::<&[u8]>::SIZE;
+/// Length of the tail.
+pub(super) const TAIL: usize = Tail::<&[u8]>::SIZE;
 /// `EXT4_FT_DIR_CSUM`: the type that marks a tail.
-pub(super) const TAIL_TYPE: u8 = 0xDE;
+const TAIL_TYPE: u8 = 0xDE;
 
 /// A record in use.
 #[derive(Debug, Clone)]
@@ -38,12 +67,13 @@ pub(super) fn for_each<'a>(
     let f = Fields::new("directory block", block);
     let mut at = 0;
     while at < block.len() {
-        let rec_len = match f.le16(at + 4)? {
+        let header = RecordHeader::at(block, at)?;
+        let rec_len = match header.rec_len() {
             // 65,536 does not fit the field.
             0 | 0xFFFF => block.len(),
             len => usize::from(len),
         };
-        let name_len = usize::from(f.u8(at + 6)?);
+        let name_len = usize::from(header.name_len());
         let fits = rec_len.is_multiple_of(4)
             && rec_len >= RECORD_HEADER + name_len
             && rec_len <= block.len() - at;
@@ -52,7 +82,7 @@ pub(super) fn for_each<'a>(
                 "a directory record at byte {at} has length {rec_len} for a name of {name_len} bytes"
             )
         })?;
-        let ino = f.le32(at)?;
+        let ino = header.inode();
         if ino != 0 {
             let name = f.slice(at + RECORD_HEADER, name_len)?;
             ensure(
@@ -62,7 +92,7 @@ pub(super) fn for_each<'a>(
             if !visit(Record {
                 ino,
                 name,
-                file_type: f.u8(at + 7)?,
+                file_type: header.file_type(),
             })? {
                 return Ok(false);
             }
@@ -74,36 +104,54 @@ pub(super) fn for_each<'a>(
 
 /// Checks the checksum of directory block `logical`; `seed` is the directory's.
 pub(super) fn check(block: &[u8], seed: u32, indexed: bool, logical: u64) -> Result<()> {
-    let f = Fields::new("directory block", block);
-    let tail = block.len() - TAIL;
-    let whole = f.le32(0)? == 0 && f.le16(4)? == whole_block(block.len());
-    let stored_and_computed = if indexed && (logical == 0 || whole) {
-        index_checksum(&f, seed, if logical == 0 { 0x20 } else { 8 })?
+    let first = RecordHeader::over(block)?;
+    let whole = first.inode() == 0 && first.rec_len() == whole_block(block.len());
+    let right = if indexed && logical == 0 {
+        has_index_checksum(block, seed, ROOT_ENTRIES)?
+    } else if indexed && whole {
+        has_index_checksum(block, seed, NODE_ENTRIES)?
     } else {
-        ensure(
-            f.le32(tail)? == 0
-                && usize::from(f.le16(tail + 4)?) == TAIL
-                && f.u8(tail + 7)? == TAIL_TYPE,
-            || "a directory block has no checksum".to_owned(),
-        )?;
-        (f.le32(tail + 8)?, checksum::crc32c(seed, &block[..tail]))
+        has_leaf_checksum(block, seed)?
     };
-    ensure(stored_and_computed.0 == stored_and_computed.1, || {
+    ensure(right, || {
         format!("the checksum of directory block {logical} does not match")
     })
 }
 
-/// Checksum of a hash tree block (`struct dx_tail`) whose `limit` and `count` lie at `at`, as (stored, computed).
-fn index_checksum(f: &Fields<'_>, seed: u32, at: usize) -> Result<(u32, u32)> {
-    let limit = usize::from(f.le16(at)?);
-    let count = usize::from(f.le16(at + 2)?);
-    let tail = at + limit * 8;
+/// Whether the tail of a block of records holds the right checksum.
+fn has_leaf_checksum(block: &[u8], seed: u32) -> Result<bool> {
+    let end = block.len() - TAIL;
+    let tail = Tail::at(block, end)?;
+    ensure(
+        tail.det_reserved_zero1() == 0
+            && usize::from(tail.det_rec_len()) == TAIL
+            && tail.det_reserved_ft() == TAIL_TYPE,
+        || "a directory block has no checksum".to_owned(),
+    )?;
+    Ok(tail.det_checksum() == checksum::crc32c(seed, &block[..end]))
+}
+
+/// Whether the tail of a hash tree block, whose entries begin at `at`, holds the right checksum.
+fn has_index_checksum(block: &[u8], seed: u32, at: usize) -> Result<bool> {
+    let counts = CountLimit::at(block, at)?;
+    let limit = usize::from(counts.limit());
+    let count = usize::from(counts.count());
     ensure(count <= limit, || {
         format!("a hash tree block holds {count} entries of {limit}")
     })?;
-    let crc = checksum::crc32c(seed, f.slice(0, at + count * 8)?);
-    let crc = checksum::crc32c(crc, f.slice(tail, 4)?);
-    Ok((f.le32(tail + 4)?, checksum::crc32c(crc, &[0; 4])))
+    let tail = IndexTail::at(block, at + limit * ENTRY)?;
+    Ok(tail.dt_checksum() == tail_checksum(seed, block, at, count, &tail))
+}
+
+/// Stores the tail of a block of records.
+pub(super) fn seal(block: &mut [u8], seed: u32) -> Result<()> {
+    let end = block.len() - TAIL;
+    let crc = checksum::crc32c(seed, &block[..end]);
+    let mut tail = Tail::over(&mut block[end..])?;
+    tail.set_rec_len(12);
+    tail.set_reserved_ft(TAIL_TYPE);
+    tail.set_checksum(crc);
+    Ok(())
 }
 
 /// `rec_len` of a record that fills a block of `len` bytes.

@@ -9,22 +9,101 @@
 //! ```
 
 use super::checksum;
+use super::halves::{high32, join32, low16, low32};
 use super::inode::Inode;
 use super::superblock::{Superblock, ensure};
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, to_u64, to_usize};
+use crate::bytes::{structure, to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 
 /// `EXT4_EXT_MAGIC`
 pub(super) const MAGIC: u16 = 0xF30A;
 /// Header, index and extent are 12 bytes each.
-pub(super) const ENTRY: usize = 12;
+pub(super) const ENTRY: usize = Leaf::<&[u8]>::SIZE;
 /// `EXT_MAX_DEPTH` of the kernel.
 const DEPTH_MAX: u16 = 5;
 /// `EXT_INIT_MAX_LEN`: greater lengths mean an unwritten extent of that much less.
 pub(super) const LEN_INIT_MAX: u16 = 32768;
 /// Extents of one file that are kept in memory (64 MiB); a file of 1 TiB in pieces of 1 MiB has 1,048,576.
 pub(super) const EXTENTS_MAX: usize = 1 << 21;
+
+structure! {
+    /// `struct ext4_extent_header`, which each node begins with.
+    pub(super) struct Header: "extent header", Little, 12 {
+        /// [`MAGIC`].
+        0 => eh_magic / set_magic: u16,
+        /// Entries in use.
+        2 => eh_entries / set_entries: u16,
+        /// Entries there is room for.
+        4 => eh_max / set_max: u16,
+        /// Levels of nodes below.
+        6 => eh_depth / set_depth: u16,
+    }
+}
+
+structure! {
+    /// `struct ext4_extent_idx`: an entry that names a node below.
+    pub(super) struct Index: "extent index", Little, 12 {
+        /// First block within the file.
+        0 => ei_block / set_block: u32,
+        /// Block of the node, low half.
+        4 => ei_leaf_lo / set_leaf_lo: u32,
+        /// Block of the node, high part.
+        8 => ei_leaf_hi / set_leaf_hi: u16,
+    }
+}
+
+structure! {
+    /// `struct ext4_extent`: an entry that names blocks of content.
+    pub(super) struct Leaf: "extent", Little, 12 {
+        /// First block within the file.
+        0 => ee_block / set_block: u32,
+        /// Blocks, and [`LEN_INIT_MAX`] more where they are unwritten.
+        4 => ee_len / set_len: u16,
+        /// First block on the device, high part.
+        6 => ee_start_hi / set_start_hi: u16,
+        /// First block on the device, low half.
+        8 => ee_start_lo / set_start_lo: u32,
+    }
+}
+
+structure! {
+    /// `struct ext4_extent_tail`, behind the entries that a tree block has room for.
+    pub(super) struct Tail: "extent tail", Little, 4 {
+        /// CRC32C of what is before it.
+        0 => et_checksum / set_checksum: u32,
+    }
+}
+
+impl<B: AsRef<[u8]>> Index<B> {
+    /// Block of the node.
+    pub(super) fn leaf(&self) -> u64 {
+        join32(self.ei_leaf_lo(), self.ei_leaf_hi().into())
+    }
+}
+
+impl<B: AsMut<[u8]>> Index<B> {
+    /// Stores the block of the node.
+    pub(super) fn set_leaf(&mut self, block: u64) {
+        self.set_leaf_lo(low32(block));
+        self.set_leaf_hi(low16(high32(block)));
+    }
+}
+
+impl<B: AsRef<[u8]>> Leaf<B> {
+    /// First block on the device.
+    pub(super) fn start(&self) -> u64 {
+        join32(self.ee_start_lo(), self.ee_start_hi().into())
+    }
+}
+
+impl<B: AsMut<[u8]>> Leaf<B> {
+    /// Stores the first block on the device.
+    pub(super) fn set_start(&mut self, block: u64) {
+        self.set_start_lo(low32(block));
+        self.set_start_hi(low16(high32(block)));
+    }
+}
 
 /// A run of blocks of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +160,7 @@ impl<'a> TreeReader<'a> {
             nodes: Vec::new(),
             mapped: 0,
         };
-        let depth = Fields::new("extent header", inode.block()).le16(6)?;
+        let depth = Header::over(inode.block())?.eh_depth();
         ensure(depth <= DEPTH_MAX, || {
             format!(
                 "the extent tree of inode {} is {depth} levels deep, more than {DEPTH_MAX}",
@@ -95,12 +174,13 @@ impl<'a> TreeReader<'a> {
     /// Reads the node in `bytes`, `depth` levels above the leaves, whose entries lie in logical blocks `from..until`.
     fn node(&mut self, bytes: &[u8], depth: u16, (from, until): (u64, u64)) -> Result<()> {
         let ino = self.inode.ino;
-        let f = Fields::new("extent node", bytes);
-        let entries = usize::from(f.le16(2)?);
-        let max = usize::from(f.le16(4)?);
-        ensure(f.le16(0)? == MAGIC && f.le16(6)? == depth, || {
-            format!("inode {ino} has a damaged extent node")
-        })?;
+        let header = Header::over(bytes)?;
+        let entries = usize::from(header.eh_entries());
+        let max = usize::from(header.eh_max());
+        ensure(
+            header.eh_magic() == MAGIC && header.eh_depth() == depth,
+            || format!("inode {ino} has a damaged extent node"),
+        )?;
         ensure(
             entries <= max && max < bytes.len() / ENTRY && (depth == 0 || entries > 0),
             || format!("an extent node of inode {ino} has {entries} entries of {max}"),
@@ -108,39 +188,45 @@ impl<'a> TreeReader<'a> {
         let mut next = from;
         for slot in 1..=entries {
             let at = slot * ENTRY;
-            let logical = u64::from(f.le32(at)?);
-            ensure((next..until).contains(&logical), || {
-                format!("extents of inode {ino} are out of order")
-            })?;
             if depth == 0 {
-                next = self.leaf_entry(&f, at, logical, until)?;
-            } else {
-                let end = if slot < entries {
-                    u64::from(f.le32(at + ENTRY)?)
-                } else {
-                    until
-                };
-                ensure(logical < end && end <= until, || {
-                    format!("extents of inode {ino} are out of order")
-                })?;
-                let child = u64::from(f.le32(at + 4)?) | u64::from(f.le16(at + 8)?) << 32;
-                self.child(child, depth - 1, (logical, end))?;
-                next = end;
+                next = self.leaf_entry(Leaf::at(bytes, at)?, next, until)?;
+                continue;
             }
+            let index = Index::at(bytes, at)?;
+            let logical = u64::from(index.ei_block());
+            let end = if slot < entries {
+                Index::at(bytes, at + ENTRY)?.ei_block().into()
+            } else {
+                until
+            };
+            self.check_order(logical, next, until)?;
+            self.check_order(end, logical + 1, until + 1)?;
+            self.child(index.leaf(), depth - 1, (logical, end))?;
+            next = end;
         }
         Ok(())
     }
 
-    fn leaf_entry(&mut self, f: &Fields<'_>, at: usize, logical: u64, until: u64) -> Result<u64> {
+    /// Checks that an entry begins, or ends, in logical blocks `from..until`.
+    fn check_order(&self, logical: u64, from: u64, until: u64) -> Result<()> {
+        ensure((from..until).contains(&logical), || {
+            format!("extents of inode {} are out of order", self.inode.ino)
+        })
+    }
+
+    /// Keeps an extent within logical blocks `from..until`; returns its end.
+    fn leaf_entry(&mut self, leaf: Leaf<&[u8]>, from: u64, until: u64) -> Result<u64> {
         let ino = self.inode.ino;
-        let raw_len = f.le16(at + 4)?;
+        let logical = u64::from(leaf.ee_block());
+        self.check_order(logical, from, until)?;
+        let raw_len = leaf.ee_len();
         let written = raw_len <= LEN_INIT_MAX;
         let len = u64::from(if written {
             raw_len
         } else {
             raw_len - LEN_INIT_MAX
         });
-        let physical = u64::from(f.le32(at + 8)?) | u64::from(f.le16(at + 6)?) << 32;
+        let physical = leaf.start();
         let end = logical + len;
         ensure(len > 0 && end <= until, || {
             format!("extents of inode {ino} overlap")
@@ -180,11 +266,12 @@ impl<'a> TreeReader<'a> {
         let mut bytes = vec![0; to_usize(u64::from(self.superblock.block_size))?];
         self.device
             .read_at(block * u64::from(self.superblock.block_size), &mut bytes)?;
-        let f = Fields::new("extent block", &bytes);
-        let tail = ENTRY + ENTRY * usize::from(f.le16(4)?);
         if self.superblock.has_checksums() {
-            let computed = checksum::crc32c(self.inode.seed(self.superblock), f.slice(0, tail)?);
-            ensure(f.le32(tail)? == computed, || {
+            let max = usize::from(Header::over(&bytes[..])?.eh_max());
+            let end = ENTRY + ENTRY * max;
+            let tail = Tail::at(&bytes, end)?;
+            let computed = checksum::crc32c(self.inode.seed(self.superblock), &bytes[..end]);
+            ensure(tail.et_checksum() == computed, || {
                 format!(
                     "the checksum of extent block {block} of inode {} does not match",
                     self.inode.ino

@@ -1,8 +1,8 @@
 //! Writing an extent tree: full nodes, from the leaves up, until four entries fit the inode.
 
 use super::checksum;
-use super::extent::{ENTRY, Extent, LEN_INIT_MAX, MAGIC};
-use super::inode::I_BLOCK_SIZE;
+use super::extent::{ENTRY, Extent, Header, Index, LEN_INIT_MAX, Leaf, MAGIC, Tail};
+use super::raw_inode::I_BLOCK_SIZE;
 use super::space::{Goal, Space};
 use super::superblock::Superblock;
 use crate::block::BlockDeviceMut;
@@ -48,7 +48,7 @@ impl TreeWriter<'_> {
         while entries.len() > ROOT_ENTRIES {
             let mut above = Vec::with_capacity(entries.len() / per_block(self.superblock) + 1);
             for chunk in entries.chunks(per_block(self.superblock)) {
-                above.push(index_entry(&chunk[0], self.node(chunk, depth)?));
+                above.push(index_entry(&chunk[0], self.node(chunk, depth)?)?);
             }
             entries = above;
             depth += 1;
@@ -74,9 +74,9 @@ impl TreeWriter<'_> {
         let mut bytes = vec![0; self.superblock.block_bytes()];
         fill(&mut bytes, entries, max, depth)?;
         if self.superblock.has_checksums() {
-            let tail = ENTRY + max * ENTRY;
-            let crc = checksum::crc32c(self.seed, &bytes[..tail]);
-            bytes[tail..tail + 4].copy_from_slice(&crc.to_le_bytes());
+            let end = ENTRY + max * ENTRY;
+            let crc = checksum::crc32c(self.seed, &bytes[..end]);
+            Tail::over(&mut bytes[end..])?.set_checksum(crc);
         }
         self.device
             .write_at(run.start * to_u64(bytes.len()), &bytes)?;
@@ -89,14 +89,11 @@ fn fill(bytes: &mut [u8], entries: &[[u8; ENTRY]], max: usize, depth: u16) -> Re
     let count = |value: usize| {
         u16::try_from(value).map_err(|_| Error::internal("a node has fewer than 2^16 entries"))
     };
-    for (at, value) in [
-        (0, MAGIC),
-        (2, count(entries.len())?),
-        (4, count(max)?),
-        (6, depth),
-    ] {
-        bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
-    }
+    let mut header = Header::over(&mut bytes[..])?;
+    header.set_magic(MAGIC);
+    header.set_entries(count(entries.len())?);
+    header.set_max(count(max)?);
+    header.set_depth(depth);
     for (slot, entry) in bytes[ENTRY..].chunks_exact_mut(ENTRY).zip(entries) {
         slot.copy_from_slice(entry);
     }
@@ -113,24 +110,17 @@ fn leaf_entry(extent: &Extent) -> Result<[u8; ENTRY]> {
     };
     let len = u16::try_from(extent.len).map_err(|_| small())?
         + if extent.written { 0 } else { LEN_INIT_MAX };
-    let mut entry = [0; ENTRY];
-    entry[..4].copy_from_slice(
-        &u32::try_from(extent.logical)
-            .map_err(|_| small())?
-            .to_le_bytes(),
-    );
-    entry[4..6].copy_from_slice(&len.to_le_bytes());
-    let physical = extent.physical.to_le_bytes();
-    entry[6..8].copy_from_slice(&physical[4..6]);
-    entry[8..].copy_from_slice(&physical[..4]);
-    Ok(entry)
+    let mut entry = Leaf::blank();
+    entry.set_block(u32::try_from(extent.logical).map_err(|_| small())?);
+    entry.set_len(len);
+    entry.set_start(extent.physical);
+    Ok(entry.into_inner())
 }
 
-fn index_entry(first: &[u8; ENTRY], child: u64) -> [u8; ENTRY] {
-    let mut entry = [0; ENTRY];
-    entry[..4].copy_from_slice(&first[..4]);
-    let child = child.to_le_bytes();
-    entry[4..8].copy_from_slice(&child[..4]);
-    entry[8..10].copy_from_slice(&child[4..6]);
-    entry
+/// The entry of a node that begins with `first`, an entry of either kind.
+fn index_entry(first: &[u8; ENTRY], node: u64) -> Result<[u8; ENTRY]> {
+    let mut entry = Index::blank();
+    entry.set_block(Index::over(first)?.ei_block());
+    entry.set_leaf(node);
+    Ok(entry.into_inner())
 }

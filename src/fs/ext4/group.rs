@@ -2,16 +2,72 @@
 
 use super::checksum;
 use super::features;
+use super::halves::{high16, high32, join16, join32, low16, low32};
 use super::layout;
 use super::superblock::{Superblock, ensure};
 use crate::block::BlockDevice;
-use crate::bytes::Fields;
+use crate::bytes::{Place, structure};
 use crate::error::{Error, Reason, Result};
 
 /// `EXT4_BG_INODE_UNINIT`: the inode bitmap and table were never written; all inodes are free.
 pub(super) const INODE_UNINIT: u16 = 1;
 /// `EXT4_BG_BLOCK_UNINIT`: the block bitmap was never written; all but metadata is free.
 pub(super) const BLOCK_UNINIT: u16 = 2;
+
+structure! {
+    /// `struct ext4_group_desc`. Without the feature 64bit it ends behind the first 32 bytes, where the high halves begin.
+    struct Descriptor: "group descriptor", Little, 64 {
+        /// Block of the block bitmap.
+        0x0 => bg_block_bitmap_lo / set_block_bitmap_lo: u32,
+        /// Block of the inode bitmap.
+        0x4 => bg_inode_bitmap_lo / set_inode_bitmap_lo: u32,
+        /// First block of the inode table.
+        0x8 => bg_inode_table_lo / set_inode_table_lo: u32,
+        /// Free blocks.
+        0xC => bg_free_blocks_count_lo / set_free_blocks_count_lo: u16,
+        /// Free inodes.
+        0xE => bg_free_inodes_count_lo / set_free_inodes_count_lo: u16,
+        /// Directories.
+        0x10 => bg_used_dirs_count_lo / set_used_dirs_count_lo: u16,
+        /// [`INODE_UNINIT`] and [`BLOCK_UNINIT`].
+        0x12 => bg_flags / set_flags: u16,
+        /// CRC32C of the block bitmap.
+        0x18 => bg_block_bitmap_csum_lo / set_block_bitmap_csum_lo: u16,
+        /// CRC32C of the inode bitmap.
+        0x1A => bg_inode_bitmap_csum_lo / set_inode_bitmap_csum_lo: u16,
+        /// Inodes at the end of the table that were never used.
+        0x1C => bg_itable_unused_lo / set_itable_unused_lo: u16,
+        /// Of the descriptor.
+        0x1E => bg_checksum / set_checksum: u16,
+        /// High half.
+        0x20 => bg_block_bitmap_hi / set_block_bitmap_hi: u32,
+        /// High half.
+        0x24 => bg_inode_bitmap_hi / set_inode_bitmap_hi: u32,
+        /// High half.
+        0x28 => bg_inode_table_hi / set_inode_table_hi: u32,
+        /// High half.
+        0x2C => bg_free_blocks_count_hi / set_free_blocks_count_hi: u16,
+        /// High half.
+        0x2E => bg_free_inodes_count_hi / set_free_inodes_count_hi: u16,
+        /// High half.
+        0x30 => bg_used_dirs_count_hi / set_used_dirs_count_hi: u16,
+        /// High half.
+        0x32 => bg_itable_unused_hi / set_itable_unused_hi: u16,
+        /// High half.
+        0x38 => bg_block_bitmap_csum_hi / set_block_bitmap_csum_hi: u16,
+        /// High half.
+        0x3A => bg_inode_bitmap_csum_hi / set_inode_bitmap_csum_hi: u16,
+    }
+}
+
+impl Descriptor<[u8; 64]> {
+    /// One of 32 or 64 bytes; the high halves of a short one are zero.
+    fn padded(raw: &[u8]) -> Self {
+        let mut descriptor = Self::blank();
+        descriptor.bytes_mut()[..raw.len()].copy_from_slice(raw);
+        descriptor
+    }
+}
 
 /// One descriptor, its places checked to lie in the filesystem.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,19 +93,6 @@ pub(super) struct Group {
     /// `bg_inode_bitmap_csum`
     pub inode_bitmap_csum: u32,
 }
-
-/// Offsets of the low and high halves of each field.
-const BLOCKS: [(usize, usize); 3] = [(0x0, 0x20), (0x4, 0x24), (0x8, 0x28)];
-const COUNTS: [(usize, usize); 6] = [
-    (0xC, 0x2C),
-    (0xE, 0x2E),
-    (0x10, 0x30),
-    (0x1C, 0x32),
-    (0x18, 0x38),
-    (0x1A, 0x3A),
-];
-const BG_FLAGS: usize = 0x12;
-const BG_CHECKSUM: usize = 0x1E;
 
 /// Whether descriptors carry checksums, and with them flags and `bg_itable_unused`.
 pub(super) fn has_checksum(superblock: &Superblock) -> bool {
@@ -80,43 +123,46 @@ pub(super) fn read_all(device: &dyn BlockDevice, superblock: &Superblock) -> Res
 
 impl Group {
     fn parse(superblock: &Superblock, group: u32, raw: &[u8]) -> Result<Self> {
-        let f = Fields::new("group descriptor", raw);
+        let on_disk = Descriptor::padded(raw);
         let checked = has_checksum(superblock);
-        if checked && f.le16(BG_CHECKSUM)? != descriptor_checksum(superblock, group, raw) {
+        if checked && on_disk.bg_checksum() != descriptor_checksum(superblock, group, raw) {
             return Err(Error::corrupt(format!(
                 "the checksum of group descriptor {group} does not match"
             ))
             .because(Reason::Checksum));
         }
-        let wide = superblock.desc_size == 64;
-        let block = |(low, high): (usize, usize)| -> Result<u64> {
-            Ok(u64::from(f.le32(low)?)
-                | if wide {
-                    u64::from(f.le32(high)?) << 32
-                } else {
-                    0
-                })
+        let mut parsed = Self {
+            block_bitmap: join32(on_disk.bg_block_bitmap_lo(), on_disk.bg_block_bitmap_hi()),
+            inode_bitmap: join32(on_disk.bg_inode_bitmap_lo(), on_disk.bg_inode_bitmap_hi()),
+            inode_table: join32(on_disk.bg_inode_table_lo(), on_disk.bg_inode_table_hi()),
+            free_blocks: join16(
+                on_disk.bg_free_blocks_count_lo(),
+                on_disk.bg_free_blocks_count_hi(),
+            ),
+            free_inodes: join16(
+                on_disk.bg_free_inodes_count_lo(),
+                on_disk.bg_free_inodes_count_hi(),
+            ),
+            used_dirs: join16(
+                on_disk.bg_used_dirs_count_lo(),
+                on_disk.bg_used_dirs_count_hi(),
+            ),
+            flags: 0,
+            itable_unused: 0,
+            block_bitmap_csum: join16(
+                on_disk.bg_block_bitmap_csum_lo(),
+                on_disk.bg_block_bitmap_csum_hi(),
+            ),
+            inode_bitmap_csum: join16(
+                on_disk.bg_inode_bitmap_csum_lo(),
+                on_disk.bg_inode_bitmap_csum_hi(),
+            ),
         };
-        let count = |(low, high): (usize, usize)| -> Result<u32> {
-            Ok(u32::from(f.le16(low)?)
-                | if wide {
-                    u32::from(f.le16(high)?) << 16
-                } else {
-                    0
-                })
-        };
-        let parsed = Self {
-            block_bitmap: block(BLOCKS[0])?,
-            inode_bitmap: block(BLOCKS[1])?,
-            inode_table: block(BLOCKS[2])?,
-            free_blocks: count(COUNTS[0])?,
-            free_inodes: count(COUNTS[1])?,
-            used_dirs: count(COUNTS[2])?,
-            itable_unused: if checked { count(COUNTS[3])? } else { 0 },
-            block_bitmap_csum: count(COUNTS[4])?,
-            inode_bitmap_csum: count(COUNTS[5])?,
-            flags: if checked { f.le16(BG_FLAGS)? } else { 0 },
-        };
+        if checked {
+            parsed.flags = on_disk.bg_flags();
+            parsed.itable_unused =
+                join16(on_disk.bg_itable_unused_lo(), on_disk.bg_itable_unused_hi());
+        }
         parsed.check(superblock, group)?;
         Ok(parsed)
     }
@@ -171,57 +217,46 @@ impl Group {
 
     /// Writes the fields into a raw descriptor, other bytes kept, and seals it.
     pub(super) fn store(&self, superblock: &Superblock, group: u32, raw: &mut [u8]) {
-        let wide = superblock.desc_size == 64;
-        for (value, (low, high)) in [self.block_bitmap, self.inode_bitmap, self.inode_table]
-            .into_iter()
-            .zip(BLOCKS)
-        {
-            let bytes = value.to_le_bytes();
-            raw[low..low + 4].copy_from_slice(&bytes[..4]);
-            if wide {
-                raw[high..high + 4].copy_from_slice(&bytes[4..]);
-            }
+        let mut on_disk = Descriptor::padded(raw);
+        on_disk.set_block_bitmap_lo(low32(self.block_bitmap));
+        on_disk.set_block_bitmap_hi(high32(self.block_bitmap));
+        on_disk.set_inode_bitmap_lo(low32(self.inode_bitmap));
+        on_disk.set_inode_bitmap_hi(high32(self.inode_bitmap));
+        on_disk.set_inode_table_lo(low32(self.inode_table));
+        on_disk.set_inode_table_hi(high32(self.inode_table));
+        on_disk.set_free_blocks_count_lo(low16(self.free_blocks));
+        on_disk.set_free_blocks_count_hi(high16(self.free_blocks));
+        on_disk.set_free_inodes_count_lo(low16(self.free_inodes));
+        on_disk.set_free_inodes_count_hi(high16(self.free_inodes));
+        on_disk.set_used_dirs_count_lo(low16(self.used_dirs));
+        on_disk.set_used_dirs_count_hi(high16(self.used_dirs));
+        if superblock.has_checksums() {
+            on_disk.set_block_bitmap_csum_lo(low16(self.block_bitmap_csum));
+            on_disk.set_block_bitmap_csum_hi(high16(self.block_bitmap_csum));
+            on_disk.set_inode_bitmap_csum_lo(low16(self.inode_bitmap_csum));
+            on_disk.set_inode_bitmap_csum_hi(high16(self.inode_bitmap_csum));
         }
-        let checked = has_checksum(superblock);
-        let counts = [
-            (self.free_blocks, true),
-            (self.free_inodes, true),
-            (self.used_dirs, true),
-            (self.itable_unused, checked),
-            (self.block_bitmap_csum, superblock.has_checksums()),
-            (self.inode_bitmap_csum, superblock.has_checksums()),
-        ];
-        for ((value, _), (low, high)) in counts
-            .into_iter()
-            .zip(COUNTS)
-            .filter(|((_, stored), _)| *stored)
-        {
-            let bytes = value.to_le_bytes();
-            raw[low..low + 2].copy_from_slice(&bytes[..2]);
-            if wide {
-                raw[high..high + 2].copy_from_slice(&bytes[2..]);
-            }
+        if has_checksum(superblock) {
+            on_disk.set_flags(self.flags);
+            on_disk.set_itable_unused_lo(low16(self.itable_unused));
+            on_disk.set_itable_unused_hi(high16(self.itable_unused));
+            let used = &on_disk.bytes()[..raw.len()];
+            on_disk.set_checksum(descriptor_checksum(superblock, group, used));
         }
-        if checked {
-            raw[BG_FLAGS..BG_FLAGS + 2].copy_from_slice(&self.flags.to_le_bytes());
-            let sum = descriptor_checksum(superblock, group, raw);
-            raw[BG_CHECKSUM..BG_CHECKSUM + 2].copy_from_slice(&sum.to_le_bytes());
-        }
+        raw.copy_from_slice(&on_disk.bytes()[..raw.len()]);
     }
 }
 
 /// `bg_checksum`: low half of crc32c over group number and descriptor, or crc16 over UUID, number and descriptor; the
 /// field itself counts as zero in the first and is left out of the second.
 fn descriptor_checksum(superblock: &Superblock, group: u32, raw: &[u8]) -> u16 {
-    let before = &raw[..BG_CHECKSUM];
-    let after = &raw[BG_CHECKSUM + 2..];
+    let field = Descriptor::<Place>::bg_checksum();
     if superblock.has_checksums() {
         let crc = checksum::crc32c(superblock.checksum_seed, &group.to_le_bytes());
-        let crc = checksum::crc32c(checksum::crc32c(crc, before), &[0, 0]);
-        let [low, high, ..] = checksum::crc32c(crc, after).to_le_bytes();
-        return u16::from_le_bytes([low, high]);
+        return low16(checksum::crc32c_without(crc, raw, field));
     }
     let crc = checksum::crc16(u16::MAX, &superblock.uuid);
-    let crc = checksum::crc16(checksum::crc16(crc, &group.to_le_bytes()), before);
-    checksum::crc16(crc, after)
+    let crc = checksum::crc16(crc, &group.to_le_bytes());
+    let crc = checksum::crc16(crc, &raw[..field.start]);
+    checksum::crc16(crc, &raw[field.end..])
 }

@@ -9,19 +9,18 @@
 //! Leaves are filled to four fifths, so that names can be added later without splitting a leaf at once. A hash whose
 //! names lie in two leaves has its lowest bit set in the entry of the second.
 
-use super::dir::{RECORD_HEADER, TAIL, TAIL_TYPE, whole_block};
+use super::dir::{self, RECORD_HEADER, RecordHeader, TAIL, whole_block};
 use super::dirhash::Hasher;
+use super::features;
+use super::index::{
+    CountLimit, ENTRY, INFO_LENGTH, IndexEntry, IndexTail, NODE_ENTRIES, ROOT_ENTRIES, RootInfo,
+    tail_checksum,
+};
 use super::superblock::Superblock;
-use super::{checksum, features};
 use crate::error::{Error, Result};
 
 /// Records of `.` and `..`.
 pub(super) const DOT: usize = 12;
-/// Offset of limit and count in the root, and in other index blocks.
-const ROOT_ENTRIES: usize = 0x20;
-const NODE_ENTRIES: usize = 8;
-/// Bytes of an entry of an index block, and of the checksum at its end (`struct dx_tail`).
-const ENTRY: usize = 8;
 /// Index levels below the root: 1, or 2 with the feature large_dir.
 const LEVELS: usize = 1;
 
@@ -85,7 +84,7 @@ impl Writer<'_> {
         if bytes + 2 * DOT <= room(self.superblock)
             || !self.superblock.has_compat(features::COMPAT_DIR_INDEX)
         {
-            return Ok((self.linear(names), false));
+            return Ok((self.linear(names)?, false));
         }
         Ok((self.tree(names)?, true))
     }
@@ -111,26 +110,26 @@ impl Writer<'_> {
     }
 
     /// Names in blocks one after another.
-    fn linear(&self, names: &[Name<'_>]) -> Vec<u8> {
+    fn linear(&self, names: &[Name<'_>]) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         let mut leaf = Vec::from(self.dots());
         let mut used = 2 * DOT;
         for name in names {
             let len = record_len(name.name.len());
             if used + len > room(self.superblock) {
-                self.leaf(&mut out, &leaf);
+                self.leaf(&mut out, &leaf)?;
                 leaf.clear();
                 used = 0;
             }
             leaf.push(*name);
             used += len;
         }
-        self.leaf(&mut out, &leaf);
-        out
+        self.leaf(&mut out, &leaf)?;
+        Ok(out)
     }
 
     /// Appends a block of records, of which there is at least one.
-    fn leaf(&self, out: &mut Vec<u8>, names: &[Name<'_>]) {
+    fn leaf(&self, out: &mut Vec<u8>, names: &[Name<'_>]) -> Result<()> {
         let start = out.len();
         let end = room(self.superblock);
         out.resize(start + self.superblock.block_bytes(), 0);
@@ -142,15 +141,13 @@ impl Writer<'_> {
             } else {
                 record_len(name.name.len())
             };
-            record(&mut block[at..], len, name);
+            record(&mut block[at..], len, name)?;
             at += len;
         }
         if self.superblock.has_checksums() {
-            block[end + 4] = 12;
-            block[end + 7] = TAIL_TYPE;
-            let crc = checksum::crc32c(self.seed, &block[..end]);
-            block[end + 8..end + 12].copy_from_slice(&crc.to_le_bytes());
+            dir::seal(block, self.seed)?;
         }
+        Ok(())
     }
 
     fn tree(&self, names: &[Name<'_>]) -> Result<Vec<u8>> {
@@ -175,7 +172,7 @@ impl Writer<'_> {
                 hash | u32::from(goes_on)
             });
             let names: Vec<Name<'_>> = leaf.iter().map(|(_, name)| **name).collect();
-            self.leaf(&mut leaves, &names);
+            self.leaf(&mut leaves, &names)?;
             rest = after;
         }
         let mut out = self.index(hasher.version, &starts)?;
@@ -205,14 +202,12 @@ impl Writer<'_> {
         let size = self.superblock.block_bytes();
         let mut out = vec![0; size * (1 + levels[1..].iter().map(Vec::len).sum::<usize>())];
         let [dot, dotdot] = self.dots();
-        record(&mut out, DOT, &dot);
-        record(&mut out[DOT..], size - DOT, &dotdot);
-        out[0x1C..0x20].copy_from_slice(&[
-            version,
-            8,
-            u8::try_from(levels.len() - 1).unwrap_or(0),
-            0,
-        ]);
+        record(&mut out, DOT, &dot)?;
+        record(&mut out[DOT..], size - DOT, &dotdot)?;
+        let mut info = RootInfo::over(&mut out[..])?;
+        info.set_hash_version(version);
+        info.set_info_length(INFO_LENGTH);
+        info.set_indirect_levels(u8::try_from(levels.len() - 1).unwrap_or(0));
         self.index_entries(
             &mut out[..size],
             ROOT_ENTRIES,
@@ -225,7 +220,7 @@ impl Writer<'_> {
             let mut first = at + blocks.len();
             for chunk in below.chunks(self.per_node(below.len())) {
                 let block = &mut out[at * size..(at + 1) * size];
-                block[4..6].copy_from_slice(&whole_block(size).to_le_bytes());
+                RecordHeader::over(&mut block[..])?.set_rec_len(whole_block(size));
                 self.index_entries(block, NODE_ENTRIES, chunk, first)?;
                 first += chunk.len();
                 at += 1;
@@ -250,21 +245,28 @@ impl Writer<'_> {
         first: usize,
     ) -> Result<()> {
         let limit = limit(self.superblock, at);
-        let number = |value: usize| {
-            u32::try_from(value).map_err(|_| Error::internal("directories have fewer blocks"))
+        let short = |value: usize| {
+            u16::try_from(value).map_err(|_| Error::internal("a block has fewer entries"))
         };
-        for (index, hash) in hashes.iter().enumerate() {
-            let entry = at + index * ENTRY;
-            block[entry..entry + 4].copy_from_slice(&hash.to_le_bytes());
-            block[entry + 4..entry + 8].copy_from_slice(&number(first + index)?.to_le_bytes());
+        for (entry, (number, hash)) in block[at..]
+            .chunks_exact_mut(ENTRY)
+            .zip((first..).zip(hashes))
+        {
+            let number = u32::try_from(number)
+                .map_err(|_| Error::internal("directories have fewer blocks"))?;
+            let mut entry = IndexEntry::over(entry)?;
+            entry.set_hash(*hash);
+            entry.set_block(number);
         }
-        let counts = number(limit)? | number(hashes.len())? << 16;
-        block[at..at + 4].copy_from_slice(&counts.to_le_bytes());
+        // The first entry has these in place of its hash.
+        let mut counts = CountLimit::over(&mut block[at..])?;
+        counts.set_limit(short(limit)?);
+        counts.set_count(short(hashes.len())?);
         if self.superblock.has_checksums() {
-            let crc = checksum::crc32c(self.seed, &block[..at + hashes.len() * ENTRY]);
-            let crc = checksum::crc32c(crc, &[0; 8]);
-            let tail = at + limit * ENTRY;
-            block[tail + 4..tail + 8].copy_from_slice(&crc.to_le_bytes());
+            let end = at + limit * ENTRY;
+            let tail = IndexTail::at(block, end)?;
+            let crc = tail_checksum(self.seed, block, at, hashes.len(), &tail);
+            IndexTail::over(&mut block[end..])?.set_checksum(crc);
         }
         Ok(())
     }
@@ -281,10 +283,12 @@ fn leaf_names<T>(names: &[(T, &Name<'_>)], fill: usize) -> usize {
 }
 
 /// Writes one record of `len` bytes.
-fn record(bytes: &mut [u8], len: usize, name: &Name<'_>) {
-    bytes[..4].copy_from_slice(&name.ino.to_le_bytes());
-    bytes[4..6].copy_from_slice(&whole_block(len).to_le_bytes());
-    bytes[6] = u8::try_from(name.name.len()).unwrap_or(u8::MAX);
-    bytes[7] = name.file_type;
+fn record(bytes: &mut [u8], len: usize, name: &Name<'_>) -> Result<()> {
+    let mut header = RecordHeader::over(&mut bytes[..])?;
+    header.set_inode(name.ino);
+    header.set_rec_len(whole_block(len));
+    header.set_name_len(u8::try_from(name.name.len()).unwrap_or(u8::MAX));
+    header.set_file_type(name.file_type);
     bytes[RECORD_HEADER..RECORD_HEADER + name.name.len()].copy_from_slice(name.name);
+    Ok(())
 }

@@ -6,14 +6,23 @@
 //! ```
 
 use super::dir;
-use super::inode::{I_BLOCK_SIZE, Inode};
+use super::inode::Inode;
+use super::raw_inode::I_BLOCK_SIZE;
 use super::superblock::ensure;
 use super::xattr::{self, Value};
-use crate::bytes::{Fields, to_u64, to_usize};
+use crate::bytes::{structure, to_u64, to_usize};
 use crate::error::Result;
 
-/// The parent's inode number in front of a directory's records (`EXT4_INLINE_DOTDOT_SIZE`).
-const PARENT: usize = 4;
+structure! {
+    /// What stands in front of the records of a directory.
+    struct Head: "inline directory", Little, 4 {
+        /// Inode number of the parent.
+        0 => parent: u32,
+    }
+}
+
+/// Where the records of a directory begin (`EXT4_INLINE_DOTDOT_SIZE`).
+const RECORDS: usize = Head::<&[u8]>::SIZE;
 
 /// The content, `i_size` bytes.
 pub(super) fn content(inode: &Inode) -> Result<Vec<u8>> {
@@ -46,7 +55,7 @@ pub(super) fn content(inode: &Inode) -> Result<Vec<u8>> {
 
 /// The parent of an inline directory.
 pub(super) fn parent(inode: &Inode) -> Result<u32> {
-    Fields::new("inline directory", inode.block()).le32(0)
+    Ok(Head::over(inode.block())?.parent())
 }
 
 /// Calls `visit` for each record of an inline directory; `.` and `..` have none.
@@ -57,10 +66,10 @@ pub(super) fn for_each(
     let content = content(inode)?;
     let split = I_BLOCK_SIZE.min(content.len());
     let ino = inode.ino;
-    ensure(split >= PARENT, || {
+    ensure(split >= RECORDS, || {
         format!("inline directory {ino} is too short")
     })?;
-    if dir::for_each(&content[PARENT..split], visit)? {
+    if dir::for_each(&content[RECORDS..split], visit)? {
         dir::for_each(&content[split..], visit)?;
     }
     Ok(())

@@ -9,53 +9,14 @@
 use super::dir::{self, Record};
 use super::dirhash::Hasher;
 use super::extent::Extent;
+use super::index::{
+    CountLimit, ENTRY, INFO_LENGTH, IndexEntry, NODE_ENTRIES, ROOT_ENTRIES, RootInfo,
+};
 use super::inode::Inode;
 use super::{Ext4, features};
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, structure, to_u64};
+use crate::bytes::to_u64;
 use crate::error::{Result, ResultExt};
-
-structure! {
-    /// What the root of a hash tree says of it (`struct dx_root`, behind `.` and `..`).
-    pub(super) struct RootInfo: "hash tree root", Little, 32 {
-        /// Zero.
-        0x18 => reserved_zero: u32,
-        /// How names are hashed (`DX_HASH_*`).
-        0x1C => hash_version: u8,
-        /// Length of these fields: 8.
-        0x1D => info_length: u8,
-        /// Levels of index blocks below the root.
-        0x1E => indirect_levels: u8,
-    }
-}
-
-structure! {
-    /// The first entry of an index block, which has counts in place of a hash (`struct dx_countlimit`).
-    pub(super) struct CountLimit: "hash tree counts", Little, 8 {
-        /// Entries there is room for, this one counted.
-        0 => limit: u16,
-        /// Entries in use, this one counted.
-        2 => count: u16,
-        /// Block of the names below the second entry's hash.
-        4 => block: u32,
-    }
-}
-
-structure! {
-    /// An entry of an index block (`struct dx_entry`).
-    pub(super) struct IndexEntry: "hash tree entry", Little, 8 {
-        /// The lowest hash in the block; its lowest bit says that the block before ends with the same one.
-        0 => hash: u32,
-        /// Number of the block in the directory.
-        4 => block: u32,
-    }
-}
-
-/// Offset of the entries in the root, and in other index blocks.
-const ROOT_ENTRIES: usize = 0x20;
-const NODE_ENTRIES: usize = 8;
-/// Bytes of an entry.
-const ENTRY: usize = 8;
 
 /// An index block and the entry of it that was followed.
 struct Step {
@@ -107,7 +68,7 @@ impl<D: BlockDevice> Blocks<'_, D> {
             1
         };
         let known = info.reserved_zero() == 0
-            && info.info_length() == 8
+            && info.info_length() == INFO_LENGTH
             && info.indirect_levels() <= levels_max;
         let Some(hasher) =
             Hasher::of_version(&self.fs.superblock, info.hash_version()).filter(|_| known)
@@ -233,15 +194,14 @@ impl<D: BlockDevice> Blocks<'_, D> {
 
 /// First hash and block of each entry of an index block, at least one; `None` where they are not in order.
 fn index_entries(block: &[u8], start: usize) -> Result<Option<Vec<(u32, u32)>>> {
-    let fields = Fields::new("hash tree block", block);
-    let counts = CountLimit::over(fields.slice(start, ENTRY)?)?;
+    let counts = CountLimit::at(block, start)?;
     let count = usize::from(counts.count());
     if count == 0 || counts.count() > counts.limit() || count > (block.len() - start) / ENTRY {
         return Ok(None);
     }
     let mut entries = vec![(0, counts.block())];
     for at in 1..count {
-        let entry = IndexEntry::over(fields.slice(start + at * ENTRY, ENTRY)?)?;
+        let entry = IndexEntry::at(block, start + at * ENTRY)?;
         entries.push((entry.hash(), entry.block()));
     }
     let ordered = entries.windows(2).all(|pair| pair[0].0 <= pair[1].0);

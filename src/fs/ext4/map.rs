@@ -4,7 +4,8 @@ use super::blockmap::{self, MapReader, MapWriter};
 use super::extent::{Extent, TreeReader};
 use super::extent_write::{self, TreeWriter};
 use super::features;
-use super::inode::{self, FLAG_EXTENTS, Inode};
+use super::inode::Inode;
+use super::raw_inode::{FLAG_EXTENTS, RawInode};
 use super::space::Space;
 use super::superblock::Superblock;
 use crate::block::{BlockDevice, BlockDeviceMut};
@@ -56,7 +57,7 @@ pub(super) fn write(
     device: &dyn BlockDeviceMut,
     superblock: &Superblock,
     space: &mut Space,
-    (raw, seed): (&mut [u8], u32),
+    (raw, seed): (&mut RawInode<Vec<u8>>, u32),
     extents: &[Extent],
     goal: u64,
 ) -> Result<Vec<u64>> {
@@ -70,8 +71,8 @@ pub(super) fn write(
             nodes: Vec::new(),
         };
         let block = writer.write(extents)?;
-        inode::set_block(raw, &block);
-        inode::change_flags(raw, FLAG_EXTENTS, 0);
+        raw.set_block(block);
+        raw.change_flags(FLAG_EXTENTS, 0);
         return Ok(writer.nodes);
     }
     let mut writer = MapWriter {
@@ -82,6 +83,6 @@ pub(super) fn write(
         nodes: Vec::new(),
     };
     let block = writer.write(extents)?;
-    inode::set_block(raw, &block);
+    raw.set_block(block);
     Ok(writer.nodes)
 }

@@ -24,7 +24,9 @@ mod extent_write;
 mod features;
 mod group;
 mod grow;
+mod halves;
 mod htree;
+mod index;
 mod inline;
 mod inode;
 mod journal;
@@ -32,6 +34,7 @@ mod layout;
 mod lookup;
 mod map;
 mod orphan;
+mod raw_inode;
 mod read;
 mod space;
 mod state;
@@ -55,11 +58,9 @@ use superblock::Superblock;
 
 /// Whether `device` holds an ext2, ext3 or ext4 superblock. Nothing else is checked.
 pub fn probe(device: &dyn BlockDevice) -> bool {
-    let mut magic = [0; 2];
-    device
-        .read_at(superblock::SUPERBLOCK_OFFSET + 0x38, &mut magic)
-        .is_ok()
-        && u16::from_le_bytes(magic) == superblock::MAGIC
+    superblock::read_raw(device)
+        .and_then(superblock::OnDisk::over)
+        .is_ok_and(|on_disk| on_disk.s_magic() == superblock::MAGIC)
 }
 
 /// An ext2, ext3 or ext4 filesystem on a device; implements [`FileSystem`](super::FileSystem) and

@@ -10,19 +10,30 @@
 use super::edit::Editor;
 use super::extent::Extent;
 use super::features;
-use super::inode::{self, Inode};
+use super::inode::Inode;
+use super::raw_inode::RawInode;
 use super::space::Run;
-use super::superblock::{S_FEATURE_INCOMPAT, S_LAST_ORPHAN, ensure};
+use super::superblock::ensure;
 use super::{Ext4, checksum};
 use crate::block::{BlockDevice, BlockDeviceMut};
-use crate::bytes::{Fields, to_u64, to_usize};
+use crate::bytes::{Order, in_a_row, structure, to_u64, to_usize};
 use crate::error::{Result, ResultExt};
 use crate::fs::FileType;
 
 /// `EXT4_ORPHAN_BLOCK_MAGIC`
 const MAGIC: u32 = 0x0B10_CA04;
-/// Bytes of the tail of a block of the orphan file.
-const TAIL: usize = 8;
+structure! {
+    /// The end of a block of the orphan file (`struct ext4_orphan_block_tail`); inode numbers stand in front.
+    struct Tail: "block of the orphan file", Little, 8 {
+        /// [`MAGIC`].
+        0 => ob_magic: u32,
+        /// CRC32C of the block's number and of what is before the tail.
+        4 => ob_checksum / set_checksum: u32,
+    }
+}
+
+/// Bytes of the tail.
+const TAIL: usize = Tail::<&[u8]>::SIZE;
 /// Largest orphan file in blocks; Linux makes 512 at most.
 const FILE_BLOCKS_MAX: u64 = 4096;
 
@@ -34,11 +45,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
             self.finish_file().at(|| "orphan file")?;
         }
         self.superblock.last_orphan = 0;
-        self.superblock.raw[S_LAST_ORPHAN..S_LAST_ORPHAN + 4].fill(0);
         self.superblock.feature_incompat &= !features::INCOMPAT_RECOVER;
         self.superblock.feature_ro_compat &= !features::RO_COMPAT_ORPHAN_PRESENT;
-        let incompat = self.superblock.feature_incompat.to_le_bytes();
-        self.superblock.raw[S_FEATURE_INCOMPAT..S_FEATURE_INCOMPAT + 4].copy_from_slice(&incompat);
         self.editor
             .get_or_insert_with(Editor::default)
             .need_superblock();
@@ -53,8 +61,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
             ensure(met <= self.superblock.inodes_count, || {
                 format!("it comes back to inode {next}")
             })?;
-            let raw = self.raw_inode(next)?;
-            let after = Fields::new("inode", &raw).le32(inode::I_DTIME)?;
+            let after = self.raw_inode(next)?.i_dtime();
             self.finish_inode(next)?;
             next = after;
         }
@@ -85,26 +92,25 @@ impl<D: BlockDeviceMut> Ext4<D> {
             )?;
             self.store.read_at(offset, &mut block)?;
             let seed = file.seed(&self.superblock);
-            let tail = block.len() - TAIL;
-            let f = Fields::new("block of the orphan file", &block);
-            ensure(f.le32(tail)? == MAGIC, || {
+            let end = block.len() - TAIL;
+            let tail = Tail::at(&block, end)?;
+            ensure(tail.ob_magic() == MAGIC, || {
                 format!("block {number} has no magic")
             })?;
             let right = !self.superblock.has_checksums()
-                || f.le32(tail + 4)? == block_checksum(seed, number, &block);
+                || tail.ob_checksum() == block_checksum(seed, number, &block);
             ensure(right, || {
                 format!("the checksum of block {number} does not match")
             })?;
-            for at in (0..tail).step_by(4) {
-                match Fields::new("block of the orphan file", &block).le32(at)? {
-                    0 => {}
-                    ino => self.finish_inode(ino)?,
+            for ino in in_a_row(&block[..end], Order::Little) {
+                if ino != 0 {
+                    self.finish_inode(ino)?;
                 }
             }
-            block[..tail].fill(0);
+            block[..end].fill(0);
             if self.superblock.has_checksums() {
-                let crc = block_checksum(seed, number, &block).to_le_bytes();
-                block[tail + 4..].copy_from_slice(&crc);
+                let crc = block_checksum(seed, number, &block);
+                Tail::over(&mut block[end..])?.set_checksum(crc);
             }
             self.store.write_at(offset, &block)?;
         }
@@ -124,12 +130,12 @@ impl<D: BlockDeviceMut> Ext4<D> {
         } else {
             inode.raw
         };
-        raw[inode::I_DTIME..inode::I_DTIME + 4].fill(0);
+        raw.set_dtime(0);
         self.stage(ino, raw)
     }
 
     /// Frees what a file has beyond its size; returns the bytes of its inode.
-    fn cut(&mut self, inode: &Inode) -> Result<Vec<u8>> {
+    fn cut(&mut self, inode: &Inode) -> Result<RawInode<Vec<u8>>> {
         let mapping = self.mapping(inode)?;
         let size = u64::from(self.superblock.block_size);
         let blocks = inode.size.div_ceil(size);

@@ -2,8 +2,9 @@
 
 use super::directory::Directory;
 use super::extent::{self, Extent};
-use super::inode::{self, Inode, ROOT_INO};
+use super::inode::{Inode, ROOT_INO};
 use super::map::Mapping;
+use super::raw_inode::RawInode;
 use super::store::Store;
 use super::superblock::ensure;
 use super::xattr::{self, Attribute, Value};
@@ -46,7 +47,7 @@ impl<D: BlockDevice> Ext4<D> {
     }
 
     /// The bytes of an inode, as edited so far.
-    pub(super) fn raw_inode(&self, ino: u32) -> Result<Vec<u8>> {
+    pub(super) fn raw_inode(&self, ino: u32) -> Result<RawInode<Vec<u8>>> {
         let offset = self.inode_offset(ino)?;
         if let Some(raw) = self
             .editor
@@ -57,7 +58,8 @@ impl<D: BlockDevice> Ext4<D> {
         }
         let mut raw = vec![0; usize::from(self.superblock.inode_size)];
         self.store.read_at(offset, &mut raw)?;
-        inode::check(&self.superblock, ino, &raw)?;
+        let raw = RawInode::over(raw)?;
+        raw.check(&self.superblock, ino)?;
         Ok(raw)
     }
 
@@ -368,7 +370,7 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
     }
 
     fn metadata(&self, node: Node) -> Result<Metadata> {
-        self.at_node(node)?.metadata()
+        Ok(self.at_node(node)?.metadata())
     }
 
     fn read_link(&self, node: Node) -> Result<Vec<u8>> {

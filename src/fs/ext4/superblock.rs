@@ -7,9 +7,10 @@
 //!          │ superblock, descriptors, bitmaps, inode table, data
 //! ```
 
+use super::halves::{high32, join32, low32};
 use super::{checksum, features};
 use crate::block::BlockDevice;
-use crate::bytes::Fields;
+use crate::bytes::{Place, structure};
 use crate::error::{Error, Reason, Result};
 
 /// Where it lies on the device.
@@ -22,21 +23,9 @@ pub(super) const MAGIC: u16 = 0xEF53;
 pub(super) const STATE_VALID: u16 = 0x1;
 /// `EXT4_ERROR_FS` of `s_state`: errors were found.
 pub(super) const STATE_ERROR: u16 = 0x2;
-/// Offset of `s_state`.
-pub(super) const S_STATE: usize = 0x3A;
-/// Offset of `s_feature_compat`.
-pub(super) const S_FEATURE_COMPAT: usize = 0x5C;
-/// Offset of `s_feature_incompat`.
-pub(super) const S_FEATURE_INCOMPAT: usize = 0x60;
-/// Offset of `s_feature_ro_compat`.
-pub(super) const S_FEATURE_RO_COMPAT: usize = 0x64;
-/// Offset of `s_flags`.
-pub(super) const S_FLAGS: usize = 0x160;
 /// `EXT2_FLAGS_SIGNED_HASH` and `EXT2_FLAGS_UNSIGNED_HASH` of `s_flags`.
 const SIGNED_HASH: u32 = 1;
 pub(super) const UNSIGNED_HASH: u32 = 2;
-/// Offset of `s_last_orphan`.
-pub(super) const S_LAST_ORPHAN: usize = 0xE8;
 /// Largest `s_log_block_size`: blocks of 64 KiB.
 const LOG_BLOCK_SIZE_MAX: u32 = 6;
 /// Largest `s_log_cluster_size` taken over the block size: clusters of 2^16 blocks, far above what mke2fs makes.
@@ -45,6 +34,158 @@ const LOG_CLUSTER_MAX: u32 = 16;
 const BLOCKS_PER_GROUP_MIN: u32 = 256;
 /// Blocks of the largest filesystem taken (16 TiB of 4 KiB blocks), so that block numbers and products stay small.
 pub(super) const BLOCKS_COUNT_MAX: u64 = 1 << 32;
+
+structure! {
+    /// `struct ext4_super_block`: what is read or written of it.
+    pub(super) struct OnDisk: "ext4 superblock", Little, 1024 {
+        /// Number of inodes.
+        0x0 => s_inodes_count / set_inodes_count: u32,
+        /// Number of blocks, its low half.
+        0x4 => s_blocks_count_lo / set_blocks_count_lo: u32,
+        /// Blocks kept for root, low half.
+        0x8 => s_r_blocks_count_lo / set_r_blocks_count_lo: u32,
+        /// Free blocks, low half.
+        0xC => s_free_blocks_count_lo / set_free_blocks_count_lo: u32,
+        /// Free inodes.
+        0x10 => s_free_inodes_count / set_free_inodes_count: u32,
+        /// Block of the superblock.
+        0x14 => s_first_data_block: u32,
+        /// Base-2 logarithm of the block size, less 10.
+        0x18 => s_log_block_size: u32,
+        /// Base-2 logarithm of the cluster size, less 10.
+        0x1C => s_log_cluster_size: u32,
+        /// Blocks of a group.
+        0x20 => s_blocks_per_group: u32,
+        /// Clusters of a group.
+        0x24 => s_clusters_per_group: u32,
+        /// Inodes of a group.
+        0x28 => s_inodes_per_group: u32,
+        /// [`MAGIC`].
+        0x38 => s_magic: u16,
+        /// [`STATE_VALID`] and [`STATE_ERROR`].
+        0x3A => s_state / set_state: u16,
+        /// Revision of the format.
+        0x4C => s_rev_level: u32,
+        /// First inode that is not reserved.
+        0x54 => s_first_ino: u32,
+        /// Bytes of an inode.
+        0x58 => s_inode_size: u16,
+        /// Group that this copy lies in.
+        0x5A => s_block_group_nr / set_block_group_nr: u16,
+        /// What may be passed over.
+        0x5C => s_feature_compat / set_feature_compat: u32,
+        /// What must be known.
+        0x60 => s_feature_incompat / set_feature_incompat: u32,
+        /// What must be known to write.
+        0x64 => s_feature_ro_compat / set_feature_ro_compat: u32,
+        /// Identifies the filesystem.
+        0x68 => s_uuid: [u8; 16],
+        /// The label, filled up with zeroes.
+        0x78 => s_volume_name: [u8; 16],
+        /// Descriptor blocks kept for growing.
+        0xCE => s_reserved_gdt_blocks / set_reserved_gdt_blocks: u16,
+        /// Inode of the journal.
+        0xE0 => s_journal_inum: u32,
+        /// First inode of those deleted while open.
+        0xE8 => s_last_orphan / set_last_orphan: u32,
+        /// Seed of the hashes of names.
+        0xEC => s_hash_seed: [u32; 4],
+        /// How names are hashed in new trees.
+        0xFC => s_def_hash_version: u8,
+        /// Bytes of a group descriptor, with 64bit.
+        0xFE => s_desc_size: u16,
+        /// First descriptor block in its own meta group.
+        0x104 => s_first_meta_bg / set_first_meta_bg: u32,
+        /// Number of blocks, high half, with 64bit.
+        0x150 => s_blocks_count_hi / set_blocks_count_hi: u32,
+        /// Blocks kept for root, high half, with 64bit.
+        0x154 => s_r_blocks_count_hi / set_r_blocks_count_hi: u32,
+        /// Free blocks, high half, with 64bit.
+        0x158 => s_free_blocks_count_hi / set_free_blocks_count_hi: u32,
+        /// Bytes behind the old 128 that new inodes use.
+        0x15E => s_want_extra_isize: u16,
+        /// Among others [`SIGNED_HASH`] and [`UNSIGNED_HASH`].
+        0x160 => s_flags / set_flags: u32,
+        /// Base-2 logarithm of the groups of a flexible group.
+        0x174 => s_log_groups_per_flex: u8,
+        /// Clusters of metadata; 0 has the kernel count for itself.
+        0x248 => s_overhead_clusters / set_overhead_clusters: u32,
+        /// The groups with backups, with sparse_super2.
+        0x24C => s_backup_bgs / set_backup_bgs: [u32; 2],
+        /// Seed of the checksums, with metadata_csum_seed.
+        0x270 => s_checksum_seed: u32,
+        /// Inode of the orphan file.
+        0x280 => s_orphan_file_inum: u32,
+        /// CRC32C of what is before it.
+        0x3FC => s_checksum / set_checksum: u32,
+    }
+}
+
+impl<B: AsRef<[u8]>> OnDisk<B> {
+    /// Whether counts of blocks have high halves, and descriptors a size.
+    fn is_64bit(&self) -> bool {
+        self.s_feature_incompat() & features::INCOMPAT_64BIT != 0
+    }
+
+    fn wide(&self, low: u32, high: u32) -> u64 {
+        join32(low, if self.is_64bit() { high } else { 0 })
+    }
+
+    /// `s_blocks_count`
+    fn blocks_count(&self) -> u64 {
+        self.wide(self.s_blocks_count_lo(), self.s_blocks_count_hi())
+    }
+
+    /// `s_r_blocks_count`
+    fn r_blocks_count(&self) -> u64 {
+        self.wide(self.s_r_blocks_count_lo(), self.s_r_blocks_count_hi())
+    }
+
+    /// `s_free_blocks_count`
+    fn free_blocks_count(&self) -> u64 {
+        self.wide(self.s_free_blocks_count_lo(), self.s_free_blocks_count_hi())
+    }
+
+    /// What `s_checksum` should be.
+    fn computed_checksum(&self) -> u32 {
+        let checked = &self.bytes()[..OnDisk::<Place>::s_checksum().start];
+        checksum::crc32c(checksum::CRC_START, checked)
+    }
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> OnDisk<B> {
+    /// Stores `s_blocks_count`.
+    fn set_blocks_count(&mut self, count: u64) {
+        self.set_blocks_count_lo(low32(count));
+        if self.is_64bit() {
+            self.set_blocks_count_hi(high32(count));
+        }
+    }
+
+    /// Stores `s_r_blocks_count`.
+    fn set_r_blocks_count(&mut self, count: u64) {
+        self.set_r_blocks_count_lo(low32(count));
+        if self.is_64bit() {
+            self.set_r_blocks_count_hi(high32(count));
+        }
+    }
+
+    /// Stores `s_free_blocks_count`.
+    fn set_free_blocks_count(&mut self, count: u64) {
+        self.set_free_blocks_count_lo(low32(count));
+        if self.is_64bit() {
+            self.set_free_blocks_count_hi(high32(count));
+        }
+    }
+
+    /// Stores the checksum, where the filesystem has checksums.
+    pub(super) fn seal(&mut self) {
+        if self.s_feature_ro_compat() & features::RO_COMPAT_METADATA_CSUM != 0 {
+            let checksum = self.computed_checksum();
+            self.set_checksum(checksum);
+        }
+    }
+}
 
 /// What the superblock says, checked.
 #[derive(Debug, Clone)]
@@ -107,8 +248,8 @@ pub(super) struct Superblock {
     pub group_count: u32,
     /// What is free, as the superblock says.
     pub free: FreeCounts,
-    /// All 1,024 bytes.
-    pub raw: Box<[u8; SUPERBLOCK_SIZE]>,
+    /// All 1,024 bytes, as they were read or last stored.
+    pub on_disk: OnDisk<Box<[u8]>>,
 }
 
 /// What is free.
@@ -137,18 +278,18 @@ impl Superblock {
 
     /// Checks the superblock in `raw` (1,024 bytes) of a device of `device_size` bytes.
     pub(super) fn parse(raw: &[u8], device_size: u64) -> Result<Self> {
-        let f = Fields::new("ext4 superblock", raw);
-        let magic = f.le16(0x38)?;
+        let on_disk = OnDisk::over(raw)?;
+        let magic = on_disk.s_magic();
         if magic != MAGIC {
             return Err(Error::corrupt(format!(
                 "no ext4 filesystem: the magic is {magic:#06x}, not {MAGIC:#06x}"
             )));
         }
-        let feature_incompat = f.le32(0x60)?;
-        let feature_ro_compat = f.le32(0x64)?;
+        let feature_incompat = on_disk.s_feature_incompat();
+        let feature_ro_compat = on_disk.s_feature_ro_compat();
         features::check_readable(feature_incompat)?;
         let checksummed = feature_ro_compat & features::RO_COMPAT_METADATA_CSUM != 0;
-        if checksummed && f.le32(0x3FC)? != checksum::superblock(raw) {
+        if checksummed && on_disk.s_checksum() != on_disk.computed_checksum() {
             return Err(
                 Error::corrupt("the checksum of the superblock does not match")
                     .because(Reason::Checksum)
@@ -157,7 +298,7 @@ impl Superblock {
                     ),
             );
         }
-        let revision = f.le32(0x4C)?;
+        let revision = on_disk.s_rev_level();
         if revision == 0 {
             return Err(Error::unsupported(
                 "ext2 of revision 0, without features and with inodes of 128 bytes, is not read",
@@ -168,33 +309,32 @@ impl Superblock {
         ensure(revision == 1, || {
             format!("revision {revision} of the superblock is not 1")
         })?;
-        let is_64bit = feature_incompat & features::INCOMPAT_64BIT != 0;
-        let wide = |low: usize, high: usize| -> Result<u64> {
-            let high = if is_64bit { f.le32(high)? } else { 0 };
-            Ok(u64::from(f.le32(low)?) | u64::from(high) << 32)
-        };
-        let log_block_size = f.le32(0x18)?;
+        let log_block_size = on_disk.s_log_block_size();
         ensure(log_block_size <= LOG_BLOCK_SIZE_MAX, || {
             format!("s_log_block_size {log_block_size} is out of range 0 to {LOG_BLOCK_SIZE_MAX}")
         })?;
-        let uuid = f.array(0x68)?;
+        let uuid = on_disk.s_uuid();
         let seed = match feature_incompat & features::INCOMPAT_CSUM_SEED {
             0 => checksum::crc32c(checksum::CRC_START, &uuid),
-            _ => f.le32(0x270)?,
+            _ => on_disk.s_checksum_seed(),
         };
-        let label = f.slice(0x78, 16)?;
+        let label = on_disk.s_volume_name();
         let mut superblock = Self {
-            inodes_count: f.le32(0x0)?,
-            blocks_count: wide(0x4, 0x150)?,
-            first_data_block: f.le32(0x14)?,
+            inodes_count: on_disk.s_inodes_count(),
+            blocks_count: on_disk.blocks_count(),
+            first_data_block: on_disk.s_first_data_block(),
             block_size: 1024 << log_block_size,
-            blocks_per_group: f.le32(0x20)?,
-            inodes_per_group: f.le32(0x28)?,
-            state: f.le16(S_STATE)?,
-            first_ino: f.le32(0x54)?,
-            inode_size: f.le16(0x58)?,
-            desc_size: if is_64bit { f.le16(0xFE)? } else { 32 },
-            feature_compat: f.le32(S_FEATURE_COMPAT)?,
+            blocks_per_group: on_disk.s_blocks_per_group(),
+            inodes_per_group: on_disk.s_inodes_per_group(),
+            state: on_disk.s_state(),
+            first_ino: on_disk.s_first_ino(),
+            inode_size: on_disk.s_inode_size(),
+            desc_size: if on_disk.is_64bit() {
+                on_disk.s_desc_size()
+            } else {
+                32
+            },
+            feature_compat: on_disk.s_feature_compat(),
             feature_incompat,
             feature_ro_compat,
             volume_name: label
@@ -203,29 +343,52 @@ impl Superblock {
                 .unwrap_or_default()
                 .to_vec(),
             uuid,
-            journal_inum: f.le32(0xE0)?,
-            last_orphan: f.le32(S_LAST_ORPHAN)?,
-            hash_version: f.u8(0xFC)?,
-            hash_seed: [f.le32(0xEC)?, f.le32(0xF0)?, f.le32(0xF4)?, f.le32(0xF8)?],
-            flags: f.le32(S_FLAGS)?,
-            want_extra_isize: f.le16(0x15E)?,
-            reserved_gdt_blocks: f.le16(0xCE)?,
-            first_meta_bg: f.le32(0x104)?,
-            backup_bgs: [f.le32(0x24C)?, f.le32(0x250)?],
-            log_groups_per_flex: f.u8(0x174)?,
-            orphan_file_inum: f.le32(0x280)?,
+            journal_inum: on_disk.s_journal_inum(),
+            last_orphan: on_disk.s_last_orphan(),
+            hash_version: on_disk.s_def_hash_version(),
+            hash_seed: on_disk.s_hash_seed(),
+            flags: on_disk.s_flags(),
+            want_extra_isize: on_disk.s_want_extra_isize(),
+            reserved_gdt_blocks: on_disk.s_reserved_gdt_blocks(),
+            first_meta_bg: on_disk.s_first_meta_bg(),
+            backup_bgs: on_disk.s_backup_bgs(),
+            log_groups_per_flex: on_disk.s_log_groups_per_flex(),
+            orphan_file_inum: on_disk.s_orphan_file_inum(),
             checksum_seed: seed,
             group_count: 0,
             free: FreeCounts {
-                blocks: wide(0xC, 0x158)?,
-                reserved_blocks: wide(0x8, 0x154)?,
-                inodes: f.le32(0x10)?,
+                blocks: on_disk.free_blocks_count(),
+                reserved_blocks: on_disk.r_blocks_count(),
+                inodes: on_disk.s_free_inodes_count(),
             },
-            raw: Box::new(f.array(0)?),
+            on_disk: OnDisk::over(raw[..SUPERBLOCK_SIZE].into())?,
         };
-        superblock.check_geometry(f.le32(0x1C)?, f.le32(0x24)?, device_size)?;
+        superblock.check_geometry(
+            on_disk.s_log_cluster_size(),
+            on_disk.s_clusters_per_group(),
+            device_size,
+        )?;
         superblock.check_counts()?;
         Ok(superblock)
+    }
+
+    /// Puts what edits and growing change into [`on_disk`](Self::on_disk) and seals it; all other bytes stay as they are.
+    pub(super) fn store(&mut self) {
+        let on_disk = &mut self.on_disk;
+        on_disk.set_feature_compat(self.feature_compat);
+        on_disk.set_feature_incompat(self.feature_incompat);
+        on_disk.set_feature_ro_compat(self.feature_ro_compat);
+        on_disk.set_inodes_count(self.inodes_count);
+        on_disk.set_blocks_count(self.blocks_count);
+        on_disk.set_r_blocks_count(self.free.reserved_blocks);
+        on_disk.set_free_blocks_count(self.free.blocks);
+        on_disk.set_free_inodes_count(self.free.inodes);
+        on_disk.set_reserved_gdt_blocks(self.reserved_gdt_blocks);
+        on_disk.set_last_orphan(self.last_orphan);
+        on_disk.set_first_meta_bg(self.first_meta_bg);
+        on_disk.set_flags(self.flags);
+        on_disk.set_backup_bgs(self.backup_bgs);
+        on_disk.seal();
     }
 
     /// Whether metadata carries checksums.

@@ -3,7 +3,8 @@
 //! A time is 32 signed bits of seconds and, in an extra word, 30 bits of nanoseconds over 2 bits that carry the
 //! seconds on to the year 2446.
 
-use super::inode::{OLD_SIZE, set_word, word};
+use super::halves::low32;
+use super::raw_inode::{OLD_SIZE, RawInode};
 use crate::error::{Error, Result};
 use crate::fs::Timestamp;
 
@@ -28,40 +29,49 @@ impl Time {
         Self::Modification,
         Self::Creation,
     ];
-
-    /// Offsets of the seconds and of the extra word.
-    fn offsets(self) -> (usize, usize) {
-        match self {
-            Self::Access => (0x8, 0x8C),
-            Self::Change => (0xC, 0x84),
-            Self::Modification => (0x10, 0x88),
-            Self::Creation => (0x90, 0x94),
-        }
-    }
 }
 
 /// One of the times of a raw inode; 1970 where the inode has no room for it.
-pub(super) fn get(raw: &[u8], which: Time) -> Timestamp {
-    let (seconds, extra) = which.offsets();
-    let Some(low) = word(raw, seconds) else {
-        return Timestamp::default();
+pub(super) fn get(raw: &RawInode<Vec<u8>>, which: Time) -> Timestamp {
+    let extra = raw.extra();
+    let (seconds, extra) = match which {
+        Time::Access => (raw.i_atime(), extra.i_atime_extra()),
+        Time::Change => (raw.i_ctime(), extra.i_ctime_extra()),
+        Time::Modification => (raw.i_mtime(), extra.i_mtime_extra()),
+        Time::Creation => (extra.i_crtime(), extra.i_crtime_extra()),
     };
-    let extra = word(raw, extra).unwrap_or(0);
     Timestamp {
-        secs: i64::from(low.cast_signed()) + (i64::from(extra & 3) << 32),
+        secs: i64::from(seconds) + (i64::from(extra & 3) << 32),
         nanos: (extra >> 2).min(999_999_999),
     }
 }
 
 /// Stores a time in a raw inode; nothing where the inode has no room for it. See [`check`].
-pub(super) fn set(raw: &mut [u8], which: Time, value: Timestamp) {
-    let (seconds, extra) = which.offsets();
-    let [a, b, c, d, ..] = value.secs.to_le_bytes();
-    let low = i32::from_le_bytes([a, b, c, d]);
+pub(super) fn set(raw: &mut RawInode<Vec<u8>>, which: Time, value: Timestamp) {
+    let seconds = low32(value.secs.cast_unsigned()).cast_signed();
     // check bounds the difference to 0 to 3.
-    let epoch = u32::try_from((value.secs - i64::from(low)) >> 32).unwrap_or(0) & 3;
-    set_word(raw, seconds, low.cast_unsigned());
-    set_word(raw, extra, value.nanos << 2 | epoch);
+    let epoch = u32::try_from((value.secs - i64::from(seconds)) >> 32).unwrap_or(0) & 3;
+    let nanos_and_epoch = value.nanos << 2 | epoch;
+    let mut extra = raw.extra();
+    match which {
+        Time::Access => {
+            raw.set_atime(seconds);
+            extra.set_atime_extra(nanos_and_epoch);
+        }
+        Time::Change => {
+            raw.set_ctime(seconds);
+            extra.set_ctime_extra(nanos_and_epoch);
+        }
+        Time::Modification => {
+            raw.set_mtime(seconds);
+            extra.set_mtime_extra(nanos_and_epoch);
+        }
+        Time::Creation => {
+            extra.set_crtime(seconds);
+            extra.set_crtime_extra(nanos_and_epoch);
+        }
+    }
+    raw.set_extra(&extra);
 }
 
 /// Refuses times that inodes of this filesystem cannot hold.
@@ -89,6 +99,7 @@ mod tests {
     fn times_from_1901_to_2446_come_back() {
         let mut raw = vec![0; 256];
         raw[OLD_SIZE] = 32;
+        let mut raw = RawInode::over(raw).unwrap();
         for secs in [
             i64::from(i32::MIN),
             -1,
@@ -141,9 +152,9 @@ mod tests {
 
     #[test]
     fn fields_without_room_are_left_alone() {
-        let mut raw = vec![0; 128];
+        let mut raw = RawInode::over(vec![0; 128]).unwrap();
         set(&mut raw, Time::Creation, Timestamp { secs: 5, nanos: 5 });
-        assert_eq!(raw, vec![0; 128]);
+        assert_eq!(raw.bytes(), vec![0; 128]);
         set(&mut raw, Time::Access, Timestamp { secs: 5, nanos: 5 });
         assert_eq!(get(&raw, Time::Access), Timestamp { secs: 5, nanos: 0 });
     }

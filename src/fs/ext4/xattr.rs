@@ -10,19 +10,63 @@
 
 use super::checksum;
 use super::superblock::{Superblock, ensure};
-use crate::bytes::{Fields, to_usize};
+use crate::bytes::{Fields, Place, structure, to_usize};
 use crate::error::{Error, Result};
 
 /// `EXT4_XATTR_MAGIC`
 const MAGIC: u32 = 0xEA02_0000;
 /// Fixed part of an entry.
-const ENTRY: usize = 16;
-/// `struct ext4_xattr_header`
-const BLOCK_HEADER: usize = 32;
-/// Offset of `h_checksum`.
-const H_CHECKSUM: usize = 0x10;
+const ENTRY: usize = Entry::<&[u8]>::SIZE;
+/// Where the entries of a block begin.
+const BLOCK_HEADER: usize = BlockHeader::<&[u8]>::SIZE;
+/// Where the entries in an inode begin.
+const AREA_HEADER: usize = AreaHeader::<&[u8]>::SIZE;
+/// Ends the entries.
+const END: [u8; 4] = [0; 4];
 /// Namespace `system.`, whose attribute `data` is the rest of inline content.
 const SYSTEM: u8 = 7;
+
+structure! {
+    /// What stands in front of the entries in an inode (`struct ext4_xattr_ibody_header`).
+    struct AreaHeader: "xattr area", Little, 4 {
+        /// [`MAGIC`].
+        0x0 => h_magic / set_magic: u32,
+    }
+}
+
+structure! {
+    /// What stands in front of the entries in a block (`struct ext4_xattr_header`).
+    struct BlockHeader: "xattr block", Little, 32 {
+        /// [`MAGIC`].
+        0x0 => h_magic / set_magic: u32,
+        /// Inodes that share the block.
+        0x4 => h_refcount / set_refcount: u32,
+        /// Blocks: 1.
+        0x8 => h_blocks / set_blocks: u32,
+        /// Hash of all entries, 0 where it is not known.
+        0xC => h_hash / set_hash: u32,
+        /// CRC32C of the block's number and of the block.
+        0x10 => h_checksum / set_checksum: u32,
+    }
+}
+
+structure! {
+    /// One attribute, in front of its name (`struct ext4_xattr_entry`).
+    struct Entry: "extended attribute", Little, 16 {
+        /// Bytes of the name.
+        0x0 => e_name_len / set_name_len: u8,
+        /// The prefix of the name, one of [`PREFIXES`].
+        0x1 => e_name_index / set_name_index: u8,
+        /// Where the value lies.
+        0x2 => e_value_offs / set_value_offs: u16,
+        /// Inode that holds the value, 0 where it lies here.
+        0x4 => e_value_inum: u32,
+        /// Bytes of the value.
+        0x8 => e_value_size / set_value_size: u32,
+        /// Hash of name and value, 0 in an inode.
+        0xC => e_hash / set_hash: u32,
+    }
+}
 
 /// `e_name_index` and the prefix it stands for; two of them are whole names.
 pub(super) const PREFIXES: &[(u8, &str)] = &[
@@ -92,10 +136,10 @@ pub(super) fn split_name(name: &[u8]) -> Result<(u8, &[u8])> {
 
 /// Attributes in the area behind an inode's fields.
 pub(super) fn parse_area(area: &[u8], found: &mut Vec<Attribute>) -> Result<()> {
-    if area.len() < 8 || Fields::new("xattr area", area).le32(0)? != MAGIC {
+    if area.len() < AREA_HEADER + END.len() || AreaHeader::over(area)?.h_magic() != MAGIC {
         return Ok(());
     }
-    parse_entries(&area[4..], 0, found)
+    parse_entries(&area[AREA_HEADER..], 0, found)
 }
 
 /// Attributes in the block `number`; returns how many inodes share it (`h_refcount`).
@@ -105,14 +149,15 @@ pub(super) fn parse_block(
     number: u64,
     found: &mut Vec<Attribute>,
 ) -> Result<u32> {
-    let f = Fields::new("xattr block", block);
-    let count = f.le32(4)?;
-    ensure(f.le32(0)? == MAGIC && f.le32(8)? == 1 && count > 0, || {
-        format!("block {number} is not a block of extended attributes")
-    })?;
+    let header = BlockHeader::over(block)?;
+    let count = header.h_refcount();
+    ensure(
+        header.h_magic() == MAGIC && header.h_blocks() == 1 && count > 0,
+        || format!("block {number} is not a block of extended attributes"),
+    )?;
     if let Some(seed) = superblock.seed() {
         ensure(
-            f.le32(H_CHECKSUM)? == block_checksum(seed, number, block),
+            header.h_checksum() == block_checksum(seed, number, block),
             || format!("the checksum of xattr block {number} does not match"),
         )?;
     }
@@ -123,28 +168,27 @@ pub(super) fn parse_block(
 /// `h_checksum`: over the block's number and its bytes with the field zero.
 fn block_checksum(seed: u32, number: u64, block: &[u8]) -> u32 {
     let crc = checksum::crc32c(seed, &number.to_le_bytes());
-    let crc = checksum::crc32c(crc, &block[..H_CHECKSUM]);
-    let crc = checksum::crc32c(crc, &[0; 4]);
-    checksum::crc32c(crc, &block[H_CHECKSUM + 4..])
+    checksum::crc32c_without(crc, block, BlockHeader::<Place>::h_checksum())
 }
 
 /// Entries of `bytes` from `at` to the four zero bytes that end them.
 fn parse_entries(bytes: &[u8], mut at: usize, found: &mut Vec<Attribute>) -> Result<()> {
     let f = Fields::new("extended attributes", bytes);
-    while f.le32(at)? != 0 {
-        let name_len = usize::from(f.u8(at)?);
-        let inode = f.le32(at + 4)?;
-        let len = u64::from(f.le32(at + 8)?);
+    while f.array(at)? != END {
+        let entry = Entry::at(bytes, at)?;
+        let name_len = usize::from(entry.e_name_len());
+        let inode = entry.e_value_inum();
+        let len = u64::from(entry.e_value_size());
         let value = match (inode, len) {
             (0, 0) => Value::Bytes(Vec::new()),
             (0, _) => Value::Bytes(
-                f.slice(usize::from(f.le16(at + 2)?), to_usize(len)?)?
+                f.slice(usize::from(entry.e_value_offs()), to_usize(len)?)?
                     .to_vec(),
             ),
             _ => Value::Inode(inode, len),
         };
         found.push(Attribute {
-            index: f.u8(at + 1)?,
+            index: entry.e_name_index(),
             name: f.slice(at + ENTRY, name_len)?.to_vec(),
             value,
         });
@@ -154,16 +198,22 @@ fn parse_entries(bytes: &[u8], mut at: usize, found: &mut Vec<Attribute>) -> Res
 }
 
 /// Changes how many inodes share a block, sealing it again.
-pub(super) fn set_refcount(superblock: &Superblock, number: u64, block: &mut [u8], count: u32) {
-    block[4..8].copy_from_slice(&count.to_le_bytes());
-    seal_block(superblock, number, block);
+pub(super) fn set_refcount(
+    superblock: &Superblock,
+    number: u64,
+    block: &mut [u8],
+    count: u32,
+) -> Result<()> {
+    BlockHeader::over(&mut block[..])?.set_refcount(count);
+    seal_block(superblock, number, block)
 }
 
-fn seal_block(superblock: &Superblock, number: u64, block: &mut [u8]) {
+fn seal_block(superblock: &Superblock, number: u64, block: &mut [u8]) -> Result<()> {
     if let Some(seed) = superblock.seed() {
         let crc = block_checksum(seed, number, block);
-        block[H_CHECKSUM..H_CHECKSUM + 4].copy_from_slice(&crc.to_le_bytes());
+        BlockHeader::over(block)?.set_checksum(crc);
     }
+    Ok(())
 }
 
 /// Parts attributes into those behind the inode's fields and those in a block, each in order. Inline content stays in
@@ -186,8 +236,8 @@ pub(super) fn divide(
     let mut inside = Vec::new();
     let mut outside = Vec::new();
     // The magic and the end of the entries.
-    let mut left = area.saturating_sub(8);
-    let mut block_left = block - BLOCK_HEADER - 4;
+    let mut left = area.saturating_sub(AREA_HEADER + END.len());
+    let mut block_left = block - BLOCK_HEADER - END.len();
     for attribute in attributes {
         let size = size_of(&attribute)?;
         if size <= left {
@@ -227,8 +277,8 @@ pub(super) fn write_area(area: &mut [u8], attributes: &[Attribute]) -> Result<()
     if attributes.is_empty() {
         return Ok(());
     }
-    area[..4].copy_from_slice(&MAGIC.to_le_bytes());
-    write_entries(&mut area[4..], 0, attributes, false).map(drop)
+    AreaHeader::over(&mut area[..])?.set_magic(MAGIC);
+    write_entries(&mut area[AREA_HEADER..], 0, attributes, false).map(drop)
 }
 
 /// The block `number` with these attributes, for one inode.
@@ -238,16 +288,17 @@ pub(super) fn write_block(
     attributes: &[Attribute],
 ) -> Result<Vec<u8>> {
     let mut block = vec![0; superblock.block_bytes()];
-    for (at, value) in [(0, MAGIC), (4, 1), (8, 1)] {
-        block[at..at + 4].copy_from_slice(&value.to_le_bytes());
-    }
     let hashes = write_entries(&mut block, BLOCK_HEADER, attributes, true)?;
     let all = hashes
         .iter()
         .fold(0u32, |all, hash| all.rotate_left(16) ^ hash);
     let known = hashes.iter().all(|hash| *hash != 0);
-    block[0xC..0x10].copy_from_slice(&(if known { all } else { 0 }).to_le_bytes());
-    seal_block(superblock, number, &mut block);
+    let mut header = BlockHeader::over(&mut block[..])?;
+    header.set_magic(MAGIC);
+    header.set_refcount(1);
+    header.set_blocks(1);
+    header.set_hash(if known { all } else { 0 });
+    seal_block(superblock, number, &mut block)?;
     Ok(block)
 }
 
@@ -273,12 +324,12 @@ fn write_entries(
             0
         };
         hashes.push(hash);
-        bytes[at] = u8::try_from(attribute.name.len()).unwrap_or(u8::MAX);
-        bytes[at + 1] = attribute.index;
-        bytes[at + 2..at + 4]
-            .copy_from_slice(&short(if value.is_empty() { 0 } else { end })?.to_le_bytes());
-        bytes[at + 8..at + 12].copy_from_slice(&u32::from(short(value.len())?).to_le_bytes());
-        bytes[at + 12..at + 16].copy_from_slice(&hash.to_le_bytes());
+        let mut entry = Entry::over(&mut bytes[at..])?;
+        entry.set_name_len(u8::try_from(attribute.name.len()).unwrap_or(u8::MAX));
+        entry.set_name_index(attribute.index);
+        entry.set_value_offs(short(if value.is_empty() { 0 } else { end })?);
+        entry.set_value_size(short(value.len())?.into());
+        entry.set_hash(hash);
         bytes[at + ENTRY..at + ENTRY + attribute.name.len()].copy_from_slice(&attribute.name);
         at += ENTRY + attribute.name.len().next_multiple_of(4);
     }

@@ -7,8 +7,8 @@
 
 use super::on_disk::{BootEntry, BootInfoTable, IsohybridCode, SectionHeader, ValidationEntry};
 use super::{EfiPartition, Place};
-use crate::bytes::Guid;
 use crate::bytes::gpt::{GptEntry, GptHeader, MasterBootRecord, PartitionRecord};
+use crate::bytes::{Guid, Order, in_a_row, put_in_a_row};
 use crate::error::{Error, Result};
 use crate::image::identity::{Fingerprint, Identity};
 
@@ -40,13 +40,7 @@ pub(super) fn catalog(bios: Option<Place>, efi: Option<Place>) -> Vec<u8> {
     validation.set_header_id(1);
     validation.set_platform_id(if bios.is_some() { BIOS } else { EFI });
     validation.set_key_bytes([0x55, 0xaa]);
-    let words = validation
-        .bytes()
-        .as_chunks()
-        .0
-        .iter()
-        .map(|word| u16::from_le_bytes(*word));
-    let sum = words.fold(0, u16::wrapping_add);
+    let sum = in_a_row(validation.bytes(), Order::Little).fold(0, u16::wrapping_add);
     validation.set_checksum(sum.wrapping_neg());
     let mut bytes = validation.into_inner();
     // isolinux loads the rest of itself; firmware takes 0 sectors for "up to the end of the medium".
@@ -79,11 +73,7 @@ pub(super) fn patch_isolinux(bytes: &mut [u8], place: Place) -> Result<()> {
         return Err(Error::invalid(message)
             .with_hint("take isolinux.bin of the syslinux distribution as it is"));
     }
-    let words = bytes[INFO_TABLE_BYTES..]
-        .as_chunks()
-        .0
-        .iter()
-        .map(|word| u32::from_le_bytes(*word));
+    let words = in_a_row(&bytes[INFO_TABLE_BYTES..], Order::Little);
     let sum = words.fold(0, u32::wrapping_add);
     let mut table = BootInfoTable::over(bytes)?;
     table.set_primary_volume_descriptor(super::FIRST_DESCRIPTOR);
@@ -161,17 +151,13 @@ impl Hybrid<'_, '_> {
         let last = start + efi.image.size().div_ceil(SECTOR) - 1;
         let units: Vec<u16> = efi.name.encode_utf16().collect();
         let mut name = [0; 72];
-        let (places, _) = name.as_chunks_mut();
-        if units.len() > places.len() {
+        if units.len() > name.len() / 2 {
             return Err(Error::invalid(format!(
                 "the partition name '{}' has more than 36 characters",
                 efi.name
             )));
         }
-        places
-            .iter_mut()
-            .zip(units)
-            .for_each(|(place, unit)| *place = unit.to_le_bytes());
+        put_in_a_row(&mut name, units, Order::Little);
         let mut entry = GptEntry::zeroed();
         entry.set_partition_type_guid(ESP_TYPE);
         entry.set_unique_partition_guid(self.guid("efi partition"));

@@ -4,6 +4,7 @@ use super::Place;
 use super::on_disk::{Big32, BootRecord, Both16, Both32, VolumeDescriptor};
 use super::record::{long_time, record};
 use super::tree::Names;
+use crate::bytes::{Order, put_in_a_row};
 use crate::error::{Error, Result};
 
 /// `Volume Descriptor Type`
@@ -86,9 +87,7 @@ fn text<const N: usize>(text: &str, joliet: bool) -> [u8; N] {
         let units = text
             .encode_utf16()
             .chain(std::iter::repeat(u16::from(b' ')));
-        for (place, unit) in field.as_chunks_mut().0.iter_mut().zip(units) {
-            *place = unit.to_be_bytes();
-        }
+        put_in_a_row(&mut field, units, Order::Big);
     } else {
         field.fill(b' ');
         field

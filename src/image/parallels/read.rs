@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::header::{HEADER_BYTES, MAGIC, OLD_MAGIC, VERSION};
 use super::on_disk::ParallelsHeader;
 use crate::block::BlockDevice;
-use crate::bytes::to_u64;
+use crate::bytes::{Order, in_a_row, to_u64};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::finding::{Finding, code};
 use crate::image::blocks::{self, ABSENT};
@@ -83,7 +83,7 @@ pub(in crate::image) fn open(
             .found(&Finding::new(code::IMAGE_NOT_CLOSED).with("format", "Parallels"));
     }
     let table = blocks::read_table(&*file, to_u64(HEADER_BYTES), entries, 4)?;
-    let place = |entry: &[u8; 4]| match u32::from_le_bytes(*entry) {
+    let place = |entry: u32| match entry {
         0 => ABSENT,
         index => u64::from(index) * unit,
     };
@@ -91,6 +91,6 @@ pub(in crate::image) fn open(
         file,
         size,
         cluster_bytes,
-        table.as_chunks().0.iter().map(place).collect(),
+        in_a_row(&table, Order::Little).map(place).collect(),
     )
 }

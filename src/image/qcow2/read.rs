@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::parse::{ClusterCompression, Parsed};
 use super::write::{OFLAG_COMPRESSED, OFLAG_COPIED, SECTOR};
 use crate::block::BlockDevice;
-use crate::bytes::{to_u64, to_usize};
+use crate::bytes::{Order, in_a_row, to_u64, to_usize};
 use crate::codec::{inflate, unpack_zstd};
 use crate::error::{Error, Result, ResultExt};
 use crate::image::format::Format;
@@ -86,12 +86,7 @@ fn open_backing(name: &[u8], format: Option<&[u8]>, references: &References) -> 
 }
 
 fn numbers(bytes: &[u8]) -> Vec<u64> {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&number| u64::from_be_bytes(number))
-        .collect()
+    in_a_row(bytes, Order::Big).collect()
 }
 
 /// An open image.

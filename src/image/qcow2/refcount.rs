@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use super::header::REFCOUNT_ORDER;
-use crate::bytes::to_u64;
+use crate::bytes::{Order, row_of, to_u64};
 use crate::error::{Error, Result};
 use crate::image::write_out;
 
@@ -88,16 +88,10 @@ impl HostClusters {
         let offset = self.allocate(table_clusters);
         let first_block = self.allocate(blocks);
         let block_offset = |block: usize| first_block + to_u64(block * cluster_size);
-        let table: Vec<u8> = (0..blocks)
-            .flat_map(|block| block_offset(block).to_be_bytes())
-            .collect();
-        write_out(out, offset, &table)?;
+        let table: Vec<u64> = (0..blocks).map(block_offset).collect();
+        write_out(out, offset, &row_of(&table, Order::Big))?;
         for (block, counts) in self.counts.chunks(counts_per_block).enumerate() {
-            let bytes: Vec<u8> = counts
-                .iter()
-                .flat_map(|count| count.to_be_bytes())
-                .collect();
-            write_out(out, block_offset(block), &bytes)?;
+            write_out(out, block_offset(block), &row_of(counts, Order::Big))?;
         }
         let clusters =
             u32::try_from(table_clusters).map_err(|_| Error::internal("a bounded table"))?;

@@ -16,7 +16,7 @@ use super::header::Header;
 use super::refcount::HostClusters;
 use super::{Compressor, Qcow2Compression, Qcow2Options, Qcow2Summary};
 use crate::block::BlockDevice;
-use crate::bytes::{is_zero, to_u64, to_usize};
+use crate::bytes::{Order, is_zero, row_of, to_u64, to_usize};
 use crate::codec::{Spares, run_ordered};
 use crate::error::{Error, Reason, Result};
 use crate::image::ranges::{DataRange, data_ranges};
@@ -325,10 +325,7 @@ fn compressed_entry(offset: u64, len: usize, cluster_bits: u32) -> Result<u64> {
 }
 
 fn table_bytes(entries: &[u64]) -> Vec<u8> {
-    entries
-        .iter()
-        .flat_map(|entry| entry.to_be_bytes())
-        .collect()
+    row_of(entries, Order::Big)
 }
 
 fn too_large(device: &dyn BlockDevice) -> Error {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::header::{HEADER_BYTES, SECTOR, SIGNATURE, VERSION};
 use super::on_disk::VdiHeader;
 use crate::block::BlockDevice;
-use crate::bytes::Guid;
+use crate::bytes::{Guid, Order, in_a_row};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::image::blocks::{self, ABSENT};
 use crate::image::mapped::check_size;
@@ -77,7 +77,7 @@ pub(in crate::image) fn open(
     }
     let data = u64::from(header.off_data());
     let table = blocks::read_table(&*file, header.off_blocks().into(), entries, 4)?;
-    let place = |entry: &[u8; 4]| match u32::from_le_bytes(*entry) {
+    let place = |entry: u32| match entry {
         FREE | DISCARDED => ABSENT,
         index => {
             data + u64::from(index) * (u64::from(block_bytes) + u64::from(extra)) + u64::from(extra)
@@ -87,7 +87,7 @@ pub(in crate::image) fn open(
         file,
         disk_size,
         block_bytes.into(),
-        table.as_chunks().0.iter().map(place).collect(),
+        in_a_row(&table, Order::Little).map(place).collect(),
     )
 }
 

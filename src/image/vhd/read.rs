@@ -11,6 +11,7 @@ use super::footer::{DiskType, Footer};
 use super::header::{DYNAMIC_COOKIE, DYNAMIC_HEADER_BYTES, VERSION};
 use super::on_disk::DynamicDiskHeader;
 use crate::block::{BlockDevice, Window};
+use crate::bytes::{Order, in_a_row};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::finding::{Finding, code};
 use crate::image::blocks::{self, ABSENT};
@@ -97,7 +98,7 @@ fn open_dynamic(
         )));
     }
     let table = blocks::read_table(&*file, header.table_offset(), entries, 4)?;
-    let place = |entry: &[u8; 4]| match u32::from_be_bytes(*entry) {
+    let place = |entry: u32| match entry {
         UNUSED => ABSENT,
         sector => u64::from(sector) * SECTOR + bitmap_bytes,
     };
@@ -105,6 +106,6 @@ fn open_dynamic(
         file,
         footer.current_size,
         block_bytes,
-        table.as_chunks().0.iter().map(place).collect(),
+        in_a_row(&table, Order::Big).map(place).collect(),
     )
 }

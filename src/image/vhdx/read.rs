@@ -15,6 +15,7 @@ use super::header::{Header, Regions};
 use super::log;
 use super::metadata::Metadata;
 use crate::block::BlockDevice;
+use crate::bytes::{Order, in_a_row};
 use crate::error::{Error, Result, ResultExt};
 use crate::finding::{Finding, code};
 use crate::image::blocks::{self, ABSENT};
@@ -56,9 +57,9 @@ pub(in crate::image) fn open(
     }
     let table = blocks::read_table(&*file, regions.bat.offset, entries, 8)?;
     let mut places = Vec::with_capacity(table.len() / 8);
-    for (index, entry) in (0..).zip(table.as_chunks().0) {
+    for (index, entry) in (0..).zip(in_a_row(&table, Order::Little)) {
         if index % (chunk_ratio + 1) != chunk_ratio {
-            places.push(place(u64::from_le_bytes(*entry))?);
+            places.push(place(entry)?);
         }
     }
     blocks::open(

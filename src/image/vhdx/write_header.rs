@@ -5,7 +5,7 @@ use super::on_disk::{
     BAT_REGION, FILE_SIGNATURE, FileTypeIdentifier, HEADER_SIGNATURE, METADATA_REGION,
     REGION_SIGNATURE, RegionTableEntry, RegionTableHeader, VhdxHeader,
 };
-use crate::bytes::Guid;
+use crate::bytes::{Guid, Order, put_in_a_row};
 use crate::error::Result;
 
 /// The unit of everything in the header section.
@@ -90,14 +90,7 @@ impl Section {
 
 fn file_type_identifier() -> Vec<u8> {
     let mut creator = [0; 512];
-    for (place, unit) in creator
-        .as_chunks_mut()
-        .0
-        .iter_mut()
-        .zip("flatbake".encode_utf16())
-    {
-        *place = unit.to_le_bytes();
-    }
+    put_in_a_row(&mut creator, "flatbake".encode_utf16(), Order::Little);
     let mut identifier = FileTypeIdentifier::zeroed();
     identifier.set_signature(*FILE_SIGNATURE);
     identifier.set_creator(creator);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::header::{AT_END, FLAG_COMPRESSED, FLAG_MARKERS, FLAG_NEWLINE_TEST, NEWLINE_TEST};
 use super::on_disk::{CowDiskHeader, ESX, GrainMarker, HOSTED, SparseExtentHeader};
 use crate::block::BlockDevice;
-use crate::bytes::{to_u64, to_usize};
+use crate::bytes::{Order, in_a_row, to_u64, to_usize};
 use crate::codec::inflate;
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::image::block_writer::SECTOR;
@@ -209,12 +209,7 @@ fn sectors(count: u64) -> Result<u64> {
 }
 
 fn numbers(bytes: &[u8]) -> Vec<u32> {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&number| u32::from_le_bytes(number))
-        .collect()
+    in_a_row(bytes, Order::Little).collect()
 }
 
 /// An open extent.

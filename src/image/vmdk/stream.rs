@@ -13,7 +13,7 @@ use super::header::{
 use super::on_disk::{GrainMarker, MetadataMarker};
 use super::write_descriptor::{Descriptor, check_name};
 use crate::block::BlockDevice;
-use crate::bytes::{is_zero, to_u64, to_usize};
+use crate::bytes::{Order, is_zero, row_of, to_u64, to_usize};
 use crate::codec::{Spares, WideDeflater, compress_zlib, run_ordered};
 use crate::error::{Error, Result};
 use crate::image::block_writer::{SECTOR, disk_size};
@@ -286,8 +286,5 @@ impl<'a> Stream<'a> {
 }
 
 fn le32(numbers: &[u32]) -> Vec<u8> {
-    numbers
-        .iter()
-        .flat_map(|number| number.to_le_bytes())
-        .collect()
+    row_of(numbers, Order::Little)
 }

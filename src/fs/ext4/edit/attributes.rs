@@ -1,6 +1,6 @@
 //! Extended attributes of an inode: kept in it as far as they fit, the rest in one block.
 
-use super::super::inode::{self, Inode};
+use super::super::inode::Inode;
 use super::super::space::{Goal, Run};
 use super::super::{Ext4, features, xattr};
 use crate::block::BlockDeviceMut;
@@ -26,7 +26,9 @@ impl<D: BlockDeviceMut> Ext4<D> {
         if !outside.is_empty() && inode.file_acl == 0 {
             self.check_space(1, 0, 0)?;
         }
-        let blocks = inode::blocks(&self.superblock, &inode.raw)
+        let blocks = inode
+            .raw
+            .blocks(&self.superblock)
             .saturating_sub(u64::from(inode.file_acl != 0));
         if inode.file_acl != 0 {
             let held = Run {
@@ -40,10 +42,10 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let start = inode.xattr_start();
         let mut raw = inode.raw;
         if let Some(start) = start {
-            xattr::write_area(&mut raw[start..], &inside)?;
+            xattr::write_area(&mut raw.bytes_mut()[start..], &inside)?;
         }
-        inode::set_file_acl(&mut raw, number);
-        inode::set_blocks(&self.superblock, &mut raw, blocks + u64::from(number != 0))?;
+        raw.set_file_acl(number);
+        raw.set_blocks(&self.superblock, blocks + u64::from(number != 0))?;
         self.stage(inode.ino, raw)
     }
 
@@ -106,7 +108,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 },
             );
         }
-        xattr::set_refcount(&self.superblock, number, &mut block, count - 1);
+        xattr::set_refcount(&self.superblock, number, &mut block, count - 1)?;
         self.store
             .write_at(number * u64::from(self.superblock.block_size), &block)
     }

@@ -2,10 +2,11 @@
 
 use super::super::extent::{self, Extent};
 use super::super::htree::Writer;
-use super::super::inode::{self, FLAG_INDEX, FLAG_INLINE_DATA, Inode};
+use super::super::inode::Inode;
+use super::super::raw_inode::{FLAG_INDEX, FLAG_INLINE_DATA, RawInode};
 use super::super::space::{Goal, Run};
-use super::super::superblock::{S_FEATURE_COMPAT, S_FEATURE_RO_COMPAT, S_FLAGS, SUPERBLOCK_OFFSET};
-use super::super::{Ext4, checksum, features, xattr};
+use super::super::superblock::SUPERBLOCK_OFFSET;
+use super::super::{Ext4, xattr};
 use super::{Directory, LINKS_MAX};
 use crate::block::BlockDeviceMut;
 use crate::bytes::{to_u64, to_usize};
@@ -66,18 +67,18 @@ impl<D: BlockDeviceMut> Ext4<D> {
             )?;
         }
         let mut raw = self.without_inline_data(inode)?;
-        inode::set_size(&mut raw, to_u64(bytes.len()));
+        raw.set_size(to_u64(bytes.len()));
         let (set, clear) = if indexed {
             (FLAG_INDEX, 0)
         } else {
             (0, FLAG_INDEX)
         };
-        inode::change_flags(&mut raw, set, clear);
+        raw.change_flags(set, clear);
         self.set_mapping(ino, &mut raw, &extents)?;
         // From 65,000 on they are not counted, and 1 says so.
         let links = directory.subdirs + 2;
         let counted = u16::try_from(links).ok().filter(|_| links < LINKS_MAX);
-        inode::set_links(&mut raw, counted.unwrap_or(1));
+        raw.set_links_count(counted.unwrap_or(1));
         self.stage(ino, raw)
     }
 
@@ -131,7 +132,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// The bytes of a directory's inode, made ready for blocks.
-    fn without_inline_data(&mut self, inode: Inode) -> Result<Vec<u8>> {
+    fn without_inline_data(&mut self, inode: Inode) -> Result<RawInode<Vec<u8>>> {
         if !inode.is_inline() {
             return Ok(inode.raw);
         }
@@ -142,8 +143,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
             .xattr_start()
             .ok_or_else(|| Error::internal("inline data needs room in the inode"))?;
         let mut raw = inode.raw;
-        xattr::write_area(&mut raw[start..], &inside)?;
-        inode::change_flags(&mut raw, 0, FLAG_INLINE_DATA);
+        xattr::write_area(&mut raw.bytes_mut()[start..], &inside)?;
+        raw.change_flags(0, FLAG_INLINE_DATA);
         Ok(raw)
     }
 
@@ -154,8 +155,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let mut chunk: Vec<u8> = Vec::new();
         let mut start = 0;
         for (ino, mut raw) in inodes {
-            if raw.iter().any(|byte| *byte != 0) {
-                inode::seal(&self.superblock, ino, &mut raw);
+            if !raw.is_unused() {
+                raw.seal(&self.superblock, ino);
             }
             let offset = self.inode_offset(ino)?;
             if !chunk.is_empty()
@@ -167,7 +168,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
             if chunk.is_empty() {
                 start = offset;
             }
-            chunk.extend(raw);
+            chunk.extend(raw.into_inner());
         }
         if !chunk.is_empty() {
             self.store.write_at(start, &chunk)?;
@@ -180,23 +181,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let superblock = &mut self.superblock;
         superblock.free.blocks = self.space.free_blocks();
         superblock.free.inodes = self.space.free_inodes();
-        let free = superblock.free.blocks.to_le_bytes();
-        superblock.raw[0xC..0x10].copy_from_slice(&free[..4]);
-        if superblock.has_incompat(features::INCOMPAT_64BIT) {
-            superblock.raw[0x158..0x15C].copy_from_slice(&free[4..]);
-        }
-        let words = [
-            (0x10, superblock.free.inodes),
-            (S_FLAGS, superblock.flags),
-            (S_FEATURE_COMPAT, superblock.feature_compat),
-            (S_FEATURE_RO_COMPAT, superblock.feature_ro_compat),
-        ];
-        for (at, value) in words {
-            superblock.raw[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        }
-        if superblock.has_checksums() {
-            checksum::seal_superblock(&mut superblock.raw);
-        }
-        self.store.write_at(SUPERBLOCK_OFFSET, &superblock.raw[..])
+        superblock.store();
+        self.store
+            .write_at(SUPERBLOCK_OFFSET, superblock.on_disk.bytes())
     }
 }

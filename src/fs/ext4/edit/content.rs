@@ -1,8 +1,10 @@
 //! File content: streamed to free blocks in large writes, blocks of zeroes left out.
 
 use super::super::extent::{self, Extent};
-use super::super::inode::{self, Inode};
+use super::super::inode::Inode;
+use super::super::raw_inode::RawInode;
 use super::super::space::Goal;
+use super::super::superblock::Superblock;
 use super::super::{Ext4, features, layout, map};
 use super::Created;
 use crate::block::BlockDeviceMut;
@@ -15,7 +17,7 @@ const CHUNK: u64 = 1 << 20;
 /// Largest file (`EXT4_MAX_LOGICAL_BLOCK`: the last block number of 32 bits stays unused).
 pub(super) const BLOCKS_MAX: u64 = (1 << 32) - 1;
 /// Flags that an overwritten file keeps: those that users set (`chattr`), the lowest eight bits.
-const FLAGS_KEPT: u8 = 0xF9;
+const FLAGS_KEPT: u32 = 0xF9;
 /// First size that needs the feature large_file.
 const LARGE_FILE: u64 = 1 << 31;
 
@@ -49,7 +51,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
             )?;
         self.check_space(needed, mapping.blocks(), 0)?;
         self.release_content(&old)?;
-        let raw = emptied(&self.superblock, &old, attributes);
+        let raw = emptied(&self.superblock, &old, attributes)?;
         self.fill(old.ino, raw, content)
     }
 
@@ -78,13 +80,13 @@ impl<D: BlockDeviceMut> Ext4<D> {
     pub(super) fn fill(
         &mut self,
         ino: u32,
-        mut raw: Vec<u8>,
+        mut raw: RawInode<Vec<u8>>,
         mut content: FileContent<'_>,
     ) -> Result<()> {
         let size = content.size();
         let extents = self.stream(ino, &mut content)?;
         content.finish()?;
-        inode::set_size(&mut raw, size);
+        raw.set_size(size);
         if size >= LARGE_FILE {
             self.need_ro_feature(features::RO_COMPAT_LARGE_FILE)?;
         }
@@ -96,13 +98,13 @@ impl<D: BlockDeviceMut> Ext4<D> {
     pub(in super::super) fn set_mapping(
         &mut self,
         ino: u32,
-        raw: &mut [u8],
+        raw: &mut RawInode<Vec<u8>>,
         extents: &[Extent],
     ) -> Result<()> {
         let goal = extents
             .last()
             .map_or_else(|| self.group_block(ino), |last| last.physical + last.len);
-        let seed = Inode::parse_any(ino, raw.to_vec())?.seed(&self.superblock);
+        let seed = Inode::parse_any(ino, raw.clone())?.seed(&self.superblock);
         let nodes = map::write(
             &self.store,
             &self.superblock,
@@ -115,8 +117,8 @@ impl<D: BlockDeviceMut> Ext4<D> {
             extents: extents.to_vec(),
             nodes,
         };
-        let attribute_block = u64::from(inode::file_acl(raw) != 0);
-        inode::set_blocks(&self.superblock, raw, mapping.blocks() + attribute_block)
+        let attribute_block = u64::from(raw.file_acl() != 0);
+        raw.set_blocks(&self.superblock, mapping.blocks() + attribute_block)
     }
 
     /// The first block of an inode's group.
@@ -199,14 +201,14 @@ impl<D: BlockDeviceMut> Ext4<D> {
 
 /// The inode of a file to be overwritten: only its links, generation and the flags set by users are kept.
 fn emptied(
-    superblock: &super::super::superblock::Superblock,
+    superblock: &Superblock,
     old: &Inode,
     attributes: &Attributes,
-) -> Vec<u8> {
-    let mut raw = inode::new(superblock, FileType::File);
+) -> Result<RawInode<Vec<u8>>> {
+    let mut raw = RawInode::new(superblock, FileType::File)?;
     super::set_attributes(&mut raw, attributes);
-    inode::set_links(&mut raw, old.links);
-    raw[0x64..0x68].copy_from_slice(&old.raw[0x64..0x68]);
-    raw[0x20] = old.raw[0x20] & FLAGS_KEPT;
-    raw
+    raw.set_links_count(old.links);
+    raw.set_generation(old.generation);
+    raw.set_flags(old.raw.i_flags() & FLAGS_KEPT);
+    Ok(raw)
 }

@@ -14,8 +14,9 @@ mod requests;
 use std::collections::BTreeMap;
 
 use super::directory::Directory;
-use super::inode::{self, Inode};
+use super::inode::Inode;
 use super::map::Mapping;
+use super::raw_inode::RawInode;
 use super::read::check_entry_count;
 use super::space::Run;
 use super::superblock::ensure;
@@ -37,7 +38,7 @@ pub(super) const INODE_OVERHEAD: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Editor {
     /// Inodes with changes, their checksums not yet made.
-    pub inodes: BTreeMap<u32, Vec<u8>>,
+    pub inodes: BTreeMap<u32, RawInode<Vec<u8>>>,
     /// Directories whose names may have changed.
     pub directories: BTreeMap<u32, Directory>,
     /// The directory of the last entry: the next is often in the same one.
@@ -67,7 +68,7 @@ impl Editor {
 /// An inode just made, its name already in place.
 struct Created {
     ino: u32,
-    raw: Vec<u8>,
+    raw: RawInode<Vec<u8>>,
     /// The directory's inode.
     parent: u32,
 }
@@ -95,7 +96,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// Keeps an inode's new bytes until commit.
-    pub(super) fn stage(&mut self, ino: u32, raw: Vec<u8>) -> Result<()> {
+    pub(super) fn stage(&mut self, ino: u32, raw: RawInode<Vec<u8>>) -> Result<()> {
         if !self.editor()?.inodes.contains_key(&ino) {
             self.space
                 .check_inode_used(&self.store, &self.superblock, ino)?;
@@ -351,7 +352,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
             .space
             .take_inode(&self.store, &self.superblock, goal, is_dir)?;
         self.editor()?.changes += 1;
-        let mut raw = inode::new(&self.superblock, file_type);
+        let mut raw = RawInode::new(&self.superblock, file_type)?;
         set_attributes(&mut raw, attributes);
         self.add_name(&place, ino, file_type)?;
         Ok(Created {
@@ -379,14 +380,14 @@ impl<D: BlockDeviceMut> Ext4<D> {
 }
 
 /// Owner, permissions and all four times.
-fn set_attributes(raw: &mut [u8], attributes: &Attributes) {
-    inode::set_mode(raw, attributes.mode);
-    inode::set_uid(raw, attributes.uid);
-    inode::set_gid(raw, attributes.gid);
+fn set_attributes(raw: &mut RawInode<Vec<u8>>, attributes: &Attributes) {
+    raw.set_permissions(attributes.mode);
+    raw.set_uid(attributes.uid);
+    raw.set_gid(attributes.gid);
     set_all_times(raw, attributes.mtime);
 }
 
-fn set_all_times(raw: &mut [u8], stamp: Timestamp) {
+fn set_all_times(raw: &mut RawInode<Vec<u8>>, stamp: Timestamp) {
     for which in Time::ALL {
         time::set(raw, which, stamp);
     }

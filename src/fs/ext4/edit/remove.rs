@@ -1,8 +1,9 @@
 //! Removing and moving entries, and freeing what nothing names any more.
 
 use super::super::Ext4;
-use super::super::inode::{self, Inode};
+use super::super::inode::Inode;
 use super::super::map::Mapping;
+use super::super::raw_inode::RawInode;
 use super::super::space::Run;
 use super::Place;
 use crate::block::BlockDeviceMut;
@@ -32,7 +33,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let is_dir = old.file_type == FileType::Directory;
         if !is_dir && old.links > 1 {
             let mut raw = old.raw.clone();
-            inode::set_links(&mut raw, old.links - 1);
+            raw.set_links_count(old.links - 1);
             return self.stage(old.ino, raw);
         }
         self.free_inode(old)
@@ -52,10 +53,11 @@ impl<D: BlockDeviceMut> Ext4<D> {
         }
         self.space
             .release_inode(&self.store, &self.superblock, old.ino, is_dir)?;
+        // All zero is how an inode looks that was never used; a time of deletion would need a clock.
+        let unused = RawInode::over(vec![0; old.raw.bytes().len()])?;
         let editor = self.editor()?;
         editor.changes += 1;
-        // All zero is how an inode looks that was never used; a time of deletion would need a clock.
-        editor.inodes.insert(old.ino, vec![0; old.raw.len()]);
+        editor.inodes.insert(old.ino, unused);
         Ok(())
     }
 

@@ -1,7 +1,8 @@
 //! The requests of [`FileSystemMut`](crate::fs::FileSystemMut), one by one.
 
 use super::super::directory::Directory;
-use super::super::inode::{self, Inode};
+use super::super::inode::Inode;
+use super::super::raw_inode::I_BLOCK_SIZE;
 use super::super::time::{self, Time};
 use super::super::{Ext4, xattr};
 use super::content::BLOCKS_MAX;
@@ -71,10 +72,10 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
                     FileContent::whole(to_u64(target.len()), &mut &target[..]),
                 );
             }
-            let mut block = [0; inode::I_BLOCK_SIZE];
+            let mut block = [0; I_BLOCK_SIZE];
             block[..target.len()].copy_from_slice(target);
-            inode::set_block(&mut raw, &block);
-            inode::set_size(&mut raw, to_u64(target.len()));
+            raw.set_block(block);
+            raw.set_size(to_u64(target.len()));
             fs.stage(ino, raw)
         })
     }
@@ -97,7 +98,7 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
             let growth = fs.growth(place.parent, place.name)?;
             fs.check_space(growth, 0, 0)?;
             let mut raw = target.raw;
-            inode::set_links(&mut raw, target.links + 1);
+            raw.set_links_count(target.links + 1);
             fs.stage(target.ino, raw)?;
             fs.add_name(&place, target.ino, target.file_type)
         })
@@ -113,7 +114,7 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
         self.edit(path, |fs| {
             let node = device_words(device);
             let Created { ino, mut raw, .. } = fs.create(path, file_type, attributes, 0)?;
-            inode::set_device(&mut raw, node);
+            raw.set_device_words(node);
             fs.stage(ino, raw)
         })
     }
@@ -125,13 +126,13 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
                 .map_or(Ok(()), |mtime| time::check(fs.superblock.inode_size, mtime))?;
             let Inode { ino, mut raw, .. } = fs.inode_at(path)?;
             if let Some(mode) = change.mode {
-                inode::set_mode(&mut raw, mode);
+                raw.set_permissions(mode);
             }
             if let Some(uid) = change.uid {
-                inode::set_uid(&mut raw, uid);
+                raw.set_uid(uid);
             }
             if let Some(gid) = change.gid {
-                inode::set_gid(&mut raw, gid);
+                raw.set_gid(gid);
             }
             if let Some(mtime) = change.mtime {
                 time::set(&mut raw, Time::Modification, mtime);

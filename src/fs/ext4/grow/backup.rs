@@ -2,11 +2,9 @@
 
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::error::Result;
-use crate::fs::ext4::superblock::{S_STATE, STATE_VALID};
-use crate::fs::ext4::{Ext4, checksum, layout};
-
-/// Offset of `s_block_group_nr`: the group that a copy lies in.
-const S_BLOCK_GROUP_NR: usize = 0x5A;
+use crate::fs::ext4::halves::low16;
+use crate::fs::ext4::superblock::STATE_VALID;
+use crate::fs::ext4::{Ext4, layout};
 
 impl<D: BlockDeviceMut> Ext4<D> {
     /// Writes all copies.
@@ -55,15 +53,12 @@ impl<D: BlockDeviceMut> Ext4<D> {
     }
 
     /// The superblock as a copy in `group` has it: not marked clean, as e2fsprogs writes them.
-    fn superblock_copy(&self, group: u32) -> [u8; 1024] {
-        let mut raw = *self.superblock.raw;
+    fn superblock_copy(&self, group: u32) -> Box<[u8]> {
+        let mut copy = self.superblock.on_disk.clone();
         // The field has 16 bits; e2fsprogs too stores what fits.
-        raw[S_BLOCK_GROUP_NR..S_BLOCK_GROUP_NR + 2].copy_from_slice(&group.to_le_bytes()[..2]);
-        let state = u16::from_le_bytes([raw[S_STATE], raw[S_STATE + 1]]) & !STATE_VALID;
-        raw[S_STATE..S_STATE + 2].copy_from_slice(&state.to_le_bytes());
-        if self.superblock.has_checksums() {
-            checksum::seal_superblock(&mut raw);
-        }
-        raw
+        copy.set_block_group_nr(low16(group));
+        copy.set_state(copy.s_state() & !STATE_VALID);
+        copy.seal();
+        copy.into_inner()
     }
 }

@@ -15,17 +15,13 @@ mod tables;
 
 use super::group::{BLOCK_UNINIT, Group, INODE_UNINIT};
 use super::space::Run;
-use super::superblock::{BLOCKS_COUNT_MAX, S_FEATURE_INCOMPAT, Superblock, ensure};
+use super::superblock::{BLOCKS_COUNT_MAX, Superblock, ensure};
 use super::{Ext4, features, group, layout};
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::error::{Error, Reason, Result};
 
 /// Blocks beyond its metadata that a last group must have to be made (`resize2fs`).
 const LAST_GROUP_MIN: u64 = 50;
-/// Offset of `s_overhead_clusters`: 0 has the kernel count for itself.
-const S_OVERHEAD: usize = 0x248;
-/// Offset of `s_backup_bgs`.
-const S_BACKUP_BGS: usize = 0x24C;
 
 impl<D: BlockDeviceMut> Ext4<D> {
     /// Grows the filesystem to `new_size_bytes` of its device, rounded down to blocks and to a last group that is
@@ -199,7 +195,7 @@ fn planned(old: &Superblock, blocks: u64) -> Result<Superblock> {
         / u128::from(old.blocks_count);
     new.free.reserved_blocks =
         u64::try_from(reserved).map_err(|_| Error::internal("a share is less than the whole"))?;
-    store_fields(&mut new);
+    new.on_disk.set_overhead_clusters(0);
     Ok(new)
 }
 
@@ -245,31 +241,5 @@ fn backup_groups(old: &Superblock, groups: u32) -> [u32; 2] {
         [0, 0] if old.group_count == 1 => [1, if last > 1 { last } else { 0 }],
         [1, 0] if old.group_count == 2 => [1, last],
         as_before => as_before,
-    }
-}
-
-/// Puts what growing changes into the raw superblock; counts and features follow when it is written.
-fn store_fields(new: &mut Superblock) {
-    let blocks = new.blocks_count.to_le_bytes();
-    let reserved = new.free.reserved_blocks.to_le_bytes();
-    let wide = new.has_incompat(features::INCOMPAT_64BIT);
-    let raw = &mut new.raw;
-    raw[0x0..0x4].copy_from_slice(&new.inodes_count.to_le_bytes());
-    raw[0x4..0x8].copy_from_slice(&blocks[..4]);
-    raw[0x8..0xC].copy_from_slice(&reserved[..4]);
-    if wide {
-        raw[0x150..0x154].copy_from_slice(&blocks[4..]);
-        raw[0x154..0x158].copy_from_slice(&reserved[4..]);
-    }
-    raw[0xCE..0xD0].copy_from_slice(&new.reserved_gdt_blocks.to_le_bytes());
-    raw[0x104..0x108].copy_from_slice(&new.first_meta_bg.to_le_bytes());
-    raw[S_FEATURE_INCOMPAT..S_FEATURE_INCOMPAT + 4]
-        .copy_from_slice(&new.feature_incompat.to_le_bytes());
-    raw[S_OVERHEAD..S_OVERHEAD + 4].fill(0);
-    for (at, group) in [S_BACKUP_BGS, S_BACKUP_BGS + 4]
-        .into_iter()
-        .zip(new.backup_bgs)
-    {
-        raw[at..at + 4].copy_from_slice(&group.to_le_bytes());
     }
 }

@@ -6,23 +6,22 @@
 //! ```
 
 use crate::block::BlockDeviceMut;
-use crate::bytes::to_usize;
 use crate::error::{Error, Reason, Result};
-use crate::fs::ext4::inode;
+use crate::fs::ext4::blockmap::{POINTER, pointers, put_pointers};
+use crate::fs::ext4::raw_inode::RawInode;
 use crate::fs::ext4::space::Run;
 use crate::fs::ext4::superblock::ensure;
 use crate::fs::ext4::{Ext4, layout};
 
 /// `EXT4_RESIZE_INO`
 const RESIZE_INO: u32 = 7;
-/// Offset of the pointer in `i_block` (`EXT4_DIND_BLOCK`).
-const DOUBLE_INDIRECT: usize = 13 * 4;
+/// The pointer of `i_block` that it uses (`EXT4_DIND_BLOCK`).
+const DOUBLE_INDIRECT: usize = 13;
 
 impl<D: BlockDeviceMut> Ext4<D> {
     /// Writes the pointers anew.
     pub(super) fn rebuild_resize_inode(&mut self) -> Result<()> {
         let superblock = &self.superblock;
-        let size = u64::from(superblock.block_size);
         let inode = self.inode(RESIZE_INO)?;
         let top = self.resize_block(inode.block())?;
         let first = layout::descriptor_blocks(superblock);
@@ -35,23 +34,22 @@ impl<D: BlockDeviceMut> Ext4<D> {
                 Error::unsupported("backups beyond 2^32 blocks").because(Reason::Limit)
             })
         };
-        let mut pointers = vec![0; superblock.block_bytes()];
+        let mut reserved = vec![0; superblock.block_bytes() / POINTER];
         for index in first..first + u32::from(superblock.reserved_gdt_blocks) {
             let block = start + u64::from(index);
-            put(&mut pointers, u64::from(index) % (size / 4), number(block)?)?;
-            let mut own = vec![0; superblock.block_bytes()];
-            for (&group, at) in copies.iter().zip(0..) {
-                let copy = block + u64::from(group) * u64::from(superblock.blocks_per_group);
-                put(&mut own, at, number(copy)?)?;
-            }
-            self.store.write_at(block * size, &own)?;
+            let slot = index as usize % reserved.len();
+            reserved[slot] = number(block)?;
+            let copy_in = |group: &u32| {
+                number(block + u64::from(*group) * u64::from(superblock.blocks_per_group))
+            };
+            let own: Vec<u32> = copies.iter().map(copy_in).collect::<Result<_>>()?;
+            self.write_pointers(block, &own)?;
         }
-        self.store.write_at(top * size, &pointers)?;
+        self.write_pointers(top, &reserved)?;
         let count = crate::bytes::to_u64(copies.len());
         let mut raw = inode.raw;
-        inode::set_blocks(
+        raw.set_blocks(
             superblock,
-            &mut raw,
             1 + u64::from(superblock.reserved_gdt_blocks) * (1 + count),
         )?;
         self.put_reserved_inode(raw)
@@ -63,31 +61,33 @@ impl<D: BlockDeviceMut> Ext4<D> {
         let top = self.resize_block(inode.block())?;
         self.space
             .release(&self.store, &self.superblock, Run { start: top, len: 1 })?;
-        self.put_reserved_inode(vec![0; inode.raw.len()])
+        self.put_reserved_inode(RawInode::over(vec![0; inode.raw.bytes().len()])?)
+    }
+
+    /// Fills `block` with these pointers and then zeroes.
+    fn write_pointers(&self, block: u64, pointers: &[u32]) -> Result<()> {
+        let mut bytes = vec![0; self.superblock.block_bytes()];
+        if pointers.len() > bytes.len() / POINTER {
+            return Err(Error::unsupported("more backups than pointers to them"));
+        }
+        put_pointers(&mut bytes, pointers);
+        self.store
+            .write_at(block * u64::from(self.superblock.block_size), &bytes)
     }
 
     fn resize_block(&self, block: &[u8]) -> Result<u64> {
-        let pointer = crate::bytes::Fields::new("resize inode", block).le32(DOUBLE_INDIRECT)?;
+        let pointer = pointers(block).nth(DOUBLE_INDIRECT).unwrap_or(0);
         ensure(self.superblock.contains(u64::from(pointer), 1), || {
             format!("the resize inode points to block {pointer}, outside the filesystem")
         })?;
         Ok(u64::from(pointer))
     }
 
-    fn put_reserved_inode(&self, mut raw: Vec<u8>) -> Result<()> {
-        if raw.iter().any(|byte| *byte != 0) {
-            inode::seal(&self.superblock, RESIZE_INO, &mut raw);
+    fn put_reserved_inode(&self, mut raw: RawInode<Vec<u8>>) -> Result<()> {
+        if !raw.is_unused() {
+            raw.seal(&self.superblock, RESIZE_INO);
         }
-        self.store.write_at(self.inode_offset(RESIZE_INO)?, &raw)
+        self.store
+            .write_at(self.inode_offset(RESIZE_INO)?, raw.bytes())
     }
-}
-
-/// Stores pointer number `index`.
-fn put(block: &mut [u8], index: u64, pointer: u32) -> Result<()> {
-    let at = to_usize(index * 4)?;
-    let slot = block
-        .get_mut(at..at + 4)
-        .ok_or_else(|| Error::unsupported("more backups than pointers to them"))?;
-    slot.copy_from_slice(&pointer.to_le_bytes());
-    Ok(())
 }

@@ -8,6 +8,7 @@
 //! A descriptor says where the blocks behind it belong, a revoke record that older copies of a block are void. All
 //! numbers are big-endian. After `include/linux/jbd2.h` and the kernel's documentation, "Journal (jbd2)".
 
+mod on_disk;
 mod scan;
 mod tag;
 
@@ -18,18 +19,14 @@ use super::extent::Extent;
 use super::store::{Copy, JOURNAL_MAGIC};
 use super::superblock::{Superblock, ensure};
 use crate::block::{BlockDevice, BlockDeviceMut};
-use crate::bytes::{Fields, to_usize};
+use crate::bytes::{Field, Order, Place, to_usize};
 use crate::error::{Error, Reason, Result};
+
+use on_disk::Head;
 
 /// `h_blocktype` of a journal superblock, version 1 and 2.
 const SUPERBLOCK_V1: u32 = 3;
 const SUPERBLOCK_V2: u32 = 4;
-/// Bytes of the journal superblock.
-const HEAD: usize = 1024;
-/// Offsets in it.
-const S_SEQUENCE: usize = 0x18;
-const S_START: usize = 0x1C;
-const S_CHECKSUM: usize = 0xFC;
 
 /// `JBD2_FEATURE_COMPAT_CHECKSUM`: commit blocks carry a CRC-32 of the transaction.
 const COMPAT_CHECKSUM: u32 = 0x1;
@@ -55,7 +52,7 @@ pub(super) struct Journal<'a> {
     device: &'a dyn BlockDevice,
     superblock: &'a Superblock,
     extents: &'a [Extent],
-    head: Vec<u8>,
+    head: Head<Vec<u8>>,
     /// `s_maxlen`: blocks of the journal.
     len: u32,
     /// `s_first`: the first block of the log.
@@ -81,7 +78,7 @@ impl<'a> Journal<'a> {
             device,
             superblock,
             extents,
-            head: vec![0; superblock.block_bytes()],
+            head: Head::zeroed(),
             len: 1,
             first: 1,
             sequence: 0,
@@ -90,25 +87,29 @@ impl<'a> Journal<'a> {
             compat: 0,
             incompat: 0,
         };
-        journal.head = journal.read(0)?;
-        journal.head.truncate(HEAD);
+        let mut head = journal.read(0)?;
+        head.truncate(Head::<&[u8]>::SIZE);
+        journal.head = Head::over(head)?;
         journal.parse()?;
         Ok(journal)
     }
 
     fn parse(&mut self) -> Result<()> {
-        let f = Fields::new("journal superblock", &self.head);
-        let kind = f.be32(4)?;
+        let head = &self.head;
+        let kind = head.h_blocktype();
         ensure(
-            f.be32(0)? == JOURNAL_MAGIC && [SUPERBLOCK_V1, SUPERBLOCK_V2].contains(&kind),
+            head.h_magic() == JOURNAL_MAGIC && [SUPERBLOCK_V1, SUPERBLOCK_V2].contains(&kind),
             || "the journal has no valid superblock".to_owned(),
         )?;
-        let size = f.be32(0xC)?;
-        (self.len, self.first) = (f.be32(0x10)?, f.be32(0x14)?);
-        (self.sequence, self.start, self.errno) =
-            (f.be32(S_SEQUENCE)?, f.be32(S_START)?, f.be32(0x20)?);
+        let size = head.s_blocksize();
+        self.len = head.s_maxlen();
+        self.first = head.s_first();
+        self.sequence = head.s_sequence();
+        self.start = head.s_start();
+        self.errno = head.s_errno();
         if kind == SUPERBLOCK_V2 {
-            (self.compat, self.incompat) = (f.be32(0x24)?, f.be32(0x28)?);
+            self.compat = head.s_feature_compat();
+            self.incompat = head.s_feature_incompat();
         }
         let blocks = self
             .extents
@@ -136,8 +137,7 @@ impl<'a> Journal<'a> {
             },
         )?;
         if self.has_checksums() {
-            let stored = f.be32(S_CHECKSUM)?;
-            ensure(stored == self.head_checksum(), || {
+            ensure(self.head.s_checksum() == self.head_checksum(), || {
                 "the checksum of the journal's superblock is wrong".to_owned()
             })?;
         }
@@ -154,9 +154,8 @@ impl<'a> Journal<'a> {
     }
 
     fn head_checksum(&self) -> u32 {
-        let crc = checksum::crc32c(checksum::CRC_START, &self.head[..S_CHECKSUM]);
-        let crc = checksum::crc32c(crc, &[0; 4]);
-        checksum::crc32c(crc, &self.head[S_CHECKSUM + 4..])
+        let field = Head::<Place>::s_checksum();
+        checksum::crc32c_without(checksum::CRC_START, self.head.bytes(), field)
     }
 
     /// Where block `logical` of the journal lies.
@@ -199,12 +198,11 @@ impl<'a> Journal<'a> {
         }
         let (copies, end) = scan::scan(&self)?;
         // As the kernel does: one number is left out, so that nothing old can seem to go on.
-        let next = end.wrapping_add(1).to_be_bytes();
-        self.head[S_SEQUENCE..S_SEQUENCE + 4].copy_from_slice(&next);
-        self.head[S_START..S_START + 4].fill(0);
+        self.head.set_sequence(end.wrapping_add(1));
+        self.head.set_start(0);
         if self.has_checksums() {
-            let crc = self.head_checksum().to_be_bytes();
-            self.head[S_CHECKSUM..S_CHECKSUM + 4].copy_from_slice(&crc);
+            let crc = self.head_checksum();
+            self.head.set_checksum(crc);
         }
         let block = self.physical(0)?;
         Ok((
@@ -220,7 +218,7 @@ impl<'a> Journal<'a> {
 /// The superblock of a journal that was replayed.
 pub(super) struct Emptied {
     block: u64,
-    head: Vec<u8>,
+    head: Head<Vec<u8>>,
 }
 
 /// Writes the newest copies to their places, then the journal's superblock.
@@ -235,9 +233,9 @@ pub(super) fn apply(
     for (place, copy) in copies {
         device.read_at(copy.block * size, &mut block)?;
         if copy.escaped {
-            block[..4].copy_from_slice(&JOURNAL_MAGIC.to_be_bytes());
+            JOURNAL_MAGIC.put(&mut block[..4], Order::Big);
         }
         device.write_at(place * size, &block)?;
     }
-    device.write_at(emptied.block * size, &emptied.head)
+    device.write_at(emptied.block * size, emptied.head.bytes())
 }

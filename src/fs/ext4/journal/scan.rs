@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::tag::{self, BLOCK_HEADER, TAIL, Tag};
+use super::on_disk::{BlockHeader, Commit, Revoke, Tail};
+use super::tag::{self, TAIL, Tag};
 use super::{
     COMPAT_CHECKSUM, Copies, Copy, INCOMPAT_64BIT, INCOMPAT_CSUM_V3, JOURNAL_MAGIC, Journal,
 };
-use crate::bytes::{Fields, to_usize};
+use crate::bytes::{Order, Place, in_a_row, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::fs::ext4::checksum;
 use crate::fs::ext4::superblock::ensure;
@@ -15,9 +16,8 @@ use crate::fs::ext4::superblock::ensure;
 const DESCRIPTOR: u32 = 1;
 const COMMIT: u32 = 2;
 const REVOKE: u32 = 5;
-/// Offset of `h_chksum` in a commit block, and of `r_count` in a revoke block.
-const H_CHKSUM: usize = 16;
-const R_COUNT: usize = 12;
+/// Where the numbers in a revoke block begin.
+const REVOKED: usize = Revoke::<&[u8]>::SIZE;
 /// `h_chksum_type` and `h_chksum_size` of a CRC-32.
 const CRC32: [u8; 2] = [1, 4];
 /// Revoke records kept in memory (about 64 MiB); a journal of 1 GiB full of them would have 134 million.
@@ -52,7 +52,7 @@ struct Scan<'a> {
 pub(super) fn scan(journal: &Journal<'_>) -> Result<(Copies, u32)> {
     let mut scan = Scan {
         journal,
-        seed: checksum::crc32c(checksum::CRC_START, &journal.head[0x30..0x40]),
+        seed: checksum::crc32c(checksum::CRC_START, &journal.head.s_uuid()),
         entries: Vec::new(),
         revoked: HashMap::new(),
         open_entries: Vec::new(),
@@ -82,11 +82,11 @@ impl Scan<'_> {
     /// Reads one block with a header and what belongs to it; returns false at the end of the log.
     fn step(&mut self) -> Result<bool> {
         let block = self.journal.read(self.next)?;
-        let f = Fields::new("journal block", &block);
-        if f.be32(0)? != JOURNAL_MAGIC || f.be32(8)? != self.sequence {
+        let header = BlockHeader::over(&block[..])?;
+        if header.h_magic() != JOURNAL_MAGIC || header.h_sequence() != self.sequence {
             return Ok(false);
         }
-        match f.be32(4)? {
+        match header.h_blocktype() {
             DESCRIPTOR => self.descriptor(&block),
             COMMIT => self.commit(&block),
             REVOKE => self.revoke(&block),
@@ -96,9 +96,10 @@ impl Scan<'_> {
 
     /// Whether the checksum at the end of a block is right; always where there are none.
     fn tail_is_right(&self, block: &[u8]) -> Result<bool> {
-        let at = block.len() - TAIL;
-        let crc = checksum::crc32c(checksum::crc32c(self.seed, &block[..at]), &[0; TAIL]);
-        Ok(!self.journal.has_checksums() || Fields::new("journal block", block).be32(at)? == crc)
+        let end = block.len() - TAIL;
+        let tail = Tail::at(block, end)?;
+        let crc = checksum::crc32c_without(self.seed, block, end..block.len());
+        Ok(!self.journal.has_checksums() || tail.t_checksum() == crc)
     }
 
     fn descriptor(&mut self, block: &[u8]) -> Result<bool> {
@@ -135,16 +136,15 @@ impl Scan<'_> {
 
     /// Ends a transaction; one whose checksum is wrong was never finished.
     fn commit(&mut self, block: &[u8]) -> Result<bool> {
-        let f = Fields::new("journal commit", block);
-        let stored = f.be32(H_CHKSUM)?;
+        let commit = Commit::over(block)?;
+        let stored = commit.h_chksum();
         if self.journal.has_checksums() {
-            let crc = checksum::crc32c(self.seed, &block[..H_CHKSUM]);
-            let crc = checksum::crc32c(checksum::crc32c(crc, &[0; 4]), &block[H_CHKSUM + 4..]);
-            if stored != crc {
+            let field = Commit::<Place>::h_chksum();
+            if stored != checksum::crc32c_without(self.seed, block, field) {
                 return Ok(false);
             }
         } else if self.journal.compat & COMPAT_CHECKSUM != 0 {
-            let kind = f.array::<2>(BLOCK_HEADER)?;
+            let kind = commit.h_chksum_type_and_size();
             let unset = kind == [0, 0] && stored == 0;
             if !unset && (kind != CRC32 || stored != self.sum) {
                 return Ok(false);
@@ -163,8 +163,7 @@ impl Scan<'_> {
         if !self.tail_is_right(block)? {
             return Ok(false);
         }
-        let f = Fields::new("journal revoke block", block);
-        let end = to_usize(u64::from(f.be32(R_COUNT)?))?;
+        let end = to_usize(u64::from(Revoke::over(block)?.r_count()))?;
         let tail = if self.journal.has_checksums() {
             TAIL
         } else {
@@ -174,21 +173,27 @@ impl Scan<'_> {
             format!("a revoke block of the journal has {end} bytes")
         })?;
         let wide = self.journal.incompat & INCOMPAT_64BIT != 0;
-        let size = if wide { 8 } else { 4 };
-        for at in (R_COUNT + 4..end.saturating_sub(size - 1)).step_by(size) {
+        let numbers = block.get(REVOKED..end).unwrap_or_default();
+        if wide {
+            self.add_revoked(in_a_row(numbers, Order::Big))?;
+        } else {
+            self.add_revoked(in_a_row::<u32>(numbers, Order::Big).map(u64::from))?;
+        }
+        Ok(self.advance(1))
+    }
+
+    /// Notes blocks that the transaction being read revokes.
+    fn add_revoked(&mut self, blocks: impl Iterator<Item = u64>) -> Result<()> {
+        for block in blocks {
             if self.open_revoked.len() + self.revoked.len() >= REVOKED_MAX {
                 return Err(Error::unsupported(format!(
                     "the journal revokes more than {REVOKED_MAX} blocks"
                 ))
                 .because(Reason::Limit));
             }
-            self.open_revoked.push(if wide {
-                f.be64(at)?
-            } else {
-                u64::from(f.be32(at)?)
-            });
+            self.open_revoked.push(block);
         }
-        Ok(self.advance(1))
+        Ok(())
     }
 
     /// The last copy of each block that was not revoked later.
