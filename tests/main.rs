@@ -19,6 +19,10 @@ mod fat;
 #[cfg(feature = "fetch")]
 mod fetch_openpgp;
 #[cfg(feature = "fetch")]
+mod fetch_registry;
+#[cfg(feature = "fetch")]
+mod fetch_release;
+#[cfg(feature = "fetch")]
 mod fetch_transfer;
 mod fixtures;
 mod flatcar_layout;

@@ -22,6 +22,7 @@ fuzz_target!(|input: &[u8]| {
         packed_filesystems();
         files();
         archives();
+        registries();
     }
 });
 
@@ -31,6 +32,43 @@ fn put(target: &str, name: &str, bytes: &[u8]) {
         .join(target);
     fs::create_dir_all(&folder).expect("a folder for seeds");
     fs::write(folder.join(name), bytes).expect("room for seeds");
+}
+
+/// Documents of registries, and what people write of them.
+fn registries() {
+    let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+    let entry = format!(
+        r#"{{"mediaType":"a.tar+gzip","size":7,"digest":"{digest}","platform":{{"os":"linux","architecture":"arm64"}}}}"#
+    );
+    for (name, text) in [
+        (
+            "index",
+            format!(r#"{{"schemaVersion":2,"manifests":[{entry},{entry}]}}"#),
+        ),
+        (
+            "manifest",
+            format!(r#"{{"schemaVersion":2,"config":{entry},"layers":[{entry}]}}"#),
+        ),
+        (
+            "logins",
+            r#"{"auths":{"host.example":{"auth":"bWU6d29yZA=="}}}"#.to_owned(),
+        ),
+        (
+            "reference",
+            format!("oci://host.example:5000/a/b:tag@{digest}"),
+        ),
+        (
+            "challenge",
+            r#"Bearer realm="https://a/b?c",service="d", Basic realm=e"#.to_owned(),
+        ),
+        (
+            "url",
+            "https://me:word@host.example:1/a/../b?c#d".to_owned(),
+        ),
+        ("location", "../a/./b?c".to_owned()),
+    ] {
+        put("registry", name, text.as_bytes());
+    }
 }
 
 /// One changed number each, over all volumes.

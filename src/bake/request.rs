@@ -200,6 +200,8 @@ pub struct Expected {
     pub digests: Vec<ExpectedDigest>,
     /// All files that may be read, with their digests: no other may be, and none may be missing.
     pub locked: Option<Locked>,
+    /// The version of the base image, as its os-release has it.
+    pub release: Option<String>,
 }
 
 /// The digest that a file must have.

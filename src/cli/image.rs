@@ -93,17 +93,20 @@ impl ReadArgs {
         if self.no_cache {
             return CacheMode::None;
         }
-        // The XDG specification: a relative path there is invalid and ignored.
-        let xdg = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-        let user = || {
-            xdg.or_else(|| Some(set("HOME")?.join(".cache")))
-                .map(|path| path.join("flatbake"))
-        };
-        self.cache_dir
-            .clone()
-            .or_else(user)
-            .map_or(CacheMode::None, CacheMode::Dir)
+        cache_folder(self.cache_dir.as_deref()).map_or(CacheMode::None, CacheMode::Dir)
     }
+}
+
+/// The folder for what can be had again: `given`, else the user's; `None` where the user has none.
+pub fn cache_folder(given: Option<&Path>) -> Option<PathBuf> {
+    // The XDG specification: a relative path there is invalid and ignored.
+    let xdg = || set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let user = || {
+        xdg()
+            .or_else(|| Some(set("HOME")?.join(".cache")))
+            .map(|path| path.join("flatbake"))
+    };
+    given.map(Path::to_owned).or_else(user)
 }
 
 /// Threads that decompress.

@@ -1,20 +1,32 @@
 //! The command line: one file per command. Only this layer prints, reads the environment and exits.
 
 mod bake;
+#[cfg(feature = "fetch")]
+mod cache;
 mod cat;
 mod convert;
 mod failure;
+#[cfg(feature = "fetch")]
+mod fetch;
+#[cfg(feature = "fetch")]
+mod fetch_args;
+#[cfg(feature = "fetch")]
+mod fetched;
 mod get;
 mod hints;
 mod image;
 mod info;
 mod inspect;
+#[cfg(feature = "fetch")]
+mod keys;
 mod ls;
 mod map;
 mod meta;
 mod output;
 mod paths;
 mod progress;
+#[cfg(feature = "fetch")]
+mod releases;
 mod request;
 mod show;
 mod signals;
@@ -88,7 +100,13 @@ enum Command {
     Get(get::Get),
     Vendors(vendors::VendorsCommand),
     #[cfg(feature = "fetch")]
+    Releases(releases::Releases),
+    #[cfg(feature = "fetch")]
+    Fetch(fetch::Fetch),
+    #[cfg(feature = "fetch")]
     Verify(verify::Verify),
+    #[cfg(feature = "fetch")]
+    Cache(cache::CacheCommand),
     Schema(meta::Schema),
     Completions(meta::Completions),
     Man(meta::Man),
@@ -161,7 +179,13 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Get(command) => command.run(reporter),
         Command::Vendors(command) => command.run(),
         #[cfg(feature = "fetch")]
+        Command::Releases(command) => command.run(reporter),
+        #[cfg(feature = "fetch")]
+        Command::Fetch(command) => command.run(reporter),
+        #[cfg(feature = "fetch")]
         Command::Verify(command) => command.run(reporter),
+        #[cfg(feature = "fetch")]
+        Command::Cache(command) => command.run(reporter),
         Command::Schema(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

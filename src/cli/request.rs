@@ -15,6 +15,8 @@ use crate::manifest::{self, LoadOptions, Manifest};
 use crate::{Error, Result};
 use clap::Args;
 
+#[cfg(feature = "fetch")]
+use super::fetched::FetchedRelease;
 use super::image::ReadArgs;
 use super::output::{Destination, OutputArgs, timestamp};
 use super::progress::Reporter;
@@ -37,6 +39,9 @@ pub struct RequestArgs {
     vendors: VendorArgs,
     #[command(flatten)]
     run: RunArgs,
+    #[cfg(feature = "fetch")]
+    #[command(flatten)]
+    fetching: super::fetch_args::FetchArgs,
     #[command(flatten)]
     pub read: ReadArgs,
 }
@@ -47,8 +52,16 @@ pub struct RequestArgs {
 struct BaseArgs {
     /// The image to start from: raw, qcow2, vmdk, vhd, vhdx, vdi or parallels, as it is or compressed (bz2, gz, xz,
     /// zst); - reads standard input
-    #[arg(long, value_name = "IMG", required_unless_present = "file")]
+    #[arg(long, value_name = "IMG")]
+    #[cfg_attr(feature = "fetch", arg(required_unless_present_any = ["file", "release"]))]
+    #[cfg_attr(not(feature = "fetch"), arg(required_unless_present = "file"))]
     image: Option<PathBuf>,
+    /// Fetch the generic image of this release, and the OEM sysexts that vendors need: stable, beta, alpha, lts,
+    /// lts-2024, or a version; all are verified by their signatures
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "RELEASE", conflicts_with = "image")]
+    #[arg(value_parser = super::argument::<crate::fetch::release::Wanted>)]
+    release: Option<crate::fetch::release::Wanted>,
     /// Bake what this manifest says, in YAML or TOML (see flatbake-manifest(5)); flags come on top of it
     #[arg(long, short, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -289,6 +302,9 @@ fn firmware(text: &str) -> std::result::Result<FirmwareFiles, String> {
 pub struct Made {
     pub request: Request,
     pub manifest: Option<Manifest>,
+    /// What holds the files that were fetched for this run alone.
+    #[cfg(feature = "fetch")]
+    _fetched: Option<super::fetch_args::Means>,
 }
 
 impl RequestArgs {
@@ -301,6 +317,12 @@ impl RequestArgs {
             .as_deref()
             .map(|image| self.read.base(image, reporter))
             .transpose()?;
+        #[cfg(feature = "fetch")]
+        let means = self.means(reporter)?;
+        #[cfg(feature = "fetch")]
+        let fetching = self.fetching(means.as_ref(), reporter)?;
+        #[cfg(feature = "fetch")]
+        let base = base.or_else(|| Some(Base::Path(fetching.as_ref()?.image.path.clone())));
         let manifest = self
             .base
             .file
@@ -333,6 +355,10 @@ impl RequestArgs {
         };
         self.add_changes(&mut request.edits)?;
         self.add_vendors(&mut request, &known)?;
+        #[cfg(feature = "fetch")]
+        if let Some(fetching) = &fetching {
+            fetching.add_to(&mut request, reporter)?;
+        }
         self.add_run(&mut request)?;
         self.add_outputs(&mut request)?;
         if self.base.locked
@@ -340,7 +366,46 @@ impl RequestArgs {
         {
             request.expected.locked = Some(manifest.locked()?);
         }
-        Ok(Made { request, manifest })
+        #[cfg(feature = "fetch")]
+        drop(fetching);
+        Ok(Made {
+            request,
+            manifest,
+            #[cfg(feature = "fetch")]
+            _fetched: means,
+        })
+    }
+
+    /// What fetches the release that is asked for.
+    #[cfg(feature = "fetch")]
+    fn means(&self, reporter: &Reporter) -> Result<Option<super::fetch_args::Means>> {
+        if self.base.release.is_none() {
+            return Ok(None);
+        }
+        let cache = match self.read.no_cache {
+            true => None,
+            false => super::image::cache_folder(self.read.cache_dir.as_deref()),
+        };
+        self.fetching.means(cache.as_deref(), reporter).map(Some)
+    }
+
+    /// The release that is asked for, with its image.
+    #[cfg(feature = "fetch")]
+    fn fetching<'a>(
+        &self,
+        means: Option<&'a super::fetch_args::Means>,
+        reporter: &'a Reporter,
+    ) -> Result<Option<FetchedRelease<'a>>> {
+        let (Some(wanted), Some(means)) = (&self.base.release, means) else {
+            return Ok(None);
+        };
+        FetchedRelease::new(
+            means.fetcher(reporter),
+            wanted,
+            self.fetching.arch,
+            reporter,
+        )
+        .map(Some)
     }
 
     /// Whether the lock must hold.

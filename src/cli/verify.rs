@@ -5,17 +5,16 @@ use std::time::SystemTime;
 
 use crate::bytes::ByteSize;
 use crate::fetch::openpgp::{
-    Fingerprint, KeyInfo, Keyring, PROOF_MAX, PrimaryInfo, Signed, Time, is_clearsigned,
+    KeyInfo, Keyring, PROOF_MAX, PrimaryInfo, Signed, Time, is_clearsigned,
 };
 use crate::{Error, Finding, Progress, Reason, Result, ResultExt};
 use clap::{Args, ValueHint};
 use serde::Serialize;
 
+use super::keys::KeyArgs;
 use super::progress::Reporter;
 use super::table::table;
 
-/// The largest keyring that is read, in bytes.
-const KEYRING_MAX: u64 = 4 << 20;
 /// What is looked for beside a file, in this order.
 const ENDINGS: [&str; 3] = [".sig", ".asc", ".DIGESTS.asc"];
 
@@ -37,12 +36,8 @@ pub struct Verify {
     /// FILE.DIGESTS.asc that is there]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     sig: Option<PathBuf>,
-    /// Trust the keys in this file, too; can be repeated. Newer copies of known keys add to them
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    keyring: Vec<PathBuf>,
-    /// Trust only the primary key with this fingerprint; can be repeated
-    #[arg(long, value_name = "FINGERPRINT", value_parser = super::argument::<Fingerprint>)]
-    trust: Vec<Fingerprint>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// List the keys that are trusted
     #[arg(long, conflicts_with_all = ["file", "sig"])]
     list_keys: bool,
@@ -72,24 +67,11 @@ struct Keys {
 impl Verify {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let now = Time::from(SystemTime::now());
-        let keyring = self.trusted(reporter)?;
+        let keyring = self.keys.trusted(reporter)?;
         match &self.file {
             Some(file) => self.verify(file, &keyring, now, reporter),
             None => self.list(&keyring, now, reporter),
         }
-    }
-
-    /// The built-in key and those that were given.
-    fn trusted(&self, reporter: &Reporter) -> Result<Keyring> {
-        let mut keyring = Keyring::flatcar()?;
-        for path in &self.keyring {
-            let bytes = reporter.inputs().read("keyring", path, KEYRING_MAX)?;
-            keyring.add(&bytes).at(|| path.display().to_string())?;
-        }
-        if !self.trust.is_empty() {
-            keyring.trust_only(&self.trust)?;
-        }
-        Ok(keyring)
     }
 
     fn verify(&self, file: &Path, keyring: &Keyring, now: Time, reporter: &Reporter) -> Result<()> {

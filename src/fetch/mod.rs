@@ -6,5 +6,9 @@
 //! ```
 
 pub mod digests;
+pub mod fetcher;
 pub mod openpgp;
+pub mod registry;
+pub mod release;
+pub mod store;
 pub mod transfer;

@@ -18,6 +18,12 @@ macro_rules! codes {
 }
 
 codes! {
+    // Fetching.
+
+    /// What is fetched is used as it comes.
+    NOT_VERIFIED = "not-verified", Warning,
+        "signatures are not verified: whoever is on the way to the server can change what is fetched";
+
     // Partition tables.
 
     /// The disk is larger than its partition table says.

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::block::{FileDevice, OutputFile};
 use crate::error::{Error, Result, from_io};
 use crate::progress::{Cancel, Progress};
@@ -24,7 +26,7 @@ use crate::progress::{Cancel, Progress};
 const RETRY: Duration = Duration::from_millis(50);
 
 /// The place of one disk in a cache folder.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     disk: PathBuf,
     lock: PathBuf,
@@ -168,4 +170,60 @@ fn keep_trying(lock: &File, cancel: &Cancel) -> io::Result<()> {
             Ok(()) => return Ok(()),
         }
     }
+}
+
+/// A decompressed disk that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CachedDisk {
+    /// The SHA-256 of its compressed file.
+    pub sha256: String,
+    /// The room that it takes, in bytes.
+    pub bytes: u64,
+    #[serde(skip)]
+    entry: Entry,
+}
+
+impl CachedDisk {
+    /// Removes it; a run that reads it goes on with it.
+    pub fn remove(&self) -> Result<()> {
+        for path in [&self.entry.disk, &self.entry.lock] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(from_io(format!("removing {}", path.display()), error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The decompressed disks in a cache folder, the oldest first.
+pub fn cached_disks(folder: &Path) -> Result<Vec<CachedDisk>> {
+    let fails = |error| from_io(format!("listing {}", folder.display()), error);
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(fails(error)),
+    };
+    let mut disks = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(fails)?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let Some(sha256) = name.strip_suffix(".raw") else {
+            continue;
+        };
+        let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let Some(metadata) = entry.metadata().ok().filter(|_| is_digest) else {
+            continue;
+        };
+        let disk = CachedDisk {
+            sha256: sha256.to_owned(),
+            bytes: metadata.blocks().saturating_mul(512),
+            entry: Entry::new(folder, sha256),
+        };
+        disks.push((metadata.mtime(), disk));
+    }
+    disks.sort_by(|(one, this), (other, that)| (one, &this.sha256).cmp(&(other, &that.sha256)));
+    Ok(disks.into_iter().map(|(_, disk)| disk).collect())
 }

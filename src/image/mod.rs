@@ -36,6 +36,7 @@ mod whole;
 #[cfg(test)]
 mod write_tests;
 
+pub use cache::{CachedDisk, cached_disks};
 pub use compress::{CompressOptions, compress, compress_with};
 pub use details::{Details, ExternalReference};
 pub use detect::{Compression, Content, detect, detect_start};

@@ -23,6 +23,17 @@ const OF_TRUST: &str =
 /// The flags of `flatbake bake` and `flatbake plan` by their long names without dashes, the argument NAME:FILE by its own.
 pub const FLAGS: &[(&str, Counterpart)] = &[
     ("image", Keys(&["image", "image.file"])),
+    (
+        "release",
+        None("a lock does not know releases yet, only files"),
+    ),
+    ("arch", None("it goes with --release")),
+    ("ca", None(OF_THE_MACHINE)),
+    ("mirror", None(OF_THE_MACHINE)),
+    ("keyring", None(OF_TRUST)),
+    ("trust", None(OF_TRUST)),
+    ("offline", None(OF_THE_RUN)),
+    ("insecure-skip-verify", None(OF_TRUST)),
     ("file", None("it names the manifest")),
     ("set", Keys(&["variables"])),
     ("allow-outside", None(OF_TRUST)),

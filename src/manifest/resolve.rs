@@ -63,7 +63,7 @@ pub(super) fn resolve(path: &Path, options: &LoadOptions, document: &Document) -
         policy: policy(document),
         expected: Expected {
             digests: inputs.into_digests(),
-            locked: None,
+            ..Expected::default()
         },
         also_read,
         ..Request::new("")

@@ -31,6 +31,8 @@ pub mod random;
 pub mod reading;
 pub mod region;
 #[cfg(feature = "fetch")]
+pub mod registry;
+#[cfg(feature = "fetch")]
 pub mod server;
 pub mod sound;
 pub mod sysext;

@@ -10,9 +10,9 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
 use super::programs::{command, judge, success};
-use super::scratch_dir;
+use super::{scratch_dir, scratch_root};
 
 /// No connection stays longer, whatever happens.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -491,78 +491,70 @@ pub fn parse(head: &str, connection: usize) -> Option<Request> {
 
 /// An authority that certifies servers, made by the program `openssl`.
 pub struct Authority {
-    folder: TempDir,
+    folder: PathBuf,
+    _removed_in_the_end: Option<TempDir>,
+    localhost: OnceLock<Arc<ServerConfig>>,
 }
 
 impl Authority {
-    /// One for all tests; `None` where the program is missing.
+    /// One for all tests, which is kept; `None` where the program is missing.
     pub fn usual() -> Option<&'static Self> {
-        static USUAL: LazyLock<Option<Authority>> = LazyLock::new(Authority::new);
+        static USUAL: LazyLock<Option<Authority>> = LazyLock::new(|| {
+            judge("openssl")?;
+            let folder = scratch_root().join("authority");
+            if !folder.exists() {
+                let made = scratch_dir();
+                certify_itself(made.path());
+                // Another run may have been faster.
+                if std::fs::rename(made.path(), &folder).is_ok() {
+                    let _renamed = made.keep();
+                }
+            }
+            Some(Authority::in_folder(folder, None))
+        });
         USUAL.as_ref()
     }
 
     /// A new one, which nobody believes yet.
     pub fn new() -> Option<Self> {
         judge("openssl")?;
-        let authority = Self {
-            folder: scratch_dir(),
-        };
-        let extensions = "[x]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n\
-                          [req]\ndistinguished_name=name\n[name]\n\
-                          [ca]\ndefault_ca=own\n[own]\ndatabase=index\ndefault_md=sha256\nrand_serial=yes\npolicy=any\n\
-                          [any]\ncommonName=supplied\n";
-        std::fs::write(authority.path("config"), extensions).unwrap();
-        std::fs::write(authority.path("index"), "").unwrap();
-        // Two of the same name would be taken for each other.
-        let name = authority
-            .folder
-            .path()
-            .file_name()
-            .unwrap()
-            .to_string_lossy()
-            .into_owned();
-        authority.openssl(&format!(
-            "req -x509 -config config -extensions x -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
-             -keyout ca.key -out ca.pem -days 36500 -subj /CN={name}"
-        ));
-        Some(authority)
+        let folder = scratch_dir();
+        certify_itself(folder.path());
+        Some(Self::in_folder(folder.path().to_owned(), Some(folder)))
+    }
+
+    fn in_folder(folder: PathBuf, removed_in_the_end: Option<TempDir>) -> Self {
+        Self {
+            folder,
+            _removed_in_the_end: removed_in_the_end,
+            localhost: OnceLock::new(),
+        }
     }
 
     /// The file of its certificate.
     pub fn file(&self) -> PathBuf {
-        self.path("ca.pem")
+        self.folder.join("ca.pem")
     }
 
     /// A certificate for this machine by its name and addresses.
     pub fn localhost(&self) -> Arc<ServerConfig> {
-        static USUAL: Mutex<Option<Arc<ServerConfig>>> = Mutex::new(None);
-        let usual = Self::usual().is_some_and(|usual| std::ptr::eq(usual, self));
-        let make = || self.certificate("DNS:localhost,IP:127.0.0.1,IP:::1", "20200101", "20990101");
-        if !usual {
-            return make();
-        }
-        Arc::clone(USUAL.lock().unwrap().get_or_insert_with(make))
+        let names = "DNS:localhost,IP:127.0.0.1,IP:::1";
+        let make = || self.certificate(names, "20200101", "20990101");
+        Arc::clone(self.localhost.get_or_init(make))
     }
 
     /// A certificate for `names`, valid between two days.
     pub fn certificate(&self, names: &str, from: &str, to: &str) -> Arc<ServerConfig> {
-        static COUNT: Mutex<u32> = Mutex::new(0);
-        // One at a time: the authority keeps books.
-        let mut count = COUNT.lock().unwrap();
-        *count += 1;
-        let name = format!("server{count}");
+        let books = scratch_dir();
+        let folder = books.path();
         let extensions = format!("subjectAltName={names}\nbasicConstraints=CA:FALSE\n");
-        std::fs::write(self.path(&format!("{name}.ext")), extensions).unwrap();
-        self.openssl(&format!(
-            "req -config config -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key \
-             -out {name}.csr -subj /CN={name}"
-        ));
-        self.openssl(&format!(
-            "ca -batch -config config -cert ca.pem -keyfile ca.key -in {name}.csr -out {name}.pem -notext \
-             -startdate {from}000000Z -enddate {to}000000Z -extfile {name}.ext -rand_serial -outdir ."
-        ));
-        let certificate = CertificateDer::from_pem_file(self.path(&format!("{name}.pem"))).unwrap();
-        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap();
+        std::fs::write(folder.join("extensions"), extensions).unwrap();
+        let authority = self.folder.to_str().unwrap();
+        let certified_by =
+            format!("-cert {authority}/ca.pem -keyfile {authority}/ca.key -extfile extensions");
+        make_key_and_certificate(folder, "server", &certified_by, from, to);
+        let certificate = CertificateDer::from_pem_file(folder.join("server.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap();
         let provider = Arc::new(rustls_graviola::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -572,14 +564,37 @@ impl Authority {
             .unwrap();
         Arc::new(config)
     }
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
+/// Makes `ca.pem` and `ca.key`.
+fn certify_itself(folder: &Path) {
+    let by_itself = "-selfsign -keyfile ca.key -extensions authority";
+    make_key_and_certificate(folder, "ca", by_itself, "20200101", "20990101");
+}
 
-    fn openssl(&self, arguments: &str) {
+const CONFIG: &str = "[req]\ndistinguished_name=name\n[name]\n\
+    [authority]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n\
+    [ca]\ndefault_ca=own\n[own]\ndatabase=index\ndefault_md=sha256\nrand_serial=yes\npolicy=any\n\
+    [any]\ncommonName=supplied\n";
+
+/// Makes `NAME.key` and `NAME.pem`, certified as the arguments `by` say.
+fn make_key_and_certificate(folder: &Path, name: &str, by: &str, from: &str, to: &str) {
+    std::fs::write(folder.join("config"), CONFIG).unwrap();
+    std::fs::write(folder.join("index"), "").unwrap();
+    // Two authorities of the same name would be taken for each other.
+    let subject = folder.file_name().unwrap().to_str().unwrap();
+    for arguments in [
+        format!(
+            "req -new -config config -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key \
+             -out {name}.csr -subj /CN={subject}"
+        ),
+        format!(
+            "ca -batch -config config -in {name}.csr -out {name}.pem -notext -rand_serial -outdir . \
+             -startdate {from}000000Z -enddate {to}000000Z {by}"
+        ),
+    ] {
         let mut openssl = command(&judge("openssl").unwrap());
         openssl.args(arguments.split_whitespace());
-        success(openssl.current_dir(self.folder.path()));
+        success(openssl.current_dir(folder));
     }
 }

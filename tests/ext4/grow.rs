@@ -8,10 +8,10 @@ use flatbake::fs::{FileSystem, FileSystemMut};
 
 use crate::common::longer;
 use crate::common::region::copy_file;
-use crate::ext4::images::{mke2fs, tree};
+use crate::ext4::images::{debugfs_write, mke2fs, tree};
 use crate::ext4::model::{Model, attributes, path};
 use crate::ext4::support::{
-    ImageFile, Numbers, assert_clean, e2fsck, edit, file_in, have_judges, judge,
+    ImageFile, Numbers, assert_clean, debugfs, e2fsck, edit, file_in, have_judges, judge,
 };
 
 /// What dumpe2fs says, without times, checksums and counts of writes.
@@ -180,6 +180,28 @@ fn a_flatcar_root_to_its_sizes() {
         mke2fs(&image, 1784, "", Some(&file_in(&folder, "tree")), &[]);
         compare(&image, mib << 20, &format!("{mib} MiB"));
     }
+}
+
+#[test]
+fn growing_keeps_how_names_are_hashed() {
+    if !have_judges() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = file_in(&folder, "a.img");
+    mke2fs(&image, 8, "", None, &[]);
+    debugfs_write(&image, "ssv flags 0\n");
+    set_len(&image, 16 << 20);
+    let mut fs = edit(&image);
+    // Too many for one block: growing commits them, and the first hash tree says how names are hashed.
+    for number in 0..300 {
+        let at = path(&format!("/a-name-of-some-length-{number}"));
+        fs.symlink(&at, b"target", &attributes(0o777, 1)).unwrap();
+    }
+    fs.grow(16 << 20).unwrap();
+    assert_clean(&image);
+    let said = debugfs(&image, "show_super_stats -h\n");
+    assert!(said.contains("signed_directory_hash"), "{said}");
 }
 
 #[test]

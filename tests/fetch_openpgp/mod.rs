@@ -4,7 +4,7 @@ mod cases;
 mod clearsigned;
 mod cli;
 mod flatcar;
-mod gpg;
+pub mod gpg;
 mod hostile;
 mod keyrings;
 

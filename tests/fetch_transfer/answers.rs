@@ -194,8 +194,8 @@ fn busy_servers_are_asked_again_when_they_say() {
     let server = Server::http(|request| match (request.path(), request.before) {
         ("/date", 0) => Reply::new(503, "")
             .header("Date", "Sun, 06 Nov 1994 08:49:37 GMT")
-            .header("Retry-After", "Sun, 06 Nov 1994 08:49:38 GMT"),
-        ("/seconds", 0) => Reply::new(429, "").header("Retry-After", "1"),
+            .header("Retry-After", "Sun, 06 Nov 1994 08:52:37 GMT"),
+        ("/seconds", 0) => Reply::new(429, "").header("Retry-After", "180"),
         ("/500", 0..3) => Reply::new(500, "oh"),
         ("/408", 0) => Reply::new(408, "oh"),
         ("/never", _) => Reply::new(503, "no"),
@@ -207,7 +207,7 @@ fn busy_servers_are_asked_again_when_they_say() {
         let waited = start.elapsed();
         // As long as is asked for, but no longer than allowed.
         assert!(waited >= Duration::from_millis(300), "{path}: {waited:?}");
-        assert!(waited < Duration::from_millis(900), "{path}: {waited:?}");
+        assert!(waited < Duration::from_secs(30), "{path}: {waited:?}");
     }
     assert_eq!(get(&server.url("/500")).unwrap(), b"text");
     assert_eq!(get(&server.url("/408")).unwrap(), b"text");

@@ -43,7 +43,7 @@ fn a_server_that_falls_silent_is_left_and_asked_for_the_rest() {
         told(&error).contains("after 4 tries: the server was silent for 0.3 s"),
         "{error:?}"
     );
-    assert!(start.elapsed() < Duration::from_secs(4));
+    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
@@ -81,6 +81,9 @@ fn nobody_at_a_port_is_told_after_some_tries() {
     );
     assert!(text.contains("refused") && error.hint().is_some(), "{text}");
 }
+
+/// Much less than any wait of these tests, and enough for a machine that has other things to do.
+const MOMENT: Duration = Duration::from_secs(3);
 
 /// Raises the flag after a while; how long it took from then on until `work` ended, which has to be cancelled.
 fn time_to_end(settings: &Settings, url: &str) -> Duration {
@@ -131,7 +134,7 @@ fn cancelled_work_ends_within_a_moment_whatever_it_waits_for() {
             let patient = &patient;
             scope.spawn(move || {
                 let time = time_to_end(patient, url);
-                assert!(time < Duration::from_secs(1), "{url}: {time:?}");
+                assert!(time < MOMENT, "{url}: {time:?}");
             });
         }
     });
@@ -141,6 +144,6 @@ fn cancelled_work_ends_within_a_moment_whatever_it_waits_for() {
             authorities: vec![authority.file()],
             ..patient
         };
-        assert!(time_to_end(&settings, &server.url("/body")) < Duration::from_secs(1));
+        assert!(time_to_end(&settings, &server.url("/body")) < MOMENT);
     }
 }

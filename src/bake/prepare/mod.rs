@@ -153,6 +153,7 @@ impl Request {
         // What could not be read may just have been cancelled.
         context.cancel.check()?;
         refuse_other_systems(&disk, release.as_ref())?;
+        refuse_other_releases(self.expected.release.as_deref(), release.as_ref())?;
         let timestamp = match self.timestamp {
             Some(time) => time,
             None => newest_time(&disk, &mut findings),
@@ -588,7 +589,9 @@ impl Prepared {
 
     /// The inputs are what the request says they must be, and still what they were when they were read.
     fn check_inputs(&self, context: &Context<'_>) -> Result<()> {
-        let Expected { digests, locked } = &self.request.expected;
+        let Expected {
+            digests, locked, ..
+        } = &self.request.expected;
         if !digests.is_empty() || locked.is_some() {
             self.inputs.complete(context.progress)?;
         }
@@ -668,6 +671,22 @@ fn release_of(disk: &Disk, findings: &mut Vec<Finding>) -> Option<OsRelease> {
         findings.push(Finding::new(code::RELEASE_UNKNOWN).with("why", error));
         None
     })
+}
+
+/// A signature says who made an image, and not that it is of the release that was asked for.
+fn refuse_other_releases(wanted: Option<&str>, release: Option<&OsRelease>) -> Result<()> {
+    let found = release.and_then(OsRelease::version);
+    match wanted {
+        Some(wanted) if found != Some(wanted) => Err(Error::new(
+            ErrorKind::Untrusted,
+            format!(
+                "release {wanted} was asked for, and the image is of {}",
+                found.unwrap_or("none that can be told")
+            ),
+        )
+        .with_hint("the server, or a mirror of it, has another release's image there")),
+        _ => Ok(()),
+    }
 }
 
 /// Azure Container Linux derives from Flatcar, but its partitions and its way of booting are others: nothing that is known

@@ -15,13 +15,17 @@
 //! What arrives is as long as the server says and within the caller's limit. That it is what was meant is for digests and
 //! signatures to say.
 
+mod ask;
+mod attempt;
 mod client;
+mod encoding;
 mod failure;
 mod local;
 mod parallel;
 mod proxy;
 mod range;
 mod redirect;
+mod refusal;
 mod retry;
 mod settings;
 mod sink;
@@ -33,11 +37,12 @@ mod tunnel;
 mod url;
 mod wait;
 
-pub use client::{Answer, Ask, Client};
+pub use ask::{Answer, Ask};
+pub use client::Client;
 pub use parallel::{Together, in_parallel};
 pub use proxy::Proxies;
 pub use retry::Retries;
 pub use settings::{Credential, Mirror, Settings};
-pub use sink::{Received, Sink};
+pub use sink::{InFile, Received, Sink};
 pub use source::Source;
 pub use url::Url;

@@ -38,9 +38,28 @@ pub struct Received {
     pub sha256: String,
 }
 
+/// Into a file.
+pub struct InFile<'a>(pub &'a mut File);
+
+impl Sink for InFile<'_> {
+    fn restart(&mut self) -> Result<()> {
+        self.0
+            .set_len(0)
+            .and_then(|()| self.0.seek(SeekFrom::Start(0)))
+            .map_err(|error| Error::io("emptying the file that is fetched into", error))?;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0
+            .write_all(bytes)
+            .map_err(|error| Error::io("writing the file that is fetched into", error))
+    }
+}
+
 /// Into a file, summed up on the way.
 pub(super) struct FileSink<'a> {
-    file: &'a mut File,
+    file: InFile<'a>,
     sum: Sha256,
     len: u64,
 }
@@ -48,7 +67,7 @@ pub(super) struct FileSink<'a> {
 impl<'a> FileSink<'a> {
     pub fn new(file: &'a mut File) -> Self {
         Self {
-            file,
+            file: InFile(file),
             sum: Sha256::new(),
             len: 0,
         }
@@ -67,17 +86,11 @@ impl Sink for FileSink<'_> {
     fn restart(&mut self) -> Result<()> {
         self.sum = Sha256::new();
         self.len = 0;
-        self.file
-            .set_len(0)
-            .and_then(|()| self.file.seek(SeekFrom::Start(0)))
-            .map_err(|error| Error::io("emptying the file that is fetched into", error))?;
-        Ok(())
+        self.file.restart()
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_all(bytes)
-            .map_err(|error| Error::io("writing the file that is fetched into", error))?;
+        self.file.write(bytes)?;
         self.sum.update(bytes);
         self.len += to_u64(bytes.len());
         Ok(())

@@ -267,8 +267,11 @@ fn check_host(host: &str) -> Result<(), &'static str> {
             _ => Err("what is in its brackets is no IPv6 address"),
         };
     }
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    if host.len() > 253 || !host.bytes().all(fits) {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(fits);
+    // A dot at the end says that the name is whole.
+    let name = host.strip_suffix('.').unwrap_or(host);
+    if host.len() > 253 || !name.split('.').all(is_label) {
         return Err("its host is no name that servers have");
     }
     Ok(())
@@ -428,6 +431,9 @@ mod tests {
             "https://::1]/",
             "https://[127.0.0.1]/",
             "https://ho st/",
+            "https://../",
+            "https://.host/",
+            "https://a..b/",
             "https://hö.example/",
             "https://host\r\nX: y/",
             "https://host%0a/",

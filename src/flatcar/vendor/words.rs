@@ -112,6 +112,18 @@ pub enum CiCompression {
     None,
 }
 
+impl CiCompression {
+    /// What the name of a file that is packed so ends in, with its dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Bz2 => ".bz2",
+            Self::Gz => ".gz",
+            Self::Zip => ".zip",
+            Self::None => "",
+        }
+    }
+}
+
 /// Whether Flatcar still makes images for a vendor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -30,18 +30,19 @@ impl<D: BlockDeviceMut> Ext4<D> {
     /// A smaller size is [`InvalidInput`](crate::ErrorKind::InvalidInput): filesystems are not shrunk.
     pub fn grow(&mut self, new_size_bytes: u64) -> Result<()> {
         use crate::fs::FileSystemMut;
-        let old = self.superblock.clone();
-        let bytes = u64::from(old.block_size);
+        let bytes = u64::from(self.superblock.block_size);
         let blocks = new_size_bytes / bytes;
-        if new_size_bytes > self.store.size() || blocks < old.blocks_count {
+        if new_size_bytes > self.store.size() || blocks < self.superblock.blocks_count {
             return Err(Error::invalid(format!(
                 "the filesystem of {} bytes cannot get {new_size_bytes} bytes on a device of {}",
-                old.blocks_count * bytes,
+                self.superblock.blocks_count * bytes,
                 self.store.size()
             ))
             .with_hint("filesystems can only grow, up to the size of their partition"));
         }
         self.commit()?;
+        // As committed: laying out directories can have changed it.
+        let old = self.superblock.clone();
         let new = planned(&old, blocks)?;
         if new.blocks_count == old.blocks_count {
             return Ok(());

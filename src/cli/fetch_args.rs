@@ -1,0 +1,162 @@
+//! The flags by which files are fetched, and what they come to.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::fetch::fetcher::Fetcher;
+use crate::fetch::openpgp::{Keyring, Time};
+use crate::fetch::store::Store;
+use crate::fetch::transfer::{Client, Mirror, Settings};
+use crate::machine::Arch;
+use crate::{Error, ErrorKind, Progress, Result};
+use clap::{Args, ValueHint};
+use tempfile::TempDir;
+
+use super::image::{cache_folder, temp_dir};
+use super::keys::KeyArgs;
+use super::progress::Reporter;
+
+/// How files of releases are fetched and verified.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Fetching")]
+pub struct FetchArgs {
+    /// The architecture of the release: amd64 (x86-64) or arm64
+    #[arg(long, value_name = "ARCH", default_value = "amd64", value_parser = super::argument::<Arch>)]
+    pub arch: Arch,
+    #[command(flatten)]
+    transfer: TransferArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Use only what was fetched before, and name all that is missing
+    #[arg(long)]
+    offline: bool,
+    /// Use what is fetched without verifying its signature; nothing of it is kept
+    #[arg(long)]
+    insecure_skip_verify: bool,
+}
+
+/// How servers are reached. Proxies are those of HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+#[derive(Debug, Args)]
+pub struct TransferArgs {
+    /// Believe the authorities whose certificates are in this file, too [default: SSL_CERT_FILE]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    ca: Vec<PathBuf>,
+    /// Fetch what begins with PREFIX from another place, a URL or a folder; can be repeated
+    #[arg(long, value_name = "PREFIX=PLACE", value_parser = mirror)]
+    mirror: Vec<Mirror>,
+}
+
+fn mirror(text: &str) -> std::result::Result<Mirror, String> {
+    match text.split_once('=') {
+        Some((prefix, replacement)) if !prefix.is_empty() && !replacement.is_empty() => {
+            Ok(Mirror {
+                prefix: prefix.to_owned(),
+                replacement: replacement.to_owned(),
+            })
+        }
+        _ => Err(
+            "write PREFIX=PLACE, as https://stable.release.flatcar-linux.net/=/srv/flatcar/stable/"
+                .to_owned(),
+        ),
+    }
+}
+
+impl TransferArgs {
+    /// A client by these flags and the environment.
+    pub fn client(&self, reporter: &Reporter) -> Result<Client> {
+        let mut settings = Settings::from_environment(|name| std::env::var_os(name))?;
+        settings.authorities.extend(self.ca.iter().cloned());
+        settings.mirrors.extend(self.mirror.iter().cloned());
+        Client::new(&settings, reporter.cancel())
+    }
+}
+
+/// All that fetching needs, for one run.
+pub struct Means {
+    client: Option<Client>,
+    store: Store,
+    keyring: Keyring,
+    now: Time,
+    /// The folder of this run for what is not kept, where there is such.
+    own: Option<TempDir>,
+    skip_verify: bool,
+}
+
+impl FetchArgs {
+    /// The means by these flags. Files are kept in `cache`, or in a folder of this run where that is `None`.
+    pub fn means(&self, cache: Option<&Path>, reporter: &Reporter) -> Result<Means> {
+        let client = if self.offline {
+            None
+        } else {
+            Some(self.transfer.client(reporter)?)
+        };
+        let own = if cache.is_none() || self.insecure_skip_verify {
+            Some(own_folder()?)
+        } else {
+            None
+        };
+        let folder = cache.or(own.as_ref().map(TempDir::path));
+        let folder = folder.ok_or_else(|| Error::internal("there is no folder to fetch into"))?;
+        if self.insecure_skip_verify {
+            reporter.found(&crate::Finding::new(crate::finding::code::NOT_VERIFIED));
+        }
+        let keyring = self.keys.trusted(reporter)?;
+        let now = Time::from(SystemTime::now());
+        if !self.insecure_skip_verify {
+            keyring
+                .findings(now)
+                .iter()
+                .for_each(|finding| reporter.found(finding));
+        }
+        Ok(Means {
+            client,
+            store: Store::new(folder, None),
+            keyring,
+            now,
+            own,
+            skip_verify: self.insecure_skip_verify,
+        })
+    }
+}
+
+impl Means {
+    /// What fetches with these means.
+    pub fn fetcher<'a>(&'a self, reporter: &'a Reporter) -> Fetcher<'a> {
+        let mut fetcher = Fetcher::new(
+            self.client.as_ref(),
+            &self.store,
+            &self.keyring,
+            self.now,
+            reporter.cancel(),
+        );
+        if self.skip_verify {
+            fetcher.unverified = self.own.as_ref().map(TempDir::path);
+        }
+        fetcher
+    }
+}
+
+fn own_folder() -> Result<TempDir> {
+    let folder = temp_dir();
+    tempfile::Builder::new()
+        .prefix(".flatbake-")
+        .tempdir_in(&folder)
+        .map_err(|error| {
+            Error::new(
+                ErrorKind::Environment,
+                format!("making a folder in {}", folder.display()),
+            )
+            .with_source(error)
+        })
+}
+
+/// The folder of the cache, for commands that have a flag for it.
+pub fn cache_of(given: Option<&Path>) -> Result<PathBuf> {
+    cache_folder(given).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Environment,
+            "there is no folder for the cache: neither XDG_CACHE_HOME nor HOME is set",
+        )
+        .with_hint("name one with --cache-dir")
+    })
+}

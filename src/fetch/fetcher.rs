@@ -1,0 +1,279 @@
+//! Files of releases: from the store or from the server, and verified either way.
+//!
+//! ```text
+//!   name ──▶ store ──────────────────────────────┐
+//!     └────▶ lock ─▶ FILE.sig, FILE ─▶ signature ─▶ store ─▶ path
+//!                    (a file without a name)   └── bad: an error, and nothing is kept
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Seek;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+
+use super::openpgp::{Keyring, PROOF_MAX, Signed, Time};
+use super::release::{Release, VERSION_FILE, VERSION_MAX, Wanted, version_of};
+use super::store::{Claim, Store, Stored, Vacancy};
+use super::transfer::{Client, Source};
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt, from_io};
+use crate::machine::Arch;
+use crate::progress::{Cancel, Progress};
+
+/// What the name of a detached signature ends in.
+const SIGNATURE: &str = ".sig";
+/// The largest file that is fetched: images of vendors have less than two gigabytes.
+const FILE_MAX: u64 = 16 << 30;
+
+/// How files are fetched, and what they are held against.
+#[derive(Debug)]
+pub struct Fetcher<'a> {
+    /// Where from; without it, from the store alone.
+    pub client: Option<&'a Client>,
+    /// What was fetched before.
+    pub store: &'a Store,
+    /// Who may sign.
+    pub keyring: &'a Keyring,
+    /// The time by which keys are judged.
+    pub now: Time,
+    /// The folder for what is fetched without being verified, where that is asked for; such files get into no store.
+    pub unverified: Option<&'a Path>,
+    /// What ends the work.
+    pub cancel: &'a Cancel,
+    missing: Mutex<BTreeSet<String>>,
+}
+
+/// A file that can be used.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fetched {
+    /// The URL that it is published under.
+    pub url: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its SHA-256 in hexadecimal digits.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Where its signature is.
+    pub signature: Option<PathBuf>,
+    /// Who signed it; nobody, where it was not verified.
+    pub signed: Option<Signed>,
+}
+
+impl<'a> Fetcher<'a> {
+    /// A fetcher that verifies everything.
+    pub fn new(
+        client: Option<&'a Client>,
+        store: &'a Store,
+        keyring: &'a Keyring,
+        now: Time,
+        cancel: &'a Cancel,
+    ) -> Self {
+        Self {
+            client,
+            store,
+            keyring,
+            now,
+            unverified: None,
+            cancel,
+            missing: Mutex::default(),
+        }
+    }
+
+    /// The release that is asked for; which one is the newest of a channel is read from its signed `version.txt`.
+    pub fn release(&self, wanted: &Wanted, arch: Arch, progress: &dyn Progress) -> Result<Release> {
+        let source = match (wanted.current(arch)?, wanted) {
+            (Some(source), _) => source,
+            (None, Wanted::Version(version)) => return Release::new(version, arch),
+            (None, _) => return Err(Error::internal(format!("{wanted} has no version"))),
+        };
+        let file = self.get(&source, true, VERSION_MAX, progress)?;
+        let release = || {
+            let text = std::fs::read(&file.path)
+                .map_err(|error| from_io(format!("reading {VERSION_FILE}"), error))?;
+            let release = Release::new(&version_of(&text)?, arch)?;
+            wanted.check(&release)?;
+            Ok(release)
+        };
+        release().at(|| source.to_string())
+    }
+
+    /// A file of a release.
+    pub fn file(&self, release: &Release, name: &str, progress: &dyn Progress) -> Result<Fetched> {
+        self.get(&release.source(name)?, false, FILE_MAX, progress)
+    }
+
+    /// A signed file. With `changes`, there may be another one under its name since it was stored.
+    fn get(
+        &self,
+        source: &Source,
+        changes: bool,
+        max_bytes: u64,
+        progress: &dyn Progress,
+    ) -> Result<Fetched> {
+        let name = source.to_string();
+        if let Some(folder) = self.unverified {
+            return self.get_unverified(source, folder, max_bytes, progress);
+        }
+        let Some(client) = self.client else {
+            return match self.stored(&name, progress)? {
+                Some(fetched) => Ok(fetched),
+                None => Err(self.note_missing(name)),
+            };
+        };
+        if !changes && let Some(fetched) = self.stored(&name, progress)? {
+            return Ok(fetched);
+        }
+        match self.store.claim(&name, changes, self.cancel, progress)? {
+            Claim::Stored(_) => self
+                .stored(&name, progress)?
+                .ok_or_else(|| Error::internal("what was stored is gone").at(name)),
+            Claim::Vacant(vacancy) => {
+                let fetched = self.fetch(client, source, vacancy, max_bytes, progress);
+                fetched.at(|| name)
+            }
+        }
+    }
+
+    /// What the store has, with a signature that holds.
+    fn stored(&self, name: &str, progress: &dyn Progress) -> Result<Option<Fetched>> {
+        let proof = format!("{name}{SIGNATURE}");
+        let Some(proof) = self.store.find(&proof, self.cancel)? else {
+            return Ok(None);
+        };
+        let Some(file) = self.store.find(name, self.cancel)? else {
+            return Ok(None);
+        };
+        let fails = |error| from_io(format!("reading {}", file.path.display()), error);
+        let bytes = std::fs::read(&proof.path).map_err(fails)?;
+        let mut content = File::open(&file.path).map_err(fails)?;
+        let signed = self.verify(&bytes, name, &mut content, file.bytes, progress);
+        Ok(Some(fetched(file, proof, signed.at(|| name.to_owned())?)))
+    }
+
+    fn fetch(
+        &self,
+        client: &Client,
+        source: &Source,
+        vacancy: Vacancy<'_>,
+        max_bytes: u64,
+        progress: &dyn Progress,
+    ) -> Result<Fetched> {
+        let proof = client.read(&beside(source, SIGNATURE)?, PROOF_MAX);
+        let proof = proof.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => unsigned().with_source(error),
+            _ => error,
+        })?;
+        let mut file = vacancy.file()?;
+        let received = client.download(source, &mut file, max_bytes, progress)?;
+        let name = source.to_string();
+        let rewound = file.rewind();
+        rewound.map_err(|error| from_io("reading a temporary file", error))?;
+        let signed = self.verify(&proof, &name, &mut file, received.len, progress)?;
+        let (stored, proof) = vacancy.fill(&mut file, (SIGNATURE, &proof))?;
+        Ok(fetched(stored, proof, signed))
+    }
+
+    fn verify(
+        &self,
+        proof: &[u8],
+        name: &str,
+        content: &mut File,
+        bytes: u64,
+        progress: &dyn Progress,
+    ) -> Result<Signed> {
+        let published = name.rsplit('/').next().unwrap_or(name);
+        progress.start(&format!("verifying {published}"), bytes);
+        let content = Advancing {
+            content,
+            progress,
+            cancel: self.cancel,
+        };
+        let signed = self
+            .keyring
+            .verify_published(proof, published, content, self.now);
+        progress.finish();
+        signed
+    }
+
+    fn get_unverified(
+        &self,
+        source: &Source,
+        folder: &Path,
+        max_bytes: u64,
+        progress: &dyn Progress,
+    ) -> Result<Fetched> {
+        let Some(client) = self.client else {
+            return Err(self.note_missing(source.to_string()));
+        };
+        let url = source.to_string();
+        let name = url.rsplit('/').next().unwrap_or("file").to_owned();
+        let path = folder.join(name);
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .map_err(|error| from_io(format!("writing {}", path.display()), error))?;
+        let received = client.download(source, &mut file, max_bytes, progress)?;
+        Ok(Fetched {
+            url,
+            path,
+            sha256: received.sha256,
+            bytes: received.len,
+            signature: None,
+            signed: None,
+        })
+    }
+
+    fn note_missing(&self, name: String) -> Error {
+        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        missing.insert(name);
+        let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+        Error::not_found(format!("not in the cache: {}", names.join(", ")))
+            .with_hint("fetch it first where there is a network, and use that cache here")
+    }
+}
+
+fn fetched(stored: Stored, proof: Stored, signed: Signed) -> Fetched {
+    Fetched {
+        url: stored.name,
+        path: stored.path,
+        sha256: stored.sha256,
+        bytes: stored.bytes,
+        signature: Some(proof.path),
+        signed: Some(signed),
+    }
+}
+
+/// What is published as `source` with an ending.
+fn beside(source: &Source, ending: &str) -> Result<Source> {
+    Source::parse(&format!("{source}{ending}"))
+}
+
+fn unsigned() -> Error {
+    Error::new(ErrorKind::Untrusted, "no signature is published beside it")
+        .because(Reason::NoSignature)
+        .with_hint(
+            "Flatcar signs every file of a release; another server, or a mirror, may lack it",
+        )
+}
+
+/// A content whose bytes count as progress, and which ends with the work.
+struct Advancing<'a> {
+    content: &'a mut File,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+}
+
+impl std::io::Read for Advancing<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.cancel.check()?;
+        let len = self.content.read(buf)?;
+        self.progress.advance(crate::bytes::to_u64(len));
+        Ok(len)
+    }
+}
