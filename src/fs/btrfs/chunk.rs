@@ -10,13 +10,49 @@ use std::collections::BTreeMap;
 
 use super::key::{KEY_LEN, Key, kind, object};
 use super::superblock::Superblock;
-use crate::bytes::Fields;
+use crate::bytes::{Field, Fields, Order, structure};
 use crate::error::{Error, Reason, Result, ResultExt};
 
+structure! {
+    /// A chunk item before its stripes (`struct btrfs_chunk`); its key's offset is the logical address.
+    struct ChunkItem: "btrfs chunk item", Little, 48 {
+        /// Bytes of logical address space.
+        0 => length / set_length: u64,
+        /// [`object::EXTENT_TREE`].
+        8 => owner / set_owner: u64,
+        /// Bytes on one device before the next one's turn.
+        16 => stripe_len / set_stripe_len: u64,
+        /// `type`: types and profile, see [`group`].
+        24 => flags / set_flags: u64,
+        /// Alignment that is best for the device.
+        32 => io_align / set_io_align: u32,
+        /// Width that is best for the device.
+        36 => io_width / set_io_width: u32,
+        /// The device's smallest unit.
+        40 => sector_size / set_sector_size: u32,
+        /// Stripes that follow: here the number of copies.
+        44 => num_stripes / set_num_stripes: u16,
+        /// Of RAID10 only; 1 elsewhere.
+        46 => sub_stripes / set_sub_stripes: u16,
+    }
+}
+
+structure! {
+    /// Where one copy of a chunk lies (`struct btrfs_stripe`).
+    struct Stripe: "btrfs stripe", Little, 32 {
+        /// The device.
+        0 => devid / set_devid: u64,
+        /// Byte of the device.
+        8 => offset / set_offset: u64,
+        /// The device's UUID.
+        16 => dev_uuid / set_dev_uuid: [u8; 16],
+    }
+}
+
 /// Bytes of a chunk item before its stripes.
-const CHUNK_LEN: usize = 48;
-/// Bytes of a stripe (`struct btrfs_stripe`).
-const STRIPE_LEN: usize = 32;
+const CHUNK_LEN: usize = ChunkItem::<&[u8]>::SIZE;
+/// Bytes of a stripe.
+const STRIPE_LEN: usize = Stripe::<&[u8]>::SIZE;
 /// Chunks of one filesystem; 64 TiB in the smallest chunks that Linux makes on large devices, 256 MiB.
 const CHUNKS_MAX: usize = 1 << 18;
 
@@ -54,9 +90,9 @@ impl Chunk {
     /// Parses the chunk item of `logical` and checks that it lies on the one device of `superblock`.
     /// Also returns the bytes it takes.
     fn parse(item: &[u8], logical: u64, superblock: &Superblock) -> Result<(Self, usize)> {
-        let fields = Fields::new("btrfs chunk item", item);
-        let length = fields.le64(0)?;
-        let flags = fields.le64(24)?;
+        let on_disk = ChunkItem::over(item)?;
+        let length = on_disk.length();
+        let flags = on_disk.flags();
         if let Some((_, name)) = group::REFUSED.iter().find(|(bit, _)| flags & bit != 0) {
             return Err(Error::unsupported(format!(
                 "a btrfs filesystem with the profile {name}"
@@ -68,10 +104,10 @@ impl Chunk {
             )));
         }
         let count = if flags & group::DUP != 0 { 2 } else { 1 };
-        if fields.le16(44)? != count {
+        if on_disk.num_stripes() != count {
             return Err(Error::corrupt(format!(
                 "{} stripes, {count} are needed",
-                fields.le16(44)?
+                on_disk.num_stripes()
             )));
         }
         let sector = u64::from(superblock.sectorsize);
@@ -85,9 +121,9 @@ impl Chunk {
         let mut copies = Vec::new();
         let mut at = CHUNK_LEN;
         for _ in 0..count {
-            let stripe = Fields::new("btrfs stripe", fields.slice(at, STRIPE_LEN)?);
-            let devid = stripe.le64(0)?;
-            let physical = stripe.le64(8)?;
+            let stripe = Stripe::at(item, at)?;
+            let devid = stripe.devid();
+            let physical = stripe.offset();
             if devid != superblock.dev_item.devid {
                 return Err(Error::unsupported(format!(
                     "a btrfs filesystem with a chunk on another device (id {devid})"
@@ -117,21 +153,26 @@ impl Chunk {
     /// The chunk item on the device of `superblock`.
     pub(super) fn to_disk(&self, superblock: &Superblock) -> Vec<u8> {
         // The length of stripes means nothing with one device; Linux writes the same constant.
-        const STRIPE: u32 = 64 << 10;
+        const STRIPE_LENGTH: u32 = 64 << 10;
         let copies: u16 = if self.copies.len() == 2 { 2 } else { 1 };
         let mut item = Vec::with_capacity(CHUNK_LEN + self.copies.len() * STRIPE_LEN);
-        for value in [self.length, object::EXTENT_TREE, STRIPE.into(), self.flags] {
-            item.extend(value.to_le_bytes());
-        }
-        for value in [STRIPE, STRIPE, superblock.sectorsize] {
-            item.extend(value.to_le_bytes());
-        }
-        item.extend(copies.to_le_bytes());
-        item.extend(1u16.to_le_bytes());
-        for physical in &self.copies {
-            item.extend(superblock.dev_item.devid.to_le_bytes());
-            item.extend(physical.to_le_bytes());
-            item.extend(superblock.dev_item.uuid);
+        let mut on_disk = ChunkItem::blank();
+        on_disk.set_length(self.length);
+        on_disk.set_owner(object::EXTENT_TREE);
+        on_disk.set_stripe_len(STRIPE_LENGTH.into());
+        on_disk.set_flags(self.flags);
+        on_disk.set_io_align(STRIPE_LENGTH);
+        on_disk.set_io_width(STRIPE_LENGTH);
+        on_disk.set_sector_size(superblock.sectorsize);
+        on_disk.set_num_stripes(copies);
+        on_disk.set_sub_stripes(1);
+        item.extend(on_disk.into_inner());
+        for &physical in &self.copies {
+            let mut stripe = Stripe::blank();
+            stripe.set_devid(superblock.dev_item.devid);
+            stripe.set_offset(physical);
+            stripe.set_dev_uuid(superblock.dev_item.uuid);
+            item.extend(stripe.into_inner());
         }
         item
     }
@@ -147,8 +188,8 @@ impl ChunkMap {
         let mut map = Self::default();
         let mut rest = &superblock.sys_chunk_array[..];
         while !rest.is_empty() {
-            let fields = Fields::new("sys_chunk_array", rest);
-            let key = Key::parse(&fields, 0)?;
+            let key = Fields::new("sys_chunk_array", rest).slice(0, KEY_LEN)?;
+            let key = Key::get(key, Order::Little);
             let used = map
                 .add(key, &rest[KEY_LEN..], superblock)
                 .at(|| "sys_chunk_array".to_owned())?;

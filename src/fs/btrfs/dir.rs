@@ -2,13 +2,29 @@
 //!
 //! An entry is found by the hash of its name. Names with the same hash lie one behind the other in one item.
 
-use super::key::{KEY_LEN, Key, kind, object};
-use crate::bytes::{Fields, to_usize};
+use super::key::{Key, kind, object};
+use crate::bytes::{Fields, structure};
 use crate::error::{Error, Result};
 use crate::fs::FileType;
 
+structure! {
+    /// An entry before its name and data (`struct btrfs_dir_item`).
+    struct DirItemHead: "btrfs directory item", Little, 30 {
+        /// The inode or subvolume meant; zeroes for an attribute.
+        0 => location / set_location: Key,
+        /// The transaction that made it.
+        17 => transid / set_transid: u64,
+        /// Bytes of the attribute's value, behind the name.
+        25 => data_len / set_data_len: u16,
+        /// Bytes of the name, which follows.
+        27 => name_len / set_name_len: u16,
+        /// `type`: `BTRFS_FT_*`.
+        29 => item_type / set_item_type: u8,
+    }
+}
+
 /// Bytes before the name.
-pub(super) const DIR_ITEM_LEN: usize = KEY_LEN + 13;
+pub(super) const DIR_ITEM_LEN: usize = DirItemHead::<&[u8]>::SIZE;
 /// Longest name of an entry or attribute (`BTRFS_NAME_LEN`).
 const NAME_MAX: usize = 255;
 
@@ -46,11 +62,13 @@ impl DirItem<'_> {
             })
         };
         let mut item = Vec::with_capacity(DIR_ITEM_LEN + self.name.len() + self.data.len());
-        item.extend(self.location.to_disk());
-        item.extend(self.transid.to_le_bytes());
-        item.extend(length(self.data)?.to_le_bytes());
-        item.extend(length(self.name)?.to_le_bytes());
-        item.push(self.item_type);
+        let mut head = DirItemHead::blank();
+        head.set_location(self.location);
+        head.set_transid(self.transid);
+        head.set_data_len(length(self.data)?);
+        head.set_name_len(length(self.name)?);
+        head.set_item_type(self.item_type);
+        item.extend(head.into_inner());
         item.extend(self.name);
         item.extend(self.data);
         Ok(item)
@@ -97,18 +115,19 @@ pub(super) fn parse_all(item: &[u8]) -> Result<Vec<DirItem<'_>>> {
     let mut entries = Vec::new();
     let mut rest = item;
     while !rest.is_empty() {
-        let fields = Fields::new("btrfs directory item", rest);
-        let data_len = to_usize(fields.le16(KEY_LEN + 8)?.into())?;
-        let name_len = to_usize(fields.le16(KEY_LEN + 10)?.into())?;
+        let head = DirItemHead::over(rest)?;
+        let data_len = usize::from(head.data_len());
+        let name_len = usize::from(head.name_len());
         if name_len > NAME_MAX {
             return Err(Error::corrupt(format!(
                 "a name of {name_len} bytes, at most {NAME_MAX} are possible"
             )));
         }
+        let fields = Fields::new("btrfs directory item", rest);
         entries.push(DirItem {
-            location: Key::parse(&fields, 0)?,
-            transid: fields.le64(KEY_LEN)?,
-            item_type: fields.u8(KEY_LEN + 12)?,
+            location: head.location(),
+            transid: head.transid(),
+            item_type: head.item_type(),
             name: fields.slice(DIR_ITEM_LEN, name_len)?,
             data: fields.slice(DIR_ITEM_LEN + name_len, data_len)?,
         });

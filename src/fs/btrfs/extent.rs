@@ -1,10 +1,49 @@
 //! What an inode's content is made of (`struct btrfs_file_extent_item`).
 
-use crate::bytes::{Fields, to_u64};
+use crate::bytes::{structure, to_u64};
 use crate::error::{Error, Result};
 
+structure! {
+    /// What every file extent item begins with (`struct btrfs_file_extent_item` up to `type`).
+    struct FileExtentHead: "btrfs file extent item", Little, 21 {
+        /// The transaction that made it.
+        0 => generation / set_generation: u64,
+        /// Bytes once decompressed.
+        8 => ram_bytes / set_ram_bytes: u64,
+        /// `BTRFS_COMPRESS_*`.
+        16 => compression / set_compression: u8,
+        /// 0: encryption was never defined.
+        17 => encryption: u8,
+        /// 0: other encodings were never defined.
+        18 => other_encoding: u16,
+        /// `type`: see [`extent_type`].
+        20 => extent_type / set_extent_type: u8,
+    }
+}
+
+structure! {
+    /// What follows unless the data is inline (`struct btrfs_file_extent_item` from `disk_bytenr`).
+    struct FileExtentDisk: "btrfs file extent item", Little, 32 {
+        /// Logical address of the extent; 0 for a hole.
+        0 => disk_bytenr / set_disk_bytenr: u64,
+        /// Bytes it takes there.
+        8 => disk_num_bytes / set_disk_num_bytes: u64,
+        /// Where in it (once decompressed) the file's part begins.
+        16 => offset / set_offset: u64,
+        /// Bytes of the file's part.
+        24 => num_bytes / set_num_bytes: u64,
+    }
+}
+
+/// Kinds of file extents (`BTRFS_FILE_EXTENT_*`).
+mod extent_type {
+    pub const INLINE: u8 = 0;
+    pub const REG: u8 = 1;
+    pub const PREALLOC: u8 = 2;
+}
+
 /// Bytes before inline data.
-pub(super) const INLINE_HEADER_LEN: usize = 21;
+pub(super) const INLINE_HEADER_LEN: usize = FileExtentHead::<&[u8]>::SIZE;
 /// A compressed extent holds at most this much, and takes at most this much (`BTRFS_MAX_UNCOMPRESSED`,
 /// `BTRFS_MAX_COMPRESSED`).
 pub(super) const COMPRESSED_MAX: u64 = 128 << 10;
@@ -50,11 +89,34 @@ pub(super) struct DiskExtent {
     pub num_bytes: u64,
 }
 
+impl DiskExtent {
+    /// From an `EXTENT_DATA` item that is not inline.
+    fn parse(item: &[u8]) -> Result<Self> {
+        let on_disk = FileExtentDisk::at(item, INLINE_HEADER_LEN)?;
+        Ok(Self {
+            disk_bytenr: on_disk.disk_bytenr(),
+            disk_num_bytes: on_disk.disk_num_bytes(),
+            offset: on_disk.offset(),
+            num_bytes: on_disk.num_bytes(),
+        })
+    }
+
+    /// Its part of an `EXTENT_DATA` item.
+    fn to_disk(self) -> [u8; FileExtentDisk::<&[u8]>::SIZE] {
+        let mut on_disk = FileExtentDisk::blank();
+        on_disk.set_disk_bytenr(self.disk_bytenr);
+        on_disk.set_disk_num_bytes(self.disk_num_bytes);
+        on_disk.set_offset(self.offset);
+        on_disk.set_num_bytes(self.num_bytes);
+        on_disk.into_inner()
+    }
+}
+
 impl<'a> FileExtent<'a> {
     /// Parses and checks an `EXTENT_DATA` item of a filesystem with sectors of `sectorsize` bytes.
     pub(super) fn parse(item: &'a [u8], sectorsize: u32) -> Result<Self> {
-        let fields = Fields::new("btrfs file extent item", item);
-        let compression = match fields.u8(16)? {
+        let head = FileExtentHead::over(item)?;
+        let compression = match head.compression() {
             0 => Compression::None,
             1 => Compression::Zlib,
             2 => Compression::Lzo,
@@ -65,31 +127,26 @@ impl<'a> FileExtent<'a> {
                 )));
             }
         };
-        if (fields.u8(17)?, fields.le16(18)?) != (0, 0) {
+        if head.encryption() != 0 || head.other_encoding() != 0 {
             return Err(Error::unsupported(
                 "an encrypted or specially encoded file extent",
             ));
         }
         let mut extent = Self {
-            generation: fields.le64(0)?,
-            ram_bytes: fields.le64(8)?,
+            generation: head.generation(),
+            ram_bytes: head.ram_bytes(),
             compression,
             body: Body::Inline(&[]),
         };
-        extent.body = match fields.u8(20)? {
-            0 => Body::Inline(&item[INLINE_HEADER_LEN..]),
-            kind @ (1 | 2) => {
-                let disk = DiskExtent {
-                    disk_bytenr: fields.le64(21)?,
-                    disk_num_bytes: fields.le64(29)?,
-                    offset: fields.le64(37)?,
-                    num_bytes: fields.le64(45)?,
-                };
+        extent.body = match head.extent_type() {
+            extent_type::INLINE => Body::Inline(&item[INLINE_HEADER_LEN..]),
+            kind @ (extent_type::REG | extent_type::PREALLOC) => {
+                let disk = DiskExtent::parse(item)?;
                 match (disk.disk_bytenr, kind) {
                     (0, _) => Body::Hole {
                         num_bytes: disk.num_bytes,
                     },
-                    (_, 1) => Body::Disk(disk),
+                    (_, extent_type::REG) => Body::Disk(disk),
                     _ => Body::Prealloc(disk),
                 }
             }
@@ -183,37 +240,29 @@ impl Compression {
 impl FileExtent<'_> {
     /// Its form on disk.
     pub(super) fn to_disk(&self) -> Vec<u8> {
-        let mut item = Vec::new();
-        item.extend(self.generation.to_le_bytes());
-        item.extend(self.ram_bytes.to_le_bytes());
-        item.extend([self.compression.to_disk(), 0, 0, 0]);
-        let (kind, disk) = match &self.body {
-            Body::Inline(data) => {
-                item.push(0);
-                item.extend(*data);
-                return item;
-            }
-            Body::Hole { num_bytes } => (
-                1,
-                DiskExtent {
+        match &self.body {
+            Body::Inline(data) => self.item(extent_type::INLINE, data),
+            Body::Hole { num_bytes } => {
+                let nowhere = DiskExtent {
                     disk_bytenr: 0,
                     disk_num_bytes: 0,
                     offset: 0,
                     num_bytes: *num_bytes,
-                },
-            ),
-            Body::Disk(disk) => (1, *disk),
-            Body::Prealloc(disk) => (2, *disk),
-        };
-        item.push(kind);
-        for value in [
-            disk.disk_bytenr,
-            disk.disk_num_bytes,
-            disk.offset,
-            disk.num_bytes,
-        ] {
-            item.extend(value.to_le_bytes());
+                };
+                self.item(extent_type::REG, &nowhere.to_disk())
+            }
+            Body::Disk(disk) => self.item(extent_type::REG, &disk.to_disk()),
+            Body::Prealloc(disk) => self.item(extent_type::PREALLOC, &disk.to_disk()),
         }
-        item
+    }
+
+    /// An item of this kind with `body` behind its head.
+    fn item(&self, kind: u8, body: &[u8]) -> Vec<u8> {
+        let mut head = FileExtentHead::blank();
+        head.set_generation(self.generation);
+        head.set_ram_bytes(self.ram_bytes);
+        head.set_compression(self.compression.to_disk());
+        head.set_extent_type(kind);
+        [head.bytes(), body].concat()
     }
 }

@@ -2,11 +2,22 @@
 
 use std::fmt;
 
-use crate::bytes::Fields;
-use crate::error::Result;
+use crate::bytes::{Field, Order, structure};
 
-/// Length of a key on disk (`struct btrfs_disk_key`).
-pub(super) const KEY_LEN: usize = 17;
+structure! {
+    /// A key on disk (`struct btrfs_disk_key`).
+    struct DiskKey: "btrfs key", Little, 17 {
+        /// See [`object`].
+        0 => objectid / set_objectid: u64,
+        /// See [`kind`].
+        8 => kind / set_kind: u8,
+        /// Depends on the type.
+        9 => offset / set_offset: u64,
+    }
+}
+
+/// Length of a key on disk.
+pub(super) const KEY_LEN: usize = DiskKey::<&[u8]>::SIZE;
 
 /// Item types (`BTRFS_*_KEY`).
 pub(super) mod kind {
@@ -80,27 +91,37 @@ impl Key {
         }
     }
 
-    /// The key at byte `at` of a structure.
-    pub(super) fn parse(fields: &Fields<'_>, at: usize) -> Result<Self> {
-        Ok(Self {
-            objectid: fields.le64(at)?,
-            kind: fields.u8(at + 8)?,
-            offset: fields.le64(at + 9)?,
-        })
-    }
-
     /// Its form on disk.
     pub(super) fn to_disk(self) -> [u8; KEY_LEN] {
         let mut bytes = [0; KEY_LEN];
-        bytes[..8].copy_from_slice(&self.objectid.to_le_bytes());
-        bytes[8] = self.kind;
-        bytes[9..].copy_from_slice(&self.offset.to_le_bytes());
+        self.put(&mut bytes, Order::Little);
         bytes
     }
 
     /// Whether it is of this object and type.
     pub(super) fn is(&self, objectid: u64, kind: u8) -> bool {
         self.objectid == objectid && self.kind == kind
+    }
+}
+
+/// As the kernel stores it, in structures of whatever order.
+impl Field for Key {
+    const WIDTH: usize = KEY_LEN;
+
+    fn get(bytes: &[u8], _order: Order) -> Self {
+        let disk = DiskKey(bytes);
+        Self {
+            objectid: disk.objectid(),
+            kind: disk.kind(),
+            offset: disk.offset(),
+        }
+    }
+
+    fn put(self, bytes: &mut [u8], _order: Order) {
+        let mut disk = DiskKey(bytes);
+        disk.set_objectid(self.objectid);
+        disk.set_kind(self.kind);
+        disk.set_offset(self.offset);
     }
 }
 

@@ -25,6 +25,7 @@ mod inode;
 mod key;
 mod node;
 mod read;
+mod root;
 mod superblock;
 #[cfg(test)]
 mod tests;

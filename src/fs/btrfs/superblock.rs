@@ -6,23 +6,185 @@
 //!       └─ root ──▶ root tree: the roots of all other trees
 //! ```
 
-use super::checksum::ChecksumType;
+use super::checksum::{CSUM_ROOM, ChecksumType};
 use crate::block::BlockDevice;
-use crate::bytes::{ByteSize, Fields};
+use crate::bytes::{ByteSize, Place, structure, to_u64};
 use crate::error::{Error, Reason, Result, ResultExt};
 
+structure! {
+    /// `struct btrfs_super_block`
+    pub(super) struct OnDisk: "btrfs superblock", Little, 4096 {
+        /// Over all that follows it.
+        0x00 => csum / set_csum: [u8; CSUM_ROOM],
+        /// The filesystem's UUID.
+        0x20 => fsid: [u8; 16],
+        /// Where on the device this superblock lies.
+        0x30 => bytenr / set_bytenr: u64,
+        /// `BTRFS_SUPER_FLAG_*`.
+        0x38 => flags: u64,
+        /// [`MAGIC`].
+        0x40 => magic: [u8; 8],
+        /// The last transaction.
+        0x48 => generation / set_generation: u64,
+        /// Logical address of the root tree's root.
+        0x50 => root / set_root: u64,
+        /// Logical address of the chunk tree's root.
+        0x58 => chunk_root / set_chunk_root: u64,
+        /// Logical address of the log tree's root; 0 without one.
+        0x60 => log_root / set_log_root: u64,
+        /// Not used any more.
+        0x68 => log_root_transid / set_log_root_transid: u64,
+        /// Bytes of the filesystem, on all its devices.
+        0x70 => total_bytes: u64,
+        /// Bytes of data and tree blocks.
+        0x78 => bytes_used / set_bytes_used: u64,
+        /// The root tree's directory.
+        0x80 => root_dir_objectid: u64,
+        /// Number of devices.
+        0x88 => num_devices: u64,
+        /// The unit of data.
+        0x90 => sectorsize: u32,
+        /// Bytes of a tree block.
+        0x94 => nodesize: u32,
+        /// The same as `nodesize`.
+        0x98 => leafsize: u32,
+        /// The same as `sectorsize`.
+        0x9c => stripesize: u32,
+        /// Bytes in use of `sys_chunk_array`.
+        0xa0 => sys_chunk_array_size / set_sys_chunk_array_size: u32,
+        /// The transaction that wrote the chunk tree's root.
+        0xa4 => chunk_root_generation / set_chunk_root_generation: u64,
+        /// Features that may be passed over.
+        0xac => compat_flags: u64,
+        /// Features that writers must know.
+        0xb4 => compat_ro_flags / set_compat_ro_flags: u64,
+        /// Features that everybody must know, see [`incompat`].
+        0xbc => incompat_flags: u64,
+        /// See [`ChecksumType`].
+        0xc4 => csum_type: u16,
+        /// Level of the root tree's root.
+        0xc6 => root_level / set_root_level: u8,
+        /// Level of the chunk tree's root.
+        0xc7 => chunk_root_level / set_chunk_root_level: u8,
+        /// Level of the log tree's root.
+        0xc8 => log_root_level / set_log_root_level: u8,
+        /// The device that this superblock is on, see [`DevItemOnDisk`].
+        0xc9 => dev_item / set_dev_item: [u8; DEV_ITEM_LEN],
+        /// The label, filled up with zeroes.
+        0x12b => label: [u8; LABEL_LEN],
+        /// The transaction that wrote the free space cache v1.
+        0x22b => cache_generation / set_cache_generation: u64,
+        /// The transaction that wrote the tree of subvolume UUIDs.
+        0x233 => uuid_tree_generation / set_uuid_tree_generation: u64,
+        /// The UUID in tree blocks, with [`incompat::METADATA_UUID`].
+        0x23b => metadata_uuid: [u8; 16],
+        /// Keys and chunk items of the system chunks, one after another.
+        0x32b => sys_chunk_array / set_sys_chunk_array: [u8; SYS_CHUNK_ARRAY_LEN],
+        /// The roots of the last transactions, see [`RootBackup`].
+        0xb2b => super_roots / set_super_roots: [u8; SUPER_ROOTS_LEN],
+        /// Zeroes.
+        0xdcb => padding / set_padding: [u8; PADDING_LEN],
+    }
+}
+
+structure! {
+    /// A device item (`struct btrfs_dev_item`).
+    pub(super) struct DevItemOnDisk: "btrfs device item", Little, 98 {
+        /// The device's number in the filesystem.
+        0 => devid: u64,
+        /// Bytes of the device.
+        8 => total_bytes: u64,
+        /// Bytes that chunks take.
+        16 => bytes_used / set_bytes_used: u64,
+        /// Alignment that is best for the device.
+        24 => io_align: u32,
+        /// Width that is best for the device.
+        28 => io_width: u32,
+        /// The device's smallest unit.
+        32 => sector_size: u32,
+        /// `type`: not used.
+        36 => device_type: u64,
+        /// The transaction expected on it.
+        44 => generation: u64,
+        /// Where chunks may begin.
+        52 => start_offset: u64,
+        /// Not used.
+        60 => dev_group: u32,
+        /// Not used.
+        64 => seek_speed: u8,
+        /// Not used.
+        65 => bandwidth: u8,
+        /// The device's UUID.
+        66 => uuid: [u8; 16],
+        /// The filesystem's UUID.
+        82 => fsid: [u8; 16],
+    }
+}
+
+structure! {
+    /// The roots of one transaction, kept for repair (`struct btrfs_root_backup`).
+    pub(super) struct RootBackup: "btrfs backup of roots", Little, 168 {
+        /// Logical address of the root tree's root.
+        0 => tree_root / set_tree_root: u64,
+        /// The transaction that wrote it, as for all others.
+        8 => tree_root_gen / set_tree_root_gen: u64,
+        /// The chunk tree.
+        16 => chunk_root / set_chunk_root: u64,
+        /// Its transaction.
+        24 => chunk_root_gen / set_chunk_root_gen: u64,
+        /// The extent tree.
+        32 => extent_root / set_extent_root: u64,
+        /// Its transaction.
+        40 => extent_root_gen / set_extent_root_gen: u64,
+        /// The tree of files.
+        48 => fs_root / set_fs_root: u64,
+        /// Its transaction.
+        56 => fs_root_gen / set_fs_root_gen: u64,
+        /// The device tree.
+        64 => dev_root / set_dev_root: u64,
+        /// Its transaction.
+        72 => dev_root_gen / set_dev_root_gen: u64,
+        /// The checksum tree.
+        80 => csum_root / set_csum_root: u64,
+        /// Its transaction.
+        88 => csum_root_gen / set_csum_root_gen: u64,
+        /// As in the superblock of then.
+        96 => total_bytes / set_total_bytes: u64,
+        /// As in the superblock of then.
+        104 => bytes_used / set_bytes_used: u64,
+        /// As in the superblock of then.
+        112 => num_devices / set_num_devices: u64,
+        /// Levels of the roots.
+        152 => tree_root_level / set_tree_root_level: u8,
+        /// Of the chunk tree.
+        153 => chunk_root_level / set_chunk_root_level: u8,
+        /// Of the extent tree.
+        154 => extent_root_level / set_extent_root_level: u8,
+        /// Of the tree of files.
+        155 => fs_root_level / set_fs_root_level: u8,
+        /// Of the device tree.
+        156 => dev_root_level / set_dev_root_level: u8,
+        /// Of the checksum tree.
+        157 => csum_root_level / set_csum_root_level: u8,
+    }
+}
+
 /// Bytes of a superblock (`BTRFS_SUPER_INFO_SIZE`).
-pub(super) const SUPER_LEN: usize = 4096;
+pub(super) const SUPER_LEN: usize = OnDisk::<&[u8]>::SIZE;
+/// Room for backups of roots (`BTRFS_NUM_BACKUP_ROOTS` of them).
+pub(super) const SUPER_ROOTS_LEN: usize = 4 * RootBackup::<&[u8]>::SIZE;
+/// What is left of the superblock behind them.
+pub(super) const PADDING_LEN: usize = 565;
 /// Where superblocks lie (`btrfs_sb_offset`), as far as the device reaches.
 pub(super) const SUPER_OFFSETS: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
 /// `BTRFS_MAGIC`.
-pub(super) const MAGIC: &[u8; 8] = b"_BHRfS_M";
+const MAGIC: &[u8; 8] = b"_BHRfS_M";
 /// Room for the chunk items of system chunks (`BTRFS_SYSTEM_CHUNK_ARRAY_SIZE`).
 pub(super) const SYS_CHUNK_ARRAY_LEN: usize = 2048;
 /// Room for the label (`BTRFS_LABEL_SIZE`).
-pub(super) const LABEL_LEN: usize = 256;
-/// Bytes of a device item (`struct btrfs_dev_item`).
-pub(super) const DEV_ITEM_LEN: usize = 98;
+const LABEL_LEN: usize = 256;
+/// Bytes of a device item.
+const DEV_ITEM_LEN: usize = DevItemOnDisk::<&[u8]>::SIZE;
 /// Smallest and largest sector and node (`BTRFS_MIN_BLOCKSIZE`, `BTRFS_MAX_METADATA_BLOCKSIZE`).
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 4096..=65536;
 
@@ -104,10 +266,10 @@ pub(super) struct Superblock {
     /// Keys and chunk items of the system chunks, one after another.
     pub sys_chunk_array: Vec<u8>,
     /// All of it, as it was read.
-    pub bytes: Vec<u8>,
+    pub on_disk: OnDisk<Vec<u8>>,
 }
 
-/// The device that a superblock is on (`struct btrfs_dev_item`).
+/// What is used of the device that a superblock is on.
 #[derive(Debug, Clone)]
 pub(super) struct DevItem {
     pub devid: u64,
@@ -117,69 +279,65 @@ pub(super) struct DevItem {
 
 impl DevItem {
     fn parse(bytes: &[u8]) -> Result<Self> {
-        let fields = Fields::new("btrfs device item", bytes);
+        let on_disk = DevItemOnDisk::over(bytes)?;
         Ok(Self {
-            devid: fields.le64(0)?,
-            total_bytes: fields.le64(8)?,
-            uuid: fields.array(66)?,
+            devid: on_disk.devid(),
+            total_bytes: on_disk.total_bytes(),
+            uuid: on_disk.uuid(),
         })
     }
 }
 
 impl Superblock {
     /// Parses and checks the superblock that was read at `offset` of the device.
-    pub(super) fn parse(bytes: &[u8], offset: u64) -> Result<Self> {
-        let fields = Fields::new("btrfs superblock", bytes);
-        if fields.slice(0x40, 8)? != MAGIC {
+    fn parse(bytes: Vec<u8>, offset: u64) -> Result<Self> {
+        let on_disk = OnDisk::over(bytes)?;
+        if on_disk.magic() != *MAGIC {
             return Err(Error::corrupt("no btrfs superblock here (wrong magic)"));
         }
-        let csum_type = ChecksumType::from_disk(fields.le16(0xc4)?)?;
-        if !csum_type.matches_block(fields.slice(0, SUPER_LEN)?) {
+        let csum_type = ChecksumType::from_disk(on_disk.csum_type())?;
+        if !csum_type.matches_block(on_disk.bytes()) {
             return Err(Error::corrupt(format!(
                 "{csum_type} checksum of the superblock does not match"
             ))
             .because(Reason::Checksum));
         }
-        if fields.le64(0x30)? != offset {
+        if on_disk.bytenr() != offset {
             return Err(Error::corrupt(format!(
                 "the superblock at {offset} says that it lies at {}",
-                fields.le64(0x30)?
+                on_disk.bytenr()
             )));
         }
-        let label = fields.slice(0x12b, LABEL_LEN)?;
+        let label = on_disk.label();
         let label_len = label
             .iter()
             .position(|&byte| byte == 0)
             .unwrap_or(LABEL_LEN);
-        let array_len = fields.le32(0xa0)?;
-        let array_len = usize::try_from(array_len).ok().filter(|&len| len <= SYS_CHUNK_ARRAY_LEN).ok_or_else(|| {
-            Error::corrupt(format!("sys_chunk_array of {array_len} bytes, at most {SYS_CHUNK_ARRAY_LEN} are possible"))
-        })?;
         let superblock = Self {
-            fsid: fields.array(0x20)?,
-            flags: fields.le64(0x38)?,
-            generation: fields.le64(0x48)?,
-            root: fields.le64(0x50)?,
-            chunk_root: fields.le64(0x58)?,
-            log_root: fields.le64(0x60)?,
-            total_bytes: fields.le64(0x70)?,
-            bytes_used: fields.le64(0x78)?,
-            num_devices: fields.le64(0x88)?,
-            sectorsize: fields.le32(0x90)?,
-            nodesize: fields.le32(0x94)?,
-            chunk_root_generation: fields.le64(0xa4)?,
-            compat_ro_flags: fields.le64(0xb4)?,
-            incompat_flags: fields.le64(0xbc)?,
+            fsid: on_disk.fsid(),
+            flags: on_disk.flags(),
+            generation: on_disk.generation(),
+            root: on_disk.root(),
+            chunk_root: on_disk.chunk_root(),
+            log_root: on_disk.log_root(),
+            total_bytes: on_disk.total_bytes(),
+            bytes_used: on_disk.bytes_used(),
+            num_devices: on_disk.num_devices(),
+            sectorsize: on_disk.sectorsize(),
+            nodesize: on_disk.nodesize(),
+            chunk_root_generation: on_disk.chunk_root_generation(),
+            compat_ro_flags: on_disk.compat_ro_flags(),
+            incompat_flags: on_disk.incompat_flags(),
             csum_type,
-            root_level: fields.u8(0xc6)?,
-            chunk_root_level: fields.u8(0xc7)?,
-            dev_item: DevItem::parse(fields.slice(0xc9, DEV_ITEM_LEN)?)?,
+            root_level: on_disk.root_level(),
+            chunk_root_level: on_disk.chunk_root_level(),
+            dev_item: DevItem::parse(&on_disk.dev_item())?,
             label: label[..label_len].to_vec(),
-            cache_generation: fields.le64(0x22b)?,
-            uuid_tree_generation: fields.le64(0x233)?,
-            metadata_uuid: fields.array(0x23b)?,
-            sys_chunk_array: fields.slice(0x32b, array_len)?.to_vec(),
-            bytes: fields.slice(0, SUPER_LEN)?.to_vec(),
+            cache_generation: on_disk.cache_generation(),
+            uuid_tree_generation: on_disk.uuid_tree_generation(),
+            metadata_uuid: on_disk.metadata_uuid(),
+            sys_chunk_array: sys_chunk_array(&on_disk)?,
+            on_disk,
         };
         superblock.check_sizes()?;
         Ok(superblock)
@@ -241,11 +399,6 @@ impl Superblock {
         Ok(())
     }
 
-    /// The device item as it was read.
-    pub(super) fn dev_item_bytes(&self) -> Result<&[u8]> {
-        Fields::new("btrfs superblock", &self.bytes).slice(0xc9, DEV_ITEM_LEN)
-    }
-
     /// Whether all of these incompatible features are set.
     pub(super) fn has(&self, features: u64) -> bool {
         self.incompat_flags & features == features
@@ -261,12 +414,25 @@ impl Superblock {
     }
 }
 
+/// The part of the array that is in use.
+fn sys_chunk_array(on_disk: &OnDisk<Vec<u8>>) -> Result<Vec<u8>> {
+    let len = on_disk.sys_chunk_array_size();
+    let array = on_disk.sys_chunk_array();
+    let used = usize::try_from(len).ok().and_then(|len| array.get(..len));
+    let used = used.ok_or_else(|| {
+        Error::corrupt(format!(
+            "sys_chunk_array of {len} bytes, at most {SYS_CHUNK_ARRAY_LEN} are possible"
+        ))
+    })?;
+    Ok(used.to_vec())
+}
+
 /// Whether `device` holds btrfs: the magic of the first superblock.
 pub(super) fn probe(device: &dyn BlockDevice) -> Result<bool> {
-    let at = SUPER_OFFSETS[0] + 0x40;
-    if device.size() < SUPER_OFFSETS[0] + SUPER_LEN as u64 {
+    if device.size() < SUPER_OFFSETS[0] + to_u64(SUPER_LEN) {
         return Ok(false);
     }
+    let at = SUPER_OFFSETS[0] + to_u64(OnDisk::<Place>::magic().start);
     let mut magic = [0; 8];
     device.read_at(at, &mut magic)?;
     Ok(&magic == MAGIC)
@@ -304,7 +470,7 @@ pub(super) fn read(device: &dyn BlockDevice) -> Result<Superblock> {
 }
 
 fn read_at(device: &dyn BlockDevice, offset: u64) -> Result<Superblock> {
-    let mut bytes = [0; SUPER_LEN];
+    let mut bytes = vec![0; SUPER_LEN];
     device.read_at(offset, &mut bytes)?;
-    Superblock::parse(&bytes, offset).at(|| format!("superblock at {offset}"))
+    Superblock::parse(bytes, offset).at(|| format!("superblock at {offset}"))
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::chunk::ChunkMap;
 use super::key::{Key, kind, object};
 use super::node::{LEVELS, Node};
+use super::root::RootItem;
 use super::superblock::{self, Superblock};
 use super::tree::{Cursor, TreeRoot};
 use crate::block::BlockDevice;
@@ -169,12 +170,12 @@ impl Volume {
         let Some((_, item)) = cursor.item().filter(|(key, _)| key.is(id, kind::ROOT_ITEM)) else {
             return Ok(None);
         };
-        let fields = crate::bytes::Fields::new("btrfs root item", item);
+        let item = RootItem::padded(item.to_vec())?;
         let root = TreeRoot {
             id,
-            bytenr: fields.le64(176)?,
-            generation: fields.le64(160)?,
-            level: fields.u8(238)?,
+            bytenr: item.bytenr(),
+            generation: item.generation(),
+            level: item.level(),
         };
         if root.level >= LEVELS || root.generation > self.superblock.generation {
             return Err(Error::corrupt(format!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::checksum::{name_hash, raw_crc32c};
 use super::super::dir::{DirItem, XATTR_TYPE};
 use super::super::extent::{Body, Compression, DiskExtent, FileExtent};
-use super::super::inode::{EXTREF_LEN, REF_LEN};
+use super::super::inode::{REF_LEN, Reference};
 use super::super::key::{Key, kind, object};
 use super::model::{Content, Directory, Node, Span, SpanBody, Tree};
 use super::source::Item;
@@ -94,28 +94,31 @@ impl Context<'_> {
             let key = Key::new(number, kind::INODE_REF, number);
             items.push(Item {
                 key,
-                data: reference(0, b"..")?,
+                data: Reference {
+                    index: 0,
+                    name: b"..",
+                }
+                .to_disk()?,
             });
         }
         let mut extended: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         for (&(parent, index), name) in &node.names {
             let key = Key::new(number, kind::INODE_REF, parent);
+            let reference = Reference { index, name };
             match items.last_mut().filter(|item| item.key == key) {
                 Some(item) if item.data.len() + REF_LEN + name.len() <= self.item_max => {
-                    item.data.extend(reference(index, name)?);
+                    item.data.extend(reference.to_disk()?);
                 }
                 None => items.push(Item {
                     key,
-                    data: reference(index, name)?,
+                    data: reference.to_disk()?,
                 }),
                 Some(_) if self.extended_refs => {
                     // The kernel's hash of an extended reference is seeded with the lower half of the parent's number.
                     let [a, b, c, d, ..] = parent.to_le_bytes();
                     let hash = raw_crc32c(u32::from_le_bytes([a, b, c, d]), name);
                     let data = extended.entry(hash.into()).or_default();
-                    data.reserve(EXTREF_LEN + name.len());
-                    data.extend(parent.to_le_bytes());
-                    data.extend(reference(index, name)?);
+                    data.extend(reference.to_disk_extended(parent)?);
                 }
                 Some(_) => {
                     return Err(Error::unsupported(format!(
@@ -216,13 +219,6 @@ impl Context<'_> {
             }
         })
     }
-}
-
-/// An inode reference; behind a parent's number also the form of an extended one.
-fn reference(index: u64, name: &[u8]) -> Result<Vec<u8>> {
-    let len =
-        u16::try_from(name.len()).map_err(|_| Error::internal("names have at most 255 bytes"))?;
-    Ok([&index.to_le_bytes()[..], &len.to_le_bytes(), name].concat())
 }
 
 /// Items by the hash of names; names with one hash share an item.

@@ -190,7 +190,7 @@ impl BtrfsEditor {
             object::UUID_TREE => self.carried.uuid_tree.clone(),
             object::DATA_RELOC_TREE => self.carried.data_reloc.clone(),
             object::DEV_TREE => trees::device_items(superblock, &layout.space, &self.carried),
-            object::FREE_SPACE_TREE => trees::free_space_items(&layout.space),
+            object::FREE_SPACE_TREE => trees::free_space_items(&layout.space)?,
             object::BLOCK_GROUP_TREE => self.block_groups(layout)?,
             object::CHUNK_TREE => trees::chunk_items(superblock, &layout.space)?,
             object::ROOT_TREE => trees::root_items(
@@ -198,7 +198,7 @@ impl BtrfsEditor {
                 &roots(layout, superblock.nodesize),
                 self.generation(),
                 self.changed,
-            ),
+            )?,
             object::EXTENT_TREE => {
                 let nodesize = to_usize(superblock.nodesize.into())?;
                 let addresses = self.addresses(layout);

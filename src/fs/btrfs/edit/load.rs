@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::dir;
 use super::super::extent::{Body, Compression, DiskExtent, FileExtent};
-use super::super::inode::{EXTREF_LEN, Inode, REF_LEN, flag};
+use super::super::inode::{Inode, Reference, flag};
 use super::super::key::{Key, kind, object};
 use super::super::tree::{Cursor, TreeRoot};
 use super::super::volume::Volume;
@@ -12,7 +12,6 @@ use super::model::{
     Child, Content, Directory, FIRST_INDEX, INODES_MAX, Node, Span, SpanBody, Tree,
 };
 use super::store::{Extent, Origin, PLAIN_MAX};
-use crate::bytes::{Fields, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::FileType;
 
@@ -48,7 +47,7 @@ pub(super) fn load(volume: &Volume, root: &TreeRoot) -> Result<(Tree, Vec<Extent
 }
 
 /// A reference of a file to an extent of the source, before extents are cut anew.
-struct Reference {
+struct ExtentUse {
     inode: u64,
     file_offset: u64,
     disk: DiskExtent,
@@ -62,7 +61,7 @@ struct Reference {
 #[derive(Default)]
 struct Loader {
     nodes: BTreeMap<u64, Node>,
-    references: Vec<Reference>,
+    references: Vec<ExtentUse>,
     /// Entries found by index, to be compared with those found by name.
     indexed: usize,
 }
@@ -144,15 +143,9 @@ impl Loader {
     fn references(&mut self, key: Key, item: &[u8]) -> Result<()> {
         let mut rest = item;
         while !rest.is_empty() {
-            let fields = Fields::new("btrfs inode reference", rest);
-            let len = to_usize(fields.le16(8)?.into())?;
-            self.name(
-                key.objectid,
-                key.offset,
-                fields.le64(0)?,
-                fields.slice(REF_LEN, len)?,
-            )?;
-            rest = &rest[REF_LEN + len..];
+            let (reference, behind) = Reference::split_first(rest)?;
+            self.name(key.objectid, key.offset, reference)?;
+            rest = behind;
         }
         Ok(())
     }
@@ -160,20 +153,14 @@ impl Loader {
     fn extended_references(&mut self, number: u64, item: &[u8]) -> Result<()> {
         let mut rest = item;
         while !rest.is_empty() {
-            let fields = Fields::new("btrfs extended inode reference", rest);
-            let len = to_usize(fields.le16(16)?.into())?;
-            self.name(
-                number,
-                fields.le64(0)?,
-                fields.le64(8)?,
-                fields.slice(EXTREF_LEN, len)?,
-            )?;
-            rest = &rest[EXTREF_LEN + len..];
+            let (parent, reference, behind) = Reference::split_first_extended(rest)?;
+            self.name(number, parent, reference)?;
+            rest = behind;
         }
         Ok(())
     }
 
-    fn name(&mut self, number: u64, parent: u64, index: u64, name: &[u8]) -> Result<()> {
+    fn name(&mut self, number: u64, parent: u64, reference: Reference<'_>) -> Result<()> {
         // The root directory calls itself "..".
         if number == object::FIRST_FREE && parent == number {
             return Ok(());
@@ -181,7 +168,7 @@ impl Loader {
         if self
             .node(number)?
             .names
-            .insert((parent, index), name.to_vec())
+            .insert((parent, reference.index), reference.name.to_vec())
             .is_some()
         {
             return Err(Error::corrupt("two names with one index"));
@@ -290,7 +277,7 @@ impl Loader {
             .chunks
             .locate(disk.disk_bytenr, disk.disk_num_bytes)
             .map(drop)?;
-        self.references.push(Reference {
+        self.references.push(ExtentUse {
             inode: key.objectid,
             file_offset: key.offset,
             disk,
@@ -466,7 +453,7 @@ impl Loader {
 /// What may share an extent: its address on disk, and how it is stored.
 type Class = (u64, bool, bool);
 
-impl Reference {
+impl ExtentUse {
     fn class(&self) -> Class {
         (self.disk.disk_bytenr, self.prealloc, self.checksums)
     }
@@ -500,7 +487,7 @@ impl Reference {
 struct Pieces(BTreeMap<Class, Vec<(u64, u64)>>);
 
 impl Pieces {
-    fn new(references: &[Reference]) -> Self {
+    fn new(references: &[ExtentUse]) -> Self {
         let mut ranges: BTreeMap<Class, Vec<(u64, u64)>> = BTreeMap::new();
         for reference in references
             .iter()
@@ -526,7 +513,7 @@ impl Pieces {
     }
 
     /// The pieces that cover a reference.
-    fn of(&self, reference: &Reference) -> impl Iterator<Item = (u64, u64)> + use<> {
+    fn of(&self, reference: &ExtentUse) -> impl Iterator<Item = (u64, u64)> + use<> {
         let ranges = self
             .0
             .get(&reference.class())

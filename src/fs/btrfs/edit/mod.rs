@@ -15,6 +15,7 @@ mod items;
 mod layout;
 mod load;
 mod model;
+mod on_disk;
 mod operations;
 mod pack;
 mod source;

@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use super::super::checksum::{CSUM_ROOM, ChecksumType};
-use super::super::node::{HEADER_LEN, ITEM_LEN, LEVELS, POINTER_LEN};
+use super::super::node::{
+    BlockHeader, HEADER_LEN, ITEM_LEN, ItemEntry, KeyPointer, LEVELS, POINTER_LEN,
+};
 use super::source::Item;
-use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result};
 
 /// Header flags of every block: written, and of the revision with data back references.
@@ -112,25 +113,24 @@ pub(super) fn write(
             let bytenr = *addresses.get(done + nth).ok_or_else(missing)?;
             let mut block = header.block(bytenr, level, range.len())?;
             if level == 0 {
-                header.fill_leaf(&mut block, items.get(range.clone()).unwrap_or_default());
+                header.fill_leaf(&mut block, items.get(range.clone()).unwrap_or_default())?;
                 firsts.push(range.start);
             } else {
                 firsts.push(*below.1.get(range.start).ok_or_else(missing)?);
-                let mut at = HEADER_LEN;
-                for child in range.clone() {
+                let pointers = block[HEADER_LEN..].chunks_exact_mut(POINTER_LEN);
+                for (child, pointer) in range.clone().zip(pointers) {
                     let item = below
                         .1
                         .get(child)
                         .and_then(|&first| items.get(first))
                         .ok_or_else(missing)?;
-                    let address = addresses.get(below.0 + child).ok_or_else(missing)?;
-                    block[at..at + 17].copy_from_slice(&item.key.to_disk());
-                    block[at + 17..at + 25].copy_from_slice(&address.to_le_bytes());
-                    block[at + 25..at + 33].copy_from_slice(&header.generation.to_le_bytes());
-                    at += POINTER_LEN;
+                    let mut pointer = KeyPointer::over(pointer)?;
+                    pointer.set_key(item.key);
+                    pointer.set_blockptr(*addresses.get(below.0 + child).ok_or_else(missing)?);
+                    pointer.set_generation(header.generation);
                 }
             }
-            header.seal(&mut block);
+            header.seal(&mut block)?;
             write(bytenr, &block)?;
         }
         below = (done, firsts);
@@ -141,37 +141,44 @@ pub(super) fn write(
 
 impl Header {
     fn block(&self, bytenr: u64, level: u8, count: usize) -> Result<Vec<u8>> {
-        let count = u32::try_from(count).map_err(|_| Error::internal("a block has few items"))?;
-        let mut block = vec![0; self.nodesize];
-        block[32..48].copy_from_slice(&self.fsid);
-        block[48..56].copy_from_slice(&bytenr.to_le_bytes());
-        block[56..64].copy_from_slice(&HEADER_FLAGS.to_le_bytes());
-        block[64..80].copy_from_slice(&self.chunk_tree_uuid);
-        block[80..88].copy_from_slice(&self.generation.to_le_bytes());
-        block[88..96].copy_from_slice(&self.owner.to_le_bytes());
-        block[96..100].copy_from_slice(&count.to_le_bytes());
-        block[100] = level;
-        Ok(block)
+        let mut block = BlockHeader::over(vec![0; self.nodesize])?;
+        block.set_fsid(self.fsid);
+        block.set_bytenr(bytenr);
+        block.set_flags(HEADER_FLAGS);
+        block.set_chunk_tree_uuid(self.chunk_tree_uuid);
+        block.set_generation(self.generation);
+        block.set_owner(self.owner);
+        block.set_nritems(within_block(count)?);
+        block.set_level(level);
+        Ok(block.into_inner())
     }
 
-    fn fill_leaf(&self, block: &mut [u8], items: &[Item]) {
+    fn fill_leaf(&self, block: &mut [u8], items: &[Item]) -> Result<()> {
         let mut at = HEADER_LEN;
         let mut end = self.nodesize;
         for item in items {
             let start = end - item.data.len();
             block[start..end].copy_from_slice(&item.data);
-            block[at..at + 17].copy_from_slice(&item.key.to_disk());
-            // Offsets and lengths in a block of at most 64 KiB fit 32 bits.
-            block[at + 17..at + 21].copy_from_slice(&to_u64(start - HEADER_LEN).to_le_bytes()[..4]);
-            block[at + 21..at + 25].copy_from_slice(&to_u64(item.data.len()).to_le_bytes()[..4]);
-            (at, end) = (at + ITEM_LEN, start);
+            let mut entry = ItemEntry::over(&mut block[at..at + ITEM_LEN])?;
+            entry.set_key(item.key);
+            entry.set_offset(within_block(start - HEADER_LEN)?);
+            entry.set_size(within_block(item.data.len())?);
+            at += ITEM_LEN;
+            end = start;
         }
+        Ok(())
     }
 
-    fn seal(&self, block: &mut [u8]) {
+    fn seal(&self, block: &mut [u8]) -> Result<()> {
         let csum = self.csum_type.compute(&block[CSUM_ROOM..]);
-        block[..CSUM_ROOM].copy_from_slice(&csum);
+        BlockHeader::over(block)?.set_csum(csum);
+        Ok(())
     }
+}
+
+/// A count or offset within a block, which has at most 64 KiB.
+fn within_block(number: usize) -> Result<u32> {
+    u32::try_from(number).map_err(|_| Error::internal("a tree block has at most 64 KiB"))
 }
 
 #[cfg(test)]

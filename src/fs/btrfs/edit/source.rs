@@ -2,14 +2,13 @@
 
 use super::super::chunk::group;
 use super::super::key::{Key, kind, object};
+use super::super::root::RootItem;
 use super::super::superblock::incompat;
 use super::super::tree::Cursor;
 use super::super::volume::Volume;
 use crate::bytes::to_usize;
 use crate::error::{Error, Reason, Result, ResultExt};
 
-/// Bytes of a root item with all its fields (`struct btrfs_root_item`); older ones lack the last 200.
-pub(super) const ROOT_ITEM_LEN: usize = 439;
 /// Items taken over as they are; a filesystem without subvolumes has about ten.
 const ITEMS_MAX: usize = 1000;
 
@@ -152,9 +151,11 @@ impl Carried {
         Ok(())
     }
 
-    fn root_item(&mut self, mut item: Item) -> Result<()> {
-        let id = item.key.objectid;
-        let live = item.data.get(216..220).is_some_and(|refs| refs != [0; 4]);
+    fn root_item(&mut self, item: Item) -> Result<()> {
+        let key = item.key;
+        let id = key.objectid;
+        let root = RootItem::padded(item.data).at(|| format!("root item of tree {id}"))?;
+        let live = root.refs() != 0;
         match id {
             object::EXTENT_TREE
             | object::DEV_TREE
@@ -164,8 +165,8 @@ impl Carried {
             | object::FREE_SPACE_TREE
             | object::BLOCK_GROUP_TREE
             | object::DATA_RELOC_TREE => {
-                item.data.resize(ROOT_ITEM_LEN, 0);
-                self.roots.push(item);
+                let data = root.into_inner();
+                self.roots.push(Item { key, data });
                 Ok(())
             }
             object::QUOTA_TREE => Err(Error::unsupported("editing a btrfs filesystem with quotas")

@@ -5,8 +5,12 @@ use super::super::checksum::raw_crc32c;
 use super::super::chunk::group;
 use super::super::key::{Key, kind, object};
 use super::super::node::{HEADER_LEN, ITEM_LEN};
-use super::super::superblock::Superblock;
+use super::super::root::RootItem;
+use super::super::superblock::{DevItemOnDisk, Superblock};
 use super::model::{Content, SpanBody, Tree};
+use super::on_disk::{
+    BlockGroupItem, DevExtent, ExtentDataRef, ExtentItem, FreeSpaceInfo, InlineDataRef, InlineRef,
+};
 use super::source::{Carried, Item};
 use super::space::Space;
 use super::store::Extent;
@@ -17,8 +21,8 @@ use crate::error::{Error, Result};
 const FLAG_DATA: u64 = 1;
 const FLAG_TREE_BLOCK: u64 = 2;
 /// Bytes of an extent item before its references, and of a reference in it.
-const EXTENT_LEN: usize = 24;
-const INLINE_REF_LEN: usize = 29;
+const EXTENT_LEN: usize = ExtentItem::<&[u8]>::SIZE;
+const INLINE_REF_LEN: usize = InlineDataRef::<&[u8]>::SIZE;
 
 /// A block of a tree as the extent tree knows it.
 #[derive(Debug, Clone, Copy)]
@@ -51,18 +55,26 @@ pub(super) fn extent_items(
         data_extent(extent, address, of_one, nodesize, &mut items)?;
     }
     for block in blocks {
-        let mut data = Vec::new();
-        for value in [1, generation, FLAG_TREE_BLOCK] {
-            data.extend(value.to_le_bytes());
-        }
-        data.push(kind::TREE_BLOCK_REF);
-        data.extend(block.tree.to_le_bytes());
+        let mut owner = InlineRef::blank();
+        owner.set_ref_type(kind::TREE_BLOCK_REF);
+        owner.set_offset(block.tree);
+        let mut data = extent_item(1, generation, FLAG_TREE_BLOCK);
+        data.extend(owner.into_inner());
         items.push(Item {
             key: Key::new(block.bytenr, kind::METADATA_ITEM, block.level.into()),
             data,
         });
     }
     Ok(items)
+}
+
+/// An extent item without its references.
+fn extent_item(refs: u64, generation: u64, flags: u64) -> Vec<u8> {
+    let mut item = ExtentItem::zeroed();
+    item.set_refs(refs);
+    item.set_generation(generation);
+    item.set_flags(flags);
+    item.into_inner()
 }
 
 /// Which inode refers to which extent: extent number, inode, and where in the file the extent would begin.
@@ -102,13 +114,12 @@ fn data_extent(
     // As many as fit (BTRFS_MAX_EXTENT_ITEM_SIZE) lie in the item, the rest are items of their own.
     let room = ((nodesize - HEADER_LEN) >> 4) - ITEM_LEN;
     let (inline, keyed) = refs.split_at(refs.len().min((room - EXTENT_LEN) / INLINE_REF_LEN));
-    let mut data = Vec::new();
-    for value in [to_u64(references.len()), extent.generation, FLAG_DATA] {
-        data.extend(value.to_le_bytes());
-    }
+    let mut data = extent_item(to_u64(references.len()), extent.generation, FLAG_DATA);
     for &(_, inode, offset, count) in inline {
-        data.push(kind::EXTENT_DATA_REF);
-        data.extend(data_ref(inode, offset, count));
+        let mut reference = InlineDataRef::blank();
+        reference.set_ref_type(kind::EXTENT_DATA_REF);
+        reference.set_data_ref(data_ref(inode, offset, count));
+        data.extend(reference.into_inner());
     }
     items.push(Item {
         key: Key::new(address, kind::EXTENT_ITEM, extent.disk_bytes),
@@ -122,20 +133,20 @@ fn data_extent(
         let key = Key::new(address, kind::EXTENT_DATA_REF, at);
         items.push(Item {
             key,
-            data: data_ref(inode, offset, count),
+            data: data_ref(inode, offset, count).to_vec(),
         });
     }
     Ok(())
 }
 
-/// `struct btrfs_extent_data_ref`.
-fn data_ref(inode: u64, offset: u64, count: u32) -> Vec<u8> {
-    let mut data = Vec::new();
-    for value in [object::FS_TREE, inode, offset] {
-        data.extend(value.to_le_bytes());
-    }
-    data.extend(count.to_le_bytes());
-    data
+/// A file's references to an extent.
+fn data_ref(inode: u64, offset: u64, count: u32) -> [u8; ExtentDataRef::<&[u8]>::SIZE] {
+    let mut reference = ExtentDataRef::blank();
+    reference.set_root(object::FS_TREE);
+    reference.set_objectid(inode);
+    reference.set_offset(offset);
+    reference.set_count(count);
+    reference.into_inner()
 }
 
 /// `hash_extent_data_ref`.
@@ -198,20 +209,22 @@ pub(super) fn checksum_items(
 
 /// Block group items; `used` tells how much of each is given out.
 pub(super) fn block_group_items(space: &Space, used: &[u64]) -> Vec<Item> {
-    let item = |((logical, chunk), used): (&(u64, super::super::chunk::Chunk), &u64)| Item {
-        key: Key::new(*logical, kind::BLOCK_GROUP_ITEM, chunk.length),
-        data: [
-            used.to_le_bytes(),
-            object::FIRST_CHUNK_TREE.to_le_bytes(),
-            chunk.flags.to_le_bytes(),
-        ]
-        .concat(),
-    };
-    space.groups.iter().zip(used).map(item).collect()
+    let mut items = Vec::new();
+    for ((logical, chunk), &used) in space.groups.iter().zip(used) {
+        let mut item = BlockGroupItem::zeroed();
+        item.set_used(used);
+        item.set_chunk_objectid(object::FIRST_CHUNK_TREE);
+        item.set_flags(chunk.flags);
+        items.push(Item {
+            key: Key::new(*logical, kind::BLOCK_GROUP_ITEM, chunk.length),
+            data: item.into_inner(),
+        });
+    }
+    items
 }
 
 /// The free space tree: of each block group, the stretches not given out.
-pub(super) fn free_space_items(space: &Space) -> Vec<Item> {
+pub(super) fn free_space_items(space: &Space) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for (logical, chunk) in &space.groups {
         let end = logical + chunk.length;
@@ -229,12 +242,13 @@ pub(super) fn free_space_items(space: &Space) -> Vec<Item> {
         if at < end {
             free.push((at, end - at));
         }
-        // Number of extents, and flags: no bitmaps.
-        let mut info = to_u64(free.len()).to_le_bytes();
-        info[4..].fill(0);
+        // No flags: stretches, not bitmaps.
+        let mut info = FreeSpaceInfo::zeroed();
+        let count = u32::try_from(free.len());
+        info.set_extent_count(count.map_err(|_| Error::internal("a block group has few gaps"))?);
         items.push(Item {
             key: Key::new(*logical, kind::FREE_SPACE_INFO, chunk.length),
-            data: info.to_vec(),
+            data: info.into_inner(),
         });
         let extent = |(start, len)| Item {
             key: Key::new(start, kind::FREE_SPACE_EXTENT, len),
@@ -242,19 +256,22 @@ pub(super) fn free_space_items(space: &Space) -> Vec<Item> {
         };
         items.extend(free.into_iter().map(extent));
     }
-    items
+    Ok(items)
 }
 
 /// The device item with what its block groups take.
-pub(super) fn device_item(superblock: &Superblock, space: &Space) -> Result<Vec<u8>> {
-    let mut item = superblock.dev_item_bytes()?.to_vec();
+pub(super) fn device_item(
+    superblock: &Superblock,
+    space: &Space,
+) -> Result<[u8; DevItemOnDisk::<&[u8]>::SIZE]> {
+    let mut item = DevItemOnDisk::over(superblock.on_disk.dev_item())?;
     let used: u64 = space
         .groups
         .iter()
         .map(|(_, chunk)| chunk.length * to_u64(chunk.copies.len()))
         .sum();
-    item[16..24].copy_from_slice(&used.to_le_bytes());
-    Ok(item)
+    item.set_bytes_used(used);
+    Ok(item.into_inner())
 }
 
 /// The chunk tree: the device, and where each block group lies on it.
@@ -262,7 +279,7 @@ pub(super) fn chunk_items(superblock: &Superblock, space: &Space) -> Result<Vec<
     let key = Key::new(object::DEV_ITEMS, kind::DEV_ITEM, superblock.dev_item.devid);
     let mut items = vec![Item {
         key,
-        data: device_item(superblock, space)?,
+        data: device_item(superblock, space)?.to_vec(),
     }];
     items.extend(space.groups.iter().map(|(logical, chunk)| Item {
         key: Key::new(object::FIRST_CHUNK_TREE, kind::CHUNK_ITEM, *logical),
@@ -290,19 +307,15 @@ pub(super) fn device_items(superblock: &Superblock, space: &Space, carried: &Car
     let mut items = carried.dev_stats.clone();
     for (logical, chunk) in &space.groups {
         for physical in &chunk.copies {
-            let mut data = Vec::new();
-            for value in [
-                object::CHUNK_TREE,
-                object::FIRST_CHUNK_TREE,
-                *logical,
-                chunk.length,
-            ] {
-                data.extend(value.to_le_bytes());
-            }
-            data.extend(carried.chunk_tree_uuid);
+            let mut extent = DevExtent::zeroed();
+            extent.set_chunk_tree(object::CHUNK_TREE);
+            extent.set_chunk_objectid(object::FIRST_CHUNK_TREE);
+            extent.set_chunk_offset(*logical);
+            extent.set_length(chunk.length);
+            extent.set_chunk_tree_uuid(carried.chunk_tree_uuid);
             items.push(Item {
                 key: Key::new(superblock.dev_item.devid, kind::DEV_EXTENT, *physical),
-                data,
+                data: extent.into_inner(),
             });
         }
     }
@@ -324,23 +337,25 @@ pub(super) fn root_items(
     roots: &[Root],
     generation: u64,
     changed: bool,
-) -> Vec<Item> {
+) -> Result<Vec<Item>> {
     let mut items = carried.root_tree.clone();
     for item in &carried.roots {
         let Some(root) = roots.iter().find(|root| root.tree == item.key.objectid) else {
             continue;
         };
-        let mut item = item.clone();
-        item.data[160..168].copy_from_slice(&generation.to_le_bytes());
-        item.data[176..184].copy_from_slice(&root.bytenr.to_le_bytes());
-        item.data[192..200].copy_from_slice(&root.bytes_used.to_le_bytes());
-        item.data[238] = root.level;
-        item.data[239..247].copy_from_slice(&generation.to_le_bytes());
+        let mut data = RootItem::over(item.data.clone())?;
+        data.set_generation(generation);
+        data.set_bytenr(root.bytenr);
+        data.set_bytes_used(root.bytes_used);
+        data.set_level(root.level);
+        data.set_generation_v2(generation);
         if root.tree == object::FS_TREE && changed {
-            // ctransid
-            item.data[295..303].copy_from_slice(&generation.to_le_bytes());
+            data.set_ctransid(generation);
         }
-        items.push(item);
+        items.push(Item {
+            key: item.key,
+            data: data.into_inner(),
+        });
     }
-    items
+    Ok(items)
 }

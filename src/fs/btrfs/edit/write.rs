@@ -2,7 +2,9 @@
 
 use super::super::checksum::CSUM_ROOM;
 use super::super::key::object;
-use super::super::superblock::{SUPER_LEN, SUPER_OFFSETS, SYS_CHUNK_ARRAY_LEN};
+use super::super::superblock::{
+    OnDisk, PADDING_LEN, RootBackup, SUPER_LEN, SUPER_OFFSETS, SUPER_ROOTS_LEN, SYS_CHUNK_ARRAY_LEN,
+};
 use super::BtrfsEditor;
 use super::layout::{Layout, Planned};
 use super::pack::{self, Header};
@@ -16,9 +18,6 @@ use crate::error::{Error, Result, ResultExt};
 const PIECE: u64 = 1 << 20;
 /// Bytes at the beginning that belong to boot loaders; they are taken over.
 const BOOT: u64 = 64 << 10;
-/// Bytes of one set of backup roots (`struct btrfs_root_backup`), and where the first begins.
-const BACKUP_LEN: usize = 168;
-const BACKUPS_AT: usize = 0xb2b;
 
 impl BtrfsEditor {
     /// Writes the filesystem as it is now to the target.
@@ -170,90 +169,91 @@ impl BtrfsEditor {
     /// The superblock that belongs at `offset`.
     fn superblock(&self, layout: &Layout, offset: u64) -> Result<Vec<u8>> {
         let old = &self.store.volume.superblock;
-        let mut bytes = old.bytes.clone();
+        let mut new = old.on_disk.clone();
         let generation = self.generation();
-        let root = |id| {
-            layout
-                .root(id)
-                .ok_or_else(|| Error::internal(format!("tree {id} was not laid out")))
-        };
-        let root_tree = root(object::ROOT_TREE)?;
-        let chunk_tree = root(object::CHUNK_TREE)?;
-        let mut compat_ro_flags = old.compat_ro_flags;
-        if compat_ro_flags & compat_ro::FREE_SPACE_TREE != 0 {
-            compat_ro_flags |= compat_ro::FREE_SPACE_TREE_VALID;
+        new.set_bytenr(offset);
+        new.set_generation(generation);
+        new.set_bytes_used(layout.bytes_used);
+        let (bytenr, level) = root(layout, object::ROOT_TREE)?;
+        new.set_root(bytenr);
+        new.set_root_level(level);
+        let (bytenr, level) = root(layout, object::CHUNK_TREE)?;
+        new.set_chunk_root(bytenr);
+        new.set_chunk_root_level(level);
+        new.set_chunk_root_generation(generation);
+        new.set_log_root(0);
+        new.set_log_root_transid(0);
+        new.set_log_root_level(0);
+        if old.compat_ro_flags & compat_ro::FREE_SPACE_TREE != 0 {
+            new.set_compat_ro_flags(old.compat_ro_flags | compat_ro::FREE_SPACE_TREE_VALID);
         }
         // The free space cache v1 is not carried over; all bits set asks the kernel to make it anew.
-        let cache_generation = if old.cache_generation == 0 {
-            0
-        } else {
-            u64::MAX
-        };
-        let uuid_tree_generation = if old.uuid_tree_generation == old.generation {
-            generation
-        } else {
-            0
-        };
-        let array = trees::system_chunks(old, &layout.space);
-        if array.len() > SYS_CHUNK_ARRAY_LEN {
-            return Err(Error::internal("too many system chunks"));
+        if old.cache_generation != 0 {
+            new.set_cache_generation(u64::MAX);
         }
-        for (at, value) in [
-            (0x30, offset),
-            (0x48, generation),
-            (0x50, root_tree.0),
-            (0x58, chunk_tree.0),
-            (0x60, 0),
-            (0x68, 0),
-            (0x78, layout.bytes_used),
-            (0xa4, generation),
-            (0xb4, compat_ro_flags),
-            (0x22b, cache_generation),
-            (0x233, uuid_tree_generation),
-        ] {
-            bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        }
-        bytes[0xa0..0xa4].copy_from_slice(&to_u64(array.len()).to_le_bytes()[..4]);
-        (bytes[0xc6], bytes[0xc7], bytes[0xc8]) = (root_tree.1, chunk_tree.1, 0);
-        let device = trees::device_item(old, &layout.space)?;
-        bytes[0xc9..0xc9 + device.len()].copy_from_slice(&device);
-        bytes[0x32b..0x32b + SYS_CHUNK_ARRAY_LEN].fill(0);
-        bytes[0x32b..0x32b + array.len()].copy_from_slice(&array);
-        bytes[BACKUPS_AT..].fill(0);
+        let uuid_tree_is_valid = old.uuid_tree_generation == old.generation;
+        new.set_uuid_tree_generation(if uuid_tree_is_valid { generation } else { 0 });
+        new.set_dev_item(trees::device_item(old, &layout.space)?);
+        set_system_chunks(&mut new, &trees::system_chunks(old, &layout.space))?;
+        let mut super_roots = [0; SUPER_ROOTS_LEN];
         let backup = self.backup(layout)?;
-        bytes[BACKUPS_AT..BACKUPS_AT + BACKUP_LEN].copy_from_slice(&backup);
-        let csum = old.csum_type.compute(&bytes[CSUM_ROOM..]);
-        bytes[..CSUM_ROOM].copy_from_slice(&csum);
-        Ok(bytes)
+        super_roots[..backup.len()].copy_from_slice(&backup);
+        new.set_super_roots(super_roots);
+        new.set_padding([0; PADDING_LEN]);
+        let csum = old.csum_type.compute(&new.bytes()[CSUM_ROOM..]);
+        new.set_csum(csum);
+        Ok(new.into_inner())
     }
 
     /// The roots once more, as the kernel keeps them for repair.
-    fn backup(&self, layout: &Layout) -> Result<[u8; BACKUP_LEN]> {
-        let mut bytes = [0; BACKUP_LEN];
-        let ids = [
-            object::ROOT_TREE,
-            object::CHUNK_TREE,
-            object::EXTENT_TREE,
-            object::FS_TREE,
-            object::DEV_TREE,
-            object::CSUM_TREE,
-        ];
-        for (nth, id) in ids.into_iter().enumerate() {
-            let (bytenr, level) = layout
-                .root(id)
-                .ok_or_else(|| Error::internal(format!("tree {id} was not laid out")))?;
-            bytes[nth * 16..nth * 16 + 8].copy_from_slice(&bytenr.to_le_bytes());
-            bytes[nth * 16 + 8..nth * 16 + 16].copy_from_slice(&self.generation().to_le_bytes());
-            bytes[152 + nth] = level;
-        }
-        let totals = [
-            self.store.volume.superblock.total_bytes,
-            layout.bytes_used,
-            1,
-        ];
-        for (nth, value) in totals.into_iter().enumerate() {
-            bytes[96 + nth * 8..104 + nth * 8].copy_from_slice(&value.to_le_bytes());
-        }
-        Ok(bytes)
+    fn backup(&self, layout: &Layout) -> Result<Vec<u8>> {
+        let generation = self.generation();
+        let mut backup = RootBackup::zeroed();
+        let (bytenr, level) = root(layout, object::ROOT_TREE)?;
+        backup.set_tree_root(bytenr);
+        backup.set_tree_root_gen(generation);
+        backup.set_tree_root_level(level);
+        let (bytenr, level) = root(layout, object::CHUNK_TREE)?;
+        backup.set_chunk_root(bytenr);
+        backup.set_chunk_root_gen(generation);
+        backup.set_chunk_root_level(level);
+        let (bytenr, level) = root(layout, object::EXTENT_TREE)?;
+        backup.set_extent_root(bytenr);
+        backup.set_extent_root_gen(generation);
+        backup.set_extent_root_level(level);
+        let (bytenr, level) = root(layout, object::FS_TREE)?;
+        backup.set_fs_root(bytenr);
+        backup.set_fs_root_gen(generation);
+        backup.set_fs_root_level(level);
+        let (bytenr, level) = root(layout, object::DEV_TREE)?;
+        backup.set_dev_root(bytenr);
+        backup.set_dev_root_gen(generation);
+        backup.set_dev_root_level(level);
+        let (bytenr, level) = root(layout, object::CSUM_TREE)?;
+        backup.set_csum_root(bytenr);
+        backup.set_csum_root_gen(generation);
+        backup.set_csum_root_level(level);
+        backup.set_total_bytes(self.store.volume.superblock.total_bytes);
+        backup.set_bytes_used(layout.bytes_used);
+        backup.set_num_devices(1);
+        Ok(backup.into_inner())
     }
+}
+
+/// Where the root of a tree lies, with its level.
+fn root(layout: &Layout, id: u64) -> Result<(u64, u8)> {
+    layout
+        .root(id)
+        .ok_or_else(|| Error::internal(format!("tree {id} was not laid out")))
+}
+
+/// Stores the system chunks with zeroes behind them.
+fn set_system_chunks(superblock: &mut OnDisk<Vec<u8>>, chunks: &[u8]) -> Result<()> {
+    let too_many = || Error::internal("too many system chunks");
+    let mut array = [0; SYS_CHUNK_ARRAY_LEN];
+    let used = array.get_mut(..chunks.len()).ok_or_else(too_many)?;
+    used.copy_from_slice(chunks);
+    superblock.set_sys_chunk_array(array);
+    superblock.set_sys_chunk_array_size(u32::try_from(chunks.len()).map_err(|_| too_many())?);
+    Ok(())
 }
