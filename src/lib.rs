@@ -39,6 +39,7 @@
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
 
 mod error;
+mod lock;
 mod progress;
 
 #[cfg(feature = "cli")]

@@ -14,13 +14,14 @@ use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
 use super::{FileDevice, Watched, open_for_reading, sha256};
 use crate::bytes::{hex, to_u64, to_usize};
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::progress::{Cancel, Progress};
 
 /// What tells whether a file is still the same: device, inode, size, and when content and inode were last changed.
@@ -98,9 +99,8 @@ impl Inputs {
         &self.cancel
     }
 
-    // A poisoned lock only means that another thread panicked: every change is one insertion.
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.registry)
     }
 
     /// Opens the regular file at `path` for reading and registers it.

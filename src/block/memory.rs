@@ -5,6 +5,7 @@ use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::{BlockDevice, BlockDeviceMut, Extent, ExtentKind, check_range};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::Result;
+use crate::lock::even_if_poisoned;
 
 /// A device whose bytes lie in one vector.
 #[derive(Debug)]
@@ -24,22 +25,15 @@ impl MemoryDevice {
 
     /// The bytes, as they are now.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        even_if_poisoned(self.bytes.into_inner())
     }
 
-    // A poisoned lock only means that another thread panicked between two whole copies.
     fn read(&self) -> RwLockReadGuard<'_, Vec<u8>> {
-        self.bytes
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        even_if_poisoned(self.bytes.read())
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Vec<u8>> {
-        self.bytes
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        even_if_poisoned(self.bytes.write())
     }
 }
 

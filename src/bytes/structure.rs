@@ -48,7 +48,7 @@ macro_rules! numbers {
     )*};
 }
 
-numbers!(u8 u16 u32 u64 i32 i64);
+numbers!(u8 u16 u32 u64 i16 i32 i64);
 
 impl<const N: usize> Field for [u8; N] {
     const WIDTH: usize = N;

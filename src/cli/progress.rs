@@ -2,11 +2,12 @@
 
 use std::io::{IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::block::Inputs;
 use crate::bytes::ByteSize;
+use crate::lock::lock;
 use crate::{Cancel, Error, Finding, Progress, Severity};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -75,9 +76,8 @@ impl Reporter {
         self.inputs.cancel()
     }
 
-    // A poisoned lock only means that another thread panicked while printing.
     fn step(&self) -> MutexGuard<'_, Option<Step>> {
-        self.step.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.step)
     }
 
     /// Prints a line above the bar, if there is one.

@@ -11,13 +11,14 @@
 //! rayon's threads it works on chunks while it waits, so even a pool of one thread makes progress.
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::sync::{Mutex, PoisonError};
 
 use rayon::Yield;
 
 use crate::error::{Error, Result};
+use crate::lock::lock;
 
 /// Runs `work` on every job in parallel and gives the results to `sink` in the order of the jobs.
 ///
@@ -149,15 +150,12 @@ pub struct Spares<T>(Mutex<Vec<T>>);
 impl<T> Spares<T> {
     /// A spare, where there is one.
     pub fn take(&self) -> Option<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+        lock(&self.0).pop()
     }
 
     /// Gives one back.
     pub fn give(&self, spare: T) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(spare);
+        lock(&self.0).push(spare);
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Seek;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::Serialize;
 
@@ -19,6 +19,7 @@ use super::release::{Release, VERSION_FILE, VERSION_MAX, Wanted, version_of};
 use super::store::{Claim, Store, Stored, Vacancy};
 use super::transfer::{Client, Source};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt, from_io};
+use crate::lock::lock;
 use crate::machine::Arch;
 use crate::progress::{Cancel, Progress};
 
@@ -230,7 +231,7 @@ impl<'a> Fetcher<'a> {
     }
 
     fn note_missing(&self, name: String) -> Error {
-        let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = lock(&self.missing);
         missing.insert(name);
         let names: Vec<&str> = missing.iter().map(String::as_str).collect();
         Error::not_found(format!("not in the cache: {}", names.join(", ")))

@@ -1,7 +1,9 @@
 //! A bounded cache in two generations: what is not asked for again while the young generation fills up is dropped.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::lock::lock;
 
 /// Values by their place on disk, shared by threads. Holds at most `budget` cost units (bytes), give or take one value.
 #[derive(Debug)]
@@ -31,11 +33,7 @@ impl<V: ?Sized> Cache<V> {
     }
 
     pub fn get(&self, key: u64) -> Option<Arc<V>> {
-        // What a thread leaves behind when it panics is a cache as good as any.
-        let mut generations = self
-            .generations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut generations = lock(&self.generations);
         if let Some((value, _)) = generations.young.get(&key) {
             return Some(value.clone());
         }
@@ -45,10 +43,7 @@ impl<V: ?Sized> Cache<V> {
     }
 
     pub fn insert(&self, key: u64, value: Arc<V>, cost: usize) {
-        let mut generations = self
-            .generations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut generations = lock(&self.generations);
         generations.insert(key, value, cost, self.budget);
     }
 }

@@ -4,9 +4,10 @@
 //! different ones work side by side. What has not been asked for longest is dropped first.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::error::Result;
+use crate::lock::lock;
 
 /// Units by their number.
 #[derive(Debug)]
@@ -75,11 +76,6 @@ impl<V> Units<V> {
         slots.by_key.insert(key, (Arc::clone(&slot), now));
         slot
     }
-}
-
-/// A poisoned lock only means that another thread panicked before it put a whole value in.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

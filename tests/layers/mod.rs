@@ -8,6 +8,7 @@ use std::path::Path;
 
 /// Modules in layers, lowest first. Modules of one layer do not know each other.
 const LAYERS: &[&[&str]] = &[
+    &["lock"],
     // An error carries findings.
     &["finding"],
     &["error"],

@@ -7,12 +7,12 @@ use std::thread;
 
 use sha2::{Digest, Sha256};
 
-use super::lock::lock;
 use super::output::ArtifactFile;
 use super::schedule::Desk;
 use crate::block::{BlockDevice, FileDevice, sha256};
 use crate::bytes::hex;
 use crate::error::{Error, Result};
+use crate::lock::lock;
 use crate::progress::Progress;
 
 /// A SHA-256 of the bytes passed to it so far.

@@ -16,7 +16,6 @@ mod details;
 mod digest;
 mod live;
 mod load;
-mod lock;
 mod output;
 mod pace;
 mod room;

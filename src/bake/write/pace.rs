@@ -15,12 +15,12 @@
 //! never what.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::lock::lock;
 use crate::block::{BlockDevice, Extent, ExtentKind};
 use crate::error::Result;
+use crate::lock::{even_if_poisoned, lock};
 use crate::progress::Cancel;
 
 /// How far the first reader may be ahead of the last one, in bytes. Readers of images keep 16 MiB unpacked.
@@ -119,10 +119,7 @@ impl Pace {
                 .values()
                 .filter_map(|other| other.holds_back(offset, now, self.patience));
             let Some(longest) = waits.max() else { return };
-            (readers, _) = self
-                .moved
-                .wait_timeout(readers, longest)
-                .unwrap_or_else(PoisonError::into_inner);
+            (readers, _) = even_if_poisoned(self.moved.wait_timeout(readers, longest));
         }
     }
 

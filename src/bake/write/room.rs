@@ -1,6 +1,8 @@
 //! Room in memory that several writers share.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
+
+use crate::lock::{even_if_poisoned, lock};
 
 /// So many bytes, of which each writer takes what it needs while it works.
 #[derive(Debug)]
@@ -29,13 +31,9 @@ impl Room {
     /// Waits until there are `bytes`. Whoever wants more than there can be gets all of it, alone.
     pub(super) fn take(&self, bytes: u64) -> Taken<'_> {
         let bytes = bytes.min(self.total);
-        // A poisoned lock only means that another thread panicked: the number is changed in one step.
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = lock(&self.taken);
         let full = |taken: &mut u64| *taken > self.total - bytes;
-        let mut taken = self
-            .given_back
-            .wait_while(taken, full)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut taken = even_if_poisoned(self.given_back.wait_while(taken, full));
         *taken += bytes;
         Taken { room: self, bytes }
     }
@@ -43,11 +41,7 @@ impl Room {
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
-        *self
-            .room
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        *lock(&self.room.taken) -= self.bytes;
         self.room.given_back.notify_all();
     }
 }

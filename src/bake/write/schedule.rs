@@ -14,12 +14,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::thread;
 
-use super::lock::lock;
 use super::pace::{Pace, Paced};
 use super::room::{Room, Taken};
 use super::share::{Share, Steps};
 use crate::block::{BlockDevice, Watched};
 use crate::error::Result;
+use crate::lock::{even_if_poisoned, lock};
 use crate::progress::{Cancel, Progress};
 
 /// What a job does, with the threads and the permits it is given.
@@ -198,9 +198,7 @@ pub(in crate::bake) fn run<T: Send>(
         work();
     });
     oversight.progress.finish();
-    let mut ended = ended
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut ended = even_if_poisoned(ended.into_inner());
     ended.sort_by_key(|(number, _)| *number);
     ended
         .into_iter()

@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use super::lock::lock;
 use crate::finding::Finding;
+use crate::lock::lock;
 use crate::progress::Progress;
 
 /// What is left of the work that a job declared. When it is dropped, the rest counts as done.

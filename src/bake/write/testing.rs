@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::lock::lock;
 use crate::block::{MemoryDevice, Overlay, OverlayOptions};
+use crate::lock::lock;
 use crate::progress::{Cancel, Progress};
 
 /// Adds up what it is told, and raises a flag once so much is done.

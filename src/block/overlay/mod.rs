@@ -20,13 +20,14 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::chunk::{Chunk, Origin, runs};
 use self::store::{Store, split};
 use super::{BlockDevice, BlockDeviceMut, Extent, ExtentKind, check_range};
 use crate::bytes::{ByteSize, is_zero, to_u64, to_usize};
 use crate::error::{Error, Result};
+use crate::lock::even_if_poisoned;
 
 /// The unit of change in bytes.
 const BLOCK_LEN: usize = 4096;
@@ -217,13 +218,12 @@ impl Overlay {
         ranges
     }
 
-    // A poisoned lock only means that another thread panicked: the table is changed in single steps after the data.
     fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        even_if_poisoned(self.state.read())
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = even_if_poisoned(self.state.write());
         state.touched = true;
         state
     }

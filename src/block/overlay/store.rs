@@ -13,11 +13,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::{BLOCK_LEN, CHUNK, block_bytes};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};
+use crate::lock::lock;
 
 /// The budget and the temporary file of an overlay and all its forks.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ impl Store {
 
     /// A slot for one chunk in the temporary file.
     pub(super) fn slot(self: &Arc<Self>) -> Result<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = lock(&self.slots);
         let file = match &slots.file {
             Some(file) => Arc::clone(file),
             None => {
@@ -176,11 +177,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut slots = self
-            .store
-            .slots
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut slots = lock(&self.store.slots);
         slots.free.push(self.offset);
     }
 }

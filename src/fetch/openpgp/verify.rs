@@ -1,7 +1,7 @@
 //! A content held against its detached signatures.
 
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use sequoia_openpgp as pgp;
 
@@ -20,6 +20,7 @@ use super::renewed;
 use super::signed::Signed;
 use super::time::Time;
 use crate::bytes::to_u64;
+use crate::lock::lock;
 use crate::{Error, Reason, Result, from_io};
 
 /// The largest file of signatures that is read, in bytes; one signature has about 600.
@@ -50,11 +51,7 @@ impl Keyring {
         let content = Watched::new(content);
         let failure = content.failure.clone();
         let read = verifier.verify_reader(content);
-        if let Some(error) = failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        if let Some(error) = lock(&failure).take() {
             return Err(from_io("reading what is signed", error));
         }
         read.map_err(|_| refusal::damaged())?;
@@ -109,7 +106,7 @@ impl<R: Read> Read for Watched<R> {
                 return error;
             }
             let kind = error.kind();
-            let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut failure = lock(&self.failure);
             failure.get_or_insert(error);
             io::Error::from(kind)
         })

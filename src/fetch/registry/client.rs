@@ -17,6 +17,7 @@ use super::manifest::{Document, MAX_MANIFEST_BYTES, MEDIA_TYPES, Manifest};
 use super::reference::Reference;
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::fetch::transfer::{Answer, Ask, Client, Sink, Url};
+use crate::lock::lock;
 use crate::progress::{NoProgress, Progress};
 
 /// Indexes in indexes are followed so deep.
@@ -299,7 +300,7 @@ impl Registry {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<(String, String), String>> {
-        self.known.lock().unwrap_or_else(|lock| lock.into_inner())
+        lock(&self.known)
     }
 
     /// The value of `Authorization` that a registry wants.

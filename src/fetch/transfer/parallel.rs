@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use crate::finding::Finding;
+use crate::lock::{even_if_poisoned, lock};
 use crate::progress::Progress;
 
 /// Does `work` with each of `items`, at most `at_once` at a time; the results are in the order of the items.
@@ -16,16 +17,11 @@ pub fn in_parallel<T: Send, R: Send>(
     let count = items.len();
     let waiting = Mutex::new(items.into_iter().enumerate());
     let done = Mutex::new(Vec::with_capacity(count));
-    let take = || {
-        waiting
-            .lock()
-            .unwrap_or_else(|lock| lock.into_inner())
-            .next()
-    };
+    let take = || lock(&waiting).next();
     let worker = || {
         while let Some((place, item)) = take() {
             let result = work(item);
-            let mut done = done.lock().unwrap_or_else(|lock| lock.into_inner());
+            let mut done = lock(&done);
             done.push((place, result));
         }
     };
@@ -35,7 +31,7 @@ pub fn in_parallel<T: Send, R: Send>(
         }
         worker();
     });
-    let mut done = done.into_inner().unwrap_or_else(|lock| lock.into_inner());
+    let mut done = even_if_poisoned(done.into_inner());
     done.sort_by_key(|(place, _)| *place);
     done.into_iter().map(|(_, result)| result).collect()
 }

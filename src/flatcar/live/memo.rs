@@ -6,9 +6,10 @@
 //!   iso ──┘
 //! ```
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::error::Result;
+use crate::lock::{even_if_poisoned, lock};
 
 /// So many things are kept once they are made, the latest ones.
 const KEPT: usize = 4;
@@ -52,10 +53,7 @@ impl<K: PartialEq + Clone, V> Memo<K, V> {
                 drop(entries);
                 return make().map(Arc::new);
             }
-            entries = self
-                .ended
-                .wait(entries)
-                .unwrap_or_else(PoisonError::into_inner);
+            entries = even_if_poisoned(self.ended.wait(entries));
         }
         entries.push(Entry {
             key: key.clone(),
@@ -68,9 +66,8 @@ impl<K: PartialEq + Clone, V> Memo<K, V> {
         Ok(made)
     }
 
-    /// A poisoned lock only means that another thread panicked: the list is changed in one step.
     fn lock(&self) -> MutexGuard<'_, Vec<Entry<K, V>>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 }
 
@@ -102,11 +99,7 @@ impl<K: PartialEq + Clone, V> Making<'_, K, V> {
 
 impl<K: PartialEq, V> Drop for Making<'_, K, V> {
     fn drop(&mut self) {
-        let mut entries = self
-            .memo
-            .entries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut entries = lock(&self.memo.entries);
         entries.retain(|entry| entry.key != *self.key || entry.made.is_some());
         drop(entries);
         self.memo.ended.notify_all();

@@ -1,6 +1,6 @@
 //! The content of a file: extents looked up as they are needed, verified, decompressed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::compress::decompress;
 use super::extent::{Body, Compression, DiskExtent, FileExtent};
@@ -11,6 +11,7 @@ use super::volume::Volume;
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::{FileRead, check_within};
+use crate::lock::lock;
 
 /// Uncompressed data is read and verified in pieces of this size, and no compressed extent is larger.
 const PIECE: u64 = 128 << 10;
@@ -116,7 +117,7 @@ impl<'a> File<'a> {
     }
 
     fn decompressed(&self, extent: &FileExtent<'_>, disk: &DiskExtent) -> Result<Arc<Vec<u8>>> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         if let Some((bytenr, held)) = &*last
             && *bytenr == disk.disk_bytenr
             && to_u64(held.len()) == extent.ram_bytes

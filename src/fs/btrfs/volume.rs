@@ -1,7 +1,7 @@
 //! The device as the trees see it: logical addresses, verified blocks, a small cache of nodes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::chunk::ChunkMap;
 use super::key::{Key, kind, object};
@@ -12,6 +12,7 @@ use super::tree::{Cursor, TreeRoot};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
+use crate::lock::lock;
 
 /// Bytes of tree blocks kept, in each of two halves: enough for all inner nodes of a tree with a million items.
 const CACHE_BYTES: usize = 2 << 20;
@@ -149,9 +150,8 @@ impl Volume {
         Ok(node)
     }
 
-    // A poisoned lock only means that another thread panicked; the maps hold whole nodes at all times.
     fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.cache)
     }
 
     /// A tree's root from its root item.

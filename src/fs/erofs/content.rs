@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use super::chunk::Chunks;
 use super::compressed::Compressed;
 use super::inode::{Inode, Layout};
-use super::volume::{Packed, Volume, lock};
+use super::volume::{Packed, Volume};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};
+use crate::lock::lock;
 
 /// A stretch of a file that is stored in one way.
 #[derive(Debug, Clone, Copy)]

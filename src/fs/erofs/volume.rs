@@ -1,7 +1,7 @@
 //! The device, read in checked pieces: metadata through a cache of small blocks, packed data through one of what it
 //! unpacks to.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::UNPACKED_MAX;
 use super::content::Content;
@@ -47,11 +47,6 @@ pub(super) struct Volume<D> {
     pub prefixes: Vec<Prefix>,
     meta: Cache<[u8]>,
     unpacked: Cache<[u8]>,
-}
-
-/// The content of a mutex. What is behind these is whole at any time, also after a panic of another thread.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<D: BlockDevice> Volume<D> {

@@ -46,7 +46,7 @@ pub use kind::Kind as FatKind;
 pub use names::check_name;
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use boot::{BOOT_SECTOR, BootSector};
 use check::Depth;
@@ -58,6 +58,7 @@ use table::Table;
 
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lock::lock;
 
 /// Bytes of a slot in memory.
 const SLOT_LEN: usize = 32;
@@ -120,9 +121,8 @@ impl<D: BlockDeviceMut> Fat<D> {
 }
 
 impl<D> Fat<D> {
-    // Whatever a panic elsewhere interrupted, the map holds whole directories only.
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

@@ -6,9 +6,10 @@
 //! ```
 
 use super::inode::{DirPart, InodeRef, file_type};
+use super::on_disk::{DirEntryHead, DirHeader};
 use super::volume::{Place, Volume};
 use crate::block::BlockDevice;
-use crate::bytes::Fields;
+use crate::bytes::to_usize;
 use crate::error::{Error, Reason, Result};
 use crate::fs::FileType;
 
@@ -57,32 +58,31 @@ impl Listing {
             names: Vec::new(),
             records: Vec::new(),
         };
-        let mut rest = part.listing_bytes;
-        let mut take = |bytes: u32| {
+        let mut rest = to_usize(part.listing_bytes.into())?;
+        let mut take = |bytes: usize| {
             rest = rest
                 .checked_sub(bytes)
                 .ok_or_else(|| Error::corrupt("directory entries reach beyond the listing"))?;
             Ok::<_, Error>(rest)
         };
         while take(0)? > 0 {
-            take(12)?;
-            let header: [u8; 12] = meta.array()?;
-            let fields = Fields::new("directory header", &header);
-            let count = fields.le32(0)?;
-            let start_block = fields.le32(4)?;
+            take(DirHeader::<&[u8]>::SIZE)?;
+            let mut header = DirHeader::blank();
+            meta.fill(header.bytes_mut())?;
+            let count = header.count();
             if count >= RUN_MAX {
                 return Err(Error::corrupt(format!(
                     "directory header for {count} + 1 entries, at most {RUN_MAX}"
                 )));
             }
             for _ in 0..=count {
-                let entry: [u8; 8] = meta.array()?;
-                let fields = Fields::new("directory entry", &entry);
-                let size = u32::from(fields.le16(6)?) + 1;
-                take(8 + size)?;
-                let inode = InodeRef::new(start_block, fields.le16(0)?);
-                let name = meta.bytes(usize::from(fields.le16(6)?) + 1)?;
-                listing.push(&name, inode, file_type(fields.le16(4)?)?)?;
+                let mut entry = DirEntryHead::blank();
+                meta.fill(entry.bytes_mut())?;
+                let name_len = usize::from(entry.size()) + 1;
+                take(DirEntryHead::<&[u8]>::SIZE + name_len)?;
+                let inode = InodeRef::new(header.start_block(), entry.offset());
+                let name = meta.bytes(name_len)?;
+                listing.push(&name, inode, file_type(entry.entry_type())?)?;
             }
         }
         listing.sort()?;

@@ -1,17 +1,19 @@
-//! Inodes: 16 common bytes, then a part for each of 14 types (`struct squashfs_*_inode` of the kernel).
+//! Inodes: a common part, then one for each of 14 types.
 
 use std::fmt;
 
+use super::on_disk::{
+    BaseInode, DeviceInode, DirInode, EXTENDED, FileInode, IpcInode, LongDirInode, LongFileInode,
+    NONE, SymlinkInode, XattrIndex,
+};
 use super::volume::{MetaReader, Place, Volume};
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, to_usize};
+use crate::bytes::to_usize;
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::FileType;
 
 /// Longest target of a symlink (`PATH_MAX` of Linux; the kernel refuses more than a page).
 const SYMLINK_MAX: u32 = 4096;
-/// An absent fragment or xattr index.
-const NONE: u32 = u32::MAX;
 
 /// Where an inode lies in the inode table: 48 bits of block offset and 16 bits of byte offset in the unpacked block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,16 +86,16 @@ impl Inode {
             offset: to_usize(at.0 & 0xffff)?,
         };
         let mut meta = volume.meta(place, superblock.directory_table_start);
-        let common: [u8; 16] = meta.array()?;
-        let fields = Fields::new("inode", &common);
-        let inode_type = fields.le16(0)?;
+        let mut base = BaseInode::blank();
+        meta.fill(base.bytes_mut())?;
+        let inode_type = base.inode_type();
         let (nlink, xattr, part) = type_part(&mut meta, inode_type, superblock.block_size)?;
         Ok(Self {
             file_type: file_type(basic_type(inode_type))?,
-            mode: fields.le16(2)? & 0o7777,
-            uid: fields.le16(4)?,
-            gid: fields.le16(6)?,
-            mtime: fields.le32(8)?,
+            mode: base.mode() & 0o7777,
+            uid: base.uid(),
+            gid: base.guid(),
+            mtime: base.mtime(),
             nlink,
             xattr: Some(xattr).filter(|&xattr| xattr != NONE),
             part,
@@ -103,8 +105,8 @@ impl Inode {
 
 /// Types 8 to 14 are the extended forms of 1 to 7.
 fn basic_type(inode_type: u16) -> u16 {
-    if inode_type > 7 {
-        inode_type - 7
+    if inode_type > EXTENDED {
+        inode_type - EXTENDED
     } else {
         inode_type
     }
@@ -130,29 +132,36 @@ fn type_part<D: BlockDevice>(
     inode_type: u16,
     block_size: u32,
 ) -> Result<(u32, u32, Part)> {
-    let extended = inode_type > 7;
+    let extended = inode_type > EXTENDED;
     match basic_type(inode_type) {
         1 => directory(meta, extended),
         2 => file(meta, extended, block_size),
         3 => symlink(meta, extended),
         4 | 5 => {
-            let nlink = number(meta)?;
-            let part = Part::Device(number(meta)?);
-            Ok((nlink, if extended { number(meta)? } else { NONE }, part))
+            let mut device = DeviceInode::blank();
+            meta.fill(device.bytes_mut())?;
+            let part = Part::Device(device.rdev());
+            Ok((device.nlink(), xattr_index(meta, extended)?, part))
         }
-        6 | 7 => Ok((
-            number(meta)?,
-            if extended { number(meta)? } else { NONE },
-            Part::Ipc,
-        )),
+        6 | 7 => {
+            let mut ipc = IpcInode::blank();
+            meta.fill(ipc.bytes_mut())?;
+            Ok((ipc.nlink(), xattr_index(meta, extended)?, Part::Ipc))
+        }
         _ => Err(Error::corrupt(format!(
             "inode type {inode_type} is not one of 1 to 14"
         ))),
     }
 }
 
-fn number<D: BlockDevice>(meta: &mut MetaReader<'_, D>) -> Result<u32> {
-    Ok(u32::from_le_bytes(meta.array()?))
+/// The index at the end of extended inodes.
+fn xattr_index<D: BlockDevice>(meta: &mut MetaReader<'_, D>, extended: bool) -> Result<u32> {
+    if !extended {
+        return Ok(NONE);
+    }
+    let mut index = XattrIndex::blank();
+    meta.fill(index.bytes_mut())?;
+    Ok(index.xattr())
 }
 
 fn directory<D: BlockDevice>(
@@ -167,21 +176,16 @@ fn directory<D: BlockDevice>(
         })
     };
     if extended {
-        let bytes: [u8; 24] = meta.array()?;
-        let fields = Fields::new("extended directory inode", &bytes);
-        Ok((
-            fields.le32(0)?,
-            fields.le32(20)?,
-            part(fields.le32(8)?, fields.le16(18)?, fields.le32(4)?),
-        ))
+        let mut inode = LongDirInode::blank();
+        meta.fill(inode.bytes_mut())?;
+        let part = part(inode.start_block(), inode.offset(), inode.file_size());
+        Ok((inode.nlink(), inode.xattr(), part))
     } else {
-        let bytes: [u8; 16] = meta.array()?;
-        let fields = Fields::new("directory inode", &bytes);
-        Ok((
-            fields.le32(4)?,
-            NONE,
-            part(fields.le32(0)?, fields.le16(10)?, fields.le16(8)?.into()),
-        ))
+        let mut inode = DirInode::blank();
+        meta.fill(inode.bytes_mut())?;
+        let file_size = inode.file_size().into();
+        let part = part(inode.start_block(), inode.offset(), file_size);
+        Ok((inode.nlink(), NONE, part))
     }
 }
 
@@ -190,29 +194,21 @@ fn file<D: BlockDevice>(
     extended: bool,
     block_size: u32,
 ) -> Result<(u32, u32, Part)> {
-    let (start_block, file_size, nlink, fragment, offset, xattr) = if extended {
-        let bytes: [u8; 40] = meta.array()?;
-        let fields = Fields::new("extended file inode", &bytes);
-        (
-            fields.le64(0)?,
-            fields.le64(8)?,
-            fields.le32(24)?,
-            fields.le32(28)?,
-            fields.le32(32)?,
-            fields.le32(36)?,
-        )
+    let mut inode = LongFileInode::blank();
+    if extended {
+        meta.fill(inode.bytes_mut())?;
     } else {
-        let bytes: [u8; 16] = meta.array()?;
-        let fields = Fields::new("file inode", &bytes);
-        (
-            fields.le32(0)?.into(),
-            fields.le32(12)?.into(),
-            1,
-            fields.le32(4)?,
-            fields.le32(8)?,
-            NONE,
-        )
-    };
+        let mut short = FileInode::blank();
+        meta.fill(short.bytes_mut())?;
+        inode.set_start_block(short.start_block().into());
+        inode.set_file_size(short.file_size().into());
+        inode.set_nlink(1);
+        inode.set_fragment(short.fragment());
+        inode.set_offset(short.offset());
+        inode.set_xattr(NONE);
+    }
+    let fragment = inode.fragment();
+    let offset = inode.offset();
     if fragment != NONE && offset >= block_size {
         return Err(Error::corrupt(format!(
             "fragment begins at {offset} of a block of {block_size} bytes"
@@ -220,11 +216,11 @@ fn file<D: BlockDevice>(
     }
     let fragment = Some((fragment, offset)).filter(|_| fragment != NONE);
     Ok((
-        nlink,
-        xattr,
+        inode.nlink(),
+        inode.xattr(),
         Part::File(FilePart {
-            start_block,
-            file_size,
+            start_block: inode.start_block(),
+            file_size: inode.file_size(),
             fragment,
             block_list: meta.place(),
         }),
@@ -235,17 +231,18 @@ fn symlink<D: BlockDevice>(
     meta: &mut MetaReader<'_, D>,
     extended: bool,
 ) -> Result<(u32, u32, Part)> {
-    let nlink = number(meta)?;
-    let len = number(meta)?;
+    let mut inode = SymlinkInode::blank();
+    meta.fill(inode.bytes_mut())?;
+    let len = inode.symlink_size();
     if len == 0 || len > SYMLINK_MAX {
         return Err(Error::corrupt(format!(
             "symlink target of {len} bytes, 1 to {SYMLINK_MAX} are possible"
         )));
     }
     let target = meta.place();
-    if !extended {
-        return Ok((nlink, NONE, Part::Symlink(target, len)));
+    if extended {
+        meta.bytes(to_usize(len.into())?)?;
     }
-    meta.bytes(to_usize(len.into())?)?;
-    Ok((nlink, number(meta)?, Part::Symlink(target, len)))
+    let xattr = xattr_index(meta, extended)?;
+    Ok((inode.nlink(), xattr, Part::Symlink(target, len)))
 }

@@ -14,6 +14,7 @@ mod decode;
 mod dir;
 mod file;
 mod inode;
+mod on_disk;
 mod stream;
 mod superblock;
 mod volume;
@@ -44,7 +45,7 @@ pub fn probe(device: &dyn BlockDevice) -> Result<bool> {
         return Ok(false);
     }
     device.read_at(0, &mut magic)?;
-    Ok(u32::from_le_bytes(magic) == superblock::MAGIC)
+    Ok(u32::from_le_bytes(magic) == on_disk::MAGIC)
 }
 
 /// An open squashfs.

@@ -1,19 +1,15 @@
-//! The superblock: the first 96 bytes (`struct squashfs_super_block` of the kernel's `squashfs_fs.h`).
+//! The superblock, at the start of the device.
 
 use super::decode::Compression;
-use crate::bytes::Fields;
+use super::on_disk::{MAGIC, NO_TABLE, SuperBlock};
 use crate::error::{Error, Reason, Result};
 
 /// Bytes of the superblock.
-pub(super) const SUPERBLOCK_BYTES: usize = 96;
-/// "hsqs" as a little-endian number.
-pub(super) const MAGIC: u32 = 0x7371_7368;
+pub(super) const SUPERBLOCK_BYTES: usize = SuperBlock::<&[u8]>::SIZE;
 /// Data blocks hold at least this much (`SQUASHFS_FILE_LOG` range: 12 to 20 bits).
 const BLOCK_LOG_MIN: u16 = 12;
 /// Data blocks hold at most this much: 1 MiB. Bounds every data buffer.
 const BLOCK_LOG_MAX: u16 = 20;
-/// A table that is not there.
-const NO_TABLE: u64 = u64::MAX;
 /// A metadata block with the compressor's options follows the superblock.
 const FLAG_COMPRESSOR_OPTIONS: u16 = 0x400;
 
@@ -38,34 +34,33 @@ pub(super) struct Superblock {
 impl Superblock {
     /// Reads and checks the superblock of a device of `device_bytes` bytes.
     pub fn parse(bytes: &[u8], device_bytes: u64) -> Result<Self> {
-        let fields = Fields::new("squashfs superblock", bytes);
-        if fields.le32(0)? != MAGIC {
+        let on_disk = SuperBlock::over(bytes)?;
+        if on_disk.s_magic() != MAGIC {
             return Err(Error::corrupt("no squashfs: the magic number is missing"));
         }
-        let version = (fields.le16(28)?, fields.le16(30)?);
-        if version != (4, 0) {
+        if (on_disk.s_major(), on_disk.s_minor()) != (4, 0) {
             return Err(Error::unsupported(format!(
                 "squashfs version {}.{}, only 4.0 is known",
-                version.0, version.1
+                on_disk.s_major(),
+                on_disk.s_minor()
             ))
             .because(Reason::Version));
         }
-        let bytes_used = fields.le64(40)?;
+        let bytes_used = on_disk.bytes_used();
         if bytes_used > device_bytes {
             return Err(Error::corrupt(format!(
                 "squashfs of {bytes_used} bytes on a device of {device_bytes}"
             ))
             .with_hint("the file is cut short: fetch it again and compare its checksum"));
         }
-        let block_size = fields.le32(12)?;
-        let block_log = fields.le16(22)?;
+        let block_size = on_disk.block_size();
+        let block_log = on_disk.block_log();
         if !(BLOCK_LOG_MIN..=BLOCK_LOG_MAX).contains(&block_log) || block_size != 1 << block_log {
             return Err(Error::corrupt(format!(
                 "block size {block_size} (2^{block_log}) is not a power of two from 4096 to 1048576"
             )));
         }
-        let place = |what: &str, at: usize| -> Result<u64> {
-            let start = fields.le64(at)?;
+        let place = |what: &str, start: u64| -> Result<u64> {
             if start < bytes_used {
                 return Ok(start);
             }
@@ -73,24 +68,24 @@ impl Superblock {
                 "{what} table begins at {start}, beyond the {bytes_used} bytes in use"
             )))
         };
-        let optional = |what: &str, at: usize| match fields.le64(at)? {
+        let optional = |what: &str, start: u64| match start {
             NO_TABLE => Ok(None),
-            _ => place(what, at).map(Some),
+            _ => place(what, start).map(Some),
         };
         let superblock = Self {
-            inodes: fields.le32(4)?,
+            inodes: on_disk.inodes(),
             block_size,
-            fragments: fields.le32(16)?,
-            compression: Compression::from_id(fields.le16(20)?)?,
-            has_compressor_options: fields.le16(24)? & FLAG_COMPRESSOR_OPTIONS != 0,
-            no_ids: fields.le16(26)?,
-            root_inode: fields.le64(32)?,
+            fragments: on_disk.fragments(),
+            compression: Compression::from_id(on_disk.compression())?,
+            has_compressor_options: on_disk.flags() & FLAG_COMPRESSOR_OPTIONS != 0,
+            no_ids: on_disk.no_ids(),
+            root_inode: on_disk.root_inode(),
             bytes_used,
-            id_table_start: place("id", 48)?,
-            xattr_id_table_start: optional("xattr", 56)?,
-            inode_table_start: place("inode", 64)?,
-            directory_table_start: place("directory", 72)?,
-            fragment_table_start: optional("fragment", 80)?,
+            id_table_start: place("id", on_disk.id_table_start())?,
+            xattr_id_table_start: optional("xattr", on_disk.xattr_id_table_start())?,
+            inode_table_start: place("inode", on_disk.inode_table_start())?,
+            directory_table_start: place("directory", on_disk.directory_table_start())?,
+            fragment_table_start: optional("fragment", on_disk.fragment_table_start())?,
         };
         if superblock.directory_table_start <= superblock.inode_table_start {
             return Err(Error::corrupt(
@@ -106,25 +101,20 @@ mod tests {
     use super::*;
 
     fn sample() -> Vec<u8> {
-        let mut bytes = vec![0; SUPERBLOCK_BYTES];
-        let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
-        put(0, &MAGIC.to_le_bytes());
-        put(12, &131_072u32.to_le_bytes());
-        put(20, &1u16.to_le_bytes());
-        put(22, &17u16.to_le_bytes());
-        put(28, &4u16.to_le_bytes());
-        put(40, &1000u64.to_le_bytes());
-        for (at, start) in [
-            (48, 900),
-            (56, u64::MAX),
-            (64, 100),
-            (72, 200),
-            (80, u64::MAX),
-            (88, u64::MAX),
-        ] {
-            put(at, &start.to_le_bytes());
-        }
-        bytes
+        let mut on_disk = SuperBlock::zeroed();
+        on_disk.set_s_magic(MAGIC);
+        on_disk.set_block_size(131_072);
+        on_disk.set_compression(1);
+        on_disk.set_block_log(17);
+        on_disk.set_s_major(4);
+        on_disk.set_bytes_used(1000);
+        on_disk.set_id_table_start(900);
+        on_disk.set_xattr_id_table_start(NO_TABLE);
+        on_disk.set_inode_table_start(100);
+        on_disk.set_directory_table_start(200);
+        on_disk.set_fragment_table_start(NO_TABLE);
+        on_disk.set_lookup_table_start(NO_TABLE);
+        on_disk.into_inner()
     }
 
     #[test]

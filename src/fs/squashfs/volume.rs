@@ -9,19 +9,14 @@ use std::sync::Arc;
 
 use super::decode::{Compression, Decoder};
 use super::dir::Listing;
+use super::on_disk::{DATA_STORED, FragmentEntry, METADATA_BYTES, METADATA_STORED};
 use super::superblock::{SUPERBLOCK_BYTES, Superblock};
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, to_u64, to_usize};
+use crate::bytes::{to_u64, to_usize};
 use crate::codec::Spares;
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::cache::Cache;
 
-/// Bytes of an unpacked metadata block (`SQUASHFS_METADATA_SIZE`).
-const METADATA_BYTES: usize = 8192;
-/// Set in the length of a metadata block that is stored as it is.
-const METADATA_STORED: u16 = 0x8000;
-/// Set in the length of a data block that is stored as it is (`SQUASHFS_COMPRESSED_BIT_BLOCK`).
-pub(super) const DATA_STORED: u32 = 1 << 24;
 /// Unpacked metadata kept: the directories and inodes around the current place.
 const METADATA_CACHE_BYTES: usize = 4 << 20;
 /// Directory listings that were read lately.
@@ -217,7 +212,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(u32::from_le_bytes(entry))
     }
 
-    /// The block that holds fragment `index` (`struct squashfs_fragment_entry`).
+    /// The block that holds fragment `index`.
     pub fn fragment(&self, index: u32) -> Result<DataBlock> {
         let count = self.superblock.fragments;
         let table = self
@@ -226,11 +221,12 @@ impl<D: BlockDevice> Volume<D> {
             .filter(|_| index < count);
         let table = table
             .ok_or_else(|| Error::corrupt(format!("fragment {index} of {count} in the table")))?;
-        let entry: [u8; 16] = self.table_entry(table, index).at(|| "fragment table")?;
-        let fields = Fields::new("fragment entry", &entry);
+        let entry: [u8; FragmentEntry::<&[u8]>::SIZE] =
+            self.table_entry(table, index).at(|| "fragment table")?;
+        let entry = FragmentEntry::over(entry)?;
         Ok(DataBlock {
-            start: fields.le64(0)?,
-            size: fields.le32(8)?,
+            start: entry.start_block(),
+            size: entry.size(),
         })
     }
 
@@ -297,7 +293,8 @@ impl<D: BlockDevice> MetaReader<'_, D> {
         Ok(bytes)
     }
 
-    fn fill(&mut self, mut buf: &mut [u8]) -> Result<()> {
+    /// Fills `buf` with the next bytes.
+    pub fn fill(&mut self, mut buf: &mut [u8]) -> Result<()> {
         while !buf.is_empty() {
             let block = self.current()?;
             let rest = &block.bytes[self.place.offset..];

@@ -4,9 +4,10 @@
 //!  │type │size │name│vsize │value│         type & 0x100: the value is a u64 reference to vsize + value elsewhere
 //! ```
 
+use super::on_disk::{XattrEntry, XattrId, XattrIdTable, XattrReference, XattrValue};
 use super::volume::{MetaReader, Place, Volume};
 use crate::block::BlockDevice;
-use crate::bytes::{Fields, to_usize};
+use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::Xattr;
 
@@ -39,18 +40,17 @@ pub(super) fn read<D: BlockDevice>(volume: &Volume<D>, index: u32) -> Result<Vec
             table.ids
         )));
     }
-    let id: [u8; 16] = volume
+    let id: [u8; XattrId::<&[u8]>::SIZE] = volume
         .table_entry(table.lookup, index)
         .at(|| "xattr id table")?;
-    let fields = Fields::new("xattr id", &id);
-    let reference = fields.le64(0)?;
-    let count = fields.le32(8)?;
+    let id = XattrId::over(id)?;
+    let count = id.count();
     if count > COUNT_MAX {
         return Err(Error::corrupt(format!(
             "{count} xattrs of one entry, at most {COUNT_MAX} are possible"
         )));
     }
-    let mut meta = at(volume, &table, reference)?;
+    let mut meta = at(volume, &table, id.xattr())?;
     let mut xattrs = Vec::new();
     let mut total = 0;
     for _ in 0..count {
@@ -79,13 +79,14 @@ fn table<D: BlockDevice>(volume: &Volume<D>) -> Result<Table> {
     let start = start.ok_or_else(|| {
         Error::corrupt("an entry has xattrs, the filesystem has no table of them")
     })?;
-    let mut header = [0; 16];
-    volume.read(start, &mut header).at(|| "xattr table")?;
-    let fields = Fields::new("xattr table", &header);
+    let mut header = XattrIdTable::blank();
+    volume
+        .read(start, header.bytes_mut())
+        .at(|| "xattr table")?;
     Ok(Table {
-        start: fields.le64(0)?,
-        ids: fields.le32(8)?,
-        lookup: start.saturating_add(16),
+        start: header.xattr_table_start(),
+        ids: header.xattr_ids(),
+        lookup: start.saturating_add(to_u64(XattrIdTable::<&[u8]>::SIZE)),
     })
 }
 
@@ -110,10 +111,10 @@ fn entry<D: BlockDevice>(
     table: &Table,
     meta: &mut MetaReader<'_, D>,
 ) -> Result<Xattr> {
-    let head: [u8; 4] = meta.array()?;
-    let fields = Fields::new("xattr entry", &head);
-    let xattr_type = fields.le16(0)?;
-    let size = fields.le16(2)?;
+    let mut head = XattrEntry::blank();
+    meta.fill(head.bytes_mut())?;
+    let xattr_type = head.entry_type();
+    let size = head.size();
     let namespace: &[u8] = match xattr_type & 0xff {
         0 => b"user.",
         1 => b"trusted.",
@@ -139,9 +140,9 @@ fn entry<D: BlockDevice>(
     let value = if xattr_type & OUT_OF_LINE == 0 {
         value(meta)
     } else {
-        let reference: [u8; 12] = meta.array()?;
-        let reference = Fields::new("xattr reference", &reference).le64(4)?;
-        value(&mut at(volume, table, reference)?)
+        let mut elsewhere = XattrReference::blank();
+        meta.fill(elsewhere.bytes_mut())?;
+        value(&mut at(volume, table, elsewhere.reference())?)
     };
     Ok(Xattr {
         value: value.at(|| name.escape_ascii().to_string())?,
@@ -150,7 +151,9 @@ fn entry<D: BlockDevice>(
 }
 
 fn value<D: BlockDevice>(meta: &mut MetaReader<'_, D>) -> Result<Vec<u8>> {
-    let len = u32::from_le_bytes(meta.array()?);
+    let mut head = XattrValue::blank();
+    meta.fill(head.bytes_mut())?;
+    let len = head.vsize();
     if len > VALUE_MAX {
         return Err(Error::corrupt(format!(
             "xattr value of {len} bytes, at most {VALUE_MAX} are possible"

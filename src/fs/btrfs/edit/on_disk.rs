@@ -72,6 +72,30 @@ structure! {
 }
 
 structure! {
+    /// How far the replacement of a device has come (`struct btrfs_dev_replace_item`).
+    pub(super) struct DevReplaceItem: "btrfs device replacement", Little, 72 {
+        /// The device that is replaced.
+        0 => src_devid: u64,
+        /// Where on the device copying begins next.
+        8 => cursor_left: u64,
+        /// Where it ends.
+        16 => cursor_right: u64,
+        /// Whether the old device is still read.
+        24 => cont_reading_from_srcdev_mode: u64,
+        /// `BTRFS_IOCTL_DEV_REPLACE_STATE_*`.
+        32 => replace_state / set_replace_state: u64,
+        /// Seconds since 1970.
+        40 => time_started: u64,
+        /// Seconds since 1970.
+        48 => time_stopped: u64,
+        /// Errors so far.
+        56 => num_write_errors: u64,
+        /// Errors so far.
+        64 => num_uncorrectable_read_errors: u64,
+    }
+}
+
+structure! {
     /// A stretch of the device that a chunk takes (`struct btrfs_dev_extent`).
     pub(super) struct DevExtent: "btrfs device extent", Little, 48 {
         /// The tree of the chunk.

@@ -6,6 +6,7 @@ use super::super::root::RootItem;
 use super::super::superblock::incompat;
 use super::super::tree::Cursor;
 use super::super::volume::Volume;
+use super::on_disk::DevReplaceItem;
 use crate::bytes::to_usize;
 use crate::error::{Error, Reason, Result, ResultExt};
 
@@ -187,13 +188,7 @@ impl Carried {
         for item in items(volume, object::DEV_TREE)? {
             match item.key.kind {
                 kind::PERSISTENT_ITEM => self.dev_stats.push(item),
-                // The second field is the state; 0, 2 and 4 mean that nothing is going on.
-                kind::DEV_REPLACE
-                    if item
-                        .data
-                        .get(16..24)
-                        .is_some_and(|state| !matches!(state[0], 0 | 2 | 4)) =>
-                {
+                kind::DEV_REPLACE if is_being_replaced(&item.data) => {
                     return Err(Error::unsupported(
                         "editing a btrfs filesystem with an unfinished device replacement",
                     ));
@@ -224,6 +219,16 @@ fn items(volume: &Volume, id: u64) -> Result<Vec<Item>> {
         cursor.advance()?;
     }
     Ok(items)
+}
+
+/// Whether an item tells of a device replacement that was started or suspended. Linux ignores items that are too short.
+fn is_being_replaced(item: &[u8]) -> bool {
+    // BTRFS_IOCTL_DEV_REPLACE_STATE_*
+    const NEVER_STARTED: u64 = 0;
+    const FINISHED: u64 = 2;
+    const CANCELED: u64 = 3;
+    DevReplaceItem::over(item)
+        .is_ok_and(|item| !matches!(item.replace_state(), NEVER_STARTED | FINISHED | CANCELED))
 }
 
 fn check_features(volume: &Volume) -> Result<()> {
@@ -279,5 +284,20 @@ fn profiles(volume: &Volume) -> Profiles {
         system: of(group::SYSTEM),
         metadata,
         data,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_replacement_that_is_unfinished_is_seen() {
+        let mut item = DevReplaceItem::zeroed();
+        for (state, unfinished) in [(0, false), (1, true), (2, false), (3, false), (4, true)] {
+            item.set_replace_state(state);
+            assert_eq!(is_being_replaced(item.bytes()), unfinished, "{state}");
+        }
+        assert!(!is_being_replaced(&item.bytes()[..71]));
     }
 }

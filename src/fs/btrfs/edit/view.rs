@@ -1,6 +1,6 @@
 //! The [`FileSystem`] of an edited filesystem: the edits so far are seen.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::super::key::object;
 use super::BtrfsEditor;
@@ -11,6 +11,7 @@ use crate::error::{Error, Reason, Result};
 use crate::fs::{
     self, Capacity, DirEntry, FileRead, FileSystem, FileType, FsKind, Metadata, Xattr, check_within,
 };
+use crate::lock::lock;
 
 impl BtrfsEditor {
     /// The inode of `node`, which must be of one type.
@@ -143,7 +144,7 @@ impl FileRead for Reader<'_> {
         check_within(self.size, offset, buf)?;
         let end = offset + to_u64(buf.len());
         buf.fill(0);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         let first = self
             .spans
             .partition_point(|span| span.offset + span.len <= offset);

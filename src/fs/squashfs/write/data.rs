@@ -7,6 +7,7 @@
 //!
 //! A fragment is written between files, never within one: the blocks of a file lie one behind the other.
 
+use super::super::on_disk::DATA_STORED;
 use super::Out;
 use super::pack::Packer;
 use crate::bytes::{is_zero, to_u64, to_usize};
@@ -15,8 +16,6 @@ use crate::error::{Error, Result, ResultExt};
 use crate::fs::FileSystem;
 use crate::fs::source::{Node, Open, Part};
 
-/// Set in the size of a block that is stored as it is (`SQUASHFS_COMPRESSED_BIT_BLOCK`).
-const DATA_STORED: u32 = 1 << 24;
 /// Blocks in flight for each thread: one is worked on, the others wait for their turn or for the sink.
 const WINDOW_PER_THREAD: usize = 4;
 

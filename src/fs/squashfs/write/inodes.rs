@@ -1,19 +1,19 @@
-//! Inodes and directory listings (`struct squashfs_*_inode` and `squashfs_dir_*` of the kernel).
+//! Inodes and directory listings.
 
+use super::super::on_disk::{
+    BaseInode, DeviceInode, DirEntryHead, DirHeader, DirInode, EXTENDED, FileInode, IpcInode,
+    LongDirInode, LongFileInode, NONE, SymlinkInode, XattrIndex,
+};
 use super::data::{Data, Laid};
 use super::metadata::{MetaPlace, MetaWriter};
 use super::pack::Packer;
-use crate::bytes::to_u64;
+use crate::bytes::{Order, row_of, to_u64};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::source::{Node, Part, Tree};
 use crate::fs::{FileType, Timestamp};
 
 /// Entries behind one header (`SQUASHFS_DIR_COUNT`).
 const RUN_MAX: usize = 256;
-/// An absent fragment or xattr index.
-const NONE: u32 = u32::MAX;
-/// Numbers of the extended inode types begin behind those of the basic ones.
-const EXTENDED: u16 = 7;
 
 /// The inode and directory tables, and what the superblock says of them.
 #[derive(Debug)]
@@ -116,24 +116,28 @@ impl Encoder<'_, '_> {
         let (extended, body) = match &node.part {
             Part::Directory(_) => self.directory(id)?,
             Part::File(_, size) => file(node, *size, laid)?,
-            Part::Symlink(target) => {
-                let body = [&word(node.nlink)[..], &word(short(target.len())?), target].concat();
-                with_xattrs(node, body)
+            Part::Symlink(target) => symlink(node, target)?,
+            Part::Device(rdev) => {
+                let mut inode = DeviceInode::zeroed();
+                inode.set_nlink(node.nlink);
+                inode.set_rdev(*rdev);
+                with_xattrs(node, inode.into_inner())
             }
-            Part::Device(number) => with_xattrs(node, [word(node.nlink), word(*number)].concat()),
-            Part::Ipc => with_xattrs(node, word(node.nlink).to_vec()),
+            Part::Ipc => {
+                let mut inode = IpcInode::zeroed();
+                inode.set_nlink(node.nlink);
+                with_xattrs(node, inode.into_inner())
+            }
         };
-        let kind = type_number(node.file_type) + if extended { EXTENDED } else { 0 };
-        let uid = self.id(node.uid)?;
-        let gid = self.id(node.gid)?;
-        let head: Vec<u8> = [kind, node.mode, uid, gid]
-            .into_iter()
-            .flat_map(u16::to_le_bytes)
-            .collect();
+        let mut base = BaseInode::blank();
+        base.set_inode_type(type_number(node.file_type) + if extended { EXTENDED } else { 0 });
+        base.set_mode(node.mode);
+        base.set_uid(self.id(node.uid)?);
+        base.set_guid(self.id(node.gid)?);
+        base.set_mtime(seconds(node.mtime));
+        base.set_inode_number(self.numbers[id]);
         self.places[id] = Some(self.inodes.place()?);
-        self.inodes.put(&head)?;
-        self.inodes.put(&word(seconds(node.mtime)))?;
-        self.inodes.put(&word(self.numbers[id]))?;
+        self.inodes.put(base.bytes())?;
         self.inodes.put(&body)
     }
 
@@ -167,27 +171,23 @@ impl Encoder<'_, '_> {
                 .map_or(1, |last| last.saturating_add(1)),
             _ => self.numbers[node.parent],
         };
-        match (u16::try_from(size), node.xattrs) {
-            (Ok(size), None) => {
-                let words = [word(place.block), word(node.nlink)].concat();
-                let halves = [size.to_le_bytes(), place.offset.to_le_bytes()].concat();
-                Ok((false, [&words[..], &halves, &word(parent)].concat()))
-            }
-            _ => {
-                let words = [
-                    word(node.nlink),
-                    word(size),
-                    word(place.block),
-                    word(parent),
-                ]
-                .concat();
-                let halves = [0u16.to_le_bytes(), place.offset.to_le_bytes()].concat();
-                Ok((
-                    true,
-                    [&words[..], &halves, &word(node.xattrs.unwrap_or(NONE))].concat(),
-                ))
-            }
+        if let (Ok(size), None) = (u16::try_from(size), node.xattrs) {
+            let mut inode = DirInode::zeroed();
+            inode.set_start_block(place.block);
+            inode.set_nlink(node.nlink);
+            inode.set_file_size(size);
+            inode.set_offset(place.offset);
+            inode.set_parent_inode(parent);
+            return Ok((false, inode.into_inner()));
         }
+        let mut inode = LongDirInode::zeroed();
+        inode.set_nlink(node.nlink);
+        inode.set_file_size(size);
+        inode.set_start_block(place.block);
+        inode.set_parent_inode(parent);
+        inode.set_offset(place.offset);
+        inode.set_xattr(node.xattrs.unwrap_or(NONE));
+        Ok((true, inode.into_inner()))
     }
 
     /// Writes the entries of a directory: runs whose inodes lie in one metadata block and have near numbers. Returns the
@@ -214,15 +214,20 @@ impl Encoder<'_, '_> {
                 }
                 rest.next();
             }
-            let count = short(run.len() - 1)?;
-            let mut bytes = [word(count), word(block), word(base)].concat();
+            let mut header = DirHeader::zeroed();
+            header.set_count(short(run.len() - 1)?);
+            header.set_start_block(block);
+            header.set_inode_number(base);
+            let mut bytes = header.into_inner();
             for (name, id, delta) in run {
-                let len = u16::try_from(name.len() - 1)
+                let size = u16::try_from(name.len() - 1)
                     .map_err(|_| Error::internal("names are checked"))?;
-                bytes.extend_from_slice(&place(id)?.offset.to_le_bytes());
-                bytes.extend_from_slice(&delta.to_le_bytes());
-                bytes.extend_from_slice(&type_number(self.nodes[id].file_type).to_le_bytes());
-                bytes.extend_from_slice(&len.to_le_bytes());
+                let mut entry = DirEntryHead::blank();
+                entry.set_offset(place(id)?.offset);
+                entry.set_inode_number(delta);
+                entry.set_entry_type(type_number(self.nodes[id].file_type));
+                entry.set_size(size);
+                bytes.extend_from_slice(entry.bytes());
                 bytes.extend_from_slice(name);
             }
             total += bytes.len();
@@ -235,39 +240,43 @@ impl Encoder<'_, '_> {
 /// The body of a file's inode, in the long form where a field needs it.
 fn file(node: &Node, size: u64, laid: &Laid) -> Result<(bool, Vec<u8>)> {
     let (fragment, offset) = laid.fragment.unwrap_or((NONE, 0));
-    let sizes = laid.sizes.iter().flat_map(|size| size.to_le_bytes());
+    let sizes = row_of(&laid.sizes, Order::Little);
     let fits = (u32::try_from(laid.start), u32::try_from(size));
     if let ((Ok(start), Ok(size)), 1, None, 0) = (fits, node.nlink, node.xattrs, laid.sparse) {
-        let words = [start, fragment, offset, size];
-        return Ok((
-            false,
-            words
-                .into_iter()
-                .flat_map(u32::to_le_bytes)
-                .chain(sizes)
-                .collect(),
-        ));
+        let mut inode = FileInode::blank();
+        inode.set_start_block(start);
+        inode.set_fragment(fragment);
+        inode.set_offset(offset);
+        inode.set_file_size(size);
+        return Ok((false, [inode.bytes(), &sizes].concat()));
     }
+    let mut inode = LongFileInode::blank();
+    inode.set_start_block(laid.start);
+    inode.set_file_size(size);
     // The kernel takes the holes off the size to tell the blocks in use, and at least one byte must be left.
-    let longs = [laid.start, size, laid.sparse.min(size.saturating_sub(1))];
-    let words = [node.nlink, fragment, offset, node.xattrs.unwrap_or(NONE)];
-    let head = longs
-        .into_iter()
-        .flat_map(u64::to_le_bytes)
-        .chain(words.into_iter().flat_map(u32::to_le_bytes));
-    Ok((true, head.chain(sizes).collect()))
+    inode.set_sparse(laid.sparse.min(size.saturating_sub(1)));
+    inode.set_nlink(node.nlink);
+    inode.set_fragment(fragment);
+    inode.set_offset(offset);
+    inode.set_xattr(node.xattrs.unwrap_or(NONE));
+    Ok((true, [inode.bytes(), &sizes].concat()))
+}
+
+fn symlink(node: &Node, target: &[u8]) -> Result<(bool, Vec<u8>)> {
+    let mut inode = SymlinkInode::blank();
+    inode.set_nlink(node.nlink);
+    inode.set_symlink_size(short(target.len())?);
+    Ok(with_xattrs(node, [inode.bytes(), target].concat()))
 }
 
 /// The long form of symlinks, devices, pipes and sockets is the short one with an xattr index behind it.
 fn with_xattrs(node: &Node, mut body: Vec<u8>) -> (bool, Vec<u8>) {
-    if let Some(xattrs) = node.xattrs {
-        body.extend_from_slice(&word(xattrs));
+    if let Some(xattr) = node.xattrs {
+        let mut index = XattrIndex::blank();
+        index.set_xattr(xattr);
+        body.extend_from_slice(index.bytes());
     }
     (node.xattrs.is_some(), body)
-}
-
-fn word(value: u32) -> [u8; 4] {
-    value.to_le_bytes()
 }
 
 fn short(len: usize) -> Result<u32> {

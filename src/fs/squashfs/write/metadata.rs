@@ -1,13 +1,9 @@
 //! Metadata streams and lookup tables: blocks of 8 KiB, each compressed by itself behind its length.
 
+use super::super::on_disk::{METADATA_BYTES, METADATA_STORED};
 use super::pack::Packer;
-use crate::bytes::to_u64;
+use crate::bytes::{Order, row_of, to_u64};
 use crate::error::{Error, Reason, Result};
-
-/// Bytes of an unpacked metadata block (`SQUASHFS_METADATA_SIZE`).
-const METADATA_BYTES: usize = 8192;
-/// Set in the length of a metadata block that is stored as it is.
-const METADATA_STORED: u16 = 0x8000;
 
 /// A place in a metadata stream: where its block begins, and a byte in the unpacked block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,8 +98,7 @@ pub(super) fn lookup_table(
     stream.put(entries)?;
     let (mut bytes, starts) = stream.finish()?;
     let table = start + to_u64(bytes.len());
-    starts
-        .iter()
-        .for_each(|block| bytes.extend_from_slice(&(start + block).to_le_bytes()));
+    let places: Vec<u64> = starts.iter().map(|block| start + block).collect();
+    bytes.extend(row_of(&places, Order::Little));
     Ok((bytes, table))
 }

@@ -22,8 +22,9 @@ mod xattrs;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::superblock::{MAGIC, SUPERBLOCK_BYTES};
-use crate::bytes::to_u64;
+use super::on_disk::{FragmentEntry, MAGIC, NO_TABLE, SuperBlock};
+use super::superblock::SUPERBLOCK_BYTES;
+use crate::bytes::{Order, row_of, to_u64};
 use crate::error::{Error, Reason, Result};
 use crate::finding::code;
 use crate::fs::FileSystem;
@@ -41,8 +42,6 @@ const PADDING: u64 = 4096;
 const FLAG_EXPORTABLE: u16 = 0x80;
 /// Most blocks of one file, as the reader has it: 2 TiB of 128 KiB blocks.
 const BLOCKS_MAX: u64 = 1 << 24;
-/// A table that is not there.
-const NO_TABLE: u64 = u64::MAX;
 
 /// How to write a squashfs.
 #[derive(Debug, Clone)]
@@ -153,7 +152,7 @@ fn count(what: &str, len: usize) -> Result<u32> {
         .map_err(|_| Error::unsupported(format!("more than 2^32 {what}")).because(Reason::Limit))
 }
 
-/// Writes all tables behind the content and returns the superblock (`struct squashfs_super_block` of the kernel).
+/// Writes all tables behind the content and returns the superblock.
 fn finish(
     tree: &Tree,
     data: &Data,
@@ -162,27 +161,30 @@ fn finish(
     out: &mut Out<'_>,
     (options, block_log): (&SquashfsOptions, u16),
 ) -> Result<Vec<u8>> {
-    let inode_table = out.put(&tables.inodes)?;
-    let directory_table = out.put(&tables.directories)?;
-    let fragments: Vec<u8> = data
-        .fragments
-        .iter()
-        .flat_map(|&(start, size)| fragment_entry(start, size))
-        .collect();
-    let fragment_table = out.table(packer, &fragments)?;
-    let export: Vec<u8> = tables
-        .export
-        .iter()
-        .flat_map(|reference| reference.to_le_bytes())
-        .collect();
-    let export_table = out.table(packer, &export)?;
-    let ids: Vec<u8> = tables.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-    let id_table = out.table(packer, &ids)?;
-    let mut xattr_table = NO_TABLE;
+    let mut superblock = SuperBlock::zeroed();
+    superblock.set_s_magic(MAGIC);
+    superblock.set_s_major(4);
+    superblock.set_s_minor(0);
+    superblock.set_compression(options.compression.id());
+    superblock.set_block_size(options.block_bytes);
+    superblock.set_block_log(block_log);
+    superblock.set_flags(FLAG_EXPORTABLE);
+    superblock.set_root_inode(tables.root);
+
+    superblock.set_inode_table_start(out.put(&tables.inodes)?);
+    superblock.set_directory_table_start(out.put(&tables.directories)?);
+    let fragments = fragment_entries(&data.fragments);
+    superblock.set_fragment_table_start(out.table(packer, &fragments)?);
+    let export = row_of(&tables.export, Order::Little);
+    superblock.set_lookup_table_start(out.table(packer, &export)?);
+    let ids = row_of(&tables.ids, Order::Little);
+    superblock.set_id_table_start(out.table(packer, &ids)?);
+    superblock.set_xattr_id_table_start(NO_TABLE);
     if let Some((bytes, place)) = xattrs::encode(&tree.xattrs, packer, out.position)? {
         out.put(&bytes)?;
-        xattr_table = place;
+        superblock.set_xattr_id_table_start(place);
     }
+    superblock.set_bytes_used(out.position);
 
     let newest = tree
         .nodes
@@ -191,36 +193,25 @@ fn finish(
         .map(|node| inodes::seconds(node.mtime))
         .max()
         .unwrap_or(0);
-    let inodes = count("inodes", tables.export.len())?;
-    let fragments = count("fragments", data.fragments.len())?;
-    let no_ids = u16::try_from(tables.ids.len()).map_err(|_| {
+    superblock.set_mkfs_time(newest);
+    superblock.set_inodes(count("inodes", tables.export.len())?);
+    superblock.set_fragments(count("fragments", data.fragments.len())?);
+    superblock.set_no_ids(u16::try_from(tables.ids.len()).map_err(|_| {
         Error::unsupported("more than 65535 owners and groups").because(Reason::Limit)
-    })?;
-    let words = [MAGIC, inodes, newest, options.block_bytes, fragments];
-    let halves = [
-        options.compression.id(),
-        block_log,
-        FLAG_EXPORTABLE,
-        no_ids,
-        4,
-        0,
-    ];
-    let bytes_used = out.position;
-    let longs = [
-        tables.root,
-        bytes_used,
-        id_table,
-        xattr_table,
-        inode_table,
-        directory_table,
-    ];
-    let tail = [fragment_table, export_table];
-    let words = words.into_iter().flat_map(u32::to_le_bytes);
-    let halves = halves.into_iter().flat_map(u16::to_le_bytes);
-    Ok(words
-        .chain(halves)
-        .chain(longs.into_iter().chain(tail).flat_map(u64::to_le_bytes))
-        .collect())
+    })?);
+    Ok(superblock.into_inner())
+}
+
+/// The fragment table's entries, from offset and stored size.
+fn fragment_entries(fragments: &[(u64, u32)]) -> Vec<u8> {
+    let mut entries = Vec::new();
+    for &(start, size) in fragments {
+        let mut entry = FragmentEntry::blank();
+        entry.set_start_block(start);
+        entry.set_size(size);
+        entries.extend(entry.into_inner());
+    }
+    entries
 }
 
 /// Checks what the caller gives and returns the base-2 logarithm of the block size.
@@ -241,14 +232,6 @@ fn check(out: &File, options: &SquashfsOptions) -> Result<u16> {
         )));
     }
     u16::try_from(bytes.ilog2()).map_err(|_| Error::internal("a logarithm of 32 bits"))
-}
-
-fn fragment_entry(start: u64, size: u32) -> impl Iterator<Item = u8> {
-    start
-        .to_le_bytes()
-        .into_iter()
-        .chain(size.to_le_bytes())
-        .chain([0; 4])
 }
 
 /// The file that is written, front to back.

@@ -1,5 +1,6 @@
 //! Extended attributes: every different set is stored once.
 
+use super::super::on_disk::{METADATA_BYTES, XattrEntry, XattrId, XattrIdTable, XattrValue};
 use super::metadata::{MetaWriter, lookup_table};
 use super::pack::Packer;
 use crate::bytes::to_u64;
@@ -37,19 +38,21 @@ pub(super) fn encode(
         let place = stream.place()?;
         let bytes = encode_set(set)?;
         stream.put(&bytes)?;
-        ids.extend_from_slice(&place.reference().to_le_bytes());
-        for number in [set.len(), bytes.len()] {
-            ids.extend_from_slice(&short(number)?.to_le_bytes());
-        }
+        let mut id = XattrId::blank();
+        id.set_xattr(place.reference());
+        id.set_count(short(set.len())?);
+        id.set_size(short(bytes.len())?);
+        ids.extend_from_slice(id.bytes());
     }
     let (mut bytes, _) = stream.finish()?;
     let (table, place) = lookup_table(packer, &ids, start + to_u64(bytes.len()))?;
     // The offsets of the table's blocks come behind a header of their own: where the sets begin, and how many.
-    let blocks = table.len() - ids.len().div_ceil(8192) * 8;
+    let blocks = table.len() - ids.len().div_ceil(METADATA_BYTES) * size_of::<u64>();
     bytes.extend_from_slice(&table[..blocks]);
-    bytes.extend_from_slice(&start.to_le_bytes());
-    bytes.extend_from_slice(&short(sets.numbers.len())?.to_le_bytes());
-    bytes.extend_from_slice(&[0; 4]);
+    let mut header = XattrIdTable::blank();
+    header.set_xattr_table_start(start);
+    header.set_xattr_ids(short(sets.numbers.len())?);
+    bytes.extend_from_slice(header.bytes());
     bytes.extend_from_slice(&table[blocks..]);
     Ok(Some((bytes, place)))
 }
@@ -94,14 +97,14 @@ fn encode_set(set: &[Xattr]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for xattr in set {
         let (namespace, name) = split(&xattr.name)?;
-        bytes.extend_from_slice(&namespace.to_le_bytes());
-        bytes.extend_from_slice(
-            &u16::try_from(name.len())
-                .map_err(|_| Error::internal("checked"))?
-                .to_le_bytes(),
-        );
+        let mut entry = XattrEntry::blank();
+        entry.set_entry_type(namespace);
+        entry.set_size(u16::try_from(name.len()).map_err(|_| Error::internal("checked"))?);
+        let mut value = XattrValue::blank();
+        value.set_vsize(short(xattr.value.len())?);
+        bytes.extend_from_slice(entry.bytes());
         bytes.extend_from_slice(name);
-        bytes.extend_from_slice(&short(xattr.value.len())?.to_le_bytes());
+        bytes.extend_from_slice(value.bytes());
         bytes.extend_from_slice(&xattr.value);
     }
     Ok(bytes)
