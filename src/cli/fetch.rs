@@ -165,7 +165,7 @@ fn copy_out(file: &Fetched, folder: &Path) -> Result<()> {
     let fails = |error| from_io(format!("copying to {}", to.display()), error);
     let output = OutputFile::create(&to)?;
     let mut source = File::open(&file.path).map_err(fails)?;
-    let copied = io::copy(&mut source, &mut &*output.file()).map_err(fails)?;
+    let copied = io::copy(&mut source, &mut output.file()).map_err(fails)?;
     if copied != file.bytes {
         return Err(Error::invalid(format!(
             "{} changed while it was copied",
@@ -178,7 +178,7 @@ fn copy_out(file: &Fetched, folder: &Path) -> Result<()> {
         name.push(".sig");
         let output = OutputFile::create(Path::new(&name))?;
         let mut source = File::open(signature).map_err(fails)?;
-        io::copy(&mut source, &mut &*output.file()).map_err(fails)?;
+        io::copy(&mut source, &mut output.file()).map_err(fails)?;
         outputs.push(output);
     }
     OutputFile::commit_all(outputs)

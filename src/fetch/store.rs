@@ -307,13 +307,13 @@ impl Store {
         // One that is there may be damaged: it is replaced.
         let output = OutputFile::create(&stored.path)?;
         file.rewind().map_err(fails)?;
-        io::copy(file, &mut &*output.file()).map_err(fails)?;
+        io::copy(file, &mut output.file()).map_err(fails)?;
         let read_only = fs::Permissions::from_mode(0o444);
         output.file().set_permissions(read_only).map_err(fails)?;
         output.commit()?;
 
         let output = OutputFile::create(&self.folder.join("names").join(key(name)))?;
-        (&mut &*output.file()).write_all(&text).map_err(fails)?;
+        (&mut output.file()).write_all(&text).map_err(fails)?;
         output.commit()?;
         Ok(stored)
     }
