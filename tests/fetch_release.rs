@@ -282,6 +282,48 @@ fn what_is_not_signed_as_it_should_be_gets_nowhere() {
             .iter()
             .all(|(name, _)| !name.starts_with("oem"))
     );
+
+    let node = site.path("node.img");
+    let plan = ["plan", "--release", VERSION, "--json", "-o", text(&node)];
+    let mut plan = site.command(&plan);
+    let report = plan.arg("--insecure-skip-verify").output().unwrap();
+    assert!(report.status.success(), "{}", said(&report));
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert!(
+        report["findings"].to_string().contains("not-verified"),
+        "{report}"
+    );
+}
+
+#[test]
+fn flags_of_fetching_are_refused_where_nothing_is_fetched() {
+    let sample = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/testdata/sample/flatcar_sample.bin.bz2"
+    );
+    for flags in [
+        &["--arch", "arm64"][..],
+        &["--offline"],
+        &["--keyring", sample],
+        &["--insecure-skip-verify"],
+    ] {
+        let mut command = flatbake();
+        command
+            .args(["plan", "--image", sample, "-o", "never.img"])
+            .args(flags);
+        let output = command.output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{flags:?}: {}",
+            said(&output)
+        );
+        assert!(
+            said(&output).contains(flags[0]),
+            "{flags:?}: {}",
+            said(&output)
+        );
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::write::Output;
 use crate::block::{Input, shown};
 use crate::bytes::ByteSize;
 use crate::error::{Error, ErrorKind, Result};
+use crate::finding::Finding;
 use crate::flatcar::vendor::{Vendor, Vendors};
 use crate::fs::{FsPath, Timestamp};
 use crate::image::{CacheMode, CompressOptions};
@@ -65,6 +66,8 @@ pub struct Request {
     pub policy: Policy,
     /// What is known of the files that are read, which they must be.
     pub expected: Expected,
+    /// What whoever asks has found before, for the report.
+    pub findings: Vec<Finding>,
     /// Files that are read besides those that the request itself names, each with what it is to the run: where it comes
     /// from, such as a manifest. They are told and protected as all that is read is.
     pub also_read: Vec<(PathBuf, &'static str)>,
@@ -339,6 +342,7 @@ impl Request {
             expected: Expected::default(),
             also_read: Vec::new(),
             also_written: Vec::new(),
+            findings: Vec::new(),
         }
     }
 

@@ -71,8 +71,12 @@ impl Fetch {
         }
         let cache = cache_of(self.cache_dir.as_deref())?;
         let means = self.fetching.means(Some(&cache), reporter)?;
+        means
+            .findings
+            .iter()
+            .for_each(|finding| reporter.found(finding));
         let fetcher = means.fetcher(reporter);
-        let release = fetcher.release(&self.release, self.fetching.arch, reporter)?;
+        let release = fetcher.release(&self.release, self.fetching.arch(), reporter)?;
         let mut names = Vec::new();
         for artifact in &self.artifact {
             names.push(artifact.file_name(&release.version)?);
@@ -121,7 +125,7 @@ impl Fetch {
 
     /// What would be fetched.
     fn tell(&self) -> Result<()> {
-        let arch = self.fetching.arch;
+        let arch = self.fetching.arch();
         let mut lines = Vec::new();
         match self.release.current(arch)? {
             Some(source) => {

@@ -7,8 +7,9 @@ use crate::fetch::fetcher::Fetcher;
 use crate::fetch::openpgp::{Keyring, Time};
 use crate::fetch::store::Store;
 use crate::fetch::transfer::{Client, Mirror, Settings};
+use crate::finding::code;
 use crate::machine::Arch;
-use crate::{Error, ErrorKind, Progress, Result};
+use crate::{Error, ErrorKind, Finding, Result};
 use clap::{Args, ValueHint};
 use tempfile::TempDir;
 
@@ -20,9 +21,9 @@ use super::progress::Reporter;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Fetching")]
 pub struct FetchArgs {
-    /// The architecture of the release: amd64 (x86-64) or arm64
-    #[arg(long, value_name = "ARCH", default_value = "amd64", value_parser = super::argument::<Arch>)]
-    pub arch: Arch,
+    /// The architecture of the release: amd64 (x86-64) or arm64 [default: amd64]
+    #[arg(long, value_name = "ARCH", value_parser = super::argument::<Arch>)]
+    arch: Option<Arch>,
     #[command(flatten)]
     transfer: TransferArgs,
     #[command(flatten)]
@@ -67,12 +68,16 @@ impl TransferArgs {
         let mut settings = Settings::from_environment(|name| std::env::var_os(name))?;
         settings.authorities.extend(self.ca.iter().cloned());
         settings.mirrors.extend(self.mirror.iter().cloned());
+        // Machines that were turned away at one moment do not all come back at one.
+        settings.retries.seed = std::process::id().into();
         Client::new(&settings, reporter.cancel())
     }
 }
 
 /// All that fetching needs, for one run.
 pub struct Means {
+    /// What a person should know of them.
+    pub findings: Vec<Finding>,
     client: Option<Client>,
     store: Store,
     keyring: Keyring,
@@ -83,6 +88,30 @@ pub struct Means {
 }
 
 impl FetchArgs {
+    /// The architecture that is asked for.
+    pub fn arch(&self) -> Arch {
+        self.arch.unwrap_or(Arch::Amd64)
+    }
+
+    /// Refuses flags that do nothing, where nothing is fetched.
+    pub fn check_unused(&self) -> Result<()> {
+        let given = [
+            ("--arch", self.arch.is_some()),
+            ("--ca", !self.transfer.ca.is_empty()),
+            ("--mirror", !self.transfer.mirror.is_empty()),
+            ("--keyring or --trust", self.keys.is_given()),
+            ("--offline", self.offline),
+            ("--insecure-skip-verify", self.insecure_skip_verify),
+        ];
+        match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(Error::invalid(format!(
+                "{flag} is for what is fetched, and nothing is"
+            ))
+            .with_hint("give --release, or leave it out")),
+            None => Ok(()),
+        }
+    }
+
     /// The means by these flags. Files are kept in `cache`, or in a folder of this run where that is `None`.
     pub fn means(&self, cache: Option<&Path>, reporter: &Reporter) -> Result<Means> {
         let client = if self.offline {
@@ -97,18 +126,15 @@ impl FetchArgs {
         };
         let folder = cache.or(own.as_ref().map(TempDir::path));
         let folder = folder.ok_or_else(|| Error::internal("there is no folder to fetch into"))?;
-        if self.insecure_skip_verify {
-            reporter.found(&crate::Finding::new(crate::finding::code::NOT_VERIFIED));
-        }
         let keyring = self.keys.trusted(reporter)?;
         let now = Time::from(SystemTime::now());
-        if !self.insecure_skip_verify {
-            keyring
-                .findings(now)
-                .iter()
-                .for_each(|finding| reporter.found(finding));
-        }
+        let findings = if self.insecure_skip_verify {
+            vec![Finding::new(code::NOT_VERIFIED)]
+        } else {
+            keyring.findings(now)
+        };
         Ok(Means {
+            findings,
             client,
             store: Store::new(folder, None),
             keyring,

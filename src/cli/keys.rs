@@ -23,6 +23,11 @@ pub struct KeyArgs {
 }
 
 impl KeyArgs {
+    /// Whether any of them is there.
+    pub fn is_given(&self) -> bool {
+        !self.keyring.is_empty() || !self.trust.is_empty()
+    }
+
     /// The built-in key and those that were given.
     pub fn trusted(&self, reporter: &Reporter) -> Result<Keyring> {
         let mut keyring = Keyring::flatcar()?;

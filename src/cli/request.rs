@@ -362,6 +362,10 @@ impl RequestArgs {
         if let Some(fetching) = &fetching {
             fetching.add_to(&mut request, reporter)?;
         }
+        #[cfg(feature = "fetch")]
+        if let Some(means) = &means {
+            request.findings.extend(means.findings.iter().cloned());
+        }
         self.add_run(&mut request)?;
         self.add_outputs(&mut request)?;
         if self.base.locked
@@ -383,6 +387,7 @@ impl RequestArgs {
     #[cfg(feature = "fetch")]
     fn means(&self, reporter: &Reporter) -> Result<Option<super::fetch_args::Means>> {
         if self.base.release.is_none() {
+            self.fetching.check_unused()?;
             return Ok(None);
         }
         let cache = match self.read.no_cache {
@@ -405,7 +410,7 @@ impl RequestArgs {
         FetchedRelease::new(
             means.fetcher(reporter),
             wanted,
-            self.fetching.arch,
+            self.fetching.arch(),
             reporter,
         )
         .map(Some)

@@ -313,7 +313,8 @@ impl Store {
         output.commit()?;
 
         let output = OutputFile::create(&self.folder.join("names").join(key(name)))?;
-        (&mut output.file()).write_all(&text).map_err(fails)?;
+        let mut names = output.file();
+        names.write_all(&text).map_err(fails)?;
         output.commit()?;
         Ok(stored)
     }

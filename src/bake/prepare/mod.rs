@@ -149,7 +149,8 @@ impl Request {
         }
         let targets = targets::plain(self)?;
         let (disk, facts) = open_base(self, context, &inputs)?;
-        let mut findings = disk.findings();
+        let mut findings = self.findings.clone();
+        findings.extend(disk.findings());
         let release = release_of(&disk, &mut findings);
         // What could not be read may just have been cancelled.
         context.cancel.check()?;

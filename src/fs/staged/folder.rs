@@ -131,12 +131,15 @@ impl Adding<'_> {
             && let Some(&there) = tree.children(entry.parent)?.get(&entry.name)
             && tree.inode(there)?.part.file_type() == FileType::Directory
         {
-            tree.inode_mut(there)?.attributes = inode.attributes;
+            let known = tree.inode_mut(there)?;
+            known.attributes = inode.attributes;
+            known.xattrs.extend(inode.xattrs);
             return Ok(Some(there));
         }
-        let number = tree
-            .add(entry.parent, &entry.name, inode)
-            .map_err(|_| twice(&entry.host))?;
+        if tree.children(entry.parent)?.contains_key(&entry.name) {
+            return Err(twice(&entry.host));
+        }
+        let number = tree.add(entry.parent, &entry.name, inode)?;
         if has_names {
             self.known.insert(identity, number);
         }
