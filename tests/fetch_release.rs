@@ -104,6 +104,9 @@ impl Site {
             let mirror = format!("https://{channel}.release.flatcar-linux.net/={place}");
             command.arg("--mirror").arg(mirror);
         }
+        let place = self.server.url("/bakery/");
+        let mirror = format!("https://extensions.flatcar.org/={place}");
+        command.arg("--mirror").arg(mirror);
         command
     }
 
@@ -484,4 +487,67 @@ fn the_list_of_releases_comes_over_tls() {
     let output = run(&["--ca", text(&ca), "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json[0]["version"], "4790.0.0");
+}
+
+#[test]
+fn extensions_of_the_bakery_are_held_against_their_list() {
+    let Some(site) = Site::new() else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sample");
+    let hello = fs::read(root.join("hello.raw")).unwrap();
+    let listed = |name: &str, bytes: &[u8]| {
+        let path = site.path(name);
+        fs::write(&path, bytes).unwrap();
+        let sum = crate::common::tree::sha256(fs::File::open(&path).unwrap());
+        format!("{sum}  {name}\n")
+    };
+    let sums = [
+        listed("hello-1.9-x86-64.raw", b"an older one"),
+        listed("hello-1.10-x86-64.raw", &hello),
+    ];
+    site.put(
+        "bakery/extensions/hello/SHA256SUMS",
+        sums.concat().as_bytes(),
+    );
+    site.put("bakery/extensions/hello-1.10-x86-64.raw", &hello);
+    site.put("bakery/extensions/hello-1.9-x86-64.raw", b"another one");
+
+    let local = format!("hello:{}", text(&site.path("hello-1.10-x86-64.raw")));
+    let sample = root.join("flatcar_sample.bin.bz2");
+    let bake = |name: &str, sysext: &str, flags: &[&str]| {
+        let output = site.path(name);
+        let arguments = [
+            "bake",
+            "--image",
+            text(&sample),
+            "-o",
+            text(&output),
+            sysext,
+        ];
+        let arguments = [&arguments[..], flags].concat();
+        let mut command = flatbake();
+        command.env("XDG_CACHE_HOME", site.path("cache"));
+        if sysext.contains('@') {
+            command = site.command(&arguments);
+        } else {
+            command.args(&arguments);
+        }
+        let done = command.output().unwrap();
+        assert!(done.status.success(), "{name}: {}", said(&done));
+        fs::read(output).unwrap()
+    };
+    let wanted = bake("local.img", &local, &[]);
+    assert!(bake("newest.img", "hello@latest", &[]) == wanted);
+    assert!(bake("offline.img", "hello@1.10", &["--offline"]) == wanted);
+
+    let node = site.path("never.img");
+    let plan = |sysext: &'static str| ["plan", "--image", text(&sample), "-o", text(&node), sysext];
+    site.fails(
+        &plan("hello@1.9"),
+        7,
+        &["hello-1.9-x86-64.raw", "SHA-256", "hint"],
+    );
+    let kept = site.cached();
+    assert!(kept.iter().all(|(name, _)| !name.starts_with("hello-1.9")));
+    site.fails(&plan("hello@2"), 2, &["hello@2", "1.9, 1.10"]);
+    site.fails(&plan("tailscale@latest"), 2, &["tailscale/SHA256SUMS"]);
 }

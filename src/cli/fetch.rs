@@ -154,7 +154,10 @@ fn told(file: &Fetched, reporter: &Reporter) {
             "{} ({size}): signed {} by {}",
             file.url, signed.made, signed.primary
         ),
-        None => format!("{} ({size}): not verified", file.url),
+        None => match &file.listed_in {
+            Some(list) => format!("{} ({size}): as {list} has it", file.url),
+            None => format!("{} ({size}): not verified", file.url),
+        },
     });
 }
 

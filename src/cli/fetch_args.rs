@@ -107,7 +107,7 @@ impl FetchArgs {
             Some((flag, _)) => Err(Error::invalid(format!(
                 "{flag} is for what is fetched, and nothing is"
             ))
-            .with_hint("give --release, or leave it out")),
+            .with_hint("give --release or NAME@VERSION, or leave it out")),
             None => Ok(()),
         }
     }

@@ -76,13 +76,36 @@ struct BaseArgs {
     locked: bool,
 }
 
+/// A sysext to install.
+#[derive(Debug, Clone)]
+enum SysextArg {
+    /// A file.
+    File(SysextSpec),
+    /// An extension of the Bakery.
+    #[cfg(feature = "fetch")]
+    Extension(crate::fetch::bakery::Extension),
+}
+
+impl std::str::FromStr for SysextArg {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        #[cfg(feature = "fetch")]
+        if text.contains('@') && !text.contains(':') {
+            return text.parse().map(Self::Extension);
+        }
+        text.parse().map(Self::File)
+    }
+}
+
 /// What is changed on the partitions.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files and sysexts")]
 struct ChangeArgs {
-    /// Sysexts to install, each with the name that it is merged by
-    #[arg(value_name = "NAME:FILE", value_parser = super::argument::<SysextSpec>)]
-    sysexts: Vec<SysextSpec>,
+    /// Sysexts to install, each with the name that it is merged by; NAME@VERSION, or NAME@latest, is fetched from the
+    /// Bakery
+    #[arg(value_name = "NAME:FILE", value_parser = super::argument::<SysextArg>)]
+    sysexts: Vec<SysextArg>,
     /// Folder for sysext files [default: root:/opt/extensions/NAME/]
     #[arg(long, value_name = "PART:/DIR/", value_parser = words::editable::<Place>(), hide_possible_values = true)]
     install_to: Option<Place>,
@@ -365,6 +388,7 @@ impl RequestArgs {
         #[cfg(feature = "fetch")]
         if let Some(means) = &means {
             request.findings.extend(means.findings.iter().cloned());
+            self.add_extensions(means, &mut request, reporter)?;
         }
         self.add_run(&mut request)?;
         self.add_outputs(&mut request)?;
@@ -386,7 +410,7 @@ impl RequestArgs {
     /// What fetches the release that is asked for.
     #[cfg(feature = "fetch")]
     fn means(&self, reporter: &Reporter) -> Result<Option<super::fetch_args::Means>> {
-        if self.base.release.is_none() {
+        if self.base.release.is_none() && self.extensions().next().is_none() {
             self.fetching.check_unused()?;
             return Ok(None);
         }
@@ -395,6 +419,43 @@ impl RequestArgs {
             false => super::image::cache_folder(self.read.cache_dir.as_deref()),
         };
         self.fetching.means(cache.as_deref(), reporter).map(Some)
+    }
+
+    /// The extensions of the Bakery that are asked for.
+    #[cfg(feature = "fetch")]
+    fn extensions(&self) -> impl Iterator<Item = &crate::fetch::bakery::Extension> {
+        self.changes
+            .sysexts
+            .iter()
+            .filter_map(|sysext| match sysext {
+                SysextArg::File(_) => None,
+                SysextArg::Extension(extension) => Some(extension),
+            })
+    }
+
+    /// Fetches the extensions, and has them installed as files are.
+    #[cfg(feature = "fetch")]
+    fn add_extensions(
+        &self,
+        means: &super::fetch_args::Means,
+        request: &mut Request,
+        reporter: &Reporter,
+    ) -> Result<()> {
+        let fetcher = means.fetcher(reporter);
+        for extension in self.extensions() {
+            let file = fetcher.extension(extension, self.fetching.arch(), reporter)?;
+            request.edits.sysexts.push(SysextSpec {
+                name: extension.name.clone(),
+                file: file.path.clone(),
+                origin: Some(extension.to_string()),
+            });
+            request.expected.digests.push(crate::bake::ExpectedDigest {
+                path: file.path,
+                sha256: file.sha256,
+                origin: Some(file.url),
+            });
+        }
+        Ok(())
     }
 
     /// The release that is asked for, with its image.
@@ -454,7 +515,12 @@ impl RequestArgs {
                 });
             }
         }
-        edits.sysexts.extend(changes.sysexts.iter().cloned());
+        let files = changes.sysexts.iter().filter_map(|sysext| match sysext {
+            SysextArg::File(spec) => Some(spec.clone()),
+            #[cfg(feature = "fetch")]
+            SysextArg::Extension(_) => None,
+        });
+        edits.sysexts.extend(files);
         if changes.install_to.is_some() {
             edits.install_to.clone_from(&changes.install_to);
         }

@@ -8,12 +8,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Seek;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use serde::Serialize;
 
+use super::bakery::{Extension, SUMS_MAX, mismatch};
 use super::openpgp::{Keyring, PROOF_MAX, Signed, Time};
 use super::release::{Release, VERSION_FILE, VERSION_MAX, Wanted, version_of};
 use super::store::{Claim, Store, Stored, Vacancy};
@@ -61,6 +62,8 @@ pub struct Fetched {
     pub signature: Option<PathBuf>,
     /// Who signed it; nobody, where it was not verified.
     pub signed: Option<Signed>,
+    /// The list that has its digest, where nobody signed it.
+    pub listed_in: Option<String>,
 }
 
 impl<'a> Fetcher<'a> {
@@ -104,6 +107,80 @@ impl<'a> Fetcher<'a> {
     /// A file of a release.
     pub fn file(&self, release: &Release, name: &str, progress: &dyn Progress) -> Result<Fetched> {
         self.get(&release.source(name)?, false, FILE_MAX, progress)
+    }
+
+    /// An extension of the Bakery, whose digest is in the list of the server.
+    pub fn extension(
+        &self,
+        extension: &Extension,
+        arch: Arch,
+        progress: &dyn Progress,
+    ) -> Result<Fetched> {
+        let list = extension.sums()?;
+        let sums = self.list(&list, progress)?;
+        let (source, sha256) = extension.choose(&sums, arch).at(|| list.to_string())?;
+        let name = source.to_string();
+        let known = self.store.find(&name, self.cancel)?;
+        let stored = match known.filter(|stored| stored.sha256 == sha256) {
+            Some(stored) => stored,
+            None => {
+                let fetched = self.fetch_listed(&source, &sha256, progress);
+                fetched.at(|| name)?
+            }
+        };
+        Ok(Fetched {
+            url: stored.name,
+            path: stored.path,
+            sha256: stored.sha256,
+            bytes: stored.bytes,
+            signature: None,
+            signed: None,
+            listed_in: Some(list.to_string()),
+        })
+    }
+
+    /// A file that must have this digest.
+    fn fetch_listed(
+        &self,
+        source: &Source,
+        sha256: &str,
+        progress: &dyn Progress,
+    ) -> Result<Stored> {
+        let name = source.to_string();
+        let Some(client) = self.client else {
+            return Err(self.note_missing(name));
+        };
+        match self.store.claim(&name, true, self.cancel, progress)? {
+            Claim::Stored(stored) => Ok(stored),
+            Claim::Vacant(vacancy) => {
+                let mut file = vacancy.file()?;
+                let received = client.download(source, &mut file, FILE_MAX, progress)?;
+                if received.sha256 != sha256 {
+                    return Err(mismatch(&received.sha256, sha256));
+                }
+                vacancy.fill(&mut file)
+            }
+        }
+    }
+
+    /// A list that changes: from the server, or the last one that came from there.
+    fn list(&self, source: &Source, progress: &dyn Progress) -> Result<Vec<u8>> {
+        let name = source.to_string();
+        let Some(client) = self.client else {
+            let Some(stored) = self.store.find(&name, self.cancel)? else {
+                return Err(self.note_missing(name));
+            };
+            return std::fs::read(&stored.path)
+                .map_err(|error| from_io(format!("reading {}", stored.path.display()), error));
+        };
+        let bytes = client.read(source, SUMS_MAX)?;
+        if let Claim::Vacant(vacancy) = self.store.claim(&name, true, self.cancel, progress)? {
+            let mut file = vacancy.file()?;
+            let written = file.write_all(&bytes);
+            written.map_err(|error| from_io("writing a temporary file", error))?;
+            vacancy.fill(&mut file)?;
+        }
+        Ok(bytes)
     }
 
     /// A signed file. With `changes`, there may be another one under its name since it was stored.
@@ -173,7 +250,7 @@ impl<'a> Fetcher<'a> {
         let rewound = file.rewind();
         rewound.map_err(|error| from_io("reading a temporary file", error))?;
         let signed = self.verify(&proof, &name, &mut file, received.len, progress)?;
-        let (stored, proof) = vacancy.fill(&mut file, (SIGNATURE, &proof))?;
+        let (stored, proof) = vacancy.fill_with_proof(&mut file, (SIGNATURE, &proof))?;
         Ok(fetched(stored, proof, signed))
     }
 
@@ -227,6 +304,7 @@ impl<'a> Fetcher<'a> {
             bytes: received.len,
             signature: None,
             signed: None,
+            listed_in: None,
         })
     }
 
@@ -247,6 +325,7 @@ fn fetched(stored: Stored, proof: Stored, signed: Signed) -> Fetched {
         bytes: stored.bytes,
         signature: Some(proof.path),
         signed: Some(signed),
+        listed_in: None,
     }
 }
 

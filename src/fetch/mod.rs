@@ -5,6 +5,7 @@
 //!   a server ──▶ a file without a name ──▶ digest, signature ──▶ its name
 //! ```
 
+pub mod bakery;
 pub mod digests;
 pub mod fetcher;
 pub mod openpgp;

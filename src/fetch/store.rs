@@ -274,13 +274,22 @@ impl Vacancy<'_> {
 
     /// Puts the bytes of `file`, which are verified, in place under the name, and before it what proves them: bytes
     /// under the name with an ending.
-    pub fn fill(self, file: &mut File, (ending, bytes): (&str, &[u8])) -> Result<(Stored, Stored)> {
+    pub fn fill_with_proof(
+        self,
+        file: &mut File,
+        (ending, bytes): (&str, &[u8]),
+    ) -> Result<(Stored, Stored)> {
         let mut copy = self.file()?;
         let written = copy.write_all(bytes);
         written.map_err(|error| from_io("writing a temporary file", error))?;
         let proof = format!("{}{ending}", self.name);
         let proof = self.store.put(&proof, &mut copy)?;
         Ok((self.store.put(&self.name, file)?, proof))
+    }
+
+    /// The same for bytes that need no proof beside them.
+    pub fn fill(self, file: &mut File) -> Result<Stored> {
+        self.store.put(&self.name, file)
     }
 }
 
@@ -562,7 +571,7 @@ mod tests {
         thread::sleep(RETRY * 3);
         let mut file = vacancy.file().unwrap();
         file.write_all(b"one").unwrap();
-        vacancy.fill(&mut file, (".sig", b"proof")).unwrap();
+        vacancy.fill(&mut file).unwrap();
         assert!(second.join().unwrap());
 
         let claim = store.claim("b", false, &Cancel::new(), &NoProgress);

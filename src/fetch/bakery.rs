@@ -1,0 +1,214 @@
+//! Extensions of the sysext Bakery, by their names and versions.
+//!
+//! ```text
+//!   https://extensions.flatcar.org/extensions/wasmtime/SHA256SUMS      which versions there are, and their digests
+//!                                            /wasmtime-24.0.0-x86-64.raw
+//! ```
+//!
+//! The Bakery signs nothing: what comes is held against the list of the server, and TLS is what vouches for both.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use super::transfer::Source;
+use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::machine::Arch;
+
+/// Where extensions are.
+const SERVER: &str = "https://extensions.flatcar.org/extensions";
+/// A list has some hundred bytes for each version.
+pub(super) const SUMS_MAX: u64 = 4 << 20;
+/// Hexadecimal digits of a SHA-256.
+const DIGITS: usize = 64;
+
+/// An extension as it is asked for: `wasmtime@24.0.0`, or `wasmtime@latest` for the newest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extension {
+    /// Its name, which is also that of its release file.
+    pub name: String,
+    /// Its version; `None` for the newest.
+    pub version: Option<String>,
+}
+
+impl Extension {
+    /// Where the list of its versions is.
+    pub(super) fn sums(&self) -> Result<Source> {
+        Source::parse(&format!("{SERVER}/{}/SHA256SUMS", self.name))
+    }
+
+    /// The file for `arch` among those of a list, and its SHA-256.
+    pub(super) fn choose(&self, sums: &[u8], arch: Arch) -> Result<(Source, String)> {
+        let text = std::str::from_utf8(sums)
+            .map_err(|error| Error::corrupt("SHA256SUMS is not text").with_source(error))?;
+        let mut found: Vec<(&str, &str, &str)> = text
+            .lines()
+            .filter_map(|line| self.entry(line, arch))
+            .collect();
+        found.sort_by(|(one, ..), (other, ..)| by_version(one, other));
+        let chosen = match &self.version {
+            Some(version) => found.iter().rfind(|(known, ..)| known == version),
+            None => found.last(),
+        };
+        let (_, file, sha256) = chosen.ok_or_else(|| {
+            let versions: Vec<&str> = found.iter().map(|(version, ..)| *version).collect();
+            let there = match versions.as_slice() {
+                [] => format!("nothing for {}", word(arch)),
+                some => some.join(", "),
+            };
+            Error::not_found(format!("the Bakery has no {self} for {}", word(arch)))
+                .with_hint(format!("it has: {there}"))
+        })?;
+        let source = Source::parse(&format!("{SERVER}/{file}"))?;
+        Ok((source, (*sha256).to_owned()))
+    }
+
+    /// Version, file and digest of a line that is about this extension.
+    fn entry<'a>(&self, line: &'a str, arch: Arch) -> Option<(&'a str, &'a str, &'a str)> {
+        let (sha256, file) = line.split_once(char::is_whitespace)?;
+        let file = file.trim_start().trim_start_matches('*').trim_end();
+        let is_digest = sha256.len() == DIGITS
+            && sha256
+                .bytes()
+                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let version = file
+            .strip_prefix(&*self.name)?
+            .strip_prefix('-')?
+            .strip_suffix(".raw")?
+            .strip_suffix(word(arch))?
+            .strip_suffix('-')?;
+        (is_digest && is_plain(version)).then_some((version, file, sha256))
+    }
+}
+
+/// What is said of a file that does not have the digest in the list.
+pub(super) fn mismatch(found: &str, wanted: &str) -> Error {
+    Error::new(
+        ErrorKind::Untrusted,
+        format!("the SHA-256 is {found}, but the list of the server says {wanted}"),
+    )
+    .because(Reason::Checksum)
+    .with_hint("fetch it again; if it stays so, the server or a mirror of it is broken")
+}
+
+/// systemd's word for an architecture, as names of files have it.
+fn word(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "x86-64",
+        Arch::Arm64 => "arm64",
+    }
+}
+
+/// Numbers by their values, all else as text.
+fn by_version(one: &str, other: &str) -> Ordering {
+    let parts = |version: &str| -> Vec<(u64, String)> {
+        version
+            .split(['.', '-', '+', '_'])
+            .map(|part| {
+                let digits = part.trim_start_matches('v');
+                (digits.parse().unwrap_or(0), part.to_owned())
+            })
+            .collect()
+    };
+    parts(one).cmp(&parts(other))
+}
+
+fn is_plain(word: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
+    !word.is_empty() && word.len() <= 100 && word.bytes().all(plain) && !word.starts_with('.')
+}
+
+/// `wasmtime@24.0.0`, `wasmtime@latest`.
+impl fmt::Display for Extension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version.as_deref().unwrap_or("latest");
+        write!(f, "{}@{version}", self.name)
+    }
+}
+
+/// `NAME@VERSION` or `NAME@latest`.
+impl FromStr for Extension {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = text
+            .split_once('@')
+            .filter(|(name, version)| is_plain(name) && is_plain(version));
+        let (name, version) = parts.ok_or_else(|| {
+            Error::invalid(format!("'{}' is not NAME@VERSION", text.escape_debug()))
+                .with_hint("write wasmtime@24.0.0, or wasmtime@latest")
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            version: (version != "latest").then(|| version.to_owned()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extension(text: &str) -> Extension {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_version_that_is_asked_for_or_the_newest() {
+        let digest = |digit: &str| digit.repeat(DIGITS);
+        let sums = [
+            format!("{}  wasmtime-9.0.0-x86-64.raw", digest("a")),
+            format!("{}  wasmtime-24.0.0-x86-64.raw", digest("b")),
+            format!("{} *wasmtime-24.0.1-arm64.raw", digest("c")),
+            format!("{}  wasmtime-other-99-x86-64.raw.gz", digest("d")),
+            format!("{}  ../wasmtime-99-x86-64.raw", digest("e")),
+            format!("{}  wasmtime-100-x86-64.raw", "E".repeat(DIGITS)),
+            "short  wasmtime-101-x86-64.raw".to_owned(),
+        ];
+        let sums = sums.join("\n");
+        let choose = |text: &str, arch| {
+            let (source, sha256) = extension(text).choose(sums.as_bytes(), arch)?;
+            Ok::<_, Error>((source.to_string(), sha256))
+        };
+        let at = |file: &str| format!("https://extensions.flatcar.org/extensions/{file}");
+        let newest = choose("wasmtime@latest", Arch::Amd64).unwrap();
+        assert_eq!(newest, (at("wasmtime-24.0.0-x86-64.raw"), digest("b")));
+        let older = choose("wasmtime@9.0.0", Arch::Amd64).unwrap();
+        assert_eq!(older.1, digest("a"));
+        let other = choose("wasmtime@latest", Arch::Arm64).unwrap();
+        assert_eq!(other.1, digest("c"));
+        let missing = choose("wasmtime@24.0.1", Arch::Amd64).unwrap_err();
+        assert!(missing.hint().unwrap().contains("9.0.0, 24.0.0"));
+        assert!(choose("tailscale@latest", Arch::Amd64).is_err());
+    }
+
+    #[test]
+    fn versions_are_compared_by_their_numbers() {
+        let mut versions = ["v1.10.0", "v1.9.9", "v1.9.9-rc.1", "2", "10", "1.32.2+k3s1"];
+        versions.sort_by(|one, other| by_version(one, other));
+        assert_eq!(
+            versions,
+            ["v1.9.9", "v1.9.9-rc.1", "v1.10.0", "1.32.2+k3s1", "2", "10"]
+        );
+    }
+
+    #[test]
+    fn other_words_are_refused() {
+        for text in [
+            "",
+            "wasmtime",
+            "@1",
+            "wasmtime@",
+            "a/b@1",
+            "a@..",
+            "a@1 2",
+            "a@b@c",
+        ] {
+            assert!(text.parse::<Extension>().is_err(), "{text}");
+        }
+        assert_eq!(
+            extension("k3s@v1.32.1+k3s1").to_string(),
+            "k3s@v1.32.1+k3s1"
+        );
+    }
+}
