@@ -10,8 +10,6 @@ mod failure;
 mod fetch;
 #[cfg(feature = "fetch")]
 mod fetch_args;
-#[cfg(feature = "fetch")]
-mod fetched;
 mod get;
 mod hints;
 mod image;

@@ -1,5 +1,8 @@
 //! The flags of `bake` and `plan`, and the request that they make, on top of a manifest where there is one.
 
+#[cfg(feature = "fetch")]
+mod fetching;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,8 +18,6 @@ use crate::manifest::{self, LoadOptions, Manifest};
 use crate::{Error, Result};
 use clap::Args;
 
-#[cfg(feature = "fetch")]
-use super::fetched::FetchedRelease;
 use super::image::ReadArgs;
 use super::output::{Destination, OutputArgs, timestamp};
 use super::progress::Reporter;
@@ -330,7 +331,7 @@ pub struct Made {
     pub manifest: Option<Manifest>,
     /// What holds the files that were fetched for this run alone.
     #[cfg(feature = "fetch")]
-    _fetched: Option<super::fetch_args::Means>,
+    _fetched: Option<fetching::Fetching>,
 }
 
 impl RequestArgs {
@@ -344,11 +345,9 @@ impl RequestArgs {
             .map(|image| self.read.base(image, reporter))
             .transpose()?;
         #[cfg(feature = "fetch")]
-        let means = self.means(reporter)?;
+        let fetched = self.fetch(reporter)?;
         #[cfg(feature = "fetch")]
-        let fetching = self.fetching(means.as_ref(), reporter)?;
-        #[cfg(feature = "fetch")]
-        let base = base.or_else(|| Some(Base::Path(fetching.as_ref()?.image.path.clone())));
+        let base = base.or_else(|| fetched.as_ref()?.base());
         let manifest = self
             .base
             .file
@@ -382,13 +381,8 @@ impl RequestArgs {
         self.add_changes(&mut request.edits)?;
         self.add_vendors(&mut request, &known)?;
         #[cfg(feature = "fetch")]
-        if let Some(fetching) = &fetching {
-            fetching.add_to(&mut request, reporter)?;
-        }
-        #[cfg(feature = "fetch")]
-        if let Some(means) = &means {
-            request.findings.extend(means.findings.iter().cloned());
-            self.add_extensions(means, &mut request, reporter)?;
+        if let Some(fetched) = &fetched {
+            self.add_fetched(fetched, &mut request, reporter)?;
         }
         self.add_run(&mut request)?;
         self.add_outputs(&mut request)?;
@@ -397,84 +391,12 @@ impl RequestArgs {
         {
             request.expected.locked = Some(manifest.locked()?);
         }
-        #[cfg(feature = "fetch")]
-        drop(fetching);
         Ok(Made {
             request,
             manifest,
             #[cfg(feature = "fetch")]
-            _fetched: means,
+            _fetched: fetched,
         })
-    }
-
-    /// What fetches the release that is asked for.
-    #[cfg(feature = "fetch")]
-    fn means(&self, reporter: &Reporter) -> Result<Option<super::fetch_args::Means>> {
-        if self.base.release.is_none() && self.extensions().next().is_none() {
-            self.fetching.check_unused()?;
-            return Ok(None);
-        }
-        let cache = match self.read.no_cache {
-            true => None,
-            false => super::image::cache_folder(self.read.cache_dir.as_deref()),
-        };
-        self.fetching.means(cache.as_deref(), reporter).map(Some)
-    }
-
-    /// The extensions of the Bakery that are asked for.
-    #[cfg(feature = "fetch")]
-    fn extensions(&self) -> impl Iterator<Item = &crate::fetch::bakery::Extension> {
-        self.changes
-            .sysexts
-            .iter()
-            .filter_map(|sysext| match sysext {
-                SysextArg::File(_) => None,
-                SysextArg::Extension(extension) => Some(extension),
-            })
-    }
-
-    /// Fetches the extensions, and has them installed as files are.
-    #[cfg(feature = "fetch")]
-    fn add_extensions(
-        &self,
-        means: &super::fetch_args::Means,
-        request: &mut Request,
-        reporter: &Reporter,
-    ) -> Result<()> {
-        let fetcher = means.fetcher(reporter);
-        for extension in self.extensions() {
-            let file = fetcher.extension(extension, self.fetching.arch(), reporter)?;
-            request.edits.sysexts.push(SysextSpec {
-                name: extension.name.clone(),
-                file: file.path.clone(),
-                origin: Some(extension.to_string()),
-            });
-            request.expected.digests.push(crate::bake::ExpectedDigest {
-                path: file.path,
-                sha256: file.sha256,
-                origin: Some(file.url),
-            });
-        }
-        Ok(())
-    }
-
-    /// The release that is asked for, with its image.
-    #[cfg(feature = "fetch")]
-    fn fetching<'a>(
-        &self,
-        means: Option<&'a super::fetch_args::Means>,
-        reporter: &'a Reporter,
-    ) -> Result<Option<FetchedRelease<'a>>> {
-        let (Some(wanted), Some(means)) = (&self.base.release, means) else {
-            return Ok(None);
-        };
-        FetchedRelease::new(
-            means.fetcher(reporter),
-            wanted,
-            self.fetching.arch(),
-            reporter,
-        )
-        .map(Some)
     }
 
     /// Whether the lock must hold.
