@@ -344,7 +344,7 @@ pub(super) fn open_disk(
 
 /// The disk in a file that an image refers to without naming its format.
 pub(super) fn open_reference(
-    file: FileDevice,
+    file: SelfDescribed<FileDevice>,
     references: &References,
 ) -> Result<Arc<dyn BlockDevice>> {
     match detect(&file)? {

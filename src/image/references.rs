@@ -15,7 +15,7 @@ use std::rc::Rc;
 use rustix::fs::{Mode, OFlags, openat};
 
 use super::details::Details;
-use crate::block::{FileDevice, Inputs};
+use crate::block::{FileDevice, Inputs, SelfDescribed};
 use crate::error::{Error, Reason, Result};
 use crate::progress::Progress;
 
@@ -89,7 +89,7 @@ impl<'a> References<'a> {
 
     /// Opens the file that the image calls `name` and that is its `role` ("backing file"), for reading. Returned with
     /// it is what that file may refer to in turn.
-    pub fn open(&self, role: &str, name: &[u8]) -> Result<(FileDevice, Self)> {
+    pub fn open(&self, role: &str, name: &[u8]) -> Result<(SelfDescribed<FileDevice>, Self)> {
         let shown = String::from_utf8_lossy(name).into_owned();
         if !self.allowed {
             self.refused.set(true);
@@ -118,7 +118,8 @@ impl<'a> References<'a> {
             Ok((file, path))
         });
         let (file, path) = opened.map_err(|error| error.at(format!("{role} '{shown}'")))?;
-        let device = FileDevice::from_file(file, &path)?;
+        // Where it is read, the image says.
+        let device = SelfDescribed(FileDevice::from_file(file, &path)?);
         let folder = path.parent().unwrap_or(&self.root).to_owned();
         let below = Self {
             progress: self.progress,
