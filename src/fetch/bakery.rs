@@ -99,18 +99,30 @@ fn word(arch: Arch) -> &'static str {
     }
 }
 
-/// Numbers by their values, all else as text.
+/// What the parts of a version before its release begin with.
+const BEFORE_RELEASE: [&str; 5] = ["alpha", "beta", "dev", "pre", "rc"];
+
+/// Numbers by their values, all else as text; what leads up to a release comes before it.
 fn by_version(one: &str, other: &str) -> Ordering {
-    let parts = |version: &str| -> Vec<(u64, String)> {
-        version
-            .split(['.', '-', '+', '_'])
-            .map(|part| {
-                let digits = part.trim_start_matches('v');
-                (digits.parse().unwrap_or(0), part.to_owned())
-            })
-            .collect()
+    let (mut one, mut other) = (parts(one), parts(other));
+    let len = one.len().max(other.len());
+    one.resize(len, (0, ""));
+    other.resize(len, (0, ""));
+    one.cmp(&other)
+}
+
+/// Each part of a version as a number, and as a text where it is none.
+fn parts(version: &str) -> Vec<(i64, &str)> {
+    let part = |part| {
+        let number = str::trim_start_matches(part, 'v').parse();
+        let is_before = BEFORE_RELEASE.iter().any(|word| part.starts_with(word));
+        match number {
+            Ok(number) => (number, ""),
+            Err(_) if is_before => (-1, part),
+            Err(_) => (0, part),
+        }
     };
-    parts(one).cmp(&parts(other))
+    version.split(['.', '-', '+', '_']).map(part).collect()
 }
 
 fn is_plain(word: &str) -> bool {
@@ -188,7 +200,7 @@ mod tests {
         versions.sort_by(|one, other| by_version(one, other));
         assert_eq!(
             versions,
-            ["v1.9.9", "v1.9.9-rc.1", "v1.10.0", "1.32.2+k3s1", "2", "10"]
+            ["v1.9.9-rc.1", "v1.9.9", "v1.10.0", "1.32.2+k3s1", "2", "10"]
         );
     }
 
