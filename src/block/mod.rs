@@ -23,6 +23,7 @@ mod sections;
 mod self_described;
 mod sha256;
 mod temporary;
+mod wait_for_lock;
 mod watched;
 mod window;
 
@@ -36,6 +37,7 @@ pub use overlay::{Overlay, OverlayOptions};
 pub use sections::{Piece, Sections};
 pub(crate) use self_described::{SelfDescribed, check_image_range};
 pub use sha256::sha256;
+pub use wait_for_lock::wait_for_lock;
 pub use watched::Watched;
 pub use window::Window;
 

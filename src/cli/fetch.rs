@@ -2,14 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use crate::block::OutputFile;
 use crate::bytes::ByteSize;
 use crate::fetch::fetcher::Fetched;
 use crate::fetch::release::{Artifact, Wanted};
-use crate::fetch::transfer::{Together, in_parallel};
 use crate::{Error, Progress, Result, from_io};
 use clap::{Args, ValueHint};
 use serde::Serialize;
@@ -17,9 +15,6 @@ use serde::Serialize;
 use super::fetch_args::{FetchArgs, cache_of};
 use super::output::refuse_existing;
 use super::progress::Reporter;
-
-/// Files that are fetched at once.
-const AT_ONCE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 /// Fetch files of a Flatcar release, verified by their signatures
 ///
@@ -86,18 +81,7 @@ impl Fetch {
                 refuse_existing(&target(folder, name), self.overwrite)?;
             }
         }
-        let together = Together(reporter);
-        let step = format!("fetching {} files of {}", names.len(), release.version);
-        let is_one = names.len() == 1;
-        if !is_one {
-            reporter.start(&step, 0);
-        }
-        let one: &dyn Progress = if is_one { reporter } else { &together };
-        let fetched = in_parallel(names, AT_ONCE, |name| fetcher.file(&release, &name, one));
-        if !is_one {
-            reporter.finish();
-        }
-        let files = fetched.into_iter().collect::<Result<Vec<Fetched>>>()?;
+        let files = fetcher.files(&release, names, reporter)?;
         if let Some(folder) = &self.output_dir {
             std::fs::create_dir_all(folder)
                 .map_err(|error| from_io(format!("making {}", folder.display()), error))?;

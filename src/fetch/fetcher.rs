@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Seek, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -18,12 +19,14 @@ use super::bakery::{Extension, SUMS_MAX, mismatch};
 use super::openpgp::{Keyring, PROOF_MAX, Signed, Time};
 use super::release::{Release, VERSION_FILE, VERSION_MAX, Wanted, version_of};
 use super::store::{Claim, Store, Stored, Vacancy};
-use super::transfer::{Client, Source};
+use super::transfer::{Client, Source, Together, in_parallel};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt, from_io};
 use crate::lock::lock;
 use crate::machine::Arch;
 use crate::progress::{Cancel, Progress};
 
+/// Files of a release that are fetched at once.
+const AT_ONCE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 /// What the name of a detached signature ends in.
 const SIGNATURE: &str = ".sig";
 /// The largest file that is fetched: images of vendors have less than two gigabytes.
@@ -107,6 +110,28 @@ impl<'a> Fetcher<'a> {
     /// A file of a release.
     pub fn file(&self, release: &Release, name: &str, progress: &dyn Progress) -> Result<Fetched> {
         self.get(&release.source(name)?, false, FILE_MAX, progress)
+    }
+
+    /// Several files of a release, in the order of their names here, some at once.
+    pub fn files(
+        &self,
+        release: &Release,
+        names: Vec<String>,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Fetched>> {
+        let fetched = match names.as_slice() {
+            [] => Vec::new(),
+            [name] => vec![self.file(release, name, progress)],
+            _ => {
+                let step = format!("fetching {} files of {}", names.len(), release.version);
+                progress.start(&step, 0);
+                let fetch = |name: String| self.file(release, &name, &Together(progress));
+                let fetched = in_parallel(names, AT_ONCE, fetch);
+                progress.finish();
+                fetched
+            }
+        };
+        fetched.into_iter().collect()
     }
 
     /// An extension of the Bakery, whose digest is in the list of the server.

@@ -9,23 +9,20 @@
 //! Any number of processes may share a folder. One that is killed leaves neither a name nor an object: files get their
 //! names when they are whole and synced. Bytes are held against their digest whenever they are taken.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::block::OutputFile;
+use crate::block::{OutputFile, wait_for_lock};
 use crate::bytes::{hex, to_u64};
 use crate::error::{Error, Result, from_io};
 use crate::progress::{Cancel, Progress};
 
-/// Time between two looks at a lock that another run has.
-const RETRY: Duration = Duration::from_millis(50);
 /// A record of a name has some 300 bytes.
 const RECORD_MAX: u64 = 64 << 10;
 /// Bytes hashed at once.
@@ -155,25 +152,8 @@ impl Store {
             .truncate(false)
             .open(&path)
             .map_err(fails)?;
-        let mut waits = false;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(TryLockError::Error(error)) => return Err(fails(error)),
-                Err(TryLockError::WouldBlock) => {
-                    if !waits {
-                        progress.start("waiting for another run that fetches the same file", 0);
-                        waits = true;
-                    }
-                    cancel.check()?;
-                    thread::sleep(RETRY);
-                }
-            }
-        }
-        if waits {
-            progress.finish();
-        }
+        let step = "waiting for another run that fetches the same file";
+        wait_for_lock(&lock, step, cancel, progress).map_err(fails)?;
         Ok(lock)
     }
 
@@ -480,6 +460,9 @@ fn remove(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
     use crate::progress::NoProgress;
 
@@ -568,7 +551,7 @@ mod tests {
             let claim = other.claim("a", false, &Cancel::new(), &NoProgress);
             matches!(claim.unwrap(), Claim::Stored(_))
         });
-        thread::sleep(RETRY * 3);
+        thread::sleep(Duration::from_millis(150));
         let mut file = vacancy.file().unwrap();
         file.write_all(b"one").unwrap();
         vacancy.fill(&mut file).unwrap();

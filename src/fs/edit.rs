@@ -14,6 +14,13 @@ use crate::error::{Error, Reason, Result, ResultExt};
 /// Permission bits with setuid, setgid and sticky.
 const MODE_MAX: u32 = 0o7777;
 
+/// Longest file that Linux has (`MAX_LFS_FILESIZE`).
+pub(in crate::fs) const LINUX_FILE_MAX: u64 = u64::MAX >> 1;
+/// Longest target of a symlink, with its end counted (`PATH_MAX`).
+pub(in crate::fs) const LINUX_TARGET_MAX: usize = 4096;
+/// Largest major and minor number (12 and 20 bits of the kernel's device number).
+pub(in crate::fs) const LINUX_DEVICE_MAX: (u32, u32) = (0xfff, 0xf_ffff);
+
 /// What a filesystem can hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

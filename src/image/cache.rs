@@ -9,21 +9,19 @@
 //! killed loses its lock and leaves no disk. A disk is used only while its size and time are those in the record, it is
 //! read-only and belongs to this user or to root: one that was written to, cut or replaced is made again.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::block::{FileDevice, OutputFile};
+use crate::block::{FileDevice, OutputFile, wait_for_lock};
 use crate::error::{Error, Result, from_io};
 use crate::progress::{Cancel, Progress};
 
-/// Time between two looks at a lock that another run has.
-const RETRY: Duration = Duration::from_millis(50);
+/// What is told while another run has the lock.
+const WAITING: &str = "waiting for another run that decompresses the same image";
 
 /// The place of one disk in a cache folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +88,7 @@ impl Entry {
             .truncate(false)
             .open(&self.lock);
         let lock = lock.map_err(fails)?;
-        wait_for(&lock, cancel, progress)
+        wait_for_lock(&lock, WAITING, cancel, progress)
             .map_err(|error| from_io(format!("locking {}", self.lock.display()), error))?;
         if let Some(device) = self.open() {
             return Ok(Claim::Filled(device));
@@ -140,36 +138,6 @@ fn record(metadata: &fs::Metadata) -> String {
         metadata.mtime(),
         metadata.mtime_nsec()
     )
-}
-
-/// Takes the lock, and says so where another run has it.
-fn wait_for(lock: &File, cancel: &Cancel, progress: &dyn Progress) -> io::Result<()> {
-    match lock.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::Error(error)) => Err(error),
-        Err(TryLockError::WouldBlock) => {
-            progress.start(
-                "waiting for another run that decompresses the same image",
-                0,
-            );
-            let result = keep_trying(lock, cancel);
-            progress.finish();
-            result
-        }
-    }
-}
-
-/// Tries again and again, as waiting for a lock cannot be ended from within.
-fn keep_trying(lock: &File, cancel: &Cancel) -> io::Result<()> {
-    loop {
-        cancel.check()?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => thread::sleep(RETRY),
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(TryLockError::Error(error)) => return Err(error),
-            Ok(()) => return Ok(()),
-        }
-    }
 }
 
 /// A decompressed disk that is kept.

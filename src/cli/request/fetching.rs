@@ -1,8 +1,7 @@
 //! What a request names by release or version: fetched before it is prepared.
 
-use std::num::NonZeroUsize;
-
 use super::{RequestArgs, SysextArg};
+use crate::Result;
 use crate::bake::{Base, ExpectedDigest, Request, SysextSpec};
 use crate::cli::fetch_args::Means;
 use crate::cli::image::cache_folder;
@@ -10,12 +9,7 @@ use crate::cli::progress::Reporter;
 use crate::fetch::bakery::Extension;
 use crate::fetch::fetcher::Fetched;
 use crate::fetch::release::{Artifact, Release};
-use crate::fetch::transfer::{Together, in_parallel};
 use crate::flatcar::vendor::major_of;
-use crate::{Progress, Result};
-
-/// Files that are fetched at once.
-const AT_ONCE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
 /// What was fetched for a run, and what fetches the rest. It holds the files that are kept for this run alone.
 pub struct Fetching {
@@ -115,15 +109,8 @@ impl Fetching {
         reporter: &Reporter,
     ) -> Result<Vec<Fetched>> {
         let names = missing_sysexts(release, request)?;
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
         let fetcher = self.means.fetcher(reporter);
-        reporter.start(&format!("fetching {} OEM sysexts", names.len()), 0);
-        let fetch = |name: String| fetcher.file(release, &name, &Together(reporter));
-        let fetched = in_parallel(names, AT_ONCE, fetch);
-        reporter.finish();
-        fetched.into_iter().collect()
+        fetcher.files(release, names, reporter)
     }
 }
 

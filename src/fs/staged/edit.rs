@@ -5,16 +5,9 @@ use std::collections::BTreeMap;
 use super::content::Content;
 use super::{Inode, Part, StagedTree, exists};
 use crate::error::{Error, Reason, Result, ResultExt};
-use crate::fs::edit::{Edit, Limits};
+use crate::fs::edit::{Edit, LINUX_DEVICE_MAX, LINUX_FILE_MAX, LINUX_TARGET_MAX, Limits};
 use crate::fs::path::LINUX_NAME_MAX;
 use crate::fs::{Attributes, FileContent, FileType, FsPath, MetadataChange};
-
-/// Longest file that Linux has.
-const FILE_MAX: u64 = u64::MAX >> 1;
-/// Longest target of a symlink, with its end counted (`PATH_MAX`).
-const TARGET_MAX: usize = 4096;
-/// Largest major and minor number (12 and 20 bits of the kernel's device number).
-const DEVICE_MAX: (u32, u32) = (0xfff, 0xf_ffff);
 
 impl StagedTree {
     fn create(&mut self, path: &FsPath, attributes: &Attributes, part: Part) -> Result<()> {
@@ -109,10 +102,10 @@ impl Edit for StagedTree {
     fn limits(&self) -> Limits {
         Limits {
             name_bytes: LINUX_NAME_MAX,
-            file_bytes: FILE_MAX,
-            target_bytes: Some(TARGET_MAX - 1),
+            file_bytes: LINUX_FILE_MAX,
+            target_bytes: Some(LINUX_TARGET_MAX - 1),
             hard_links: true,
-            device: Some(DEVICE_MAX),
+            device: Some(LINUX_DEVICE_MAX),
             xattrs: true,
         }
     }

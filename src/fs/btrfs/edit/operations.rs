@@ -10,18 +10,12 @@ use super::model::{Content, Directory, FIRST_INDEX, Node, Span, SpanBody};
 use super::store::How;
 use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result, ResultExt};
-use crate::fs::edit::{Edit, Limits};
+use crate::fs::edit::{Edit, LINUX_DEVICE_MAX, LINUX_FILE_MAX, LINUX_TARGET_MAX, Limits};
 use crate::fs::path::LINUX_NAME_MAX;
 use crate::fs::{Attributes, FileContent, FileType, FsPath, MetadataChange};
 
 /// The attribute that says how new files and directories below are compressed.
 const COMPRESSION: &[u8] = b"btrfs.compression";
-/// Largest major and minor number (12 and 20 bits of the kernel's device number).
-const DEVICE_MAX: (u32, u32) = (0xfff, 0xf_ffff);
-/// Longest file (`MAX_LFS_FILESIZE`).
-const FILE_MAX: u64 = u64::MAX >> 1;
-/// Longest target of a symlink, with its end counted (`PATH_MAX`).
-const TARGET_MAX: usize = 4096;
 
 impl BtrfsEditor {
     /// Bytes of data that one item may have.
@@ -229,13 +223,13 @@ impl Edit for BtrfsEditor {
         let target_bytes = self
             .item_max()
             .saturating_sub(INLINE_HEADER_LEN)
-            .min(TARGET_MAX - 1);
+            .min(LINUX_TARGET_MAX - 1);
         Limits {
             name_bytes: LINUX_NAME_MAX,
-            file_bytes: FILE_MAX,
+            file_bytes: LINUX_FILE_MAX,
             target_bytes: Some(target_bytes),
             hard_links: true,
-            device: Some(DEVICE_MAX),
+            device: Some(LINUX_DEVICE_MAX),
             xattrs: true,
         }
     }

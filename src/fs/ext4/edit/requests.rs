@@ -11,7 +11,7 @@ use crate::block::BlockDeviceMut;
 use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result};
 use crate::fs::acl;
-use crate::fs::edit::{Edit, Limits};
+use crate::fs::edit::{Edit, LINUX_DEVICE_MAX, Limits};
 use crate::fs::path::LINUX_NAME_MAX;
 use crate::fs::{Attributes, FileContent, FileType, FsPath, MetadataChange};
 
@@ -19,8 +19,6 @@ use crate::fs::{Attributes, FileContent, FileType, FsPath, MetadataChange};
 const FAST_SYMLINK_MAX: usize = 59;
 /// Longest symlink target at all (`PATH_MAX` of Linux, without its NUL).
 const SYMLINK_MAX: usize = 4095;
-/// Largest major number (`ext4`'s 12 bits) and minor number (20 bits).
-const DEVICE_MAX: (u32, u32) = (0xFFF, 0xF_FFFF);
 
 impl<D: BlockDeviceMut> Edit for Ext4<D> {
     fn limits(&self) -> Limits {
@@ -30,7 +28,7 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
             file_bytes: BLOCKS_MAX * to_u64(block_bytes),
             target_bytes: Some(SYMLINK_MAX.min(block_bytes - 1)),
             hard_links: true,
-            device: Some(DEVICE_MAX),
+            device: Some(LINUX_DEVICE_MAX),
             xattrs: true,
         }
     }
