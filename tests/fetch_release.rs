@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::programs::{flatbake, said};
 use crate::common::reading::text;
-use crate::common::scratch_dir;
+use crate::common::registry::sha256;
 use crate::common::server::{Authority, Reply, Server};
 use crate::common::sysext::{Format, Sysext, sysext};
+use crate::common::{longer, scratch_dir};
 use crate::fetch_openpgp::gpg::Gpg;
 
 /// The release of the sample.
@@ -448,6 +449,56 @@ fn a_run_that_is_killed_leaves_nothing_under_a_name() {
     assert!(site.cached().is_empty());
     site.succeeds(&["fetch", "--release", VERSION]);
     assert_eq!(site.cached().len(), 2);
+}
+
+#[test]
+fn runs_that_are_killed_at_any_moment_leave_only_whole_files() {
+    let Some(site) = Site::new() else { return };
+    let bytes: Vec<u8> = (0..2_000_000u32)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0])
+        .collect();
+    site.release("oem-azure.raw", &bytes);
+    let out = site.path("out");
+    let fetch = [
+        "fetch",
+        "--release",
+        VERSION,
+        "--artifact",
+        "oem-sysext:azure",
+        "-o",
+        text(&out),
+    ];
+    let start = std::time::Instant::now();
+    site.succeeds(&fetch);
+    let whole_run = start.elapsed();
+    fs::remove_dir_all(site.path("cache")).unwrap();
+    fs::remove_dir_all(&out).unwrap();
+
+    let runs = longer(15);
+    for n in 0..runs {
+        let mut run = site.command(&fetch).spawn().unwrap();
+        std::thread::sleep(whole_run * u32::try_from(n).unwrap() / u32::try_from(runs).unwrap());
+        run.kill().unwrap();
+        run.wait().unwrap();
+        let objects = site.path("cache").join("flatbake").join("objects");
+        for object in fs::read_dir(objects).into_iter().flatten() {
+            let object = object.unwrap();
+            for file in fs::read_dir(object.path()).unwrap() {
+                let digest = sha256(&fs::read(file.unwrap().path()).unwrap());
+                assert_eq!(object.file_name().to_str(), Some(&*digest), "run {n}");
+            }
+        }
+        let image = out.join("oem-azure.raw");
+        if let Ok(content) = fs::read(&image) {
+            assert!(content == bytes, "run {n} left a part under its name");
+            fs::remove_file(&image).unwrap();
+        }
+        if n % 3 == 2 {
+            fs::remove_dir_all(site.path("cache")).unwrap();
+        }
+    }
+    site.succeeds(&fetch);
+    assert!(fs::read(out.join("oem-azure.raw")).unwrap() == bytes);
 }
 
 #[test]
