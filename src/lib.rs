@@ -56,6 +56,8 @@ mod block;
 mod bytes;
 #[cfg(not(feature = "internals"))]
 mod codec;
+#[cfg(not(feature = "internals"))]
+mod document;
 #[cfg(all(feature = "fetch", not(feature = "internals")))]
 mod fetch;
 #[cfg(not(feature = "internals"))]
@@ -83,6 +85,8 @@ pub mod block;
 pub mod bytes;
 #[cfg(feature = "internals")]
 pub mod codec;
+#[cfg(feature = "internals")]
+pub mod document;
 #[cfg(all(feature = "fetch", feature = "internals"))]
 pub mod fetch;
 #[cfg(feature = "internals")]

@@ -9,8 +9,8 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::node::{Fault, Key, Kind, Node, Position, Scalar, Value};
 use super::spanned::{RAW, SPANNED};
+use crate::document::{Fault, Key, Kind, Node, Position, Scalar, Value};
 
 /// Reads `node` as a `T`.
 pub(super) fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Fault> {

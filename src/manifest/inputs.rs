@@ -6,11 +6,11 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::document::Text;
-use super::node::{self, Position};
 use super::options::LoadOptions;
 use super::spanned::{Raw, Spanned};
 use crate::bake::ExpectedDigest;
 use crate::block::shown;
+use crate::document::{self, Position};
 use crate::error::{Error, Result, ResultExt};
 
 /// What a path must be.
@@ -74,7 +74,7 @@ impl Inputs {
 
     /// A place in the manifest for messages.
     pub(super) fn place(&self, position: Position) -> String {
-        node::place(&self.file, position)
+        document::place(&self.file, position)
     }
 
     /// The host path that `text` names, which must exist.

@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::document::Document;
-use super::frame::frame;
 use super::lock::{Entry, Lock};
-use super::node::{self, Fault};
 use super::options::LoadOptions;
 use super::parse::{Language, MANIFEST_MAX, parse};
 use super::{decode, lock, resolve, variables};
 use crate::bake::{Locked, Request};
 use crate::block::{Input, Inputs, shown};
+use crate::document::{Fault, frame, place};
 use crate::error::{Error, Result};
 use crate::flatcar::vendor::Vendors;
 
@@ -111,7 +110,7 @@ fn fault_error(path: &Path, bytes: &[u8], fault: Fault) -> Error {
         None => error,
     };
     error.at(match fault.position {
-        Some(position) => node::place(&shown(path), position),
+        Some(position) => place(&shown(path), position),
         None => shown(path),
     })
 }

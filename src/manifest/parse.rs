@@ -4,8 +4,7 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::node::{DEPTH_MAX, Fault, Key, Kind, Node, Position, Scalar, Value};
-use super::yaml;
+use crate::document::{DEPTH_MAX, Fault, Key, Kind, Node, Position, Scalar, Value, parse_yaml};
 use crate::error::{Error, Result};
 
 /// Largest manifest in bytes: content that is longer belongs into a file of its own.
@@ -42,7 +41,7 @@ pub(super) fn parse(bytes: &[u8], language: Language) -> Result<Node, Fault> {
         )
     })?;
     match language {
-        Language::Yaml => yaml::parse(text),
+        Language::Yaml => parse_yaml(text),
         Language::Toml => toml(text),
     }
 }

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::node::Position;
+use crate::document::Position;
 
 /// Names under which the deserializer of manifests gives more than a value.
 pub(super) const SPANNED: &str = "flatbake manifest: Spanned";

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::node::{Fault, Kind, Node, Position, Scalar, Value, WEIGHT_MAX};
+use crate::document::{Fault, Kind, Node, Position, Scalar, Value, WEIGHT_MAX};
 use crate::error::Error;
 
 /// The key of a manifest that holds variables.
@@ -235,15 +235,15 @@ impl Variables {
 
 #[cfg(test)]
 mod tests {
-    use super::super::yaml;
     use super::*;
+    use crate::document::parse_yaml;
 
     fn value(text: &str, given: &[(&str, &str)]) -> Result<String, Fault> {
         let given: Vec<_> = given
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let mut node = yaml::parse(text).unwrap();
+        let mut node = parse_yaml(text).unwrap();
         substitute(&mut node, &given)?;
         let Value::Table(entries) = node.value else {
             panic!()

@@ -16,6 +16,7 @@ use std::path::Path;
 const ROOMS: &[&str] = &[
     "bake",
     "codec",
+    "document",
     "fetch",
     "finding",
     "machine",

@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["finding"],
     &["error"],
     &["progress"],
+    &["document"],
     &["bytes"],
     &["codec", "block"],
     &["image"],

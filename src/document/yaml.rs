@@ -34,7 +34,7 @@ struct Builder {
 }
 
 /// Reads the one document of `text`.
-pub(super) fn parse(text: &str) -> Result<Node, Fault> {
+pub fn parse(text: &str) -> Result<Node, Fault> {
     let mut options = Options::default();
     (options.flow_nesting_limit, options.block_nesting_limit) = (DEPTH_MAX, DEPTH_MAX);
     let mut builder = Builder::default();

@@ -3,23 +3,23 @@
 use std::fmt;
 
 /// How deep lists and tables may be nested. Ignition configs, the deepest known, need 9.
-pub(super) const DEPTH_MAX: usize = 64;
+pub const DEPTH_MAX: usize = 64;
 /// What all values of a manifest may take in memory, with aliases expanded.
-pub(super) const WEIGHT_MAX: usize = 64 << 20;
+pub const WEIGHT_MAX: usize = 64 << 20;
 
 /// A place in a manifest: line and column of a character, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
-    pub(super) line: usize,
-    pub(super) column: usize,
+pub struct Position {
+    pub line: usize,
+    pub column: usize,
 }
 
 impl Position {
     /// The first character of a file.
-    pub(super) const START: Self = Self { line: 1, column: 1 };
+    pub const START: Self = Self { line: 1, column: 1 };
 
     /// The place of the character at byte `offset` of `text`.
-    pub(super) fn of_offset(text: &str, offset: usize) -> Self {
+    pub fn of_offset(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         Self {
@@ -36,28 +36,28 @@ impl fmt::Display for Position {
 }
 
 /// A place for messages: `flatbake.yaml:12:5`.
-pub(super) fn place(file: &str, position: Position) -> String {
+pub fn place(file: &str, position: Position) -> String {
     format!("{file}:{position}")
 }
 
 /// What is wrong with a manifest, and where.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub struct Fault {
     /// None only until who reads the value adds it.
-    pub(super) position: Option<Position>,
-    pub(super) message: String,
-    pub(super) hint: Option<String>,
+    pub position: Option<Position>,
+    pub message: String,
+    pub hint: Option<String>,
 }
 
 impl Fault {
-    pub(super) fn new(position: Position, message: impl Into<String>) -> Self {
+    pub fn new(position: Position, message: impl Into<String>) -> Self {
         Self {
             position: Some(position),
             ..Self::without_place(message)
         }
     }
 
-    pub(super) fn without_place(message: impl Into<String>) -> Self {
+    pub fn without_place(message: impl Into<String>) -> Self {
         Self {
             position: None,
             message: message.into(),
@@ -65,7 +65,7 @@ impl Fault {
         }
     }
 
-    pub(super) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -81,14 +81,14 @@ impl std::error::Error for Fault {}
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
-    pub(super) position: Position,
-    pub(super) value: Value,
+pub struct Node {
+    pub position: Position,
+    pub value: Value,
 }
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub enum Value {
     Scalar(Scalar),
     List(Vec<Node>),
     /// In the order of the file, no name twice.
@@ -97,21 +97,21 @@ pub(super) enum Value {
 
 /// The name of a value in a table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Key {
-    pub(super) position: Position,
-    pub(super) name: String,
+pub struct Key {
+    pub position: Position,
+    pub name: String,
 }
 
 /// A single value: its text, without quotes and escapes, and what it is meant as.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Scalar {
-    pub(super) text: String,
-    pub(super) kind: Kind,
+pub struct Scalar {
+    pub text: String,
+    pub kind: Kind,
 }
 
 /// What the text of a scalar is meant as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     Null,
     Bool(bool),
     Integer,
@@ -123,7 +123,7 @@ pub(super) enum Kind {
 
 impl Scalar {
     /// The number that the text of an integer says: decimal, or with `0x`, `0o` or `0b` in front.
-    pub(super) fn integer(&self) -> Option<i64> {
+    pub fn integer(&self) -> Option<i64> {
         let digits = self.text.replace('_', "");
         let (sign, digits) = match digits.strip_prefix('-') {
             Some(digits) => ("-", digits),
@@ -144,7 +144,7 @@ impl Scalar {
     }
 
     /// The number that the text of a float says, if it is finite.
-    pub(super) fn float(&self) -> Option<f64> {
+    pub fn float(&self) -> Option<f64> {
         self.text
             .replace('_', "")
             .parse()

@@ -12,7 +12,7 @@ const BEFORE_MAX: usize = 64;
 ///   12 |   content: "motd
 ///      |            ^
 /// ```
-pub(super) fn frame(text: &str, position: Position) -> Option<String> {
+pub fn frame(text: &str, position: Position) -> Option<String> {
     let line = text.lines().nth(position.line.checked_sub(1)?)?;
     if line.trim().is_empty() {
         return None;

@@ -1,0 +1,15 @@
+//! Documents of text that people write: trees of lists, tables and scalars, each with its place in the text.
+//!
+//! ```text
+//!  YAML ─▶ Node (place of every value) ─▶ whoever knows what the keys mean
+//! ```
+//!
+//! What is read is bounded in depth and weight, with aliases expanded.
+
+mod frame;
+mod node;
+mod yaml;
+
+pub use frame::frame;
+pub use node::{DEPTH_MAX, Fault, Key, Kind, Node, Position, Scalar, Value, WEIGHT_MAX, place};
+pub use yaml::parse as parse_yaml;
