@@ -113,10 +113,12 @@ fn every_writer_takes_a_staged_tree() {
     target.create_dir(&to, &Attributes::default()).unwrap();
     let copied = copy_tree(
         &tree,
-        &FsPath::root(),
         &mut *target,
-        &to,
-        &CopyOptions::default(),
+        &CopyOptions {
+            to,
+            ..CopyOptions::default()
+        },
+        &mut |_| Ok(true),
         &NoProgress,
     );
     let copied = copied.unwrap();
@@ -130,6 +132,28 @@ fn every_writer_takes_a_staged_tree() {
     ext4_clean(&Region::whole(&raw)).unwrap();
     let found = filesystems::open(overlay).unwrap();
     compare(&expected, &below(&fs_tree(&*found), "copied")).unwrap();
+}
+
+#[test]
+fn what_is_not_wanted_of_a_tree_is_left_out_with_all_below_it() {
+    let dir = scratch_dir();
+    let mut source = empty(dir.path());
+    for name in ["/a", "/a/b", "/a/b/c", "/ab", "/d"] {
+        let made = source.create_dir(&path(name), &Attributes::default());
+        made.unwrap();
+    }
+    let mut target = empty(dir.path());
+    let mut asked = Vec::new();
+    let mut is_wanted = |entry: &filesystems::Entry| {
+        asked.push(entry.path.to_string());
+        Ok(entry.path != path("/a/b") && entry.path != path("/d"))
+    };
+    let options = CopyOptions::default();
+    let copied = copy_tree(&source, &mut target, &options, &mut is_wanted, &NoProgress);
+    assert_eq!(copied.unwrap().directories, 2);
+    assert_eq!(asked, ["/", "/a", "/a/b", "/ab", "/d"]);
+    let found = fs_tree(&target);
+    assert_eq!(found.into_keys().collect::<Vec<_>>(), ["", "a", "ab"]);
 }
 
 /// The whole of a device as a file.

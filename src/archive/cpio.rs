@@ -6,14 +6,15 @@
 //!
 //! The format is that of the kernel's `Documentation/driver-api/early-userspace/buffer-format.rst`. Archives are laid out
 //! before they are written: content stays where it is until somebody reads the archive. Inode numbers count from 1 on and
-//! everything belongs to root, so the bytes depend on what was added alone.
+//! everything belongs to root, so the bytes depend on what was added alone: single entries, and whole trees.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::block::{BlockDevice, Piece, Sections};
 use crate::bytes::to_u64;
-use crate::error::{Error, Reason, Result};
-use crate::fs::FileType;
+use crate::error::{Error, Reason, Result, ResultExt};
+use crate::fs::{Entry, FileSystem, FileType, FsPath, InnerFile, walk};
 
 /// Magic number of the format without checksums.
 const MAGIC: &str = "070701";
@@ -68,17 +69,6 @@ impl<'a> CpioLayout<'a> {
         )
     }
 
-    /// Adds a symlink.
-    pub fn symlink(&mut self, name: &str, target: &[u8], mtime: i64) -> Result<()> {
-        self.entry(
-            &[name],
-            FileType::Symlink,
-            0o777,
-            mtime,
-            Piece::Bytes(target.to_vec()),
-        )
-    }
-
     /// Adds a regular file under all of `names` (hard links of each other).
     ///
     /// # Errors
@@ -92,6 +82,58 @@ impl<'a> CpioLayout<'a> {
         content: Piece<'a>,
     ) -> Result<()> {
         self.entry(names, FileType::File, mode, mtime, content)
+    }
+
+    /// Adds all that is below the root of `tree`, in each of `folders`: a file is stored once, with a name in each of
+    /// them; directories and symlinks come once for each. Names of one file in the tree become files of their own.
+    ///
+    /// # Errors
+    ///
+    /// Also [`crate::ErrorKind::Unsupported`] for a name that is not UTF-8 and for devices, fifos and sockets.
+    pub fn tree(&mut self, tree: &'a dyn FileSystem, folders: &[&str]) -> Result<()> {
+        walk(tree, &FsPath::root(), &mut |entry| {
+            if entry.path.is_root() {
+                return Ok(());
+            }
+            let path = entry.path.to_string();
+            self.tree_entry(tree, entry, folders).at(|| path)
+        })
+    }
+
+    fn tree_entry(
+        &mut self,
+        tree: &'a dyn FileSystem,
+        entry: Entry,
+        folders: &[&str],
+    ) -> Result<()> {
+        let path = std::str::from_utf8(entry.path.as_bytes())
+            .map_err(|_| Error::unsupported("the name is not UTF-8"))?;
+        let names: Vec<String> = folders
+            .iter()
+            .map(|folder| format!("{folder}{path}"))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mode = entry.metadata.mode;
+        let mtime = entry.metadata.mtime.secs;
+        match entry.metadata.file_type {
+            FileType::Directory => names
+                .iter()
+                .try_for_each(|name| self.directory(name, mode, mtime)),
+            FileType::Symlink => {
+                let target = tree.read_link(entry.node)?;
+                names.iter().try_for_each(|&name| {
+                    let content = Piece::Bytes(target.clone());
+                    self.entry(&[name], FileType::Symlink, 0o777, mtime, content)
+                })
+            }
+            FileType::File => {
+                let file = InnerFile::of_node(tree, entry.path.clone(), entry.node)?;
+                self.file(&names, mode, mtime, Piece::File(Arc::new(file)))
+            }
+            _ => Err(Error::unsupported(
+                "a device, fifo or socket, of which none is put into an initrd",
+            )),
+        }
     }
 
     fn entry(
@@ -215,6 +257,7 @@ mod tests {
     use super::*;
     use crate::block::MemoryDevice;
     use crate::error::ErrorKind;
+    use crate::fs::{Attributes, FileSystemMut, StagedTree, Timestamp};
 
     #[test]
     fn the_bytes_are_those_of_the_format() {
@@ -223,9 +266,7 @@ mod tests {
         layout
             .file(&["a", "b"], 0o644, -5, Piece::Bytes(b"hello".to_vec()))
             .unwrap();
-        let archive = layout.finish().unwrap();
-        let mut bytes = vec![0; usize::try_from(archive.size()).unwrap()];
-        archive.read_at(0, &mut bytes).unwrap();
+        let bytes = bytes_of(layout);
         assert_eq!(bytes.len(), 512);
         let text = String::from_utf8(bytes).unwrap();
         let zero = "00000000";
@@ -242,6 +283,57 @@ mod tests {
         assert_eq!(&rest[..112], file(zero, "a"));
         assert_eq!(&rest[112..224], file("00000005", "b"));
         assert_eq!(&rest[224..232], "hello\0\0\0");
+    }
+
+    fn bytes_of(layout: CpioLayout<'_>) -> Vec<u8> {
+        let archive = layout.finish().unwrap();
+        let mut bytes = vec![0; usize::try_from(archive.size()).unwrap()];
+        archive.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn attributes(mode: u32) -> Attributes {
+        Attributes {
+            mode,
+            uid: 5,
+            gid: 6,
+            mtime: Timestamp { secs: 77, nanos: 8 },
+        }
+    }
+
+    #[test]
+    fn a_tree_comes_as_its_entries_would_one_by_one() {
+        let path = |path: &str| FsPath::new(path).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut tree = StagedTree::new(dir.path(), Timestamp::default());
+        tree.create_dir(&path("/d"), &attributes(0o750)).unwrap();
+        let hello = b"hello";
+        tree.write_file(&path("/d/f"), &attributes(0o4755), 5, &mut &hello[..])
+            .unwrap();
+        tree.symlink(&path("/a"), b"d/f", &attributes(0o777))
+            .unwrap();
+        let mut whole = CpioLayout::new();
+        whole.tree(&tree, &["x", "y/z"]).unwrap();
+
+        let mut single = CpioLayout::new();
+        for name in ["x/a", "y/z/a"] {
+            let target = Piece::Bytes(b"d/f".to_vec());
+            single
+                .entry(&[name], FileType::Symlink, 0o777, 77, target)
+                .unwrap();
+        }
+        single.directory("x/d", 0o750, 77).unwrap();
+        single.directory("y/z/d", 0o750, 77).unwrap();
+        let content = Piece::Bytes(hello.to_vec());
+        let names = ["x/d/f", "y/z/d/f"];
+        single.file(&names, 0o4755, 77, content).unwrap();
+        assert_eq!(bytes_of(whole), bytes_of(single));
+
+        tree.mknod(&path("/fifo"), FileType::Fifo, (0, 0), &attributes(0o644))
+            .unwrap();
+        let error = CpioLayout::new().tree(&tree, &["x"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("/fifo"), "{error}");
     }
 
     #[test]

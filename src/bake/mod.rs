@@ -11,7 +11,6 @@
 //! a dry run cannot disagree with the run.
 
 mod edits;
-mod host;
 mod plan;
 mod prepare;
 mod report;

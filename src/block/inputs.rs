@@ -368,6 +368,11 @@ impl InputReader {
         self.inputs.bytes_of(&self.path)
     }
 
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Reads what is left, so that the digest is that of the whole file.
     pub fn finish(mut self) -> Result<()> {
         if self.sum.is_none() {

@@ -6,6 +6,7 @@
 //! ```
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::{BlockDevice, Extent, ExtentKind, check_range};
 use crate::bytes::{to_u64, to_usize};
@@ -25,6 +26,8 @@ pub enum Piece<'a> {
         /// How many there are.
         len: u64,
     },
+    /// All of a device that nobody else holds: a file of a tree.
+    File(Arc<dyn BlockDevice + 'a>),
 }
 
 impl<'a> Piece<'a> {
@@ -42,6 +45,7 @@ impl<'a> Piece<'a> {
         match self {
             Self::Bytes(bytes) => to_u64(bytes.len()),
             Self::Device { len, .. } => *len,
+            Self::File(file) => file.size(),
         }
     }
 }
@@ -65,6 +69,7 @@ enum Source<'a> {
     Zeroes,
     /// A device and where on it the section begins.
     Device(&'a dyn BlockDevice, u64),
+    File(Arc<dyn BlockDevice + 'a>),
 }
 
 impl<'a> Sections<'a> {
@@ -78,6 +83,7 @@ impl<'a> Sections<'a> {
         match piece {
             Piece::Bytes(bytes) => self.push_bytes(bytes),
             Piece::Device { device, start, len } => self.push_device(device, start, len),
+            Piece::File(file) => self.push(file.size(), Source::File(file)),
         }
     }
 
@@ -149,6 +155,7 @@ impl Section<'_> {
             }
             Source::Zeroes => buf.fill(0),
             Source::Device(device, start) => device.read_at(start + offset, buf)?,
+            Source::File(file) => file.read_at(offset, buf)?,
         }
         Ok(())
     }
@@ -182,22 +189,16 @@ impl BlockDevice for Sections<'_> {
         let (index, inside) = self.locate(offset)?;
         let section = &self.sections[index];
         let rest = section.len - inside;
-        Ok(match section.source {
-            Source::Memory(_) => Extent {
-                kind: ExtentKind::Data,
-                len: rest,
-            },
-            Source::Zeroes => Extent {
-                kind: ExtentKind::Zero,
-                len: rest,
-            },
-            Source::Device(device, start) => {
-                let extent = device.extent_at(start + inside)?;
-                Extent {
-                    len: extent.len.min(rest),
-                    ..extent
-                }
-            }
+        let whole = |kind| Ok(Extent { kind, len: rest });
+        let extent = match &section.source {
+            Source::Memory(_) => return whole(ExtentKind::Data),
+            Source::Zeroes => return whole(ExtentKind::Zero),
+            Source::Device(device, start) => device.extent_at(start + inside)?,
+            Source::File(file) => file.extent_at(inside)?,
+        };
+        Ok(Extent {
+            len: extent.len.min(rest),
+            ..extent
         })
     }
 }
@@ -219,7 +220,7 @@ mod tests {
     use super::*;
 
     fn whole() -> Vec<u8> {
-        [&b"head"[..], &[0; 5], &[12, 13, 14], b"tail"].concat()
+        [&b"head"[..], &[0; 5], &[12, 13, 14], b"of a file", b"tail"].concat()
     }
 
     fn sections(disk: &MemoryDevice) -> Sections<'_> {
@@ -230,6 +231,8 @@ mod tests {
         sections.push_zeroes(5).unwrap();
         sections.push_zeroes(0).unwrap();
         sections.push_device(disk, 12, 3).unwrap();
+        let file = MemoryDevice::new(b"of a file".to_vec());
+        sections.push_piece(Piece::File(Arc::new(file))).unwrap();
         sections.push_bytes(b"tail".to_vec()).unwrap();
         sections
     }
@@ -262,7 +265,8 @@ mod tests {
             (4, false, 5),
             (8, false, 1),
             (9, true, 3),
-            (12, true, 4),
+            (12, true, 9),
+            (21, true, 4),
         ];
         for (offset, data, len) in extents {
             let kind = if data {
@@ -276,7 +280,7 @@ mod tests {
                 "{offset}"
             );
         }
-        assert!(sections.extent_at(16).is_err());
+        assert!(sections.extent_at(25).is_err());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 
 use super::{
-    Attributes, ByPath, FileContent, FileRead, FileSystem, FileSystemMut, FileType, FsKind, FsPath,
-    Metadata, MetadataChange, Stretch, Timestamp, walk,
+    Attributes, ByPath, Entry, FileContent, FileRead, FileSystem, FileSystemMut, FileType, FsKind,
+    FsPath, Metadata, MetadataChange, Stretch, Timestamp, walk,
 };
 use crate::bytes::{is_zero, to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
@@ -16,13 +16,28 @@ const CHUNK: u64 = 64 << 10;
 /// Stretches of one file that are told apart; further ones are joined with the zeroes between them.
 const STRETCHES_MAX: usize = 1 << 16;
 
-/// How [`copy_tree`] treats what it meets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What [`copy_tree`] copies, to where, and how it treats what it meets.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyOptions {
+    /// The directory of the source whose entries are copied; its root by default.
+    pub from: FsPath,
+    /// The directory of the target that they are copied into, which must exist; its root by default.
+    pub to: FsPath,
     /// Later times (seconds since 1970) become this one.
     pub latest_time: Option<i64>,
     /// Owner and group of all that is copied; `None` keeps those of the source.
     pub owner: Option<(u32, u32)>,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self {
+            from: FsPath::root(),
+            to: FsPath::root(),
+            latest_time: None,
+            owner: None,
+        }
+    }
 }
 
 /// What was copied.
@@ -44,18 +59,17 @@ pub struct Copied {
     pub lost_xattrs: u64,
 }
 
-/// Copies all that is below `from` in `source` into the directory `to` of `target`, which must exist, and gives that the
-/// attributes of `from`.
+/// Copies all that `is_wanted` of `source` into `target`; the directory that is copied into gets the attributes of the
+/// one that is copied. What is below a directory that is not wanted is left out with it.
 ///
 /// Modes, owners, times, extended attributes, hard links, devices and holes come along, as far as the target has them:
 /// FAT keeps names, content and times, and refuses links and devices. Directories that are there keep what is in them;
 /// files are replaced; anything else in the way is an error. `progress` is advanced by the bytes of files.
 pub fn copy_tree(
     source: &dyn FileSystem,
-    from: &FsPath,
     target: &mut dyn FileSystemMut,
-    to: &FsPath,
     options: &CopyOptions,
+    is_wanted: &mut dyn FnMut(&Entry) -> Result<bool>,
     progress: &dyn Progress,
 ) -> Result<Copied> {
     let mut job = Job {
@@ -67,8 +81,19 @@ pub fn copy_tree(
         times: Vec::new(),
         copied: Copied::default(),
     };
-    walk(source, from, &mut |entry| {
-        let place = moved(&entry.path, from, to)?;
+    let mut left_out: Option<FsPath> = None;
+    walk(source, &options.from, &mut |entry| {
+        if left_out
+            .as_ref()
+            .is_some_and(|above| entry.path.starts_with(above))
+        {
+            return Ok(());
+        }
+        if !is_wanted(&entry)? {
+            left_out = Some(entry.path);
+            return Ok(());
+        }
+        let place = moved(&entry.path, &options.from, &options.to)?;
         let copy = job.copy(&entry.path, &entry.metadata, &place);
         copy.at(|| entry.path.to_string())?;
         Ok(())

@@ -1,27 +1,36 @@
-//! A file within a filesystem as a device: an image in an image.
+//! A file within a filesystem as a device: an image in an image, a file of a tree in an archive.
 
 use std::fmt;
+use std::ops::Deref;
 
 use super::{ByPath, FileSystem, FsPath, Node};
 use crate::block::{BlockDevice, Extent, ExtentKind, check_range};
 use crate::bytes::to_u64;
 use crate::error::{Result, ResultExt};
 
-/// A regular file of a filesystem, which it keeps open.
-pub struct InnerFile {
-    fs: Box<dyn FileSystem>,
+/// A regular file of a filesystem, which it holds (`Box`) or borrows (`&`).
+pub struct InnerFile<F> {
+    fs: F,
     path: FsPath,
     node: Node,
     size: u64,
 }
 
-impl InnerFile {
+impl<F: Deref<Target: FileSystem>> InnerFile<F> {
     /// The file at `path`.
     ///
     /// # Errors
     /// As of [`FileSystem::open`].
-    pub fn open(fs: Box<dyn FileSystem>, path: FsPath) -> Result<Self> {
+    pub fn open(fs: F, path: FsPath) -> Result<Self> {
         let node = fs.node_at(&path)?;
+        Self::of_node(fs, path, node)
+    }
+
+    /// The file that is `node`; errors name it as `path`.
+    ///
+    /// # Errors
+    /// As of [`FileSystem::open`].
+    pub fn of_node(fs: F, path: FsPath, node: Node) -> Result<Self> {
         let size = fs.open(node).at(|| path.to_string())?.size();
         Ok(Self {
             fs,
@@ -32,7 +41,7 @@ impl InnerFile {
     }
 }
 
-impl fmt::Debug for InnerFile {
+impl<F> fmt::Debug for InnerFile<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InnerFile")
             .field("path", &self.path)
@@ -41,7 +50,7 @@ impl fmt::Debug for InnerFile {
     }
 }
 
-impl BlockDevice for InnerFile {
+impl<F: Deref<Target: FileSystem> + Send + Sync> BlockDevice for InnerFile<F> {
     fn size(&self) -> u64 {
         self.size
     }

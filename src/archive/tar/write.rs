@@ -8,6 +8,9 @@
 //! Headers are ustar. What that cannot tell is told as GNU tar does: sizes from 8 GiB on in base 256, names that do not
 //! fit by an `L` entry in front, holes by entries of type `S` ("Basic Tar Format" and "The Sparse Format" in the GNU tar
 //! manual). Everything belongs to root, times are those asked for.
+//!
+//! Entries are added one by one and not as a tree: bundles prescribe an order that names do not give (the `.ovf` comes
+//! first), and what they hold are disks, which no tree has as files.
 
 use std::ops::Range;
 

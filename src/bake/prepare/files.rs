@@ -1,14 +1,20 @@
 //! Files and folders of the host and of the request, systemd units, the host name, symlinks.
 
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use super::super::edits::{Edits, FileSource, FileSpec, UnitSpec};
-use super::super::host::{self, HostEntry};
 use super::bench::{Bench, Content, NewFile};
 use crate::block::shown;
 use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::flatcar::{Designator, unit};
-use crate::fs::{self, FileType, FsPath};
+use crate::fs::{self, FileType, FsPath, HostEntry, walk_host};
 
+/// Modes of files, and of those that their owner may execute, where none is given.
+const PLAIN_MODE: u32 = 0o644;
+const PROGRAM_MODE: u32 = 0o755;
 /// Where systemd looks for the host's name.
 const HOSTNAME: &str = "/etc/hostname";
 /// Where the USR partition has the system's units.
@@ -59,41 +65,22 @@ impl Bench<'_> {
         let why = spec.origin.clone().unwrap_or_else(|| origin_of(spec));
         let top = self.locate(partition, &spec.path)?;
         let put = match &spec.source {
-            FileSource::Inline(content) => self.put_entry(
-                spec,
-                &top,
-                &HostEntry::inline(to_u64(content.len())),
-                Content::Bytes(content),
-                &why,
-            ),
+            FileSource::Inline(content) => {
+                self.put_file(spec, &top, Content::Bytes(content), PLAIN_MODE, &why)
+            }
             FileSource::Host(source) => self.put_tree(spec, source, &top, &why),
         };
         put.at(|| why.clone())
     }
 
     /// A file of the host, or a folder with all it holds.
-    fn put_tree(
-        &mut self,
-        spec: &FileSpec,
-        source: &std::path::Path,
-        top: &FsPath,
-        why: &str,
-    ) -> Result<()> {
-        if source.is_dir() {
-            self.run.inputs.folder(source);
-        }
-        host::walk(source, &mut |entry| {
+    fn put_tree(&mut self, spec: &FileSpec, source: &Path, top: &FsPath, why: &str) -> Result<()> {
+        walk_host(source, &self.run.inputs, &mut |entry| {
             let mut path = top.clone();
             for name in &entry.below {
-                path = path.join(name).at(|| shown(&entry.source))?;
+                path = path.join(name.as_bytes()).at(|| shown(&entry.path))?;
             }
-            self.put_entry(
-                spec,
-                &path,
-                entry,
-                Content::Host(&entry.source, entry.bytes),
-                why,
-            )
+            self.put_entry(spec, &path, entry, why)
         })
     }
 
@@ -102,36 +89,56 @@ impl Bench<'_> {
         spec: &FileSpec,
         path: &FsPath,
         entry: &HostEntry,
-        content: Content<'_>,
         why: &str,
     ) -> Result<()> {
-        let partition = spec.partition;
         match entry.file_type {
-            FileType::Directory => self.put_folder(partition, path, spec.owner, why),
-            _ if path.is_root() => Err(Error::invalid(
-                "a file cannot take the place of the top folder",
-            )
-            .with_hint("give the whole path that the file shall have in the image")),
+            FileType::Directory => self.put_folder(spec.partition, path, spec.owner, why),
+            FileType::File => {
+                // No other bit of the host's mode counts: the rest depends on the umask of whoever made the file.
+                let is_executable = entry.metadata.mode() & 0o100 != 0;
+                let mode = if is_executable {
+                    PROGRAM_MODE
+                } else {
+                    PLAIN_MODE
+                };
+                let file = entry.file();
+                self.put_file(spec, path, Content::Host(&file), mode, why)
+            }
             FileType::Symlink => {
-                self.run
-                    .inputs
-                    .symlink("file", &entry.source, entry.target.as_bytes())?;
-                self.make_symlink(partition, path, &entry.target, why)
+                refuse_top(path)?;
+                let target = entry.target("file", &self.run.inputs)?;
+                let target = String::from_utf8(target).map_err(|_| {
+                    let link = shown(&entry.path);
+                    Error::invalid(format!("{link}: its target is not UTF-8"))
+                })?;
+                self.make_symlink(spec.partition, path, &target, why)
             }
-            _ => {
-                let mode = spec
-                    .mode
-                    .unwrap_or(if entry.executable { 0o755 } else { 0o644 });
-                self.write_file(NewFile {
-                    partition,
-                    path,
-                    content,
-                    mode,
-                    owner: spec.owner,
-                    why,
-                })
-            }
+            _ => Err(Error::invalid(format!(
+                "{} is neither a file nor a folder nor a symlink",
+                shown(&entry.path)
+            ))
+            .with_hint("device nodes, pipes and sockets are not copied from the host")),
         }
+    }
+
+    /// A file, with `mode` unless another one is asked for.
+    fn put_file(
+        &mut self,
+        spec: &FileSpec,
+        path: &FsPath,
+        content: Content<'_>,
+        mode: u32,
+        why: &str,
+    ) -> Result<()> {
+        refuse_top(path)?;
+        self.write_file(NewFile {
+            partition: spec.partition,
+            path,
+            content,
+            mode: spec.mode.unwrap_or(mode),
+            owner: spec.owner,
+            why,
+        })
     }
 
     /// A folder, unless there is one. A mode that is given is meant for files: folders above them must stay open.
@@ -241,6 +248,16 @@ impl Bench<'_> {
         }
         Ok(())
     }
+}
+
+fn refuse_top(path: &FsPath) -> Result<()> {
+    if path.is_root() {
+        return Err(
+            Error::invalid("a file cannot take the place of the top folder")
+                .with_hint("give the whole path that the file shall have in the image"),
+        );
+    }
+    Ok(())
 }
 
 fn origin_of(spec: &FileSpec) -> String {

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::edits::{Edits, Place, SysextSpec};
-use super::super::host;
 use super::super::request::at_origin;
 use super::bench::{Bench, Content, NewFile};
 use crate::block::{BlockDevice, shown};
@@ -13,7 +12,7 @@ use crate::finding::{Finding, code};
 use crate::flatcar::Designator;
 use crate::flatcar::sysext::{self, HostRelease, HostTree};
 use crate::flatcar::sysupdate::{self, Baked, Transfer};
-use crate::fs::{FileSystem, FsPath, InnerFile};
+use crate::fs::{FileSystem, FsPath, HostFile, InnerFile};
 
 /// Where sysexts go unless told otherwise, each into a folder of its name.
 const EXTENSIONS_DIR: &str = "/opt/extensions";
@@ -155,9 +154,9 @@ impl Bench<'_> {
         why: &str,
     ) -> Result<()> {
         let path = self.locate(partition, path)?;
-        let entry = host::file(source)?;
+        let file = HostFile::find(source)?;
         self.run.inputs.open(role, source)?;
-        let content = Content::Host(source, entry.bytes);
+        let content = Content::Host(&file);
         self.write_file(NewFile {
             partition,
             path: &path,

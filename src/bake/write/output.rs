@@ -1,8 +1,8 @@
 //! What is written, and what was.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};
@@ -149,7 +149,7 @@ pub(in crate::bake) fn compress_memory(compression: Compression, threads: u64) -
 #[non_exhaustive]
 pub struct Artifact {
     /// The file.
-    #[serde(serialize_with = "crate::bake::host::path")]
+    #[serde(serialize_with = "path_as_text")]
     pub path: PathBuf,
     /// Its format.
     pub format: OutputFormat,
@@ -167,12 +167,17 @@ pub struct Artifact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ArtifactFile {
     /// Where it is.
-    #[serde(serialize_with = "crate::bake::host::path")]
+    #[serde(serialize_with = "path_as_text")]
     pub path: PathBuf,
     /// Its length in bytes.
     pub bytes: u64,
     /// The SHA-256 of its bytes in hexadecimal digits, where [`Output::digest`] asked for it.
     pub sha256: Option<String>,
+}
+
+/// A path as text: JSON has no other, and names of the host need not be UTF-8.
+fn path_as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// Only what is one file can be compressed as a whole.

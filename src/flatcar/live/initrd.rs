@@ -6,26 +6,21 @@
 //!   oem/…                                                   the same files (hard links), where Ignition resolves oem://
 //! ```
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::memo::Memo;
-use super::{OEM, ROOT, USR, copy_out};
+use super::oem::Oem;
+use super::{ROOT, USR};
 use crate::archive::cpio::CpioLayout;
-use crate::block::{BlockDevice, FileDevice, Piece, Watched, sha256};
-use crate::bytes::{hex, to_u64};
+use crate::block::{BlockDevice, FileDevice, Piece, Watched};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
-use crate::finding::{Few, Finding, code};
+use crate::finding::{Finding, code};
 use crate::flatcar::Disk;
 use crate::fs::squashfs::{self, AddedFile, SquashfsCompression, SquashfsOptions, SquashfsReport};
-use crate::fs::{
-    self, Attributes, ByPath, FileSystem, FileType, FsPath, Timestamp, read_file, walk,
-};
+use crate::fs::{self, Attributes, ByPath, FileSystem, FsPath, Timestamp, read_file};
 use crate::image::{CompressOptions, Compression, compress, raw};
 use crate::progress::{Cancel, Progress};
 
@@ -39,15 +34,6 @@ const NO_UPDATE: &str = "/.noupdate";
 const UPDATE_CONF_MAX: u64 = 64 << 10;
 /// Largest USR: twice the present partition.
 const USR_MAX: u64 = 16 << 30;
-/// Most bytes of OEM's files, the size of its partition.
-const OEM_BYTES_MAX: u64 = 1 << 30;
-/// Most of OEM's files.
-const OEM_FILES_MAX: usize = 10_000;
-/// The first major version with Ignition's OEM folder at /oem; before, and for the initrd's scripts, it is
-/// /usr/share/oem.
-const OEM_MOVED: u32 = 3637;
-/// OEM's entries that a live system has no use for: GRUB's menu, and sysexts, which the initrd takes from a disk.
-const OEM_LEFT_OUT: [&str; 3] = ["/grub.cfg", "/sysext", "/lost+found"];
 /// What ROOT has when it is fresh.
 const ROOT_FRESH: [&[u8]; 4] = [b"boot", b"usr", b"oem", b"lost+found"];
 
@@ -162,9 +148,8 @@ pub(super) struct Initrd {
 pub(super) struct InitrdKey {
     squashfs: SquashfsKey,
     level: u8,
-    /// The digest of OEM's entries and their content.
+    /// The digest of OEM's part of the archive.
     oem: String,
-    oem_folders: &'static [&'static str],
 }
 
 /// USR as a squashfs.
@@ -200,18 +185,16 @@ pub(super) fn initrd(
         compression: options.squashfs,
         latest_time: options.latest_time,
     };
-    let oem = if options.oem {
-        spool_oem(disk, options, progress)?
-    } else {
-        Oem::none(options)?
-    };
+    let mut oem = Oem::none(disk, &options.temp_dir)?;
+    if options.oem {
+        oem.stage(disk, options.latest_time, progress)?;
+    }
     let parts = Parts {
         disk,
         usr: &*usr,
         oem: &oem,
         group: &group,
         squashfs,
-        oem_folders: oem_folders(disk)?,
     };
     match &options.cache {
         None => parts.make(place()?, options, progress).map(Arc::new),
@@ -231,7 +214,6 @@ struct Parts<'a> {
     oem: &'a Oem,
     group: &'a str,
     squashfs: SquashfsKey,
-    oem_folders: &'static [&'static str],
 }
 
 impl Parts<'_> {
@@ -240,7 +222,6 @@ impl Parts<'_> {
             squashfs: self.squashfs.clone(),
             level: options.level,
             oem: self.oem.digest()?,
-            oem_folders: self.oem_folders,
         })
     }
 
@@ -257,7 +238,6 @@ impl Parts<'_> {
             .added
             .first()
             .map_or(0, |file| file.attributes.mtime.secs);
-        let clamp = |secs: i64| options.latest_time.map_or(secs, |latest| secs.min(latest));
         let mut layout = CpioLayout::new();
         layout.directory(".", 0o755, time)?;
         layout.directory("etc", 0o755, time)?;
@@ -267,7 +247,7 @@ impl Parts<'_> {
             len: squashfs.report.image_bytes,
         };
         layout.file(&["usr.squashfs"], 0o644, time, content)?;
-        lay_oem(&mut layout, self.oem, self.oem_folders, &clamp)?;
+        self.oem.lay(&mut layout)?;
         let archive = layout.finish()?;
         let gzip = CompressOptions {
             level: options.level,
@@ -281,7 +261,7 @@ impl Parts<'_> {
         )?;
         let report = InitrdReport {
             squashfs: squashfs.report,
-            oem_files: self.oem.files(),
+            oem_files: self.oem.files()?,
             group: self.group.to_owned(),
             time,
             archive_bytes: archive.size(),
@@ -455,221 +435,6 @@ pub(super) fn left_out_of_root(disk: &Disk) -> Result<Option<Finding>> {
         .collect();
     let finding = Finding::new(code::LIVE_WITHOUT_ROOT).with("entries", lost.join(", "));
     Ok((!lost.is_empty()).then_some(finding))
-}
-
-/// OEM's files.
-struct Oem {
-    entries: Vec<OemEntry>,
-    /// The content of files.
-    spool: FileDevice,
-}
-
-/// An entry of OEM; a file's content lies in the spool.
-struct OemEntry {
-    path: FsPath,
-    mode: u32,
-    mtime: i64,
-    part: OemPart,
-}
-
-enum OemPart {
-    Directory,
-    Symlink(Vec<u8>),
-    File { start: u64, len: u64 },
-}
-
-impl Oem {
-    fn none(options: &LiveOptions) -> Result<Self> {
-        Self::new(Vec::new(), temporary(&options.temp_dir)?, options)
-    }
-
-    fn new(entries: Vec<OemEntry>, spool: File, options: &LiveOptions) -> Result<Self> {
-        Ok(Self {
-            entries,
-            spool: FileDevice::from_file(spool, &options.temp_dir.join("oem"))?,
-        })
-    }
-
-    /// Paths of all that are no directories.
-    fn files(&self) -> Vec<String> {
-        let files = self
-            .entries
-            .iter()
-            .filter(|entry| !matches!(entry.part, OemPart::Directory));
-        files.map(|entry| entry.path.to_string()).collect()
-    }
-
-    /// The SHA-256 of all entries and what they hold.
-    fn digest(&self) -> Result<String> {
-        let mut sum = Sha256::new();
-        for entry in &self.entries {
-            let (kind, len) = match &entry.part {
-                OemPart::Directory => (0, 0),
-                OemPart::Symlink(target) => (1, to_u64(target.len())),
-                OemPart::File { len, .. } => (2, *len),
-            };
-            let path = entry.path.as_bytes();
-            let numbers = [
-                to_u64(path.len()),
-                entry.mode.into(),
-                entry.mtime.cast_unsigned(),
-                kind,
-                len,
-            ];
-            numbers
-                .iter()
-                .for_each(|number| sum.update(number.to_le_bytes()));
-            sum.update(path);
-            if let OemPart::Symlink(target) = &entry.part {
-                sum.update(target);
-            }
-        }
-        // Files lie in the spool one behind the other, in the order of entries.
-        sum.update(sha256(&self.spool, &mut |_| ())?);
-        Ok(hex(&sum.finalize()))
-    }
-}
-
-/// Copies the content of OEM's files to a file without a name.
-fn spool_oem(disk: &Disk, options: &LiveOptions, progress: &dyn Progress) -> Result<Oem> {
-    let oem = match disk.filesystem(OEM) {
-        Ok(oem) => oem,
-        Err(error)
-            if error.kind() == ErrorKind::NotFound
-                || error.reason() == Some(Reason::Unformatted) =>
-        {
-            return Oem::none(options);
-        }
-        Err(error) => return Err(error),
-    };
-    let spool = temporary(&options.temp_dir)?;
-    let mut entries = Vec::new();
-    let mut position = 0;
-    let mut special = Few::default();
-    let mut visit = |entry: fs::Entry| {
-        if entry.path.is_root() || is_left_out(&entry.path)? {
-            return Ok(());
-        }
-        if entries.len() == OEM_FILES_MAX {
-            return Err(
-                Error::unsupported(format!("more than {OEM_FILES_MAX} files on OEM"))
-                    .because(Reason::Limit),
-            );
-        }
-        let part = match entry.metadata.file_type {
-            FileType::Directory => OemPart::Directory,
-            FileType::Symlink => OemPart::Symlink(oem.read_link_at(&entry.path)?),
-            FileType::File => {
-                if position + entry.metadata.size > OEM_BYTES_MAX {
-                    return Err(Error::unsupported(format!(
-                        "more than {OEM_BYTES_MAX} bytes of files on OEM"
-                    ))
-                    .because(Reason::Limit));
-                }
-                let start = position;
-                let len = copy_out(&*oem, &entry.path, &spool, start)?;
-                position += len;
-                OemPart::File { start, len }
-            }
-            _ => {
-                special.add(&entry.path);
-                return Ok(());
-            }
-        };
-        let mode = entry.metadata.mode;
-        let mtime = entry.metadata.mtime.secs;
-        entries.push(OemEntry {
-            path: entry.path,
-            mode,
-            mtime,
-            part,
-        });
-        Ok(())
-    };
-    walk(&*oem, &FsPath::root(), &mut visit).at(|| disk.describe(OEM))?;
-    if !special.is_empty() {
-        progress.found(&Finding::new(code::LIVE_OEM_SPECIAL).with("paths", special));
-    }
-    Oem::new(entries, spool, options)
-}
-
-fn is_left_out(path: &FsPath) -> Result<bool> {
-    for top in OEM_LEFT_OUT {
-        if path.starts_with(&FsPath::new(top)?) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Where OEM's files go.
-fn oem_folders(disk: &Disk) -> Result<&'static [&'static str]> {
-    let release = disk.os_release()?;
-    let version = release
-        .as_ref()
-        .and_then(|release| release.version_id())
-        .unwrap_or_default();
-    let major = version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok());
-    Ok(if major.is_some_and(|major| major < OEM_MOVED) {
-        &["usr/share/oem"]
-    } else {
-        &["usr/share/oem", "oem"]
-    })
-}
-
-fn lay_oem<'a>(
-    layout: &mut CpioLayout<'a>,
-    oem: &'a Oem,
-    folders: &[&str],
-    clamp: &dyn Fn(i64) -> i64,
-) -> Result<()> {
-    let Some(newest) = oem.entries.iter().map(|entry| entry.mtime).max() else {
-        return Ok(());
-    };
-    let mut made = BTreeSet::new();
-    for folder in folders {
-        // The folders on the way: usr, usr/share, usr/share/oem.
-        let ends = folder
-            .match_indices('/')
-            .map(|(at, _)| at)
-            .chain([folder.len()]);
-        for end in ends
-            .filter(|&end| made.insert(&folder[..end]))
-            .collect::<Vec<_>>()
-        {
-            layout.directory(&folder[..end], 0o755, clamp(newest))?;
-        }
-    }
-    for entry in &oem.entries {
-        let name = std::str::from_utf8(entry.path.as_bytes())
-            .map_err(|_| Error::unsupported("the name is not UTF-8").at(entry.path.to_string()))?;
-        let names: Vec<String> = folders
-            .iter()
-            .map(|folder| format!("{folder}{name}"))
-            .collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let mtime = clamp(entry.mtime);
-        match &entry.part {
-            OemPart::Directory => names
-                .iter()
-                .try_for_each(|name| layout.directory(name, entry.mode, mtime))?,
-            OemPart::Symlink(target) => names
-                .iter()
-                .try_for_each(|name| layout.symlink(name, target, mtime))?,
-            OemPart::File { start, len } => {
-                let content = Piece::Device {
-                    device: &oem.spool,
-                    start: *start,
-                    len: *len,
-                };
-                layout.file(&names, entry.mode, mtime, content)?;
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 mod initrd;
 pub mod iso;
 mod memo;
+mod oem;
 pub mod pxe;
 
 pub use initrd::{InitrdReport, LiveCache, LiveOptions, write_initrd};

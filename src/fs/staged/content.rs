@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::block::Inputs;
 use crate::bytes::{is_zero, to_u64, to_usize};
 use crate::error::{Error, Result, from_io};
-use crate::fs::{FileContent, FileRead, Stretch, check_within};
+use crate::fs::{FileContent, FileRead, HostFile, Stretch, check_within};
 
 /// Bytes moved at once, and the unit in which zeroes become holes.
 const CHUNK: usize = 64 << 10;
@@ -20,15 +20,19 @@ pub(super) enum Content {
         size: u64,
         stored: Vec<(Stretch, u64)>,
     },
-    /// A file of the host.
-    Host(HostFile),
+    /// A file of the host, registered in these inputs as what it is to the run.
+    Host {
+        file: HostFile,
+        role: &'static str,
+        inputs: Inputs,
+    },
 }
 
 impl Content {
     pub(super) fn size(&self) -> u64 {
         match self {
             Self::Spooled { size, .. } => *size,
-            Self::Host(file) => file.size,
+            Self::Host { file, .. } => file.size(),
         }
     }
 
@@ -36,20 +40,9 @@ impl Content {
     pub(super) fn memory(&self) -> usize {
         match self {
             Self::Spooled { stored, .. } => size_of_val(stored.as_slice()),
-            Self::Host(_) => 0,
+            Self::Host { .. } => 0,
         }
     }
-}
-
-/// A regular file of the host as it was when its folder was listed.
-#[derive(Debug)]
-pub(super) struct HostFile {
-    pub path: PathBuf,
-    pub size: u64,
-    /// Device and inode.
-    pub identity: (u64, u64),
-    pub role: &'static str,
-    pub inputs: Inputs,
 }
 
 /// One file without a name that takes the content of all that is written into a tree.
@@ -164,48 +157,26 @@ impl FileRead for SpooledFile<'_> {
 }
 
 /// An open file of the host.
-struct OpenHostFile<'a> {
-    file: File,
+pub(super) struct OpenHostFile<'a> {
     listed: &'a HostFile,
+    file: File,
 }
 
-impl HostFile {
+impl<'a> OpenHostFile<'a> {
     /// Opens it, if it is still the file that was listed.
-    pub(super) fn open(&self) -> Result<Box<dyn FileRead + '_>> {
-        use std::os::unix::fs::MetadataExt;
-
-        let file = self.inputs.open(self.role, &self.path)?;
-        let metadata = file.metadata();
-        let metadata = metadata.map_err(|error| self.failed(error))?;
-        if (metadata.dev(), metadata.ino()) != self.identity || metadata.len() != self.size {
-            return Err(self.changed());
-        }
-        Ok(Box::new(OpenHostFile { file, listed: self }))
-    }
-
-    fn failed(&self, error: std::io::Error) -> Error {
-        from_io(
-            format!("reading {}", crate::block::shown(&self.path)),
-            error,
-        )
-    }
-
-    fn changed(&self) -> Error {
-        Error::invalid(format!(
-            "{} changed while it was read",
-            crate::block::shown(&self.path)
-        ))
-        .with_hint("run it again when nothing writes there any more")
+    pub(super) fn new(listed: &'a HostFile, role: &'static str, inputs: &Inputs) -> Result<Self> {
+        let file = listed.open(role, inputs)?;
+        Ok(Self { listed, file })
     }
 }
 
 impl FileRead for OpenHostFile<'_> {
     fn size(&self) -> u64 {
-        self.listed.size
+        self.listed.size()
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        check_within(self.listed.size, offset, buf)?;
+        check_within(self.listed.size(), offset, buf)?;
         self.file
             .read_exact_at(buf, offset)
             .map_err(|error| match error.kind() {

@@ -1,26 +1,22 @@
 //! Folders of the host as a part of a staged tree.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, Metadata};
-use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::content::{Content, HostFile};
+use super::content::Content;
 use super::{Inode, Part, StagedTree};
 use crate::block::{Inputs, shown};
 use crate::error::{Error, Result, from_io};
-use crate::fs::{Attributes, FileType, FsPath, Timestamp};
+use crate::fs::{Attributes, FileType, FsPath, HostEntry, Timestamp, walk_host};
 
 /// Longest list of names, and longest value, of the extended attributes of one entry (`XATTR_LIST_MAX`,
 /// `XATTR_SIZE_MAX` of Linux).
 const XATTR_MAX: usize = 64 << 10;
-/// Folders below one another; deeper ones cannot be named by a path.
-const DEPTH_MAX: usize = 2048;
 
 /// What is taken of a folder of the host.
 #[derive(Debug, Clone)]
@@ -29,14 +25,6 @@ pub struct FolderOptions {
     pub role: &'static str,
     /// Owner and group of all entries; `None` keeps those of the host.
     pub owner: Option<(u32, u32)>,
-}
-
-/// An entry that waits to be added.
-struct Waiting {
-    host: PathBuf,
-    parent: usize,
-    name: Vec<u8>,
-    depth: usize,
 }
 
 impl StagedTree {
@@ -52,31 +40,25 @@ impl StagedTree {
         options: &FolderOptions,
         inputs: &Inputs,
     ) -> Result<()> {
-        let metadata = fs::metadata(folder).map_err(|error| failed(folder, error))?;
-        if !metadata.is_dir() {
-            return Err(Error::invalid(format!("{} is not a folder", shown(folder))));
-        }
-        inputs.folder(folder);
+        let top = self.number(dest)?;
+        self.children(top)?;
         let mut adding = Adding {
             options,
             inputs,
             known: HashMap::new(),
+            way: vec![top],
             xattrs: XattrReader(vec![0; XATTR_MAX]),
         };
-        let top = self.number(dest)?;
-        self.children(top)?;
-        let inode = adding.inode(folder, &metadata)?;
-        let root = self.inode_mut(top)?;
-        root.attributes = inode.attributes;
-        root.xattrs.extend(inode.xattrs);
-        let mut waiting = adding.list(folder, top, 0)?;
-        while let Some(next) = waiting.pop() {
-            inputs.cancel().check()?;
-            if let Some(number) = adding.add(self, &next)? {
-                waiting.extend(adding.list(&next.host, number, next.depth + 1)?);
+        walk_host(folder, inputs, &mut |entry| {
+            if entry.depth() == 0 {
+                return adding.top(self, entry, top);
             }
-        }
-        Ok(())
+            adding.way.truncate(entry.depth());
+            if let Some(number) = adding.add(self, entry)? {
+                adding.way.push(number);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -85,68 +67,63 @@ struct Adding<'a> {
     inputs: &'a Inputs,
     /// Files with several names, by device and inode, and their numbers in the tree.
     known: HashMap<(u64, u64), usize>,
+    /// Numbers of the directories on the way to the entry, the top first.
+    way: Vec<usize>,
     xattrs: XattrReader,
 }
 
 impl Adding<'_> {
-    /// The entries of a folder, the first name last.
-    fn list(&self, folder: &Path, parent: usize, depth: usize) -> Result<Vec<Waiting>> {
-        if depth > DEPTH_MAX {
+    /// Gives the directory `number` what the folder has, and keeps what is in it.
+    fn top(&mut self, tree: &mut StagedTree, entry: &HostEntry, number: usize) -> Result<()> {
+        if entry.file_type != FileType::Directory {
             return Err(Error::invalid(format!(
-                "{} is more than {DEPTH_MAX} folders deep",
-                shown(folder)
+                "{} is not a folder",
+                shown(&entry.path)
             )));
         }
-        let mut names: Vec<OsString> = Vec::new();
-        for entry in fs::read_dir(folder).map_err(|error| failed(folder, error))? {
-            names.push(entry.map_err(|error| failed(folder, error))?.file_name());
-        }
-        names.sort();
-        let waiting = |name: OsString| Waiting {
-            host: folder.join(&name),
-            parent,
-            name: name.into_vec(),
-            depth,
-        };
-        Ok(names.into_iter().rev().map(waiting).collect())
+        let inode = self.inode(entry)?;
+        take_over(tree.inode_mut(number)?, inode);
+        Ok(())
     }
 
     /// Adds one entry; the number of a directory, whose entries come next.
-    fn add(&mut self, tree: &mut StagedTree, entry: &Waiting) -> Result<Option<usize>> {
-        let metadata =
-            fs::symlink_metadata(&entry.host).map_err(|error| failed(&entry.host, error))?;
-        let identity = (metadata.dev(), metadata.ino());
-        let has_names = !metadata.is_dir() && metadata.nlink() > 1;
+    fn add(&mut self, tree: &mut StagedTree, entry: &HostEntry) -> Result<Option<usize>> {
+        let (Some(&parent), Some(name)) = (self.way.last(), entry.path.file_name()) else {
+            return Err(Error::internal(
+                "an entry of a folder has a name and a folder",
+            ));
+        };
+        let name = name.as_bytes();
+        let identity = (entry.metadata.dev(), entry.metadata.ino());
+        let is_dir = entry.file_type == FileType::Directory;
+        let has_names = !is_dir && entry.metadata.nlink() > 1;
         if let Some(&number) = self.known.get(&identity).filter(|_| has_names) {
-            tree.take(entry.name.len())?;
-            let children = tree.children_mut(entry.parent)?;
-            if children.insert(entry.name.clone(), number).is_some() {
-                return Err(twice(&entry.host));
+            tree.take(name.len())?;
+            let children = tree.children_mut(parent)?;
+            if children.insert(name.to_vec(), number).is_some() {
+                return Err(twice(&entry.path));
             }
             tree.inode_mut(number)?.names += 1;
             return Ok(None);
         }
-        let inode = self.inode(&entry.host, &metadata)?;
-        if metadata.is_dir()
-            && let Some(&there) = tree.children(entry.parent)?.get(&entry.name)
-            && tree.inode(there)?.part.file_type() == FileType::Directory
-        {
+        let inode = self.inode(entry)?;
+        if let Some(&there) = tree.children(parent)?.get(name) {
             let known = tree.inode_mut(there)?;
-            known.attributes = inode.attributes;
-            known.xattrs.extend(inode.xattrs);
+            if !is_dir || known.part.file_type() != FileType::Directory {
+                return Err(twice(&entry.path));
+            }
+            take_over(known, inode);
             return Ok(Some(there));
         }
-        if tree.children(entry.parent)?.contains_key(&entry.name) {
-            return Err(twice(&entry.host));
-        }
-        let number = tree.add(entry.parent, &entry.name, inode)?;
+        let number = tree.add(parent, name, inode)?;
         if has_names {
             self.known.insert(identity, number);
         }
-        Ok(metadata.is_dir().then_some(number))
+        Ok(is_dir.then_some(number))
     }
 
-    fn inode(&mut self, host: &Path, metadata: &Metadata) -> Result<Inode> {
+    fn inode(&mut self, entry: &HostEntry) -> Result<Inode> {
+        let metadata = &entry.metadata;
         let owner = self.options.owner;
         let (uid, gid) = owner.unwrap_or((metadata.uid(), metadata.gid()));
         Ok(Inode {
@@ -160,45 +137,35 @@ impl Adding<'_> {
                 },
             },
             names: 1,
-            xattrs: self.xattrs.read(host)?,
-            part: self.part(host, metadata)?,
+            xattrs: self.xattrs.read(&entry.path)?,
+            part: self.part(entry)?,
         })
     }
 
-    fn part(&self, host: &Path, metadata: &Metadata) -> Result<Part> {
-        let file_type = FileType::from_mode(metadata.mode()).ok_or_else(|| {
-            Error::invalid(format!(
-                "{} is of a type that Linux does not have",
-                shown(host)
-            ))
-        })?;
-        Ok(match file_type {
+    fn part(&self, entry: &HostEntry) -> Result<Part> {
+        let role = self.options.role;
+        Ok(match entry.file_type {
             FileType::Directory => Part::Directory(BTreeMap::new()),
-            FileType::File => Part::File(Content::Host(HostFile {
-                path: host.to_owned(),
-                size: metadata.len(),
-                identity: (metadata.dev(), metadata.ino()),
-                role: self.options.role,
+            FileType::File => Part::File(Content::Host {
+                file: entry.file(),
+                role,
                 inputs: self.inputs.clone(),
-            })),
-            FileType::Symlink => {
-                let target = fs::read_link(host).map_err(|error| failed(host, error))?;
-                let target = target.into_os_string().into_vec();
-                self.inputs.symlink(self.options.role, host, &target)?;
-                Part::Symlink(target)
-            }
+            }),
+            FileType::Symlink => Part::Symlink(entry.target(role, self.inputs)?),
             FileType::CharDevice | FileType::BlockDevice => {
-                let device = metadata.rdev();
+                let device = entry.metadata.rdev();
                 let numbers = (rustix::fs::major(device), rustix::fs::minor(device));
-                Part::Special(file_type, numbers)
+                Part::Special(entry.file_type, numbers)
             }
-            FileType::Fifo | FileType::Socket => Part::Special(file_type, (0, 0)),
+            FileType::Fifo | FileType::Socket => Part::Special(entry.file_type, (0, 0)),
         })
     }
 }
 
-fn failed(path: &Path, error: io::Error) -> Error {
-    from_io(format!("reading {}", shown(path)), error)
+/// Gives a directory the attributes of a folder that is added to it.
+fn take_over(directory: &mut Inode, folder: Inode) {
+    directory.attributes = folder.attributes;
+    directory.xattrs.extend(folder.xattrs);
 }
 
 fn twice(path: &Path) -> Error {

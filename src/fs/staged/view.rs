@@ -1,6 +1,6 @@
 //! The [`FileSystem`] of a staged tree.
 
-use super::content::{Content, SpooledFile};
+use super::content::{Content, OpenHostFile, SpooledFile};
 use super::{Inode, Part, ROOT, StagedTree};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};
@@ -105,7 +105,9 @@ impl FileSystem for StagedTree {
                 size: *size,
                 stored,
             })),
-            Part::File(Content::Host(file)) => file.open(),
+            Part::File(Content::Host { file, role, inputs }) => {
+                Ok(Box::new(OpenHostFile::new(file, role, inputs)?))
+            }
             _ => Err(Error::invalid("not a regular file")),
         }
     }

@@ -8,6 +8,9 @@
 //! ECMA-119 (level 2 names), IEEE P1282 (Rock Ridge), the Joliet and El Torito specifications; UEFI's GPT. An image is laid
 //! out before it is written, and its bytes depend on what was added alone. A file may lie within the FAT image, so that
 //! what both need is there once.
+//!
+//! Files come as a list and not as a tree, which could say none of what counts here: their order is that of the medium, two
+//! of them lie within the FAT image, and one is changed when its own place is known.
 
 mod boot;
 mod descriptor;

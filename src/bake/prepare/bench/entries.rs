@@ -8,7 +8,7 @@ use crate::bake::plan::{Action, Change, Source};
 use crate::bytes::hex;
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::flatcar::Designator;
-use crate::fs::{self, Attributes, FileSystemMut, FileType, FsPath, Metadata};
+use crate::fs::{self, Attributes, FileSystemMut, FileType, FsPath, HostFile, Metadata};
 
 /// The home of Flatcar's one user with a login, as names, and its numbers; root's.
 const CORE_HOME: [&[u8]; 2] = [b"home", b"core"];
@@ -29,8 +29,8 @@ pub(in crate::bake::prepare) struct NewFile<'a> {
 /// What a file gets.
 #[derive(Clone, Copy)]
 pub(in crate::bake::prepare) enum Content<'a> {
-    /// That of a host file of this many bytes.
-    Host(&'a std::path::Path, u64),
+    /// That of a file of the host.
+    Host(&'a HostFile),
     /// These bytes.
     Bytes(&'a [u8]),
 }
@@ -145,7 +145,7 @@ impl Bench<'_> {
         let old = self.make_way(partition, path, FileType::File, why)?;
         self.note_written(partition, path, why)?;
         let source = match content {
-            Content::Host(file, _) => Source::Host(file.to_owned()),
+            Content::Host(file) => Source::Host(file.path().to_owned()),
             Content::Bytes(bytes) => Source::Inline(hex(&Sha256::digest(bytes))),
         };
         let mut change = change(partition, path, Action::WriteFile { source }, why);
@@ -157,7 +157,7 @@ impl Bench<'_> {
         let in_the_way = old.is_some_and(|old| old.file_type != FileType::File || old.nlink > 1);
         change.bytes = match content {
             Content::Bytes(bytes) => crate::bytes::to_u64(bytes.len()),
-            Content::Host(_, bytes) => bytes,
+            Content::Host(file) => file.size(),
         };
         self.asked(partition, change.bytes, why)?;
         match content {
@@ -171,16 +171,12 @@ impl Bench<'_> {
                     &mut &*bytes,
                 )
             })?,
-            Content::Host(file, bytes) => {
-                let mut reader = self.run.inputs.reader("file", file)?;
-                if reader.bytes() != bytes {
-                    return Err(Error::invalid("the file was changed while it was read")
-                        .at(crate::block::shown(file)));
-                }
+            Content::Host(file) => {
+                let mut reader = file.reader("file", &self.run.inputs)?;
                 self.edit(partition, path, |fs| {
-                    replace(fs, path, in_the_way, &attributes, bytes, &mut reader)
+                    replace(fs, path, in_the_way, &attributes, change.bytes, &mut reader)
                 })
-                .at(|| crate::block::shown(file))?;
+                .at(|| crate::block::shown(file.path()))?;
                 reader.finish()?;
             }
         }
