@@ -112,6 +112,8 @@ pub enum Reason {
     KeyNotValid,
     /// A signature by methods that can be forged.
     WeakAlgorithm,
+    /// It was not fetched before, and may not be fetched now.
+    NotFetched,
 }
 
 impl Reason {
@@ -134,6 +136,7 @@ impl Reason {
             Self::UnknownKey => "unknown-key",
             Self::KeyNotValid => "key-not-valid",
             Self::WeakAlgorithm => "weak-algorithm",
+            Self::NotFetched => "not-fetched",
         }
     }
 }

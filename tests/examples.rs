@@ -165,7 +165,18 @@ fn example_folder() -> tempfile::TempDir {
     fs::create_dir(at("site")).unwrap();
     fs::write(at("site/index.html"), PAGE).unwrap();
     fs::write(at("site.tar"), archive()).unwrap();
+    bakery(&at("bakery/extensions"));
     dir
+}
+
+/// A mirror of the Bakery that has the sample's sysext.
+fn bakery(folder: &Path) {
+    let name = "hello-1.0-x86-64.raw";
+    let hello = fs::read(project("testdata/sample/hello.raw")).unwrap();
+    let sums = format!("{}  {name}\n", crate::common::tree::sha256(&hello[..]));
+    fs::create_dir_all(folder.join("hello")).unwrap();
+    fs::write(folder.join("hello/SHA256SUMS"), sums).unwrap();
+    fs::write(folder.join(name), hello).unwrap();
 }
 
 const PAGE: &str = "<p>It works.</p>\n";
@@ -182,7 +193,7 @@ fn archive() -> Vec<u8> {
 }
 
 /// Small inputs of examples.
-const INPUTS: [(&str, &str); 8] = [
+const INPUTS: [(&str, &str); 10] = [
     ("motd.txt", "welcome\n"),
     (
         "releases.json",
@@ -203,6 +214,11 @@ const INPUTS: [(&str, &str); 8] = [
         "flatbake.yaml",
         "variables: {HOSTNAME: node1}\nimage: flatcar_sample.bin.bz2\nhostname: ${HOSTNAME}\n\
          sysexts: [{name: hello, file: hello.raw}]\noutputs: [node1.img]\n",
+    ),
+    ("release.yaml", "release: stable\nvendors: [azure]\n"),
+    (
+        "extension.yaml",
+        "image: flatcar_sample.bin.bz2\nsysexts: [hello@latest]\noutputs: [node1.img]\n",
     ),
 ];
 
@@ -348,7 +364,7 @@ fn flags_in_documents_are_flags_of_flatbake() {
 /// A manifest in a document, with an image and an output where it shows neither.
 fn whole_manifest(block: &Block) -> String {
     let mut text = block.lines.join("\n") + "\n";
-    if !text.contains("image:") {
+    if !text.contains("image:") && !text.contains("release:") {
         text.push_str("image: flatcar_sample.bin.bz2\n");
     }
     if !text.contains("outputs:") && !text.contains("vendors:") {
@@ -366,8 +382,15 @@ fn manifests_in_documents_can_be_planned() {
             .into_iter()
             .filter(|block| block.language == "yaml")
         {
-            fs::write(folder.path().join("shown.yaml"), whole_manifest(&block)).unwrap();
-            run(&block.place, "flatbake plan -f shown.yaml", folder.path());
+            let manifest = whole_manifest(&block);
+            // A flag takes the place of a release, which is fetched from no test.
+            let image = match manifest.contains("release:") {
+                true => " --image flatcar_sample.bin.bz2",
+                false => "",
+            };
+            fs::write(folder.path().join("shown.yaml"), manifest).unwrap();
+            let plan = format!("flatbake plan -f shown.yaml{image}");
+            run(&block.place, &plan, folder.path());
             count += 1;
         }
     }

@@ -15,31 +15,49 @@ use crate::common::{longer, scratch_dir};
 use crate::fetch_openpgp::gpg::Gpg;
 
 /// The release of the sample.
-const VERSION: &str = "4593.2.0";
-const IMAGE: &str = "flatcar_production_image.bin.bz2";
+pub const VERSION: &str = "4593.2.0";
+pub const IMAGE: &str = "flatcar_production_image.bin.bz2";
 const DAY: &str = "2026-01-31";
 
 /// What a server has, by the path of its URL.
-type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+pub type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
 /// A place like Flatcar's servers, with keys of its own, and a machine that fetches from it.
-struct Site {
-    dir: tempfile::TempDir,
-    gpg: Gpg,
-    key: String,
-    files: Files,
-    server: Server,
+pub struct Site {
+    pub dir: tempfile::TempDir,
+    pub gpg: Gpg,
+    pub key: String,
+    pub files: Files,
+    pub server: Server,
+    /// The authority of the server, where it speaks TLS.
+    ca: Option<PathBuf>,
 }
 
 impl Site {
     /// A site with the sample as the newest stable release.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         Self::served(|files| {
             Some(Server::http(move |request| {
                 answer(&files, request.path(), |bytes| {
                     Reply::file(request, bytes, "\"1\"")
                 })
             }))
+        })
+    }
+
+    /// The same over TLS.
+    pub fn over_tls() -> Option<Self> {
+        let authority = Authority::usual()?;
+        let site = Self::served(|files| {
+            Some(Server::https(authority.localhost(), move |request| {
+                answer(&files, request.path(), |bytes| {
+                    Reply::file(request, bytes, "\"1\"")
+                })
+            }))
+        });
+        Some(Self {
+            ca: Some(authority.file()),
+            ..site?
         })
     }
 
@@ -54,6 +72,7 @@ impl Site {
             key,
             server: serve(Arc::clone(&files))?,
             files,
+            ca: None,
         };
         fs::write(site.path("keys"), site.gpg.export(&[], &[])).unwrap();
         let sample =
@@ -64,42 +83,45 @@ impl Site {
         Some(site)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Publishes a file of the release with its signature.
-    fn release(&self, name: &str, bytes: &[u8]) {
+    pub fn release(&self, name: &str, bytes: &[u8]) {
         self.publish(&format!("stable/amd64-usr/{VERSION}/{name}"), bytes);
     }
 
-    fn publish(&self, path: &str, bytes: &[u8]) {
+    pub fn publish(&self, path: &str, bytes: &[u8]) {
         let signature = self.gpg.sign(DAY, &self.key, &["--detach-sign"], bytes);
         self.put(path, bytes);
         self.put(&format!("{path}.sig"), &signature);
     }
 
-    fn put(&self, path: &str, bytes: &[u8]) {
+    pub fn put(&self, path: &str, bytes: &[u8]) {
         let mut files = self.files.lock().unwrap();
         files.insert(format!("/{path}"), bytes.to_vec());
     }
 
-    fn take(&self, path: &str) {
+    pub fn take(&self, path: &str) {
         self.files.lock().unwrap().remove(&format!("/{path}"));
     }
 
     /// The program on a machine that trusts the site's key, and has Flatcar's servers here.
-    fn flatbake(&self, arguments: &[&str]) -> Output {
+    pub fn flatbake(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = flatbake();
         command.env("XDG_CACHE_HOME", self.path("cache"));
         command
             .args(arguments)
             .arg("--keyring")
             .arg(self.path("keys"));
+        if let Some(ca) = &self.ca {
+            command.arg("--ca").arg(ca);
+        }
         for channel in ["stable", "lts"] {
             let place = self.server.url(&format!("/{channel}/"));
             let mirror = format!("https://{channel}.release.flatcar-linux.net/={place}");
@@ -111,14 +133,14 @@ impl Site {
         command
     }
 
-    fn succeeds(&self, arguments: &[&str]) -> String {
+    pub fn succeeds(&self, arguments: &[&str]) -> String {
         let output = self.flatbake(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// Fails with `code`, saying all of `says`.
-    fn fails(&self, arguments: &[&str], code: i32, says: &[&str]) {
+    pub fn fails(&self, arguments: &[&str], code: i32, says: &[&str]) {
         let output = self.flatbake(arguments);
         let text = said(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");

@@ -18,6 +18,8 @@ mod examples;
 mod ext4;
 mod fat;
 #[cfg(feature = "fetch")]
+mod fetch_manifest;
+#[cfg(feature = "fetch")]
 mod fetch_openpgp;
 #[cfg(feature = "fetch")]
 mod fetch_registry;

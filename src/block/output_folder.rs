@@ -11,6 +11,7 @@
 //! A kill during the commit leaves the hidden folder, which the next output in that place removes. Where the filesystem
 //! knows no files without a name, the hidden folder is there from the first file on.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -81,7 +82,7 @@ impl OutputFolder {
         })
     }
 
-    /// A new empty file called `name` in it, for reading and writing.
+    /// A new empty file called `name` in it, for reading and writing. Folders in front of the name are made.
     pub fn file(&mut self, name: &str) -> Result<File> {
         let made = self.make(name).and_then(|(file, unnamed)| {
             self.files.push(Entry {
@@ -103,6 +104,7 @@ impl OutputFolder {
             return Ok((file, true));
         }
         let path = self.hidden()?.join(name);
+        make_folder_of(&path)?;
         Ok((
             OpenOptions::new()
                 .read(true)
@@ -142,8 +144,22 @@ impl OutputFolder {
         }
         refuse_taken(&target)?;
         let hidden = self.hidden().map_err(fails)?;
-        for entry in self.files.iter().filter(|entry| entry.unnamed) {
-            link_to(&entry.file, &hidden.join(&entry.name)).map_err(fails)?;
+        let mut folders = BTreeSet::new();
+        for entry in &self.files {
+            let path = hidden.join(&entry.name);
+            let above = path.ancestors().skip(1);
+            folders.extend(
+                above
+                    .take_while(|folder| *folder != hidden)
+                    .map(Path::to_owned),
+            );
+            if entry.unnamed {
+                make_folder_of(&path).map_err(fails)?;
+                link_to(&entry.file, &path).map_err(fails)?;
+            }
+        }
+        for folder in &folders {
+            sync_folder(folder).map_err(fails)?;
         }
         sync_folder(&hidden).map_err(fails)?;
         fs::rename(&hidden, &target).map_err(fails)?;
@@ -152,6 +168,11 @@ impl OutputFolder {
         }
         sync_folder(&self.parent).map_err(fails)
     }
+}
+
+/// Makes the folder that a file is to lie in.
+fn make_folder_of(file: &Path) -> io::Result<()> {
+    file.parent().map_or(Ok(()), fs::create_dir_all)
 }
 
 fn refuse_taken(target: &Path) -> Result<()> {
@@ -233,13 +254,13 @@ mod tests {
                 file,
                 unnamed: false,
             });
-            folder.file("unnamed").unwrap();
+            folder.file("below/it/unnamed").unwrap();
             folder
         };
         drop(make());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         make().commit().unwrap();
-        assert!(target.join("named").exists() && target.join("unnamed").exists());
+        assert!(target.join("named").exists() && target.join("below/it/unnamed").exists());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

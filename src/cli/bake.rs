@@ -84,6 +84,7 @@ impl Bake {
         };
         tell_written(&written, reporter);
         if written.failure.is_none()
+            && made.can_be_locked()
             && let Some(manifest) = made.manifest.as_ref().filter(|_| !self.request.is_locked())
         {
             write_lock(manifest, &prepared, &context, reporter)?;
@@ -100,6 +101,10 @@ impl Plan {
         let context = self.request.read.context(reporter);
         let (made, prepared) = prepare(&self.request, &context, reporter)?;
         if let Some(manifest) = made.manifest.as_ref().filter(|_| self.lock) {
+            if !made.can_be_locked() {
+                return Err(Error::invalid("what nobody has verified is not locked")
+                    .with_hint("leave --lock or --insecure-skip-verify out"));
+            }
             write_lock(manifest, &prepared, &context, reporter)?;
         }
         tell_plan(&prepared, &context, self.json)

@@ -4,27 +4,36 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::bake::Output;
 use crate::block::OutputFile;
 use crate::bytes::ByteSize;
+use crate::fetch::bundle::NewBundle;
 use crate::fetch::fetcher::Fetched;
+use crate::fetch::openpgp::FLATCAR;
 use crate::fetch::release::{Artifact, Wanted};
+use crate::manifest::{self, Draft, LoadOptions, Lock, Manifest};
 use crate::{Error, Progress, Result, from_io};
 use clap::{Args, ValueHint};
 use serde::Serialize;
 
-use super::fetch_args::{FetchArgs, cache_of};
+use super::fetch_args::{FetchArgs, Means, cache_of};
+use super::fetching::{Asked, Fetching, Flags, release_lines};
+use super::image::ReadArgs;
+use super::keys;
 use super::output::refuse_existing;
 use super::progress::Reporter;
 
-/// Fetch files of a Flatcar release, verified by their signatures
+/// Fetch files of a Flatcar release, or all that a manifest names, verified
 ///
-/// They are kept in the cache, from where bake --release takes them, and are copied to a folder where one is named. Nothing
+/// They are kept in the cache, from where bake takes them, and are copied to a folder or a bundle where one is named. Nothing
 /// gets a name before its signature holds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   flatbake fetch --release stable --dry-run
-  flatbake fetch --release 4593.2.5 --arch arm64 --artifact generic --artifact oem-sysext:azure --dry-run")]
+  flatbake fetch --release 4593.2.5 --arch arm64 --artifact generic --artifact oem-sysext:azure --dry-run
+  flatbake fetch -f release.yaml --dry-run
+  flatbake fetch -f extension.yaml --mirror https://extensions.flatcar.org/=bakery/ --bundle bundle")]
 pub struct Fetch {
     /// Which release: stable, beta, alpha, lts, lts-2024, or a version
     #[arg(long, value_name = "RELEASE", default_value = "stable", value_parser = super::argument::<Wanted>)]
@@ -32,6 +41,24 @@ pub struct Fetch {
     /// What of it: generic, vendor:ID, oem-sysext:ID, sysext:NAME, or the name of a file; can be repeated
     #[arg(long, value_name = "WHAT", default_value = "generic", value_parser = super::argument::<Artifact>)]
     artifact: Vec<Artifact>,
+    /// Fetch what this manifest names by release or version, and the OEM sysexts that its vendors need
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(conflicts_with_all = ["release", "artifact"])]
+    file: Option<PathBuf>,
+    /// Give a variable of the manifest a value
+    #[arg(long, value_name = "NAME=VALUE", requires = "file", value_parser = super::request::set)]
+    set: Vec<(String, String)>,
+    /// Paths in the manifest may lead out of its folder
+    #[arg(long, requires = "file")]
+    allow_outside: bool,
+    /// Take the releases and versions of the lock beside the manifest
+    #[arg(long, requires = "file")]
+    locked: bool,
+    /// Make a new folder with all of it, the signatures and keys, and the lock of the manifest, which bake and plan take
+    /// with --bundle where there is no network
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(conflicts_with_all = ["output_dir", "insecure_skip_verify"])]
+    bundle: Option<PathBuf>,
     /// Copy the files and their signatures to this folder
     #[arg(long, short, value_name = "DIR", value_hint = ValueHint::DirPath)]
     output_dir: Option<PathBuf>,
@@ -54,24 +81,43 @@ pub struct Fetch {
 /// What was fetched.
 #[derive(Serialize)]
 struct Document {
-    release: String,
+    release: Option<String>,
     arch: String,
     files: Vec<Fetched>,
 }
 
 impl Fetch {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
-        if self.dry_run {
-            return self.tell();
+        let Some(file) = &self.file else {
+            return self.fetch_artifacts(reporter);
+        };
+        let draft = manifest::read(file, &self.set)?;
+        let flags = Flags {
+            arch: self.fetching.given_arch(),
+            ..Flags::default()
+        };
+        let asked = Asked::of(&draft.wants()?, &flags)?;
+        if asked.is_empty() {
+            let message = format!("{} names nothing that is fetched", file.display());
+            return Err(Error::invalid(message)
+                .with_hint("it has a key release, or sysexts that are NAME@VERSION"));
         }
-        let cache = cache_of(self.cache_dir.as_deref())?;
-        let means = self.fetching.means(Some(&cache), reporter)?;
-        means
-            .findings
-            .iter()
-            .for_each(|finding| reporter.found(finding));
+        if self.dry_run {
+            return tell(&asked.tell()?);
+        }
+        self.fetch_all(draft, asked, reporter)
+    }
+
+    /// Fetches what was named one by one.
+    fn fetch_artifacts(&self, reporter: &Reporter) -> Result<()> {
+        let arch = self.fetching.arch();
+        if self.dry_run {
+            return tell(&release_lines(&self.release, arch, &self.artifact)?);
+        }
+        let bundle = self.new_bundle()?;
+        let means = self.means(reporter)?;
         let fetcher = means.fetcher(reporter);
-        let release = fetcher.release(&self.release, self.fetching.arch(), reporter)?;
+        let release = fetcher.release(&self.release, arch, reporter)?;
         let mut names = Vec::new();
         for artifact in &self.artifact {
             names.push(artifact.file_name(&release.version)?);
@@ -81,53 +127,143 @@ impl Fetch {
                 refuse_existing(&target(folder, name), self.overwrite)?;
             }
         }
-        let files = fetcher.files(&release, names, reporter)?;
+        let files = fetcher.files(&release, names, reporter);
+        means.tally.check()?;
+        let files = files?;
+        if let Some(bundle) = bundle {
+            self.finish(bundle, &means, reporter)?;
+        }
+        let document = Document {
+            release: Some(release.version),
+            arch: arch.to_string(),
+            files,
+        };
+        self.deliver(document, reporter)
+    }
+
+    /// Fetches all that a manifest names.
+    fn fetch_all(&self, draft: Draft, asked: Asked, reporter: &Reporter) -> Result<()> {
+        let bundle = self.new_bundle()?;
+        let arch = asked.arch.to_string();
+        let lock = match self.locked {
+            true => Some(draft.lock(None)?),
+            false => None,
+        };
+        let means = self.means(reporter)?;
+        let mut fetching = Fetching::start(asked, means, lock.clone(), reporter)?;
+        let mut options = LoadOptions {
+            allow_outside: self.allow_outside,
+            ..LoadOptions::default()
+        };
+        fetching.fill(&mut options);
+        let mut manifest = draft.resolve(&options)?;
+        fetching.complete(&mut manifest.request, reporter)?;
+        manifest.resolutions.clone_from(&fetching.resolutions);
+        if let Some(folder) = &self.output_dir {
+            for file in &fetching.files {
+                refuse_existing(&target(folder, &file.url), self.overwrite)?;
+            }
+        }
+        if let Some(mut bundle) = bundle {
+            let lock = self.lock_of(manifest, lock, reporter)?;
+            bundle.put(&lock.0, lock.1.as_bytes(), reporter.cancel())?;
+            self.finish(bundle, &fetching.means, reporter)?;
+        }
+        let document = Document {
+            release: fetching.release.map(|release| release.version),
+            arch,
+            files: fetching.files,
+        };
+        self.deliver(document, reporter)
+    }
+
+    fn means(&self, reporter: &Reporter) -> Result<Means> {
+        let cache = cache_of(self.cache_dir.as_deref())?;
+        let means = self.fetching.means(Some(&cache), None, reporter)?;
+        let findings = means.findings.iter();
+        findings.for_each(|finding| reporter.found(finding));
+        Ok(means)
+    }
+
+    fn new_bundle(&self) -> Result<Option<NewBundle>> {
+        self.bundle.as_deref().map(NewBundle::create).transpose()
+    }
+
+    /// Name and text of the lock that a bake of a manifest writes. The bake is prepared for that: it can be carried out with
+    /// what was fetched.
+    fn lock_of(
+        &self,
+        mut manifest: Manifest,
+        lock: Option<Lock>,
+        reporter: &Reporter,
+    ) -> Result<(String, String)> {
+        let lock_path = manifest.lock_path();
+        let name = lock_path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| {
+            Error::unsupported(format!("{} is not UTF-8", lock_path.display()))
+                .with_hint("give the manifest another name")
+        })?;
+        let locked = lock.map(|lock| manifest.locked(lock));
+        let request = &mut manifest.request;
+        request.expected.locked = locked;
+        // Nothing is written, so that nothing is in the way, and a flag of the bake may say later what is.
+        request.policy.overwrite = true;
+        if request.outputs.is_empty() && request.vendors.is_empty() {
+            request.outputs.push(Output::at("disk.bin"));
+        }
+        let read = ReadArgs {
+            cache_dir: self.cache_dir.clone(),
+            no_cache: false,
+            allow_external: false,
+        };
+        let context = read.context(reporter);
+        let prepared = manifest.request.prepare(&context)?;
+        let lock = manifest.lock_of(&prepared.inputs(&context)?)?;
+        Ok((name.to_owned(), lock.text()?))
+    }
+
+    /// Puts what was fetched into a bundle, with the keys, and gives it its name.
+    fn finish(&self, mut bundle: NewBundle, means: &Means, reporter: &Reporter) -> Result<()> {
+        let cancel = reporter.cancel();
+        bundle.copy(&means.tally.files(), cancel, reporter)?;
+        bundle.put_keys("flatcar.asc", FLATCAR, cancel)?;
+        for (number, path) in (1..).zip(self.fetching.keyrings()) {
+            let keys = keys::read(path, reporter)?;
+            bundle.put_keys(&format!("keyring-{number}"), &keys, cancel)?;
+        }
+        bundle.commit(cancel)
+    }
+
+    /// Copies the files to the folder that is named, where one is, and says what was fetched.
+    fn deliver(&self, document: Document, reporter: &Reporter) -> Result<()> {
         if let Some(folder) = &self.output_dir {
             std::fs::create_dir_all(folder)
                 .map_err(|error| from_io(format!("making {}", folder.display()), error))?;
-            for file in &files {
+            for file in &document.files {
                 copy_out(file, folder)?;
             }
         }
         if self.json {
-            return super::print_json(&Document {
-                release: release.version,
-                arch: release.arch.to_string(),
-                files,
-            });
+            return super::print_json(&document);
         }
-        files.iter().for_each(|file| told(file, reporter));
+        let files = document.files.iter();
+        files.clone().for_each(|file| told(file, reporter));
+        if let Some(bundle) = &self.bundle {
+            return super::print(format!("{}\n", bundle.display()));
+        }
         let paths: Vec<String> = files
-            .iter()
             .map(|file| match &self.output_dir {
                 Some(folder) => target(folder, &file.url).display().to_string(),
                 None => file.path.display().to_string(),
             })
             .collect();
-        super::print(paths.join("\n") + "\n")
+        tell(&paths)
     }
+}
 
-    /// What would be fetched.
-    fn tell(&self) -> Result<()> {
-        let arch = self.fetching.arch();
-        let mut lines = Vec::new();
-        match self.release.current(arch)? {
-            Some(source) => {
-                lines.push(format!("{source} says which release is the newest"));
-                for artifact in &self.artifact {
-                    lines.push(format!("{artifact} of that release"));
-                }
-            }
-            None => {
-                let release = crate::fetch::release::Release::new(&self.release.to_string(), arch)?;
-                for artifact in &self.artifact {
-                    let name = artifact.file_name(&release.version)?;
-                    lines.push(release.source(&name)?.to_string());
-                }
-            }
-        }
-        super::print(lines.join("\n") + "\n")
-    }
+/// Prints lines.
+fn tell(lines: &[String]) -> Result<()> {
+    super::print(lines.join("\n") + "\n")
 }
 
 /// Says who signed a file.

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::fetch::bundle::Bundle;
 use crate::fetch::fetcher::Fetcher;
 use crate::fetch::openpgp::{Keyring, Time};
 use crate::fetch::store::Store;
+use crate::fetch::tally::Tally;
 use crate::fetch::transfer::{Client, Mirror, Settings};
 use crate::finding::code;
 use crate::machine::Arch;
@@ -14,7 +16,7 @@ use clap::{Args, ValueHint};
 use tempfile::TempDir;
 
 use super::image::{cache_folder, temp_dir};
-use super::keys::KeyArgs;
+use super::keys::{self, KeyArgs};
 use super::progress::Reporter;
 
 /// How files of releases are fetched and verified.
@@ -78,24 +80,39 @@ impl TransferArgs {
 pub struct Means {
     /// What a person should know of them.
     pub findings: Vec<Finding>,
+    /// What was fetched by them, and what is missing.
+    pub tally: Tally,
+    /// Nothing is verified.
+    pub skip_verify: bool,
+    bundle: Option<Bundle>,
     client: Option<Client>,
     store: Store,
     keyring: Keyring,
     now: Time,
     /// The folder of this run for what is not kept, where there is such.
     own: Option<TempDir>,
-    skip_verify: bool,
 }
 
 impl FetchArgs {
+    /// The architecture that is asked for, where one is.
+    pub fn given_arch(&self) -> Option<Arch> {
+        self.arch
+    }
+
     /// The architecture that is asked for.
     pub fn arch(&self) -> Arch {
         self.arch.unwrap_or(Arch::Amd64)
     }
 
+    /// The files of keys that are given.
+    pub fn keyrings(&self) -> &[PathBuf] {
+        self.keys.keyrings()
+    }
+
     /// Refuses flags that do nothing, where nothing is fetched.
-    pub fn check_unused(&self) -> Result<()> {
+    pub fn check_unused(&self, has_bundle: bool) -> Result<()> {
         let given = [
+            ("--bundle", has_bundle),
             ("--arch", self.arch.is_some()),
             ("--ca", !self.transfer.ca.is_empty()),
             ("--mirror", !self.transfer.mirror.is_empty()),
@@ -107,13 +124,21 @@ impl FetchArgs {
             Some((flag, _)) => Err(Error::invalid(format!(
                 "{flag} is for what is fetched, and nothing is"
             ))
-            .with_hint("give --release or NAME@VERSION, or leave it out")),
+            .with_hint(
+                "give --release or NAME@VERSION, or have them in the manifest, or leave it out",
+            )),
             None => Ok(()),
         }
     }
 
-    /// The means by these flags. Files are kept in `cache`, or in a folder of this run where that is `None`.
-    pub fn means(&self, cache: Option<&Path>, reporter: &Reporter) -> Result<Means> {
+    /// The means by these flags. Files are kept in `cache`, or in a folder of this run where that is `None`, and those of
+    /// the bundle in a folder are taken before all others.
+    pub fn means(
+        &self,
+        cache: Option<&Path>,
+        bundle: Option<&Path>,
+        reporter: &Reporter,
+    ) -> Result<Means> {
         let client = if self.offline {
             None
         } else {
@@ -126,7 +151,11 @@ impl FetchArgs {
         };
         let folder = cache.or(own.as_ref().map(TempDir::path));
         let folder = folder.ok_or_else(|| Error::internal("there is no folder to fetch into"))?;
-        let keyring = self.keys.trusted(reporter)?;
+        let bundle = bundle.map(open_bundle).transpose()?;
+        let mut keyring = self.keys.trusted(reporter)?;
+        if let Some(bundle) = &bundle {
+            keys::renew(&mut keyring, &bundle.keys()?, reporter)?;
+        }
         let now = Time::from(SystemTime::now());
         let findings = if self.insecure_skip_verify {
             vec![Finding::new(code::NOT_VERIFIED)]
@@ -135,12 +164,14 @@ impl FetchArgs {
         };
         Ok(Means {
             findings,
+            tally: Tally::default(),
+            skip_verify: self.insecure_skip_verify,
+            bundle,
             client,
             store: Store::new(folder, None),
             keyring,
             now,
             own,
-            skip_verify: self.insecure_skip_verify,
         })
     }
 }
@@ -154,12 +185,18 @@ impl Means {
             &self.keyring,
             self.now,
             reporter.cancel(),
+            &self.tally,
         );
+        fetcher.bundle = self.bundle.as_ref();
         if self.skip_verify {
             fetcher.unverified = self.own.as_ref().map(TempDir::path);
         }
         fetcher
     }
+}
+
+fn open_bundle(folder: &Path) -> Result<Bundle> {
+    Bundle::open(folder).map_err(|error| error.with_hint("flatbake fetch --bundle DIR makes one"))
 }
 
 fn own_folder() -> Result<TempDir> {

@@ -1,6 +1,6 @@
 //! The flags that say which keys are trusted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::fetch::openpgp::{Fingerprint, Keyring};
 use crate::{Result, ResultExt};
@@ -28,11 +28,16 @@ impl KeyArgs {
         !self.keyring.is_empty() || !self.trust.is_empty()
     }
 
+    /// The files that are given.
+    pub fn keyrings(&self) -> &[PathBuf] {
+        &self.keyring
+    }
+
     /// The built-in key and those that were given.
     pub fn trusted(&self, reporter: &Reporter) -> Result<Keyring> {
         let mut keyring = Keyring::flatcar()?;
         for path in &self.keyring {
-            let bytes = reporter.inputs().read("keyring", path, KEYRING_MAX)?;
+            let bytes = read(path, reporter)?;
             keyring.add(&bytes).at(|| path.display().to_string())?;
         }
         if !self.trust.is_empty() {
@@ -40,4 +45,18 @@ impl KeyArgs {
         }
         Ok(keyring)
     }
+}
+
+/// Takes newer copies of trusted keys from files of a bundle, which make nobody trusted.
+pub fn renew(keyring: &mut Keyring, files: &[PathBuf], reporter: &Reporter) -> Result<()> {
+    for path in files {
+        let bytes = read(path, reporter)?;
+        keyring.renew(&bytes).at(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+/// What is in a file of keys.
+pub fn read(path: &Path, reporter: &Reporter) -> Result<Vec<u8>> {
+    reporter.inputs().read("keyring", path, KEYRING_MAX)
 }

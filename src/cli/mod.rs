@@ -10,6 +10,8 @@ mod failure;
 mod fetch;
 #[cfg(feature = "fetch")]
 mod fetch_args;
+#[cfg(feature = "fetch")]
+mod fetching;
 mod get;
 mod hints;
 mod image;

@@ -1,8 +1,6 @@
 //! The flags of `bake` and `plan`, and the request that they make, on top of a manifest where there is one.
 
-#[cfg(feature = "fetch")]
-mod fetching;
-
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,11 +12,15 @@ use crate::bake::{
 use crate::flatcar::Designator;
 use crate::flatcar::vendor::Vendors;
 use crate::fs::Timestamp;
-use crate::manifest::{self, LoadOptions, Manifest};
+use crate::manifest::{self, Draft, LoadOptions, Lock, Manifest};
 use crate::{Error, Result};
 use clap::Args;
 
+#[cfg(feature = "fetch")]
+use super::fetching::{Asked, Fetching, Flags};
 use super::image::ReadArgs;
+#[cfg(feature = "fetch")]
+use super::image::cache_folder;
 use super::output::{Destination, OutputArgs, timestamp};
 use super::progress::Reporter;
 use super::words;
@@ -72,9 +74,14 @@ struct BaseArgs {
     /// Paths in the manifest may lead out of its folder
     #[arg(long, requires = "file")]
     allow_outside: bool,
-    /// Fail unless every input is as the lock beside the manifest says
+    /// Take the releases and versions of the lock beside the manifest (or in the bundle), and fail unless every input is as
+    /// it says
     #[arg(long, requires = "file")]
     locked: bool,
+    /// Take what is to be fetched from this bundle, made by flatbake fetch --bundle, as far as it is there
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "DIR", help_heading = "Fetching")]
+    bundle: Option<PathBuf>,
 }
 
 /// A sysext to install.
@@ -85,6 +92,27 @@ enum SysextArg {
     /// An extension of the Bakery.
     #[cfg(feature = "fetch")]
     Extension(crate::fetch::bakery::Extension),
+}
+
+impl SysextArg {
+    /// What is installed; `extensions` has the files that were fetched.
+    #[cfg_attr(not(feature = "fetch"), allow(unused_variables))]
+    fn spec(&self, extensions: &BTreeMap<String, PathBuf>) -> Result<SysextSpec> {
+        match self {
+            Self::File(spec) => Ok(spec.clone()),
+            #[cfg(feature = "fetch")]
+            Self::Extension(extension) => {
+                let asked = extension.to_string();
+                let file = extensions.get(&asked).cloned();
+                Ok(SysextSpec {
+                    name: extension.name.clone(),
+                    file: file
+                        .ok_or_else(|| Error::internal(format!("{asked} was not fetched")))?,
+                    origin: Some(asked),
+                })
+            }
+        }
+    }
 }
 
 impl std::str::FromStr for SysextArg {
@@ -286,7 +314,7 @@ struct RunArgs {
     require_signed: bool,
 }
 
-fn set(text: &str) -> std::result::Result<(String, String), String> {
+pub fn set(text: &str) -> std::result::Result<(String, String), String> {
     manifest::parse_set(text)
         .map_err(|error| format!("{error}\n  hint: {}", error.hint().unwrap_or_default()))
 }
@@ -325,13 +353,51 @@ fn firmware(text: &str) -> std::result::Result<FirmwareFiles, String> {
     }
 }
 
+/// A bundle is never written to.
+#[cfg(feature = "fetch")]
+fn refuse_outputs_in(bundle: &Path, request: &Request) -> Result<()> {
+    let Ok(bundle) = bundle.canonicalize() else {
+        return Ok(());
+    };
+    let files = request.outputs.iter().map(|output| output.path.as_path());
+    let lock = request.also_written.iter().map(PathBuf::as_path);
+    for path in request
+        .folder
+        .as_deref()
+        .into_iter()
+        .chain(files)
+        .chain(lock)
+    {
+        let there = path.ancestors().find_map(|above| match above {
+            above if above == Path::new("") => Path::new(".").canonicalize().ok(),
+            above => above.canonicalize().ok(),
+        });
+        if there.is_some_and(|there| there.starts_with(&bundle)) {
+            let message = format!("{} lies in the bundle, which is only read", path.display());
+            return Err(Error::invalid(message).with_hint("choose a place outside of it"));
+        }
+    }
+    Ok(())
+}
+
 /// A request, and the manifest that it comes from.
 pub struct Made {
     pub request: Request,
     pub manifest: Option<Manifest>,
     /// What holds the files that were fetched for this run alone.
     #[cfg(feature = "fetch")]
-    _fetched: Option<fetching::Fetching>,
+    fetched: Option<Fetching>,
+}
+
+impl Made {
+    /// Whether a lock can say what the run has read: not what nobody has verified.
+    pub fn can_be_locked(&self) -> bool {
+        #[cfg(feature = "fetch")]
+        if let Some(fetched) = &self.fetched {
+            return !fetched.means.skip_verify;
+        }
+        true
+    }
 }
 
 impl RequestArgs {
@@ -344,17 +410,24 @@ impl RequestArgs {
             .as_deref()
             .map(|image| self.read.base(image, reporter))
             .transpose()?;
-        #[cfg(feature = "fetch")]
-        let fetched = self.fetch(reporter)?;
-        #[cfg(feature = "fetch")]
-        let base = base.or_else(|| fetched.as_ref()?.base());
-        let manifest = self
+        let draft = self
             .base
             .file
             .as_ref()
-            .map(|file| self.load(file, base.clone()))
+            .map(|file| manifest::read(file, &self.base.set))
             .transpose()?;
-        let (mut request, known) = match (&manifest, base) {
+        let lock = self.lock(draft.as_ref())?;
+        let mut options = self.load_options(base);
+        #[cfg(feature = "fetch")]
+        let mut fetched = self.fetch(draft.as_ref(), lock.clone(), reporter)?;
+        #[cfg(feature = "fetch")]
+        if let Some(fetched) = &fetched {
+            fetched.fill(&mut options);
+        }
+        let manifest = draft.map(|draft| draft.resolve(&options)).transpose()?;
+        #[cfg_attr(not(feature = "fetch"), allow(unused_mut))]
+        let mut manifest = manifest;
+        let (mut request, known) = match (&manifest, options.base) {
             (Some(manifest), _) => (manifest.request.clone(), Arc::clone(&manifest.vendors)),
             (None, Some(base)) => {
                 let known = Arc::new(super::vendors::known(&self.vendors.vendor_file)?);
@@ -378,25 +451,77 @@ impl RequestArgs {
                 );
             }
         };
-        self.add_changes(&mut request.edits)?;
+        self.add_changes(&mut request.edits, &options.extensions)?;
         self.add_vendors(&mut request, &known)?;
         #[cfg(feature = "fetch")]
-        if let Some(fetched) = &fetched {
-            self.add_fetched(fetched, &mut request, reporter)?;
+        if let Some(fetched) = &mut fetched {
+            fetched.complete(&mut request, reporter)?;
+            if let Some(manifest) = &mut manifest {
+                manifest.resolutions.clone_from(&fetched.resolutions);
+            }
         }
         self.add_run(&mut request)?;
         self.add_outputs(&mut request)?;
-        if self.base.locked
-            && let Some(manifest) = &manifest
-        {
-            request.expected.locked = Some(manifest.locked()?);
+        #[cfg(feature = "fetch")]
+        if let Some(bundle) = &self.base.bundle {
+            refuse_outputs_in(bundle, &request)?;
+        }
+        if let (Some(lock), Some(manifest)) = (lock, &manifest) {
+            request.expected.locked = Some(manifest.locked(lock));
         }
         Ok(Made {
             request,
             manifest,
             #[cfg(feature = "fetch")]
-            _fetched: fetched,
+            fetched,
         })
+    }
+
+    /// The lock that the run is held to, where it is.
+    fn lock(&self, draft: Option<&Draft>) -> Result<Option<Lock>> {
+        #[cfg(feature = "fetch")]
+        let other = self.base.bundle.as_deref();
+        #[cfg(not(feature = "fetch"))]
+        let other = None;
+        let draft = draft.filter(|_| self.base.locked);
+        draft.map(|draft| draft.lock(other)).transpose()
+    }
+
+    /// Fetches what flags and manifest name by release or version; `None` where nothing is to be fetched.
+    #[cfg(feature = "fetch")]
+    fn fetch(
+        &self,
+        draft: Option<&Draft>,
+        lock: Option<Lock>,
+        reporter: &Reporter,
+    ) -> Result<Option<Fetching>> {
+        let extensions = self
+            .changes
+            .sysexts
+            .iter()
+            .filter_map(|sysext| match sysext {
+                SysextArg::File(_) => None,
+                SysextArg::Extension(extension) => Some(extension),
+            });
+        let flags = Flags {
+            has_image: self.base.image.is_some(),
+            release: self.base.release.as_ref(),
+            arch: self.fetching.given_arch(),
+            extensions: extensions.collect(),
+        };
+        let wants = draft.map(Draft::wants).transpose()?.unwrap_or_default();
+        let asked = Asked::of(&wants, &flags)?;
+        let bundle = self.base.bundle.as_deref();
+        if asked.is_empty() {
+            self.fetching.check_unused(bundle.is_some())?;
+            return Ok(None);
+        }
+        let cache = match self.read.no_cache {
+            true => None,
+            false => cache_folder(self.read.cache_dir.as_deref()),
+        };
+        let means = self.fetching.means(cache.as_deref(), bundle, reporter)?;
+        Fetching::start(asked, means, lock, reporter).map(Some)
     }
 
     /// Whether the lock must hold.
@@ -409,18 +534,19 @@ impl RequestArgs {
         self.outputs.output == Some(Destination::Stdout)
     }
 
-    fn load(&self, file: &Path, base: Option<Base>) -> Result<Manifest> {
-        let options = LoadOptions {
+    fn load_options(&self, base: Option<Base>) -> LoadOptions {
+        LoadOptions {
             set: self.base.set.clone(),
             allow_outside: self.base.allow_outside,
             vendor_files: self.vendors.vendor_file.clone(),
             folder: self.outputs.output_dir.clone(),
             base,
-        };
-        manifest::load(file, &options)
+            extensions: BTreeMap::new(),
+        }
     }
 
-    fn add_changes(&self, edits: &mut Edits) -> Result<()> {
+    /// Adds the changes to partitions; `extensions` has the files of extensions that were fetched.
+    fn add_changes(&self, edits: &mut Edits, extensions: &BTreeMap<String, PathBuf>) -> Result<()> {
         let changes = &self.changes;
         edits.removals.extend(changes.remove.iter().cloned());
         let archives = [
@@ -437,12 +563,9 @@ impl RequestArgs {
                 });
             }
         }
-        let files = changes.sysexts.iter().filter_map(|sysext| match sysext {
-            SysextArg::File(spec) => Some(spec.clone()),
-            #[cfg(feature = "fetch")]
-            SysextArg::Extension(_) => None,
-        });
-        edits.sysexts.extend(files);
+        for sysext in &changes.sysexts {
+            edits.sysexts.push(sysext.spec(extensions)?);
+        }
         if changes.install_to.is_some() {
             edits.install_to.clone_from(&changes.install_to);
         }

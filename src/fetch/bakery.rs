@@ -31,17 +31,45 @@ pub struct Extension {
     pub version: Option<String>,
 }
 
+/// The file that an extension came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// The version.
+    pub version: String,
+    /// Where it is published.
+    pub source: Source,
+    /// The SHA-256 that it must have, in hexadecimal digits.
+    pub sha256: String,
+    /// The list, or the lock, that says so.
+    pub listed_in: String,
+}
+
 impl Extension {
+    /// Where its file with a version for `arch` is published.
+    ///
+    /// # Errors
+    /// It is not a version.
+    pub fn source(&self, version: &str, arch: Arch) -> Result<Source> {
+        if !is_plain(version) {
+            return Err(Error::invalid(format!(
+                "'{}' is not the version of an extension",
+                version.escape_debug()
+            )));
+        }
+        let file = format!("{}-{version}-{}.raw", self.name, word(arch));
+        Source::parse(&format!("{SERVER}/{file}"))
+    }
+
     /// Where the list of its versions is.
-    pub(super) fn sums(&self) -> Result<Source> {
+    pub fn sums(&self) -> Result<Source> {
         Source::parse(&format!("{SERVER}/{}/SHA256SUMS", self.name))
     }
 
-    /// The file for `arch` among those of a list, and its SHA-256.
-    pub(super) fn choose(&self, sums: &[u8], arch: Arch) -> Result<(Source, String)> {
+    /// The file for `arch` among those of a list.
+    pub(super) fn choose(&self, sums: &[u8], arch: Arch) -> Result<Chosen> {
         let text = std::str::from_utf8(sums)
             .map_err(|error| Error::corrupt("SHA256SUMS is not text").with_source(error))?;
-        let mut found: Vec<(&str, &str, &str)> = text
+        let mut found: Vec<(&str, &str)> = text
             .lines()
             .filter_map(|line| self.entry(line, arch))
             .collect();
@@ -50,7 +78,7 @@ impl Extension {
             Some(version) => found.iter().rfind(|(known, ..)| known == version),
             None => found.last(),
         };
-        let (_, file, sha256) = chosen.ok_or_else(|| {
+        let (version, sha256) = chosen.ok_or_else(|| {
             let versions: Vec<&str> = found.iter().map(|(version, ..)| *version).collect();
             let there = match versions.as_slice() {
                 [] => format!("nothing for {}", word(arch)),
@@ -59,12 +87,16 @@ impl Extension {
             Error::not_found(format!("the Bakery has no {self} for {}", word(arch)))
                 .with_hint(format!("it has: {there}"))
         })?;
-        let source = Source::parse(&format!("{SERVER}/{file}"))?;
-        Ok((source, (*sha256).to_owned()))
+        Ok(Chosen {
+            version: (*version).to_owned(),
+            source: self.source(version, arch)?,
+            sha256: (*sha256).to_owned(),
+            listed_in: self.sums()?.to_string(),
+        })
     }
 
-    /// Version, file and digest of a line that is about this extension.
-    fn entry<'a>(&self, line: &'a str, arch: Arch) -> Option<(&'a str, &'a str, &'a str)> {
+    /// Version and digest of a line that is about this extension.
+    fn entry<'a>(&self, line: &'a str, arch: Arch) -> Option<(&'a str, &'a str)> {
         let (sha256, file) = line.split_once(char::is_whitespace)?;
         let file = file.trim_start().trim_start_matches('*').trim_end();
         let is_digest = sha256.len() == DIGITS
@@ -77,18 +109,20 @@ impl Extension {
             .strip_suffix(".raw")?
             .strip_suffix(word(arch))?
             .strip_suffix('-')?;
-        (is_digest && is_plain(version)).then_some((version, file, sha256))
+        (is_digest && is_plain(version)).then_some((version, sha256))
     }
 }
 
-/// What is said of a file that does not have the digest in the list.
-pub(super) fn mismatch(found: &str, wanted: &str) -> Error {
+/// What is said of a file that does not have the digest in the list, or the lock, that is called `list`.
+pub fn mismatch(found: &str, wanted: &str, list: &str) -> Error {
     Error::new(
         ErrorKind::Untrusted,
-        format!("the SHA-256 is {found}, but the list of the server says {wanted}"),
+        format!("the SHA-256 is {found}, but {list} says {wanted}"),
     )
     .because(Reason::Checksum)
-    .with_hint("fetch it again; if it stays so, the server or a mirror of it is broken")
+    .with_hint(
+        "fetch it again; if it stays so, the server or a mirror of it has another file there",
+    )
 }
 
 /// systemd's word for an architecture, as names of files have it.
@@ -179,8 +213,8 @@ mod tests {
         ];
         let sums = sums.join("\n");
         let choose = |text: &str, arch| {
-            let (source, sha256) = extension(text).choose(sums.as_bytes(), arch)?;
-            Ok::<_, Error>((source.to_string(), sha256))
+            let chosen = extension(text).choose(sums.as_bytes(), arch)?;
+            Ok::<_, Error>((chosen.source.to_string(), chosen.sha256))
         };
         let at = |file: &str| format!("https://extensions.flatcar.org/extensions/{file}");
         let newest = choose("wasmtime@latest", Arch::Amd64).unwrap();

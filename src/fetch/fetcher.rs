@@ -6,22 +6,21 @@
 //!                    (a file without a name)   └── bad: an error, and nothing is kept
 //! ```
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Seek, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use serde::Serialize;
 
-use super::bakery::{Extension, SUMS_MAX, mismatch};
+use super::bakery::{Chosen, Extension, SUMS_MAX, mismatch};
+use super::bundle::Bundle;
 use super::openpgp::{Keyring, PROOF_MAX, Signed, Time};
 use super::release::{Release, VERSION_FILE, VERSION_MAX, Wanted, version_of};
-use super::store::{Claim, Store, Stored, Vacancy};
+use super::store::{Claim, Store, Stored, Vacancy, examined};
+use super::tally::Tally;
 use super::transfer::{Client, Source, Together, in_parallel};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt, from_io};
-use crate::lock::lock;
 use crate::machine::Arch;
 use crate::progress::{Cancel, Progress};
 
@@ -35,10 +34,12 @@ const FILE_MAX: u64 = 16 << 30;
 /// How files are fetched, and what they are held against.
 #[derive(Debug)]
 pub struct Fetcher<'a> {
-    /// Where from; without it, from the store alone.
+    /// Where from; without it, from store and bundle alone.
     pub client: Option<&'a Client>,
     /// What was fetched before.
     pub store: &'a Store,
+    /// What is taken before all else.
+    pub bundle: Option<&'a Bundle>,
     /// Who may sign.
     pub keyring: &'a Keyring,
     /// The time by which keys are judged.
@@ -47,7 +48,8 @@ pub struct Fetcher<'a> {
     pub unverified: Option<&'a Path>,
     /// What ends the work.
     pub cancel: &'a Cancel,
-    missing: Mutex<BTreeSet<String>>,
+    /// Gets to know what is handed out, and what is missing.
+    pub tally: &'a Tally,
 }
 
 /// A file that can be used.
@@ -77,15 +79,17 @@ impl<'a> Fetcher<'a> {
         keyring: &'a Keyring,
         now: Time,
         cancel: &'a Cancel,
+        tally: &'a Tally,
     ) -> Self {
         Self {
             client,
             store,
+            bundle: None,
             keyring,
             now,
             unverified: None,
             cancel,
-            missing: Mutex::default(),
+            tally,
         }
     }
 
@@ -112,7 +116,8 @@ impl<'a> Fetcher<'a> {
         self.get(&release.source(name)?, false, FILE_MAX, progress)
     }
 
-    /// Several files of a release, in the order of their names here, some at once.
+    /// Several files of a release, in the order of their names here, some at once. Of files that are missing, all are
+    /// noted.
     pub fn files(
         &self,
         release: &Release,
@@ -134,54 +139,62 @@ impl<'a> Fetcher<'a> {
         fetched.into_iter().collect()
     }
 
-    /// An extension of the Bakery, whose digest is in the list of the server.
-    pub fn extension(
+    /// The file that an extension of the Bakery comes to, by the list of the server.
+    pub fn choose(
         &self,
         extension: &Extension,
         arch: Arch,
         progress: &dyn Progress,
-    ) -> Result<Fetched> {
+    ) -> Result<Chosen> {
         let list = extension.sums()?;
         let sums = self.list(&list, progress)?;
-        let (source, sha256) = extension.choose(&sums, arch).at(|| list.to_string())?;
-        let name = source.to_string();
-        let known = self.store.find(&name, self.cancel)?;
-        let stored = match known.filter(|stored| stored.sha256 == sha256) {
+        extension.choose(&sums, arch).at(|| list.to_string())
+    }
+
+    /// The file of an extension, which must have the digest that was chosen.
+    pub fn chosen(&self, chosen: &Chosen, progress: &dyn Progress) -> Result<Fetched> {
+        let name = chosen.source.to_string();
+        let stored = match self.bundled(&name)? {
+            Some(stored) if stored.sha256 != chosen.sha256 => {
+                let error = mismatch(&stored.sha256, &chosen.sha256, &chosen.listed_in);
+                return Err(error.at(stored.path.display().to_string()));
+            }
             Some(stored) => stored,
             None => {
-                let fetched = self.fetch_listed(&source, &sha256, progress);
-                fetched.at(|| name)?
+                let known = self.store.find(&name, self.cancel)?;
+                match known.filter(|stored| stored.sha256 == chosen.sha256) {
+                    Some(stored) => stored,
+                    None => self.fetch_listed(chosen, progress).at(|| name)?,
+                }
             }
         };
-        Ok(Fetched {
+        let fetched = Fetched {
             url: stored.name,
             path: stored.path,
             sha256: stored.sha256,
             bytes: stored.bytes,
             signature: None,
             signed: None,
-            listed_in: Some(list.to_string()),
-        })
+            listed_in: Some(chosen.listed_in.clone()),
+        };
+        self.hand(&fetched);
+        Ok(fetched)
     }
 
-    /// A file that must have this digest.
-    fn fetch_listed(
-        &self,
-        source: &Source,
-        sha256: &str,
-        progress: &dyn Progress,
-    ) -> Result<Stored> {
+    /// A file that must have the digest that was chosen.
+    fn fetch_listed(&self, chosen: &Chosen, progress: &dyn Progress) -> Result<Stored> {
+        let Chosen { source, sha256, .. } = chosen;
         let name = source.to_string();
         let Some(client) = self.client else {
-            return Err(self.note_missing(name));
+            return Err(self.tally.lacks(&name));
         };
         match self.store.claim(&name, true, self.cancel, progress)? {
             Claim::Stored(stored) => Ok(stored),
             Claim::Vacant(vacancy) => {
                 let mut file = vacancy.file()?;
                 let received = client.download(source, &mut file, FILE_MAX, progress)?;
-                if received.sha256 != sha256 {
-                    return Err(mismatch(&received.sha256, sha256));
+                if received.sha256 != *sha256 {
+                    return Err(mismatch(&received.sha256, sha256, &chosen.listed_in));
                 }
                 vacancy.fill(&mut file)
             }
@@ -191,25 +204,73 @@ impl<'a> Fetcher<'a> {
     /// A list that changes: from the server, or the last one that came from there.
     fn list(&self, source: &Source, progress: &dyn Progress) -> Result<Vec<u8>> {
         let name = source.to_string();
-        let Some(client) = self.client else {
-            let Some(stored) = self.store.find(&name, self.cancel)? else {
-                return Err(self.note_missing(name));
-            };
+        let here = match (self.bundled(&name)?, self.client) {
+            (Some(bundled), _) => Some(bundled),
+            (None, Some(_)) => None,
+            (None, None) => self.store.find(&name, self.cancel)?,
+        };
+        if let Some(stored) = here {
+            self.tally.hand(&name, &stored.path, None);
             return std::fs::read(&stored.path)
                 .map_err(|error| from_io(format!("reading {}", stored.path.display()), error));
+        }
+        let Some(client) = self.client else {
+            return Err(self.tally.lacks(&name));
         };
         let bytes = client.read(source, SUMS_MAX)?;
         if let Claim::Vacant(vacancy) = self.store.claim(&name, true, self.cancel, progress)? {
             let mut file = vacancy.file()?;
             let written = file.write_all(&bytes);
             written.map_err(|error| from_io("writing a temporary file", error))?;
-            vacancy.fill(&mut file)?;
+            let stored = vacancy.fill(&mut file)?;
+            self.tally.hand(&name, &stored.path, None);
         }
         Ok(bytes)
     }
 
+    /// Notes a file that is handed out, and its signature.
+    fn hand(&self, file: &Fetched) {
+        self.tally.hand(&file.url, &file.path, Some(&file.sha256));
+        if let Some(signature) = &file.signature {
+            self.tally.hand(&signature_of(&file.url), signature, None);
+        }
+    }
+
+    /// What the bundle has.
+    fn bundled(&self, name: &str) -> Result<Option<Stored>> {
+        let path = self.bundle.and_then(|bundle| bundle.find(name));
+        path.map(|path| examined(name, &path, self.cancel))
+            .transpose()
+    }
+
     /// A signed file. With `changes`, there may be another one under its name since it was stored.
     fn get(
+        &self,
+        source: &Source,
+        changes: bool,
+        max_bytes: u64,
+        progress: &dyn Progress,
+    ) -> Result<Fetched> {
+        let fetched = match self.signed_in_bundle(&source.to_string(), progress)? {
+            Some(fetched) => fetched,
+            None => self.find_or_fetch(source, changes, max_bytes, progress)?,
+        };
+        self.hand(&fetched);
+        Ok(fetched)
+    }
+
+    /// What the bundle has, with a signature that holds.
+    fn signed_in_bundle(&self, name: &str, progress: &dyn Progress) -> Result<Option<Fetched>> {
+        let Some(file) = self.bundled(name)? else {
+            return Ok(None);
+        };
+        match self.bundled(&signature_of(name))? {
+            Some(proof) => self.verified(file, proof, progress).map(Some),
+            None => Err(unsigned().at(file.path.display().to_string())),
+        }
+    }
+
+    fn find_or_fetch(
         &self,
         source: &Source,
         changes: bool,
@@ -223,7 +284,7 @@ impl<'a> Fetcher<'a> {
         let Some(client) = self.client else {
             return match self.stored(&name, progress)? {
                 Some(fetched) => Ok(fetched),
-                None => Err(self.note_missing(name)),
+                None => Err(self.tally.lacks(&name)),
             };
         };
         if !changes && let Some(fetched) = self.stored(&name, progress)? {
@@ -242,18 +303,23 @@ impl<'a> Fetcher<'a> {
 
     /// What the store has, with a signature that holds.
     fn stored(&self, name: &str, progress: &dyn Progress) -> Result<Option<Fetched>> {
-        let proof = format!("{name}{SIGNATURE}");
-        let Some(proof) = self.store.find(&proof, self.cancel)? else {
+        let Some(proof) = self.store.find(&signature_of(name), self.cancel)? else {
             return Ok(None);
         };
         let Some(file) = self.store.find(name, self.cancel)? else {
             return Ok(None);
         };
+        self.verified(file, proof, progress).map(Some)
+    }
+
+    /// A file whose signature holds.
+    fn verified(&self, file: Stored, proof: Stored, progress: &dyn Progress) -> Result<Fetched> {
         let fails = |error| from_io(format!("reading {}", file.path.display()), error);
         let bytes = std::fs::read(&proof.path).map_err(fails)?;
         let mut content = File::open(&file.path).map_err(fails)?;
-        let signed = self.verify(&bytes, name, &mut content, file.bytes, progress);
-        Ok(Some(fetched(file, proof, signed.at(|| name.to_owned())?)))
+        let signed = self.verify(&bytes, &file.name, &mut content, file.bytes, progress);
+        let signed = signed.at(|| file.path.display().to_string())?;
+        Ok(fetched(file, proof, signed))
     }
 
     fn fetch(
@@ -309,7 +375,7 @@ impl<'a> Fetcher<'a> {
         progress: &dyn Progress,
     ) -> Result<Fetched> {
         let Some(client) = self.client else {
-            return Err(self.note_missing(source.to_string()));
+            return Err(self.tally.lacks(&source.to_string()));
         };
         let url = source.to_string();
         let name = url.rsplit('/').next().unwrap_or("file").to_owned();
@@ -332,14 +398,11 @@ impl<'a> Fetcher<'a> {
             listed_in: None,
         })
     }
+}
 
-    fn note_missing(&self, name: String) -> Error {
-        let mut missing = lock(&self.missing);
-        missing.insert(name);
-        let names: Vec<&str> = missing.iter().map(String::as_str).collect();
-        Error::not_found(format!("not in the cache: {}", names.join(", ")))
-            .with_hint("fetch it first where there is a network, and use that cache here")
-    }
+/// What the signature of a file is published as.
+fn signature_of(name: &str) -> String {
+    format!("{name}{SIGNATURE}")
 }
 
 fn fetched(stored: Stored, proof: Stored, signed: Signed) -> Fetched {

@@ -6,10 +6,12 @@
 //! ```
 
 pub mod bakery;
+pub mod bundle;
 pub mod digests;
 pub mod fetcher;
 pub mod openpgp;
 pub mod registry;
 pub mod release;
 pub mod store;
+pub mod tally;
 pub mod transfer;

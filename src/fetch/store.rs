@@ -366,6 +366,19 @@ fn record_in(folder: &Path, key: &str) -> Option<Record> {
     is_digest.then_some(record)
 }
 
+/// A file that is in no store, with its length and digest; `name` is what it was fetched as.
+pub(super) fn examined(name: &str, path: &Path, cancel: &Cancel) -> Result<Stored> {
+    let fails = |error| from_io(format!("reading {}", path.display()), error);
+    let file = File::open(path).map_err(fails)?;
+    let (sha256, bytes) = sha256(&mut Watched { file, cancel }).map_err(fails)?;
+    Ok(Stored {
+        name: name.to_owned(),
+        path: path.to_owned(),
+        sha256,
+        bytes,
+    })
+}
+
 /// What is wrong with the bytes of a file of the store.
 fn problem(stored: &Stored, cancel: &Cancel) -> Result<Option<String>> {
     let mut file = match File::open(&stored.path) {

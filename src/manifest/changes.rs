@@ -5,7 +5,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::document::{self, Document, Json, KernelArgs, Text};
 use super::inputs::{Inputs, Want};
+use crate::document::Position;
 use super::spanned::{Raw, Spanned, TextOr};
+use super::wants;
 use crate::archive::{Glob, TarOptions};
 use crate::bake::{
     ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec,
@@ -18,7 +20,7 @@ use crate::flatcar::{Designator, grub, sysupdate};
 pub(super) struct Changes<'a> {
     remove: &'a [Text],
     tarballs: &'a [Spanned<document::Tarball>],
-    sysexts: &'a [Spanned<document::Sysext>],
+    sysexts: &'a [Spanned<TextOr<document::Sysext>>],
     install_to: Option<&'a Text>,
     hostname: Option<&'a Text>,
     files: &'a [Spanned<document::File>],
@@ -107,8 +109,11 @@ fn place(text: &Text, inputs: &mut Inputs) -> Result<Place> {
     text.value.parse().at(|| inputs.place(text.position))
 }
 
-fn sysext(spanned: &Spanned<document::Sysext>, inputs: &mut Inputs) -> Result<SysextSpec> {
-    let sysext = &spanned.value;
+fn sysext(spanned: &Spanned<TextOr<document::Sysext>>, inputs: &mut Inputs) -> Result<SysextSpec> {
+    let sysext = match &spanned.value {
+        TextOr::Table(sysext) => sysext,
+        TextOr::Text(text) => return extension(text, spanned.position, inputs),
+    };
     let name = sysext.name.value.clone();
     let file = inputs.add_digested(&sysext.file, sysext.sha256.as_ref())?;
     // They are taken along.
@@ -119,6 +124,17 @@ fn sysext(spanned: &Spanned<document::Sysext>, inputs: &mut Inputs) -> Result<Sy
         name,
         file,
         origin: Some(inputs.place(spanned.position)),
+    })
+}
+
+/// An extension that was fetched before.
+fn extension(text: &str, position: Position, inputs: &Inputs) -> Result<SysextSpec> {
+    let place = inputs.place(position);
+    let (name, _) = wants::extension(text).at(|| place.clone())?;
+    Ok(SysextSpec {
+        name: name.to_owned(),
+        file: inputs.extension(text).at(|| place.clone())?,
+        origin: Some(place),
     })
 }
 

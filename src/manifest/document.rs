@@ -27,10 +27,14 @@ pub(super) struct Document {
     pub(super) variables: Option<BTreeMap<String, Raw>>,
     /// The image to start from: its path, or its path and digest.
     pub(super) image: Option<Spanned<TextOr<Image>>>,
-    /// A Flatcar release to start from, in place of an image. Reserved: fetching is not built yet.
-    pub(super) release: Option<Spanned<Release>>,
-    /// Sysexts to install, in order.
-    pub(super) sysexts: Vec<Spanned<Sysext>>,
+    /// The Flatcar release to start from, in place of an image: stable, beta, alpha, lts, lts-2024, or a version. Its
+    /// generic image is fetched and verified, and so are the OEM sysexts that vendors need.
+    pub(super) release: Option<Text>,
+    /// The architecture of what is fetched: amd64 (x86-64) or arm64; by default amd64.
+    pub(super) arch: Option<Text>,
+    /// Sysexts to install, in order: a table each, or NAME@VERSION or NAME@latest for one that is fetched from the
+    /// Bakery.
+    pub(super) sysexts: Vec<Spanned<TextOr<Sysext>>>,
     /// Folder for the sysext files, PART:/DIR; by default root:/opt/extensions/NAME.
     pub(super) install_to: Option<Text>,
     /// Have the machine fetch updates of the sysexts that have a sysupdate config beside them.
@@ -109,27 +113,12 @@ pub(super) struct Image {
     pub(super) sha256: Option<Spanned<Raw>>,
 }
 
-/// A Flatcar release.
+/// A sysext to install.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
-    expecting = "a table with version, channel and arch"
+    expecting = "NAME@VERSION, or a table with name and file"
 )]
-pub(super) struct Release {
-    /// Its number, such as 4459.2.0, or current.
-    #[serde(rename = "version")]
-    pub(super) _version: Option<Raw>,
-    /// stable, beta, alpha or lts.
-    #[serde(rename = "channel")]
-    pub(super) _channel: Option<String>,
-    /// amd64 or arm64.
-    #[serde(rename = "arch")]
-    pub(super) _arch: Option<String>,
-}
-
-/// A sysext to install.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a table with name and file")]
 pub(super) struct Sysext {
     /// The name it is merged by.
     pub(super) name: Text,
@@ -323,7 +312,7 @@ pub(super) struct Variant {
     pub(super) hostname: Option<Text>,
     /// Sysexts to install too.
     #[serde(default)]
-    pub(super) sysexts: Vec<Spanned<Sysext>>,
+    pub(super) sysexts: Vec<Spanned<TextOr<Sysext>>>,
     /// Files and folders to put into the image too; they replace shared ones.
     #[serde(default)]
     pub(super) files: Vec<Spanned<File>>,

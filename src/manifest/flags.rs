@@ -23,16 +23,14 @@ const OF_TRUST: &str =
 /// The flags of `flatbake bake` and `flatbake plan` by their long names without dashes, the argument NAME:FILE by its own.
 pub const FLAGS: &[(&str, Counterpart)] = &[
     ("image", Keys(&["image", "image.file"])),
-    (
-        "release",
-        None("a lock does not know releases yet, only files"),
-    ),
-    ("arch", None("it goes with --release")),
+    ("release", Keys(&["release"])),
+    ("arch", Keys(&["arch"])),
     ("ca", None(OF_THE_MACHINE)),
     ("mirror", None(OF_THE_MACHINE)),
     ("keyring", None(OF_TRUST)),
     ("trust", None(OF_TRUST)),
     ("offline", None(OF_THE_RUN)),
+    ("bundle", None(OF_THE_MACHINE)),
     ("insecure-skip-verify", None(OF_TRUST)),
     ("file", None("it names the manifest")),
     ("set", Keys(&["variables"])),
@@ -135,10 +133,6 @@ const TARBALLS: &[&str] = &[
 
 /// Keys of a manifest that are no flag, with the reason. Those of `variants[]` are the keys of the same name above them.
 pub const KEYS_WITHOUT_FLAG: &[(&str, &str)] = &[
-    ("release", "it is reserved"),
-    ("release.version", "it is reserved"),
-    ("release.channel", "it is reserved"),
-    ("release.arch", "it is reserved"),
     ("image.sha256", DIGEST),
     ("sysexts[].sha256", DIGEST),
     ("tarballs[].sha256", DIGEST),

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use super::document::Text;
 use super::options::LoadOptions;
 use super::spanned::{Raw, Spanned};
+use super::wants;
 use crate::bake::ExpectedDigest;
 use crate::block::shown;
 use crate::document::{self, Position};
@@ -48,6 +49,8 @@ pub(super) struct Inputs {
     /// The folder without symlinks; none where paths may lead out of it.
     fence: Option<PathBuf>,
     digests: BTreeMap<PathBuf, ExpectedDigest>,
+    /// Files of extensions that were fetched, by what they are asked for as.
+    extensions: BTreeMap<String, PathBuf>,
 }
 
 impl Inputs {
@@ -64,6 +67,7 @@ impl Inputs {
             folder,
             fence,
             digests: BTreeMap::new(),
+            extensions: options.extensions.clone(),
         })
     }
 
@@ -95,6 +99,12 @@ impl Inputs {
             self.expect(&path, &sha256.value.0, &place).at(|| place)?;
         }
         Ok(path)
+    }
+
+    /// The file of the extension that is asked for as `text`.
+    pub(super) fn extension(&self, text: &str) -> Result<PathBuf> {
+        let file = self.extensions.get(text);
+        file.cloned().ok_or_else(|| wants::not_fetched(text))
     }
 
     fn expect(&mut self, path: &Path, sha256: &str, place: &str) -> Result<()> {

@@ -1,10 +1,15 @@
-//! The lock of a manifest: the digest of every file that a run reads, so that a later run can tell what changed.
+//! The lock of a manifest: the digest of every file that a run reads, so that a later run can tell what changed, and what
+//! releases and versions came to, so that it can take the same.
 //!
 //! JSON, sorted by path, the same for the same files on every machine; paths are relative to the manifest's folder, those
-//! outside of it are as they were given:
+//! outside of it are as they were given, and what was fetched goes by its URL:
 //!
 //! ```text
-//! {"version": 1, "inputs": {"hello.raw": {"sha256": "…", "bytes": 12288}, …}}
+//! {"version": 1,
+//!  "release": {"asked": "stable", "arch": "amd64", "version": "4593.2.5", "url": "https://…/flatcar_production_image.bin.bz2"},
+//!  "extensions": [{"asked": "wasmtime@latest", "arch": "amd64", "version": "24.0.0", "url": "https://…"}, …],
+//!  "fetched": {"https://…": {"sha256": "…", "bytes": 12288}, …},
+//!  "inputs": {"hello.raw": {"sha256": "…", "bytes": 12288}, …}}
 //! ```
 //!
 //! The manifest itself is not in it: who changes a manifest sees what changes, and it names what else may be read.
@@ -12,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -25,15 +30,51 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) const ROLE: &str = "manifest";
 /// Largest lock that is read.
 const LOCK_MAX: u64 = 256 << 20;
+/// How a lock comes to say something else.
+const REWRITE: &str = "bake once without holding to it, which writes it anew";
 /// The version of what is written.
 const VERSION: u32 = 1;
+
+/// What a release, or an extension of the Bakery, came to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolution {
+    /// As it was asked for: `stable`, `wasmtime@latest`.
+    pub asked: String,
+    /// The architecture that it is for.
+    pub arch: String,
+    /// The version that it came to.
+    pub version: String,
+    /// Where its file is published: the generic image of a release, the sysext of an extension.
+    pub url: String,
+}
+
+/// What was fetched for a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolutions {
+    /// The release that it starts from.
+    pub release: Option<Resolution>,
+    /// Extensions of the Bakery.
+    pub extensions: Vec<Resolution>,
+    /// The URLs of all files that were fetched, by where they are on this machine.
+    pub files: BTreeMap<PathBuf, String>,
+}
 
 /// A lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Lock {
+pub struct Lock {
+    #[serde(skip)]
+    pub(super) name: String,
     version: u32,
-    /// The files by their names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    release: Option<Resolution>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    extensions: Vec<Resolution>,
+    /// The files that were fetched by their URLs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) fetched: BTreeMap<String, Entry>,
+    /// The other files by their names.
     pub(super) inputs: BTreeMap<String, Entry>,
 }
 
@@ -73,15 +114,78 @@ impl Entry {
 }
 
 impl Lock {
-    /// That of `inputs`, whose names are relative to `folder`.
-    pub(super) fn of<'a>(inputs: impl Iterator<Item = &'a Input>, folder: &Path) -> Result<Self> {
-        let inputs = inputs
-            .map(|input| Ok((name_of(input, folder)?, Entry::of_input(input)?)))
-            .collect::<Result<_>>()?;
-        Ok(Self {
+    /// That of `inputs`, whose names are relative to `folder`, and of what some of them were fetched as.
+    pub(super) fn of<'a>(
+        inputs: impl Iterator<Item = &'a Input>,
+        folder: &Path,
+        resolutions: &Resolutions,
+    ) -> Result<Self> {
+        let mut extensions = resolutions.extensions.clone();
+        extensions.sort();
+        let mut lock = Self {
+            name: String::new(),
             version: VERSION,
-            inputs,
-        })
+            release: resolutions.release.clone(),
+            extensions,
+            fetched: BTreeMap::new(),
+            inputs: BTreeMap::new(),
+        };
+        for input in inputs {
+            let entry = Entry::of_input(input)?;
+            match resolutions.files.get(&input.path) {
+                Some(url) => lock.fetched.insert(url.clone(), entry),
+                None => lock.inputs.insert(name_of(input, folder)?, entry),
+            };
+        }
+        Ok(lock)
+    }
+
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The version that a release came to, which was asked for as `asked`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Untrusted`] where it is not in the lock.
+    pub fn release(&self, asked: &str, arch: &str) -> Result<&str> {
+        self.version_of(self.release.as_slice(), asked, arch)
+    }
+
+    /// The version that an extension of the Bakery came to.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub fn extension(&self, asked: &str, arch: &str) -> Result<&str> {
+        self.version_of(&self.extensions, asked, arch)
+    }
+
+    fn version_of<'a>(&self, held: &'a [Resolution], asked: &str, arch: &str) -> Result<&'a str> {
+        let fits = |held: &&Resolution| held.asked == asked && held.arch == arch;
+        match held.iter().find(fits) {
+            Some(held) => Ok(&held.version),
+            None => Err(self.lacks(&format!("{asked} for {arch}"))),
+        }
+    }
+
+    /// The SHA-256 of the file that is published as `url`, in hexadecimal digits.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub fn sha256(&self, url: &str) -> Result<&str> {
+        match self.fetched.get(url) {
+            Some(entry) => Ok(&entry.sha256),
+            None => Err(self.lacks(url)),
+        }
+    }
+
+    fn lacks(&self, what: &str) -> Error {
+        let message = format!("{what} is to be fetched, and the lock does not hold it");
+        Error::new(ErrorKind::Untrusted, message)
+            .with_hint(REWRITE)
+            .with_setting("locked")
+            .at(self.name.clone())
     }
 
     /// Reads the lock at `path`, which messages call `name`.
@@ -96,12 +200,11 @@ impl Lock {
                 }
                 _ => error,
             })?;
-        let lock: Self = serde_json::from_slice(&read).map_err(|error| {
+        let mut lock: Self = serde_json::from_slice(&read).map_err(|error| {
             let place = format!("{name}:{}:{}", error.line(), error.column());
-            let hint = "bake once without holding to it, which writes it anew";
             Error::invalid("the lock cannot be read")
                 .with_source(error)
-                .with_hint(hint)
+                .with_hint(REWRITE)
                 .with_setting("locked")
                 .at(place)
         })?;
@@ -112,14 +215,23 @@ impl Lock {
             ))
             .at(name));
         }
+        lock.name = name.to_owned();
         Ok(lock)
+    }
+
+    /// What a file of it holds.
+    ///
+    /// # Errors
+    /// A defect of flatbake.
+    pub fn text(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::internal("making JSON").with_source(error))?;
+        Ok(text + "\n")
     }
 
     /// Writes the lock unless it says the same already; tells whether it was written.
     pub(super) fn write(&self, path: &Path) -> Result<bool> {
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|error| Error::internal("making JSON").with_source(error))?;
-        let text = text + "\n";
+        let text = self.text()?;
         if has_content(path, text.as_bytes())? {
             return Ok(false);
         }

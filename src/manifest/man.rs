@@ -12,6 +12,8 @@ const DESCRIPTION: &[&str] = &[
      what flatbake schema prints.",
     "Paths of the host are relative to the manifest's folder and do not lead out of it, unless --allow-outside is given. \
      A path in the image is PART:/PATH with PART one of boot, oem and root.",
+    "What the keys release and sysexts name by release or version is fetched and verified before the bake begins. \
+     flatbake fetch -f fetches it beforehand, and with --bundle for a machine without a network.",
     "What flags say comes on top of what the manifest says.",
 ];
 
@@ -25,6 +27,8 @@ const LOCK: &[&str] = &[
     "A bake of a manifest writes the digests of all files that it read to a lock beside it, whose name is that of the \
      manifest with the extension .lock; flatbake plan --lock writes the lock alone. With --locked a run fails unless \
      every input is as the lock says.",
+    "The lock also holds what a release and extensions came to: versions, URLs and digests. With --locked just these are \
+     taken, and no server is asked for what is the newest.",
 ];
 
 /// The manual page of manifests, section 5, in the macros of man(7).
@@ -52,7 +56,9 @@ pub fn man_page() -> String {
     page.section("EXAMPLE");
     page.example(EXAMPLE);
     page.section("SEE ALSO");
-    page.paragraph("flatbake(1), flatbake-bake(1), flatbake-plan(1), flatbake-schema(1)");
+    page.paragraph(
+        "flatbake(1), flatbake-bake(1), flatbake-fetch(1), flatbake-plan(1), flatbake-schema(1)",
+    );
     page.text
 }
 

@@ -26,10 +26,13 @@ mod schema;
 mod spanned;
 mod variables;
 mod vendors;
+mod wants;
 
 pub use flags::{Counterpart, FLAGS, KEYS_WITHOUT_FLAG};
-pub use load::{Manifest, load};
+pub use load::{Draft, Manifest, load, read};
+pub use lock::{Lock, Resolution, Resolutions};
 pub use man::man_page;
 pub use options::LoadOptions;
 pub use schema::schema;
 pub use variables::parse_set;
+pub use wants::{Named, Wants};

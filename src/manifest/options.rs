@@ -1,5 +1,6 @@
 //! What the caller adds to a manifest.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::bake::Base;
@@ -17,4 +18,6 @@ pub struct LoadOptions {
     pub folder: Option<PathBuf>,
     /// The image to start from, in the place of the manifest's.
     pub base: Option<Base>,
+    /// The files of the extensions that the manifest names as NAME@VERSION, by what it names them as.
+    pub extensions: BTreeMap<String, PathBuf>,
 }

@@ -10,7 +10,7 @@ use super::lock;
 use super::options::LoadOptions;
 use super::outputs::{self, Outputs};
 use super::spanned::{Spanned, TextOr};
-use super::vendors;
+use super::{vendors, wants};
 use crate::bake::{Base, Expected, Policy, Request, Variant};
 use crate::document::Position;
 use crate::error::{Error, Result, ResultExt};
@@ -79,41 +79,25 @@ fn base(document: &Document, options: &LoadOptions, inputs: &mut Inputs) -> Resu
     if let Some(base) = &options.base {
         return Ok(base.clone());
     }
-    match (&document.image, &document.release) {
-        (Some(_), Some(release)) => Err(Error::invalid("image and release are both given")
-            .with_hint("leave one of them out")
-            .at(inputs.place(release.position))),
-        (None, Some(release)) => Err(Error::unsupported("fetching a release is not built yet")
-            .with_hint(
-                "download the image and give its path: image: flatcar_production_image.bin.bz2",
-            )
-            .at(inputs.place(release.position))),
-        (None, None) => Err(Error::invalid("the key 'image' is missing")
-            .with_hint("give the path of the image to start from")
-            .at(inputs.place(Position::START))),
-        (
-            Some(Spanned {
-                position,
-                value: TextOr::Text(path),
-            }),
-            None,
-        ) => Ok(Base::Path(inputs.add(
-            &Text {
-                position: *position,
+    let Some(image) = &document.image else {
+        return Err(match &document.release {
+            Some(release) => wants::not_fetched(&release.value).at(inputs.place(release.position)),
+            None => Error::invalid("neither of the keys 'image' and 'release' is there")
+                .with_hint("give the path of the image to start from, or the release")
+                .at(inputs.place(Position::START)),
+        });
+    };
+    let path = match &image.value {
+        TextOr::Table(image) => inputs.add_digested(&image.file, image.sha256.as_ref())?,
+        TextOr::Text(path) => {
+            let path = Text {
+                position: image.position,
                 value: path.clone(),
-            },
-            Want::File,
-        )?)),
-        (
-            Some(Spanned {
-                value: TextOr::Table(image),
-                ..
-            }),
-            None,
-        ) => Ok(Base::Path(
-            inputs.add_digested(&image.file, image.sha256.as_ref())?,
-        )),
-    }
+            };
+            inputs.add(&path, Want::File)?
+        }
+    };
+    Ok(Base::Path(path))
 }
 
 fn variant(variant: &Spanned<document::Variant>, inputs: &mut Inputs) -> Result<Variant> {

@@ -56,6 +56,29 @@ fn a_key_is_added_to_the_built_in_one() {
 }
 
 #[test]
+fn a_newer_copy_renews_a_key_and_makes_no_other_trusted() {
+    let Some(gpg) = Gpg::new() else { return };
+    let [(one, _), (_, stranger)] = two(&gpg);
+    let mut keyring = keyring(&gpg.export(&[], &[&one]));
+    let newer = gpg.subkey("2021-01-01", &one, "ed25519", "never");
+    let sign = |key: &str| gpg.sign("2021-06-01", key, &["--detach-sign"], CONTENT);
+    let verify = |keyring: &Keyring, key: &str| {
+        let signed = keyring.verify(&sign(key), CONTENT, time(NOW));
+        signed.map_err(|error| error.reason())
+    };
+    assert_eq!(
+        verify(&keyring, &newer).unwrap_err(),
+        Some(Reason::UnknownKey)
+    );
+    keyring.renew(&gpg.export(&[], &[])).unwrap();
+    assert_eq!(primaries(&keyring), [one]);
+    verify(&keyring, &newer).unwrap();
+    let refused = verify(&keyring, &stranger).unwrap_err();
+    assert_eq!(refused, Some(Reason::UnknownKey));
+    assert!(keyring.renew(b"no keys").is_err());
+}
+
+#[test]
 fn only_pinned_primary_keys_count() {
     let Some(gpg) = Gpg::new() else { return };
     let [(one, ones), (_, twos)] = two(&gpg);

@@ -113,7 +113,7 @@ fn air_gapped() {
     let dir = folder();
     let manifest = load(dir.path(), "air-gapped.yaml");
     let mut request = manifest.request.clone();
-    request.expected.locked = Some(manifest.locked().unwrap());
+    request.expected.locked = Some(manifest.locked(manifest.lock().unwrap()));
     let prepared = request.prepare(&context()).unwrap();
     assert_eq!(
         files(&write(&prepared)),

@@ -374,7 +374,7 @@ fn every_fault_has_its_place() {
         "bad.yaml",
         "force: true\n",
         (1, 1),
-        "'image' is missing",
+        "keys 'image' and 'release'",
     );
     check(dir.path(), "bad.yaml", "[]", (1, 1), "expected a table");
     check(
@@ -394,15 +394,46 @@ fn every_fault_has_its_place() {
 }
 
 #[test]
-fn what_is_not_built_yet_says_so() {
+fn what_is_to_be_fetched_is_named_and_must_be_there() {
     let dir = folder();
-    let text = "release: {version: 4459.2.0, channel: stable, arch: amd64}";
-    let error = load_text(dir.path(), "later.yaml", text).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
-    assert!(
-        error.to_string().contains("later.yaml:1:10") && error.hint().is_some(),
-        "{error:?}"
-    );
+    let text = "release: 4459.2.0\nsysexts: [a@1, {name: hello, file: hello.raw}]\n\
+                variants: [{name: n, sysexts: [b@latest, a@1]}]\noutputs: [a.img]\n";
+    let path = dir.path().join("m.yaml");
+    fs::write(&path, text).unwrap();
+    let wants = manifest::read(&path, &[]).unwrap().wants().unwrap();
+    assert_eq!(wants.release.unwrap().text, "4459.2.0");
+    let names: Vec<_> = wants.extensions.iter().map(|named| &*named.text).collect();
+    assert_eq!(names, ["a@1", "b@latest"]);
+    assert!(wants.extensions[1].place.ends_with("m.yaml:3:32"));
+
+    let mut options = LoadOptions::default();
+    let refused = |options: &LoadOptions, place: &str| {
+        let error = manifest::load(&path, options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+        assert!(error.to_string().contains(place), "{place}: {error:?}");
+        assert!(error.hint().is_some());
+    };
+    refused(&options, "m.yaml:1:10");
+    options.base = Some(flatbake::bake::Base::Path("fetched.bin".into()));
+    refused(&options, "m.yaml:2:11");
+    options.extensions.insert("a@1".to_owned(), "a.raw".into());
+    refused(&options, "m.yaml:3:32");
+    options
+        .extensions
+        .insert("b@latest".to_owned(), "b.raw".into());
+    let request = manifest::load(&path, &options).unwrap().request;
+    let names = |sysexts: &[flatbake::SysextSpec]| {
+        let names = sysexts
+            .iter()
+            .map(|sysext| (sysext.name.clone(), sysext.file.clone()));
+        names.collect::<Vec<_>>()
+    };
+    let at = |name: &str, file: &str| (name.to_owned(), std::path::PathBuf::from(file));
+    let hello = dir.path().join("hello.raw");
+    let wanted = [at("a", "a.raw"), at("hello", hello.to_str().unwrap())];
+    assert_eq!(names(&request.edits.sysexts), wanted);
+    let wanted = [at("b", "b.raw"), at("a", "a.raw")];
+    assert_eq!(names(&request.variants[0].edits.sysexts), wanted);
 }
 
 #[test]

@@ -21,7 +21,8 @@ fn lock(manifest: &Manifest) -> bool {
 /// What a locked run says.
 fn locked(manifest: &Manifest) -> Result<(), String> {
     let mut request = manifest.request.clone();
-    request.expected.locked = Some(manifest.locked().map_err(|error| error.to_string())?);
+    let lock = manifest.lock().map_err(|error| error.to_string())?;
+    request.expected.locked = Some(manifest.locked(lock));
     request
         .prepare(&context())
         .map(drop)
@@ -33,7 +34,7 @@ fn a_lock_holds_until_an_input_changes() {
     let dir = folder();
     let path = |name: &str| dir.path().join(name);
     let manifest = load_text(dir.path(), "m.yaml", TEXT).unwrap();
-    assert_eq!(manifest.locked().unwrap_err().kind(), ErrorKind::Untrusted);
+    assert_eq!(manifest.lock().unwrap_err().kind(), ErrorKind::Untrusted);
     assert!(lock(&manifest) && !lock(&manifest));
     let text = fs::read_to_string(path("m.lock")).unwrap();
     let document: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -92,7 +93,7 @@ fn a_damaged_lock_is_told_with_its_place() {
         ),
     ] {
         fs::write(dir.path().join("m.lock"), text).unwrap();
-        let error = manifest.locked().unwrap_err();
+        let error = manifest.lock().unwrap_err();
         assert_eq!(error.kind(), kind, "{text}");
         assert!(error.to_string().contains(says), "{text}: {error:?}");
     }

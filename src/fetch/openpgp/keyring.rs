@@ -15,7 +15,7 @@ use crate::bytes::to_u64;
 use crate::{Error, Reason, Result};
 
 /// The key that signs Flatcar's releases.
-const FLATCAR: &[u8] = include_bytes!("Flatcar_Image_Signing_Key.asc");
+pub const FLATCAR: &[u8] = include_bytes!("Flatcar_Image_Signing_Key.asc");
 /// The fingerprint of its primary key.
 const FLATCAR_PRIMARY: &str = "F88CFEDEFF29A5B4D9523864E25D9AED0593B34A";
 /// The largest keyring that is read, in bytes: Flatcar's key has 24 KiB.
@@ -128,6 +128,22 @@ impl Keyring {
                 .with_hint("export the keys with gpg --armor --export"));
         }
         found.into_iter().try_for_each(|cert| self.merge(cert))
+    }
+
+    /// Adds to the keys that are there what newer copies of them in a file say. Other keys in it are passed over, so that
+    /// it makes nobody trusted.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn renew(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut found = Self::new();
+        found.add(bytes)?;
+        for (primary, cert) in found.certs {
+            if self.certs.contains_key(&primary) {
+                self.merge(cert)?;
+            }
+        }
+        Ok(())
     }
 
     fn merge(&mut self, cert: Cert) -> Result<()> {

@@ -32,7 +32,7 @@ mod time;
 mod verify;
 
 pub use clearsigned::is_clearsigned;
-pub use keyring::{Fingerprint, Keyring};
+pub use keyring::{FLATCAR, Fingerprint, Keyring};
 pub use listing::{KeyInfo, PrimaryInfo, Revocation};
 pub use published::PROOF_MAX;
 pub use signed::Signed;
