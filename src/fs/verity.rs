@@ -211,6 +211,24 @@ impl<D: BlockDevice> Verity<D> {
         self.shape.data_bytes()
     }
 
+    /// The root hash of the tree as it is, which says nothing of whether the data is what it stands for.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn root_hash(&self) -> Result<[u8; 32]> {
+        let shape = &self.shape;
+        if shape.levels.is_empty() {
+            return self.digest_at(&self.data, 0, shape.data_block);
+        }
+        self.digest_at(&self.hashes, shape.hash_block, shape.hash_block)
+    }
+
+    fn digest_at(&self, device: &D, offset: u64, size: u64) -> Result<[u8; 32]> {
+        let mut block = vec![0; to_usize(size)?];
+        device.read_at(offset, &mut block)?;
+        Ok(self.shape.digest(&block))
+    }
+
     /// Reads everything and compares it with the root hash.
     ///
     /// # Errors
@@ -368,7 +386,9 @@ mod tests {
         ] {
             let data = content(blocks * data_block);
             let (hashes, root) = tree(&data, data_block, hash_block);
-            open(&data, &hashes).unwrap().verify(&root).unwrap();
+            let verity = open(&data, &hashes).unwrap();
+            assert_eq!(verity.root_hash().unwrap(), root);
+            verity.verify(&root).unwrap();
             let step = data.len() / 5 + 1;
             for at in (0..data.len()).step_by(step) {
                 let mut changed = data.clone();

@@ -1,6 +1,7 @@
 //! Signed disk images: openssl and veritysetup judge each part as well.
 
 mod maker;
+mod write;
 
 use std::sync::Arc;
 
