@@ -1,5 +1,6 @@
 //! Signed disk images: openssl and veritysetup judge each part as well.
 
+mod cli;
 mod maker;
 mod write;
 

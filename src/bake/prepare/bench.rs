@@ -11,6 +11,7 @@ use super::super::edits::{Edits, SysextSpec};
 use super::super::plan::{Action, Change, Plan, Resize, Source, Space};
 use super::super::request::{Context, Policy, at_origin};
 use super::payload::OemChange;
+use super::signatures::Trusted;
 use crate::block::{BlockDevice, Inputs, Overlay, Window};
 use crate::bytes::{ByteSize, hex};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
@@ -116,6 +117,8 @@ pub(super) struct Bench<'a> {
     pub(super) updated: BTreeSet<String>,
     /// What is known of sysexts, by the names they are merged by.
     pub(super) sysexts: BTreeMap<String, SysextInfo>,
+    /// Certificates that are to be put in.
+    pub(super) trusted: Vec<Trusted>,
     full: Option<Designator>,
 }
 
@@ -142,6 +145,7 @@ impl<'a> Bench<'a> {
             of_core: BTreeSet::new(),
             updated: BTreeSet::new(),
             sysexts: BTreeMap::new(),
+            trusted: Vec::new(),
             full: None,
         };
         match bench.work(work) {
@@ -166,6 +170,7 @@ impl<'a> Bench<'a> {
         for archive in &work.edits.archives {
             self.archive(archive)?;
         }
+        self.put_trusted()?;
         self.install_sysexts(work.edits)?;
         self.run_updates(work.edits)?;
         self.put_files(work.edits)?;
@@ -183,6 +188,7 @@ impl<'a> Bench<'a> {
     /// What can be told to be wrong from the request and its inputs alone, before anything is changed.
     fn examine(&mut self, work: Work<'_>) -> Result<()> {
         let edits = work.edits;
+        self.read_trusted(edits)?;
         for sysext in &edits.sysexts {
             let checked = self.check_sysext(&sysext.name, &sysext.file, "sysext");
             checked

@@ -27,6 +27,7 @@ mod self_signed;
 mod signature;
 mod signed_data;
 mod signer;
+mod trusted;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ pub use certificate::Certificate;
 pub use partitions::{KINDS, Kind};
 pub use private_key::{KeyKind, PrivateKey};
 pub use signer::Signer;
+pub use trusted::trusted_by;
 
 pub(in crate::flatcar) use partitions::has_gpt;
 
