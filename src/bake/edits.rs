@@ -19,6 +19,8 @@ pub struct Edits {
     pub sysexts: Vec<SysextSpec>,
     /// Have the machine update those of them that have a file of systemd-sysupdate beside them.
     pub sysupdate: bool,
+    /// Files of certificates, whose owners may sign extensions.
+    pub trusted: Vec<TrustSpec>,
     /// Folder for the sysext files; by default `/opt/extensions/NAME` on ROOT.
     pub install_to: Option<Place>,
     /// The host name, for `/etc/hostname`.
@@ -52,6 +54,16 @@ impl Edits {
     pub fn sysext(mut self, name: impl Into<String>, file: impl Into<PathBuf>) -> Self {
         self.sysexts.push(SysextSpec {
             name: name.into(),
+            file: file.into(),
+            origin: None,
+        });
+        self
+    }
+
+    /// Trusts the certificates in `file` to sign extensions.
+    #[must_use]
+    pub fn trust(mut self, file: impl Into<PathBuf>) -> Self {
+        self.trusted.push(TrustSpec {
             file: file.into(),
             origin: None,
         });
@@ -267,6 +279,15 @@ impl FromStr for SysextSpec {
             ),
         }
     }
+}
+
+/// A file of certificates that are to be trusted: each goes to `/etc/verity.d`, under the name of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustSpec {
+    /// The host file: X.509, in PEM or DER.
+    pub file: PathBuf,
+    /// What asked for it, for messages.
+    pub origin: Option<String>,
 }
 
 /// Where the content of a new file comes from.

@@ -23,7 +23,7 @@ mod write;
 pub use crate::image::OutputFormat;
 pub use edits::{
     ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec,
-    UnitSpec,
+    TrustSpec, UnitSpec,
 };
 pub use prepare::{Key, Prepared};
 pub use report::{

@@ -26,6 +26,20 @@ impl Guid {
         self.0
     }
 
+    /// From its bytes in the order in which they are printed.
+    pub fn from_printed(bytes: [u8; 16]) -> Self {
+        let mut on_disk = [0; 16];
+        for (byte, at) in bytes.into_iter().zip(ORDER) {
+            on_disk[at] = byte;
+        }
+        Self(on_disk)
+    }
+
+    /// Its bytes in the order in which they are printed.
+    pub fn to_printed(self) -> [u8; 16] {
+        ORDER.map(|at| self.0[at])
+    }
+
     /// A constant GUID from its printed fields: `Guid::from_fields(0xc12a7328, 0xf81f, 0x11d2, 0xba4b00a0c93ec93b)`.
     pub const fn from_fields(a: u32, b: u16, c: u16, d: u64) -> Self {
         let a = a.to_le_bytes();
@@ -93,6 +107,8 @@ mod tests {
         assert_eq!(efi.to_string(), "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
         assert_eq!(efi.to_string().to_uppercase().parse::<Guid>().unwrap(), efi);
         assert_eq!(efi.to_disk()[..4], [0x28, 0x73, 0x2a, 0xc1]);
+        assert_eq!(efi.to_printed()[..6], [0xc1, 0x2a, 0x73, 0x28, 0xf8, 0x1f]);
+        assert_eq!(Guid::from_printed(efi.to_printed()), efi);
         for bad in [
             "",
             "c12a7328",

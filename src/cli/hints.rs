@@ -223,6 +223,10 @@ const HINTS: &[Hint] = &[
         "get the sysext again; --require-signed takes none but those whose signature holds",
     ),
     Hint::new(
+        code::TRUST_MAY_BE_UNSEEN,
+        "bake it into a later release, or see what systemd-sysext says in the journal of the first boot",
+    ),
+    Hint::new(
         code::SYSUPDATE_ENDING,
         "give the file a name that ends in .conf",
     ),

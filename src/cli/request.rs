@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::archive::{Glob, TarOptions};
 use crate::bake::{
     ArchiveSpec, Base, ConfigSpec, Edits, FileSource, FileSpec, FirmwareFiles, Hostname, LinkSpec,
-    Place, Request, RootSize, Stream, SysextSpec, UnitSpec, VendorChoice,
+    Place, Request, RootSize, Stream, SysextSpec, TrustSpec, UnitSpec, VendorChoice,
 };
 use crate::flatcar::Designator;
 use crate::flatcar::vendor::Vendors;
@@ -138,6 +138,9 @@ struct ChangeArgs {
     /// Folder for sysext files [default: root:/opt/extensions/NAME/]
     #[arg(long, value_name = "PART:/DIR/", value_parser = words::editable::<Place>(), hide_possible_values = true)]
     install_to: Option<Place>,
+    /// Trust the certificates in this file (PEM or DER) to sign extensions: they go to /etc/verity.d; can be repeated
+    #[arg(long, value_name = "FILE")]
+    trust_cert: Vec<PathBuf>,
     /// Have the machine fetch updates of the sysexts that have a NAME.conf (sysupdate.d(5)) beside them
     #[arg(long)]
     sysupdate: bool,
@@ -309,7 +312,7 @@ struct RunArgs {
     /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal
     #[arg(long)]
     no_replay: bool,
-    /// Take no sysext but disk images that are signed with the key of the image's own build
+    /// Take no sysext but disk images that are signed with the key of the image's own build, or of a --trust-cert
     #[arg(long)]
     require_signed: bool,
 }
@@ -566,6 +569,12 @@ impl RequestArgs {
         for sysext in &changes.sysexts {
             edits.sysexts.push(sysext.spec(extensions)?);
         }
+        edits
+            .trusted
+            .extend(changes.trust_cert.iter().map(|file| TrustSpec {
+                file: file.clone(),
+                origin: Some(format!("--trust-cert {}", file.display())),
+            }));
         if changes.install_to.is_some() {
             edits.install_to.clone_from(&changes.install_to);
         }

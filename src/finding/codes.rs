@@ -286,6 +286,12 @@ codes! {
     /// A sysext is signed by somebody whom the image does not know.
     SYSEXT_SIGNER_UNKNOWN = "sysext-signer-unknown", Note,
         "it is signed with a key that the image has no certificate of: it is of another build, or by another maker";
+    /// A certificate is put in that makes no signature a must.
+    TRUST_NOT_ENFORCED = "trust-not-enforced", Note,
+        "extensions that are signed with it are known as such by release {release}; others are merged all the same, unless an image policy forbids it";
+    /// A certificate is put in where the release may not look for it.
+    TRUST_MAY_BE_UNSEEN = "trust-may-be-unseen", Warning,
+        "release {release} merges extensions in its initrd, whose systemd may not look for certificates in /etc of the system: that of {since} and later ones does";
 
     // Vendors.
 

@@ -13,6 +13,8 @@
 //!
 //! Format: Linux, `Documentation/admin-guide/device-mapper/verity.rst`, hash type 1; the superblock is that of cryptsetup.
 
+mod write;
+
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -20,12 +22,24 @@ use crate::block::BlockDevice;
 use crate::bytes::{structure, to_u64, to_usize};
 use crate::{Error, ErrorKind, Reason, Result};
 
+pub use write::{TreeOptions, tree_bytes, write_tree};
+
 /// Bytes of a digest.
 const DIGEST: u64 = 32;
 /// Sizes of blocks, in bytes: a power of two.
 const BLOCK_SIZES: std::ops::RangeInclusive<u32> = 512..=65_536;
 /// The most data that is verified, as its digests are kept in memory: 32 bytes for each block.
 const DATA_MAX: u64 = 16 << 30;
+/// What a superblock begins with.
+const SIGNATURE: [u8; 8] = *b"verity\0\0";
+/// The only version of the superblock.
+const VERSION: u32 = 1;
+/// The salt comes before the block.
+const HASH_TYPE: u32 = 1;
+/// The name of the only digest that is handled.
+const ALGORITHM: &[u8] = b"sha256";
+/// The longest salt, in bytes.
+const SALT_MAX: usize = 256;
 /// Data that one thread reads at once, in bytes.
 const CHUNK: u64 = 1 << 20;
 
@@ -33,18 +47,20 @@ structure! {
     /// The superblock (cryptsetup, `lib/verity/verity.c`).
     struct Superblock: "dm-verity superblock", Little, 512 {
         /// `verity` and two zeroes.
-        0 => signature: [u8; 8],
-        8 => version: u32,
+        0 => signature / set_signature: [u8; 8],
+        8 => version / set_version: u32,
         /// 1: the salt comes before the block.
-        12 => hash_type: u32,
-        32 => algorithm: [u8; 32],
+        12 => hash_type / set_hash_type: u32,
+        /// In the order in which it is printed.
+        16 => uuid / set_uuid: [u8; 16],
+        32 => algorithm / set_algorithm: [u8; 32],
         /// In bytes.
-        64 => data_block_size: u32,
-        68 => hash_block_size: u32,
-        72 => data_blocks: u64,
+        64 => data_block_size / set_data_block_size: u32,
+        68 => hash_block_size / set_hash_block_size: u32,
+        72 => data_blocks / set_data_blocks: u64,
         /// In bytes, at most 256.
-        80 => salt_size: u16,
-        88 => salt: [u8; 256],
+        80 => salt_size / set_salt_size: u16,
+        88 => salt / set_salt: [u8; SALT_MAX],
     }
 }
 
@@ -70,11 +86,11 @@ struct Shape {
 impl Shape {
     fn parse(bytes: &[u8]) -> Result<Self> {
         let superblock = Superblock::over(bytes)?;
-        if superblock.signature() != *b"verity\0\0" {
+        if superblock.signature() != SIGNATURE {
             return Err(Error::corrupt("there is no dm-verity superblock"));
         }
         let (version, hash_type) = (superblock.version(), superblock.hash_type());
-        if (version, hash_type) != (1, 1) {
+        if (version, hash_type) != (VERSION, HASH_TYPE) {
             return Err(Error::unsupported(format!(
                 "dm-verity version {version} with hash type {hash_type}: only 1 and 1 are handled"
             ))
@@ -85,7 +101,7 @@ impl Shape {
             .split(|&byte| byte == 0)
             .next()
             .unwrap_or_default();
-        if name != b"sha256" {
+        if name != ALGORITHM {
             return Err(Error::unsupported(format!(
                 "a dm-verity tree of '{}': only sha256 is handled",
                 String::from_utf8_lossy(name).escape_debug()
@@ -96,12 +112,15 @@ impl Shape {
         let salt = superblock.salt();
         let salt = salt.get(..salt_size).ok_or_else(|| {
             Error::corrupt(format!(
-                "a dm-verity salt of {salt_size} bytes: at most 256"
+                "a dm-verity salt of {salt_size} bytes: at most {SALT_MAX}"
             ))
         })?;
         let data_block = block_size("data", superblock.data_block_size())?;
         let hash_block = block_size("hash", superblock.hash_block_size())?;
-        let data_blocks = superblock.data_blocks();
+        Self::new(data_block, hash_block, superblock.data_blocks(), salt)
+    }
+
+    fn new(data_block: u64, hash_block: u64, data_blocks: u64, salt: &[u8]) -> Result<Self> {
         let is_small = data_blocks
             .checked_mul(data_block)
             .is_some_and(|all| all <= DATA_MAX);
@@ -190,6 +209,24 @@ impl<D: BlockDevice> Verity<D> {
     /// How many bytes at the start of the data device the tree covers.
     pub fn data_bytes(&self) -> u64 {
         self.shape.data_bytes()
+    }
+
+    /// The root hash of the tree as it is, which says nothing of whether the data is what it stands for.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn root_hash(&self) -> Result<[u8; 32]> {
+        let shape = &self.shape;
+        if shape.levels.is_empty() {
+            return self.digest_at(&self.data, 0, shape.data_block);
+        }
+        self.digest_at(&self.hashes, shape.hash_block, shape.hash_block)
+    }
+
+    fn digest_at(&self, device: &D, offset: u64, size: u64) -> Result<[u8; 32]> {
+        let mut block = vec![0; to_usize(size)?];
+        device.read_at(offset, &mut block)?;
+        Ok(self.shape.digest(&block))
     }
 
     /// Reads everything and compares it with the root hash.
@@ -349,7 +386,9 @@ mod tests {
         ] {
             let data = content(blocks * data_block);
             let (hashes, root) = tree(&data, data_block, hash_block);
-            open(&data, &hashes).unwrap().verify(&root).unwrap();
+            let verity = open(&data, &hashes).unwrap();
+            assert_eq!(verity.root_hash().unwrap(), root);
+            verity.verify(&root).unwrap();
             let step = data.len() / 5 + 1;
             for at in (0..data.len()).step_by(step) {
                 let mut changed = data.clone();

@@ -11,7 +11,7 @@ use super::wants;
 use crate::archive::{Glob, TarOptions};
 use crate::bake::{
     ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec,
-    UnitSpec,
+    TrustSpec, UnitSpec,
 };
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::{Designator, grub, sysupdate};
@@ -21,6 +21,7 @@ pub(super) struct Changes<'a> {
     remove: &'a [Text],
     tarballs: &'a [Spanned<document::Tarball>],
     sysexts: &'a [Spanned<TextOr<document::Sysext>>],
+    trust_certs: &'a [Text],
     install_to: Option<&'a Text>,
     hostname: Option<&'a Text>,
     files: &'a [Spanned<document::File>],
@@ -39,6 +40,7 @@ macro_rules! changes_of {
             remove: &$table.remove,
             tarballs: &$table.tarballs,
             sysexts: &$table.sysexts,
+            trust_certs: &$table.trust_certs,
             install_to: $table.install_to.as_ref(),
             hostname: $table.hostname.as_ref(),
             files: &$table.files,
@@ -67,6 +69,7 @@ impl<'a> Changes<'a> {
             removals: all(self.remove, inputs, place)?,
             archives: all(self.tarballs, inputs, archive)?,
             sysexts: all(self.sysexts, inputs, sysext)?,
+            trusted: all(self.trust_certs, inputs, trust)?,
             install_to: self
                 .install_to
                 .map(|text| place(text, inputs))
@@ -135,6 +138,13 @@ fn extension(text: &str, position: Position, inputs: &Inputs) -> Result<SysextSp
         name: name.to_owned(),
         file: inputs.extension(text).at(|| place.clone())?,
         origin: Some(place),
+    })
+}
+
+fn trust(path: &Text, inputs: &mut Inputs) -> Result<TrustSpec> {
+    Ok(TrustSpec {
+        file: inputs.add(path, Want::File)?,
+        origin: Some(inputs.place(path.position)),
     })
 }
 

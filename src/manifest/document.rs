@@ -37,6 +37,8 @@ pub(super) struct Document {
     pub(super) sysexts: Vec<Spanned<TextOr<Sysext>>>,
     /// Folder for the sysext files, PART:/DIR; by default root:/opt/extensions/NAME.
     pub(super) install_to: Option<Text>,
+    /// Paths of certificates (PEM or DER), whose owners may sign extensions: each goes to /etc/verity.d.
+    pub(super) trust_certs: Vec<Text>,
     /// Have the machine fetch updates of the sysexts that have a sysupdate config beside them.
     pub(super) sysupdate: bool,
     /// Files and folders to put into the image, in order.
@@ -63,7 +65,7 @@ pub(super) struct Document {
     pub(super) root_size: Option<Spanned<Raw>>,
     /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal.
     pub(super) no_replay: bool,
-    /// Take no sysext but disk images that are signed with the key of the image's own build.
+    /// Take no sysext but disk images that are signed with the key of the image's own build, or of one of trust_certs.
     pub(super) require_signed: bool,
     /// Vendors to write images for: all of those that Flatcar makes images of the release for, or a list of ids, of
     /// tables, and of the word all.
@@ -313,6 +315,9 @@ pub(super) struct Variant {
     /// Sysexts to install too.
     #[serde(default)]
     pub(super) sysexts: Vec<Spanned<TextOr<Sysext>>>,
+    /// Paths of certificates to trust too.
+    #[serde(default)]
+    pub(super) trust_certs: Vec<Text>,
     /// Files and folders to put into the image too; they replace shared ones.
     #[serde(default)]
     pub(super) files: Vec<Spanned<File>>,

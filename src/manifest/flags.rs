@@ -69,6 +69,7 @@ pub const FLAGS: &[(&str, Counterpart)] = &[
     ("remove-kernel-arg", Keys(&["kernel_args.remove"])),
     ("root-size", Keys(&["root_size"])),
     ("no-replay", Keys(&["no_replay"])),
+    ("trust-cert", Keys(&["trust_certs"])),
     ("require-signed", Keys(&["require_signed"])),
     ("hostname", Keys(&["hostname"])),
     ("unit", Keys(&["units", "units[].source"])),

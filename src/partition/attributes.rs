@@ -15,12 +15,16 @@ const PRIORITY_SHIFT: u32 = 48;
 const TRIES_SHIFT: u32 = 52;
 const NIBBLE: u64 = 0xf;
 const SUCCESSFUL: u64 = 1 << 56;
+const READ_ONLY: u64 = 1 << 60;
 
 /// The attribute bits of a partition, all 64 kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct PartitionAttributes(pub u64);
 
 impl PartitionAttributes {
+    /// Bit 60 alone: what mounts the partition by its type mounts it read-only (UAPI.2, Discoverable Partitions).
+    pub const READ_ONLY: Self = Self(READ_ONLY);
+
     /// Bit 0: the platform needs this partition.
     pub fn required(self) -> bool {
         self.0 & REQUIRED != 0

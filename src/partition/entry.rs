@@ -144,6 +144,17 @@ impl EntryArray {
         })
     }
 
+    /// Room for `count` entries of the usual size, all unused.
+    pub fn unused(count: u32, sector_size: u32) -> Result<Self> {
+        let entry_size = GptEntry::<&[u8]>::SIZE;
+        let raw = vec![0; to_usize(count.into())? * entry_size];
+        Ok(Self {
+            raw,
+            entry_size,
+            sector_size,
+        })
+    }
+
     /// The bytes as on disk.
     pub fn as_bytes(&self) -> &[u8] {
         &self.raw

@@ -77,6 +77,33 @@ impl Header {
         Ok(header)
     }
 
+    /// The primary header of a new disk of `total_sectors` sectors of `sector` bytes, with `entries` entries of the usual
+    /// size in both copies of the table.
+    pub fn new(disk_guid: Guid, entries: u32, sector: usize, total_sectors: u64) -> Result<Self> {
+        let mut stored = GptHeader::over(vec![0; sector])?;
+        stored.set_signature(SIGNATURE);
+        stored.set_revision(REVISION_1_0);
+        stored.set_header_size(MIN_HEADER_SIZE);
+        let mut header = Self {
+            raw: stored.into_inner(),
+            header_size: to_usize(MIN_HEADER_SIZE.into())?,
+            my_lba: PRIMARY_LBA,
+            alternate_lba: total_sectors.saturating_sub(1),
+            first_usable_lba: 0,
+            last_usable_lba: 0,
+            disk_guid,
+            partition_entry_lba: PRIMARY_LBA + 1,
+            number_of_partition_entries: entries,
+            size_of_partition_entry: MIN_ENTRY_SIZE,
+            partition_entry_array_crc32: 0,
+        };
+        header.first_usable_lba = header.partition_entry_lba + header.array_sectors();
+        header.last_usable_lba = header
+            .alternate_lba
+            .saturating_sub(header.array_sectors() + 1);
+        Ok(header)
+    }
+
     fn check_entry_form(&self) -> Result<()> {
         let count = self.number_of_partition_entries;
         let size = self.size_of_partition_entry;

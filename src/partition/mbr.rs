@@ -22,6 +22,8 @@ const RECORD_LEN: usize = PartitionRecord::<&[u8]>::SIZE;
 const SIGNATURE: [u8; 2] = [0x55, 0xaa];
 
 const GPT_PROTECTIVE: u8 = 0xee;
+/// Sector 1 as cylinder, head and sector, which are counted from 0, 0 and 1.
+const CHS_SECOND_SECTOR: [u8; 3] = [0, 2, 0];
 /// "Beyond what cylinder, head and sector can say".
 const CHS_BEYOND: [u8; 3] = [0xff; 3];
 
@@ -60,6 +62,23 @@ pub struct Mbr {
 impl Mbr {
     pub(super) fn new(raw: [u8; MBR_LEN]) -> Self {
         Self { raw }
+    }
+
+    /// A protective one, without boot code, for a disk of `total_sectors`.
+    pub(super) fn protective(total_sectors: u64) -> Result<Self> {
+        let mut record = PartitionRecord::over([0; RECORD_LEN])?;
+        record.set_starting_chs(CHS_SECOND_SECTOR);
+        record.set_os_type(GPT_PROTECTIVE);
+        record.set_ending_chs(CHS_BEYOND);
+        record.set_starting_lba(1);
+        let mut records = [0; 4 * RECORD_LEN];
+        records[..RECORD_LEN].copy_from_slice(&record.into_inner());
+        let mut mbr = MasterBootRecord::over([0; MBR_LEN])?;
+        mbr.set_partition_record(records);
+        mbr.set_signature(SIGNATURE);
+        let mut mbr = Self::new(mbr.into_inner());
+        mbr.stretch(total_sectors)?;
+        Ok(mbr)
     }
 
     /// Its bytes.

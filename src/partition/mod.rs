@@ -15,6 +15,7 @@
 //! Format: UEFI Specification 2.10, chapter 5 "GUID Partition Table (GPT) Disk Layout". Field names are its own.
 
 mod attributes;
+mod create;
 mod entry;
 mod header;
 mod kind;
@@ -27,6 +28,7 @@ mod tests;
 mod write;
 
 pub use attributes::PartitionAttributes;
+pub use create::NewPartition;
 pub use entry::{MAX_NAME_UNITS, Partition, PartitionName};
 pub use kind::TableKind;
 pub use mbr::{Mbr, MbrKind, MbrRecord};

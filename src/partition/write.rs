@@ -34,19 +34,25 @@ impl PartitionTable {
                 device.write_zeroes(*offset, crate::bytes::to_u64(bytes.len()))?;
             }
         }
-        for header in [&self.backup, &self.primary] {
-            put(
-                device,
-                self.offset(header.partition_entry_lba),
-                self.entries.as_bytes(),
-            )?;
-            put(
-                device,
-                self.offset(header.my_lba),
-                &header.encode(self.entries.crc())?,
-            )?;
+        for (offset, bytes) in self.pieces()?.iter().rev() {
+            put(device, *offset, bytes)?;
         }
-        put(device, 0, self.mbr.as_bytes())
+        Ok(())
+    }
+
+    /// What the table is made of, and where on the disk each piece lies: the MBR, the primary copy, and the backup.
+    pub(crate) fn pieces(&self) -> Result<Vec<(u64, Vec<u8>)>> {
+        let entries = self.entries.as_bytes();
+        let mut pieces = vec![(0, self.mbr.as_bytes().to_vec())];
+        for header in [&self.primary, &self.backup] {
+            let place = (
+                self.offset(header.my_lba),
+                header.encode(self.entries.crc())?,
+            );
+            pieces.push(place);
+            pieces.push((self.offset(header.partition_entry_lba), entries.to_vec()));
+        }
+        Ok(pieces)
     }
 
     /// The byte offset of a sector of this disk.

@@ -75,6 +75,97 @@ impl Signer {
         must_run("openssl", ["x509", "-in", &certificate, "-outform", "DER"]).stdout
     }
 
+    /// The SHA-256 of the certificate, in small hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        let certificate = self.file("certificate.pem");
+        let fingerprint = [
+            "x509",
+            "-in",
+            &certificate,
+            "-noout",
+            "-fingerprint",
+            "-sha256",
+        ];
+        let said = String::from_utf8(must_run("openssl", fingerprint).stdout).unwrap();
+        let digits = said.split_once('=').unwrap().1;
+        digits.trim().replace(':', "").to_lowercase()
+    }
+
+    /// The private key in PKCS#8, in the form PEM or DER.
+    pub fn pkcs8(&self, form: &str) -> Vec<u8> {
+        let key = self.file("key.pem");
+        let convert = ["pkcs8", "-topk8", "-nocrypt", "-in", &key, "-outform", form];
+        must_run("openssl", convert).stdout
+    }
+
+    /// The same with a passphrase.
+    pub fn encrypted(&self, form: &str) -> Vec<u8> {
+        let key = self.file("key.pem");
+        let passphrase = "pass:secret";
+        let convert = [
+            "pkcs8", "-topk8", "-in", &key, "-outform", form, "-passout", passphrase,
+        ];
+        must_run("openssl", convert).stdout
+    }
+
+    /// The private key in the form of its own kind, PKCS#1 or SEC 1.
+    pub fn traditional(&self) -> Vec<u8> {
+        let key = self.file("key.pem");
+        must_run("openssl", ["pkey", "-in", &key, "-traditional"]).stdout
+    }
+
+    /// What `openssl smime` makes of `content`, as the kernel's documentation has it.
+    pub fn smime_sign(&self, content: &str) -> Vec<u8> {
+        let (content_file, out) = (self.file("content"), self.file("smime.der"));
+        fs::write(&content_file, content).unwrap();
+        let (key, certificate) = (self.file("key.pem"), self.file("certificate.pem"));
+        let sign = [
+            "smime",
+            "-sign",
+            "-nocerts",
+            "-noattr",
+            "-binary",
+            "-outform",
+            "DER",
+            "-inkey",
+            &key,
+            "-signer",
+            &certificate,
+            "-in",
+            &content_file,
+            "-out",
+            &out,
+        ];
+        must_run("openssl", sign);
+        fs::read(out).unwrap()
+    }
+
+    /// Whether `openssl smime` takes `signed_data`, as systemd calls that library: no certificate but this, whatever its dates.
+    pub fn smime_accepts(&self, content: &str, signed_data: &[u8]) -> bool {
+        let (content_file, signature) = (self.file("judged"), self.file("judged.der"));
+        fs::write(&content_file, content).unwrap();
+        fs::write(&signature, signed_data).unwrap();
+        let certificate = self.file("certificate.pem");
+        let verify = [
+            "smime",
+            "-verify",
+            "-binary",
+            "-inform",
+            "DER",
+            "-nointern",
+            "-noverify",
+            "-certfile",
+            &certificate,
+            "-content",
+            &content_file,
+            "-in",
+            &signature,
+            "-out",
+            "/dev/null",
+        ];
+        ask("openssl", verify, b"").unwrap().status.success()
+    }
+
     /// A detached SignedData over `content` in DER.
     pub fn sign(&self, content: &str, options: &[&str]) -> Vec<u8> {
         let (content_file, out) = (self.file("content"), self.file("signature"));

@@ -1,6 +1,8 @@
 //! Signed disk images: openssl and veritysetup judge each part as well.
 
+mod cli;
 mod maker;
+mod write;
 
 use std::sync::Arc;
 

@@ -108,6 +108,12 @@ fn told(edits: &Edits) -> String {
         .iter()
         .map(|sysext| (&sysext.name, sysext.file.display()))
         .collect();
+    let trusted: Vec<_> = edits
+        .trusted
+        .iter()
+        .map(|trusted| trusted.file.display())
+        .collect();
+    writeln!(text, "trust {trusted:?}").unwrap();
     let install_to = edits
         .install_to
         .as_ref()

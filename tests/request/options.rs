@@ -133,6 +133,7 @@ const ROWS: &[Row] = &[
     row(&["--force"], ALL, Shows::Elsewhere),
     row(&["--overwrite"], ALL, Shows::Elsewhere),
     row(&["--no-replay"], ALL, Shows::Elsewhere),
+    row(&["--trust-cert", "builder.crt"], DISKS, Shows::Report),
     row(&["--require-signed"], ALL, Shows::Elsewhere),
     // There is no sysext whose updates could be fetched.
     row(&["--sysupdate"], &[], Shows::Files),
@@ -227,6 +228,8 @@ fn prepare(dir: &Path) {
     fs::create_dir(dir.join("isolinux")).unwrap();
     fs::write(dir.join("isolinux/isolinux.bin"), vec![1; 4096]).unwrap();
     fs::write(dir.join("isolinux/ldlinux.c32"), vec![2; 4096]).unwrap();
+    let certificate = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/ddi/sysexts.crt");
+    fs::copy(certificate, dir.join("builder.crt")).unwrap();
     fs::write(dir.join("code.fd"), "code").unwrap();
     fs::write(dir.join("vars.fd"), "vars").unwrap();
 }

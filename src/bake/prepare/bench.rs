@@ -13,6 +13,7 @@ use super::super::edits::{Edits, SysextSpec};
 use super::super::plan::{Change, Plan, Resize, Space};
 use super::super::request::{Context, Policy, at_origin};
 use super::payload::OemChange;
+use super::signatures::Trusted;
 use crate::block::{Inputs, Overlay};
 use crate::error::{Error, Result, ResultExt};
 use crate::finding::{Finding, code};
@@ -75,6 +76,8 @@ pub(super) struct Bench<'a> {
     pub(super) updated: BTreeSet<String>,
     /// What is known of sysexts, by the names they are merged by.
     pub(super) sysexts: BTreeMap<String, SysextInfo>,
+    /// Certificates that are to be put in.
+    pub(super) trusted: Vec<Trusted>,
     full: Option<Designator>,
 }
 
@@ -101,6 +104,7 @@ impl<'a> Bench<'a> {
             of_core: BTreeSet::new(),
             updated: BTreeSet::new(),
             sysexts: BTreeMap::new(),
+            trusted: Vec::new(),
             full: None,
         };
         match bench.work(work) {
@@ -125,6 +129,7 @@ impl<'a> Bench<'a> {
         for archive in &work.edits.archives {
             self.archive(archive)?;
         }
+        self.put_trusted()?;
         self.install_sysexts(work.edits)?;
         self.run_updates(work.edits)?;
         self.put_files(work.edits)?;
@@ -159,6 +164,7 @@ impl<'a> Bench<'a> {
     /// What can be told to be wrong from the request and its inputs alone, before anything is changed.
     fn examine(&mut self, work: Work<'_>) -> Result<()> {
         let edits = work.edits;
+        self.read_trusted(edits)?;
         for sysext in &edits.sysexts {
             let checked = self.check_sysext(&sysext.name, &sysext.file, "sysext");
             checked

@@ -15,10 +15,13 @@ const FILE_MAX: u64 = 1 << 20;
 /// How a certificate begins where it is text.
 const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const PEM_END: &str = "-----END CERTIFICATE-----";
+/// Characters in a line of such text.
+const PEM_LINE: usize = 64;
 
 /// An X.509 certificate that is trusted to sign.
 #[derive(Debug, Clone)]
 pub struct Certificate {
+    der: Vec<u8>,
     subject: String,
     fingerprint: [u8; 32],
     /// Issuer and serial number, each as an element of DER.
@@ -60,7 +63,7 @@ impl Certificate {
         Ok(certificates)
     }
 
-    fn from_der(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn from_der(bytes: &[u8]) -> Result<Self> {
         let parsed = x509_cert::Certificate::from_der(bytes).map_err(unreadable)?;
         let fields = parsed.tbs_certificate();
         let key_id = fields
@@ -71,6 +74,7 @@ impl Certificate {
             .to_der()
             .map_err(unreadable)?;
         Ok(Self {
+            der: bytes.to_vec(),
             subject: fields.subject().to_string(),
             fingerprint: Sha256::digest(bytes).into(),
             issuer: fields.issuer().to_der().map_err(unreadable)?,
@@ -83,6 +87,23 @@ impl Certificate {
     /// Its subject, such as `CN=Flatcar`.
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// The certificate in PEM, and nothing else.
+    pub fn to_pem(&self) -> String {
+        use base64::Engine as _;
+        let mut text = format!("{PEM_BEGIN}\n");
+        let body = base64::engine::general_purpose::STANDARD.encode(&self.der);
+        let mut rest = body.as_str();
+        while !rest.is_empty() {
+            let (line, behind) = rest.split_at(rest.len().min(PEM_LINE));
+            text.push_str(line);
+            text.push('\n');
+            rest = behind;
+        }
+        text.push_str(PEM_END);
+        text.push('\n');
+        text
     }
 
     /// Its SHA-256.

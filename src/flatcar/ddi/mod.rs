@@ -6,6 +6,8 @@
 //!   …-verity-sig                 JSON: root hash, signature   ◀── was signed with the key of a certificate
 //! ```
 //!
+//! [`build`] makes them, with the key of a [`Signer`], and [`verify`] holds them against certificates.
+//!
 //! Since 4628 Flatcar makes its sysexts and confexts that way, with a key that is made for each build of the image, whose
 //! certificate is in `/usr/lib/verity.d`: a signature that holds proves that image and sysext are of one build.
 //!
@@ -13,12 +15,19 @@
 //!
 //! Format: UAPI.3 and UAPI.4, "Discoverable Partitions" and "Discoverable Disk Image"; RFC 5652 (CMS) for the signature.
 
+mod build;
 mod certificate;
 mod element;
+mod encode;
 mod partitions;
+mod private_key;
 mod public_key;
+mod random;
+mod self_signed;
 mod signature;
 mod signed_data;
+mod signer;
+mod trusted;
 
 use std::sync::Arc;
 
@@ -29,8 +38,12 @@ use crate::bytes::hex;
 use crate::fs::verity::Verity;
 use crate::{Error, ErrorKind, Reason, Result, ResultExt};
 
+pub use build::{BuildOptions, Built, Protection, build, sign};
 pub use certificate::Certificate;
 pub use partitions::{KINDS, Kind};
+pub use private_key::{KeyKind, PrivateKey};
+pub use signer::Signer;
+pub use trusted::trusted_by;
 
 pub(in crate::flatcar) use partitions::has_gpt;
 
@@ -48,6 +61,14 @@ pub struct Verdict {
     pub subject: String,
     /// The SHA-256 of that certificate, in hexadecimal digits.
     pub fingerprint: String,
+}
+
+/// Whether `device` is a disk image, and not a bare filesystem.
+///
+/// # Errors
+/// Those of reading it.
+pub fn is_disk_image(device: &dyn BlockDevice) -> Result<bool> {
+    has_gpt(device)
 }
 
 /// Whether `device` is a disk image with a signature, which says nothing of whether it holds.
@@ -75,10 +96,10 @@ pub fn verify(device: Arc<dyn BlockDevice>, certificates: &[Certificate]) -> Res
     let (Some(hashes), Some(signature)) = (&found.verity, &found.signature) else {
         return Err(unsigned("it has no dm-verity data or no signature"));
     };
-    let signature = Signature::read(signature).at(|| format!("{}-verity-sig", found.name))?;
+    let signature = Signature::read(signature).at(|| format!("{}-verity-sig", found.kind.name))?;
     let signer = signature.verify(certificates)?;
     let verity = Verity::<&Window<Arc<dyn BlockDevice>>>::open(&found.files, hashes)
-        .at(|| format!("{}-verity", found.name))?;
+        .at(|| format!("{}-verity", found.kind.name))?;
     verity.verify(&signature.root_hash)?;
     Ok(Verdict {
         root_hash: hex(&signature.root_hash),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::block::{BlockDevice, Window};
 use crate::bytes::Guid;
+use crate::machine::Arch;
 use crate::partition::{Partition, PartitionTable};
 use crate::{Error, Result};
 
@@ -20,9 +21,21 @@ pub struct Kind {
     /// The type of the filesystem's partition.
     pub files: Guid,
     /// That of its dm-verity tree.
-    verity: Guid,
+    pub(super) verity: Guid,
     /// That of the signature of the tree's root hash.
-    signature: Guid,
+    pub(super) signature: Guid,
+}
+
+impl Kind {
+    /// The one with a root partition for an architecture, as systemd-repart makes extensions.
+    pub(super) fn root_of(architecture: Arch) -> Result<&'static Self> {
+        let name = match architecture {
+            Arch::Amd64 => "root-x86-64",
+            Arch::Arm64 => "root-arm64",
+        };
+        let kind = KINDS.iter().find(|kind| kind.name == name);
+        kind.ok_or_else(|| Error::internal("an architecture without a type of partition"))
+    }
 }
 
 /// All kinds, root partitions first.
@@ -63,8 +76,7 @@ pub(super) type Part = Window<Arc<dyn BlockDevice>>;
 /// The partitions that belong to one filesystem.
 #[derive(Debug)]
 pub(super) struct Partitions {
-    /// The name of their kind.
-    pub name: &'static str,
+    pub kind: &'static Kind,
     pub files: Part,
     pub verity: Option<Part>,
     pub signature: Option<Part>,
@@ -84,7 +96,7 @@ impl Partitions {
             let part = |of: Guid| only(&table, of, &device);
             if let Some(files) = part(kind.files)? {
                 return Ok(Some(Self {
-                    name: kind.name,
+                    kind,
                     files,
                     verity: part(kind.verity)?,
                     signature: part(kind.signature)?,

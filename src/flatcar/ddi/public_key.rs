@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 use crate::{Error, ErrorKind, Reason, Result};
 
 /// The shortest RSA key that counts, in bits.
-const RSA_MIN: u32 = 2048;
+pub(super) const RSA_MIN: u32 = 2048;
 
 /// A digest that a signature is made over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,15 +20,13 @@ pub(super) enum Hash {
     Sha512,
 }
 
+pub(super) const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
 const SHA1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.14.3.2.26");
 const MD5: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.2.5");
 
 impl Hash {
     const ALL: [(ObjectIdentifier, Self); 3] = [
-        (
-            ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1"),
-            Self::Sha256,
-        ),
+        (SHA256, Self::Sha256),
         (
             ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2"),
             Self::Sha384,
@@ -157,7 +155,7 @@ impl PublicKey {
     }
 }
 
-fn weak(message: &str) -> Error {
+pub(super) fn weak(message: &str) -> Error {
     Error::new(
         ErrorKind::Untrusted,
         format!("{message}, which can be forged"),

@@ -1,12 +1,13 @@
 //! The partition of the signature: JSON, filled up with zeroes.
 
 use base64::Engine as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::certificate::Certificate;
 use super::signed_data::SignedData;
+use super::signer::Signer;
 use crate::block::BlockDevice;
-use crate::bytes::{hex, to_usize};
+use crate::bytes::{hex, is_zero, to_usize};
 use crate::{Error, Result};
 
 /// The most that is read of the partition, in bytes; systemd-repart makes it of 16 KiB.
@@ -22,6 +23,28 @@ struct Document {
     signature: String,
 }
 
+/// The document as it is written, with its keys in the order of systemd-repart.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    root_hash: String,
+    /// The SHA-256 of the certificate, in hexadecimal digits.
+    certificate_fingerprint: String,
+    signature: String,
+}
+
+/// The document by which `signer` says that a root hash is the right one.
+pub(super) fn document(root_hash: &[u8; 32], signer: &Signer) -> Result<Vec<u8>> {
+    let root_hash = hex(root_hash);
+    let signed_data = signer.sign(root_hash.as_bytes())?;
+    let document = Written {
+        root_hash,
+        certificate_fingerprint: hex(signer.certificate().fingerprint()),
+        signature: base64::engine::general_purpose::STANDARD.encode(signed_data),
+    };
+    serde_json::to_vec(&document).map_err(|error| Error::internal("making JSON").with_source(error))
+}
+
 /// A root hash, and who says that it is the right one.
 #[derive(Debug)]
 pub(super) struct Signature {
@@ -34,7 +57,13 @@ impl Signature {
     pub fn read(partition: &dyn BlockDevice) -> Result<Self> {
         let mut bytes = vec![0; to_usize(partition.size().min(SIGNATURE_MAX))?];
         partition.read_at(0, &mut bytes)?;
-        let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+        let end = bytes.iter().position(|&byte| byte == 0);
+        let (text, filling) = bytes.split_at(end.unwrap_or(bytes.len()));
+        if !is_zero(filling) {
+            return Err(Error::corrupt(
+                "there is something behind the signature of the root hash",
+            ));
+        }
         Self::parse(text)
     }
 

@@ -1,0 +1,337 @@
+//! Makes disk images, as systemd-repart makes them of extensions.
+//!
+//! ```text
+//!   filesystem ──▶ tree, in a file without a name ──▶ root hash ──▶ signature
+//!        └──────────────┴───────────────┬───────────────────────────────┘
+//!                                       ▼
+//!   20 KiB │ root-x86-64 │ root-x86-64-verity │ root-x86-64-verity-sig │ 20 KiB        of one pass, holes left out
+//! ```
+//!
+//! The two halves of the root hash are the identities of the first two partitions, as UAPI.2 wants it. All other identities,
+//! and the salt, come from a seed: the same filesystem with the same seed gives the same bytes.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::partitions::{Kind, Partitions};
+use super::signature::document;
+use super::signer::Signer;
+use crate::block::{BlockDevice, FileDevice, Piece, Sections, Window};
+use crate::bytes::{Guid, hex, to_u64};
+use crate::fs::verity::{TreeOptions, Verity, write_tree};
+use crate::image::raw;
+use crate::machine::Arch;
+use crate::partition::{NewPartition, PartitionAttributes, PartitionTable};
+use crate::progress::Progress;
+use crate::{Error, Result, ResultExt};
+
+/// What a seed is a digest of, beside what it is for.
+const PURPOSE: &[u8] = b"flatbake disk image";
+/// The partition of a signature has this many bytes, or the next multiple of a block.
+const SIGNATURE_BYTES: usize = 16 << 10;
+const BLOCK: usize = 4096;
+
+/// What a disk image proves of its filesystem.
+#[derive(Debug, Clone, Copy)]
+pub enum Protection<'a> {
+    /// Nothing.
+    None,
+    /// By a dm-verity tree, that nothing was changed since the root hash was made.
+    Verity,
+    /// And who made the root hash.
+    Signed(&'a Signer),
+}
+
+/// How a disk image is made.
+#[derive(Debug, Clone)]
+pub struct BuildOptions<'a> {
+    /// The architecture that its partitions are for.
+    pub architecture: Arch,
+    /// What it proves.
+    pub protection: Protection<'a>,
+    /// What identities and the salt are made from; by default, the filesystem.
+    pub seed: Option<String>,
+}
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Built {
+    /// The length of the disk image.
+    pub bytes: u64,
+    /// The root hash of the dm-verity tree, in hexadecimal digits.
+    pub root_hash: Option<String>,
+    /// Whose certificate the signature can be verified with.
+    pub subject: Option<String>,
+    /// The SHA-256 of that certificate, in hexadecimal digits.
+    pub fingerprint: Option<String>,
+}
+
+/// A partition and what it holds.
+struct Part<'a> {
+    type_guid: Guid,
+    unique_guid: Guid,
+    /// How its name ends, behind that of the kind.
+    ending: &'static str,
+    attributes: PartitionAttributes,
+    content: Piece<'a>,
+}
+
+/// A tree and its root hash.
+struct Tree<D> {
+    hashes: D,
+    root_hash: [u8; 32],
+}
+
+/// Writes a disk image with the filesystem `files` into `out`, an empty file; `temp_dir` is for the dm-verity tree.
+///
+/// `out` is neither synced nor renamed, and left unfinished on failure.
+///
+/// # Errors
+/// An empty filesystem, or one of more than 16 GiB; those of reading it, of the temporary file and of `out`.
+pub fn build(
+    files: &dyn BlockDevice,
+    options: &BuildOptions<'_>,
+    temp_dir: &Path,
+    out: &File,
+    progress: &dyn Progress,
+) -> Result<Built> {
+    let maker = Maker {
+        kind: Kind::root_of(options.architecture)?,
+        protection: options.protection,
+        seed: match &options.seed {
+            Some(seed) => Seed::new(seed.as_bytes()),
+            None => Seed::of_content(files, progress)?,
+        },
+        progress,
+    };
+    maker.build(files, temp_dir, out)
+}
+
+/// Writes a signed copy of the disk image `image` into `out`, an empty file. A dm-verity tree that it has stays as it is, and is
+/// verified; where it has none, it gets one.
+///
+/// `seed` and `temp_dir` are those of [`build`]. A signature that is there is replaced where `replaces` says so.
+///
+/// # Errors
+/// It is no disk image with a filesystem for Flatcar, or signed already; its data is not what its tree stands for; those of
+/// [`build`].
+pub fn sign(
+    image: Arc<dyn BlockDevice>,
+    signer: &Signer,
+    replaces: bool,
+    seed: Option<&str>,
+    temp_dir: &Path,
+    out: &File,
+    progress: &dyn Progress,
+) -> Result<Built> {
+    let found = Partitions::find(image)?.ok_or_else(|| {
+        Error::unsupported("a disk image without a root or usr partition for x86-64 or arm64")
+    })?;
+    if found.signature.is_some() && !replaces {
+        return Err(Error::invalid("the disk image is signed already"));
+    }
+    let name = found.kind.name;
+    let tree = match &found.verity {
+        None => None,
+        Some(hashes) => {
+            let verity = Verity::<&Window<Arc<dyn BlockDevice>>>::open(&found.files, hashes)
+                .at(|| format!("{name}-verity"))?;
+            let root_hash = verity.root_hash()?;
+            verity.verify(&root_hash)?;
+            Some(Tree { hashes, root_hash })
+        }
+    };
+    let seed = match (seed, &tree) {
+        (Some(seed), _) => Seed::new(seed.as_bytes()),
+        (None, Some(tree)) => Seed::new(&tree.root_hash),
+        (None, None) => Seed::of_content(&found.files, progress)?,
+    };
+    let maker = Maker {
+        kind: found.kind,
+        protection: Protection::Signed(signer),
+        seed,
+        progress,
+    };
+    match &tree {
+        Some(tree) => maker.assemble(&found.files, Some(tree), out),
+        None => maker.build(&found.files, temp_dir, out),
+    }
+}
+
+struct Maker<'a> {
+    kind: &'static Kind,
+    protection: Protection<'a>,
+    seed: Seed,
+    progress: &'a dyn Progress,
+}
+
+impl Maker<'_> {
+    fn build(&self, files: &dyn BlockDevice, temp_dir: &Path, out: &File) -> Result<Built> {
+        match self.protection {
+            Protection::None => self.assemble::<FileDevice>(files, None, out),
+            Protection::Verity | Protection::Signed(_) => {
+                let tree = self.tree(files, temp_dir)?;
+                self.assemble(files, Some(&tree), out)
+            }
+        }
+    }
+
+    /// Makes the tree in a file without a name.
+    fn tree(&self, files: &dyn BlockDevice, temp_dir: &Path) -> Result<Tree<FileDevice>> {
+        let failed = |error| {
+            let doing = format!("writing a temporary file in {}", temp_dir.display());
+            Error::io(doing, error).with_hint("choose another temporary folder")
+        };
+        let file = tempfile::tempfile_in(temp_dir).map_err(failed)?;
+        let options = TreeOptions {
+            salt: self.seed.digest("salt").to_vec(),
+            uuid: self.seed.guid("tree").to_printed(),
+        };
+        let put = |offset, bytes: &[u8]| file.write_all_at(bytes, offset).map_err(failed);
+        let step = "making the dm-verity tree";
+        self.progress.start(step, files.size());
+        let root_hash = write_tree(&files, &options, self.progress, &put);
+        self.progress.finish();
+        let root_hash = root_hash.at(|| step)?;
+        let hashes = FileDevice::from_file(file, temp_dir)?;
+        Ok(Tree { hashes, root_hash })
+    }
+
+    /// Writes the disk image.
+    fn assemble<D: BlockDevice>(
+        &self,
+        files: &dyn BlockDevice,
+        tree: Option<&Tree<D>>,
+        out: &File,
+    ) -> Result<Built> {
+        let read_only = PartitionAttributes::READ_ONLY;
+        let (first, second) = match tree {
+            Some(tree) => halves(&tree.root_hash),
+            None => (self.seed.guid("files"), Guid::ZERO),
+        };
+        let mut parts = vec![Part {
+            type_guid: self.kind.files,
+            unique_guid: first,
+            ending: "",
+            attributes: read_only,
+            content: Piece::whole(files),
+        }];
+        if let Some(tree) = tree {
+            parts.push(Part {
+                type_guid: self.kind.verity,
+                unique_guid: second,
+                ending: "-verity",
+                attributes: read_only,
+                content: Piece::whole(&tree.hashes),
+            });
+        }
+        let mut built = Built {
+            bytes: 0,
+            root_hash: tree.map(|tree| hex(&tree.root_hash)),
+            subject: None,
+            fingerprint: None,
+        };
+        if let (Protection::Signed(signer), Some(tree)) = (self.protection, tree) {
+            parts.push(Part {
+                type_guid: self.kind.signature,
+                unique_guid: self.seed.guid("signature"),
+                ending: "-verity-sig",
+                attributes: PartitionAttributes::default(),
+                content: Piece::Bytes(signature_of(&tree.root_hash, signer)?),
+            });
+            built.subject = Some(signer.certificate().subject().to_owned());
+            built.fingerprint = Some(hex(signer.certificate().fingerprint()));
+        }
+        built.bytes = self.write(parts, out)?;
+        Ok(built)
+    }
+
+    /// Writes the partitions with their table, and returns the length of the whole.
+    fn write(&self, parts: Vec<Part<'_>>, out: &File) -> Result<u64> {
+        let partition = |part: &Part<'_>| {
+            Ok(NewPartition {
+                type_guid: part.type_guid,
+                unique_guid: part.unique_guid,
+                name: format!("{}{}", self.kind.name, part.ending).parse()?,
+                attributes: part.attributes,
+                size: part.content.size(),
+            })
+        };
+        let partitions = parts.iter().map(partition).collect::<Result<Vec<_>>>()?;
+        let table = PartitionTable::create(self.seed.guid("disk"), &partitions)?;
+        let mut pieces: Vec<(u64, Piece<'_>)> = Vec::new();
+        for (offset, bytes) in table.pieces()? {
+            pieces.push((offset, Piece::Bytes(bytes)));
+        }
+        for (place, part) in table.partitions().zip(parts) {
+            pieces.push((place.offset(), part.content));
+        }
+        pieces.sort_by_key(|(offset, _)| *offset);
+        let mut disk = Sections::new();
+        for (offset, piece) in pieces {
+            disk.push_zeroes(offset - disk.size())?;
+            disk.push_piece(piece)?;
+        }
+        disk.push_zeroes(table.size() - disk.size())?;
+        raw::write(&disk, out, self.progress)?;
+        Ok(table.size())
+    }
+}
+
+/// The partition of a signature.
+fn signature_of(root_hash: &[u8; 32], signer: &Signer) -> Result<Vec<u8>> {
+    let mut bytes = document(root_hash, signer)?;
+    bytes.resize(bytes.len().next_multiple_of(BLOCK).max(SIGNATURE_BYTES), 0);
+    Ok(bytes)
+}
+
+/// The identities of the partitions of the filesystem and of its tree.
+fn halves(root_hash: &[u8; 32]) -> (Guid, Guid) {
+    let half = |start: usize| std::array::from_fn(|at| root_hash[start + at]);
+    (Guid::from_printed(half(0)), Guid::from_printed(half(16)))
+}
+
+/// What identities are made from.
+struct Seed([u8; 32]);
+
+impl Seed {
+    fn new(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// That of a filesystem for which none is given: the root hash of its tree without salt.
+    fn of_content(files: &dyn BlockDevice, progress: &dyn Progress) -> Result<Self> {
+        let options = TreeOptions {
+            salt: Vec::new(),
+            uuid: [0; 16],
+        };
+        let step = "reading the filesystem";
+        progress.start(step, files.size());
+        let root_hash = write_tree(&files, &options, progress, &|_, _| Ok(()));
+        progress.finish();
+        root_hash.map(|hash| Self::new(&hash)).at(|| step)
+    }
+
+    fn digest(&self, purpose: &str) -> [u8; 32] {
+        let mut hasher = Sha256::new();
+        for part in [PURPOSE, purpose.as_bytes(), &self.0] {
+            hasher.update(to_u64(part.len()).to_le_bytes());
+            hasher.update(part);
+        }
+        hasher.finalize().into()
+    }
+
+    /// A GUID that is marked as a random one (version 4 of RFC 9562), which it stands for.
+    fn guid(&self, purpose: &str) -> Guid {
+        let digest = self.digest(purpose);
+        let mut bytes: [u8; 16] = std::array::from_fn(|at| digest[at]);
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        Guid::from_printed(bytes)
+    }
+}
