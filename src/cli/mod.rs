@@ -1,6 +1,7 @@
 //! The command line: one file per command. Only this layer prints, reads the environment and exits.
 
 mod bake;
+mod butane;
 #[cfg(feature = "fetch")]
 mod cache;
 mod cat;
@@ -12,6 +13,7 @@ mod fetch;
 mod fetch_args;
 mod get;
 mod hints;
+mod ignition;
 mod image;
 mod info;
 mod inspect;
@@ -96,6 +98,8 @@ enum Command {
     Ls(ls::Ls),
     Cat(cat::Cat),
     Get(get::Get),
+    Butane(butane::Butane),
+    Ignition(ignition::IgnitionCommand),
     Vendors(vendors::VendorsCommand),
     #[cfg(feature = "fetch")]
     Releases(releases::Releases),
@@ -139,12 +143,16 @@ pub fn main() -> ExitCode {
 /// The arguments, and whether JSON is asked for.
 fn parse() -> std::result::Result<(Cli, bool), clap::Error> {
     let matches = Cli::command().try_get_matches()?;
-    let asks = |(_, command): (&str, &clap::ArgMatches)| {
-        matches!(command.try_get_one("json"), Ok(Some(true)))
-    };
-    let json = matches.subcommand().is_some_and(asks);
+    let json = asks_for_json(&matches);
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
     Ok((cli, json))
+}
+
+/// Whether a command, or one below it, is given `--json`.
+fn asks_for_json(matches: &clap::ArgMatches) -> bool {
+    matches.subcommand().is_some_and(|(_, command)| {
+        matches!(command.try_get_one("json"), Ok(Some(true))) || asks_for_json(command)
+    })
 }
 
 /// Prints what is wrong with the arguments, or the help that they ask for.
@@ -175,6 +183,8 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Ls(command) => command.run(reporter),
         Command::Cat(command) => command.run(reporter),
         Command::Get(command) => command.run(reporter),
+        Command::Butane(command) => command.run(reporter),
+        Command::Ignition(command) => command.run(reporter),
         Command::Vendors(command) => command.run(),
         #[cfg(feature = "fetch")]
         Command::Releases(command) => command.run(reporter),

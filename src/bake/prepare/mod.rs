@@ -11,6 +11,7 @@
 mod bench;
 mod files;
 mod identity;
+mod ignition;
 mod oem;
 mod oem_sysexts;
 mod payload;
