@@ -32,7 +32,7 @@
 //!           sha256                └─────────────────┘
 //! ```
 //!
-//! Layers, imports run downward only: `document, bytes → codec, block → image → partition → fs → archive → machine → flatcar →
+//! Layers, imports run downward only: `document → bytes → codec, block → image → partition → fs → archive → machine → flatcar →
 //! bake → fetch → manifest → cli`.
 
 // Names of the layers that only their tests use look dead without the feature; with it, all else that is dead is told.

@@ -127,12 +127,9 @@ pub(super) fn refuse(
     } else {
         Severity::Error
     };
-    let stops: Vec<Finding> = findings
-        .iter()
-        .filter(|finding| finding.severity() >= least)
-        .cloned()
-        .collect();
-    if stops.is_empty() {
+    let stops = |finding: &&Finding| finding.severity() >= least;
+    let count = findings.iter().filter(stops).count();
+    if count == 0 {
         return Ok(());
     }
     let kind = if is_check {
@@ -140,7 +137,7 @@ pub(super) fn refuse(
     } else {
         ErrorKind::InvalidInput
     };
-    let count = match stops.len() {
+    let count = match count {
         1 => "one finding".to_owned(),
         count => format!("{count} findings"),
     };
@@ -149,5 +146,7 @@ pub(super) fn refuse(
     } else {
         "is not translated"
     };
-    Err(Error::new(kind, format!("{} {verb}: {count}", name(file))).with_findings(stops))
+    // What was found is told already.
+    let what = name(file);
+    Err(Error::new(kind, format!("{what} {verb}: {count}")))
 }

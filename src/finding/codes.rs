@@ -434,7 +434,7 @@ codes! {
         "mode {mode} is not one of 0 to 4095, which is 07777 in octal";
     /// A mode that was meant as octal.
     IGNITION_MODE_DECIMAL = "ignition-mode-decimal", Warning,
-        "mode {mode} is {octal} in octal, where {meant} was likely meant";
+        "mode {mode} is {octal} in octal: {meant} was likely meant";
     /// Bits of a mode that do nothing.
     IGNITION_MODE_SPECIAL = "ignition-mode-special", Warning,
         "the bits for setuid, setgid and sticky of mode {octal} have no effect before specification 3.6";

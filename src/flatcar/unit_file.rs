@@ -41,12 +41,7 @@ const FAULTS_MAX: usize = 8;
 /// Reads a unit file.
 pub fn parse(text: &str) -> UnitFile {
     let mut file = UnitFile::default();
-    for (number, line) in (1..).zip(text.lines()) {
-        if line.len() > LINE_MAX {
-            let why = format!("the line is longer than {LINE_MAX} bytes");
-            file.fault(number, true, why);
-        }
-    }
+    file.read_as_ignition(text);
     let mut section: Option<String> = None;
     for logical in logical_lines(text) {
         let line = logical.text.trim();
@@ -78,6 +73,28 @@ impl UnitFile {
         }
     }
 
+    /// Finds what the reader that Ignition has stops at. Unlike systemd's, it takes a comment between the parts of a line for
+    /// one of the parts.
+    fn read_as_ignition(&mut self, text: &str) {
+        let mut goes_on = false;
+        let mut is_inside = false;
+        for (number, line) in (1..).zip(text.lines()) {
+            if line.len() > LINE_MAX {
+                let why = format!("the line is longer than {LINE_MAX} bytes");
+                self.fault(number, true, why);
+            }
+            let begun = line.trim();
+            let is_other = begun.is_empty() || begun.starts_with(['#', ';', '[']);
+            if !goes_on && begun.starts_with('[') {
+                is_inside = true;
+            }
+            if !goes_on && is_inside && !is_other && !begun.contains('=') {
+                self.fault(number, true, "the line has no '='");
+            }
+            goes_on = line.ends_with('\\') && (goes_on || !is_other);
+        }
+    }
+
     fn section(&mut self, rest: &str, line: usize) -> Option<String> {
         let Some((name, behind)) = rest.split_once(']') else {
             self.fault(line, true, "the name of a section has no ']' behind it");
@@ -102,8 +119,9 @@ impl UnitFile {
             return;
         }
         let Some((name, value)) = line.split_once('=') else {
-            let stops = section.is_some();
-            self.fault(number, stops, "the line has no '='");
+            if self.faults.iter().all(|fault| fault.line != number) {
+                self.fault(number, false, "the line has no '='");
+            }
             return;
         };
         let Some(section) = section else {
@@ -175,7 +193,7 @@ mod tests {
     #[test]
     fn assignments_are_read_over_lines_and_comments() {
         let file =
-            parse("# c\n; d\n[Unit]\nA = b \\\n # e\n  c\r\n\n[Install]\nWantedBy=\nAlias=x\n");
+            parse("# c\n; d\n[Unit]\nA = b \\\n # e \\\n  c\r\n\n[Install]\nWantedBy=\nAlias=x\n");
         let all: Vec<(&str, &str, &str, usize)> = file
             .assignments
             .iter()
@@ -207,6 +225,8 @@ mod tests {
         assert_eq!(faults("[Unit]\nA\nB=c"), [(2, true)]);
         assert_eq!(faults("\nA=b\n[Unit]\n=c"), [(2, false), (4, false)]);
         assert_eq!(faults("garbage"), [(1, false)]);
+        // A comment between parts of a line ends it for Ignition.
+        assert_eq!(faults("[Unit]\nA=b \\\n# c\nd"), [(4, true)]);
         assert_eq!(faults("[Unit]\nA=\0"), [(2, false)]);
         assert_eq!(
             faults(&format!("[Unit]\nA={}", "x".repeat(2 << 20))),

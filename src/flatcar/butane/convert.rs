@@ -194,7 +194,10 @@ impl<'a, 'f> Translator<'a, 'f> {
         let field = table.butane(&key.name);
         let Some(field) = field else {
             let names = table.fields.iter().map(|field| field.butane);
-            let more = near(&key.name, names);
+            let more = match self.findings.is_full() {
+                true => String::new(),
+                false => near(&key.name, names),
+            };
             self.found(unknown(&key.name, more), path, key.position);
             return None;
         };

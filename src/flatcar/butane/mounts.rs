@@ -1,5 +1,7 @@
 //! Units that mount the filesystems of a config.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::document::{Node, Position, Value};
 use crate::finding::{Finding, code};
 
@@ -89,17 +91,21 @@ impl Mount {
 
 /// The units of a config with those for mounts: these come first, but where the user has one of their name, which counts
 /// for what it says.
-pub(super) fn with_mounts(mounts: Vec<Mount>, mut units: Vec<Node>, storage: &Output) -> Vec<Node> {
+pub(super) fn with_mounts(mounts: Vec<Mount>, units: Vec<Node>, storage: &Output) -> Vec<Node> {
+    let remote = remote_devices(storage);
+    let mut units: Vec<Option<Node>> = units.into_iter().map(Some).collect();
+    let mut by_name: HashMap<String, usize> = HashMap::new();
+    for (at, unit) in units.iter().enumerate() {
+        let name = unit.as_ref().and_then(|unit| unit.get("name")?.as_text());
+        if let Some(name) = name {
+            by_name.entry(name.to_owned()).or_insert(at);
+        }
+    }
     let mut all = Vec::new();
     for mount in mounts {
-        let (name, text) = mount.unit(is_remote(&mount.device, storage));
-        let user = units
-            .iter()
-            .position(|unit| unit.get("name").and_then(Node::as_text) == Some(name.as_str()));
-        let mut unit = match user {
-            Some(at) => Output::of(units.remove(at)),
-            None => Output::new(mount.position),
-        };
+        let (name, text) = mount.unit(remote.contains(&mount.device));
+        let user = by_name.get(&name).and_then(|at| units[*at].take());
+        let mut unit = user.map_or_else(|| Output::new(mount.position), Output::of);
         for (key, node) in [
             ("contents", Node::text(mount.position, text)),
             ("enabled", flag(mount.position, true)),
@@ -111,29 +117,30 @@ pub(super) fn with_mounts(mounts: Vec<Mount>, mut units: Vec<Node>, storage: &Ou
         }
         all.push(unit.into_node());
     }
-    all.extend(units);
+    all.extend(units.into_iter().flatten());
     all
 }
 
-/// Whether a device is a volume that a server on the network opens.
-fn is_remote(device: &str, storage: &Output) -> bool {
+/// The devices of volumes that a server on the network opens.
+fn remote_devices(storage: &Output) -> HashSet<String> {
     let Some(Value::List(volumes)) = storage.get("luks").map(|node| &node.value) else {
-        return false;
+        return HashSet::new();
     };
-    volumes.iter().any(|volume| {
-        let name = volume
-            .get("name")
-            .and_then(Node::as_text)
-            .unwrap_or_default();
-        let is_it = device == format!("/dev/mapper/{name}")
-            || device == format!("/dev/disk/by-id/dm-name-{name}");
-        let clevis = volume.get("clevis");
-        let tang = clevis.and_then(|clevis| clevis.get("tang"));
-        let needs = clevis
-            .and_then(|clevis| clevis.get("custom"))
-            .and_then(|custom| custom.get("needsNetwork"));
-        is_it && (tang.is_some() || needs.is_some_and(is_true))
-    })
+    let mut devices = HashSet::new();
+    for volume in volumes.iter().filter(|volume| needs_network(volume)) {
+        let name = volume.get("name").and_then(Node::as_text);
+        let name = name.unwrap_or_default();
+        devices.insert(format!("/dev/mapper/{name}"));
+        devices.insert(format!("/dev/disk/by-id/dm-name-{name}"));
+    }
+    devices
+}
+
+fn needs_network(volume: &Node) -> bool {
+    let clevis = volume.get("clevis");
+    let custom = clevis.and_then(|clevis| clevis.get("custom"));
+    let needs = custom.and_then(|custom| custom.get("needsNetwork"));
+    clevis.is_some_and(|clevis| clevis.get("tang").is_some()) || needs.is_some_and(is_true)
 }
 
 fn is_true(node: &Node) -> bool {

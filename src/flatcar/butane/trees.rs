@@ -1,6 +1,6 @@
 //! Trees of local files become files and links of the config.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -46,7 +46,7 @@ pub(super) struct Nodes {
     links: Vec<Output>,
     file_at: HashMap<String, usize>,
     link_at: HashMap<String, usize>,
-    directories: Vec<String>,
+    directories: HashSet<String>,
 }
 
 impl Nodes {
@@ -65,7 +65,7 @@ impl Nodes {
                 .iter()
                 .filter_map(|item| item.get("path")?.as_text().map(str::to_owned))
                 .collect(),
-            _ => Vec::new(),
+            _ => HashSet::new(),
         };
         Self {
             file_at: index(&files),
@@ -82,10 +82,6 @@ impl Nodes {
         (nodes(self.files), nodes(self.links))
     }
 
-    fn is_directory(&self, path: &str) -> bool {
-        self.directories.iter().any(|known| known == path)
-    }
-
     /// The file at `path`, which is new or has no contents yet.
     fn file(&mut self, path: &str, position: Position) -> Option<&mut Output> {
         if let Some(at) = self.file_at.get(path) {
@@ -96,7 +92,7 @@ impl Nodes {
                 .is_some_and(|text| !text.is_empty());
             return (!is_filled).then_some(file);
         }
-        if self.link_at.contains_key(path) || self.is_directory(path) {
+        if self.link_at.contains_key(path) || self.directories.contains(path) {
             return None;
         }
         let at = self.files.len();
@@ -111,7 +107,7 @@ impl Nodes {
             let link = &mut self.links[*at];
             return link.filled("target").is_none().then_some(link);
         }
-        if self.file_at.contains_key(path) || self.is_directory(path) {
+        if self.file_at.contains_key(path) || self.directories.contains(path) {
             return None;
         }
         let at = self.links.len();

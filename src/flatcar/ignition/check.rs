@@ -216,11 +216,13 @@ impl Checker<'_, '_> {
         }
         let name = format!("{} in {}", at.path, self.options.name);
         let mut findings = Findings::new(&name);
+        findings.budget = self.findings.budget;
         let options = CheckOptions {
             name: &name,
             ..*self.options
         };
         super::check_content(&content, &options, self.nested + 1, &mut findings);
+        self.findings.budget = findings.budget;
         self.findings.extend(findings.finish());
     }
 

@@ -266,7 +266,8 @@ impl Checker<'_, '_> {
                 self.resource(&key);
             }
             for name in ["clevis", "cex"] {
-                if let Some(place) = at.field(name) {
+                // What Butane allows is there.
+                if let Some(place) = at.field(name).filter(|_| !self.is_butane) {
                     let finding = Finding::new(code::IGNITION_CLEVIS);
                     self.add(finding.with("key", name), &place);
                 }

@@ -5,6 +5,8 @@ use crate::finding::{Code, Finding, Severity, code};
 
 /// Most errors, and most other findings, that are told of one document.
 const FINDINGS_MAX: usize = 100;
+/// Most bytes that all compressed content of a document is decompressed to, to be looked into.
+const DECOMPRESSED_MAX: u64 = 256 << 20;
 
 /// The findings about one document, of which a bounded number is kept.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub(in crate::flatcar) struct Findings {
     errors: usize,
     others: usize,
     left_out: usize,
+    /// Bytes that may still be decompressed.
+    pub(super) budget: u64,
 }
 
 impl Findings {
@@ -25,6 +29,7 @@ impl Findings {
             errors: 0,
             others: 0,
             left_out: 0,
+            budget: DECOMPRESSED_MAX,
         }
     }
 
@@ -56,6 +61,11 @@ impl Findings {
         } else {
             self.kept.push(finding);
         }
+    }
+
+    /// Whether findings that are no errors are not kept any more.
+    pub(in crate::flatcar) fn is_full(&self) -> bool {
+        self.others >= FINDINGS_MAX
     }
 
     /// Whether there was a finding that stops a run.

@@ -1,6 +1,6 @@
 //! Files, directories and links: paths, owners, modes, and what cannot be beside what.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::document::Position;
 use crate::finding::{Finding, code};
@@ -14,6 +14,8 @@ use super::mode;
 const UNITS: &str = "/etc/systemd/system";
 /// What of /usr can be written to: OEM was mounted there once.
 const USR_OEM: &str = "/usr/share/oem";
+/// Longest path in bytes (`PATH_MAX` without the zero behind it).
+const PATH_LEN_MAX: usize = 4095;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -83,6 +85,7 @@ impl Checker<'_, '_> {
     pub(super) fn path(&mut self, at: &At<'_>, path: &str) {
         let why = match path {
             "" => "is no path: none is given",
+            path if path.len() > PATH_LEN_MAX => "is longer than 4095 bytes",
             path if !path.starts_with('/') => "does not begin with a slash",
             path if !is_clean(path) => {
                 "is not in its simplest form, without //, /./, /../ and a slash at its end"
@@ -90,8 +93,9 @@ impl Checker<'_, '_> {
             path if path.contains('\0') => "has a zero byte",
             _ => return,
         };
+        let shown: String = path.chars().take(200).collect();
         let finding = because(code::IGNITION_PATH, why);
-        self.add(finding.with("path", path.escape_debug()), at);
+        self.add(finding.with("path", shown.escape_debug()), at);
     }
 
     fn file(&mut self, at: &At<'_>) {
@@ -126,7 +130,7 @@ impl Checker<'_, '_> {
             let finding = Finding::new(code::IGNITION_MODE_DECIMAL)
                 .with("mode", mode)
                 .with("octal", octal)
-                .with("meant", format!("{meant:04o}, which is {meant}"));
+                .with("meant", format!("{meant:04o} ({meant})"));
             self.add(finding, &place);
         } else if mode & mode::SPECIAL != 0 && self.spec < 6 {
             let finding = Finding::new(code::IGNITION_MODE_SPECIAL);
@@ -148,7 +152,7 @@ impl Checker<'_, '_> {
     fn conflicts(&mut self, entries: &[Entry<'_>]) {
         let mut known: HashMap<&str, (Kind, Position)> = HashMap::new();
         for entry in entries {
-            if entry.path.is_empty() {
+            if entry.path.is_empty() || entry.path.len() > PATH_LEN_MAX {
                 continue;
             }
             match known.get(entry.path) {
@@ -160,6 +164,9 @@ impl Checker<'_, '_> {
             }
         }
         for entry in entries {
+            if entry.path.len() > PATH_LEN_MAX {
+                continue;
+            }
             let above = parents(entry.path).find_map(|parent| {
                 let (kind, _) = known.get(parent)?;
                 (*kind != Kind::Directory).then_some((parent, *kind))
@@ -221,17 +228,21 @@ impl Checker<'_, '_> {
     /// What lies on /usr, unless the config mounts something there.
     fn below_usr(&mut self, root: &At<'_>, entries: &[Entry<'_>]) {
         let filesystems = root.items_below("storage", "filesystems");
-        let mounted: Vec<&str> = filesystems
+        let mounted: HashSet<&str> = filesystems
             .iter()
             .filter_map(|at| at.filled("path"))
             .chain([USR_OEM])
             .collect();
         for entry in entries {
-            let is_mounted = mounted.iter().any(|top| is_below(entry.path, top));
-            if is_below(entry.path, "/usr") && !is_mounted {
+            let path = entry.path;
+            if path.len() > PATH_LEN_MAX || !is_below(path, "/usr") {
+                continue;
+            }
+            let is_mounted = mounted.contains(path) || parents(path).any(|up| mounted.contains(up));
+            if !is_mounted {
                 let finding = Finding::new(code::IGNITION_USR);
                 self.add(
-                    finding.with("path", entry.path.escape_debug()),
+                    finding.with("path", path.escape_debug()),
                     &entry.at.place_of("path"),
                 );
             }

@@ -13,7 +13,7 @@ use super::check::Checker;
 use super::findings::because;
 use super::url::{self, Source};
 
-/// Most bytes that compressed content of a config is decompressed to.
+/// Most bytes that one compressed content is decompressed to.
 const CONTENT_MAX: u64 = 64 << 20;
 
 impl Checker<'_, '_> {
@@ -133,13 +133,13 @@ impl Checker<'_, '_> {
     /// The content of a resource that is part of the config.
     pub(super) fn content(&mut self, at: &At<'_>) -> Option<Vec<u8>> {
         match url::source(at.filled("source")?, self.spec) {
-            Ok(Source::Data(data)) => gunzipped(at, &data).ok(),
+            Ok(Source::Data(data)) => self.gunzipped(at, &data).ok(),
             _ => None,
         }
     }
 
     fn decompressed(&mut self, at: &At<'_>, data: &[u8]) -> Option<Vec<u8>> {
-        match gunzipped(at, data) {
+        match self.gunzipped(at, data) {
             Ok(content) => Some(content),
             Err(why) => {
                 let place = at.place_of("source");
@@ -148,23 +148,26 @@ impl Checker<'_, '_> {
             }
         }
     }
-}
 
-/// `data`, decompressed where the resource says that it is compressed.
-fn gunzipped(at: &At<'_>, data: &[u8]) -> Result<Vec<u8>, String> {
-    if at.filled("compression") != Some("gzip") {
-        return Ok(data.to_vec());
+    /// `data`, decompressed where the resource says that it is compressed.
+    fn gunzipped(&mut self, at: &At<'_>, data: &[u8]) -> Result<Vec<u8>, String> {
+        if at.filled("compression") != Some("gzip") {
+            return Ok(data.to_vec());
+        }
+        let limit = CONTENT_MAX.min(self.findings.budget);
+        let mut content = Vec::new();
+        let mut reader = MultiGzDecoder::new(data).take(limit + 1);
+        let result = reader.read_to_end(&mut content);
+        let bytes = to_u64(content.len());
+        self.findings.budget = self.findings.budget.saturating_sub(bytes);
+        result.map_err(|error| format!("the content cannot be decompressed: {error}"))?;
+        if bytes > limit {
+            return Err(format!(
+                "the content is longer than {limit} bytes, so it was not looked into"
+            ));
+        }
+        Ok(content)
     }
-    let mut content = Vec::new();
-    let mut reader = MultiGzDecoder::new(data).take(CONTENT_MAX + 1);
-    let result = reader.read_to_end(&mut content);
-    result.map_err(|error| format!("the content cannot be decompressed: {error}"))?;
-    if to_u64(content.len()) > CONTENT_MAX {
-        return Err(format!(
-            "the content is longer than {CONTENT_MAX} bytes, so it was not looked into"
-        ));
-    }
-    Ok(content)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

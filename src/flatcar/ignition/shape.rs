@@ -1,10 +1,10 @@
 //! Keys that are not known, and values of another type.
 
-use crate::document::{Kind, Node, Position, Scalar, Value};
+use crate::document::{Kind, Node, Scalar, Value};
 use crate::finding::{Finding, code};
 
 use super::findings::Findings;
-use super::schema::{Field, Shape, Table};
+use super::schema::{Shape, Table};
 
 /// Checks a config of specification 3.`spec` against its keys.
 pub(super) fn check(config: &Node, table: &'static Table, spec: u8, findings: &mut Findings) {
@@ -54,7 +54,10 @@ impl Checker<'_> {
                 }
                 None => {
                     let names = table.fields.iter().map(|field| field.name);
-                    let more = near(&key.name, names);
+                    let more = match self.findings.is_full() {
+                        true => String::new(),
+                        false => near(&key.name, names),
+                    };
                     self.findings
                         .add(unknown(&key.name, more), &path, key.position);
                 }
@@ -135,13 +138,4 @@ fn found(node: &Node) -> String {
         Kind::Integer | Kind::Float => format!("the number {shown}"),
         Kind::Text | Kind::Substituted => format!("the text '{}'", shown.escape_debug()),
     }
-}
-
-/// The place of a key of a table, for findings about it.
-pub(in crate::flatcar) fn key_position(node: &Node, name: &str) -> Position {
-    let Value::Table(entries) = &node.value else {
-        return node.position;
-    };
-    let entry = entries.iter().find(|(key, _)| key.name == name);
-    entry.map_or(node.position, |(key, _)| key.position)
 }
