@@ -32,7 +32,7 @@
 //!           sha256                └─────────────────┘
 //! ```
 //!
-//! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → archive → machine → flatcar →
+//! Layers, imports run downward only: `document → bytes → codec, block → image → partition → fs → archive → machine → flatcar →
 //! bake → fetch → manifest → cli`.
 
 // Names of the layers that only their tests use look dead without the feature; with it, all else that is dead is told.
@@ -115,6 +115,8 @@ pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};
 // Images and what lies in them.
 pub use block::{BlockDevice, BlockDeviceMut, MemoryDevice, Overlay, OverlayOptions, Window};
 pub use flatcar::{Designator, Disk, OsRelease};
+// Configs for the first boot.
+pub use flatcar::{butane, ignition};
 pub use fs::{
     Attributes, ByPath, DirEntry, EditOptions, ExtractOptions, FileContent, FileRead, FileSystem,
     FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Node, Timestamp, Xattr,

@@ -193,13 +193,17 @@ fn archive() -> Vec<u8> {
 }
 
 /// Small inputs of examples.
-const INPUTS: [(&str, &str); 10] = [
+const INPUTS: [(&str, &str); 11] = [
     ("motd.txt", "welcome\n"),
     (
         "releases.json",
         r#"{"4593.2.5": {"channel": "stable", "release_date": "2026-08-01 10:00:00 +0000"}}"#,
     ),
     ("config.ign", "{\"ignition\": {\"version\": \"3.3.0\"}}\n"),
+    (
+        "node.bu",
+        "variant: flatcar\nversion: 1.1.0\nstorage: {files: [{path: /etc/motd, contents: {local: motd.txt}}]}\n",
+    ),
     ("base.ign", "{\"ignition\": {\"version\": \"3.3.0\"}}\n"),
     ("grub.cfg", "set oem_id=\"qemu\"\n"),
     (
@@ -348,6 +352,7 @@ fn flags_in_documents_are_flags_of_flatbake() {
     for command in commands() {
         known.extend(flags(&text(&[&command, "--help"])));
     }
+    known.extend(flags(&text(&["ignition", "check", "--help"])));
     for (name, text) in documents() {
         for (number, line) in (1..).zip(text.lines()) {
             let is_ours = |span: &&str| span.starts_with("--") || span.starts_with("flatbake ");

@@ -8,6 +8,7 @@ mod common;
 
 mod bake;
 mod btrfs;
+mod butane;
 mod cli;
 mod convert;
 mod cut_short;
@@ -30,6 +31,7 @@ mod fetch_transfer;
 mod fixtures;
 mod flatcar_layout;
 mod gpt;
+mod ignition;
 mod image_open;
 mod in_and_out;
 mod layers;

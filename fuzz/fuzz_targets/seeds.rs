@@ -23,6 +23,7 @@ fuzz_target!(|input: &[u8]| {
         files();
         archives();
         registries();
+        configs();
     }
 });
 
@@ -69,6 +70,33 @@ fn registries() {
     ] {
         put("registry", name, text.as_bytes());
     }
+}
+
+/// Configs for the first boot, each case of the tests on its own.
+fn configs() {
+    let butane = testdata("butane/cases.txt");
+    let parts = butane.split("\n=== ").skip(1);
+    for (number, part) in parts.enumerate() {
+        let (_, text) = part.split_once('\n').unwrap_or_default();
+        let text = text.split("--- ").next().unwrap_or_default();
+        put("butane", &format!("case-{number}"), text.as_bytes());
+    }
+    let ignition = testdata("ignition/cases.txt");
+    let parts = ignition.split("\n=== ").skip(1);
+    for (number, part) in parts.enumerate() {
+        let (_, text) = part.split_once('\n').unwrap_or_default();
+        put("ignition", &format!("case-{number}"), text.as_bytes());
+    }
+    let unit = testdata("butane/files/app.service");
+    put("units", "service", unit.as_bytes());
+    let long = "# c\n[Unit]\nA = b \\\n # d \\\n  e\n\n[Install]\nWantedBy=\nAlias=x\n";
+    put("units", "lines", long.as_bytes());
+}
+
+/// A file that the tests have.
+fn testdata(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata");
+    fs::read_to_string(folder.join(name)).expect("the tests have it")
 }
 
 /// One changed number each, over all volumes.

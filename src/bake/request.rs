@@ -196,6 +196,8 @@ pub struct Policy {
     pub allow_external: bool,
     /// Tell the SHA-256 of every file that is read or written, also where that takes a pass of its own.
     pub digests: bool,
+    /// Put Butane configs in as they are, where the image's own Ignition reads them, instead of translating them.
+    pub keep_butane: bool,
 }
 
 /// What the files that are read must be.

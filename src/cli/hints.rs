@@ -318,7 +318,31 @@ const HINTS: &[Hint] = &[
     ),
     Hint::new(
         code::IGNITION_IS_BUTANE,
-        "translate it: butane --strict FILE > config.ign",
+        "translate it: flatbake butane FILE -o config.ign",
+    ),
+    Hint::new(
+        code::IGNITION_VERSION_UNREAD,
+        "use an older version of the specification, or a newer release",
+    ),
+    Hint::new(
+        code::IGNITION_OEM_MISSING,
+        "put it there with --oem-file SRC:{path}",
+    ),
+    Hint::new(
+        code::IGNITION_USR,
+        "write to /opt or /etc, or pack it in a sysext",
+    ),
+    Hint::new(
+        code::IGNITION_MODE_DECIMAL,
+        "Butane takes modes with a 0 in front as octal; JSON has decimal numbers only",
+    ),
+    Hint::new(
+        code::BUTANE_UNREAD,
+        "leave out --keep-butane, and it is translated",
+    ),
+    Hint::new(
+        code::BUTANE_LOCAL,
+        "local files lie below the folder of the Butane file, or that of flatbake butane -d DIR",
     ),
     Hint::new(code::KERNEL_ARGS_LOST, "bring them back with --kernel-arg"),
     Hint::new(

@@ -1,6 +1,7 @@
 //! The command line: one file per command. Only this layer prints, reads the environment and exits.
 
 mod bake;
+mod butane;
 #[cfg(feature = "fetch")]
 mod cache;
 mod cat;
@@ -14,6 +15,7 @@ mod fetch_args;
 mod fetching;
 mod get;
 mod hints;
+mod ignition;
 mod image;
 mod info;
 mod inspect;
@@ -99,6 +101,8 @@ enum Command {
     Ls(ls::Ls),
     Cat(cat::Cat),
     Get(get::Get),
+    Butane(butane::Butane),
+    Ignition(ignition::IgnitionCommand),
     Sysext(sysext::SysextCommand),
     Vendors(vendors::VendorsCommand),
     #[cfg(feature = "fetch")]
@@ -183,6 +187,8 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Ls(command) => command.run(reporter),
         Command::Cat(command) => command.run(reporter),
         Command::Get(command) => command.run(reporter),
+        Command::Butane(command) => command.run(reporter),
+        Command::Ignition(command) => command.run(reporter),
         Command::Sysext(command) => command.run(reporter),
         Command::Vendors(command) => command.run(),
         #[cfg(feature = "fetch")]

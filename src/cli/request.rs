@@ -180,12 +180,15 @@ struct ChangeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Boot and Ignition")]
 struct BootArgs {
-    /// Use this Ignition config as the image's own user config
+    /// Use this Ignition config as the image's own user config; a Butane file is translated, with local files below its folder
     #[arg(long, value_name = "FILE")]
     config_ign: Option<PathBuf>,
     /// Use this Ignition config as the OEM partition's base.ign, which is merged below every user config
     #[arg(long, value_name = "FILE")]
     base_ign: Option<PathBuf>,
+    /// Put Butane configs in as they are, for an image whose own Ignition reads them (2.27), instead of translating them
+    #[arg(long)]
+    keep_butane: bool,
     /// Use this grub.cfg on the OEM partition
     #[arg(long, value_name = "FILE")]
     grub_cfg: Option<PathBuf>,
@@ -717,6 +720,7 @@ impl RequestArgs {
         request.policy.force |= self.run.force;
         request.policy.no_replay |= self.run.no_replay;
         request.policy.require_signed |= self.run.require_signed;
+        request.policy.keep_butane |= self.boot.keep_butane;
         request.policy.overwrite |= self.run.overwrite;
         request.policy.digests |= self.outputs.details.sha256;
         request.policy.allow_external |= self.read.allow_external;

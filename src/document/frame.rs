@@ -1,4 +1,4 @@
-//! The line of a manifest that an error is about, with a caret below the column.
+//! The line of a document that an error is about, with a caret below the column.
 
 use super::node::Position;
 

@@ -1,16 +1,18 @@
-//! What YAML and TOML have in common: tables, lists and scalars, each with its place in the file.
+//! What YAML, JSON and TOML have in common: tables, lists and scalars, each with its place in the file.
 
 use std::fmt;
 
 /// How deep lists and tables may be nested. Ignition configs, the deepest known, need 9.
 pub const DEPTH_MAX: usize = 64;
-/// What all values of a manifest may take in memory, with aliases expanded.
+/// What all values of a document may take in memory, with aliases expanded.
 pub const WEIGHT_MAX: usize = 64 << 20;
 
-/// A place in a manifest: line and column of a character, both counted from 1.
+/// A place in a document: line and column of a character, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
+    /// The line.
     pub line: usize,
+    /// The column, in characters.
     pub column: usize,
 }
 
@@ -40,16 +42,19 @@ pub fn place(file: &str, position: Position) -> String {
     format!("{file}:{position}")
 }
 
-/// What is wrong with a manifest, and where.
+/// What is wrong with a document, and where.
 #[derive(Debug)]
 pub struct Fault {
     /// None only until who reads the value adds it.
     pub position: Option<Position>,
+    /// What is wrong.
     pub message: String,
+    /// What can be done about it.
     pub hint: Option<String>,
 }
 
 impl Fault {
+    /// A fault at `position`.
     pub fn new(position: Position, message: impl Into<String>) -> Self {
         Self {
             position: Some(position),
@@ -57,6 +62,7 @@ impl Fault {
         }
     }
 
+    /// A fault whose place is added later.
     pub fn without_place(message: impl Into<String>) -> Self {
         Self {
             position: None,
@@ -65,9 +71,49 @@ impl Fault {
         }
     }
 
+    /// The same with what can be done about it.
+    #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+impl Node {
+    /// A text at `position`.
+    pub fn text(position: Position, text: impl Into<String>) -> Self {
+        Self::scalar(position, text, Kind::Text)
+    }
+
+    /// A single value at `position`.
+    pub fn scalar(position: Position, text: impl Into<String>, kind: Kind) -> Self {
+        let text = text.into();
+        Self {
+            position,
+            value: Value::Scalar(Scalar { text, kind }),
+        }
+    }
+
+    /// The text, where it is one.
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Scalar(Scalar {
+                text,
+                kind: Kind::Text | Kind::Substituted,
+            }) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of a name, where this is a table that has it.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Table(entries) => entries
+                .iter()
+                .find(|(key, _)| key.name == name)
+                .map(|(_, node)| node),
+            _ => None,
+        }
     }
 }
 
@@ -82,14 +128,18 @@ impl std::error::Error for Fault {}
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
+    /// Where it begins.
     pub position: Position,
+    /// What it is.
     pub value: Value,
 }
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
+    /// A single value.
     Scalar(Scalar),
+    /// Values in their order.
     List(Vec<Node>),
     /// In the order of the file, no name twice.
     Table(Vec<(Key, Node)>),
@@ -98,24 +148,33 @@ pub enum Value {
 /// The name of a value in a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Key {
+    /// Where it begins.
     pub position: Position,
+    /// The name.
     pub name: String,
 }
 
 /// A single value: its text, without quotes and escapes, and what it is meant as.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scalar {
+    /// The text.
     pub text: String,
+    /// What it is meant as.
     pub kind: Kind,
 }
 
 /// What the text of a scalar is meant as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// Nothing.
     Null,
+    /// True or false.
     Bool(bool),
+    /// A whole number.
     Integer,
+    /// Another number.
     Float,
+    /// Text.
     Text,
     /// Text with the values of variables in it, which may be meant as a number or a boolean.
     Substituted,

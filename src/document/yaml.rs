@@ -1,37 +1,12 @@
-//! Manifests in YAML 1.2: events of a parser become a tree, without recursion and within a budget.
+//! YAML 1.2: the events of a parser become a tree.
 //!
 //! Scalars mean what YAML's core schema says. Aliases are expanded; merge keys, tags (but `!!str`) and a second document
 //! are refused.
 
-use std::collections::{HashMap, HashSet};
-
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 
-use super::node::{DEPTH_MAX, Fault, Key, Kind, Node, Position, Scalar, Value, WEIGHT_MAX};
-
-/// What a node weighs besides its text.
-const NODE_WEIGHT: usize = 64;
-
-/// A list or table whose end has not come yet.
-struct Open {
-    position: Position,
-    anchor: usize,
-    items: Items,
-}
-
-enum Items {
-    List(Vec<Node>),
-    /// The names so far, and the key that waits for its value.
-    Table(Vec<(Key, Node)>, HashSet<String>, Option<Key>),
-}
-
-#[derive(Default)]
-struct Builder {
-    open: Vec<Open>,
-    anchors: HashMap<usize, Node>,
-    weight: usize,
-    root: Option<Node>,
-}
+use super::builder::Builder;
+use super::node::{DEPTH_MAX, Fault, Kind, Node, Position};
 
 /// Reads the one document of `text`.
 pub fn parse(text: &str) -> Result<Node, Fault> {
@@ -40,11 +15,11 @@ pub fn parse(text: &str) -> Result<Node, Fault> {
     let mut builder = Builder::default();
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|error| scan_error(&error))?;
-        builder.take(event, &span)?;
+        take(&mut builder, event, &span)?;
     }
     builder
-        .root
-        .ok_or_else(|| Fault::new(Position::START, "the manifest is empty"))
+        .finish()
+        .ok_or_else(|| Fault::new(Position::START, "the document is empty"))
 }
 
 fn scan_error(error: &ScanError) -> Fault {
@@ -65,168 +40,33 @@ fn start(span: &Span) -> Position {
     }
 }
 
-impl Builder {
-    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Fault> {
-        let position = start(span);
-        refuse_tag(&event, span)?;
-        match event {
-            Event::DocumentStart(..) if self.root.is_some() => Err(Fault::new(
-                position,
-                "a second document begins here, a manifest is one",
-            )),
-            Event::Scalar(text, style, anchor, tag) => {
-                let is_plain = style == ScalarStyle::Plain && tag.is_none();
-                self.scalar(position, text.into_owned(), is_plain, anchor)
-            }
-            Event::SequenceStart(_, anchor, _) => {
-                self.begin(position, anchor, Items::List(Vec::new()))
-            }
-            Event::MappingStart(_, anchor, _) => self.begin(
-                position,
-                anchor,
-                Items::Table(Vec::new(), HashSet::new(), None),
-            ),
-            Event::SequenceEnd | Event::MappingEnd => self.end(),
-            Event::Alias(anchor) => self.alias(position, anchor),
-            _ => Ok(()),
-        }
-    }
-
-    fn scalar(
-        &mut self,
-        position: Position,
-        text: String,
-        is_plain: bool,
-        anchor: usize,
-    ) -> Result<(), Fault> {
-        self.weigh(position, NODE_WEIGHT + text.len())?;
-        if let Some(Open {
-            items: Items::Table(_, names, key @ None),
-            ..
-        }) = self.open.last_mut()
-        {
-            if is_plain && text == "<<" {
-                let error = Fault::new(position, "merge keys (<<) are not part of YAML 1.2");
-                return Err(error
-                    .with_hint("write the values out, or use an alias for a whole list or table"));
-            }
-            if !names.insert(text.clone()) {
-                return Err(Fault::new(
-                    position,
-                    format!("the key '{}' is given twice", text.escape_debug()),
-                ));
-            }
-            *key = Some(Key {
-                position,
-                name: text,
-            });
-            return Ok(());
-        }
-        let kind = if is_plain { kind(&text) } else { Kind::Text };
-        self.add(
-            Node {
-                position,
-                value: Value::Scalar(Scalar { text, kind }),
-            },
-            anchor,
-        )
-    }
-
-    fn begin(&mut self, position: Position, anchor: usize, items: Items) -> Result<(), Fault> {
-        self.weigh(position, NODE_WEIGHT)?;
-        self.value_expected(position)?;
-        if self.open.len() >= DEPTH_MAX {
-            return Err(too_deep(position));
-        }
-        self.open.push(Open {
+fn take(builder: &mut Builder, event: Event<'_>, span: &Span) -> Result<(), Fault> {
+    let position = start(span);
+    refuse_tag(&event, span)?;
+    match event {
+        Event::DocumentStart(..) if builder.is_whole() => Err(Fault::new(
             position,
-            anchor,
-            items,
-        });
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), Fault> {
-        let Some(Open {
-            position,
-            anchor,
-            items,
-        }) = self.open.pop()
-        else {
-            return Ok(());
-        };
-        let value = match items {
-            Items::List(items) => Value::List(items),
-            Items::Table(entries, ..) => Value::Table(entries),
-        };
-        self.add(Node { position, value }, anchor)
-    }
-
-    fn alias(&mut self, position: Position, anchor: usize) -> Result<(), Fault> {
-        self.value_expected(position)?;
-        let Some(node) = self.anchors.get(&anchor) else {
-            return Err(Fault::new(
-                position,
-                "this alias stands inside what it names",
-            ));
-        };
-        let (weight, height) = measure(node);
-        let node = node.clone();
-        self.weigh(position, weight)?;
-        if self.open.len() + height > DEPTH_MAX {
-            return Err(too_deep(position));
-        }
-        self.add(node, 0)
-    }
-
-    /// Refuses a list, a table or an alias where a table's key should be.
-    fn value_expected(&self, position: Position) -> Result<(), Fault> {
-        match self.open.last() {
-            Some(Open {
-                items: Items::Table(_, _, None),
-                ..
-            }) => Err(Fault::new(position, "a key must be text")),
-            _ => Ok(()),
-        }
-    }
-
-    fn add(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
-        if anchor != 0 {
-            self.weigh(node.position, measure(&node).0)?;
-            self.anchors.insert(anchor, node.clone());
-        }
-        match self.open.last_mut() {
-            None => self.root = Some(node),
-            Some(Open {
-                items: Items::List(items),
-                ..
-            }) => items.push(node),
-            Some(Open {
-                items: Items::Table(entries, _, key),
-                ..
-            }) => {
-                let key = key
-                    .take()
-                    .ok_or_else(|| Fault::new(node.position, "a key must be text"))?;
-                entries.push((key, node));
+            "a second document begins here, only one can be read",
+        )),
+        Event::Scalar(text, style, anchor, tag) => {
+            let is_plain = style == ScalarStyle::Plain && tag.is_none();
+            if is_plain && text == "<<" && builder.wants_key() {
+                return Err(merge_key(position));
             }
+            let kind = if is_plain { kind(&text) } else { Kind::Text };
+            builder.scalar(position, text.into_owned(), kind, anchor)
         }
-        Ok(())
+        Event::SequenceStart(_, anchor, _) => builder.begin_list(position, anchor),
+        Event::MappingStart(_, anchor, _) => builder.begin_table(position, anchor),
+        Event::SequenceEnd | Event::MappingEnd => builder.end(),
+        Event::Alias(anchor) => builder.alias(position, anchor),
+        _ => Ok(()),
     }
+}
 
-    fn weigh(&mut self, position: Position, weight: usize) -> Result<(), Fault> {
-        self.weight = self.weight.saturating_add(weight);
-        if self.weight > WEIGHT_MAX {
-            let error = Fault::new(
-                position,
-                format!("the manifest is too large: its values take over {WEIGHT_MAX} bytes"),
-            );
-            return Err(
-                error.with_hint("put long texts into files of their own, and use fewer aliases")
-            );
-        }
-        Ok(())
-    }
+fn merge_key(position: Position) -> Fault {
+    Fault::new(position, "merge keys (<<) are not part of YAML 1.2")
+        .with_hint("write the values out, or use an alias for a whole list or table")
 }
 
 /// Tags are refused, but for `!!str` at a scalar, which makes it text.
@@ -248,31 +88,8 @@ fn refuse_tag(event: &Event<'_>, span: &Span) -> Result<(), Fault> {
         line: marker.line().max(1),
         column: marker.col() + 1,
     };
-    Err(Fault::new(position, "tags have no meaning in a manifest")
+    Err(Fault::new(position, "tags have no meaning here")
         .with_hint("leave out the word that begins with '!'"))
-}
-
-fn too_deep(position: Position) -> Fault {
-    Fault::new(
-        position,
-        format!("lists and tables are nested more than {DEPTH_MAX} deep"),
-    )
-}
-
-/// The weight of a node with all it holds, and how deep its lists and tables are nested.
-fn measure(node: &Node) -> (usize, usize) {
-    let join = |(weight, height): (usize, usize), node: &Node| {
-        let (more, below) = measure(node);
-        (weight.saturating_add(more), height.max(below + 1))
-    };
-    match &node.value {
-        Value::Scalar(scalar) => (NODE_WEIGHT + scalar.text.len(), 0),
-        Value::List(items) => items.iter().fold((NODE_WEIGHT, 1), join),
-        Value::Table(entries) => entries.iter().fold((NODE_WEIGHT, 1), |sum, (key, node)| {
-            let (weight, height) = join(sum, node);
-            (weight.saturating_add(NODE_WEIGHT + key.name.len()), height)
-        }),
-    }
 }
 
 /// What a scalar without quotes means (YAML 1.2.2, section 10.3.2, core schema).
@@ -306,6 +123,7 @@ fn kind(text: &str) -> Kind {
 
 #[cfg(test)]
 mod tests {
+    use super::super::node::Value;
     use super::*;
 
     #[test]

@@ -393,6 +393,136 @@ codes! {
     INPUT_UNUSED = "input-unused", Warning,
         "{path} was given, and nothing that is written needs it";
 
+    // Configs for Ignition, as they are or from Butane.
+
+    /// A config is no proper YAML or JSON.
+    CONFIG_SYNTAX = "config-syntax", Error,
+        "{why}";
+    /// A key that is not known.
+    CONFIG_UNKNOWN_KEY = "config-unknown-key", Warning,
+        "'{key}' is no key here, so nothing comes of it{more}";
+    /// A value of another type.
+    CONFIG_TYPE = "config-type", Error,
+        "expected {expected}, found {found}";
+    /// More findings than are shown.
+    CONFIG_MORE = "config-more", Note,
+        "{count} more findings are not shown";
+    /// The version of a config is none.
+    IGNITION_VERSION = "ignition-version", Error,
+        "'{version}' is no version of Ignition's specification 3";
+    /// The version of a config is not read by the image.
+    IGNITION_VERSION_UNREAD = "ignition-version-unread", Error,
+        "specification {version} is not read by Ignition {ignition}{release}, which reads {reads}";
+    /// A config of an older specification.
+    IGNITION_OLD = "ignition-old", Warning,
+        "this is a config of specification {version}, which is not looked into: {then}";
+    /// Ignition does nothing with it.
+    IGNITION_IGNORED = "ignition-ignored", Error,
+        "this is {what}, which Ignition takes for an empty config; only user data of the platform is given to \
+         coreos-cloudinit";
+    /// A path that Ignition refuses.
+    IGNITION_PATH = "ignition-path", Error,
+        "'{path}' {why}";
+    /// Two entries for one thing.
+    IGNITION_DUPLICATE = "ignition-duplicate", Error,
+        "{name} is given twice, first at {first}";
+    /// A path below what is no folder.
+    IGNITION_BELOW = "ignition-below", Error,
+        "{path} lies below {other}, which is {what} of this config";
+    /// A path on /usr.
+    IGNITION_USR = "ignition-usr", Error,
+        "{path} lies on /usr, which Flatcar mounts read-only";
+    /// A file and a unit have one path.
+    IGNITION_UNIT_TAKEN = "ignition-unit-taken", Error,
+        "{path} is what {unit} of this config is written to";
+    /// A mode that is none.
+    IGNITION_MODE = "ignition-mode", Error,
+        "mode {mode} is not one of 0 to 4095, which is 07777 in octal";
+    /// A mode that was meant as octal.
+    IGNITION_MODE_DECIMAL = "ignition-mode-decimal", Warning,
+        "mode {mode} is {octal} in octal: {meant} was likely meant";
+    /// Bits of a mode that do nothing.
+    IGNITION_MODE_SPECIAL = "ignition-mode-special", Warning,
+        "the bits for setuid, setgid and sticky of mode {octal} have no effect before specification 3.6";
+    /// An owner by number and by name.
+    IGNITION_OWNER = "ignition-owner", Error,
+        "id and name cannot both be given";
+    /// Overwriting with nothing.
+    IGNITION_OVERWRITE = "ignition-overwrite", Error,
+        "overwrite is true, but no source of the contents is given";
+    /// A link that cannot be made.
+    IGNITION_LINK = "ignition-link", Error,
+        "{why}";
+    /// A source that Ignition refuses.
+    IGNITION_SOURCE = "ignition-source", Error,
+        "the source is a URL that {why}";
+    /// What goes with a source is wrong.
+    IGNITION_RESOURCE = "ignition-resource", Error,
+        "{why}";
+    /// A hash that cannot be compared.
+    IGNITION_HASH = "ignition-hash", Error,
+        "the hash {why}";
+    /// Content that has another hash.
+    IGNITION_HASH_DIFFERS = "ignition-hash-differs", Error,
+        "the content has the hash {found}";
+    /// A source on OEM that is not there.
+    IGNITION_OEM_MISSING = "ignition-oem-missing", Error,
+        "there is no file {path} on the OEM partition";
+    /// Disks, partitions, filesystems, RAID and LUKS that Ignition refuses.
+    IGNITION_STORAGE = "ignition-storage", Error,
+        "{why}";
+    /// A defect of some releases.
+    IGNITION_PARTITION_ZERO = "ignition-partition-zero", Warning,
+        "a partition without a number fails in releases from 4152 to 4694: give its number";
+    /// LUKS with Clevis.
+    IGNITION_CLEVIS = "ignition-clevis", Warning,
+        "Flatcar's Butane refuses {key}, as its releases lack the programs for it";
+    /// The name of a unit or drop-in that Ignition refuses.
+    IGNITION_UNIT_NAME = "ignition-unit-name", Error,
+        "'{name}' {why}";
+    /// A unit that Ignition refuses.
+    IGNITION_UNIT_SYNTAX = "ignition-unit-syntax", Error,
+        "line {line} of the unit: {why}";
+    /// Lines of a unit that do nothing.
+    IGNITION_UNIT_LINE = "ignition-unit-line", Warning,
+        "line {line} of the unit: {why}, and systemd passes over it";
+    /// A unit that is enabled and never starts.
+    IGNITION_UNIT_INSTALL = "ignition-unit-install", Warning,
+        "{unit} is enabled, but has no [Install] that says when it starts";
+    /// A user or group that cannot be made.
+    IGNITION_ACCOUNT = "ignition-account", Error,
+        "{why}";
+    /// A proxy that Ignition refuses.
+    IGNITION_PROXY = "ignition-proxy", Error,
+        "a proxy must be a URL with http or https";
+    /// A proxy that reads along.
+    IGNITION_PROXY_PLAIN = "ignition-proxy-plain", Warning,
+        "whoever is on the way to this proxy can see what is fetched with https";
+    /// A Butane file for another system.
+    BUTANE_VARIANT = "butane-variant", Error,
+        "the variant is '{variant}', and only flatcar is translated";
+    /// A version of Butane's variant that is not known.
+    BUTANE_VERSION = "butane-version", Error,
+        "the variant flatcar has no version '{version}': there are {known}";
+    /// What Butane refuses for Flatcar.
+    BUTANE_UNSUPPORTED = "butane-unsupported", Error,
+        "{key} is not supported by Flatcar";
+    /// Two sources of one content.
+    BUTANE_SOURCES = "butane-sources", Error,
+        "only one of {keys} can be given";
+    /// A file beside a Butane config that cannot be used.
+    BUTANE_LOCAL = "butane-local", Error,
+        "{why}";
+    /// A tree that cannot be used.
+    BUTANE_TREE = "butane-tree", Error,
+        "{why}";
+    /// A unit for a filesystem that cannot be made.
+    BUTANE_MOUNT_UNIT = "butane-mount-unit", Error,
+        "with_mount_unit needs {what}";
+    /// Butane where Ignition cannot read it.
+    BUTANE_UNREAD = "butane-unread", Error,
+        "Butane is not read by Ignition {ignition}{release}: 2.27 is the first that does";
+
     // Keys and signatures.
 
     /// The newest signing key of a trusted signer ends soon.

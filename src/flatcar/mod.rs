@@ -1,8 +1,10 @@
 //! What is known of Flatcar: layout, releases, sysexts.
 
+pub mod butane;
 pub mod ddi;
 mod disk;
 pub mod grub;
+pub mod ignition;
 mod inspect;
 mod layout;
 pub mod live;
@@ -11,6 +13,7 @@ pub mod sysext;
 pub mod sysupdate;
 pub mod tmpfiles;
 pub mod unit;
+pub mod unit_file;
 pub mod vendor;
 
 pub use disk::Disk;

@@ -2,6 +2,7 @@
 //!
 //! Names and the `[Install]` section are those of systemd.unit(5).
 
+use super::unit_file::logical_lines;
 use crate::error::{Error, Result};
 use crate::fs::FsPath;
 
@@ -143,7 +144,7 @@ fn install(contents: &str) -> Result<Install> {
     let mut install = Install::default();
     let mut inside = false;
     for line in logical_lines(contents) {
-        let line = line.trim();
+        let line = line.text.trim();
         if line.starts_with('[') {
             inside = line == "[Install]";
         }
@@ -194,29 +195,6 @@ fn check_named(key: &str, name: &str) -> Result<()> {
         )));
     }
     Ok(())
-}
-
-/// Lines without comments, those that end in a backslash joined with the next.
-fn logical_lines(contents: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut current = String::new();
-    for line in contents
-        .lines()
-        .filter(|line| !line.trim_start().starts_with(['#', ';']))
-    {
-        match line.strip_suffix('\\') {
-            Some(part) => {
-                current.push_str(part);
-                current.push(' ');
-            }
-            None => {
-                current.push_str(line);
-                lines.push(std::mem::take(&mut current));
-            }
-        }
-    }
-    lines.push(current);
-    lines
 }
 
 #[cfg(test)]

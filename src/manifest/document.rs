@@ -57,6 +57,8 @@ pub(super) struct Document {
     pub(super) config_ign: Option<Spanned<TextOr<Json>>>,
     /// The Ignition config that is merged below every user config: a path, or the config itself.
     pub(super) base_ign: Option<Spanned<TextOr<Json>>>,
+    /// Put Butane configs in as they are, for an image whose own Ignition reads them, instead of translating them.
+    pub(super) keep_butane: bool,
     /// Path of a grub.cfg for the OEM partition.
     pub(super) grub_cfg: Option<Text>,
     /// The host name, written to /etc/hostname.

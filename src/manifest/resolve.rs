@@ -136,6 +136,7 @@ fn policy(document: &Document) -> Policy {
         require_signed: document.require_signed,
         overwrite: document.overwrite,
         digests: document.sha256,
+        keep_butane: document.keep_butane,
         ..Policy::default()
     }
 }

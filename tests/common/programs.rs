@@ -31,6 +31,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("libxml2-utils", &["xmllint"]),
     ("coreutils", &["sha256sum", "sha512sum"]),
     ("gnupg", &["gpg"]),
+    ("ignition", &["ignition-validate"]),
     ("cryptsetup-bin", &["veritysetup"]),
 ];
 

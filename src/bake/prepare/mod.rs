@@ -12,6 +12,7 @@ mod base;
 mod bench;
 mod files;
 mod identity;
+mod ignition;
 mod oem;
 mod oem_sysexts;
 mod payload;

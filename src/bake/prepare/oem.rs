@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use serde_json::Value as Json;
-
 use super::super::edits::{ConfigSpec, Edits, FileSource};
 use super::bench::{Bench, Content, NewFile, Work};
+use super::ignition::IGNITION_MAX;
 use super::payload::{OemChange, OemPayload};
 use crate::block::shown;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -22,8 +21,6 @@ pub(super) const CONFIG_IGN: &str = "/config.ign";
 /// An Ignition config that Flatcar has not read since a release.
 const DEFAULT_IGN: &[u8] = b"/base/default.ign";
 const DEFAULT_IGN_DEAD: u64 = 3185;
-/// Largest Ignition config that is checked; Ignition itself reads it into memory at boot.
-const IGNITION_MAX: u64 = 16 << 20;
 const OEM_RELEASE: &str = "/oem-release";
 /// Where the boot looks for OEM sysexts.
 const SYSEXT_DIR: &str = "/sysext";
@@ -57,8 +54,7 @@ impl Bench<'_> {
             (&edits.config_ign, "config.ign"),
         ] {
             if let Some(config) = config {
-                self.check_ignition(config, role)
-                    .at(|| name_of(config, role))?;
+                self.check_ignition(config, role)?;
             }
         }
         let Some(config) = &edits.grub_cfg else {
@@ -75,25 +71,6 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// What Ignition would refuse at first sight: no JSON, no `ignition.version`.
-    fn check_ignition(&mut self, config: &ConfigSpec, role: &'static str) -> Result<()> {
-        let content = self.content_of(&config.source, IGNITION_MAX, role)?;
-        let invalid = |why: String| Finding::new(code::IGNITION_INVALID).with("why", why);
-        let has_version = |config: &Json| {
-            config
-                .pointer("/ignition/version")
-                .is_some_and(|version| version.is_string())
-        };
-        let finding = match serde_json::from_slice::<Json>(&content) {
-            Ok(config) if has_version(&config) => return Ok(()),
-            _ if is_butane(&config.source, &content) => Finding::new(code::IGNITION_IS_BUTANE),
-            Ok(_) => invalid("has no ignition.version, so Ignition refuses it".to_owned()),
-            Err(error) => invalid(format!("is not JSON: {error}")),
-        };
-        self.findings.push(finding.at(name_of(config, role)));
-        Ok(())
-    }
-
     pub(super) fn put_configs(&mut self, edits: &Edits) -> Result<()> {
         let configs = [
             (&edits.grub_cfg, GRUB_CFG, GRUB_CFG_MAX, "grub.cfg"),
@@ -103,12 +80,14 @@ impl Bench<'_> {
         for (config, path, limit, role) in configs {
             let Some(config) = config else { continue };
             let why = name_of(config, role);
-            let content = self
-                .content_of(&config.source, limit, role)
-                .at(|| why.clone())?;
-            self.put_text(Designator::Oem, path, &content, &why)?;
+            let content = if path == GRUB_CFG {
+                self.content_of(&config.source, limit, role)
+            } else {
+                self.ignition_content(config, role)
+            };
+            self.put_text(Designator::Oem, path, &content.at(|| why.clone())?, &why)?;
         }
-        Ok(())
+        self.see_oem_sources(edits)
     }
 
     /// Edits the kernel arguments of grub.cfg as it is now.
@@ -302,38 +281,8 @@ impl Bench<'_> {
     }
 }
 
-/// Whether what is no Ignition config is a Butane file: by its name, or by the key `variant` that each of them has.
-fn is_butane(source: &FileSource, content: &[u8]) -> bool {
-    let is_named = match source {
-        FileSource::Host(path) => ["bu", "yaml", "yml"]
-            .iter()
-            .any(|end| path.extension().is_some_and(|name| name == *end)),
-        FileSource::Inline(_) => false,
-    };
-    is_named || content.split(|byte| *byte == b'\n').any(is_variant)
-}
-
-/// Whether a line of YAML, or of JSON written as such, begins with the key `variant` at the top level.
-fn is_variant(line: &[u8]) -> bool {
-    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-    let line = line
-        .strip_prefix(b"{")
-        .map_or(line, <[u8]>::trim_ascii_start);
-    let quote = line.first().copied().filter(|byte| b"'\"".contains(byte));
-    let key = if quote.is_some() { &line[1..] } else { line };
-    let Some(rest) = key.strip_prefix(b"variant") else {
-        return false;
-    };
-    let rest = if quote.is_some() {
-        rest.get(1..).unwrap_or_default()
-    } else {
-        rest
-    };
-    rest.trim_ascii_start().first() == Some(&b':')
-}
-
 /// What messages call a config.
-fn name_of(config: &ConfigSpec, role: &str) -> String {
+pub(super) fn name_of(config: &ConfigSpec, role: &str) -> String {
     match (&config.origin, &config.source) {
         (Some(origin), _) => origin.clone(),
         (None, FileSource::Host(source)) => shown(source),
@@ -421,36 +370,4 @@ fn quoted(value: &str) -> Result<String> {
         .chars()
         .flat_map(|letter| escape(letter).into_iter().chain([letter]))
         .collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_butane_file_is_known_by_its_name_and_by_its_content() {
-        let inline = |text: &str| is_butane(&FileSource::Inline(Vec::new()), text.as_bytes());
-        for text in [
-            "variant: flatcar\nversion: 1.1.0\n",
-            "# a comment\n\nversion: 1.1.0\nvariant : fcos\n",
-            "\u{feff}'variant': flatcar",
-            "{variant: flatcar, version: 1.1.0}",
-            "{ \"variant\": \"flatcar\"}",
-        ] {
-            assert!(inline(text), "{text}");
-        }
-        for text in [
-            "",
-            "{}",
-            "x: 1\n  variant: flatcar\n",
-            "variants: 3",
-            "variant",
-            "  \"variant\": 1",
-        ] {
-            assert!(!inline(text), "{text}");
-        }
-        let named = |name: &str| is_butane(&FileSource::Host(name.into()), b"");
-        assert!(named("a.bu") && named("b.yaml") && named("c.yml"));
-        assert!(!named("a.ign") && !named("bu"));
-    }
 }
