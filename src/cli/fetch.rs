@@ -151,22 +151,21 @@ impl Fetch {
         };
         let means = self.means(reporter)?;
         let mut fetching = Fetching::start(asked, means, lock.clone(), reporter)?;
-        let mut options = LoadOptions {
+        let options = fetching.fill(LoadOptions {
             allow_outside: self.allow_outside,
             ..LoadOptions::default()
-        };
-        fetching.fill(&mut options);
+        });
         let mut manifest = draft.resolve(&options)?;
         fetching.complete(&mut manifest.request, reporter)?;
-        manifest.resolutions.clone_from(&fetching.resolutions);
+        let manifest = manifest.fetched_as(&fetching.resolutions);
         if let Some(folder) = &self.output_dir {
             for file in &fetching.files {
                 refuse_existing(&target(folder, &file.url), self.overwrite)?;
             }
         }
         if let Some(mut bundle) = bundle {
-            let lock = self.lock_of(manifest, lock, reporter)?;
-            bundle.put(&lock.0, lock.1.as_bytes(), reporter.cancel())?;
+            let (name, text) = self.lock_of(manifest, lock, reporter)?;
+            bundle.put(&name, text.as_bytes(), reporter.cancel())?;
             self.finish(bundle, &fetching.means, reporter)?;
         }
         let document = Document {

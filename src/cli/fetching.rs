@@ -279,11 +279,13 @@ impl Fetching {
     }
 
     /// Says to a manifest what was fetched for it.
-    pub fn fill(&self, options: &mut LoadOptions) {
-        if let Some(base) = &self.base {
-            options.base = Some(Base::Path(base.clone()));
+    pub fn fill(&self, options: LoadOptions) -> LoadOptions {
+        let base = self.base.clone().map(Base::Path);
+        LoadOptions {
+            base: base.or(options.base),
+            extensions: self.extensions.clone(),
+            ..options
         }
-        options.extensions.clone_from(&self.extensions);
     }
 
     /// Adds to a request the OEM sysexts that its vendors need of the release, and holds it to what was fetched.

@@ -423,16 +423,15 @@ impl RequestArgs {
             .map(|file| manifest::read(file, &self.base.set))
             .transpose()?;
         let lock = self.lock(draft.as_ref())?;
-        let mut options = self.load_options(base);
+        let options = self.load_options(base);
         #[cfg(feature = "fetch")]
         let mut fetched = self.fetch(draft.as_ref(), lock.clone(), reporter)?;
         #[cfg(feature = "fetch")]
-        if let Some(fetched) = &fetched {
-            fetched.fill(&mut options);
-        }
+        let options = match &fetched {
+            Some(fetched) => fetched.fill(options),
+            None => options,
+        };
         let manifest = draft.map(|draft| draft.resolve(&options)).transpose()?;
-        #[cfg_attr(not(feature = "fetch"), allow(unused_mut))]
-        let mut manifest = manifest;
         let (mut request, known) = match (&manifest, options.base) {
             (Some(manifest), _) => (manifest.request.clone(), Arc::clone(&manifest.vendors)),
             (None, Some(base)) => {
@@ -462,10 +461,12 @@ impl RequestArgs {
         #[cfg(feature = "fetch")]
         if let Some(fetched) = &mut fetched {
             fetched.complete(&mut request, reporter)?;
-            if let Some(manifest) = &mut manifest {
-                manifest.resolutions.clone_from(&fetched.resolutions);
-            }
         }
+        #[cfg(feature = "fetch")]
+        let manifest = match &fetched {
+            Some(fetched) => manifest.map(|manifest| manifest.fetched_as(&fetched.resolutions)),
+            None => manifest,
+        };
         self.add_run(&mut request)?;
         self.add_outputs(&mut request)?;
         #[cfg(feature = "fetch")]

@@ -34,7 +34,7 @@ pub struct Manifest {
     /// All vendors that there are: built in, of the manifest's files, and of the caller's.
     pub vendors: Arc<Vendors>,
     /// What of it was fetched, for the lock.
-    pub resolutions: Resolutions,
+    resolutions: Resolutions,
     /// The manifest's own length and digest.
     entry: Entry,
 }
@@ -108,6 +108,14 @@ impl Draft {
 }
 
 impl Manifest {
+    /// The same with what was fetched for it, which its lock is to hold.
+    pub fn fetched_as(self, resolutions: &Resolutions) -> Self {
+        Self {
+            resolutions: resolutions.clone(),
+            ..self
+        }
+    }
+
     /// The lock of the manifest: its name with the extension `lock`.
     pub fn lock_path(&self) -> PathBuf {
         lock_path(&self.path)
