@@ -11,7 +11,7 @@ use super::super::edits::{Edits, SysextSpec};
 use super::super::plan::{Action, Change, Plan, Resize, Source, Space};
 use super::super::request::{Context, Policy, at_origin};
 use super::payload::OemChange;
-use super::signatures::Trusted;
+use super::trusted::Trusted;
 use crate::block::{BlockDevice, Inputs, Overlay, Window};
 use crate::bytes::{ByteSize, hex};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};

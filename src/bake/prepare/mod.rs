@@ -20,6 +20,7 @@ mod signatures;
 mod sizes;
 mod sysext;
 mod targets;
+mod trusted;
 mod updates;
 mod vendors;
 
