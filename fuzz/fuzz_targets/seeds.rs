@@ -3,11 +3,13 @@
 #![no_main]
 
 use std::fs;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flatbake::NoProgress;
 use flatbake::archive::tar::TarLayout;
-use flatbake::block::BlockDevice;
+use flatbake::block::{BlockDevice, MemoryDevice};
+use flatbake::flatcar::ddi::{BuildOptions, KeyKind, PrivateKey, Protection, build};
 use flatbake::fs::{FileSystem, erofs, open, squashfs};
 use flatbake_fuzz::device::{Base, Layer};
 use flatbake_fuzz::images::in_memory;
@@ -26,6 +28,24 @@ fuzz_target!(|input: &[u8]| {
         configs();
     }
 });
+
+/// A disk image with a dm-verity tree and no signature.
+fn unsigned() -> Vec<u8> {
+    let out = rustix::fs::memfd_create("image", rustix::fs::MemfdFlags::CLOEXEC);
+    let mut out = fs::File::from(out.expect("memory"));
+    let options = BuildOptions {
+        architecture: flatbake::machine::Arch::Amd64,
+        protection: Protection::Verity,
+        seed: Some("seed".to_owned()),
+    };
+    let files = MemoryDevice::new(vec![7; 9 * 4096]);
+    let temp_dir = std::env::temp_dir();
+    build(&files, &options, &temp_dir, &out, &NoProgress).expect("a disk image");
+    let mut bytes = Vec::new();
+    out.rewind().expect("a file");
+    out.read_to_end(&mut bytes).expect("a file");
+    bytes
+}
 
 fn put(target: &str, name: &str, bytes: &[u8]) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -237,7 +257,16 @@ fn files() {
         );
     }
     put("ddi", "certificate", &read("ddi/sysexts.crt"));
-    put("ddi", "image", &whole(fixture("ddi/oem-qemu-4757.2.1.raw.zst")));
+    put(
+        "ddi",
+        "image",
+        &whole(fixture("ddi/oem-qemu-4757.2.1.raw.zst")),
+    );
+    put("ddi", "unsigned", &unsigned());
+    for (name, kind) in [("rsa", KeyKind::Rsa(2048)), ("p384", KeyKind::P384)] {
+        let key = PrivateKey::generate(kind).and_then(|key| key.to_pem());
+        put("ddi", name, key.expect("a key").as_bytes());
+    }
     for name in ["hello.raw.sig", "sample-key.asc"] {
         put("openpgp", name, &read(&format!("sample/{name}")));
     }

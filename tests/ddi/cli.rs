@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Output;
 
 use super::maker;
-use crate::common::flatcar::ddi;
+use crate::common::flatcar::{Recipe, ddi, flatcar_image};
 use crate::common::programs::{flatbake, must_run, said};
 use crate::common::scratch_dir;
 
@@ -121,6 +121,37 @@ fn an_extension_is_signed_verified_and_trusted_by_an_image() {
         dir,
         "sysext verify podman.raw --image flatcar_sample_4757.bin.bz2 --json",
     );
+}
+
+#[test]
+fn releases_that_may_not_see_the_certificate_are_told() {
+    let dir = folder();
+    let dir = dir.path();
+    json(dir, "sysext keygen --cn builder --type p256 --json");
+    for (version, code) in [
+        ("4627.9.0", "trust-not-enforced"),
+        ("4628.0.0", "trust-may-be-unseen"),
+        ("4721.9.0", "trust-may-be-unseen"),
+        ("4722.0.0", "trust-not-enforced"),
+    ] {
+        let recipe = Recipe {
+            version: version.to_owned(),
+            ..Recipe::small()
+        };
+        let Some(image) = flatcar_image(&recipe) else {
+            return;
+        };
+        let image = image.display();
+        let line = format!("plan --image {image} --trust-cert sysext.crt -o node.img --json");
+        let plan = json(dir, &line);
+        let findings = plan["shared"]["findings"].as_array().unwrap();
+        let codes: Vec<_> = findings
+            .iter()
+            .map(|one| one["code"].as_str().unwrap())
+            .collect();
+        assert_eq!(codes, [code], "{version}");
+        assert!(findings[0].to_string().contains(version), "{findings:?}");
+    }
 }
 
 #[test]

@@ -490,7 +490,13 @@ fn damaged_disk_images_are_never_signed_as_something_else() {
         }
         let out = tempfile::tempfile_in(dir.path()).unwrap();
         match sign_copy(&changed, &signer, false, dir.path(), &out) {
-            Ok(built) => assert!(built.root_hash.is_some(), "seed {seed}"),
+            Ok(built) => {
+                let signed = FileDevice::from_file(out, dir.path()).unwrap();
+                let certificates = [signer.certificate().clone()];
+                let verdict = verify(Arc::new(signed), &certificates);
+                let verdict = verdict.unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+                assert_eq!(Some(verdict.root_hash), built.root_hash, "seed {seed}");
+            }
             Err(error) => assert_ne!(error.kind(), ErrorKind::Internal, "seed {seed}: {error:?}"),
         }
     }

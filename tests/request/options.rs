@@ -244,12 +244,21 @@ fn result(mut command: Command, dir: &Path) -> (Option<i32>, Vec<String>, String
     (output.status.code(), files, json, said(&output))
 }
 
+/// What [`prepare`] puts there.
+const INPUTS: [&str; 6] = [
+    "plain.yaml",
+    "fleet.yaml",
+    "isolinux",
+    "code.fd",
+    "vars.fd",
+    "builder.crt",
+];
+
 fn collect(top: &Path, folder: &Path, files: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.strip_prefix(top).unwrap().display().to_string();
-        let is_input =
-            ["plain.yaml", "fleet.yaml", "isolinux", "code.fd", "vars.fd"].contains(&name.as_str());
+        let is_input = INPUTS.contains(&name.as_str());
         if path.is_dir() && !is_input {
             collect(top, &path, files);
         } else if !is_input && !name.ends_with(".json") && !name.ends_with(".lock") {

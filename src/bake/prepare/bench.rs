@@ -13,7 +13,7 @@ use super::super::edits::{Edits, SysextSpec};
 use super::super::plan::{Change, Plan, Resize, Space};
 use super::super::request::{Context, Policy, at_origin};
 use super::payload::OemChange;
-use super::signatures::Trusted;
+use super::trusted::Trusted;
 use crate::block::{Inputs, Overlay};
 use crate::error::{Error, Result, ResultExt};
 use crate::finding::{Finding, code};

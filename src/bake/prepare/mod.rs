@@ -24,6 +24,7 @@ mod signatures;
 mod sizes;
 mod sysext;
 mod targets;
+mod trusted;
 mod updates;
 mod vendors;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::edits::{Edits, TrustSpec};
 use super::super::request::at_origin;
 use super::bench::Bench;
+use super::trusted::Trusted;
 use crate::block::{BlockDevice, shown};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::{Finding, code};
@@ -23,16 +24,6 @@ const ENDING: &str = "crt";
 const MERGED_IN_INITRD: u64 = 4628;
 /// First release whose initrd has systemd 260, which looks there for certificates of the system, not of the initrd.
 const SEEN_IN_INITRD: u64 = 4722;
-
-/// A certificate that is to be trusted.
-#[derive(Debug)]
-pub(super) struct Trusted {
-    /// Its file in the image.
-    path: FsPath,
-    certificate: Certificate,
-    /// What asked for it.
-    why: String,
-}
 
 impl Bench<'_> {
     /// Reads the certificates that are to be trusted, and tells what the image's release makes of them.

@@ -184,7 +184,7 @@ impl PrivateKey {
     pub(super) fn sign(&self, content: &[u8]) -> Result<Vec<u8>> {
         let digest = Sha256::digest(content);
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-            Error::internal("signing").with_source(error)
+            Error::invalid("the private key cannot sign").with_source(error)
         };
         match &self.0 {
             Kind::Rsa(key) => key

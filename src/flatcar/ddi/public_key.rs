@@ -135,6 +135,16 @@ impl PublicKey {
         Ok(Self::Rsa(Box::new(key)))
     }
 
+    /// Whether `signature` is over the SHA-256 of `content`, by the method of the key.
+    pub fn takes(&self, content: &[u8], signature: &[u8]) -> bool {
+        let method = match self {
+            Self::Rsa(_) => Method::Rsa,
+            Self::P256(_) | Self::P384(_) => Method::Ecdsa,
+        };
+        let digest = Hash::Sha256.digest(content);
+        self.verifies(method, Hash::Sha256, &digest, signature)
+    }
+
     /// Whether `signature` is over something with this digest.
     pub fn verifies(&self, method: Method, hash: Hash, digest: &[u8], signature: &[u8]) -> bool {
         match (self, method) {

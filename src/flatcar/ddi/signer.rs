@@ -52,6 +52,13 @@ impl Signer {
         let certificate = &self.certificate;
         let digest = algorithm_with_null(SHA256);
         let signature = self.key.sign(content)?;
+        // A key that contradicts itself, or a fault of the machine, would make one that tells of the key.
+        if !certificate.key.takes(content, &signature) {
+            return Err(Error::invalid(
+                "the private key makes signatures that do not match its certificate",
+            )
+            .with_hint("the key is damaged: get it from where it is kept safe"));
+        }
         let who = sequence(&[&certificate.issuer, &certificate.serial]);
         let signer = sequence(&[
             &small(VERSION),
