@@ -32,7 +32,7 @@
 //!           sha256                └─────────────────┘
 //! ```
 //!
-//! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → archive → machine → flatcar →
+//! Layers, imports run downward only: `bytes → codec, block → image → partition → fs → archive → oci → machine → flatcar →
 //! bake → fetch → manifest → cli`.
 
 // Names of the layers that only their tests use look dead without the feature; with it, all else that is dead is told.
@@ -71,6 +71,8 @@ mod machine;
 #[cfg(not(feature = "internals"))]
 mod manifest;
 #[cfg(not(feature = "internals"))]
+mod oci;
+#[cfg(not(feature = "internals"))]
 mod partition;
 
 #[cfg(feature = "internals")]
@@ -97,6 +99,8 @@ pub mod image;
 pub mod machine;
 #[cfg(feature = "internals")]
 pub mod manifest;
+#[cfg(feature = "internals")]
+pub mod oci;
 #[cfg(feature = "internals")]
 pub mod partition;
 

@@ -17,6 +17,7 @@ mod extract;
 pub mod fat;
 mod inner;
 mod path;
+mod reader;
 mod sectors;
 mod source;
 pub mod squashfs;
@@ -32,6 +33,7 @@ pub use detect::{EditOptions, edit, open, probe};
 pub use extract::{ExtractOptions, Extracted, extract};
 pub use inner::InnerFile;
 pub use path::FsPath;
+pub use reader::FileReader;
 pub use sectors::unit_bytes;
 pub use staged::{FolderOptions, StagedTree};
 pub use types::{

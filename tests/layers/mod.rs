@@ -19,6 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["partition"],
     &["fs"],
     &["archive"],
+    &["oci"],
     &["machine"],
     &["flatcar"],
     &["bake"],
