@@ -2,6 +2,7 @@
 
 pub mod ddi;
 mod disk;
+pub mod elf;
 pub mod grub;
 mod inspect;
 mod layout;
