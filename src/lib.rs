@@ -112,6 +112,13 @@ pub use bake::{
 };
 pub use flatcar::vendor::{Vendor, Vendors};
 pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};
+/// Extension images: built, with what is told of them.
+pub mod sysext {
+    pub use crate::flatcar::sysext::build::{
+        Build, Built, Compressor, Conf, Effort, Format, Means, Prepared, architecture,
+    };
+    pub use crate::flatcar::sysext::{Class, Host};
+}
 // Images and what lies in them.
 pub use block::{BlockDevice, BlockDeviceMut, MemoryDevice, Overlay, OverlayOptions, Window};
 pub use flatcar::{Designator, Disk, OsRelease};

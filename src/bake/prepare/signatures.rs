@@ -8,14 +8,7 @@ use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::finding::{Finding, code};
 use crate::flatcar::Designator;
 use crate::flatcar::ddi::{self, Certificate};
-use crate::fs::{self, ByPath, FileSystem, FsPath};
-
-/// Where an image has the certificates of its build, below `/usr`.
-const CERTIFICATES: &str = "/lib/verity.d";
-/// How the names of certificates end.
-const ENDING: &[u8] = b".crt";
-/// The largest certificate that is read, in bytes.
-const CERTIFICATE_MAX: u64 = 1 << 20;
+use crate::flatcar::sysext::certificates;
 
 impl Bench<'_> {
     /// What there is to say of the signature of a sysext; nothing where it holds, and where there is none.
@@ -42,19 +35,6 @@ impl Bench<'_> {
         let usr = self.disk.filesystem(Designator::Usr.into());
         usr.and_then(|usr| certificates(&*usr)).unwrap_or_default()
     }
-}
-
-fn certificates(usr: &dyn FileSystem) -> Result<Vec<Certificate>> {
-    let folder = fs::resolve(usr, &FsPath::new(CERTIFICATES)?)?;
-    let mut certificates = Vec::new();
-    for entry in usr.entries_at(&folder)? {
-        if entry.name.ends_with(ENDING) {
-            let path = fs::resolve(usr, &folder.join(&entry.name)?)?;
-            let bytes = fs::read_file(usr, &path, CERTIFICATE_MAX)?;
-            certificates.extend(Certificate::read(&bytes)?);
-        }
-    }
-    Ok(certificates)
 }
 
 /// What a signature that does not hold means where none is required.

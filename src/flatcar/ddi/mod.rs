@@ -15,6 +15,7 @@
 
 mod certificate;
 mod element;
+mod look;
 mod partitions;
 mod public_key;
 mod signature;
@@ -30,6 +31,7 @@ use crate::fs::verity::Verity;
 use crate::{Error, ErrorKind, Reason, Result, ResultExt};
 
 pub use certificate::Certificate;
+pub use look::{Signed, look, type_name};
 pub use partitions::{KINDS, Kind};
 
 pub(in crate::flatcar) use partitions::has_gpt;
