@@ -29,6 +29,7 @@ mod request;
 mod show;
 mod signals;
 mod stdio;
+mod sysext;
 mod table;
 mod vendors;
 #[cfg(feature = "fetch")]
@@ -96,6 +97,7 @@ enum Command {
     Ls(ls::Ls),
     Cat(cat::Cat),
     Get(get::Get),
+    Sysext(sysext::SysextCommand),
     Vendors(vendors::VendorsCommand),
     #[cfg(feature = "fetch")]
     Releases(releases::Releases),
@@ -139,12 +141,16 @@ pub fn main() -> ExitCode {
 /// The arguments, and whether JSON is asked for.
 fn parse() -> std::result::Result<(Cli, bool), clap::Error> {
     let matches = Cli::command().try_get_matches()?;
-    let asks = |(_, command): (&str, &clap::ArgMatches)| {
-        matches!(command.try_get_one("json"), Ok(Some(true)))
-    };
-    let json = matches.subcommand().is_some_and(asks);
+    let json = asks_for_json(&matches);
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))?;
     Ok((cli, json))
+}
+
+/// Whether the command, or one within it, is asked for JSON.
+fn asks_for_json(matches: &clap::ArgMatches) -> bool {
+    matches.subcommand().is_some_and(|(_, command)| {
+        matches!(command.try_get_one("json"), Ok(Some(true))) || asks_for_json(command)
+    })
 }
 
 /// Prints what is wrong with the arguments, or the help that they ask for.
@@ -175,6 +181,7 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Ls(command) => command.run(reporter),
         Command::Cat(command) => command.run(reporter),
         Command::Get(command) => command.run(reporter),
+        Command::Sysext(command) => command.run(reporter),
         Command::Vendors(command) => command.run(),
         #[cfg(feature = "fetch")]
         Command::Releases(command) => command.run(reporter),

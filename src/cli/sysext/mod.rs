@@ -1,0 +1,57 @@
+//! `flatbake sysext`
+
+mod build;
+mod check;
+mod inspect;
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+
+use crate::{Error, Result};
+
+use super::progress::Reporter;
+
+/// Build, look into and check extension images: sysexts and confexts
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  flatbake sysext build tailscale -o ts.raw --name tailscale --arch amd64 --enable tailscaled.service
+  flatbake sysext inspect hello.raw
+  flatbake sysext check hello.raw --image flatcar_sample.bin.bz2")]
+pub struct SysextCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Build(Box<build::BuildCommand>),
+    Inspect(inspect::InspectCommand),
+    Check(Box<check::CheckCommand>),
+}
+
+impl SysextCommand {
+    pub fn run(&self, reporter: &Reporter) -> Result<()> {
+        match &self.action {
+            Action::Build(command) => command.run(reporter),
+            Action::Inspect(command) => command.run(reporter),
+            Action::Check(command) => command.run(reporter),
+        }
+    }
+}
+
+/// The name that the name of a file stands for.
+fn name_of(file: &Path) -> Result<String> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    let name = name.map(|name| name.strip_suffix(".raw").unwrap_or(name));
+    name.filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "no extension can be named after {}",
+                file.display()
+            ))
+            .with_hint("give its name, too")
+        })
+}
