@@ -365,6 +365,24 @@ pub fn from_io(what: impl Into<String>, error: std::io::Error) -> Error {
     }
 }
 
+/// An error with all of `findings` that stop the run, where there are some.
+pub fn refuse_findings(findings: &[Finding]) -> Result<()> {
+    let stops: Vec<Finding> = findings
+        .iter()
+        .filter(|finding| finding.stops())
+        .cloned()
+        .collect();
+    let message = match stops.as_slice() {
+        [] => return Ok(()),
+        [finding] => finding.to_string(),
+        findings => {
+            let each = findings.iter().map(|finding| format!("\n  - {finding}"));
+            format!("{} findings:{}", findings.len(), each.collect::<String>())
+        }
+    };
+    Err(Error::invalid(message).with_findings(stops))
+}
+
 /// Adds a place to an error on its way out.
 pub trait ResultExt<T> {
     /// Adds where it happened; the closure runs only on failure.

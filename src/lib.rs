@@ -32,8 +32,8 @@
 //!           sha256                └─────────────────┘
 //! ```
 //!
-//! Layers, imports run downward only: `document → bytes → codec, block → image → partition → fs → archive → machine → flatcar →
-//! bake → fetch → manifest → cli`.
+//! Layers, imports run downward only: `document → bytes → codec, block → image → partition → fs → archive → oci → machine →
+//! flatcar → bake → fetch → manifest → cli`.
 
 // Names of the layers that only their tests use look dead without the feature; with it, all else that is dead is told.
 #![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
@@ -73,6 +73,8 @@ mod machine;
 #[cfg(not(feature = "internals"))]
 mod manifest;
 #[cfg(not(feature = "internals"))]
+mod oci;
+#[cfg(not(feature = "internals"))]
 mod partition;
 
 #[cfg(feature = "internals")]
@@ -102,6 +104,8 @@ pub mod machine;
 #[cfg(feature = "internals")]
 pub mod manifest;
 #[cfg(feature = "internals")]
+pub mod oci;
+#[cfg(feature = "internals")]
 pub mod partition;
 
 // Requests: what is asked for, the preparation that decides and carries it out in memory, what was written.
@@ -112,6 +116,13 @@ pub use bake::{
 };
 pub use flatcar::vendor::{Vendor, Vendors};
 pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};
+/// Extension images: built, with what is told of them.
+pub mod sysext {
+    pub use crate::flatcar::sysext::build::{
+        Build, Built, Compressor, Conf, Effort, Format, Means, Prepared, architecture,
+    };
+    pub use crate::flatcar::sysext::{Class, Host};
+}
 // Images and what lies in them.
 pub use block::{BlockDevice, BlockDeviceMut, MemoryDevice, Overlay, OverlayOptions, Window};
 pub use flatcar::{Designator, Disk, OsRelease};

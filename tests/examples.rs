@@ -60,10 +60,21 @@ fn documents() -> Vec<(String, String)> {
 
 /// The commands of flatbake, as its help lists them.
 fn commands() -> Vec<String> {
-    let help = text(&["--help"]);
-    let (_, list) = help
-        .split_once("Commands:\n")
-        .expect("the help lists commands");
+    let commands = commands_in(&text(&["--help"]));
+    assert!(!commands.is_empty(), "the help lists commands");
+    commands
+}
+
+/// The commands within a command.
+fn inner_commands(command: &str) -> Vec<String> {
+    commands_in(&text(&[command, "--help"]))
+}
+
+/// The commands that a help lists.
+fn commands_in(help: &str) -> Vec<String> {
+    let Some((_, list)) = help.split_once("Commands:\n") else {
+        return Vec::new();
+    };
     let names = list.lines().take_while(|line| !line.trim().is_empty());
     let names = names
         .filter_map(|line| line.split_whitespace().next())
@@ -162,6 +173,11 @@ fn example_folder() -> tempfile::TempDir {
     for (name, content) in INPUTS {
         fs::write(at(name), content).unwrap();
     }
+    for (name, content) in TAILSCALE {
+        let file = at("tailscale").join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, content).unwrap();
+    }
     fs::create_dir(at("site")).unwrap();
     fs::write(at("site/index.html"), PAGE).unwrap();
     fs::write(at("site.tar"), archive()).unwrap();
@@ -179,6 +195,15 @@ fn bakery(folder: &Path) {
     fs::write(folder.join(name), hello).unwrap();
 }
 
+/// The tree of an extension.
+const TAILSCALE: [(&str, &str); 2] = [
+    ("usr/bin/tailscaled", "#!/bin/sh\n"),
+    (
+        "usr/lib/systemd/system/tailscaled.service",
+        "[Service]\nExecStart=/usr/bin/tailscaled\n",
+    ),
+];
+
 const PAGE: &str = "<p>It works.</p>\n";
 
 /// A tar archive of the folder `site`.
@@ -193,7 +218,8 @@ fn archive() -> Vec<u8> {
 }
 
 /// Small inputs of examples.
-const INPUTS: [(&str, &str); 11] = [
+const INPUTS: [(&str, &str); 12] = [
+    ("tailscaled.default", "PORT=41641\n"),
     ("motd.txt", "welcome\n"),
     (
         "releases.json",
@@ -250,21 +276,26 @@ fn run(place: &str, script: &str, folder: &Path) -> String {
 #[test]
 fn examples_of_the_help_work() {
     for command in commands() {
-        let help = text(&[&command, "--help"]);
-        let (_, examples) = help
-            .split_once("Examples:\n")
-            .unwrap_or_else(|| panic!("{command} has no examples"));
-        let lines: Vec<&str> = examples
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.starts_with("flatbake "))
-            .collect();
+        let lines = shown(&[&command]);
         assert!(!lines.is_empty(), "{command} has no examples");
+        let inner = inner_commands(&command);
+        let inner = inner.iter().flat_map(|inner| shown(&[&command, inner]));
         let folder = example_folder();
-        for line in lines {
-            run(&format!("flatbake {command} --help"), line, folder.path());
+        for line in lines.into_iter().chain(inner) {
+            run(&format!("flatbake {command} --help"), &line, folder.path());
         }
     }
+}
+
+/// The examples in the help of a command, or of one within it, which need not have any.
+fn shown(command: &[&str]) -> Vec<String> {
+    let help = text(&[command, &["--help"]].concat());
+    let examples = help.split_once("Examples:\n").unwrap_or_default().1;
+    let lines = examples.lines().map(str::trim);
+    lines
+        .filter(|line| line.starts_with("flatbake "))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -351,8 +382,10 @@ fn flags_in_documents_are_flags_of_flatbake() {
     let mut known = flags(&text(&["--help"]));
     for command in commands() {
         known.extend(flags(&text(&[&command, "--help"])));
+        for inner in inner_commands(&command) {
+            known.extend(flags(&text(&[&command, &inner, "--help"])));
+        }
     }
-    known.extend(flags(&text(&["ignition", "check", "--help"])));
     for (name, text) in documents() {
         for (number, line) in (1..).zip(text.lines()) {
             let is_ours = |span: &&str| span.starts_with("--") || span.starts_with("flatbake ");

@@ -56,6 +56,7 @@ mod squashfs_write;
 mod staged;
 mod surface;
 mod sysext;
+mod sysext_build;
 mod tar;
 mod vendor_facts;
 mod vendor_files;

@@ -319,6 +319,7 @@ fn names_and_the_strict_attribute() {
     );
     let other = Finding::new(code::SYSEXT_OTHER_NAME)
         .with("name", "k8s")
+        .with("folder", "usr/lib/extension-release.d")
         .with("names", "kubernetes");
     assert_eq!(check(&info, "k8s", &host()), [other]);
     for bad in ["", "a/b", ".#x", "a\u{7}"] {

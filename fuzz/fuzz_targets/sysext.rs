@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use flatbake::flatcar::sysext::report::Inspected;
 use flatbake::flatcar::sysext::{Needs, check_kernel, inspect, open_extension};
 use flatbake::{MemoryDevice, OsRelease};
 use flatbake_fuzz::blames_the_input;
@@ -18,5 +19,6 @@ fuzz_target!(|input: &[u8]| {
         }
         Err(error) => blames_the_input::<()>(&Err(error)),
     }
-    blames_the_input(&open_extension(device).and_then(|fs| inspect(&*fs)));
+    blames_the_input(&open_extension(device.clone()).and_then(|fs| inspect(&*fs)));
+    blames_the_input(&Inspected::of("sample", device, &[]));
 });

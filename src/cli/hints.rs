@@ -164,7 +164,7 @@ const HINTS: &[Hint] = &[
         code::SYSEXT_AMBIGUOUS,
         "merge it by one of these names: NAME:FILE",
     ),
-    Hint::new(code::SYSEXT_SCOPE, "pack it with SYSEXT_SCOPE=system"),
+    Hint::new(code::SYSEXT_SCOPE, "pack it with {field}=system"),
     Hint::new(code::SYSEXT_ARCH, "use the sysext's build for {host}"),
     Hint::new(
         code::SYSEXT_NO_ID,
@@ -174,7 +174,7 @@ const HINTS: &[Hint] = &[
         code::SYSEXT_ID,
         "use a build for {host}, or one with ID=_any where its programs are linked statically",
     ),
-    Hint::new(code::SYSEXT_LEVEL, "use a build with SYSEXT_LEVEL={host}"),
+    Hint::new(code::SYSEXT_LEVEL, "use a build with {field}={host}"),
     Hint::new(code::SYSEXT_VERSION, "use a build with {fits}"),
     Hint::new(code::SYSEXT_NO_VERSION, "use a build with {fits}"),
     Hint::new(code::SYSEXT_OS_RELEASE, "pack it without this file"),
@@ -218,6 +218,23 @@ const HINTS: &[Hint] = &[
         "take the permission away (chmod o-w) and pack it anew",
     ),
     Hint::new(code::SYSEXT_KERNEL, "pack it as squashfs with zstd or gzip"),
+    Hint::new(code::SYSEXT_NOT_MERGED, "--drop-outside leaves these out"),
+    Hint::new(
+        code::SYSEXT_CLOSED,
+        "give the folders the mode 0755 (chmod a+rx) and build it again",
+    ),
+    Hint::new(
+        code::SYSEXT_ELF_ARCH,
+        "give the architecture of the programs with --arch, or leave the others out with --exclude",
+    ),
+    Hint::new(
+        code::SYSEXT_LIBRARIES,
+        "put the libraries beside the program with a RUNPATH that leads to them, or use a program that is linked statically",
+    ),
+    Hint::new(
+        code::SYSEXT_AFTER_UPDATE,
+        "use a build with ID=_any or with a SYSEXT_LEVEL, or update it together with the system",
+    ),
     Hint::new(
         code::SYSEXT_SIGNATURE,
         "get the sysext again; --require-signed takes none but those whose signature holds",

@@ -16,8 +16,8 @@ pub(crate) use decoder::packed_as;
 pub use decoder::{Format, decoder};
 pub use deflate::{Deflater, WideDeflater, Windowed};
 pub use encode::{
-    Sink, Source, ZstdCompressor, compress_zlib, encode_bzip2, encode_gzip, encode_xz, encode_zip,
-    encode_zstd,
+    Sink, Source, ZstdCompressor, compress_xz, compress_zlib, encode_bzip2, encode_gzip, encode_xz,
+    encode_zip, encode_zstd,
 };
 pub use lzo::decompress_lzo1x;
 pub use pipeline::{Spares, run_ordered};

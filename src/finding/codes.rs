@@ -183,16 +183,16 @@ codes! {
         "'{name}' cannot be the name of a sysext";
     /// A sysext has no metadata.
     SYSEXT_NO_RELEASE = "sysext-no-release", Error,
-        "there is no release file usr/lib/extension-release.d/extension-release.{name}, nor any other";
+        "there is no release file {folder}/extension-release.{name}, nor any other";
     /// A sysext has metadata for other names only.
     SYSEXT_OTHER_NAME = "sysext-other-name", Error,
-        "there is no release file usr/lib/extension-release.d/extension-release.{name}, only one for {names}";
+        "there is no release file {folder}/extension-release.{name}, only one for {names}";
     /// A sysext has several release files that systemd would take for any name.
     SYSEXT_AMBIGUOUS = "sysext-ambiguous", Error,
         "several release files fit the name {name}: those for {names}";
     /// A sysext is for initrds or portable services.
     SYSEXT_SCOPE = "sysext-scope", Error,
-        "SYSEXT_SCOPE is '{scope}', which leaves out the running system";
+        "{field} is '{scope}', which leaves out the running system";
     /// A sysext is for machines of another kind.
     SYSEXT_ARCH = "sysext-arch", Error,
         "the sysext is for {arch}, but the image is for {host}";
@@ -204,7 +204,7 @@ codes! {
         "the sysext is for the system {id}, but the image's system is {host}";
     /// A sysext is for another interface of the system.
     SYSEXT_LEVEL = "sysext-level", Error,
-        "the sysext is for SYSEXT_LEVEL {level}, but the image has {host}";
+        "the sysext is for {field} {level}, but the image has {host}";
     /// A sysext is for another release.
     SYSEXT_VERSION = "sysext-version", Error,
         "the sysext is for version {version}, but the image needs {fits}";
@@ -222,7 +222,7 @@ codes! {
         "{path} is a real directory and would hide what the image has there";
     /// Some of a sysext is not merged.
     SYSEXT_OUTSIDE = "sysext-outside", Warning,
-        "only /usr and /opt of a sysext are merged, not {paths}";
+        "a {class} is merged into {merged} only, which leaves out {paths}";
     /// systemd would not learn of a sysext's units.
     SYSEXT_NO_RELOAD = "sysext-no-reload", Warning,
         "the sysext has units ({units}), but not EXTENSION_RELOAD_MANAGER=1";
@@ -280,6 +280,33 @@ codes! {
     /// The image's kernel cannot mount a sysext.
     SYSEXT_KERNEL = "sysext-kernel", Error,
         "the kernel of release {release} cannot mount {what}";
+    /// Some of what a sysext is built from would not be merged.
+    SYSEXT_NOT_MERGED = "sysext-not-merged", Error,
+        "a {class} is merged into {merged} only, so these would never be seen: {paths}";
+    /// Some of what a sysext is built from is left out.
+    SYSEXT_LEFT_OUT = "sysext-left-out", Note,
+        "these are left out, as they would not be merged: {paths}";
+    /// A sysext would take permissions away from folders that every image has.
+    SYSEXT_CLOSED = "sysext-closed", Error,
+        "merged, these folders of the system would be closed to its users and services: {paths}";
+    /// Programs of a sysext are for machines of another kind than it says.
+    SYSEXT_ELF_ARCH = "sysext-elf-arch", Warning,
+        "the {class} is for {arch}, but these are for other machines: {paths}";
+    /// Programs of a sysext cannot be run.
+    SYSEXT_ELF_DAMAGED = "sysext-elf-damaged", Warning,
+        "these look like programs, but their headers cannot be read: {paths}";
+    /// A program of a sysext lacks libraries.
+    SYSEXT_LIBRARIES = "sysext-libraries", Warning,
+        "{path} needs {names}, found neither in the {class} nor in the image";
+    /// A name that is to be switched off is none of an extension of the image.
+    SYSEXT_MASK_UNKNOWN = "sysext-mask-unknown", Warning,
+        "the image has no sysext {name} that could be switched off";
+    /// A sysext has the name of one of the image's.
+    SYSEXT_TAKES_PLACE = "sysext-takes-place", Note,
+        "the image's own sysext {name} is not merged, as the one that is checked takes its place";
+    /// A sysext is not merged any more after an update.
+    SYSEXT_AFTER_UPDATE = "sysext-after-update", Error,
+        "after an update to {version} it would silently not be merged any more: {why}";
     /// A sysext is signed, and the signature or what it is over is damaged.
     SYSEXT_SIGNATURE = "sysext-signature", Warning,
         "its signature does not hold: {why}";

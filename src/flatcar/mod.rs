@@ -3,6 +3,7 @@
 pub mod butane;
 pub mod ddi;
 mod disk;
+pub mod elf;
 pub mod grub;
 pub mod ignition;
 mod inspect;

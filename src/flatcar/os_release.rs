@@ -109,6 +109,42 @@ impl OsRelease {
         Ok(Self { fields })
     }
 
+    /// What the os-release of Flatcar `version` says of that which extensions are matched with; `architecture` is in
+    /// systemd's words.
+    ///
+    /// # Errors
+    /// A version that no release has.
+    pub fn of_flatcar(version: &str, architecture: &str) -> Result<Self> {
+        if Channel::of_version(version).is_none() {
+            return Err(Error::invalid(format!(
+                "'{}' is not the version of a release",
+                version.escape_debug()
+            ))
+            .with_hint("three numbers, such as 4757.2.1"));
+        }
+        let board = match architecture {
+            "arm64" => "arm64-usr",
+            _ => "amd64-usr",
+        };
+        Self::parse(
+            format!(
+                "ID=flatcar\nID_LIKE=coreos\nVERSION={version}\nVERSION_ID={version}\nSYSEXT_LEVEL=1.0\n\
+                 FLATCAR_BOARD={board}\n"
+            )
+            .as_bytes(),
+        )
+    }
+
+    /// The same of another version.
+    #[must_use]
+    pub fn with_version(&self, version: &str) -> Self {
+        let mut fields = self.fields.clone();
+        for key in ["VERSION", "VERSION_ID"] {
+            fields.insert(key.to_owned(), version.to_owned());
+        }
+        Self { fields }
+    }
+
     /// The value of a field; an empty value counts as given.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.fields.get(key).map(String::as_str)

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::fs::FsPath;
 
 /// Folder of units that belong to a machine.
-const MACHINE_UNITS: &str = "/etc/systemd/system";
+pub(super) const MACHINE_UNITS: &str = "/etc/systemd/system";
 /// Folder of units that come with the system or with a sysext.
 pub(super) const SYSTEM_UNITS: &str = "/usr/lib/systemd/system";
 /// What starts a unit that says nothing else.
@@ -36,7 +36,7 @@ const DEPENDENCIES: [(&str, &str); 3] = [
 ];
 
 /// Whether `name` can be the name of a unit.
-fn is_unit_name(name: &str) -> bool {
+pub(super) fn is_unit_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     let (stem, kind) = name.rsplit_once('.').unwrap_or_default();
     !stem.is_empty()

@@ -18,6 +18,7 @@ pub mod fat;
 mod host;
 mod inner;
 mod path;
+mod reader;
 mod sectors;
 mod source;
 pub mod squashfs;
@@ -34,6 +35,7 @@ pub use extract::{ExtractOptions, Extracted, extract};
 pub use host::{HostEntry, HostFile, walk_host};
 pub use inner::InnerFile;
 pub use path::FsPath;
+pub use reader::FileReader;
 pub use sectors::unit_bytes;
 pub use staged::{FolderOptions, StagedTree};
 pub use types::{

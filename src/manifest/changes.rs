@@ -5,7 +5,6 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::document::{self, Document, Json, KernelArgs, Text};
 use super::inputs::{Inputs, Want};
-use crate::document::Position;
 use super::spanned::{Raw, Spanned, TextOr};
 use super::wants;
 use crate::archive::{Glob, TarOptions};
@@ -13,6 +12,7 @@ use crate::bake::{
     ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec,
     TrustSpec, UnitSpec,
 };
+use crate::document::Position;
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::{Designator, grub, sysupdate};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::document::{Document, Sysext};
-use crate::document::{self, Position};
 use super::spanned::{Spanned, TextOr};
+use crate::document::{self, Position};
 use crate::error::{Error, Result, ResultExt};
 
 /// A text of a manifest.

@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["partition"],
     &["fs"],
     &["archive"],
+    &["oci"],
     &["machine"],
     &["flatcar"],
     &["bake"],

@@ -15,7 +15,7 @@ use super::super::request::{Context, Policy, at_origin};
 use super::payload::OemChange;
 use super::trusted::Trusted;
 use crate::block::{Inputs, Overlay};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Result, ResultExt, refuse_findings};
 use crate::finding::{Finding, code};
 use crate::flatcar::sysext::SysextInfo;
 use crate::flatcar::{Designator, Disk, OsRelease};
@@ -219,18 +219,5 @@ pub(super) fn stop_at(findings: &mut Vec<Finding>, policy: Policy) -> Result<()>
             .map(Finding::lifted)
             .collect();
     }
-    let stops: Vec<Finding> = findings
-        .iter()
-        .filter(|finding| finding.stops())
-        .cloned()
-        .collect();
-    let message = match stops.as_slice() {
-        [] => return Ok(()),
-        [finding] => finding.to_string(),
-        findings => {
-            let each = findings.iter().map(|finding| format!("\n  - {finding}"));
-            format!("{} findings:{}", findings.len(), each.collect::<String>())
-        }
-    };
-    Err(Error::invalid(message).with_findings(stops))
+    refuse_findings(findings)
 }

@@ -1,19 +1,27 @@
 //! `flatbake sysext`
 
+mod build;
+mod check;
+mod inspect;
 mod keygen;
 mod sign;
 mod verify;
 
+use std::path::Path;
+
 use clap::{Args, Subcommand};
 
-use crate::Result;
+use crate::{Error, Result};
 
 use super::progress::Reporter;
 
-/// Sign extension images, and verify them
+/// Build, look into, check, sign and verify extension images: sysexts and confexts
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  flatbake sysext build tailscale -o ts.raw --name tailscale --arch amd64 --enable tailscaled.service
+  flatbake sysext inspect hello.raw
+  flatbake sysext check hello.raw --image flatcar_sample.bin.bz2
   flatbake sysext keygen --cn 'Example builds' --type p256
   flatbake sysext sign hello.raw --key sysext.key --cert sysext.crt -o hello-signed.raw
   flatbake sysext verify hello-signed.raw --cert sysext.crt")]
@@ -24,6 +32,9 @@ pub struct SysextCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Build(Box<build::BuildCommand>),
+    Inspect(inspect::InspectCommand),
+    Check(Box<check::CheckCommand>),
     Keygen(keygen::KeygenCommand),
     Sign(sign::SignCommand),
     Verify(verify::VerifyCommand),
@@ -32,9 +43,27 @@ enum Action {
 impl SysextCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         match &self.action {
+            Action::Build(command) => command.run(reporter),
+            Action::Inspect(command) => command.run(reporter),
+            Action::Check(command) => command.run(reporter),
             Action::Keygen(command) => command.run(reporter),
             Action::Sign(command) => command.run(reporter),
             Action::Verify(command) => command.run(reporter),
         }
     }
+}
+
+/// The name that the name of a file stands for.
+fn name_of(file: &Path) -> Result<String> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    let name = name.map(|name| name.strip_suffix(".raw").unwrap_or(name));
+    name.filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "no extension can be named after {}",
+                file.display()
+            ))
+            .with_hint("give its name, too")
+        })
 }

@@ -21,7 +21,7 @@ mod zstd;
 
 pub use bzip2::encode as encode_bzip2;
 pub use gzip::encode as encode_gzip;
-pub use xz::encode as encode_xz;
+pub use xz::{compress_xz, encode as encode_xz};
 pub use zip::encode as encode_zip;
 pub use zlib::compress_zlib;
 pub use zstd::{ZstdCompressor, encode as encode_zstd};

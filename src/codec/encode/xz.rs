@@ -43,19 +43,45 @@ impl Packer for Lzma {
     type Note = Sizes;
 
     fn pack(&mut self, data: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<Sizes> {
-        let mut writer = Lzma2Writer::new(Vec::new(), self.0.clone());
-        let packed = writer.write_all(data).and_then(|()| writer.finish());
-        let packed = packed.map_err(|error| from_io("compressing an xz block", error))?;
-        let header = block_header(packed.len(), data.len(), self.0.lzma_options.dict_size);
-        let unpadded = header.len() + packed.len() + 4;
-        out.extend_from_slice(&header);
-        out.extend_from_slice(&packed);
-        pad4(out);
-        out.extend_from_slice(&crc32fast::hash(data).to_le_bytes());
-        Ok(Sizes {
-            unpadded: to_u64(unpadded),
-        })
+        pack_block(&self.0, data, out)
     }
+}
+
+/// Appends `data` to `out`, which has a length divisible by 4, as a block of a stream.
+fn pack_block(options: &Lzma2Options, data: &[u8], out: &mut Vec<u8>) -> Result<Sizes> {
+    let mut writer = Lzma2Writer::new(Vec::new(), options.clone());
+    let packed = writer.write_all(data).and_then(|()| writer.finish());
+    let packed = packed.map_err(|error| from_io("compressing an xz block", error))?;
+    let header = block_header(packed.len(), data.len(), options.lzma_options.dict_size);
+    let unpadded = header.len() + packed.len() + 4;
+    out.extend_from_slice(&header);
+    out.extend_from_slice(&packed);
+    pad4(out);
+    out.extend_from_slice(&crc32fast::hash(data).to_le_bytes());
+    Ok(Sizes {
+        unpadded: to_u64(unpadded),
+    })
+}
+
+/// What a stream begins with.
+fn stream_header() -> Vec<u8> {
+    let flags_crc = crc32fast::hash(&STREAM_FLAGS).to_le_bytes();
+    [&MAGIC[..], &STREAM_FLAGS, &flags_crc].concat()
+}
+
+/// Replaces `out` with `data` at `level` 0 (fast) to 9 (small), as a stream of one block whose dictionary has `dict_bytes`
+/// at most.
+pub fn compress_xz(level: u8, dict_bytes: u32, data: &[u8], out: &mut Vec<u8>) -> Result<()> {
+    check_level("xz", level, 0, 9)?;
+    let mut options = Lzma2Options::with_preset(level.into());
+    options.lzma_options.dict_size = options.lzma_options.dict_size.min(dict_bytes);
+    *out = stream_header();
+    let sizes = pack_block(&options, data, out)?;
+    let mut records = Vec::new();
+    put_number(&mut records, sizes.unpadded);
+    put_number(&mut records, to_u64(data.len()));
+    out.extend_from_slice(&index_and_footer(1, &records));
+    Ok(())
 }
 
 /// Compresses `source` at `level` 0 (fast) to 9 (small) into `sink`.
@@ -63,8 +89,7 @@ pub fn encode(source: &dyn Source, level: u8, sink: &mut dyn Sink) -> Result<()>
     check_level("xz", level, 0, 9)?;
     let mut options = Lzma2Options::with_preset(level.into());
     options.lzma_options.dict_size = options.lzma_options.dict_size.min(PIECE_BYTES);
-    let flags_crc = crc32fast::hash(&STREAM_FLAGS).to_le_bytes();
-    put_only(sink, &[&MAGIC[..], &STREAM_FLAGS, &flags_crc].concat())?;
+    put_only(sink, &stream_header())?;
     let mut records = Vec::new();
     let mut count = 0;
     let join = |packed: &Packed<Sizes>| {

@@ -19,6 +19,7 @@ mod build;
 mod certificate;
 mod element;
 mod encode;
+mod look;
 mod partitions;
 mod private_key;
 mod public_key;
@@ -40,6 +41,7 @@ use crate::{Error, ErrorKind, Reason, Result, ResultExt};
 
 pub use build::{BuildOptions, Built, Protection, build, sign};
 pub use certificate::Certificate;
+pub use look::{Signed, look, type_name};
 pub use partitions::{KINDS, Kind};
 pub use private_key::{KeyKind, PrivateKey};
 pub use signer::Signer;

@@ -38,6 +38,19 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// What is put behind the name for a partition of one of its types.
+    pub(super) fn part_of(&self, type_guid: Guid) -> Option<&'static str> {
+        let types = [
+            (self.files, ""),
+            (self.verity, "-verity"),
+            (self.signature, "-verity-sig"),
+        ];
+        let found = types.iter().find(|(known, _)| *known == type_guid);
+        found.map(|(_, suffix)| *suffix)
+    }
+}
+
 /// All kinds, root partitions first.
 pub const KINDS: [Kind; 4] = [
     Kind {

@@ -76,6 +76,11 @@ impl Signature {
         })
     }
 
+    /// Who is said to have made it.
+    pub fn signers(&self) -> Result<Vec<String>> {
+        SignedData::parse(&self.signed_data)?.signers()
+    }
+
     /// The one of `certificates` whose key made it.
     pub fn verify<'c>(&self, certificates: &'c [Certificate]) -> Result<&'c Certificate> {
         // What is signed is the root hash as text, in small letters and without the end of a line.

@@ -9,12 +9,14 @@
 //! The signature is over the content; or, where there are signed attributes, over those, and one of them is the content's
 //! digest. Certificates in it prove nothing, and are not looked at.
 
-use der::Tag;
 use der::asn1::ObjectIdentifier;
+use der::{Decode, Tag};
+use x509_cert::name::Name;
 
 use super::certificate::Certificate;
 use super::element::{Element, Elements, damaged};
 use super::public_key::{Hash, Method};
+use crate::bytes::hex;
 use crate::{Error, ErrorKind, Reason, Result};
 
 pub(super) const SIGNED_DATA: ObjectIdentifier =
@@ -82,6 +84,22 @@ impl<'a> SignedData<'a> {
             signers.push(Signer::parse(infos.take(Tag::Sequence)?, &digests)?);
         }
         Ok(Self { signers })
+    }
+
+    /// Who is said to have signed: issuer and serial number of a certificate, or the identifier of a key.
+    pub fn signers(&self) -> Result<Vec<String>> {
+        let name = |signer: &Signer<'_>| match signer.who {
+            Who::Certificate { issuer, serial } => {
+                let issuer = Name::from_der(issuer).map_err(|error| {
+                    Error::corrupt("the issuer of the signer's certificate cannot be read")
+                        .with_source(error)
+                })?;
+                let serial = Element::only(serial)?.value;
+                Ok(format!("{issuer}, certificate {}", hex(serial)))
+            }
+            Who::Key(id) => Ok(format!("key {}", hex(id))),
+        };
+        self.signers.iter().map(name).collect()
     }
 
     /// The one of `certificates` whose key signed `content`.

@@ -1,11 +1,12 @@
 //! Whether systemd-sysext will merge an extension into a host, and what will go wrong if it does.
 
+use super::class::Class;
 use super::inspect::{ExtensionRelease, SysextInfo, is_valid_name};
 use crate::finding::{Few, Finding, code};
 use crate::flatcar::OsRelease;
 
 /// Where an extension may be used: systemd's defaults when `SYSEXT_SCOPE` is missing.
-const DEFAULT_SCOPE: &str = "system portable";
+pub(super) const DEFAULT_SCOPE: &str = "system portable";
 
 /// The host that an extension is meant for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -18,8 +19,20 @@ pub struct HostRelease {
     pub version_id: Option<String>,
     /// `SYSEXT_LEVEL`: `1.0`.
     pub sysext_level: Option<String>,
+    /// `CONFEXT_LEVEL`; Flatcar has none.
+    pub confext_level: Option<String>,
     /// In systemd's words: `x86-64`, `arm64`. Not checked where it is unknown.
     pub architecture: Option<String>,
+}
+
+impl HostRelease {
+    /// The interface that it has for extensions of a class.
+    fn level(&self, class: Class) -> Option<&str> {
+        match class {
+            Class::Sysext => self.sysext_level.as_deref(),
+            Class::Confext => self.confext_level.as_deref(),
+        }
+    }
 }
 
 impl From<&OsRelease> for HostRelease {
@@ -30,6 +43,7 @@ impl From<&OsRelease> for HostRelease {
             id_like: release.id_like().into_iter().map(str::to_owned).collect(),
             version_id: some(release.version_id()),
             sysext_level: some(release.sysext_level()),
+            confext_level: some(release.get("CONFEXT_LEVEL")),
             architecture: some(release.architecture()),
         }
     }
@@ -39,37 +53,73 @@ impl From<&OsRelease> for HostRelease {
 ///
 /// An extension without a finding of [`Severity::Error`](crate::Severity::Error) is merged. Errors come first.
 pub fn check(info: &SysextInfo, link_name: &str, host: &HostRelease) -> Vec<Finding> {
-    let mut check = Check {
-        link_name,
-        host,
-        findings: Vec::new(),
-    };
-    if !is_valid_name(link_name) {
-        check.add(Finding::new(code::SYSEXT_NAME).with("name", link_name.escape_debug()));
-    } else if let Some(release) = check.release(info) {
-        check.match_host(release);
+    let mut check = Check::new(info.class, link_name);
+    if let Some(release) = check.usable_release(info) {
+        check.match_host(release, host);
         check.reload(info, release);
     }
+    check.os_release(info);
     check.content(info);
-    check
-        .findings
-        .sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
-    check.findings
+    check.programs(info, host);
+    check.sorted()
+}
+
+/// What can be said of an extension that is made under the name `name`, whatever it is merged into. That some of it lies
+/// outside of what is merged is not told.
+pub fn check_made(info: &SysextInfo, name: &str) -> Vec<Finding> {
+    let mut check = Check::new(info.class, name);
+    if let Some(release) = check.usable_release(info) {
+        check.scope(release);
+        check.reload(info, release);
+    }
+    check.os_release(info);
+    check.real_dirs(info);
+    check.sorted()
+}
+
+/// The release file by which an extension is merged as `name`, where there is one.
+pub(super) fn release_of<'i>(info: &'i SysextInfo, name: &str) -> Option<&'i ExtensionRelease> {
+    Check::new(info.class, name).usable_release(info)
 }
 
 struct Check<'a> {
+    class: Class,
     link_name: &'a str,
-    host: &'a HostRelease,
     findings: Vec<Finding>,
 }
 
-impl Check<'_> {
+impl<'a> Check<'a> {
+    fn new(class: Class, link_name: &'a str) -> Self {
+        Self {
+            class,
+            link_name,
+            findings: Vec::new(),
+        }
+    }
+
+    /// All findings, errors first.
+    fn sorted(mut self) -> Vec<Finding> {
+        self.findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
+        self.findings
+    }
+
+    /// The release file that systemd reads, where the name can be one at all.
+    fn usable_release<'i>(&mut self, info: &'i SysextInfo) -> Option<&'i ExtensionRelease> {
+        if is_valid_name(self.link_name) {
+            return self.release(info);
+        }
+        let name = self.link_name.escape_debug();
+        self.add(Finding::new(code::SYSEXT_NAME).with("name", name));
+        None
+    }
+
     fn add(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
 
     /// The release file that systemd reads: the one of this name, else the only one that fits any name.
-    fn release<'a>(&mut self, info: &'a SysextInfo) -> Option<&'a ExtensionRelease> {
+    fn release<'i>(&mut self, info: &'i SysextInfo) -> Option<&'i ExtensionRelease> {
         if let Some(release) = info
             .releases
             .iter()
@@ -84,8 +134,11 @@ impl Check<'_> {
             .collect();
         let found = match free.as_slice() {
             [release] => return Some(release),
-            [] if info.releases.is_empty() => Finding::new(code::SYSEXT_NO_RELEASE),
-            [] => Finding::new(code::SYSEXT_OTHER_NAME).with("names", names_of(&info.releases)),
+            [] if info.releases.is_empty() => Finding::new(code::SYSEXT_NO_RELEASE)
+                .with("folder", &self.class.release_folder()[1..]),
+            [] => Finding::new(code::SYSEXT_OTHER_NAME)
+                .with("folder", &self.class.release_folder()[1..])
+                .with("names", names_of(&info.releases)),
             several => Finding::new(code::SYSEXT_AMBIGUOUS)
                 .with("names", names_of(several.iter().copied())),
         };
@@ -93,13 +146,18 @@ impl Check<'_> {
         None
     }
 
-    /// Scope, architecture, system and version, in systemd's order.
-    fn match_host(&mut self, release: &ExtensionRelease) {
-        let host = self.host;
-        let scope = release.fields.get("SYSEXT_SCOPE").unwrap_or(DEFAULT_SCOPE);
+    fn scope(&mut self, release: &ExtensionRelease) {
+        let field = self.class.scope_field();
+        let scope = release.fields.get(field).unwrap_or(DEFAULT_SCOPE);
         if !scope.split_ascii_whitespace().any(|word| word == "system") {
-            self.add(Finding::new(code::SYSEXT_SCOPE).with("scope", scope));
+            let finding = Finding::new(code::SYSEXT_SCOPE).with("field", field);
+            self.add(finding.with("scope", scope));
         }
+    }
+
+    /// Scope, architecture, system and version, in systemd's order.
+    fn match_host(&mut self, release: &ExtensionRelease, host: &HostRelease) {
+        self.scope(release);
         let architecture =
             given(release, "ARCHITECTURE").filter(|&architecture| architecture != "_any");
         if let (Some(wanted), Some(actual)) = (architecture, host.architecture.as_deref())
@@ -119,7 +177,7 @@ impl Check<'_> {
             ),
             Some("_any") => {}
             Some(id) if id == host.id || host.id_like.iter().any(|like| like == id) => {
-                self.match_version(release)
+                self.match_version(release, host)
             }
             Some(id) => self.add(
                 Finding::new(code::SYSEXT_ID)
@@ -130,13 +188,15 @@ impl Check<'_> {
     }
 
     /// Levels decide where both have one, else versions; a host without a version takes any.
-    fn match_version(&mut self, release: &ExtensionRelease) {
-        let host = self.host;
-        let level = given(release, "SYSEXT_LEVEL");
-        if let (Some(wanted), Some(actual)) = (level, host.sysext_level.as_deref()) {
+    fn match_version(&mut self, release: &ExtensionRelease, host: &HostRelease) {
+        let field = self.class.level_field();
+        let level = given(release, field);
+        let host_level = host.level(self.class);
+        if let (Some(wanted), Some(actual)) = (level, host_level) {
             if wanted != actual {
                 self.add(
                     Finding::new(code::SYSEXT_LEVEL)
+                        .with("field", field)
                         .with("level", wanted)
                         .with("host", actual),
                 );
@@ -154,8 +214,8 @@ impl Check<'_> {
             Some(wanted) => Finding::new(code::SYSEXT_VERSION).with("version", wanted),
             None => Finding::new(code::SYSEXT_NO_VERSION).with("name", &release.name),
         };
-        let fits = match host.sysext_level.as_deref() {
-            Some(level) => format!("VERSION_ID={actual} or SYSEXT_LEVEL={level}"),
+        let fits = match host_level {
+            Some(level) => format!("VERSION_ID={actual} or {field}={level}"),
             None => format!("VERSION_ID={actual}"),
         };
         self.add(found.with("fits", fits));
@@ -174,11 +234,13 @@ impl Check<'_> {
         }
     }
 
-    /// What does not depend on the metadata.
-    fn content(&mut self, info: &SysextInfo) {
+    fn os_release(&mut self, info: &SysextInfo) {
         if info.has_os_release {
             self.add(Finding::new(code::SYSEXT_OS_RELEASE));
         }
+    }
+
+    fn real_dirs(&mut self, info: &SysextInfo) {
         for dir in &info.real_dirs {
             let code = if dir.as_bytes() == b"/usr/sbin" {
                 code::SYSEXT_SBIN
@@ -187,18 +249,26 @@ impl Check<'_> {
             };
             self.add(Finding::new(code).with("path", dir));
         }
+    }
+
+    /// What does not depend on the metadata.
+    fn content(&mut self, info: &SysextInfo) {
+        self.real_dirs(info);
         if !info.outside.is_empty() {
-            self.add(
-                Finding::new(code::SYSEXT_OUTSIDE).with("paths", Few::from_iter(&info.outside)),
-            );
+            let finding = Finding::new(code::SYSEXT_OUTSIDE)
+                .with("merged", self.class.merged_text())
+                .with("class", self.class);
+            self.add(finding.with("paths", Few::from_iter(&info.outside)));
         }
+    }
+
+    fn programs(&mut self, info: &SysextInfo, host: &HostRelease) {
         for (architecture, program) in &info.architectures {
-            if let Some(actual) = self
-                .host
+            let other = host
                 .architecture
                 .as_deref()
-                .filter(|actual| actual != architecture)
-            {
+                .filter(|actual| actual != architecture);
+            if let Some(actual) = other {
                 let found = Finding::new(code::SYSEXT_PROGRAM).with("path", program);
                 self.add(found.with("arch", architecture).with("host", actual));
             }

@@ -4,14 +4,13 @@
 //! joins with that of a lower one but keeps its own owner and mode, and all else of an upper layer hides what lies below
 //! it. What an extension only adds does no harm and is not told.
 
+use super::class::Class;
 use super::usr_view::UsrView;
 use crate::bytes::to_usize;
 use crate::error::{Result, ResultExt};
 use crate::finding::{Few, Finding, code};
 use crate::fs::{ByPath, Entry, FileSystem, FileType, FsPath, Metadata, walk};
 
-/// Folders that are merged.
-const MERGED: [&[u8]; 2] = [b"usr", b"opt"];
 /// Prefixes of attributes that overlayfs reads from its layers.
 const OVERLAY_ATTRIBUTES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 /// The attribute of a folder that hides all that lower layers have in it, and its value.
@@ -39,6 +38,12 @@ impl HostTree {
             usr: usr.map(UsrView::new),
             root,
         }
+    }
+
+    /// The trees of it, that of `/usr` first.
+    pub fn layers(&self) -> Vec<&dyn FileSystem> {
+        let usr = self.usr.as_ref().map(|usr| usr as &dyn FileSystem);
+        usr.into_iter().chain(self.root.as_deref()).collect()
     }
 
     /// The filesystem that `path` lies on.
@@ -71,7 +76,21 @@ pub fn compare(
     host: &HostTree,
     known: &[FsPath],
 ) -> Result<Vec<Finding>> {
+    compare_as(Class::Sysext, extension, host, known)
+}
+
+/// The same for an extension of a class. Of `/etc`, which is put together when a machine boots, a host has nothing.
+///
+/// # Errors
+/// Those of reading either side.
+pub fn compare_as(
+    class: Class,
+    extension: &dyn FileSystem,
+    host: &HostTree,
+    known: &[FsPath],
+) -> Result<Vec<Finding>> {
     let mut comparison = Comparison {
+        class,
         extension,
         host,
         known,
@@ -89,10 +108,22 @@ pub fn compare(
 /// # Errors
 /// Those of reading either of them.
 pub fn shared_paths(extension: &dyn FileSystem, other: &dyn FileSystem) -> Result<Few> {
+    shared_paths_as(Class::Sysext, extension, other)
+}
+
+/// The same for two extensions of a class.
+///
+/// # Errors
+/// Those of reading either of them.
+pub fn shared_paths_as(
+    class: Class,
+    extension: &dyn FileSystem,
+    other: &dyn FileSystem,
+) -> Result<Few> {
     let mut shared = Few::default();
     let mut new = None;
     walk(extension, &FsPath::root(), &mut |entry| {
-        if !is_merged(&entry.path) || is_below(&entry.path, new.as_ref()) {
+        if !is_merged(class, &entry.path) || is_below(&entry.path, new.as_ref()) {
             return Ok(());
         }
         let ours = &entry.metadata;
@@ -144,6 +175,7 @@ impl Found {
 }
 
 struct Comparison<'a> {
+    class: Class,
     extension: &'a dyn FileSystem,
     host: &'a HostTree,
     known: &'a [FsPath],
@@ -159,7 +191,7 @@ impl Comparison<'_> {
             metadata: ours,
             ..
         } = entry;
-        if !is_merged(path) {
+        if !is_merged(self.class, path) {
             return Ok(());
         }
         let theirs = match self.host.tree_of(path) {
@@ -267,10 +299,10 @@ impl Comparison<'_> {
 }
 
 /// Whether `path` is one of the folders that are merged, or lies in one.
-fn is_merged(path: &FsPath) -> bool {
+fn is_merged(class: Class, path: &FsPath) -> bool {
     path.components()
         .next()
-        .is_some_and(|top| MERGED.contains(&top))
+        .is_some_and(|top| class.merged().iter().any(|merged| merged.as_bytes() == top))
 }
 
 /// Whether `path` is the folder or lies in it.

@@ -2,14 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::class::Class;
 use super::units::{self, Activation};
-use crate::bytes::Fields;
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
-use crate::flatcar::OsRelease;
+use crate::flatcar::{OsRelease, elf};
 use crate::fs::{ByPath, FileSystem, FileType, FsPath, exists, read_file, resolve, walk};
 
-/// Where the release files lie.
-const RELEASE_DIR: &str = "/usr/lib/extension-release.d";
 const RELEASE_PREFIX: &[u8] = b"extension-release.";
 /// The attribute that lets a release file stand for another name (os-util.c of systemd).
 const STRICT: &[u8] = b"user.extension-release.strict";
@@ -23,8 +21,6 @@ const ENTRIES_MAX: u64 = 5_000_000;
 const PROGRAMS_MAX: usize = 32;
 /// Directories that are symlinks on Flatcar: a real one hides what the link reaches.
 const LINKED_DIRS: [&str; 2] = ["/usr/sbin", "/usr/lib64"];
-/// Bytes of an ELF header up to and with `e_machine`.
-const ELF_HEAD: usize = 20;
 
 /// A file `usr/lib/extension-release.d/extension-release.NAME`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,13 +50,15 @@ impl ExtensionRelease {
 /// What an extension holds.
 #[derive(Debug, Clone, Default)]
 pub struct SysextInfo {
+    /// As what it was looked into.
+    pub class: Class,
     /// Its release files, sorted by name. Files whose name cannot be an extension's are left out, as systemd does.
     pub releases: Vec<ExtensionRelease>,
     /// Whether there is `usr/lib/os-release`, which systemd refuses.
     pub has_os_release: bool,
     /// Real directories where Flatcar has symlinks: `/usr/sbin`, `/usr/lib64`.
     pub real_dirs: Vec<FsPath>,
-    /// Entries at the top other than `usr` and `opt`; they are not merged.
+    /// Entries at the top that are not merged: other than `usr` and `opt`, or `etc`.
     pub outside: Vec<FsPath>,
     /// Names of the systemd units it ships, sorted.
     pub units: Vec<String>,
@@ -74,11 +72,17 @@ pub struct SysextInfo {
     pub architectures: BTreeMap<String, FsPath>,
 }
 
-/// Looks into an extension.
+/// Looks into an extension of the system.
 pub fn inspect(fs: &dyn FileSystem) -> Result<SysextInfo> {
-    let units = units::read(fs)?;
+    inspect_as(Class::Sysext, fs)
+}
+
+/// Looks into an extension of a class.
+pub fn inspect_as(class: Class, fs: &dyn FileSystem) -> Result<SysextInfo> {
+    let units = units::read(class, fs)?;
     let mut info = SysextInfo {
-        releases: releases(fs)?,
+        class,
+        releases: releases(class, fs)?,
         has_os_release: has_os_release(fs)?,
         units: units.names,
         activations: units.activations,
@@ -92,7 +96,8 @@ pub fn inspect(fs: &dyn FileSystem) -> Result<SysextInfo> {
         }
     }
     for entry in fs.entries_at(&FsPath::root())? {
-        if entry.name != b"usr" && entry.name != b"opt" {
+        let is_it = |top: &&str| top.as_bytes() == entry.name;
+        if !class.merged().iter().any(is_it) {
             info.outside.push(FsPath::root().join(&entry.name)?);
         }
     }
@@ -112,8 +117,8 @@ fn has_os_release(fs: &dyn FileSystem) -> Result<bool> {
     }
 }
 
-fn releases(fs: &dyn FileSystem) -> Result<Vec<ExtensionRelease>> {
-    let dir = FsPath::new(RELEASE_DIR)?;
+fn releases(class: Class, fs: &dyn FileSystem) -> Result<Vec<ExtensionRelease>> {
+    let dir = FsPath::new(class.release_folder())?;
     let mut releases = Vec::new();
     for entry in units::entries(fs, &dir)? {
         let name = entry
@@ -205,40 +210,13 @@ fn architectures(fs: &dyn FileSystem) -> Result<BTreeMap<String, FsPath>> {
         .filter(|entry| entry.file_type == FileType::File);
     for entry in files.take(PROGRAMS_MAX) {
         let path = resolve(fs, &dir)?.join(&entry.name)?;
-        let file = fs.open_at(&path)?;
-        let mut head = [0; ELF_HEAD];
-        if file.size() >= 64 {
-            file.read_at(0, &mut head).at(|| path.to_string())?;
-        }
-        if let Some(architecture) = elf_architecture(&head)? {
-            drop(file);
-            found.entry(architecture).or_insert(path);
+        let elf = elf::read(&*fs.open_at(&path)?);
+        // One whose headers are damaged says nothing of where it would run.
+        if let Some(elf) = elf.ok().flatten() {
+            found.entry(elf.architecture()).or_insert(path);
         }
     }
     Ok(found)
-}
-
-/// `e_machine` of an ELF header (System V ABI, chapter 4) in systemd's words; `None` where it is no ELF file.
-fn elf_architecture(head: &[u8]) -> Result<Option<String>> {
-    let fields = Fields::new("ELF header", head);
-    if fields.slice(0, 4)? != b"\x7fELF" {
-        return Ok(None);
-    }
-    let is_big_endian = fields.u8(5)? == 2;
-    let machine = fields.le16(18)?;
-    let machine = if is_big_endian {
-        machine.swap_bytes()
-    } else {
-        machine
-    };
-    Ok(Some(match machine {
-        62 => "x86-64".to_owned(),
-        183 => "arm64".to_owned(),
-        3 => "x86".to_owned(),
-        40 => "arm".to_owned(),
-        243 => "riscv".to_owned(),
-        other => format!("ELF machine {other}"),
-    }))
 }
 
 #[cfg(test)]
@@ -270,20 +248,5 @@ mod tests {
         ] {
             assert!(!is_valid_name(bad), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn machines_have_names() {
-        let mut head = [0; ELF_HEAD];
-        assert_eq!(elf_architecture(&head).unwrap(), None);
-        head[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        head[18] = 62;
-        assert_eq!(elf_architecture(&head).unwrap().unwrap(), "x86-64");
-        head[18] = 183;
-        assert_eq!(elf_architecture(&head).unwrap().unwrap(), "arm64");
-        head[18] = 22;
-        head[5] = 2;
-        head.swap(18, 19);
-        assert_eq!(elf_architecture(&head).unwrap().unwrap(), "ELF machine 22");
     }
 }

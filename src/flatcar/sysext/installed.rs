@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Result;
 use crate::flatcar::{Designator, Disk};
-use crate::fs::{self, ByPath, FileSystem, FileType, FsPath};
+use crate::fs::{self, ByPath, FileSystem, FileType, FsPath, InnerFile};
 
 /// Folders of links and files by which sysexts are merged, those that win last. Those of USR are linked in the lower layer
 /// of `/etc`, which is a folder of USR or a confext.
@@ -51,6 +51,18 @@ pub fn installed(disk: &Disk) -> Result<BTreeMap<String, (Designator, FsPath)>> 
         }
     }
     Ok(found)
+}
+
+/// The file of an extension that `disk` has at `path` of a partition.
+///
+/// # Errors
+/// Those of reading the partition.
+pub fn open_installed(
+    disk: &Disk,
+    partition: Designator,
+    path: FsPath,
+) -> Result<InnerFile<Box<dyn FileSystem>>> {
+    InnerFile::open(disk.filesystem(partition.into())?, path)
 }
 
 /// Where the file lies that is merged by `path`; `None` where it is switched off, or something else.

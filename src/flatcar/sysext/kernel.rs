@@ -7,10 +7,12 @@ use crate::block::BlockDevice;
 use crate::error::{Error, Result};
 use crate::finding::{Finding, code};
 use crate::flatcar::OsRelease;
-use crate::fs::{self, FsKind, erofs};
+use crate::fs::{self, FileSystem, FsKind, erofs};
 
 /// Compressors of squashfs by the numbers that its superblock has for them, from 1 on.
 const SQUASHFS_COMPRESSORS: [&str; 6] = ["gzip", "lzma", "lzo", "xz", "lz4", "zstd"];
+/// Where the superblock of squashfs has the bytes of a data block (`block_size`, 32 bits).
+const SQUASHFS_BLOCK_SIZE: u64 = 12;
 /// Where the superblock of squashfs has that number (`compression`, 16 bits).
 const SQUASHFS_COMPRESSION: u64 = 20;
 /// Where it has the bytes it takes (`bytes_used`, 64 bits). It alone may end within a sector.
@@ -104,6 +106,23 @@ impl Needs {
         self.compressors = requirements.compressors;
         Ok(())
     }
+}
+
+/// Bytes of a block of the filesystem of `kind` on `content`, which `fs` reads.
+///
+/// # Errors
+/// Those of reading.
+pub(super) fn block_bytes(
+    content: &dyn BlockDevice,
+    kind: FsKind,
+    fs: &dyn FileSystem,
+) -> Result<u64> {
+    if kind != FsKind::Squashfs {
+        return Ok(u64::from(fs.capacity()?.block_bytes));
+    }
+    let mut bytes = [0; 4];
+    content.read_at(SQUASHFS_BLOCK_SIZE, &mut bytes)?;
+    Ok(u64::from(u32::from_le_bytes(bytes)))
 }
 
 /// What the kernel of `release` cannot mount of an extension that needs `needs`; nothing where the release is not known.

@@ -11,19 +11,29 @@
 //!
 //! The rules are those of systemd (`extension-util.c`, `os-util.c`), with the traps of Flatcar's /usr on top.
 
+pub mod build;
 mod check;
+mod class;
 mod compare;
 mod disk;
+mod host;
 mod inspect;
 mod installed;
 mod kernel;
+mod names;
+mod programs;
+pub mod report;
+pub mod together;
 mod units;
 mod usr_view;
 
-pub use check::{HostRelease, check};
-pub use compare::{HostTree, compare, shared_paths};
+pub use check::{HostRelease, check, check_made};
+pub use class::Class;
+pub use compare::{HostTree, compare, compare_as, shared_paths, shared_paths_as};
 pub use disk::open_extension;
-pub use inspect::{ExtensionRelease, SysextInfo, inspect};
-pub use installed::installed;
+pub use host::Host;
+pub use inspect::{ExtensionRelease, SysextInfo, inspect, inspect_as};
+pub use installed::{installed, open_installed};
 pub use kernel::{Needs, check_kernel};
+pub use programs::{Missing, Program, missing, programs};
 pub use units::Activation;

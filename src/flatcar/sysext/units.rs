@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::class::Class;
 use crate::error::{ErrorKind, Result};
-use crate::flatcar::unit::{SYSTEM_UNITS, TYPES};
+use crate::flatcar::unit::TYPES;
 use crate::fs::{ByPath, DirEntry, FileSystem, FileType, FsPath, read_file, resolve};
 
 /// Largest drop-in that is read; real ones have a few lines, longer ones are passed over.
@@ -27,10 +28,10 @@ pub(super) struct Units {
     pub activations: Vec<Activation>,
 }
 
-pub(super) fn read(fs: &dyn FileSystem) -> Result<Units> {
+pub(super) fn read(class: Class, fs: &dyn FileSystem) -> Result<Units> {
     let mut names = BTreeSet::new();
     let mut activations = BTreeSet::new();
-    let dir = FsPath::new(SYSTEM_UNITS)?;
+    let dir = FsPath::new(class.units())?;
     for entry in entries(fs, &dir)? {
         let Ok(name) = String::from_utf8(entry.name) else {
             continue;

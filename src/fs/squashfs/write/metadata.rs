@@ -87,6 +87,14 @@ impl<'a> MetaWriter<'a> {
     }
 }
 
+/// A metadata block that holds `bytes` as they are.
+pub(super) fn stored_metadata(bytes: &[u8]) -> Result<Vec<u8>> {
+    let len =
+        u16::try_from(bytes.len()).map_err(|_| Error::internal("a metadata block is too long"))?;
+    let head = (len | METADATA_STORED).to_le_bytes();
+    Ok([&head[..], bytes].concat())
+}
+
 /// A table of fixed-size entries at byte `start` of the image: its metadata blocks, then their offsets. Returns the bytes
 /// and the offset of the offsets, which the superblock names.
 pub(super) fn lookup_table(

@@ -32,7 +32,7 @@ use crate::fs::source::{self, AddedFile, Rules, Tree};
 use crate::progress::Progress;
 use data::Data;
 use inodes::Tables;
-use metadata::lookup_table;
+use metadata::{lookup_table, stored_metadata};
 use pack::Packer;
 pub use pack::SquashfsCompression;
 
@@ -40,6 +40,8 @@ pub use pack::SquashfsCompression;
 const PADDING: u64 = 4096;
 /// Inodes can be found by their number, for NFS (`SQUASHFS_EXPORT`).
 const FLAG_EXPORTABLE: u16 = 0x80;
+/// Settings of the compressor lie behind the superblock (`SQUASHFS_COMP_OPT`).
+const FLAG_SETTINGS: u16 = 0x400;
 /// Most blocks of one file, as the reader has it: 2 TiB of 128 KiB blocks.
 const BLOCKS_MAX: u64 = 1 << 24;
 
@@ -100,7 +102,8 @@ pub fn write(
     progress: &dyn Progress,
 ) -> Result<SquashfsReport> {
     let block_log = check(out, options)?;
-    let mut packer = Packer::new(options.compression)?;
+    let new_packer = || Packer::new(options.compression, options.block_bytes);
+    let mut packer = new_packer()?;
     let rules = Rules {
         latest_time: options.latest_time,
         content_max: options.content_max,
@@ -114,9 +117,11 @@ pub fn write(
         file: out,
         position: to_u64(SUPERBLOCK_BYTES),
     };
+    if let Some(settings) = options.compression.settings() {
+        out.put(&stored_metadata(&settings)?)?;
+    }
     progress.start("packing files into a squashfs", tree.content_bytes);
     let block_bytes = 1 << block_log;
-    let new_packer = || Packer::new(options.compression);
     let data = data::write(
         source,
         &tree.nodes,
@@ -168,7 +173,8 @@ fn finish(
     superblock.set_compression(options.compression.id());
     superblock.set_block_size(options.block_bytes);
     superblock.set_block_log(block_log);
-    superblock.set_flags(FLAG_EXPORTABLE);
+    let has_settings = options.compression.settings().is_some();
+    superblock.set_flags(FLAG_EXPORTABLE | if has_settings { FLAG_SETTINGS } else { 0 });
     superblock.set_root_inode(tables.root);
 
     superblock.set_inode_table_start(out.put(&tables.inodes)?);

@@ -1,8 +1,11 @@
 //! How blocks are compressed.
 
 use crate::bytes::to_u64;
-use crate::codec::{WideDeflater, ZstdCompressor, compress_zlib};
+use crate::codec::{WideDeflater, ZstdCompressor, compress_xz, compress_zlib};
 use crate::error::{Error, Result};
+
+/// `LZ4_LEGACY`, the only format of blocks that the kernel knows.
+const LZ4_VERSION: u32 = 1;
 
 /// What blocks are compressed with, and how hard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,15 +14,30 @@ pub enum SquashfsCompression {
     Gzip(u8),
     /// Zstandard frames, for kernels with `SQUASHFS_ZSTD` (Linux 4.14 and later); level 1 (fast) to 19 (small).
     Zstd(u8),
+    /// xz streams, for kernels with `SQUASHFS_XZ`; level 0 (fast) to 9 (small).
+    Xz(u8),
+    /// LZ4 blocks, for kernels with `SQUASHFS_LZ4`: large and quickly read.
+    Lz4,
+    /// Nothing is compressed.
+    None,
 }
 
 impl SquashfsCompression {
     /// The number of the compressor in the superblock.
     pub(super) fn id(self) -> u16 {
         match self {
-            Self::Gzip(_) => 1,
+            // Each block says itself whether it is compressed; zlib is what every kernel knows.
+            Self::Gzip(_) | Self::None => 1,
+            Self::Xz(_) => 4,
+            Self::Lz4 => 5,
             Self::Zstd(_) => 6,
         }
+    }
+
+    /// What a kernel must know of the compressor, to lie behind the superblock; others have their defaults.
+    pub(super) fn settings(self) -> Option<Vec<u8>> {
+        let no_flags = [0; 4];
+        matches!(self, Self::Lz4).then(|| [LZ4_VERSION.to_le_bytes(), no_flags].concat())
     }
 }
 
@@ -28,12 +46,25 @@ impl SquashfsCompression {
 pub(super) enum Packer {
     Gzip(Box<WideDeflater>),
     Zstd(ZstdCompressor),
+    Xz { level: u8, dict_bytes: u32 },
+    Lz4,
+    None,
 }
 
 impl Packer {
-    /// A packer; an error where the level is out of range.
-    pub fn new(compression: SquashfsCompression) -> Result<Self> {
+    /// A packer of blocks of `block_bytes` at most; an error where the level is out of range.
+    pub fn new(compression: SquashfsCompression, block_bytes: u32) -> Result<Self> {
         Ok(match compression {
+            // The kernel has memory for dictionaries as large as a block.
+            SquashfsCompression::Xz(level) => {
+                compress_xz(level, block_bytes, &[], &mut Vec::new())?;
+                Self::Xz {
+                    level,
+                    dict_bytes: block_bytes,
+                }
+            }
+            SquashfsCompression::Lz4 => Self::Lz4,
+            SquashfsCompression::None => Self::None,
             SquashfsCompression::Gzip(level) => Self::Gzip(Box::new(WideDeflater::new(level)?)),
             SquashfsCompression::Zstd(level) => Self::Zstd(ZstdCompressor::new(level)?),
         })
@@ -50,6 +81,9 @@ impl Packer {
                     check_window(out, to_u64(data.len()))?;
                 }
             }
+            Self::Xz { level, dict_bytes } => compress_xz(*level, *dict_bytes, data, out)?,
+            Self::Lz4 => *out = lz4_flex::block::compress(data),
+            Self::None => {}
         }
         let shrinks = !out.is_empty() && out.len() < data.len();
         if !shrinks {
