@@ -365,19 +365,13 @@ fn refuse_outputs_in(bundle: &Path, request: &Request) -> Result<()> {
     let Ok(bundle) = bundle.canonicalize() else {
         return Ok(());
     };
-    let files = request.outputs.iter().map(|output| output.path.as_path());
-    let lock = request.also_written.iter().map(PathBuf::as_path);
-    for path in request
-        .folder
-        .as_deref()
-        .into_iter()
-        .chain(files)
-        .chain(lock)
-    {
-        let there = path.ancestors().find_map(|above| match above {
-            above if above == Path::new("") => Path::new(".").canonicalize().ok(),
-            above => above.canonicalize().ok(),
-        });
+    let mut written: Vec<&Path> = request.folder.as_deref().into_iter().collect();
+    written.extend(request.outputs.iter().map(|output| output.path.as_path()));
+    written.extend(request.also_written.iter().map(PathBuf::as_path));
+    for path in written {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let mut above = absolute.ancestors();
+        let there = above.find_map(|folder| folder.canonicalize().ok());
         if there.is_some_and(|there| there.starts_with(&bundle)) {
             let message = format!("{} lies in the bundle, which is only read", path.display());
             return Err(Error::invalid(message).with_hint("choose a place outside of it"));
