@@ -1,15 +1,15 @@
 //! EROFS images written by flatbake: compared with their source by the kernel and by our own reader, judged by `fsck.erofs`.
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use crate::common::judges::erofs_clean;
-use crate::common::programs::{ask, command, said};
+use crate::common::kernel::kernel_tree;
+use crate::common::programs::{ask, said};
 use crate::common::random::Random;
 use crate::common::reading::{path, read_everything, succeed, text};
-use crate::common::tree::{Tree, compare, fs_tree, host_tree};
+use crate::common::tree::{compare, fs_tree, host_tree};
 use crate::common::trees::make_tree;
 use crate::common::{noise, scratch_dir};
 use flatbake::block::{FileDevice, MemoryDevice};
@@ -109,38 +109,6 @@ fn pack(source: &dyn FileSystem, image: &Path, added: &[AddedFile], options: &Er
     assert_eq!(report.image_bytes % 4096, 0);
 }
 
-/// The tree that the kernel finds; `None` where this is not root, or without loop devices or EROFS.
-fn kernel_tree(image: &Path, dir: &Path) -> Option<Tree> {
-    struct Mounted(PathBuf);
-    impl Drop for Mounted {
-        fn drop(&mut self) {
-            // A child process that another test is just starting can hold the image open for a moment.
-            let unmounted = (0..50).any(|_| {
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                command(Path::new("umount"))
-                    .arg(&self.0)
-                    .output()
-                    .is_ok_and(|output| output.status.success())
-            });
-            assert!(unmounted, "{} stays mounted", self.0.display());
-        }
-    }
-    let at = dir.join("mounted");
-    fs::create_dir_all(&at).unwrap();
-    let is_root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
-    let mut mount = command(Path::new("mount"));
-    mount
-        .args(["-t", "erofs", "-o", "loop,ro"])
-        .arg(image)
-        .arg(&at);
-    if !is_root || !mount.output().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: the kernel does not mount an EROFS here");
-        return None;
-    }
-    let _mounted = Mounted(at.clone());
-    Some(host_tree(&at))
-}
-
 #[test]
 fn the_tree_comes_back() {
     let dir = scratch_dir();
@@ -155,7 +123,7 @@ fn the_tree_comes_back() {
         let fs = open(&image);
         compare(&expected, &fs_tree(&fs)).unwrap_or_else(|error| panic!("{way:?}: {error}"));
         assert_eq!(fs.label().unwrap(), b"a label");
-        if let Some(found) = kernel_tree(&image, dir.path()) {
+        if let Some(found) = kernel_tree(&image, "erofs", dir.path()) {
             compare(&expected, &found)
                 .unwrap_or_else(|error| panic!("{way:?}, the kernel: {error}"));
         }
@@ -385,7 +353,7 @@ fn access_control_lists_and_capabilities_come_along() {
     pack(&source, &image, &[], &options(lz4(4096)));
     erofs_clean(&image).unwrap();
     compare(&expected, &fs_tree(&open(&image))).unwrap();
-    if let Some(found) = kernel_tree(&image, dir.path()) {
+    if let Some(found) = kernel_tree(&image, "erofs", dir.path()) {
         compare(&expected, &found).unwrap();
     }
 }

@@ -21,6 +21,7 @@ pub mod content;
 pub mod ext;
 pub mod flatcar;
 pub mod judges;
+pub mod kernel;
 pub mod layout;
 pub mod listing;
 pub mod programs;

@@ -2,14 +2,16 @@
 
 use std::io::Write;
 
-use flatbake::ErrorKind;
 use flatbake::archive::tar::TarLayout;
 use flatbake::block::BlockDevice;
-use flatbake::flatcar::sysext::build::Build;
+use flatbake::flatcar::sysext::build::{Build, Means};
 use flatbake::fs::FileType;
+use flatbake::{Cancel, ErrorKind, NoProgress};
 use sha2::{Digest, Sha256};
 
 use super::{Place, content, findings, open, some, type_at, write};
+use crate::common::longer;
+use crate::common::random::Random;
 use crate::common::reading::{succeed, text};
 use crate::common::sysext::write_file;
 
@@ -301,4 +303,34 @@ fn a_rootfs_leaves_out_what_is_not_merged() {
         ..build
     };
     assert_eq!(words(dropping), ["sysext-left-out"]);
+}
+
+#[test]
+fn any_bytes_in_the_place_of_a_container_image_give_a_tree_or_an_error_that_blames_them() {
+    let place = Place::new();
+    let sources = [as_tar(&layout(&["amd64"], false)), as_tar(&saved(false))];
+    let mut random = Random::new(5);
+    for round in 0..longer(150) {
+        let mut bytes = sources[usize::try_from(round % 2).unwrap()].clone();
+        for _ in 0..1 + random.below(4) {
+            let at = random.below(bytes.len());
+            bytes[at] = random.bytes(1)[0];
+        }
+        std::fs::write(place.path("image.tar"), bytes).unwrap();
+        let build = Build {
+            force: true,
+            ..Build::new(place.path("image.tar"), "tool")
+        };
+        let means = Means::new(&NoProgress, place.dir.path(), Cancel::new());
+        if let Err(error) = build.prepare(None, &means) {
+            let is_blamed = matches!(
+                error.kind(),
+                ErrorKind::Corrupt
+                    | ErrorKind::Unsupported
+                    | ErrorKind::NotFound
+                    | ErrorKind::InvalidInput
+            );
+            assert!(is_blamed, "{error}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use flatbake::flatcar::sysext::build::{Build, Compressor, Effort, Format};
 
 use super::{Place, open, write};
 use crate::common::judges::{erofs_clean, squashfs_clean};
+use crate::common::kernel::kernel_tree;
 use crate::common::programs::ask;
 use crate::common::reading::text;
 use crate::common::sysext::{make_dir, set_time, write_file};
@@ -88,7 +89,13 @@ fn every_format_gives_the_tree_back() {
             let expected = settled(wanted.clone(), time);
             compare(&expected, &settled(fs_tree(&*open(&image)), time)).unwrap();
         }
-        if matches!(format, Format::Squashfs { .. }) {
+        let is_squashfs = matches!(format, Format::Squashfs { .. });
+        let filesystem = if is_squashfs { "squashfs" } else { "erofs" };
+        if let Some(tree) = kernel_tree(&image, filesystem, place.dir.path()) {
+            let expected = settled(wanted.clone(), 1_700_000_000);
+            compare(&expected, &settled(tree, 1_700_000_000)).unwrap();
+        }
+        if is_squashfs {
             squashfs_clean(&image).unwrap();
             if let Some(tree) = squashfs_tree(&image) {
                 let mut expected = settled(wanted.clone(), 1_700_000_000);

@@ -118,7 +118,7 @@ pub(super) fn block_bytes(
     fs: &dyn FileSystem,
 ) -> Result<u64> {
     if kind != FsKind::Squashfs {
-        return Ok(u64::from(fs.capacity()?.block_bytes));
+        return Ok(fs.capacity()?.block_bytes);
     }
     let mut bytes = [0; 4];
     content.read_at(SQUASHFS_BLOCK_SIZE, &mut bytes)?;
