@@ -139,14 +139,8 @@ impl Convert {
         stdio::refuse_terminal()?;
         let disk = self.disk(reporter)?;
         let mut out = io::stdout().lock();
-        let streamed = bake::stream(
-            &disk,
-            output,
-            &mut out,
-            &temp_dir(),
-            reporter,
-            reporter.cancel(),
-        )?;
+        let oversight = Oversight::new(reporter, reporter.cancel());
+        let streamed = bake::stream(&disk, output, &mut out, &temp_dir(), &oversight)?;
         reporter.inputs().check(&[])?;
         let digest = streamed
             .sha256

@@ -128,7 +128,8 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
             }
             after = set.map_or(after, |(_, behind)| behind);
         }
-        (ends, rest) = (next, after);
+        ends = next;
+        rest = after;
     }
     ends[name.len()]
 }

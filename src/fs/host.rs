@@ -211,3 +211,71 @@ fn names(folder: &Path) -> Result<Vec<OsString>> {
 fn failed(path: &Path, error: io::Error) -> Error {
     from_io(format!("reading {}", shown(path)), error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn folders_come_before_what_they_hold_and_nobody_follows_links_in_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::create_dir_all(path("top/b")).unwrap();
+        fs::create_dir(path("other")).unwrap();
+        fs::write(path("other/secret"), b"").unwrap();
+        for name in ["top/b/z", "top/a", "top/c"] {
+            fs::write(path(name), b"").unwrap();
+        }
+        symlink("../../other", path("top/b/link")).unwrap();
+        symlink("top", path("way")).unwrap();
+        let inputs = Inputs::default();
+        let mut found = Vec::new();
+        walk_host(&path("way"), &inputs, &mut |entry| {
+            found.push((entry.below.clone(), entry.file_type, entry.depth()));
+            Ok(())
+        })
+        .unwrap();
+        let expected = [
+            ("", FileType::Directory, 0),
+            ("a", FileType::File, 1),
+            ("b", FileType::Directory, 1),
+            ("b/link", FileType::Symlink, 2),
+            ("b/z", FileType::File, 2),
+            ("c", FileType::File, 1),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(below, file_type, depth)| (PathBuf::from(below), file_type, depth))
+        );
+        assert!(inputs.refuse(&path("top/new")).is_err());
+        inputs.refuse(&path("other/new")).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_another_one_by_now_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("file"), b"one").unwrap();
+        fs::write(path("other"), b"two").unwrap();
+        let file = HostFile::find(&path("file")).unwrap();
+        let mut content = Vec::new();
+        let reader = file.reader("file", &Inputs::default());
+        reader.unwrap().read_to_end(&mut content).unwrap();
+        assert_eq!(content, b"one");
+
+        fs::remove_file(path("file")).unwrap();
+        symlink("other", path("file")).unwrap();
+        for error in [
+            file.reader("file", &Inputs::default()).unwrap_err(),
+            file.open("file", &Inputs::default()).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("was changed"), "{error}");
+        }
+        assert!(HostFile::find(dir.path()).is_err());
+    }
+}

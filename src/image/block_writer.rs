@@ -60,19 +60,28 @@ impl Blocks {
     }
 }
 
-/// Writes the data of `device`, a disk of `size` bytes to its guest, in blocks of `block_bytes` (a multiple of 4 KiB) to `out`, an empty file, the block with
-/// place `n` at `address(n)`.
+/// How a disk is cut into blocks, and where they go.
+#[derive(Debug)]
+pub(super) struct BlockPlan<A> {
+    /// Bytes that the disk has to its guest.
+    pub disk_bytes: u64,
+    /// Bytes of a block, a multiple of 4 KiB.
+    pub block_bytes: u64,
+    /// Where in the file the block with a place begins.
+    pub address: A,
+}
+
+/// Writes the data of `device` block by block to `out`, an empty file.
 pub(super) fn write_blocks(
     device: &dyn BlockDevice,
-    size: u64,
     out: &File,
-    block_bytes: u64,
-    address: impl Fn(u32) -> u64,
+    plan: &BlockPlan<impl Fn(u32) -> u64>,
     progress: &dyn Progress,
 ) -> Result<Blocks> {
+    let block_bytes = plan.block_bytes;
     debug_assert!(block_bytes.is_multiple_of(to_u64(HOLE_BYTES)));
     check_empty(out)?;
-    let mut places = vec![None; to_usize(size.div_ceil(block_bytes))?];
+    let mut places = vec![None; to_usize(plan.disk_bytes.div_ceil(block_bytes))?];
     let mut taken = 0;
     let fingerprint = copy_data(device, true, progress, |mut offset, mut run| {
         while !run.is_empty() {
@@ -82,7 +91,7 @@ pub(super) fn write_blocks(
                 taken += 1;
                 taken - 1
             });
-            write_out(out, address(*place) + within, piece)?;
+            write_out(out, (plan.address)(*place) + within, piece)?;
             offset += to_u64(piece.len());
             run = rest;
         }

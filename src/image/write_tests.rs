@@ -21,20 +21,22 @@ struct Format {
 
 const EXTENT: &str = "extent-flat.vmdk";
 
+fn told<'a>(name: &'a str, adapter: Adapter, identity: &'a Identity) -> vmdk::VmdkTold<'a> {
+    vmdk::VmdkTold {
+        name,
+        adapter,
+        identity,
+    }
+}
+
 const FORMATS: [Format; 9] = [
     Format {
         name: "vmdk_ide",
         qemu: "vmdk",
         checked: true,
         write: |device, out, identity| {
-            vmdk::write_sparse(
-                device,
-                out,
-                "disk.vmdk",
-                Adapter::Ide,
-                identity,
-                &NoProgress,
-            )
+            let told = told("disk.vmdk", Adapter::Ide, identity);
+            vmdk::write_sparse(device, out, &told, &NoProgress)
         },
     },
     Format {
@@ -42,14 +44,8 @@ const FORMATS: [Format; 9] = [
         qemu: "vmdk",
         checked: true,
         write: |device, out, identity| {
-            vmdk::write_sparse(
-                device,
-                out,
-                "disk.vmdk",
-                Adapter::Lsilogic,
-                identity,
-                &NoProgress,
-            )
+            let told = told("disk.vmdk", Adapter::Lsilogic, identity);
+            vmdk::write_sparse(device, out, &told, &NoProgress)
         },
     },
     Format {
@@ -57,7 +53,8 @@ const FORMATS: [Format; 9] = [
         qemu: "vmdk",
         checked: true,
         write: |device, out, identity| {
-            vmdk::write_stream(device, out, "disk.vmdk", 6, identity, &NoProgress)
+            let told = told("disk.vmdk", Adapter::Lsilogic, identity);
+            vmdk::write_stream(device, out, &told, 6, &NoProgress)
         },
     },
     Format {
@@ -97,7 +94,8 @@ const FORMATS: [Format; 9] = [
         qemu: "raw",
         checked: false,
         write: |device, out, identity| {
-            vmdk::write_flat(device, out, EXTENT, Adapter::Ide, identity, &NoProgress).map(drop)
+            let told = told(EXTENT, Adapter::Ide, identity);
+            vmdk::write_flat(device, out, &told, &NoProgress).map(drop)
         },
     },
 ];
@@ -277,15 +275,8 @@ fn flat_descriptors_and_stream_markers_are_read_by_their_name() {
     let extent = File::create(disk.path(EXTENT)).unwrap();
     let device = FileDevice::open(&disk.raw).unwrap();
     let identity = Identity::default();
-    let text = vmdk::write_flat(
-        &device,
-        &extent,
-        EXTENT,
-        Adapter::Lsilogic,
-        &identity,
-        &NoProgress,
-    )
-    .unwrap();
+    let told = told(EXTENT, Adapter::Lsilogic, &identity);
+    let text = vmdk::write_flat(&device, &extent, &told, &NoProgress).unwrap();
     fs::write(disk.path("flat.vmdk"), text).unwrap();
     let arguments = [
         "compare",

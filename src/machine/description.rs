@@ -124,24 +124,32 @@ pub struct Machine {
     pub needs_uefi: bool,
 }
 
+/// The disk that a machine starts from, and the release on it.
+#[derive(Debug, Clone, Copy)]
+pub struct MachineDisk<'a> {
+    /// The name of its file.
+    pub name: &'a str,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The version of the release.
+    pub version: &'a str,
+    /// The update group.
+    pub group: &'a str,
+    /// The architecture.
+    pub arch: Arch,
+}
+
 impl Machine {
     /// A machine with Flatcar's usual name, memory (1 GiB) and processors (2).
-    pub fn new(
-        stem: &str,
-        disk_name: &str,
-        version: &str,
-        group: &str,
-        arch: Arch,
-        disk_bytes: u64,
-    ) -> Self {
+    pub fn new(stem: &str, disk: &MachineDisk<'_>) -> Self {
         Self {
             stem: stem.to_owned(),
-            disk_name: disk_name.to_owned(),
-            vm_name: Self::vm_name(stem, version),
-            version: version.to_owned(),
-            group: group.to_owned(),
-            arch,
-            disk_bytes,
+            disk_name: disk.name.to_owned(),
+            vm_name: Self::vm_name(stem, disk.version),
+            version: disk.version.to_owned(),
+            group: disk.group.to_owned(),
+            arch: disk.arch,
+            disk_bytes: disk.bytes,
             disk_file_bytes: None,
             memory_mib: MEMORY_MIB,
             cpus: CPUS,

@@ -31,7 +31,7 @@ mod xml;
 
 pub use conf::conf_files;
 pub use conf_file::{ConfFile, Place};
-pub use description::{Arch, Firmware, Machine, VirtualBoxHardware};
+pub use description::{Arch, Firmware, Machine, MachineDisk, VirtualBoxHardware};
 pub use format::{BundleFormat, ConfFormat};
 pub use nvram::{NVRAM_MAX, missing_keys};
 pub use qemu::{IPXE_FILE, ipxe};

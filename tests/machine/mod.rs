@@ -7,7 +7,7 @@ mod texts;
 mod xml;
 
 use flatbake::ErrorKind;
-use flatbake::machine::{Arch, ConfFile, ConfFormat, Machine, conf_files};
+use flatbake::machine::{Arch, ConfFile, ConfFormat, Machine, MachineDisk, conf_files};
 
 /// What every language that config files are written in could trip over.
 const HOSTILE: &str = r#"a'b"c<d>&e\f|g#{h}`touch p`$(touch p),%i;j=k é"#;
@@ -18,14 +18,14 @@ const DISK: &str = "flatcar_production_test_image.vmdk";
 
 /// A machine with plain names.
 fn machine() -> Machine {
-    let mut machine = Machine::new(
-        STEM,
-        DISK,
-        "4593.2.5",
-        "stable",
-        Arch::Amd64,
-        13_212_057_600,
-    );
+    let disk = MachineDisk {
+        name: DISK,
+        bytes: 13_212_057_600,
+        version: "4593.2.5",
+        group: "stable",
+        arch: Arch::Amd64,
+    };
+    let mut machine = Machine::new(STEM, &disk);
     machine.disk_file_bytes = Some(123_456_789);
     machine.identity.time = 1_700_000_000;
     machine

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::flatcar::vendor::Settings;
 use crate::flatcar::{Disk, OsRelease, live};
 use crate::image::Identity;
-use crate::machine::{Arch, Machine, VirtualBoxHardware};
+use crate::machine::{Arch, Machine, MachineDisk, VirtualBoxHardware};
 
 /// What config files call a release or channel that is not known.
 const UNKNOWN: &str = "unknown";
@@ -65,11 +65,13 @@ impl Prepared {
             needs_uefi: self.isolinux.is_none() || arch == Arch::Arm64,
             ..Machine::new(
                 &settings.stem(),
-                &settings.disk_file_name(),
-                version,
-                &group,
-                arch,
-                disk_bytes,
+                &MachineDisk {
+                    name: &settings.disk_file_name(),
+                    bytes: disk_bytes,
+                    version,
+                    group: &group,
+                    arch,
+                },
             )
         })
     }

@@ -45,6 +45,14 @@ use sizes::{Sizes, Stock, make};
 pub(super) use targets::{FIRMWARE_ROLE, REPORT, SUMS, Target, firmware, firmware_names};
 use vendors::ChosenVendor;
 
+/// What is known before anything is changed.
+struct Start {
+    disk: Disk,
+    base: BaseFacts,
+    vendors: Vec<ChosenVendor>,
+    findings: Vec<Finding>,
+}
+
 impl Request {
     /// Reads the base image and all inputs, decides everything and carries it out on overlays. No file is written.
     ///
@@ -95,7 +103,13 @@ impl Request {
             findings.push(Finding::new(code::LAYOUT_UNKNOWN));
         }
         context.progress.start("preparing", 0);
-        let prepared = self.carry_out(&run, disk, facts, vendors, &targets, findings);
+        let start = Start {
+            disk,
+            base: facts,
+            vendors,
+            findings,
+        };
+        let prepared = self.carry_out(&run, start, &targets);
         context.progress.finish();
         let prepared = prepared?;
         prepared.check_targets()?;
@@ -106,12 +120,15 @@ impl Request {
     fn carry_out(
         &self,
         run: &Run<'_>,
-        disk: Disk,
-        base: BaseFacts,
-        vendors: Vec<ChosenVendor>,
+        start: Start,
         targets: &[super::write::Output],
-        findings: Vec<Finding>,
     ) -> Result<Prepared> {
+        let Start {
+            disk,
+            base,
+            vendors,
+            findings,
+        } = start;
         let stock = Stock {
             disk,
             overlay: None,

@@ -126,7 +126,13 @@ fn stage_file(desk: &Desk<'_>, disk: &dyn BlockDevice, output: &Output) -> Resul
             .parent()
             .filter(|parent| *parent != Path::new(""))
             .unwrap_or(Path::new("."));
-        write_compressed(desk, disk, output, options, folder, &mut |bytes| {
+        let making = Making {
+            desk,
+            disk,
+            output,
+            folder,
+        };
+        making.compressed(options, &mut |bytes| {
             let at = |error| Error::io(format!("writing at {offset}"), error);
             file.file().write_all_at(bytes, offset).map_err(at)?;
             offset += to_u64(bytes.len());
@@ -192,28 +198,47 @@ fn stage_folder(
     })
 }
 
-/// Gives the bytes of a compressed output to `sink`, in order; what is compressed from a file is written to one without a
-/// name in `folder` before.
-fn write_compressed(
-    desk: &Desk<'_>,
-    disk: &dyn BlockDevice,
-    output: &Output,
-    options: &CompressOptions,
-    folder: &Path,
-    sink: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
-    let name = image_name(output);
-    if output.format == OutputFormat::Raw {
-        return compress_with(disk, options, &name, &desk.step(disk.size()), sink);
+/// An output that is made front to back, perhaps from a file without a name in `folder`.
+struct Making<'a, 'd> {
+    desk: &'a Desk<'d>,
+    disk: &'a dyn BlockDevice,
+    output: &'a Output,
+    folder: &'a Path,
+}
+
+impl Making<'_, '_> {
+    /// Gives the bytes of a compressed output to `sink`, in order; what is compressed from a file is written to one
+    /// before.
+    fn compressed(
+        &self,
+        options: &CompressOptions,
+        sink: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let name = image_name(self.output);
+        if self.output.format == OutputFormat::Raw {
+            return compress_with(self.disk, options, &name, &self.step(), sink);
+        }
+        let image = self.unnamed()?;
+        compress_with(&self.desk.watch(image), options, &name, &self.step(), sink)
     }
-    let image = write_unnamed(desk, disk, output, folder)?;
-    compress_with(
-        &desk.watch(image),
-        options,
-        &name,
-        &desk.step(disk.size()),
-        sink,
-    )
+
+    /// Writes an image that is one file, and not compressed, to a file without a name.
+    fn unnamed(&self) -> Result<FileDevice> {
+        let unnamed = tempfile::tempfile_in(self.folder).map_err(|error| {
+            Error::io(
+                format!("creating a temporary file in {}", self.folder.display()),
+                error,
+            )
+            .with_hint("the image is written there first")
+        })?;
+        write_image(self.disk, &unnamed, self.output, &self.step())?;
+        FileDevice::from_file(unnamed, &self.output.path)
+    }
+
+    /// One way of the whole disk.
+    fn step(&self) -> impl Progress {
+        self.desk.step(self.disk.size())
+    }
 }
 
 /// What the image is called without the ending of what it is compressed with.
@@ -225,24 +250,6 @@ fn image_name(output: &Output) -> String {
     packed
         .and_then(|ending| name.strip_suffix(&ending).map(str::to_owned))
         .unwrap_or(name)
-}
-
-/// Writes an image that is one file, and not compressed, to a file without a name in `folder`.
-fn write_unnamed(
-    desk: &Desk<'_>,
-    disk: &dyn BlockDevice,
-    output: &Output,
-    folder: &Path,
-) -> Result<FileDevice> {
-    let unnamed = tempfile::tempfile_in(folder).map_err(|error| {
-        Error::io(
-            format!("creating a temporary file in {}", folder.display()),
-            error,
-        )
-        .with_hint("the image is written there first")
-    })?;
-    write_image(disk, &unnamed, output, &desk.step(disk.size()))?;
-    FileDevice::from_file(unnamed, &output.path)
 }
 
 /// Writes an image that is one file.

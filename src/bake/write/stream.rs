@@ -17,13 +17,13 @@ use serde::Serialize;
 
 use super::digest::Sha256Sum;
 use super::output::Output;
-use super::schedule::{Desk, Oversight, alone};
-use super::{with_hint, write_compressed, write_unnamed};
+use super::schedule::{Oversight, alone};
+use super::{Making, with_hint};
 use crate::block::BlockDevice;
 use crate::bytes::to_u64;
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::image::{OutputFormat, raw};
-use crate::progress::{Cancel, Progress};
+use crate::progress::Cancel;
 
 /// What went into a pipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,7 +38,7 @@ pub struct Streamed {
 /// only serves for the names that some formats hold.
 ///
 /// Raw disks, compressed or not, go there as they are read, holes as zeroes. All other formats are written to a file
-/// without a name in `temp_dir` before. `cancel` ends the work at the next read or write.
+/// without a name in `temp_dir` before. The work ends at the next read or write after it is cancelled.
 ///
 /// # Errors
 ///
@@ -49,15 +49,19 @@ pub fn stream(
     output: &Output,
     out: &mut dyn Write,
     temp_dir: &Path,
-    progress: &dyn Progress,
-    cancel: &Cancel,
+    oversight: &Oversight<'_>,
 ) -> Result<Streamed> {
     refuse_several_files(output.format)?;
-    let oversight = Oversight::new(progress, cancel);
-    let mut pipe = Pipe::new(out, cancel, output.digest);
+    let mut pipe = Pipe::new(out, oversight.cancel, output.digest);
     let step = format!("streaming {}", output.format);
-    let written = alone(&step, work(output, disk.size()), &oversight, |desk| {
-        write(desk, &desk.read(disk), output, temp_dir, &mut pipe)?;
+    let written = alone(&step, work(output, disk.size()), oversight, |desk| {
+        let making = Making {
+            desk,
+            disk: &desk.read(disk),
+            output,
+            folder: temp_dir,
+        };
+        write(&making, &mut pipe)?;
         pipe.finish()
     });
     written
@@ -86,22 +90,17 @@ fn work(output: &Output, disk_bytes: u64) -> u64 {
     disk_bytes.saturating_mul(passes)
 }
 
-fn write(
-    desk: &Desk<'_>,
-    disk: &dyn BlockDevice,
-    output: &Output,
-    temp_dir: &Path,
-    pipe: &mut Pipe<'_>,
-) -> Result<()> {
+fn write(making: &Making<'_, '_>, pipe: &mut Pipe<'_>) -> Result<()> {
     let mut sink = |bytes: &[u8]| pipe.put(bytes);
+    let output = making.output;
     if let Some(options) = &output.compress {
-        return write_compressed(desk, disk, output, options, temp_dir, &mut sink);
+        return making.compressed(options, &mut sink);
     }
     if output.format == OutputFormat::Raw {
-        return raw::stream(disk, &desk.step(disk.size()), &mut sink);
+        return raw::stream(making.disk, &making.step(), &mut sink);
     }
-    let image = write_unnamed(desk, disk, output, temp_dir)?;
-    raw::stream(&desk.watch(image), &desk.step(disk.size()), &mut sink)
+    let image = making.unnamed()?;
+    raw::stream(&making.desk.watch(image), &making.step(), &mut sink)
 }
 
 /// Where the bytes go.

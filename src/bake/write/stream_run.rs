@@ -8,6 +8,7 @@ use super::super::report::FileReport;
 use super::super::request::{Context, Stream};
 use super::Output;
 use super::run::{Outcome, Written};
+use super::schedule::Oversight;
 use super::stream::{Pipe, Streamed, stream};
 use crate::error::{Error, Result, ResultExt};
 use crate::machine::{BundleFormat, Member, WriteOptions, write_bundle};
@@ -34,14 +35,8 @@ impl Prepared {
                     identity: self.identity(&image.key),
                     ..output.clone()
                 };
-                stream(
-                    &disk,
-                    &output,
-                    out,
-                    &context.temp_dir,
-                    context.progress,
-                    &context.cancel,
-                )?
+                let oversight = Oversight::new(context.progress, &context.cancel);
+                stream(&disk, &output, out, &context.temp_dir, &oversight)?
             }
             Stream::Bundle => self.stream_bundle(context, image, &disk, out)?,
         };

@@ -251,7 +251,9 @@ fn a_stream_has_the_bytes_of_the_file() {
         for output in outputs(dir.path()).into_iter().map(with_digest) {
             let mut out = Vec::new();
             let told = Told::default();
-            let streamed = stream(disk, &output, &mut out, dir.path(), &told, &Cancel::new());
+            let cancel = Cancel::new();
+            let oversight = Oversight::new(&told, &cancel);
+            let streamed = stream(disk, &output, &mut out, dir.path(), &oversight);
             if matches!(output.format, OutputFormat::VmdkFlat | OutputFormat::Hdd) {
                 let error = streamed.unwrap_err();
                 assert!(
@@ -279,14 +281,9 @@ fn a_pipe_takes_a_stream_and_one_whose_reader_goes_away_is_an_error() {
     let disk = disk(dir.path());
     let output = at(dir.path(), "a.zst");
     let write = |mut pipe: std::io::PipeWriter| {
-        let streamed = stream(
-            &disk,
-            &output,
-            &mut pipe,
-            dir.path(),
-            &NoProgress,
-            &Cancel::new(),
-        );
+        let cancel = Cancel::new();
+        let oversight = Oversight::new(&NoProgress, &cancel);
+        let streamed = stream(&disk, &output, &mut pipe, dir.path(), &oversight);
         drop(pipe);
         streamed
     };
@@ -305,15 +302,9 @@ fn a_pipe_takes_a_stream_and_one_whose_reader_goes_away_is_an_error() {
         let output = at(dir.path(), name);
         let (reader, mut writer) = std::io::pipe().unwrap();
         drop(reader);
-        let error = stream(
-            &disk,
-            &output,
-            &mut writer,
-            dir.path(),
-            &NoProgress,
-            &Cancel::new(),
-        )
-        .unwrap_err();
+        let cancel = Cancel::new();
+        let oversight = Oversight::new(&NoProgress, &cancel);
+        let error = stream(&disk, &output, &mut writer, dir.path(), &oversight).unwrap_err();
         assert!(
             error.kind() == ErrorKind::Io && error.hint().is_some(),
             "{error:?}"
@@ -334,8 +325,8 @@ fn a_stream_that_is_cancelled_ends() {
         for part in [1, disk.size() / 2] {
             let cancel = Cancel::new();
             let told = Told::cancelling(part, &cancel);
-            let error =
-                stream(&disk, &output, &mut Vec::new(), &folder, &told, &cancel).unwrap_err();
+            let oversight = Oversight::new(&told, &cancel);
+            let error = stream(&disk, &output, &mut Vec::new(), &folder, &oversight).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Cancelled, "{output:?}");
             assert!(names(&folder).is_empty());
             assert!(told.is_exact());

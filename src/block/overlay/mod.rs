@@ -241,7 +241,8 @@ impl Overlay {
                 (Origin::Stored, Some(chunk)) => chunk.read(at % CHUNK, piece)?,
                 _ => piece.fill(0),
             }
-            (at, rest) = (run.end, tail);
+            at = run.end;
+            rest = tail;
         }
         Ok(())
     }
@@ -359,7 +360,8 @@ impl BlockDeviceMut for Overlay {
             } else {
                 self.patch(&mut state, at, bytes)?
             }
-            (at, rest) = (at + len, tail);
+            at += len;
+            rest = tail;
         }
         Ok(())
     }

@@ -346,6 +346,7 @@ impl<'a> BitWriter<'a> {
         let bytes = self.count.div_ceil(8) as usize;
         self.out
             .extend_from_slice(&self.buffer.to_le_bytes()[..bytes]);
-        (self.buffer, self.count) = (0, 0);
+        self.buffer = 0;
+        self.count = 0;
     }
 }

@@ -91,7 +91,8 @@ impl Container {
             }
             let backward_size = self.index(input, start)?;
             footer(input, check, backward_size)?;
-            (self.check, self.first) = (None, false);
+            self.check = None;
+            self.first = false;
             if stream_padding(input)? {
                 return Ok(None);
             }
@@ -130,7 +131,8 @@ impl Container {
             .into());
         }
         let check = CheckType::new(header[7])?;
-        (self.check, self.records) = (Some(check), Records::default());
+        self.check = Some(check);
+        self.records = Records::default();
         Ok(check)
     }
 

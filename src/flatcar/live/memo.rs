@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn made_once_while_others_wait() {
-        let (memo, made) = (Memo::<u8, usize>::default(), AtomicUsize::new(0));
+        let memo = Memo::<u8, usize>::default();
+        let made = AtomicUsize::new(0);
         let get = |key: u8| {
             *memo
                 .get_or_make(&key, || Ok(made.fetch_add(1, Ordering::SeqCst)))

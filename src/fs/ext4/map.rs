@@ -52,15 +52,28 @@ pub(super) fn nodes_needed(superblock: &Superblock, span: u64, blocks: u64, piec
     }
 }
 
-/// Writes the tree or map of `extents` near block `goal` and puts it into a raw inode; returns its blocks.
+/// Where the blocks of trees and maps go.
+pub(super) struct Target<'a> {
+    pub device: &'a dyn BlockDeviceMut,
+    pub superblock: &'a Superblock,
+    pub space: &'a mut Space,
+    /// The block that they are to be near to.
+    pub goal: u64,
+}
+
+/// Writes the tree or map of `extents` and puts it into a raw inode, whose checksums have `seed`; returns its blocks.
 pub(super) fn write(
-    device: &dyn BlockDeviceMut,
-    superblock: &Superblock,
-    space: &mut Space,
-    (raw, seed): (&mut RawInode<Vec<u8>>, u32),
+    target: Target<'_>,
+    raw: &mut RawInode<Vec<u8>>,
+    seed: u32,
     extents: &[Extent],
-    goal: u64,
 ) -> Result<Vec<u64>> {
+    let Target {
+        device,
+        superblock,
+        space,
+        goal,
+    } = target;
     if superblock.has_incompat(features::INCOMPAT_EXTENTS) {
         let mut writer = TreeWriter {
             device,

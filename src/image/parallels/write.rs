@@ -7,7 +7,7 @@ use super::header::{HEADER_BYTES, HEADS, Header, SECTORS_PER_TRACK};
 use crate::block::BlockDevice;
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};
-use crate::image::block_writer::{SECTOR, disk_size, write_blocks};
+use crate::image::block_writer::{BlockPlan, SECTOR, disk_size, write_blocks};
 use crate::image::{Identity, set_size, write_out};
 use crate::progress::Progress;
 
@@ -39,8 +39,13 @@ pub fn write(
     let clusters = size.div_ceil(CLUSTER_BYTES);
     let data_offset = (to_u64(HEADER_BYTES) + 4 * clusters).next_multiple_of(CLUSTER_BYTES);
     let address = |place: u32| data_offset + u64::from(place) * CLUSTER_BYTES;
+    let plan = BlockPlan {
+        disk_bytes: size,
+        block_bytes: CLUSTER_BYTES,
+        address,
+    };
     progress.start("writing the Parallels image", device.size());
-    let blocks = write_blocks(device, size, out, CLUSTER_BYTES, address, progress);
+    let blocks = write_blocks(device, out, &plan, progress);
     progress.finish();
     let blocks = blocks?;
     let fits =

@@ -234,7 +234,8 @@ impl<'a> Writer<'a> {
             if len > 0 {
                 if host_offset != run_offset + to_u64(end - run_start) {
                     write_out(self.out, run_offset, &chunk.bytes[run_start..end])?;
-                    (run_offset, run_start) = (host_offset, end);
+                    run_offset = host_offset;
+                    run_start = end;
                 }
                 end += len;
             }

@@ -5,7 +5,7 @@ use std::fs::File;
 use super::header::Header;
 use crate::block::BlockDevice;
 use crate::error::{Error, Result};
-use crate::image::block_writer::{disk_size, write_blocks};
+use crate::image::block_writer::{BlockPlan, disk_size, write_blocks};
 use crate::image::{Identity, set_size, write_out};
 use crate::progress::Progress;
 
@@ -42,8 +42,13 @@ pub fn write(
     let blocks_in_disk = disk_size.div_ceil(block_bytes);
     let data_offset = (ALIGNMENT + 4 * blocks_in_disk).next_multiple_of(ALIGNMENT);
     let address = |place: u32| data_offset + u64::from(place) * block_bytes;
+    let plan = BlockPlan {
+        disk_bytes: disk_size,
+        block_bytes,
+        address,
+    };
     progress.start("writing the VDI image", device.size());
-    let blocks = write_blocks(device, disk_size, out, block_bytes, address, progress);
+    let blocks = write_blocks(device, out, &plan, progress);
     progress.finish();
     let blocks = blocks?;
     set_size(out, address(blocks.taken))?;

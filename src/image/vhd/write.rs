@@ -7,7 +7,7 @@ use super::header::{DYNAMIC_HEADER_BYTES, FOOTER_BYTES, Footer, dynamic_header};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};
-use crate::image::block_writer::{SECTOR, disk_size, write_blocks};
+use crate::image::block_writer::{BlockPlan, SECTOR, disk_size, write_blocks};
 use crate::image::copy::copy_data;
 use crate::image::{Identity, check_empty, set_size, write_out};
 use crate::progress::Progress;
@@ -80,8 +80,13 @@ pub fn write_dynamic(
     let table_end = (TABLE_OFFSET + 4 * table_entries).next_multiple_of(SECTOR);
     let first = (table_end + to_u64(BITMAP_BYTES)).next_multiple_of(PAGE);
     let address = |place: u32| first + u64::from(place) * (block_bytes + PAGE);
+    let plan = BlockPlan {
+        disk_bytes: size,
+        block_bytes,
+        address,
+    };
     progress.start("writing the VHD image", device.size());
-    let blocks = write_blocks(device, size, out, block_bytes, address, progress);
+    let blocks = write_blocks(device, out, &plan, progress);
     progress.finish();
     let blocks = blocks?;
 

@@ -8,7 +8,7 @@ use super::write_metadata::Metadata;
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};
-use crate::image::block_writer::{Blocks, disk_size, write_blocks};
+use crate::image::block_writer::{BlockPlan, Blocks, disk_size, write_blocks};
 use crate::image::{Identity, set_size, write_out};
 use crate::progress::Progress;
 
@@ -56,8 +56,13 @@ pub fn write(
         .max(1)
         .next_multiple_of(MIB);
     let address = |place: u32| BAT_OFFSET + bat_length + u64::from(place) * block_bytes;
+    let plan = BlockPlan {
+        disk_bytes: disk_size,
+        block_bytes,
+        address,
+    };
     progress.start("writing the VHDX image", device.size());
-    let blocks = write_blocks(device, disk_size, out, block_bytes, address, progress);
+    let blocks = write_blocks(device, out, &plan, progress);
     progress.finish();
     let blocks = blocks?;
     set_size(out, address(blocks.taken))?;

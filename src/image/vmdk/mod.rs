@@ -24,7 +24,10 @@ mod write_descriptor;
 pub use stream::write_stream;
 pub use write::{write_flat, write_sparse};
 
-use crate::image::format::{Format, OutputFormat, OutputOption, OutputRow, Probe, Row, Writer};
+use crate::image::Identity;
+use crate::image::format::{
+    Format, OutputFormat, OutputOption, OutputRow, Probe, Row, WriteJob, Writer,
+};
 
 /// The row of the table of formats.
 pub(super) const FORMAT: Row = Row {
@@ -50,14 +53,8 @@ const IDE: OutputRow = OutputRow {
     holds_any_sectors: false,
     packs_pieces: false,
     writer: Writer::File(|job, out| {
-        write_sparse(
-            job.disk,
-            out,
-            job.name,
-            Adapter::Ide,
-            job.identity,
-            job.progress,
-        )
+        let told = told(job, job.name, Adapter::Ide);
+        write_sparse(job.disk, out, &told, job.progress)
     }),
 };
 
@@ -71,14 +68,8 @@ const SCSI: OutputRow = OutputRow {
     holds_any_sectors: false,
     packs_pieces: false,
     writer: Writer::File(|job, out| {
-        write_sparse(
-            job.disk,
-            out,
-            job.name,
-            Adapter::Lsilogic,
-            job.identity,
-            job.progress,
-        )
+        let told = told(job, job.name, Adapter::Lsilogic);
+        write_sparse(job.disk, out, &told, job.progress)
     }),
 };
 
@@ -92,14 +83,8 @@ const STREAM: OutputRow = OutputRow {
     holds_any_sectors: false,
     packs_pieces: true,
     writer: Writer::File(|job, out| {
-        write_stream(
-            job.disk,
-            out,
-            job.name,
-            job.stream_level,
-            job.identity,
-            job.progress,
-        )
+        let told = told(job, job.name, Adapter::Lsilogic);
+        write_stream(job.disk, out, &told, job.stream_level, job.progress)
     }),
 };
 
@@ -115,17 +100,30 @@ const FLAT: OutputRow = OutputRow {
     writer: Writer::WithExtent {
         extent_name: |stem| format!("{stem}-flat.vmdk"),
         write: |job, extent, extent_name| {
-            write_flat(
-                job.disk,
-                extent,
-                extent_name,
-                Adapter::Ide,
-                job.identity,
-                job.progress,
-            )
+            let told = told(job, extent_name, Adapter::Ide);
+            write_flat(job.disk, extent, &told, job.progress)
         },
     },
 };
+
+/// What a VMDK tells of itself besides its content.
+#[derive(Debug, Clone, Copy)]
+pub struct VmdkTold<'a> {
+    /// The name of the file that holds the disk, this one or, where it is flat, the one beside the descriptor.
+    pub name: &'a str,
+    /// What the disk is attached to.
+    pub adapter: Adapter,
+    /// What identifiers are made from.
+    pub identity: &'a Identity,
+}
+
+fn told<'a>(job: &WriteJob<'a>, name: &'a str, adapter: Adapter) -> VmdkTold<'a> {
+    VmdkTold {
+        name,
+        adapter,
+        identity: job.identity,
+    }
+}
 
 /// The disk adapter that a descriptor names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 
-use super::Adapter;
+use super::VmdkTold;
 use super::header::{
     AT_END, DESCRIPTOR_OFFSET, FLAG_COMPRESSED, FLAG_MARKERS, FLAG_NEWLINE_TEST, GRAIN_BYTES,
     GRAIN_SECTORS, Header, TABLE_ENTRIES, TABLE_SECTORS, table_entry,
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::image::block_writer::{SECTOR, disk_size};
 use crate::image::identity::Fingerprint;
 use crate::image::ranges::{DataRange, data_ranges};
-use crate::image::{Identity, check_empty, write_out};
+use crate::image::{check_empty, write_out};
 use crate::progress::Progress;
 
 /// Grains in one piece of work: a few milliseconds of compression.
@@ -40,11 +40,10 @@ const MARKER_FOOTER: u32 = 3;
 /// A grain's marker: where it lies on the disk (8 bytes) and the length of its data, which follow at once.
 const GRAIN_MARKER_BYTES: usize = GrainMarker::<&[u8]>::SIZE;
 
-/// Writes `device` as a streamOptimized VMDK, which is to be called `name`, into `out`, an empty file. `level` is that
-/// of deflate, 1 (fast) to 9 (small).
+/// Writes `device` as a streamOptimized VMDK into `out`, an empty file. `level` is that of deflate, 1 (fast) to 9 (small).
 ///
 /// The disk has the device's size, rounded up to whole sectors; grains of zeroes take no space. The bytes depend on the
-/// content, the level, `name` and `identity` alone. `out` is neither synced nor renamed, and left unfinished on failure.
+/// content, the level and on what it tells alone. `out` is neither synced nor renamed, and left unfinished on failure.
 ///
 /// # Errors
 ///
@@ -54,12 +53,11 @@ const GRAIN_MARKER_BYTES: usize = GrainMarker::<&[u8]>::SIZE;
 pub fn write_stream(
     device: &dyn BlockDevice,
     out: &File,
-    name: &str,
+    told: &VmdkTold<'_>,
     level: u8,
-    identity: &Identity,
     progress: &dyn Progress,
 ) -> Result<()> {
-    check_name(name)?;
+    check_name(told.name)?;
     WideDeflater::new(level)?;
     check_empty(out)?;
     let size = disk_size(device, "vmdk", MAX_DISK)?;
@@ -71,10 +69,10 @@ pub fn write_stream(
         create_type: "streamOptimized",
         sectors: size / SECTOR,
         extent_type: "SPARSE",
-        extent_name: name,
-        adapter: Adapter::Lsilogic,
+        extent_name: told.name,
+        adapter: told.adapter,
     };
-    let text = descriptor.text(fingerprint?, identity);
+    let text = descriptor.text(fingerprint?, told.identity);
     stream.finish(&text)
 }
 

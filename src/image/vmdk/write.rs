@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use super::Adapter;
+use super::VmdkTold;
 use super::header::{
     DESCRIPTOR_OFFSET, DESCRIPTOR_SECTORS, FLAG_NEWLINE_TEST, FLAG_REDUNDANT_TABLE, GRAIN_BYTES,
     GRAIN_SECTORS, Header, TABLE_ENTRIES, TABLE_SECTORS, table_entry,
@@ -10,9 +10,9 @@ use super::header::{
 use super::write_descriptor::{Descriptor, check_name};
 use crate::block::BlockDevice;
 use crate::error::Result;
-use crate::image::block_writer::{SECTOR, disk_size, write_blocks};
+use crate::image::block_writer::{BlockPlan, SECTOR, disk_size, write_blocks};
 use crate::image::copy::copy_data;
-use crate::image::{Identity, check_empty, set_size, write_out};
+use crate::image::{check_empty, set_size, write_out};
 use crate::progress::Progress;
 
 /// Sectors are counted in 32 bits: room for the disk and its tables below 2 TiB.
@@ -21,10 +21,10 @@ const MAX_SPARSE: u64 = 2040 << 30;
 /// VMware's largest disk, 62 TiB.
 const MAX_FLAT: u64 = 62 << 40;
 
-/// Writes `device` as a monolithicSparse VMDK, which is to be called `name`, into `out`, an empty file.
+/// Writes `device` as a monolithicSparse VMDK into `out`, an empty file.
 ///
 /// The disk has the device's size, rounded up to whole sectors; grains of zeroes take no space. The bytes depend on the
-/// content, `name` and `identity` alone. `out` is neither synced nor renamed, and left unfinished on failure.
+/// content and on what it tells alone. `out` is neither synced nor renamed, and left unfinished on failure.
 ///
 /// # Errors
 ///
@@ -34,12 +34,10 @@ const MAX_FLAT: u64 = 62 << 40;
 pub fn write_sparse(
     device: &dyn BlockDevice,
     out: &File,
-    name: &str,
-    adapter: Adapter,
-    identity: &Identity,
+    told: &VmdkTold<'_>,
     progress: &dyn Progress,
 ) -> Result<()> {
-    check_name(name)?;
+    check_name(told.name)?;
     let size = disk_size(device, "this kind of vmdk", MAX_SPARSE)?;
     let tables = size
         .div_ceil(GRAIN_BYTES)
@@ -49,8 +47,13 @@ pub fn write_sparse(
     let gd_offset = rgd_offset + directory_sectors + tables * TABLE_SECTORS;
     let overhead = (2 * gd_offset - rgd_offset).next_multiple_of(GRAIN_SECTORS);
     let address = |place: u32| overhead * SECTOR + u64::from(place) * GRAIN_BYTES;
+    let plan = BlockPlan {
+        disk_bytes: size,
+        block_bytes: GRAIN_BYTES,
+        address,
+    };
     progress.start("writing the vmdk image", device.size());
-    let blocks = write_blocks(device, size, out, GRAIN_BYTES, address, progress);
+    let blocks = write_blocks(device, out, &plan, progress);
     progress.finish();
     let blocks = blocks?;
     set_size(out, address(blocks.taken))?;
@@ -70,13 +73,15 @@ pub fn write_sparse(
         create_type: "monolithicSparse",
         sectors: size / SECTOR,
         extent_type: "SPARSE",
-        extent_name: name,
-        adapter,
+        extent_name: told.name,
+        adapter: told.adapter,
     };
     write_out(
         out,
         DESCRIPTOR_OFFSET * SECTOR,
-        descriptor.text(blocks.fingerprint, identity).as_bytes(),
+        descriptor
+            .text(blocks.fingerprint, told.identity)
+            .as_bytes(),
     )?;
     let header = Header {
         version: 1,
@@ -90,8 +95,8 @@ pub fn write_sparse(
     write_out(out, 0, &header.to_bytes())
 }
 
-/// Writes `device` as a monolithicFlat VMDK: its bytes, sparse, into `extent`, an empty file that is to be called
-/// `extent_name`. Returns the text of the descriptor, which is a file of its own.
+/// Writes `device` as a monolithicFlat VMDK: its bytes, sparse, into `extent`, an empty file, whose name is the one that is
+/// told. Returns the text of the descriptor, which is a file of its own.
 ///
 /// # Errors
 ///
@@ -99,12 +104,10 @@ pub fn write_sparse(
 pub fn write_flat(
     device: &dyn BlockDevice,
     extent: &File,
-    extent_name: &str,
-    adapter: Adapter,
-    identity: &Identity,
+    told: &VmdkTold<'_>,
     progress: &dyn Progress,
 ) -> Result<String> {
-    check_name(extent_name)?;
+    check_name(told.name)?;
     let size = disk_size(device, "vmdk", MAX_FLAT)?;
     check_empty(extent)?;
     set_size(extent, size)?;
@@ -117,8 +120,8 @@ pub fn write_flat(
         create_type: "monolithicFlat",
         sectors: size / SECTOR,
         extent_type: "FLAT",
-        extent_name,
-        adapter,
+        extent_name: told.name,
+        adapter: told.adapter,
     };
-    Ok(descriptor.text(copied?, identity))
+    Ok(descriptor.text(copied?, told.identity))
 }

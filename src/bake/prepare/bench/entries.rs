@@ -160,23 +160,20 @@ impl Bench<'_> {
             Content::Host(file) => file.size(),
         };
         self.asked(partition, change.bytes, why)?;
+        let replacement = Replacement {
+            path,
+            in_the_way,
+            attributes,
+            bytes: change.bytes,
+        };
         match content {
-            Content::Bytes(bytes) => self.edit(partition, path, |fs| {
-                replace(
-                    fs,
-                    path,
-                    in_the_way,
-                    &attributes,
-                    change.bytes,
-                    &mut &*bytes,
-                )
-            })?,
+            Content::Bytes(bytes) => {
+                self.edit(partition, path, |fs| replacement.write(fs, &mut &*bytes))?
+            }
             Content::Host(file) => {
                 let mut reader = file.reader("file", &self.run.inputs)?;
-                self.edit(partition, path, |fs| {
-                    replace(fs, path, in_the_way, &attributes, change.bytes, &mut reader)
-                })
-                .at(|| crate::block::shown(file.path()))?;
+                self.edit(partition, path, |fs| replacement.write(fs, &mut reader))
+                    .at(|| crate::block::shown(file.path()))?;
                 reader.finish()?;
             }
         }
@@ -274,25 +271,29 @@ impl Bench<'_> {
             entries,
         };
         let mut change = change(spec.partition, dest, action, &why);
-        (change.mode, change.bytes) = (0o755, unpacked.content_bytes);
+        change.mode = 0o755;
+        change.bytes = unpacked.content_bytes;
         self.changes.push(change);
         Ok(())
     }
 }
 
-/// Writes a file where `in_the_way` tells whether what is there must go first.
-fn replace(
-    fs: &mut dyn FileSystemMut,
-    path: &FsPath,
+/// A file that takes the place of what is there.
+struct Replacement<'a> {
+    path: &'a FsPath,
+    /// Whether what is there must go first.
     in_the_way: bool,
-    attributes: &Attributes,
+    attributes: Attributes,
     bytes: u64,
-    content: &mut dyn std::io::Read,
-) -> Result<()> {
-    if in_the_way {
-        fs.remove(path)?;
+}
+
+impl Replacement<'_> {
+    fn write(&self, fs: &mut dyn FileSystemMut, content: &mut dyn std::io::Read) -> Result<()> {
+        if self.in_the_way {
+            fs.remove(self.path)?;
+        }
+        fs.write_file(self.path, &self.attributes, self.bytes, content)
     }
-    fs.write_file(path, attributes, bytes, content)
 }
 
 /// A change as it is for links and removals; attributes and size come after, where they differ.

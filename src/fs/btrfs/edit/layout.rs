@@ -203,14 +203,8 @@ impl BtrfsEditor {
                 let nodesize = to_usize(superblock.nodesize.into())?;
                 let addresses = self.addresses(layout);
                 let blocks: Vec<Block> = layout.trees.iter().flat_map(blocks).collect();
-                let mut items = trees::extent_items(
-                    &self.tree,
-                    extents,
-                    &addresses,
-                    &blocks,
-                    self.generation(),
-                    nodesize,
-                )?;
+                let mut items = trees::data_items(&self.tree, extents, &addresses, nodesize)?;
+                items.extend(trees::block_items(&blocks, self.generation()));
                 if superblock.compat_ro_flags & compat_ro::BLOCK_GROUP_TREE == 0 {
                     items.extend(self.block_groups(layout)?);
                 }

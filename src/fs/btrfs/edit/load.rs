@@ -30,7 +30,8 @@ pub(super) fn load(volume: &Volume, root: &TreeRoot) -> Result<(Tree, Vec<Extent
         loader
             .item(key, item, volume)
             .at(|| format!("item {key}"))?;
-        (count, bytes) = (count + 1, bytes + item.len());
+        count += 1;
+        bytes += item.len();
         if count > ITEMS_MAX || bytes > BYTES_MAX {
             return Err(Error::unsupported(format!(
                 "editing a btrfs tree of more than {ITEMS_MAX} items or {BYTES_MAX} bytes"

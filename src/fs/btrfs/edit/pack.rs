@@ -41,7 +41,8 @@ impl Shape {
             }
             if used + len > room {
                 leaves.push(start..at);
-                (start, used) = (at, 0);
+                start = at;
+                used = 0;
             }
             used += len;
         }

@@ -32,13 +32,11 @@ pub(super) struct Block {
     pub tree: u64,
 }
 
-/// Extent items of data and tree blocks, by address; `addresses` are those of the extents, `None` where one is not used.
-pub(super) fn extent_items(
+/// Extent items of data; `addresses` are those of the extents, `None` where one is not used.
+pub(super) fn data_items(
     tree: &Tree,
     extents: &[Extent],
     addresses: &[Option<u64>],
-    blocks: &[Block],
-    generation: u64,
     nodesize: usize,
 ) -> Result<Vec<Item>> {
     let mut items = Vec::new();
@@ -54,6 +52,12 @@ pub(super) fn extent_items(
             .ok_or_else(|| Error::internal("an extent without an address"))?;
         data_extent(extent, address, of_one, nodesize, &mut items)?;
     }
+    Ok(items)
+}
+
+/// Extent items of tree blocks.
+pub(super) fn block_items(blocks: &[Block], generation: u64) -> Vec<Item> {
+    let mut items = Vec::new();
     for block in blocks {
         let mut owner = InlineRef::blank();
         owner.set_ref_type(kind::TREE_BLOCK_REF);
@@ -65,7 +69,7 @@ pub(super) fn extent_items(
             data,
         });
     }
-    Ok(items)
+    items
 }
 
 /// An extent item without its references.

@@ -109,7 +109,9 @@ impl BtrfsEditor {
                 .ok_or_else(missing)?;
             let (now, later) = rest.split_at(rest.len().min(room.len()));
             room[..now.len()].copy_from_slice(now);
-            (rest, at, skip) = (later, at + 1, 0);
+            rest = later;
+            at += 1;
+            skip = 0;
         }
         Ok(())
     }

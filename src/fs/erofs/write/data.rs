@@ -40,6 +40,8 @@ pub(super) struct Plan<'a> {
     pub cluster_bytes: Option<usize>,
     /// For each node, whether an end of so many bytes fits behind its inode.
     pub fits_inline: &'a dyn Fn(usize, u64) -> bool,
+    /// For each node, the first with the same content; that one's is stored.
+    pub same: &'a [usize],
 }
 
 impl Plan<'_> {
@@ -64,15 +66,15 @@ struct Done {
     used: Vec<bool>,
 }
 
-/// Writes the content of all files of `nodes`, but for what is the same as that of an earlier node (`same`).
+/// Writes the content of all files of `nodes`, but for what is the same as that of an earlier node.
 pub(super) fn write(
     source: &dyn FileSystem,
     nodes: &[Node],
-    same: &[usize],
     plan: &Plan<'_>,
     out: &mut Out<'_>,
     advance: impl Fn(u64),
 ) -> Result<Vec<Laid>> {
+    let same = plan.same;
     let mut reader = Reader {
         source,
         nodes,

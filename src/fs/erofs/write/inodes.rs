@@ -56,14 +56,21 @@ impl Shape {
     }
 }
 
-/// All that inodes are made of.
-pub(super) struct Inodes<'a> {
+/// What inodes are made of, besides where content lies.
+pub(super) struct Parts<'a> {
     pub source: &'a dyn FileSystem,
     pub tree: &'a Tree,
     pub options: &'a ErofsOptions,
+    /// Attributes as they are stored, by the numbers of their sets.
     pub xattrs: &'a [Vec<u8>],
+    /// How the inode of each node begins.
     pub shapes: &'a [Shape],
-    pub laid: Vec<Laid>,
+}
+
+/// All inodes of an image.
+pub(super) struct Inodes<'a> {
+    parts: Parts<'a>,
+    laid: Vec<Laid>,
     /// Sizes of directories, as of their blocks; of others, those of the source.
     sizes: Vec<u64>,
     /// Where each inode lies, in units from the beginning of their area.
@@ -86,30 +93,20 @@ fn nid(place: u64) -> u64 {
 }
 
 impl<'a> Inodes<'a> {
-    pub fn new(
-        source: &'a dyn FileSystem,
-        tree: &'a Tree,
-        options: &'a ErofsOptions,
-        xattrs: &'a [Vec<u8>],
-        shapes: &'a [Shape],
-        laid: Vec<Laid>,
-    ) -> Self {
+    /// Inodes that have no places yet.
+    pub fn new(parts: Parts<'a>, laid: Vec<Laid>) -> Self {
+        let tree = parts.tree;
         let sizes = tree
             .nodes
             .iter()
             .enumerate()
             .map(|(id, node)| size(tree, id, node))
             .collect();
-        let places = vec![0; tree.nodes.len()];
         Self {
-            source,
-            tree,
-            options,
-            xattrs,
-            shapes,
+            places: vec![0; tree.nodes.len()],
+            parts,
             laid,
             sizes,
-            places,
         }
     }
 
@@ -118,6 +115,7 @@ impl<'a> Inodes<'a> {
         let blocks_end = self.lay_out_blocks(out.next_block()?)?;
         let order = self.place();
         for (id, node) in self
+            .parts
             .tree
             .nodes
             .iter()
@@ -147,6 +145,7 @@ impl<'a> Inodes<'a> {
     /// Gives directories and symlinks their blocks, from `next` on, and returns the block behind them.
     fn lay_out_blocks(&mut self, mut next: u32) -> Result<u32> {
         for (id, node) in self
+            .parts
             .tree
             .nodes
             .iter()
@@ -158,7 +157,7 @@ impl<'a> Inodes<'a> {
             }
             let size = self.sizes[id];
             let tail = size - (blocks(size) - 1) * BLOCK_BYTES;
-            let is_tail_inline = self.shapes[id].fits_inline(tail);
+            let is_tail_inline = self.parts.shapes[id].fits_inline(tail);
             self.laid[id] = Laid::Flat {
                 first: next,
                 is_tail_inline,
@@ -181,7 +180,7 @@ impl<'a> Inodes<'a> {
 
     /// Bytes of an inode with all that lies behind it.
     fn bytes(&self, id: usize) -> u64 {
-        let head = self.shapes[id].bytes();
+        let head = self.parts.shapes[id].bytes();
         match &self.laid[id] {
             Laid::Nothing => head,
             laid @ Laid::Flat { .. } => head + laid.inline_bytes(self.sizes[id]),
@@ -198,8 +197,8 @@ impl<'a> Inodes<'a> {
         // Blocks with room: units that are free, and where they begin.
         let mut room: BTreeSet<(u64, u64)> = BTreeSet::new();
         let mut end = 0;
-        let mut order: Vec<usize> = (0..self.tree.nodes.len())
-            .filter(|&id| self.tree.nodes[id].nlink > 0)
+        let mut order: Vec<usize> = (0..self.parts.tree.nodes.len())
+            .filter(|&id| self.parts.tree.nodes[id].nlink > 0)
             .collect();
         for &id in &order {
             let units = self.bytes(id).div_ceil(INODE_UNIT);
@@ -239,7 +238,7 @@ impl<'a> Inodes<'a> {
             out.put_blocks(&pending[..complete])?;
             pending.drain(..complete);
             start += to_u64(complete);
-            let inode = self.inode(id).at(|| self.tree.nodes[id].name())?;
+            let inode = self.inode(id).at(|| self.parts.tree.nodes[id].name())?;
             pending.extend_from_slice(&inode);
         }
         out.put_blocks(&pending)?;
@@ -248,11 +247,11 @@ impl<'a> Inodes<'a> {
 
     /// An inode with all that lies behind it.
     fn inode(&self, id: usize) -> Result<Vec<u8>> {
-        let node = &self.tree.nodes[id];
+        let node = &self.parts.tree.nodes[id];
         let (layout, i_u) = self.layout(id)?;
         let mut bytes = self.head(id, node, layout, i_u)?;
         if let Some(number) = node.xattrs {
-            bytes.extend_from_slice(&self.xattrs[to_usize(number.into())?]);
+            bytes.extend_from_slice(&self.parts.xattrs[to_usize(number.into())?]);
         }
         match &self.laid[id] {
             Laid::Nothing => {}
@@ -273,7 +272,7 @@ impl<'a> Inodes<'a> {
                     *first,
                     self.sizes[id],
                     start,
-                    self.options.has_big_clusters(),
+                    self.parts.options.has_big_clusters(),
                 )?);
             }
         }
@@ -289,7 +288,7 @@ impl<'a> Inodes<'a> {
 
     /// The layout of a node and what `i_u` says.
     fn layout(&self, id: usize) -> Result<(Layout, u32)> {
-        let node = &self.tree.nodes[id];
+        let node = &self.parts.tree.nodes[id];
         if let Part::Device(number) = node.part {
             return Ok((Layout::FlatPlain, number));
         }
@@ -319,7 +318,7 @@ impl<'a> Inodes<'a> {
     }
 
     fn head(&self, id: usize, node: &Node, layout: Layout, i_u: u32) -> Result<Vec<u8>> {
-        let shape = self.shapes[id];
+        let shape = self.parts.shapes[id];
         let mode = u16::try_from(node.file_type.mode_bits())
             .map_err(|_| Error::internal("16 bits"))?
             | node.mode;
@@ -372,7 +371,7 @@ impl<'a> Inodes<'a> {
                 let size = self.sizes[id];
                 let len = self.laid[id].inline_bytes(size);
                 let mut tail = vec![0; to_usize(len)?];
-                Reading::open(self.source, node)?.read(size - len, &mut tail)?;
+                Reading::open(self.parts.source, node)?.read(size - len, &mut tail)?;
                 Ok(tail)
             }
         }
@@ -392,7 +391,7 @@ impl<'a> Inodes<'a> {
                     u16::try_from(name_at)
                         .map_err(|_| Error::internal("a name beyond its block"))?,
                 );
-                dirent.set_file_type(self.tree.nodes[*child].file_type.entry_code());
+                dirent.set_file_type(self.parts.tree.nodes[*child].file_type.entry_code());
                 bytes.extend_from_slice(dirent.bytes());
                 name_at += name.len();
             }
@@ -446,7 +445,8 @@ fn split<'e, 'n>(entries: &'e [(&'n [u8], usize)]) -> Vec<&'e [(&'n [u8], usize)
         let bytes = record_bytes(name);
         if used + bytes > BLOCK_BYTES {
             blocks.push(&entries[start..at]);
-            (start, used) = (at, 0);
+            start = at;
+            used = 0;
         }
         used += bytes;
     }

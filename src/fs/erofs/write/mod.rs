@@ -38,7 +38,7 @@ use crate::fs::FileSystem;
 use crate::fs::source::{self, AddedFile, Rules, Tree};
 use crate::progress::Progress;
 use data::{Laid, Plan};
-use inodes::{Area, Inodes, Shape};
+use inodes::{Area, Inodes, Parts, Shape};
 
 /// The block size.
 const BLOCK_BYTES: u64 = 4096;
@@ -164,15 +164,15 @@ pub fn write(
         .cluster_bytes()
         .map(|bytes| to_usize(bytes.into()))
         .transpose()?;
-    let plan = Plan {
-        cluster_bytes,
-        fits_inline: &fits_inline,
-    };
     progress.start("packing files into an EROFS", tree.content_bytes);
     let laid = same::find(source, &tree.nodes, &fits_inline).and_then(|same| {
-        data::write(source, &tree.nodes, &same, &plan, &mut out, |bytes| {
-            progress.advance(bytes)
-        })
+        let plan = Plan {
+            cluster_bytes,
+            fits_inline: &fits_inline,
+            same: &same,
+        };
+        let advance = |bytes| progress.advance(bytes);
+        data::write(source, &tree.nodes, &plan, &mut out, advance)
     });
     progress.finish();
     let laid = laid?;
@@ -180,8 +180,14 @@ pub fn write(
     let has_packed = laid.iter().any(|laid| matches!(laid, Laid::Packed { .. }));
 
     let xattr_block = out.put_blocks(&stored.table)?;
-    let area =
-        Inodes::new(source, &tree, options, &stored.bodies, &shapes, laid).write(&mut out)?;
+    let parts = Parts {
+        source,
+        tree: &tree,
+        options,
+        xattrs: &stored.bodies,
+        shapes: &shapes,
+    };
+    let area = Inodes::new(parts, laid).write(&mut out)?;
     let mut features = 0;
     features |= if has_chunks { CHUNKED_FILE } else { 0 };
     features |= if has_packed { ZERO_PADDING } else { 0 };

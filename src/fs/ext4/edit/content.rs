@@ -105,14 +105,13 @@ impl<D: BlockDeviceMut> Ext4<D> {
             .last()
             .map_or_else(|| self.group_block(ino), |last| last.physical + last.len);
         let seed = Inode::parse_any(ino, raw.clone())?.seed(&self.superblock);
-        let nodes = map::write(
-            &self.store,
-            &self.superblock,
-            &mut self.space,
-            (raw, seed),
-            extents,
+        let target = map::Target {
+            device: &self.store,
+            superblock: &self.superblock,
+            space: &mut self.space,
             goal,
-        )?;
+        };
+        let nodes = map::write(target, raw, seed, extents)?;
         let mapping = map::Mapping {
             extents: extents.to_vec(),
             nodes,

@@ -209,7 +209,8 @@ fn count_groups(old: &Superblock, new: &mut Superblock) -> Result<()> {
     new.backup_bgs = backup_groups(old, new.group_count);
     new.feature_incompat = old.feature_incompat;
     new.feature_compat = old.feature_compat;
-    (new.reserved_gdt_blocks, new.first_meta_bg) = (old.reserved_gdt_blocks, old.first_meta_bg);
+    new.reserved_gdt_blocks = old.reserved_gdt_blocks;
+    new.first_meta_bg = old.first_meta_bg;
     let before = layout::descriptor_blocks(old);
     let after = layout::descriptor_blocks(new);
     if before == after || old.has_incompat(features::INCOMPAT_META_BG) {

@@ -66,19 +66,25 @@ struct Packed {
     done: usize,
 }
 
-/// Writes the content of all files of `nodes` to `out`.
+/// The files whose content is written, and in blocks of how many bytes.
+pub(super) struct Files<'a> {
+    pub source: &'a dyn FileSystem,
+    pub nodes: &'a [Node],
+    pub block_bytes: usize,
+}
+
+/// Writes the content of all files to `out`.
 pub(super) fn write(
-    source: &dyn FileSystem,
-    nodes: &[Node],
+    files: &Files<'_>,
     new_packer: impl Fn() -> Result<Packer> + Sync,
-    block_bytes: usize,
     out: &mut Out<'_>,
     advance: impl Fn(u64),
 ) -> Result<Data> {
+    let nodes = files.nodes;
     let mut reader = Reader {
-        source,
+        source: files.source,
         nodes,
-        block_bytes,
+        block_bytes: files.block_bytes,
         next: 0,
         open: None,
         fragment: Vec::new(),

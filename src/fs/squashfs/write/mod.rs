@@ -24,13 +24,13 @@ use std::os::unix::fs::FileExt;
 
 use super::on_disk::{FragmentEntry, MAGIC, NO_TABLE, SuperBlock};
 use super::superblock::SUPERBLOCK_BYTES;
-use crate::bytes::{Order, row_of, to_u64};
+use crate::bytes::{Order, row_of, to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::finding::code;
 use crate::fs::FileSystem;
 use crate::fs::source::{self, AddedFile, Rules, Tree};
 use crate::progress::Progress;
-use data::Data;
+use data::{Data, Files};
 use inodes::Tables;
 use metadata::{lookup_table, stored_metadata};
 use pack::Packer;
@@ -101,13 +101,13 @@ pub fn write(
     options: &SquashfsOptions,
     progress: &dyn Progress,
 ) -> Result<SquashfsReport> {
-    let block_log = check(out, options)?;
+    check(out, options)?;
     let new_packer = || Packer::new(options.compression, options.block_bytes);
     let mut packer = new_packer()?;
     let rules = Rules {
         latest_time: options.latest_time,
         content_max: options.content_max,
-        file_max: BLOCKS_MAX << block_log,
+        file_max: BLOCKS_MAX * u64::from(options.block_bytes),
         is_storable: xattrs::is_storable,
         check_xattr: xattrs::check,
         left_out: code::SQUASHFS_XATTRS,
@@ -121,27 +121,24 @@ pub fn write(
         out.put(&stored_metadata(&settings)?)?;
     }
     progress.start("packing files into a squashfs", tree.content_bytes);
-    let block_bytes = 1 << block_log;
-    let data = data::write(
+    let files = Files {
         source,
-        &tree.nodes,
-        new_packer,
-        block_bytes,
-        &mut out,
-        |bytes| progress.advance(bytes),
-    );
+        nodes: &tree.nodes,
+        block_bytes: to_usize(options.block_bytes.into())?,
+    };
+    let data = data::write(&files, new_packer, &mut out, |bytes| {
+        progress.advance(bytes)
+    });
     progress.finish();
     let data = data?;
     let tables = inodes::encode(&tree, &data, &mut packer, &mut new_packer()?)?;
 
-    let superblock = finish(
-        &tree,
-        &data,
-        &tables,
-        &mut packer,
-        &mut out,
-        (options, block_log),
-    )?;
+    let made = Made {
+        tree: &tree,
+        data: &data,
+        tables: &tables,
+    };
+    let superblock = finish(&made, &mut packer, &mut out, options)?;
     let image_bytes = out.pad()?;
     Out { position: 0, ..out }.put(&superblock)?;
     let inodes = count("inodes", tables.export.len())?;
@@ -157,15 +154,23 @@ fn count(what: &str, len: usize) -> Result<u32> {
         .map_err(|_| Error::unsupported(format!("more than 2^32 {what}")).because(Reason::Limit))
 }
 
+/// What the tables and the superblock tell.
+struct Made<'a> {
+    tree: &'a Tree,
+    data: &'a Data,
+    tables: &'a Tables,
+}
+
 /// Writes all tables behind the content and returns the superblock.
 fn finish(
-    tree: &Tree,
-    data: &Data,
-    tables: &Tables,
+    made: &Made<'_>,
     packer: &mut Packer,
     out: &mut Out<'_>,
-    (options, block_log): (&SquashfsOptions, u16),
+    options: &SquashfsOptions,
 ) -> Result<Vec<u8>> {
+    let Made { tree, data, tables } = *made;
+    let block_log = u16::try_from(options.block_bytes.ilog2())
+        .map_err(|_| Error::internal("a logarithm of 32 bits"))?;
     let mut superblock = SuperBlock::zeroed();
     superblock.set_s_magic(MAGIC);
     superblock.set_s_major(4);
@@ -220,8 +225,8 @@ fn fragment_entries(fragments: &[(u64, u32)]) -> Vec<u8> {
     entries
 }
 
-/// Checks what the caller gives and returns the base-2 logarithm of the block size.
-fn check(out: &File, options: &SquashfsOptions) -> Result<u16> {
+/// Checks what the caller gives.
+fn check(out: &File, options: &SquashfsOptions) -> Result<()> {
     let len = out
         .metadata()
         .map_err(|error| Error::io("looking at the squashfs's file", error))?
@@ -237,7 +242,7 @@ fn check(out: &File, options: &SquashfsOptions) -> Result<u16> {
             "squashfs block size {bytes} is invalid: must be a power of two from 4096 to 1048576"
         )));
     }
-    u16::try_from(bytes.ilog2()).map_err(|_| Error::internal("a logarithm of 32 bits"))
+    Ok(())
 }
 
 /// The file that is written, front to back.
