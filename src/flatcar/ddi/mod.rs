@@ -38,7 +38,7 @@ use crate::bytes::hex;
 use crate::fs::verity::Verity;
 use crate::{Error, ErrorKind, Reason, Result, ResultExt};
 
-pub use build::{BuildOptions, Built, Protection, build, sign};
+pub use build::{BuildOptions, Built, Protection, SignOptions, build, sign};
 pub use certificate::Certificate;
 pub use partitions::{KINDS, Kind};
 pub use private_key::{KeyKind, PrivateKey};
