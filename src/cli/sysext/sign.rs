@@ -10,7 +10,9 @@ use der::zeroize::Zeroizing;
 
 use crate::block::{BlockDevice, OutputFile, Watched};
 use crate::bytes::{ByteSize, to_usize};
-use crate::flatcar::ddi::{self, BuildOptions, Built, Certificate, PrivateKey, Protection, Signer};
+use crate::flatcar::ddi::{
+    self, BuildOptions, Built, Certificate, PrivateKey, Protection, SignOptions, Signer,
+};
 use crate::flatcar::sysext::{inspect, open_extension};
 use crate::machine::Arch;
 use crate::{Error, Reason, Result, ResultExt};
@@ -148,8 +150,12 @@ impl SignCommand {
                 return Err(Error::invalid("the disk image is signed already")
                     .with_hint("--replace puts the new signature in the place of the old one"));
             }
-            let seed = self.seed.as_deref();
-            return ddi::sign(device, signer, self.replace, seed, &temp_dir, out, reporter);
+            let options = SignOptions {
+                signer,
+                replaces: self.replace,
+                seed: self.seed.clone(),
+            };
+            return ddi::sign(device, &options, &temp_dir, out, reporter);
         }
         let options = BuildOptions {
             architecture: self.architecture(&device)?,
