@@ -340,81 +340,39 @@ const HINTS: &[Hint] = &[
         code::BUTANE_LOCAL,
         "local files lie below the folder of the Butane file, or that of flatbake butane -d DIR",
     ),
-    Hint::new(
-        code::CONFIG_SYNTAX,
-        "mend the config at that place",
-    ),
-    Hint::new(
-        code::CONFIG_TYPE,
-        "mend the config at that place",
-    ),
-    Hint::new(
-        code::IGNITION_VERSION,
-        "mend the config at that place",
-    ),
+    Hint::new(code::CONFIG_SYNTAX, "mend the config at that place"),
+    Hint::new(code::CONFIG_TYPE, "mend the config at that place"),
+    Hint::new(code::IGNITION_VERSION, "mend the config at that place"),
     Hint::new(
         code::IGNITION_IGNORED,
         "write it as a Butane or an Ignition config",
     ),
-    Hint::new(
-        code::IGNITION_PATH,
-        "mend the config at that place",
-    ),
+    Hint::new(code::IGNITION_PATH, "mend the config at that place"),
     Hint::new(code::IGNITION_DUPLICATE, "keep one of them"),
     Hint::new(
         code::IGNITION_BELOW,
         "make the one a directory, or move the other",
     ),
     Hint::new(code::IGNITION_UNIT_TAKEN, "keep the unit or the file"),
-    Hint::new(
-        code::IGNITION_MODE,
-        "mend the config at that place",
-    ),
+    Hint::new(code::IGNITION_MODE, "mend the config at that place"),
     Hint::new(code::IGNITION_OWNER, "keep one of them"),
     Hint::new(
         code::IGNITION_OVERWRITE,
         "give contents, or leave overwrite out",
     ),
-    Hint::new(
-        code::IGNITION_LINK,
-        "mend the config at that place",
-    ),
-    Hint::new(
-        code::IGNITION_SOURCE,
-        "mend the config at that place",
-    ),
-    Hint::new(
-        code::IGNITION_RESOURCE,
-        "mend the config at that place",
-    ),
-    Hint::new(
-        code::IGNITION_HASH,
-        "mend the config at that place",
-    ),
+    Hint::new(code::IGNITION_LINK, "mend the config at that place"),
+    Hint::new(code::IGNITION_SOURCE, "mend the config at that place"),
+    Hint::new(code::IGNITION_RESOURCE, "mend the config at that place"),
+    Hint::new(code::IGNITION_HASH, "mend the config at that place"),
     Hint::new(
         code::IGNITION_HASH_DIFFERS,
         "correct the hash or the content",
     ),
-    Hint::new(
-        code::IGNITION_STORAGE,
-        "mend the config at that place",
-    ),
-    Hint::new(
-        code::IGNITION_UNIT_NAME,
-        "mend the config at that place",
-    ),
-    Hint::new(
-        code::IGNITION_UNIT_SYNTAX,
-        "mend the config at that place",
-    ),
-    Hint::new(
-        code::IGNITION_ACCOUNT,
-        "mend the config at that place",
-    ),
-    Hint::new(
-        code::IGNITION_PROXY,
-        "mend the config at that place",
-    ),
+    Hint::new(code::IGNITION_STORAGE, "mend the config at that place"),
+    Hint::new(code::IGNITION_UNIT_NAME, "mend the config at that place"),
+    Hint::new(code::IGNITION_UNIT_SYNTAX, "mend the config at that place"),
+    Hint::new(code::IGNITION_ACCOUNT, "mend the config at that place"),
+    Hint::new(code::IGNITION_PROXY, "mend the config at that place"),
     Hint::new(code::BUTANE_VARIANT, "write variant: flatcar"),
     Hint::new(
         code::BUTANE_VERSION,
