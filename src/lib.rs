@@ -118,17 +118,22 @@ pub use flatcar::vendor::{Vendor, Vendors};
 pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};
 /// Extension images: built, with what is told of them.
 pub mod sysext {
+    pub use crate::flatcar::ddi::{Certificate, KeyKind, PrivateKey, Signer};
     pub use crate::flatcar::sysext::build::{
-        Build, Built, Compressor, Conf, Effort, Format, Means, Prepared, architecture,
+        Build, Built, Compressor, Conf, DiskImage, Effort, Format, Means, Prepared, architecture,
     };
     pub use crate::flatcar::sysext::{Class, Host};
+}
+/// Configs for the first boot: Butane translated, Ignition checked.
+pub mod config {
+    pub use crate::flatcar::butane::{TranslateOptions, Translated, translate as translate_butane};
+    pub use crate::flatcar::ignition::{
+        CheckOptions, Checked, ConfigKind, check as check_ignition,
+    };
 }
 // Images and what lies in them.
 pub use block::{BlockDevice, BlockDeviceMut, MemoryDevice, Overlay, OverlayOptions, Window};
 pub use flatcar::{Designator, Disk, OsRelease};
-// Configs for the first boot.
-pub use flatcar::butane::{TranslateOptions, Translated, translate as translate_butane};
-pub use flatcar::ignition::{CheckOptions, Checked, ConfigKind, check as check_ignition};
 pub use fs::{
     Attributes, ByPath, DirEntry, EditOptions, ExtractOptions, FileContent, FileRead, FileSystem,
     FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Node, Timestamp, Xattr,
