@@ -333,7 +333,7 @@ impl<'a> Fetcher<'a> {
         })
     }
 
-    fn note_missing(&self, name: String) -> Error {
+    pub(super) fn note_missing(&self, name: String) -> Error {
         let mut missing = lock(&self.missing);
         missing.insert(name);
         let names: Vec<&str> = missing.iter().map(String::as_str).collect();

@@ -8,6 +8,7 @@
 pub mod bakery;
 pub mod digests;
 pub mod fetcher;
+pub mod oci;
 pub mod openpgp;
 pub mod registry;
 pub mod release;
