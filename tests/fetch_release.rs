@@ -14,25 +14,25 @@ use crate::common::sysext::{Format, Sysext, sysext};
 use crate::fetch_openpgp::gpg::Gpg;
 
 /// The release of the sample.
-const VERSION: &str = "4593.2.0";
+pub const VERSION: &str = "4593.2.0";
 const IMAGE: &str = "flatcar_production_image.bin.bz2";
 const DAY: &str = "2026-01-31";
 
 /// What a server has, by the path of its URL.
-type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+pub type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
 /// A place like Flatcar's servers, with keys of its own, and a machine that fetches from it.
-struct Site {
-    dir: tempfile::TempDir,
-    gpg: Gpg,
-    key: String,
-    files: Files,
-    server: Server,
+pub struct Site {
+    pub dir: tempfile::TempDir,
+    pub gpg: Gpg,
+    pub key: String,
+    pub files: Files,
+    pub server: Server,
 }
 
 impl Site {
     /// A site with the sample as the newest stable release.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         Self::served(|files| {
             Some(Server::http(move |request| {
                 answer(&files, request.path(), |bytes| {
@@ -42,7 +42,7 @@ impl Site {
         })
     }
 
-    fn served(serve: impl FnOnce(Files) -> Option<Server>) -> Option<Self> {
+    pub fn served(serve: impl FnOnce(Files) -> Option<Server>) -> Option<Self> {
         let gpg = Gpg::new()?;
         let key = gpg.primary("2025-01-01", "Builder of the tests");
         let key = gpg.subkey("2025-01-01", &key, "ed25519", "never");
@@ -59,40 +59,41 @@ impl Site {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sample/flatcar_sample.bin.bz2");
         let version = format!("FLATCAR_BUILD=4593\nFLATCAR_VERSION={VERSION}\n");
         site.publish("stable/amd64-usr/current/version.txt", version.as_bytes());
+        site.release("version.txt", version.as_bytes());
         site.release(IMAGE, &fs::read(sample).unwrap());
         Some(site)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Publishes a file of the release with its signature.
-    fn release(&self, name: &str, bytes: &[u8]) {
+    pub fn release(&self, name: &str, bytes: &[u8]) {
         self.publish(&format!("stable/amd64-usr/{VERSION}/{name}"), bytes);
     }
 
-    fn publish(&self, path: &str, bytes: &[u8]) {
+    pub fn publish(&self, path: &str, bytes: &[u8]) {
         let signature = self.gpg.sign(DAY, &self.key, &["--detach-sign"], bytes);
         self.put(path, bytes);
         self.put(&format!("{path}.sig"), &signature);
     }
 
-    fn put(&self, path: &str, bytes: &[u8]) {
+    pub fn put(&self, path: &str, bytes: &[u8]) {
         let mut files = self.files.lock().unwrap();
         files.insert(format!("/{path}"), bytes.to_vec());
     }
 
-    fn take(&self, path: &str) {
+    pub fn take(&self, path: &str) {
         self.files.lock().unwrap().remove(&format!("/{path}"));
     }
 
     /// The program on a machine that trusts the site's key, and has Flatcar's servers here.
-    fn flatbake(&self, arguments: &[&str]) -> Output {
+    pub fn flatbake(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = flatbake();
         command.env("XDG_CACHE_HOME", self.path("cache"));
         command
@@ -110,14 +111,14 @@ impl Site {
         command
     }
 
-    fn succeeds(&self, arguments: &[&str]) -> String {
+    pub fn succeeds(&self, arguments: &[&str]) -> String {
         let output = self.flatbake(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
     /// Fails with `code`, saying all of `says`.
-    fn fails(&self, arguments: &[&str], code: i32, says: &[&str]) {
+    pub fn fails(&self, arguments: &[&str], code: i32, says: &[&str]) {
         let output = self.flatbake(arguments);
         let text = said(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
@@ -127,7 +128,7 @@ impl Site {
     }
 
     /// Names and contents of all files below the cache but locks and disks.
-    fn cached(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn cached(&self) -> Vec<(String, Vec<u8>)> {
         let mut found = Vec::new();
         let mut folders = vec![self.path("cache").join("flatbake").join("objects")];
         while let Some(folder) = folders.pop() {

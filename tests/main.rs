@@ -18,6 +18,10 @@ mod examples;
 mod ext4;
 mod fat;
 #[cfg(feature = "fetch")]
+mod fetch_extensions;
+#[cfg(feature = "fetch")]
+mod fetch_oci;
+#[cfg(feature = "fetch")]
 mod fetch_openpgp;
 #[cfg(feature = "fetch")]
 mod fetch_registry;

@@ -23,8 +23,8 @@ mod write;
 
 pub use crate::image::OutputFormat;
 pub use edits::{
-    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec,
-    UnitSpec,
+    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, OfficialSysext,
+    Place, SysextSpec, UnitSpec,
 };
 pub use prepare::{Key, Prepared};
 pub use report::{

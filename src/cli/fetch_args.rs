@@ -1,33 +1,41 @@
 //! The flags by which files are fetched, and what they come to.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::fetch::fetcher::Fetcher;
 use crate::fetch::openpgp::{Keyring, Time};
+use crate::fetch::registry::{Logins, Registry};
 use crate::fetch::store::Store;
 use crate::fetch::transfer::{Client, Mirror, Settings};
 use crate::finding::code;
 use crate::machine::Arch;
-use crate::{Error, ErrorKind, Finding, Result};
+use crate::{Error, ErrorKind, Finding, Result, ResultExt};
 use clap::{Args, ValueHint};
 use tempfile::TempDir;
 
-use super::image::{cache_folder, temp_dir};
+use super::image::{cache_folder, set, temp_dir};
 use super::keys::KeyArgs;
 use super::progress::Reporter;
+
+/// The largest file of registries' passwords that is read, in bytes.
+const LOGINS_MAX: u64 = 4 << 20;
 
 /// How files of releases are fetched and verified.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Fetching")]
 pub struct FetchArgs {
-    /// The architecture of the release: amd64 (x86-64) or arm64 [default: amd64]
+    /// The architecture of what is fetched: amd64 (x86-64) or arm64 [default: that of the image, else amd64]
     #[arg(long, value_name = "ARCH", value_parser = super::argument::<Arch>)]
     arch: Option<Arch>,
     #[command(flatten)]
     transfer: TransferArgs,
     #[command(flatten)]
     keys: KeyArgs,
+    /// Use what this cache has, too, such as that of a whole site; it is only read, and never written
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    shared_cache: Option<PathBuf>,
     /// Use only what was fetched before, and name all that is missing
     #[arg(long)]
     offline: bool,
@@ -85,12 +93,19 @@ pub struct Means {
     /// The folder of this run for what is not kept, where there is such.
     own: Option<TempDir>,
     skip_verify: bool,
+    /// The client of registries, from the moment that one is needed.
+    registry: OnceCell<Registry>,
 }
 
 impl FetchArgs {
     /// The architecture that is asked for.
     pub fn arch(&self) -> Arch {
-        self.arch.unwrap_or(Arch::Amd64)
+        self.arch_given().unwrap_or(Arch::Amd64)
+    }
+
+    /// The architecture that is asked for, where one is.
+    pub fn arch_given(&self) -> Option<Arch> {
+        self.arch
     }
 
     /// Refuses flags that do nothing, where nothing is fetched.
@@ -100,6 +115,7 @@ impl FetchArgs {
             ("--ca", !self.transfer.ca.is_empty()),
             ("--mirror", !self.transfer.mirror.is_empty()),
             ("--keyring or --trust", self.keys.is_given()),
+            ("--shared-cache", self.shared_cache.is_some()),
             ("--offline", self.offline),
             ("--insecure-skip-verify", self.insecure_skip_verify),
         ];
@@ -128,6 +144,7 @@ impl FetchArgs {
         let folder = folder.ok_or_else(|| Error::internal("there is no folder to fetch into"))?;
         let keyring = self.keys.trusted(reporter)?;
         let now = Time::from(SystemTime::now());
+        let shared = shared_cache(self.shared_cache.as_deref())?;
         let findings = if self.insecure_skip_verify {
             vec![Finding::new(code::NOT_VERIFIED)]
         } else {
@@ -136,11 +153,12 @@ impl FetchArgs {
         Ok(Means {
             findings,
             client,
-            store: Store::new(folder, None),
+            store: Store::new(folder, shared.as_deref()),
             keyring,
             now,
             own,
             skip_verify: self.insecure_skip_verify,
+            registry: OnceCell::new(),
         })
     }
 }
@@ -159,6 +177,43 @@ impl Means {
             fetcher.unverified = self.own.as_ref().map(TempDir::path);
         }
         fetcher
+    }
+
+    /// The client of registries, with the names and passwords that docker knows; none without a network.
+    pub fn registry(&self, reporter: &Reporter) -> Result<Option<&Registry>> {
+        let Some(client) = &self.client else {
+            return Ok(None);
+        };
+        if let Some(registry) = self.registry.get() {
+            return Ok(Some(registry));
+        }
+        let registry = Registry::new(client.clone(), logins(reporter)?);
+        Ok(Some(self.registry.get_or_init(|| registry)))
+    }
+}
+
+/// Names and passwords of registries: those of docker's `config.json`.
+fn logins(reporter: &Reporter) -> Result<Logins> {
+    let folder = set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")));
+    let Some(path) = folder.map(|folder| folder.join("config.json")) else {
+        return Ok(Logins::default());
+    };
+    if !path.is_file() {
+        return Ok(Logins::default());
+    }
+    let bytes = reporter.inputs().read("logins", &path, LOGINS_MAX)?;
+    Logins::from_docker(&bytes).at(|| path.display().to_string())
+}
+
+/// The cache that is only read: a folder that is not there is more likely a mistake than an empty cache.
+pub fn shared_cache(given: Option<&Path>) -> Result<Option<PathBuf>> {
+    match given {
+        Some(folder) if !folder.is_dir() => {
+            let message = format!("the shared cache {} is no folder", folder.display());
+            Err(Error::not_found(message)
+                .with_hint("name the folder of a cache, as --cache-dir does"))
+        }
+        folder => Ok(folder.map(Path::to_owned)),
     }
 }
 

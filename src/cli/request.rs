@@ -1,12 +1,20 @@
 //! The flags of `bake` and `plan`, and the request that they make, on top of a manifest where there is one.
 
 #[cfg(feature = "fetch")]
+mod fetched;
+#[cfg(feature = "fetch")]
 mod fetching;
+#[cfg(feature = "fetch")]
+mod official;
+#[cfg(feature = "fetch")]
+mod registries;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::{Glob, TarOptions};
+#[cfg(feature = "fetch")]
+use crate::bake::OfficialSysext;
 use crate::bake::{
     ArchiveSpec, Base, ConfigSpec, Edits, FileSource, FileSpec, FirmwareFiles, Hostname, LinkSpec,
     Place, Request, RootSize, Stream, SysextSpec, UnitSpec, VendorChoice,
@@ -22,6 +30,10 @@ use super::image::ReadArgs;
 use super::output::{Destination, OutputArgs, timestamp};
 use super::progress::Reporter;
 use super::words;
+
+/// Stands among vendors for the image that is none's, and what that is called.
+const GENERIC: &str = "generic";
+const GENERIC_FILE: &str = "flatcar_production_image.bin";
 
 /// Everything that says what is baked.
 #[derive(Debug, Args)]
@@ -52,9 +64,9 @@ pub struct RequestArgs {
 #[command(next_help_heading = "Base image and manifest")]
 struct BaseArgs {
     /// The image to start from: raw, qcow2, vmdk, vhd, vhdx, vdi or parallels, as it is or compressed (bz2, gz, xz,
-    /// zst); - reads standard input
+    /// zst); - reads standard input, oci://REGISTRY/NAME[:TAG] is fetched
     #[arg(long, value_name = "IMG")]
-    #[cfg_attr(feature = "fetch", arg(required_unless_present_any = ["file", "release"]))]
+    #[cfg_attr(feature = "fetch", arg(required_unless_present_any = ["file", "release", "fetch"]))]
     #[cfg_attr(not(feature = "fetch"), arg(required_unless_present = "file"))]
     image: Option<PathBuf>,
     /// Fetch the generic image of this release, and the OEM sysexts that vendors need: stable, beta, alpha, lts,
@@ -103,12 +115,22 @@ impl std::str::FromStr for SysextArg {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files and sysexts")]
 struct ChangeArgs {
-    /// Sysexts to install, each with the name that it is merged by; NAME@VERSION, or NAME@latest, is fetched from the
-    /// Bakery
+    /// Sysexts to install, each with the name that it is merged by; FILE may be oci://REGISTRY/NAME[:TAG|@DIGEST];
+    /// NAME@VERSION, or NAME@latest, is fetched from the Bakery
     #[arg(value_name = "NAME:FILE", value_parser = super::argument::<SysextArg>)]
     sysexts: Vec<SysextArg>,
+    /// Fetch from the Bakery the FILEs that are not there, by their names, and without --image the stable release
+    #[cfg(feature = "fetch")]
+    #[arg(long)]
+    fetch: bool,
+    /// Switch on one of Flatcar's own sysexts, such as podman or zfs, fetched for the image's release, so that the first
+    /// boot needs no network for it; can be repeated
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "NAME", value_parser = super::argument::<OfficialSysext>)]
+    enable_sysext: Vec<OfficialSysext>,
     /// Folder for sysext files [default: root:/opt/extensions/NAME/]
-    #[arg(long, value_name = "PART:/DIR/", value_parser = words::editable::<Place>(), hide_possible_values = true)]
+    #[arg(long, alias = "install_to", value_name = "PART:/DIR/", value_parser = words::folder())]
+    #[arg(hide_possible_values = true)]
     install_to: Option<Place>,
     /// Have the machine fetch updates of the sysexts that have a NAME.conf (sysupdate.d(5)) beside them
     #[arg(long)]
@@ -243,9 +265,10 @@ struct OutputsArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Vendors")]
 struct VendorArgs {
-    /// Make images for these vendors (see flatbake vendors), or for all that Flatcar makes images of this release for
+    /// Make images for these vendors (see flatbake vendors), or for all that Flatcar makes images of this release for;
+    /// generic is the image that is no vendor's, flatcar_production_image.bin
     #[arg(long, value_name = "ID,…|all", value_delimiter = ',')]
-    #[arg(value_parser = words::vendors(&["all"]), hide_possible_values = true)]
+    #[arg(value_parser = words::vendors(&["all", GENERIC]), hide_possible_values = true)]
     vendor: Vec<String>,
     /// Know the vendor that this file describes, in addition or in place of the one with its id
     #[arg(long, value_name = "FILE")]
@@ -331,7 +354,7 @@ pub struct Made {
     pub manifest: Option<Manifest>,
     /// What holds the files that were fetched for this run alone.
     #[cfg(feature = "fetch")]
-    _fetched: Option<fetching::Fetching>,
+    _fetched: Option<fetched::Fetching>,
 }
 
 impl RequestArgs {
@@ -381,9 +404,7 @@ impl RequestArgs {
         self.add_changes(&mut request.edits)?;
         self.add_vendors(&mut request, &known)?;
         #[cfg(feature = "fetch")]
-        if let Some(fetched) = &fetched {
-            self.add_fetched(fetched, &mut request, reporter)?;
-        }
+        let fetched = self.add_fetched(fetched, &mut request, reporter)?;
         self.add_run(&mut request)?;
         self.add_outputs(&mut request)?;
         if self.base.locked
@@ -443,6 +464,20 @@ impl RequestArgs {
             SysextArg::Extension(_) => None,
         });
         edits.sysexts.extend(files);
+        #[cfg(feature = "fetch")]
+        for sysext in &changes.enable_sysext {
+            if edits
+                .enabled_sysexts
+                .iter()
+                .all(|other| other.name != sysext.name)
+            {
+                let origin = Some(format!("--enable-sysext {}", sysext.name));
+                edits.enabled_sysexts.push(OfficialSysext {
+                    origin,
+                    ..sysext.clone()
+                });
+            }
+        }
         if changes.install_to.is_some() {
             edits.install_to.clone_from(&changes.install_to);
         }
@@ -548,6 +583,9 @@ impl RequestArgs {
                 targets.all_of = Some(Arc::clone(known));
                 continue;
             }
+            if id == GENERIC {
+                continue;
+            }
             let vendor = known.find(id)?;
             if targets
                 .chosen
@@ -609,6 +647,11 @@ impl RequestArgs {
                 request.stream = Some(Stream::Bundle);
             }
             Some(Destination::Path(path)) => request.outputs.push(details.output(path, 0)?),
+        }
+        if self.vendors.vendor.iter().any(|id| id == GENERIC) {
+            let folder = request.folder.clone().unwrap_or_default();
+            let path = folder.join(GENERIC_FILE);
+            request.outputs.push(details.output_by_name(&path, 0)?);
         }
         for path in &self.outputs.also {
             request.outputs.push(details.output_by_name(path, 0)?);

@@ -3,12 +3,14 @@
 //! ```text
 //!   https://extensions.flatcar.org/extensions/wasmtime/SHA256SUMS      which versions there are, and their digests
 //!                                            /wasmtime-24.0.0-x86-64.raw
+//!                                            /wasmtime.conf            where systemd-sysupdate finds newer ones
 //! ```
 //!
 //! The Bakery signs nothing: what comes is held against the list of the server, and TLS is what vouches for both.
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use super::transfer::Source;
@@ -37,11 +39,37 @@ impl Extension {
         Source::parse(&format!("{SERVER}/{}/SHA256SUMS", self.name))
     }
 
+    /// Where the file of systemd-sysupdate for it is, and its SHA-256, where a list has it.
+    pub(super) fn transfer(&self, sums: &[u8]) -> Result<(Source, Option<String>)> {
+        let file = format!("{}.conf", self.name);
+        let source = Source::parse(&format!("{SERVER}/{file}"))?;
+        let listed = text_of(sums)?.lines().filter_map(listed);
+        let mut sums = listed.filter(|(_, name)| *name == file);
+        Ok((source, sums.next().map(|(sha256, _)| sha256.to_owned())))
+    }
+
+    /// The file that is called `file` among those of a list, and its SHA-256.
+    pub(super) fn find(&self, sums: &[u8], file: &Path) -> Result<(Source, String)> {
+        let mut all: Vec<(&str, &str)> = text_of(sums)?.lines().filter_map(listed).collect();
+        all.retain(|(_, name)| name.ends_with(".raw") && is_plain(name));
+        let found = all.iter().find(|(_, name)| Path::new(name) == file);
+        let (sha256, name) = found.ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|(_, name)| *name).collect();
+            let file = file.display().to_string();
+            let file = file.escape_debug();
+            Error::not_found(format!(
+                "{file} is not here, and the Bakery has none for {}",
+                self.name
+            ))
+            .with_hint(format!("it has: {}", names.join(", ")))
+        })?;
+        let source = Source::parse(&format!("{SERVER}/{name}"))?;
+        Ok((source, (*sha256).to_owned()))
+    }
+
     /// The file for `arch` among those of a list, and its SHA-256.
     pub(super) fn choose(&self, sums: &[u8], arch: Arch) -> Result<(Source, String)> {
-        let text = std::str::from_utf8(sums)
-            .map_err(|error| Error::corrupt("SHA256SUMS is not text").with_source(error))?;
-        let mut found: Vec<(&str, &str, &str)> = text
+        let mut found: Vec<(&str, &str, &str)> = text_of(sums)?
             .lines()
             .filter_map(|line| self.entry(line, arch))
             .collect();
@@ -65,20 +93,29 @@ impl Extension {
 
     /// Version, file and digest of a line that is about this extension.
     fn entry<'a>(&self, line: &'a str, arch: Arch) -> Option<(&'a str, &'a str, &'a str)> {
-        let (sha256, file) = line.split_once(char::is_whitespace)?;
-        let file = file.trim_start().trim_start_matches('*').trim_end();
-        let is_digest = sha256.len() == DIGITS
-            && sha256
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let (sha256, file) = listed(line)?;
         let version = file
             .strip_prefix(&*self.name)?
             .strip_prefix('-')?
             .strip_suffix(".raw")?
             .strip_suffix(word(arch))?
             .strip_suffix('-')?;
-        (is_digest && is_plain(version)).then_some((version, file, sha256))
+        is_plain(version).then_some((version, file, sha256))
     }
+}
+
+fn text_of(sums: &[u8]) -> Result<&str> {
+    std::str::from_utf8(sums)
+        .map_err(|error| Error::corrupt("SHA256SUMS is not text").with_source(error))
+}
+
+/// Digest and file of a line.
+fn listed(line: &str) -> Option<(&str, &str)> {
+    let (sha256, file) = line.split_once(char::is_whitespace)?;
+    let file = file.trim_start().trim_start_matches('*').trim_end();
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_digest = sha256.len() == DIGITS && sha256.bytes().all(is_digit);
+    is_digest.then_some((sha256, file))
 }
 
 /// What is said of a file that does not have the digest in the list.

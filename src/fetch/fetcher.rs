@@ -69,6 +69,15 @@ pub struct Fetched {
     pub listed_in: Option<String>,
 }
 
+/// An extension of the Bakery.
+#[derive(Debug, Clone)]
+pub struct FetchedExtension {
+    /// The sysext.
+    pub file: Fetched,
+    /// What systemd-sysupdate finds newer ones by.
+    pub transfer: Option<Fetched>,
+}
+
 impl<'a> Fetcher<'a> {
     /// A fetcher that verifies everything.
     pub fn new(
@@ -134,34 +143,83 @@ impl<'a> Fetcher<'a> {
         fetched.into_iter().collect()
     }
 
-    /// An extension of the Bakery, whose digest is in the list of the server.
+    /// An extension of the Bakery, whose digest is in the list of the server, and the file for its updates, where there is
+    /// one.
     pub fn extension(
         &self,
         extension: &Extension,
         arch: Arch,
         progress: &dyn Progress,
-    ) -> Result<Fetched> {
+    ) -> Result<FetchedExtension> {
         let list = extension.sums()?;
-        let sums = self.list(&list, progress)?;
-        let (source, sha256) = extension.choose(&sums, arch).at(|| list.to_string())?;
+        let sums = read(&self.latest(&list, progress)?)?;
+        let chosen = extension.choose(&sums, arch).at(|| list.to_string())?;
+        self.chosen(extension, chosen, &sums, progress)
+    }
+
+    /// A file of the Bakery by its own name, for the extension `name`, as the Bakery's script fetches it.
+    pub fn extension_file(
+        &self,
+        name: &str,
+        file: &Path,
+        progress: &dyn Progress,
+    ) -> Result<FetchedExtension> {
+        let extension: Extension = format!("{name}@latest").parse()?;
+        let list = extension.sums()?;
+        let sums = read(&self.latest(&list, progress)?)?;
+        let chosen = extension.find(&sums, file).at(|| list.to_string())?;
+        self.chosen(&extension, chosen, &sums, progress)
+    }
+
+    /// The file of an extension that was chosen from a list, and the file for its updates.
+    fn chosen(
+        &self,
+        extension: &Extension,
+        (source, sha256): (Source, String),
+        sums: &[u8],
+        progress: &dyn Progress,
+    ) -> Result<FetchedExtension> {
+        let list = extension.sums()?;
+        let file = self.listed(&source, &sha256, &list, progress)?;
+        let (source, sha256) = extension.transfer(sums).at(|| list.to_string())?;
+        let transfer = match sha256 {
+            Some(sha256) => Some(self.listed(&source, &sha256, &list, progress)?),
+            None => self.unlisted(&source, progress)?,
+        };
+        Ok(FetchedExtension { file, transfer })
+    }
+
+    /// A file that must have the digest that a list has.
+    fn listed(
+        &self,
+        source: &Source,
+        sha256: &str,
+        list: &Source,
+        progress: &dyn Progress,
+    ) -> Result<Fetched> {
         let name = source.to_string();
         let known = self.store.find(&name, self.cancel)?;
         let stored = match known.filter(|stored| stored.sha256 == sha256) {
             Some(stored) => stored,
             None => {
-                let fetched = self.fetch_listed(&source, &sha256, progress);
+                let fetched = self.fetch_listed(source, sha256, progress);
                 fetched.at(|| name)?
             }
         };
-        Ok(Fetched {
-            url: stored.name,
-            path: stored.path,
-            sha256: stored.sha256,
-            bytes: stored.bytes,
-            signature: None,
-            signed: None,
-            listed_in: Some(list.to_string()),
-        })
+        Ok(in_list(stored, Some(list.to_string())))
+    }
+
+    /// A small file that no list has, where there is one: TLS alone vouches for it, as it does for the lists.
+    fn unlisted(&self, source: &Source, progress: &dyn Progress) -> Result<Option<Fetched>> {
+        let stored = match self.client {
+            Some(_) => match self.latest(source, progress) {
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                found => Some(found?),
+            },
+            // That there was none when all else was fetched is not noted.
+            None => self.store.find(&source.to_string(), self.cancel)?,
+        };
+        Ok(stored.map(|stored| in_list(stored, None)))
     }
 
     /// A file that must have this digest.
@@ -188,24 +246,23 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// A list that changes: from the server, or the last one that came from there.
-    fn list(&self, source: &Source, progress: &dyn Progress) -> Result<Vec<u8>> {
+    /// A small file that changes: from the server, or the last one that came from there.
+    fn latest(&self, source: &Source, progress: &dyn Progress) -> Result<Stored> {
         let name = source.to_string();
         let Some(client) = self.client else {
-            let Some(stored) = self.store.find(&name, self.cancel)? else {
-                return Err(self.note_missing(name));
-            };
-            return std::fs::read(&stored.path)
-                .map_err(|error| from_io(format!("reading {}", stored.path.display()), error));
+            let stored = self.store.find(&name, self.cancel)?;
+            return stored.ok_or_else(|| self.note_missing(name));
         };
         let bytes = client.read(source, SUMS_MAX)?;
-        if let Claim::Vacant(vacancy) = self.store.claim(&name, true, self.cancel, progress)? {
-            let mut file = vacancy.file()?;
-            let written = file.write_all(&bytes);
-            written.map_err(|error| from_io("writing a temporary file", error))?;
-            vacancy.fill(&mut file)?;
+        match self.store.claim(&name, true, self.cancel, progress)? {
+            Claim::Stored(stored) => Ok(stored),
+            Claim::Vacant(vacancy) => {
+                let mut file = vacancy.file()?;
+                let written = file.write_all(&bytes);
+                written.map_err(|error| from_io("writing a temporary file", error))?;
+                vacancy.fill(&mut file)
+            }
         }
-        Ok(bytes)
     }
 
     /// A signed file. With `changes`, there may be another one under its name since it was stored.
@@ -339,6 +396,25 @@ impl<'a> Fetcher<'a> {
         let names: Vec<&str> = missing.iter().map(String::as_str).collect();
         Error::not_found(format!("not in the cache: {}", names.join(", ")))
             .with_hint("fetch it first where there is a network, and use that cache here")
+    }
+}
+
+/// The bytes of a small file of the store.
+fn read(stored: &Stored) -> Result<Vec<u8>> {
+    std::fs::read(&stored.path)
+        .map_err(|error| from_io(format!("reading {}", stored.path.display()), error))
+}
+
+/// A file that nobody signed.
+fn in_list(stored: Stored, list: Option<String>) -> Fetched {
+    Fetched {
+        url: stored.name,
+        path: stored.path,
+        sha256: stored.sha256,
+        bytes: stored.bytes,
+        signature: None,
+        signed: None,
+        listed_in: list,
     }
 }
 

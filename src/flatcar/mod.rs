@@ -6,6 +6,7 @@ pub mod grub;
 mod inspect;
 mod layout;
 pub mod live;
+pub mod official;
 mod os_release;
 pub mod sysext;
 pub mod sysupdate;

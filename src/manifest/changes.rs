@@ -8,8 +8,8 @@ use super::inputs::{Inputs, Want};
 use super::spanned::{Raw, Spanned, TextOr};
 use crate::archive::{Glob, TarOptions};
 use crate::bake::{
-    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec,
-    UnitSpec,
+    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, OfficialSysext,
+    Place, SysextSpec, UnitSpec,
 };
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::{Designator, grub, sysupdate};
@@ -19,6 +19,7 @@ pub(super) struct Changes<'a> {
     remove: &'a [Text],
     tarballs: &'a [Spanned<document::Tarball>],
     sysexts: &'a [Spanned<document::Sysext>],
+    enable_sysexts: &'a [Text],
     install_to: Option<&'a Text>,
     hostname: Option<&'a Text>,
     files: &'a [Spanned<document::File>],
@@ -37,6 +38,7 @@ macro_rules! changes_of {
             remove: &$table.remove,
             tarballs: &$table.tarballs,
             sysexts: &$table.sysexts,
+            enable_sysexts: &$table.enable_sysexts,
             install_to: $table.install_to.as_ref(),
             hostname: $table.hostname.as_ref(),
             files: &$table.files,
@@ -65,6 +67,7 @@ impl<'a> Changes<'a> {
             removals: all(self.remove, inputs, place)?,
             archives: all(self.tarballs, inputs, archive)?,
             sysexts: all(self.sysexts, inputs, sysext)?,
+            enabled_sysexts: all(self.enable_sysexts, inputs, official_sysext)?,
             install_to: self
                 .install_to
                 .map(|text| place(text, inputs))
@@ -116,9 +119,18 @@ fn sysext(spanned: &Spanned<document::Sysext>, inputs: &mut Inputs) -> Result<Sy
         inputs.check_beside(&sysext.file, &format!("{name}.{ending}"))?;
     }
     Ok(SysextSpec {
-        name,
-        file,
         origin: Some(inputs.place(spanned.position)),
+        ..SysextSpec::new(name, file)
+    })
+}
+
+/// One of Flatcar's own sysexts, whose file whoever bakes fetches.
+fn official_sysext(name: &Text, inputs: &mut Inputs) -> Result<OfficialSysext> {
+    let place = inputs.place(name.position);
+    let sysext: OfficialSysext = name.value.parse().at(|| place.clone())?;
+    Ok(OfficialSysext {
+        origin: Some(place),
+        ..sysext
     })
 }
 

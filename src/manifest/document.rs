@@ -31,6 +31,8 @@ pub(super) struct Document {
     pub(super) release: Option<Spanned<Release>>,
     /// Sysexts to install, in order.
     pub(super) sysexts: Vec<Spanned<Sysext>>,
+    /// Flatcar's own sysexts to switch on, such as podman: they are fetched for the image's release.
+    pub(super) enable_sysexts: Vec<Text>,
     /// Folder for the sysext files, PART:/DIR; by default root:/opt/extensions/NAME.
     pub(super) install_to: Option<Text>,
     /// Have the machine fetch updates of the sysexts that have a sysupdate config beside them.
@@ -133,7 +135,7 @@ pub(super) struct Release {
 pub(super) struct Sysext {
     /// The name it is merged by.
     pub(super) name: Text,
-    /// Its path. NAME.conf beside it is its sysupdate config.
+    /// Its path, or oci://REGISTRY/REPOSITORY:TAG. NAME.conf beside it is its sysupdate config.
     pub(super) file: Text,
     /// The SHA-256 that the file must have, in hexadecimal.
     pub(super) sha256: Option<Spanned<Raw>>,
@@ -324,6 +326,9 @@ pub(super) struct Variant {
     /// Sysexts to install too.
     #[serde(default)]
     pub(super) sysexts: Vec<Spanned<Sysext>>,
+    /// Flatcar's own sysexts to switch on too.
+    #[serde(default)]
+    pub(super) enable_sysexts: Vec<Text>,
     /// Files and folders to put into the image too; they replace shared ones.
     #[serde(default)]
     pub(super) files: Vec<Spanned<File>>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::changes::Changes;
 use super::document::{self, Document, Text};
-use super::inputs::{Inputs, Want};
+use super::inputs::Inputs;
 use super::lock;
 use super::node::Position;
 use super::options::LoadOptions;
@@ -97,12 +97,12 @@ fn base(document: &Document, options: &LoadOptions, inputs: &mut Inputs) -> Resu
                 value: TextOr::Text(path),
             }),
             None,
-        ) => Ok(Base::Path(inputs.add(
+        ) => Ok(Base::Path(inputs.add_digested(
             &Text {
                 position: *position,
                 value: path.clone(),
             },
-            Want::File,
+            None,
         )?)),
         (
             Some(Spanned {

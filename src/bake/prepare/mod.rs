@@ -13,6 +13,7 @@ mod files;
 mod identity;
 mod oem;
 mod oem_sysexts;
+mod official;
 mod payload;
 mod running;
 mod secure_boot;
@@ -336,14 +337,14 @@ impl Prepared {
             root,
             ..Sizes::default()
         };
-        let beside = &self.request.edits.sysexts;
+        let beside = self.request.edits.merged_sysexts();
         make(
             run,
             &stock,
             Work {
                 edits: &edits,
                 oem: &OemChange::Keep,
-                beside,
+                beside: &beside,
             },
             sizes,
         )

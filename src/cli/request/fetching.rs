@@ -1,52 +1,83 @@
 //! What a request names by release or version: fetched before it is prepared.
 
-use super::{RequestArgs, SysextArg};
+use super::fetched::{Fetching, Target, expect};
+use super::{RequestArgs, SysextArg, official, registries};
 use crate::Result;
-use crate::bake::{Base, ExpectedDigest, Request, SysextSpec};
+use crate::bake::{Base, Request, SysextSpec};
 use crate::cli::fetch_args::Means;
 use crate::cli::image::cache_folder;
 use crate::cli::progress::Reporter;
 use crate::fetch::bakery::Extension;
-use crate::fetch::fetcher::Fetched;
-use crate::fetch::release::{Artifact, Release};
+use crate::fetch::fetcher::{Fetched, Fetcher};
+use crate::fetch::release::{Artifact, Release, Wanted};
 use crate::flatcar::vendor::major_of;
-
-/// What was fetched for a run, and what fetches the rest. It holds the files that are kept for this run alone.
-pub struct Fetching {
-    means: Means,
-    /// The release that is baked, and its generic image.
-    release: Option<(Release, Fetched)>,
-}
+use crate::flatcar::{Channel, Disk, OsRelease};
+use crate::machine::Arch;
 
 impl RequestArgs {
-    /// Fetches the release that is asked for; `None` where nothing is to be fetched.
+    /// Fetches the release that is asked for; `None` where none is.
     pub(super) fn fetch(&self, reporter: &Reporter) -> Result<Option<Fetching>> {
-        if self.base.release.is_none() && self.extensions().next().is_none() {
-            self.fetching.check_unused()?;
-            return Ok(None);
-        }
+        // Where nothing is said to start from, it is what the script of the Bakery starts from.
+        let is_left_open = self.base.image.is_none() && self.base.file.is_none();
+        let usual = Wanted::Newest(Channel::Stable);
+        let wanted = match &self.base.release {
+            Some(wanted) => wanted,
+            None if self.changes.fetch && is_left_open => &usual,
+            None => return Ok(None),
+        };
+        let means = self.means(reporter)?;
+        let fetcher = means.fetcher(reporter);
+        let release = fetcher.release(wanted, self.fetching.arch(), reporter)?;
+        let name = Artifact::Generic.file_name(&release.version)?;
+        let image = fetcher.file(&release, &name, reporter)?;
+        drop(fetcher);
+        Ok(Some(Fetching {
+            means,
+            release: Some((release, image)),
+        }))
+    }
+
+    fn means(&self, reporter: &Reporter) -> Result<Means> {
         let cache = match self.read.no_cache {
             true => None,
             false => cache_folder(self.read.cache_dir.as_deref()),
         };
-        let means = self.fetching.means(cache.as_deref(), reporter)?;
-        let fetcher = means.fetcher(reporter);
-        let mut found = None;
-        if let Some(wanted) = &self.base.release {
-            let release = fetcher.release(wanted, self.fetching.arch(), reporter)?;
-            let name = Artifact::Generic.file_name(&release.version)?;
-            let image = fetcher.file(&release, &name, reporter)?;
-            found = Some((release, image));
-        }
-        drop(fetcher);
-        Ok(Some(Fetching {
-            means,
-            release: found,
-        }))
+        self.fetching.means(cache.as_deref(), reporter)
     }
 
-    /// Adds to a request what goes with the release: the OEM sysexts of its vendors, and extensions of the Bakery.
+    /// Adds to a request all that is to be fetched besides the image of the release, which `fetched` has. What comes back
+    /// holds the files.
     pub(super) fn add_fetched(
+        &self,
+        fetched: Option<Fetching>,
+        request: &mut Request,
+        reporter: &Reporter,
+    ) -> Result<Option<Fetching>> {
+        let fetching = match fetched {
+            Some(fetching) => fetching,
+            None if self.needs_more(request) => Fetching {
+                means: self.means(reporter)?,
+                release: None,
+            },
+            None => {
+                self.fetching.check_unused()?;
+                return Ok(None);
+            }
+        };
+        self.add_files(&fetching, request, reporter)?;
+        Ok(Some(fetching))
+    }
+
+    /// Whether a request names something that is fetched besides a release.
+    fn needs_more(&self, request: &Request) -> bool {
+        self.extensions().next().is_some()
+            || (self.changes.fetch && request.edits.sysexts.iter().any(is_absent))
+            || registries::names_one(request)
+            || official::names_one(request)
+    }
+
+    /// Fetches what goes with the release: the OEM sysexts of its vendors; extensions of the Bakery; what is in registries.
+    fn add_files(
         &self,
         fetching: &Fetching,
         request: &mut Request,
@@ -62,17 +93,27 @@ impl RequestArgs {
                 request.vendors.oem_sysexts.push(file.path);
             }
         }
+        // A base image in a registry has to be there before it can say what it is.
+        let arch = self.fetching.arch_given();
+        registries::fetch_base(fetching, arch.unwrap_or(Arch::Amd64), request, reporter)?;
+        let target = self.target(fetching, request, reporter)?;
         let fetcher = fetching.means.fetcher(reporter);
         for extension in self.extensions() {
-            let file = fetcher.extension(extension, self.fetching.arch(), reporter)?;
-            expect(request, &file);
+            let found = fetcher.extension(extension, target.arch, reporter)?;
+            let files = std::iter::once(&found.file).chain(&found.transfer);
+            files.for_each(|file| expect(request, file));
             request.edits.sysexts.push(SysextSpec {
-                name: extension.name.clone(),
-                file: file.path,
+                transfers: found.transfer.map(|file| file.path).into_iter().collect(),
                 origin: Some(extension.to_string()),
+                ..SysextSpec::new(&extension.name, found.file.path)
             });
         }
-        Ok(())
+        if self.changes.fetch {
+            fetch_absent(&fetcher, request, reporter)?;
+        }
+        drop(fetcher);
+        registries::fetch_sysexts(fetching, target.arch, request, reporter)?;
+        official::fetch(fetching, &target, request, reporter)
     }
 
     /// The extensions of the Bakery that are asked for.
@@ -85,13 +126,71 @@ impl RequestArgs {
     }
 }
 
-/// Has the run refuse other bytes than those that were verified.
-fn expect(request: &mut Request, file: &Fetched) {
-    request.expected.digests.push(ExpectedDigest {
-        path: file.path.clone(),
-        sha256: file.sha256.clone(),
-        origin: Some(file.url.clone()),
-    });
+impl RequestArgs {
+    /// What is fetched for: the release that is baked; else what the image says that it is, where that matters.
+    fn target(
+        &self,
+        fetching: &Fetching,
+        request: &Request,
+        reporter: &Reporter,
+    ) -> Result<Target> {
+        if let Some((release, _)) = &fetching.release {
+            return Ok(Target {
+                arch: release.arch,
+                version: Some(release.version.clone()),
+            });
+        }
+        let given = self.fetching.arch_given();
+        let needs_version = official::names_one(request);
+        if let Some(arch) = given.filter(|_| !needs_version) {
+            return Ok(Target {
+                arch,
+                version: None,
+            });
+        }
+        let open = || {
+            let image = self.read.open_base(&request.base, reporter)?;
+            let name = request.base.name().display().to_string();
+            Disk::open(name, image.device)?.os_release()
+        };
+        let release = match open() {
+            Err(error) if needs_version => return Err(error),
+            // What is wrong with the image is told when it is baked.
+            release => release.unwrap_or_default(),
+        };
+        reporter.cancel().check()?;
+        let arch = release.as_ref().and_then(OsRelease::architecture);
+        let arch = arch.and_then(|arch| arch.parse().ok());
+        Ok(Target {
+            arch: given.or(arch).unwrap_or(Arch::Amd64),
+            version: release.and_then(|release| release.version().map(str::to_owned)),
+        })
+    }
+}
+
+/// Fetches the files of sysexts that are not there, by their own names.
+fn fetch_absent(fetcher: &Fetcher<'_>, request: &mut Request, reporter: &Reporter) -> Result<()> {
+    let mut fetched = Vec::new();
+    let sysexts = request.edits.sysexts.iter_mut();
+    for spec in sysexts.filter(|spec| is_absent(spec)) {
+        let found = fetcher.extension_file(&spec.name, &spec.file, reporter)?;
+        spec.origin = Some(found.file.url.clone());
+        spec.file.clone_from(&found.file.path);
+        spec.transfers = found
+            .transfer
+            .iter()
+            .map(|file| file.path.clone())
+            .collect();
+        fetched.push(found.file);
+        fetched.extend(found.transfer);
+    }
+    fetched.iter().for_each(|file| expect(request, file));
+    Ok(())
+}
+
+/// Whether the file of a sysext is neither here nor in a registry.
+fn is_absent(spec: &SysextSpec) -> bool {
+    !registries::is_one(&spec.file) && !spec.file.exists()
 }
 
 impl Fetching {
