@@ -63,7 +63,7 @@ struct Document {
 impl CacheCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let folder = cache_of(self.cache_dir.as_deref())?;
-        let shared = shared_cache(self.shared_cache.as_deref())?;
+        let shared = shared_cache(self.shared_cache.as_deref(), reporter)?;
         let store = Store::new(&folder, shared.as_deref());
         match &self.action {
             Action::Ls { json } => {

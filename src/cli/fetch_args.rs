@@ -15,6 +15,7 @@ use crate::{Error, ErrorKind, Finding, Result, ResultExt};
 use clap::{Args, ValueHint};
 use tempfile::TempDir;
 
+use super::config::Config;
 use super::image::{cache_folder, set, temp_dir};
 use super::keys::KeyArgs;
 use super::progress::Reporter;
@@ -74,8 +75,11 @@ impl TransferArgs {
     /// A client by these flags and the environment.
     pub fn client(&self, reporter: &Reporter) -> Result<Client> {
         let mut settings = Settings::from_environment(|name| std::env::var_os(name))?;
-        settings.authorities.extend(self.ca.iter().cloned());
-        settings.mirrors.extend(self.mirror.iter().cloned());
+        let config = Config::load(reporter)?;
+        let authorities = self.ca.iter().chain(&config.ca);
+        settings.authorities.extend(authorities.cloned());
+        let mirrors = self.mirror.iter().chain(&config.mirrors);
+        settings.mirrors.extend(mirrors.cloned());
         // Machines that were turned away at one moment do not all come back at one.
         settings.retries.seed = std::process::id().into();
         Client::new(&settings, reporter.cancel())
@@ -144,7 +148,7 @@ impl FetchArgs {
         let folder = folder.ok_or_else(|| Error::internal("there is no folder to fetch into"))?;
         let keyring = self.keys.trusted(reporter)?;
         let now = Time::from(SystemTime::now());
-        let shared = shared_cache(self.shared_cache.as_deref())?;
+        let shared = shared_cache(self.shared_cache.as_deref(), reporter)?;
         let findings = if self.insecure_skip_verify {
             vec![Finding::new(code::NOT_VERIFIED)]
         } else {
@@ -205,15 +209,19 @@ fn logins(reporter: &Reporter) -> Result<Logins> {
     Logins::from_docker(&bytes).at(|| path.display().to_string())
 }
 
-/// The cache that is only read: a folder that is not there is more likely a mistake than an empty cache.
-pub fn shared_cache(given: Option<&Path>) -> Result<Option<PathBuf>> {
-    match given {
+/// The cache that is only read, `given` or that of the config: a folder that is not there is more likely a mistake than an empty cache.
+pub fn shared_cache(given: Option<&Path>, reporter: &Reporter) -> Result<Option<PathBuf>> {
+    let folder = match given {
+        Some(folder) => Some(folder.to_owned()),
+        None => Config::load(reporter)?.shared_cache,
+    };
+    match folder {
         Some(folder) if !folder.is_dir() => {
             let message = format!("the shared cache {} is no folder", folder.display());
             Err(Error::not_found(message)
                 .with_hint("name the folder of a cache, as --cache-dir does"))
         }
-        folder => Ok(folder.map(Path::to_owned)),
+        folder => Ok(folder),
     }
 }
 

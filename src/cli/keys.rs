@@ -6,6 +6,7 @@ use crate::fetch::openpgp::{Fingerprint, Keyring};
 use crate::{Result, ResultExt};
 use clap::{Args, ValueHint};
 
+use super::config::Config;
 use super::progress::Reporter;
 
 /// The largest keyring that is read, in bytes.
@@ -28,15 +29,20 @@ impl KeyArgs {
         !self.keyring.is_empty() || !self.trust.is_empty()
     }
 
-    /// The built-in key and those that were given.
+    /// The built-in key and those that were given, here or in the config.
     pub fn trusted(&self, reporter: &Reporter) -> Result<Keyring> {
+        let config = Config::load(reporter)?;
         let mut keyring = Keyring::flatcar()?;
-        for path in &self.keyring {
+        for path in self.keyring.iter().chain(&config.keyring) {
             let bytes = reporter.inputs().read("keyring", path, KEYRING_MAX)?;
             keyring.add(&bytes).at(|| path.display().to_string())?;
         }
-        if !self.trust.is_empty() {
-            keyring.trust_only(&self.trust)?;
+        let trust = match self.trust.is_empty() {
+            true => &config.trust,
+            false => &self.trust,
+        };
+        if !trust.is_empty() {
+            keyring.trust_only(trust)?;
         }
         Ok(keyring)
     }

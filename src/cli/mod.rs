@@ -4,6 +4,8 @@ mod bake;
 #[cfg(feature = "fetch")]
 mod cache;
 mod cat;
+#[cfg(feature = "fetch")]
+mod config;
 mod convert;
 mod failure;
 #[cfg(feature = "fetch")]

@@ -114,7 +114,9 @@ fn bare(program: impl AsRef<OsStr>) -> Command {
     command
         .env("HOME", scratch_root().join("no-home"))
         .env("TMPDIR", scratch_root());
+    // No config of the machine counts.
     command
+        .env("FLATBAKE_CONFIG", "")
         .env("LC_ALL", "C.UTF-8")
         .env("TZ", "UTC")
         .stdin(Stdio::null());
