@@ -20,6 +20,8 @@ mod fat;
 #[cfg(feature = "fetch")]
 mod fetch_extensions;
 #[cfg(feature = "fetch")]
+mod fetch_mirror;
+#[cfg(feature = "fetch")]
 mod fetch_oci;
 #[cfg(feature = "fetch")]
 mod fetch_openpgp;

@@ -61,6 +61,7 @@ struct Document {
 
 impl Fetch {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
+        self.fetching.check_arch()?;
         if self.dry_run {
             return self.tell();
         }

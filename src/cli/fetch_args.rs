@@ -29,7 +29,7 @@ const LOGINS_MAX: u64 = 4 << 20;
 pub struct FetchArgs {
     /// The architecture of what is fetched: amd64 (x86-64) or arm64 [default: that of the image, else amd64]
     #[arg(long, value_name = "ARCH", value_parser = super::argument::<Arch>)]
-    arch: Option<Arch>,
+    arch: Vec<Arch>,
     #[command(flatten)]
     transfer: TransferArgs,
     #[command(flatten)]
@@ -107,15 +107,41 @@ impl FetchArgs {
         self.arch_given().unwrap_or(Arch::Amd64)
     }
 
+    /// All architectures that are asked for, for commands that take several.
+    pub fn archs(&self) -> Vec<Arch> {
+        match self.arch.as_slice() {
+            [] => vec![Arch::Amd64],
+            given => given.to_vec(),
+        }
+    }
+
+    /// Refuses more than one architecture.
+    pub fn check_arch(&self) -> Result<()> {
+        match self.arch.as_slice() {
+            [] | [_] => Ok(()),
+            _ => Err(Error::invalid(
+                "--arch is given twice, and one image is for one of them",
+            )),
+        }
+    }
+
+    /// Refuses to leave verification out, for the reason `why`.
+    pub fn refuse_unverified(&self, why: &str) -> Result<()> {
+        match self.insecure_skip_verify {
+            true => Err(Error::invalid(why).with_hint("leave --insecure-skip-verify out")),
+            false => Ok(()),
+        }
+    }
+
     /// The architecture that is asked for, where one is.
     pub fn arch_given(&self) -> Option<Arch> {
-        self.arch
+        self.arch.first().copied()
     }
 
     /// Refuses flags that do nothing, where nothing is fetched.
     pub fn check_unused(&self) -> Result<()> {
         let given = [
-            ("--arch", self.arch.is_some()),
+            ("--arch", !self.arch.is_empty()),
             ("--ca", !self.transfer.ca.is_empty()),
             ("--mirror", !self.transfer.mirror.is_empty()),
             ("--keyring or --trust", self.keys.is_given()),

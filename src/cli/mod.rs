@@ -22,6 +22,8 @@ mod keys;
 mod ls;
 mod map;
 mod meta;
+#[cfg(feature = "fetch")]
+mod mirror;
 mod output;
 mod paths;
 mod progress;
@@ -104,6 +106,8 @@ enum Command {
     #[cfg(feature = "fetch")]
     Fetch(fetch::Fetch),
     #[cfg(feature = "fetch")]
+    Mirror(mirror::Mirror),
+    #[cfg(feature = "fetch")]
     Verify(verify::Verify),
     #[cfg(feature = "fetch")]
     Cache(cache::CacheCommand),
@@ -182,6 +186,8 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Releases(command) => command.run(reporter),
         #[cfg(feature = "fetch")]
         Command::Fetch(command) => command.run(reporter),
+        #[cfg(feature = "fetch")]
+        Command::Mirror(command) => command.run(reporter),
         #[cfg(feature = "fetch")]
         Command::Verify(command) => command.run(reporter),
         #[cfg(feature = "fetch")]

@@ -361,6 +361,8 @@ impl RequestArgs {
     /// The request that manifest and flags make.
     pub fn make(&self, reporter: &Reporter) -> Result<Made> {
         self.tar.check()?;
+        #[cfg(feature = "fetch")]
+        self.fetching.check_arch()?;
         let base = self
             .base
             .image

@@ -9,6 +9,7 @@
 //! The Bakery signs nothing: what comes is held against the list of the server, and TLS is what vouches for both.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -102,6 +103,14 @@ impl Extension {
             .strip_suffix('-')?;
         is_plain(version).then_some((version, file, sha256))
     }
+}
+
+/// The digests of a list by the names of the files.
+pub(super) fn sums_of(sums: &[u8]) -> Result<BTreeMap<String, String>> {
+    let all = text_of(sums)?.lines().filter_map(listed);
+    Ok(all
+        .map(|(sha256, name)| (name.to_owned(), sha256.to_owned()))
+        .collect())
 }
 
 fn text_of(sums: &[u8]) -> Result<&str> {

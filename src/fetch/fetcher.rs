@@ -28,7 +28,7 @@ use crate::progress::{Cancel, Progress};
 /// Files of a release that are fetched at once.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 /// What the name of a detached signature ends in.
-const SIGNATURE: &str = ".sig";
+pub(super) const SIGNATURE: &str = ".sig";
 /// The largest file that is fetched: images of vendors have less than two gigabytes.
 const FILE_MAX: u64 = 16 << 30;
 
@@ -295,6 +295,30 @@ impl<'a> Fetcher<'a> {
                 fetched.at(|| name)
             }
         }
+    }
+
+    /// Whether a file and its signature are at `path`, are what is published as `source`, and hold.
+    ///
+    /// # Errors
+    /// The work was cancelled. All else that is wrong with them means that they do not hold.
+    pub(super) fn holds(
+        &self,
+        path: &Path,
+        source: &Source,
+        progress: &dyn Progress,
+    ) -> Result<bool> {
+        let mut signature = path.as_os_str().to_owned();
+        signature.push(SIGNATURE);
+        let Ok(mut content) = File::open(path) else {
+            return Ok(false);
+        };
+        let (Ok(proof), Ok(metadata)) = (std::fs::read(signature), content.metadata()) else {
+            return Ok(false);
+        };
+        let name = source.to_string();
+        let verified = self.verify(&proof, &name, &mut content, metadata.len(), progress);
+        self.cancel.check()?;
+        Ok(verified.is_ok())
     }
 
     /// What the store has, with a signature that holds.

@@ -8,6 +8,7 @@
 pub mod bakery;
 pub mod digests;
 pub mod fetcher;
+pub mod mirror;
 pub mod oci;
 pub mod openpgp;
 pub mod registry;

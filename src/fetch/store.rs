@@ -412,7 +412,7 @@ impl Seek for Watched<'_> {
 }
 
 /// The digest and length of a file from its start.
-fn sha256(file: &mut (impl Read + Seek)) -> io::Result<(String, u64)> {
+pub(super) fn sha256(file: &mut (impl Read + Seek)) -> io::Result<(String, u64)> {
     file.rewind()?;
     let mut sum = Sha256::new();
     let mut bytes = 0u64;
