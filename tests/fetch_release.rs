@@ -61,7 +61,7 @@ impl Site {
         })
     }
 
-    fn served(serve: impl FnOnce(Files) -> Option<Server>) -> Option<Self> {
+    pub fn served(serve: impl FnOnce(Files) -> Option<Server>) -> Option<Self> {
         let gpg = Gpg::new()?;
         let key = gpg.primary("2025-01-01", "Builder of the tests");
         let key = gpg.subkey("2025-01-01", &key, "ed25519", "never");
@@ -79,6 +79,7 @@ impl Site {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sample/flatcar_sample.bin.bz2");
         let version = format!("FLATCAR_BUILD=4593\nFLATCAR_VERSION={VERSION}\n");
         site.publish("stable/amd64-usr/current/version.txt", version.as_bytes());
+        site.release("version.txt", version.as_bytes());
         site.release(IMAGE, &fs::read(sample).unwrap());
         Some(site)
     }
@@ -150,7 +151,7 @@ impl Site {
     }
 
     /// Names and contents of all files below the cache but locks and disks.
-    fn cached(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn cached(&self) -> Vec<(String, Vec<u8>)> {
         let mut found = Vec::new();
         let mut folders = vec![self.path("cache").join("flatbake").join("objects")];
         while let Some(folder) = folders.pop() {
