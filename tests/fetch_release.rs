@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::programs::{flatbake, said};
 use crate::common::reading::text;
-use crate::common::registry::sha256;
 use crate::common::server::{Authority, Reply, Server};
 use crate::common::sysext::{Format, Sysext, sysext};
 use crate::common::{longer, scratch_dir};
@@ -507,7 +506,8 @@ fn runs_that_are_killed_at_any_moment_leave_only_whole_files() {
         for object in fs::read_dir(objects).into_iter().flatten() {
             let object = object.unwrap();
             for file in fs::read_dir(object.path()).unwrap() {
-                let digest = sha256(&fs::read(file.unwrap().path()).unwrap());
+                let content = fs::File::open(file.unwrap().path()).unwrap();
+                let digest = crate::common::tree::sha256(content);
                 assert_eq!(object.file_name().to_str(), Some(&*digest), "run {n}");
             }
         }
