@@ -127,7 +127,8 @@ pub mod sysext {
 pub use block::{BlockDevice, BlockDeviceMut, MemoryDevice, Overlay, OverlayOptions, Window};
 pub use flatcar::{Designator, Disk, OsRelease};
 // Configs for the first boot.
-pub use flatcar::{butane, ignition};
+pub use flatcar::butane::{TranslateOptions, Translated, translate as translate_butane};
+pub use flatcar::ignition::{CheckOptions, Checked, ConfigKind, check as check_ignition};
 pub use fs::{
     Attributes, ByPath, DirEntry, EditOptions, ExtractOptions, FileContent, FileRead, FileSystem,
     FileSystemMut, FileType, FsKind, FsPath, Metadata, MetadataChange, Node, Timestamp, Xattr,

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use flatbake::block::FileDevice;
-use flatbake::flatcar::ddi::{Certificate, KeyKind, PrivateKey, Signer, sign, verify};
+use flatbake::flatcar::ddi::{Certificate, KeyKind, PrivateKey, SignOptions, Signer, sign, verify};
 use flatbake::{MemoryDevice, NoProgress};
 use flatbake_fuzz::blames_the_input;
 use flatbake_fuzz::volumes::{fixture, fixture_path};
@@ -44,7 +44,12 @@ fn sign_copy(image: &[u8]) {
     let out = File::from(out.expect("memory"));
     let device = Arc::new(MemoryDevice::new(image.to_vec()));
     let temp_dir = std::env::temp_dir();
-    let signed = sign(device, signer(), true, None, &temp_dir, &out, &NoProgress);
+    let options = SignOptions {
+        signer: signer(),
+        replaces: true,
+        seed: None,
+    };
+    let signed = sign(device, &options, &temp_dir, &out, &NoProgress);
     blames_the_input(&signed);
     if let Ok(signed) = signed {
         let device = FileDevice::from_file(out, Path::new("image")).expect("a file");

@@ -21,7 +21,7 @@ use super::stdio;
 Examples:
   flatbake butane node.bu
   flatbake butane node.bu --strict --pretty -o node.ign
-  flatbake butane - --check <node.bu")]
+  flatbake butane - -d . --check <node.bu")]
 pub struct Butane {
     /// The Butane config; - is standard input
     #[arg(value_hint = ValueHint::FilePath)]

@@ -442,7 +442,8 @@ codes! {
         "specification {version} is not read by Ignition {ignition}{release}, which reads {reads}";
     /// A config of an older specification.
     IGNITION_OLD = "ignition-old", Warning,
-        "this is a config of specification {version}, which is not looked into: {then}";
+        "this is a config of specification {version}, which is not looked into: Flatcar translates it to 3.1 at boot, and \
+         Ignition then refuses what 3.x does not allow, such as the same SSH key twice";
     /// Ignition does nothing with it.
     IGNITION_IGNORED = "ignition-ignored", Error,
         "this is {what}, which Ignition takes for an empty config; only user data of the platform is given to \

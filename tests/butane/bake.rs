@@ -27,7 +27,14 @@ fn folder() -> tempfile::TempDir {
 
 fn bake(folder: &Path, arguments: &[&str]) -> Output {
     flatbake()
-        .args(["bake", "base.bin.bz2", "-o", "out.img", "--overwrite"])
+        .args([
+            "bake",
+            "--image",
+            "base.bin.bz2",
+            "-o",
+            "out.img",
+            "--overwrite",
+        ])
         .args(arguments)
         .current_dir(folder)
         .output()
@@ -52,6 +59,7 @@ fn a_butane_file_is_translated_when_it_is_baked() {
     let output = flatbake()
         .args([
             "bake",
+            "--image",
             "base.bin.bz2",
             "--config-ign",
             "configs/a.bu",

@@ -42,7 +42,7 @@ fn a_config_is_translated_with_the_files_beside_it() {
         CONFIG.as_bytes(),
     );
     assert_eq!(output.status.code(), Some(2), "{}", said(&output));
-    assert!(said(&output).contains("standard input:3:57: $.storage.files.0.contents.local"));
+    assert!(said(&output).contains("standard input:3:52: $.storage.files.0.contents.local"));
     let mut command = flatbake();
     let output = feed(
         command
@@ -122,7 +122,7 @@ fn a_config_is_checked_against_a_release_and_an_image() {
     let missing = &findings[findings.len() - 1];
     assert_eq!(missing["code"], "ignition-oem-missing");
     assert_eq!(missing["values"]["path"], "/none/here");
-    assert_eq!(missing["place"][0], "a.ign:3:48");
+    assert_eq!(missing["place"][0], "a.ign:3:47");
     for (version, code) in [("3510.2.0", 9), ("4081.3.10", 0), ("4757", 0)] {
         let output = run(
             dir.path(),

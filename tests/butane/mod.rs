@@ -140,6 +140,8 @@ fn examples_translate_without_a_finding() {
         );
         let json = translated.json(false).unwrap();
         let json = json.replace("\"version\":\"3.4.0\"", "\"version\":\"3.3.0\"");
+        // The validator does not know Flatcar's own scheme.
+        let json = json.replace("oem:///", "https://oem/");
         if let Some(verdict) = is_valid(&json) {
             assert_eq!(verdict, Ok(()), "{}", path.display());
         }

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use flatbake::block::FileDevice;
 use flatbake::bytes::hex;
 use flatbake::flatcar::ddi::{
-    BuildOptions, Built, Certificate, KeyKind, PrivateKey, Protection, Signer, build, is_signed,
-    sign, verify,
+    BuildOptions, Built, Certificate, KeyKind, PrivateKey, Protection, SignOptions, Signer, build,
+    is_signed, sign, verify,
 };
 use flatbake::flatcar::sysext::{inspect, open_extension};
 use flatbake::fs::verity::{TreeOptions, tree_bytes, write_tree};
@@ -129,7 +129,12 @@ fn sign_copy(
     out: &File,
 ) -> Result<Built> {
     let image = Arc::new(MemoryDevice::new(image.to_vec()));
-    sign(image, signer, replaces, None, dir, out, &NoProgress)
+    let options = SignOptions {
+        signer,
+        replaces,
+        seed: None,
+    };
+    sign(image, &options, dir, out, &NoProgress)
 }
 
 fn verdict(image: &[u8], certificate: &Certificate) -> Result<flatbake::flatcar::ddi::Verdict> {

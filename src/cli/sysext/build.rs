@@ -1,10 +1,11 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::archive::Glob;
 use crate::bytes::ByteSize;
 use crate::flatcar::Disk;
 use crate::flatcar::sysext::build::{
-    Build, Built, Compressor, Conf, Effort, Format, Means, architecture,
+    Build, Built, Compressor, Conf, DiskImage, Effort, Format, Means, architecture,
 };
 use crate::flatcar::sysext::{Class, Host};
 use crate::{Error, Reason, Result};
@@ -14,6 +15,7 @@ use super::super::image::{ReadArgs, temp_dir};
 use super::super::output::{refuse_existing, timestamp};
 use super::super::progress::Reporter;
 use super::name_of;
+use super::signer::read_signer;
 
 /// Build an extension image from a folder, an archive, a container image or another extension
 ///
@@ -28,7 +30,9 @@ Examples:
   flatbake sysext build tailscale -o tailscale.raw --arch amd64 --enable tailscaled.service \
 --conf default/tailscaled=tailscaled.default
   flatbake sysext build hello.raw -o hello-erofs.raw --name hello --format erofs
-  flatbake sysext build hello.raw -o hello-xz.raw --name hello --comp xz --image flatcar_sample.bin.bz2"
+  flatbake sysext build hello.raw -o hello-xz.raw --name hello --comp xz --image flatcar_sample.bin.bz2
+  flatbake sysext keygen --cn builder --type p256
+  flatbake sysext build hello.raw -o hello-ddi.raw --name hello --format ddi --key sysext.key --cert sysext.crt"
 )]
 pub struct BuildCommand {
     /// A folder, a tar (packed or not), an OCI layout, an archive of docker save, or an extension image
@@ -50,10 +54,20 @@ pub struct BuildCommand {
     /// The only version of the system that it is for [default: all of the same SYSEXT_LEVEL]
     #[arg(long, value_name = "VERSION")]
     version_id: Option<String>,
-    /// The filesystem: squashfs or erofs
+    /// What it is packed into: squashfs, erofs, or ddi, a disk image with dm-verity around an EROFS, or around a squashfs with
+    /// the compressors that EROFS does not have
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "squashfs")]
     format: FormatWord,
-    /// The compressor: zstd, xz, gzip, lz4 or none [default: zstd, and lz4 for erofs, which has no other]
+    /// Sign the disk image with this private key (PKCS#8 in PEM or DER)
+    #[arg(long, short, value_name = "FILE", requires = "cert", value_hint = ValueHint::FilePath)]
+    key: Option<PathBuf>,
+    /// The certificate of that key, in PEM or DER
+    #[arg(long, value_name = "FILE", requires = "key", value_hint = ValueHint::FilePath)]
+    cert: Option<PathBuf>,
+    /// What identities and the salt of the disk image are made from [default: the filesystem]
+    #[arg(long, value_name = "TEXT")]
+    seed: Option<String>,
+    /// The compressor: zstd, xz, gzip, lz4 or none [default: zstd, and lz4 for erofs, which has no other, and for ddi]
     #[arg(long, value_name = "TYPE", value_enum, hide_possible_values = true)]
     comp: Option<CompressorWord>,
     /// How hard to compress: 1 to 19 for zstd, 0 to 9 for xz, 1 to 9 for gzip [default: 15, 6, 9]
@@ -105,6 +119,8 @@ enum FormatWord {
     Squashfs,
     /// Releases since 4152.2.2
     Erofs,
+    /// A disk image, as Flatcar's own sysexts are since 4628
+    Ddi,
     #[value(hide = true)]
     Ext4,
     #[value(hide = true)]
@@ -162,7 +178,7 @@ fn explained(error: &Error) -> String {
 impl BuildCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         refuse_existing(&self.output, self.overwrite)?;
-        let build = self.build()?;
+        let build = self.build(reporter)?;
         let host = self.host(reporter)?;
         let means = Means::with_inputs(reporter, temp_dir(), reporter.inputs().clone());
         let prepared = build.prepare(host.as_ref(), &means)?;
@@ -177,7 +193,7 @@ impl BuildCommand {
         Ok(())
     }
 
-    fn build(&self) -> Result<Build> {
+    fn build(&self, reporter: &Reporter) -> Result<Build> {
         let name = match &self.name {
             Some(name) => name.clone(),
             None => name_of(&self.output)?,
@@ -198,6 +214,7 @@ impl BuildCommand {
             keep_owner: self.keep_owner,
             time: timestamp(self.timestamp.as_deref())?.unwrap_or(0),
             format: self.format()?,
+            disk_image: self.disk_image(reporter)?,
             force: self.force,
             ..Build::new(&self.source, name)
         })
@@ -220,12 +237,37 @@ impl BuildCommand {
         match self.format {
             FormatWord::Squashfs => Format::squashfs(compressor, effort),
             FormatWord::Erofs => Format::erofs(compressor, effort),
+            FormatWord::Ddi => match compressor {
+                None | Some(Compressor::Lz4 | Compressor::None) => Format::erofs(compressor, effort),
+                Some(_) => Format::squashfs(compressor, effort),
+            },
             FormatWord::Ext4 | FormatWord::Btrfs => Err(Error::unsupported(
                 "ext4 and btrfs images are not built: both are edited here, but none is made from nothing",
             )
             .because(Reason::Feature)
             .with_hint("choose squashfs, which every release mounts, or erofs")),
         }
+    }
+
+    fn disk_image(&self, reporter: &Reporter) -> Result<Option<DiskImage>> {
+        if self.format != FormatWord::Ddi {
+            let is_given = self.key.is_some() || self.seed.is_some();
+            return match is_given {
+                true => Err(
+                    Error::invalid("only disk images are signed, and have a seed")
+                        .with_hint("--format ddi makes one"),
+                ),
+                false => Ok(None),
+            };
+        }
+        let signer = match (&self.key, &self.cert) {
+            (Some(key), Some(cert)) => Some(Arc::new(read_signer(key, cert, reporter)?)),
+            _ => None,
+        };
+        Ok(Some(DiskImage {
+            signer,
+            seed: self.seed.clone(),
+        }))
     }
 
     fn host(&self, reporter: &Reporter) -> Result<Option<Host>> {

@@ -1,19 +1,15 @@
 //! `flatbake sysext sign`
 
 use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use der::zeroize::Zeroizing;
-
 use crate::block::{BlockDevice, OutputFile, Watched};
-use crate::bytes::{ByteSize, to_usize};
-use crate::flatcar::ddi::{self, BuildOptions, Built, Certificate, PrivateKey, Protection, Signer};
+use crate::bytes::ByteSize;
+use crate::flatcar::ddi::{self, BuildOptions, Built, Protection, SignOptions, Signer};
 use crate::flatcar::sysext::{inspect, open_extension};
 use crate::machine::Arch;
-use crate::{Error, Reason, Result, ResultExt};
+use crate::{Error, Result, ResultExt};
 use clap::{Args, ValueHint};
 use serde::Serialize;
 
@@ -21,11 +17,7 @@ use crate::cli::image::temp_dir;
 use crate::cli::output::refuse_existing;
 use crate::cli::progress::Reporter;
 
-/// The largest certificate and the largest key that are read, in bytes.
-const CERT_MAX: u64 = 1 << 20;
-const KEY_MAX: u64 = 64 << 10;
-/// Permissions by which others than its owner get at a file.
-const OTHERS: u32 = 0o077;
+use super::signer::read_signer;
 
 /// Make a signed disk image (DDI) of an extension
 ///
@@ -77,7 +69,7 @@ struct Document {
 impl SignCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         refuse_existing(&self.output, self.overwrite)?;
-        let signer = self.signer(reporter)?;
+        let signer = read_signer(&self.key, &self.cert, reporter)?;
         let inputs = reporter.inputs();
         let device = Watched::new(inputs.device("extension", &self.file)?, inputs.cancel());
         let device: Arc<dyn BlockDevice> = Arc::new(device);
@@ -111,24 +103,6 @@ impl SignCommand {
         Ok(())
     }
 
-    /// The key with its certificate.
-    fn signer(&self, reporter: &Reporter) -> Result<Signer> {
-        let key = read_key(&self.key, reporter)?;
-        let bytes = reporter
-            .inputs()
-            .read("certificate", &self.cert, CERT_MAX)?;
-        let name = || self.cert.display().to_string();
-        let certificates = Certificate::read(&bytes).at(name)?;
-        let [certificate] = certificates.as_slice() else {
-            return Err(Error::invalid(format!(
-                "{} has {} certificates: one is that of the key",
-                name(),
-                certificates.len()
-            )));
-        };
-        Signer::new(key, certificate.clone())
-    }
-
     fn write(
         &self,
         device: Arc<dyn BlockDevice>,
@@ -148,8 +122,12 @@ impl SignCommand {
                 return Err(Error::invalid("the disk image is signed already")
                     .with_hint("--replace puts the new signature in the place of the old one"));
             }
-            let seed = self.seed.as_deref();
-            return ddi::sign(device, signer, self.replace, seed, &temp_dir, out, reporter);
+            let options = SignOptions {
+                signer,
+                replaces: self.replace,
+                seed: self.seed.clone(),
+            };
+            return ddi::sign(device, &options, &temp_dir, out, reporter);
         }
         let options = BuildOptions {
             architecture: self.architecture(&device)?,
@@ -179,30 +157,4 @@ impl SignCommand {
             ),
         }
     }
-}
-
-/// Reads a private key, and says so where others could, too.
-fn read_key(path: &Path, reporter: &Reporter) -> Result<PrivateKey> {
-    let file = reporter.inputs().open("private key", path)?;
-    let failed = |error| Error::io(format!("reading {}", path.display()), error);
-    let metadata = file.metadata().map_err(failed)?;
-    if metadata.len() > KEY_MAX {
-        return Err(Error::invalid(format!(
-            "{} has {} bytes: private keys have at most {KEY_MAX}",
-            path.display(),
-            metadata.len()
-        ))
-        .because(Reason::Limit));
-    }
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & OTHERS != 0 {
-        reporter.warn(&format!(
-            "others may get at the private key {} (mode {mode:04o}): chmod 600 keeps it to you",
-            path.display()
-        ));
-    }
-    // Large enough from the start, so that no copy of it stays behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(to_usize(KEY_MAX)?));
-    file.take(KEY_MAX).read_to_end(&mut bytes).map_err(failed)?;
-    PrivateKey::read(&bytes).at(|| path.display().to_string())
 }

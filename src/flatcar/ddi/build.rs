@@ -58,6 +58,17 @@ pub struct BuildOptions<'a> {
     pub seed: Option<String>,
 }
 
+/// How a disk image is signed.
+#[derive(Debug, Clone)]
+pub struct SignOptions<'a> {
+    /// Who signs.
+    pub signer: &'a Signer,
+    /// Put the signature in the place of one that is there.
+    pub replaces: bool,
+    /// What identities and the salt are made from; by default, the filesystem.
+    pub seed: Option<String>,
+}
+
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Built {
@@ -115,16 +126,14 @@ pub fn build(
 /// Writes a signed copy of the disk image `image` into `out`, an empty file. A dm-verity tree that it has stays as it is, and is
 /// verified; where it has none, it gets one.
 ///
-/// `seed` and `temp_dir` are those of [`build`]. A signature that is there is replaced where `replaces` says so.
+/// `temp_dir` and `out` are those of [`build`].
 ///
 /// # Errors
-/// It is no disk image with a filesystem for Flatcar, or signed already; its data is not what its tree stands for; those of
-/// [`build`].
+/// It is no disk image with a filesystem for Flatcar, or signed already and not to be signed anew; its data is not what its
+/// tree stands for; those of [`build`].
 pub fn sign(
     image: Arc<dyn BlockDevice>,
-    signer: &Signer,
-    replaces: bool,
-    seed: Option<&str>,
+    options: &SignOptions<'_>,
     temp_dir: &Path,
     out: &File,
     progress: &dyn Progress,
@@ -132,7 +141,7 @@ pub fn sign(
     let found = Partitions::find(image)?.ok_or_else(|| {
         Error::unsupported("a disk image without a root or usr partition for x86-64 or arm64")
     })?;
-    if found.signature.is_some() && !replaces {
+    if found.signature.is_some() && !options.replaces {
         return Err(Error::invalid("the disk image is signed already"));
     }
     let name = found.kind.name;
@@ -146,14 +155,14 @@ pub fn sign(
             Some(Tree { hashes, root_hash })
         }
     };
-    let seed = match (seed, &tree) {
+    let seed = match (&options.seed, &tree) {
         (Some(seed), _) => Seed::new(seed.as_bytes()),
         (None, Some(tree)) => Seed::new(&tree.root_hash),
         (None, None) => Seed::of_content(&found.files, progress)?,
     };
     let maker = Maker {
         kind: found.kind,
-        protection: Protection::Signed(signer),
+        protection: Protection::Signed(options.signer),
         seed,
         progress,
     };

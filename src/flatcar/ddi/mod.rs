@@ -39,7 +39,7 @@ use crate::bytes::hex;
 use crate::fs::verity::Verity;
 use crate::{Error, ErrorKind, Reason, Result, ResultExt};
 
-pub use build::{BuildOptions, Built, Protection, build, sign};
+pub use build::{BuildOptions, Built, Protection, SignOptions, build, sign};
 pub use certificate::Certificate;
 pub use look::{Signed, look, type_name};
 pub use partitions::{KINDS, Kind};

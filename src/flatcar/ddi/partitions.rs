@@ -36,9 +36,7 @@ impl Kind {
         let kind = KINDS.iter().find(|kind| kind.name == name);
         kind.ok_or_else(|| Error::internal("an architecture without a type of partition"))
     }
-}
 
-impl Kind {
     /// What is put behind the name for a partition of one of its types.
     pub(super) fn part_of(&self, type_guid: Guid) -> Option<&'static str> {
         let types = [

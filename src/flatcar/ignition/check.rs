@@ -113,18 +113,12 @@ impl Checker<'_, '_> {
         self.add(because(code::IGNITION_INVALID, why), root);
     }
 
-    /// A config of specification 1 or 2.
+    /// A config of specification 1 or 2; a release that reads it as it is has nothing to tell.
     fn old(&mut self, version: &str, place: &At<'_>) {
-        let then = match self.reads {
-            Some(_) => {
-                "Flatcar translates it to 3.1 at boot, and Ignition then refuses what 3.x does not allow, such as the same \
-                 SSH key twice"
-            }
-            None => "the Ignition of this release reads it as it is",
-        };
-        let finding = Finding::new(code::IGNITION_OLD)
-            .with("version", version.escape_debug())
-            .with("then", then);
+        if self.reads.is_none() {
+            return;
+        }
+        let finding = Finding::new(code::IGNITION_OLD).with("version", version.escape_debug());
         self.add(finding, place);
     }
 

@@ -1,7 +1,6 @@
 //! What an extension is packed into.
 //!
-//! A bare filesystem is a variant of [`Format`]; so would be a disk image that has one in a partition: it is written by
-//! [`Format::write`], described by [`Format::needs`], and nothing else knows of formats.
+//! A bare filesystem is a variant of [`Format`]; a disk image has one in a partition, see [`super::DiskImage`].
 
 use std::fmt;
 use std::fs::File;

@@ -8,15 +8,18 @@
 //! The bytes depend on the tree and what is asked for alone: names are sorted, everything belongs to root and no time is
 //! later than the one that is given, unless it is asked for otherwise.
 
+mod disk_image;
 mod format;
 mod metadata;
 mod source;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use disk_image::DiskImage;
 pub use format::{Compressor, Effort, Format};
 use metadata::{Writer, release_text};
 use source::Reading;
@@ -32,8 +35,9 @@ use crate::archive::Glob;
 use crate::block::{BlockDevice, FileDevice, Inputs, OutputFile, refuse_existing, sha256, shown};
 use crate::error::{Error, Result, ResultExt, refuse_findings};
 use crate::finding::{Few, Finding, code};
-use crate::flatcar::OsRelease;
+use crate::flatcar::{OsRelease, ddi};
 use crate::fs::{ByPath, FileSystem, FileType, FsPath, StagedTree, Timestamp};
+use crate::machine::Arch;
 use crate::progress::{Cancel, Progress};
 
 /// Folders that every system has and everybody looks into.
@@ -117,6 +121,8 @@ pub struct Build {
     pub time: i64,
     /// What it is packed into.
     pub format: Format,
+    /// Puts that into a disk image.
+    pub disk_image: Option<DiskImage>,
     /// Builds in spite of findings that would stop it.
     pub force: bool,
 }
@@ -163,6 +169,8 @@ pub struct Prepared {
     build: Build,
     tree: StagedTree,
     info: SysextInfo,
+    /// The architecture of the disk image, where one is made.
+    disk_architecture: Option<Arch>,
     findings: Vec<Finding>,
 }
 
@@ -185,6 +193,9 @@ pub struct Built {
     pub entries: u64,
     /// What its release file says.
     pub release: BTreeMap<String, String>,
+    /// The disk image that it was put into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_image: Option<ddi::Built>,
     /// The SHA-256 of the file in hexadecimal digits.
     pub sha256: String,
     /// What a person should know.
@@ -208,6 +219,7 @@ impl Build {
             keep_owner: false,
             time: 0,
             format: Format::default(),
+            disk_image: None,
             force: false,
         }
     }
@@ -252,6 +264,9 @@ impl Build {
         .release(&self, &text)?;
         let info = inspect_as(self.class, &tree)?;
         let release = OsRelease::parse(text.as_bytes())?;
+        let disk_image = self.disk_image.as_ref();
+        let disk_architecture = disk_image.map(|_| DiskImage::architecture(&release));
+        let disk_architecture = disk_architecture.transpose()?;
         findings.extend(self.check_tree(&tree, &info, &release, &programs)?);
         if let Some(host) = host {
             findings.extend(self.check_host(&tree, &info, &programs, host)?);
@@ -263,6 +278,7 @@ impl Build {
             build: self,
             tree,
             info,
+            disk_architecture,
             findings,
         })
     }
@@ -484,16 +500,7 @@ impl Prepared {
         refuse_existing(path, overwrite)?;
         let out = OutputFile::create(path)?;
         let build = &self.build;
-        build
-            .format
-            .write(
-                &self.tree,
-                out.file(),
-                build.time,
-                &build.name,
-                means.progress,
-            )
-            .at(|| shown(path))?;
+        let disk_image = self.write_format(out.file(), means).at(|| shown(path))?;
         means.inputs.check(&[])?;
         let file = out.file().try_clone();
         let file = file.map_err(|error| Error::io(format!("reading {}", shown(path)), error))?;
@@ -505,14 +512,45 @@ impl Prepared {
             path: shown(path),
             name: build.name.clone(),
             class: build.class,
-            format: build.format.to_string(),
+            format: self.format(),
             file_bytes,
             content_bytes: self.info.content_bytes,
             entries: self.info.entries,
             release: self.release(),
+            disk_image,
             sha256,
             findings: self.findings.clone(),
         })
+    }
+
+    /// Writes the filesystem, or the disk image that it is put into.
+    fn write_format(&self, out: &File, means: &Means<'_>) -> Result<Option<ddi::Built>> {
+        let build = &self.build;
+        let write = |file: &File| {
+            let format = &build.format;
+            format.write(&self.tree, file, build.time, &build.name, means.progress)
+        };
+        let (Some(image), Some(architecture)) = (&build.disk_image, self.disk_architecture) else {
+            return write(out).map(|()| None);
+        };
+        let file = tempfile::tempfile_in(&means.temp_dir).map_err(|error| {
+            let doing = format!("making a temporary file in {}", shown(&means.temp_dir));
+            Error::io(doing, error).with_hint("choose another temporary folder")
+        })?;
+        write(&file)?;
+        let files = FileDevice::from_file(file, &means.temp_dir)?;
+        let built = image.write(&files, architecture, &means.temp_dir, out, means.progress);
+        built.map(Some)
+    }
+
+    /// What was written, in words.
+    fn format(&self) -> String {
+        let filesystem = &self.build.format;
+        match &self.build.disk_image {
+            None => filesystem.to_string(),
+            Some(image) if image.signer.is_some() => format!("signed disk image of {filesystem}"),
+            Some(_) => format!("disk image of {filesystem}"),
+        }
     }
 
     fn release(&self) -> BTreeMap<String, String> {
