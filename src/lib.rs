@@ -111,8 +111,8 @@ pub mod partition;
 // Requests: what is asked for, the preparation that decides and carries it out in memory, what was written.
 pub use bake::{
     ArchiveSpec, Artifact, ConfigSpec, Context, Edits, FileSource, FileSpec, Hostname, LinkSpec,
-    Output, Oversight, Place, Policy, Prepared, Report, Request, RootSize, SysextSpec, TrustSpec,
-    UnitSpec, Variant, VendorChoice, VendorTargets, Written, emit, emit_all,
+    OfficialSysext, Output, Oversight, Place, Policy, Prepared, Report, Request, RootSize,
+    SysextSpec, TrustSpec, UnitSpec, Variant, VendorChoice, VendorTargets, Written, emit, emit_all,
 };
 pub use flatcar::vendor::{Vendor, Vendors};
 pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 
 use crate::common::programs::{flatbake, said};
 use crate::common::reading::text;
-use crate::common::registry::sha256;
 use crate::common::server::{Authority, Reply, Server};
 use crate::common::sysext::{Format, Sysext, sysext};
 use crate::common::{longer, scratch_dir};
@@ -61,7 +60,7 @@ impl Site {
         })
     }
 
-    fn served(serve: impl FnOnce(Files) -> Option<Server>) -> Option<Self> {
+    pub fn served(serve: impl FnOnce(Files) -> Option<Server>) -> Option<Self> {
         let gpg = Gpg::new()?;
         let key = gpg.primary("2025-01-01", "Builder of the tests");
         let key = gpg.subkey("2025-01-01", &key, "ed25519", "never");
@@ -79,6 +78,7 @@ impl Site {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sample/flatcar_sample.bin.bz2");
         let version = format!("FLATCAR_BUILD=4593\nFLATCAR_VERSION={VERSION}\n");
         site.publish("stable/amd64-usr/current/version.txt", version.as_bytes());
+        site.release("version.txt", version.as_bytes());
         site.release(IMAGE, &fs::read(sample).unwrap());
         Some(site)
     }
@@ -150,7 +150,7 @@ impl Site {
     }
 
     /// Names and contents of all files below the cache but locks and disks.
-    fn cached(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn cached(&self) -> Vec<(String, Vec<u8>)> {
         let mut found = Vec::new();
         let mut folders = vec![self.path("cache").join("flatbake").join("objects")];
         while let Some(folder) = folders.pop() {
@@ -506,7 +506,8 @@ fn runs_that_are_killed_at_any_moment_leave_only_whole_files() {
         for object in fs::read_dir(objects).into_iter().flatten() {
             let object = object.unwrap();
             for file in fs::read_dir(object.path()).unwrap() {
-                let digest = sha256(&fs::read(file.unwrap().path()).unwrap());
+                let content = fs::File::open(file.unwrap().path()).unwrap();
+                let digest = crate::common::tree::sha256(content);
                 assert_eq!(object.file_name().to_str(), Some(&*digest), "run {n}");
             }
         }

@@ -19,7 +19,13 @@ mod examples;
 mod ext4;
 mod fat;
 #[cfg(feature = "fetch")]
+mod fetch_extensions;
+#[cfg(feature = "fetch")]
 mod fetch_manifest;
+#[cfg(feature = "fetch")]
+mod fetch_mirror;
+#[cfg(feature = "fetch")]
+mod fetch_oci;
 #[cfg(feature = "fetch")]
 mod fetch_openpgp;
 #[cfg(feature = "fetch")]

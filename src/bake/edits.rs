@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::archive::TarOptions;
 use crate::error::{Error, Result};
-use crate::flatcar::{Designator, unit};
+use crate::flatcar::{Designator, official, unit};
 use crate::fs::FsPath;
 
 /// What a bake changes inside of a disk, in the order in which it is carried out.
@@ -21,6 +21,8 @@ pub struct Edits {
     pub sysupdate: bool,
     /// Files of certificates, whose owners may sign extensions.
     pub trusted: Vec<TrustSpec>,
+    /// Flatcar's own sysexts to switch on, in order.
+    pub enabled_sysexts: Vec<OfficialSysext>,
     /// Folder for the sysext files; by default `/opt/extensions/NAME` on ROOT.
     pub install_to: Option<Place>,
     /// The host name, for `/etc/hostname`.
@@ -52,11 +54,7 @@ impl Edits {
     /// Installs the sysext `file` under `name`, the name it is merged by.
     #[must_use]
     pub fn sysext(mut self, name: impl Into<String>, file: impl Into<PathBuf>) -> Self {
-        self.sysexts.push(SysextSpec {
-            name: name.into(),
-            file: file.into(),
-            origin: None,
-        });
+        self.sysexts.push(SysextSpec::new(name, file));
         self
     }
 
@@ -96,6 +94,17 @@ impl Edits {
     pub fn config_ign(mut self, file: impl Into<PathBuf>) -> Self {
         self.config_ign = Some(ConfigSpec::new(file));
         self
+    }
+
+    /// All sysexts that are merged, Flatcar's own too, by the names they are merged by.
+    pub(super) fn merged_sysexts(&self) -> Vec<SysextSpec> {
+        let enabled = self.enabled_sysexts.iter().filter_map(|sysext| {
+            Some(SysextSpec {
+                origin: sysext.origin.clone(),
+                ..SysextSpec::new(official::merged_name(&sysext.name), sysext.file.as_ref()?)
+            })
+        });
+        self.sysexts.iter().cloned().chain(enabled).collect()
     }
 
     /// What must be changed after a vendor's own `grub.cfg` is in place, and everything before that.
@@ -259,8 +268,22 @@ pub struct SysextSpec {
     pub name: String,
     /// The host file.
     pub file: PathBuf,
+    /// Host files of systemd-sysupdate for it, besides `NAME.conf` and `NAME.transfer` in the folder of the file.
+    pub transfers: Vec<PathBuf>,
     /// What asked for it, for messages.
     pub origin: Option<String>,
+}
+
+impl SysextSpec {
+    /// The sysext `file`, to be merged by `name`.
+    pub fn new(name: impl Into<String>, file: impl Into<PathBuf>) -> Self {
+        Self {
+            name: name.into(),
+            file: file.into(),
+            transfers: Vec::new(),
+            origin: None,
+        }
+    }
 }
 
 impl FromStr for SysextSpec {
@@ -268,11 +291,7 @@ impl FromStr for SysextSpec {
 
     fn from_str(text: &str) -> Result<Self> {
         match text.split_once(':') {
-            Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok(Self {
-                name: name.to_owned(),
-                file: file.into(),
-                origin: None,
-            }),
+            Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok(Self::new(name, file)),
             _ => Err(
                 Error::invalid(format!("'{text}' is not a sysext to install"))
                     .with_hint("write NAME:FILE, for example docker:./docker-28.0.4-x86-64.raw"),
@@ -288,6 +307,44 @@ pub struct TrustSpec {
     pub file: PathBuf,
     /// What asked for it, for messages.
     pub origin: Option<String>,
+}
+
+/// One of Flatcar's own optional sysexts, such as podman, which the image uses from its first boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfficialSysext {
+    /// Its name, without `flatcar-`.
+    pub name: String,
+    /// The host's file of it, `flatcar-NAME.raw` of the image's release.
+    pub file: Option<PathBuf>,
+    /// What asked for it, for messages.
+    pub origin: Option<String>,
+}
+
+impl OfficialSysext {
+    /// The file, without which nothing can be baked.
+    pub(super) fn file(&self) -> Result<&Path> {
+        self.file.as_deref().ok_or_else(|| {
+            Error::invalid(format!(
+                "the file of Flatcar's sysext {} is not given",
+                self.name
+            ))
+            .with_hint("it is flatcar-NAME.raw of the image's release")
+        })
+    }
+}
+
+/// Its name alone; the file is given when it is there.
+impl FromStr for OfficialSysext {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        official::check_name(text)?;
+        Ok(Self {
+            name: text.to_owned(),
+            file: None,
+            origin: None,
+        })
+    }
 }
 
 /// Where the content of a new file comes from.

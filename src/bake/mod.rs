@@ -22,8 +22,8 @@ mod write;
 
 pub use crate::image::OutputFormat;
 pub use edits::{
-    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec,
-    TrustSpec, UnitSpec,
+    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, OfficialSysext,
+    Place, SysextSpec, TrustSpec, UnitSpec,
 };
 pub use prepare::{Key, Prepared};
 pub use report::{

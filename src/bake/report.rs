@@ -72,6 +72,9 @@ pub struct InputReport {
     pub bytes: u64,
     /// The SHA-256 of its bytes in hexadecimal digits, where it is known without reading it for that alone.
     pub sha256: Option<String>,
+    /// Where it was fetched from, where it was: a URL; what a tag of a registry named stands behind it as a digest.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 /// What was done to a disk.

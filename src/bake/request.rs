@@ -14,6 +14,7 @@ use crate::block::{Input, shown};
 use crate::bytes::ByteSize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::Finding;
+use crate::flatcar::official;
 use crate::flatcar::vendor::{Vendor, Vendors};
 use crate::fs::{FsPath, Timestamp};
 use crate::image::{CacheMode, CompressOptions};
@@ -68,6 +69,8 @@ pub struct Request {
     pub expected: Expected,
     /// What whoever asks has found before, for the report.
     pub findings: Vec<Finding>,
+    /// Where files that are read were fetched from, for the report.
+    pub fetched: BTreeMap<PathBuf, String>,
     /// Files that are read besides those that the request itself names, each with what it is to the run: where it comes
     /// from, such as a manifest. They are told and protected as all that is read is.
     pub also_read: Vec<(PathBuf, &'static str)>,
@@ -345,6 +348,7 @@ impl Request {
             also_read: Vec::new(),
             also_written: Vec::new(),
             findings: Vec::new(),
+            fetched: BTreeMap::new(),
         }
     }
 
@@ -552,21 +556,35 @@ impl Request {
             let link = FsPath::root().join(format!("{}.raw", sysext.name));
             link.map_err(|error| at_origin(error, sysext.origin.as_ref()))?;
         }
+        for sysext in self.all_edits().flat_map(|edits| &edits.enabled_sysexts) {
+            let checked = official::check_name(&sysext.name).and_then(|()| sysext.file());
+            checked.map_err(|error| at_origin(error, sysext.origin.as_ref()))?;
+        }
         let none = Edits::new();
         let own = self.variants.iter().map(|variant| &variant.edits);
         for edits in std::iter::once(&none).chain(own) {
             let mut names = BTreeSet::new();
-            for sysext in self.edits.sysexts.iter().chain(&edits.sysexts) {
-                if !names.insert(&sysext.name) {
-                    let name = sysext.name.escape_debug();
+            for (name, origin) in merged_names(&self.edits).chain(merged_names(edits)) {
+                if !names.insert(name.clone()) {
+                    let name = name.escape_debug();
                     let error = Error::invalid(format!("the sysext name '{name}' is given twice"))
                         .with_hint("systemd-sysext merges one image per name");
-                    return Err(at_origin(error, sysext.origin.as_ref()));
+                    return Err(at_origin(error, origin));
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The names by which sysexts are merged, and what asked for each.
+fn merged_names(edits: &Edits) -> impl Iterator<Item = (String, Option<&String>)> {
+    let given = edits.sysexts.iter();
+    let given = given.map(|sysext| (sysext.name.clone(), sysext.origin.as_ref()));
+    let enabled = edits.enabled_sysexts.iter();
+    let enabled =
+        enabled.map(|sysext| (official::merged_name(&sysext.name), sysext.origin.as_ref()));
+    given.chain(enabled)
 }
 
 /// Adds what asked for something to an error about it.

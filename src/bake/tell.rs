@@ -133,6 +133,7 @@ impl Prepared {
             path: shown(&input.path),
             bytes: input.bytes,
             sha256: input.sha256,
+            source: self.request.fetched.get(&input.path).cloned(),
         };
         Report {
             version: SCHEMA_VERSION,

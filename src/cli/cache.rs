@@ -9,7 +9,7 @@ use crate::{Error, ErrorKind, Result};
 use clap::{Args, Subcommand, ValueHint};
 use serde::Serialize;
 
-use super::fetch_args::cache_of;
+use super::fetch_args::{cache_of, shared_cache};
 use super::progress::Reporter;
 use super::table::table;
 
@@ -19,6 +19,7 @@ use super::table::table;
 Examples:
   flatbake cache ls
   flatbake cache verify
+  flatbake cache verify --shared-cache target
   flatbake cache gc --max-size 10G")]
 pub struct CacheCommand {
     #[command(subcommand)]
@@ -26,6 +27,9 @@ pub struct CacheCommand {
     /// The folder [default: flatbake below XDG_CACHE_HOME or ~/.cache]
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     cache_dir: Option<PathBuf>,
+    /// List and check what is in this cache, too; it is only read, and never written
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    shared_cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -51,17 +55,23 @@ enum Action {
 #[derive(Serialize)]
 struct Document {
     files: Vec<Stored>,
+    /// What the shared cache has.
+    shared: Vec<Stored>,
     disks: Vec<CachedDisk>,
 }
 
 impl CacheCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let folder = cache_of(self.cache_dir.as_deref())?;
-        let store = Store::new(&folder, None);
+        let shared = shared_cache(self.shared_cache.as_deref(), reporter)?;
+        let store = Store::new(&folder, shared.as_deref());
         match &self.action {
             Action::Ls { json } => {
                 let document = Document {
                     files: store.list()?,
+                    shared: store
+                        .shared()
+                        .map_or(Ok(Vec::new()), |shared| shared.list())?,
                     disks: cached_disks(&folder)?,
                 };
                 if *json {
@@ -78,13 +88,15 @@ impl CacheCommand {
 
 impl Document {
     fn table(&self) -> String {
-        let files = self.files.iter().map(|file| {
+        let row = |file: &Stored, kind: &str| {
             vec![
                 ByteSize(file.bytes).to_string(),
-                "file".to_owned(),
+                kind.to_owned(),
                 file.name.clone(),
             ]
-        });
+        };
+        let files = self.files.iter().map(|file| row(file, "file"));
+        let shared = self.shared.iter().map(|file| row(file, "shared"));
         let disks = self.disks.iter().map(|disk| {
             vec![
                 ByteSize(disk.bytes).to_string(),
@@ -92,12 +104,15 @@ impl Document {
                 format!("of the image with the SHA-256 {}", disk.sha256),
             ]
         });
-        table(&files.chain(disks).collect::<Vec<_>>(), &[0])
+        table(&files.chain(shared).chain(disks).collect::<Vec<_>>(), &[0])
     }
 }
 
 fn verify(store: &Store, reporter: &Reporter) -> Result<()> {
-    let damaged = store.verify(reporter.cancel())?;
+    let mut damaged = store.verify(reporter.cancel())?;
+    if let Some(shared) = store.shared() {
+        damaged.extend(shared.verify(reporter.cancel())?);
+    }
     for damage in &damaged {
         reporter.info(&format!("{}: {}", damage.name, damage.problem));
     }

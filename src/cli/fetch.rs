@@ -11,7 +11,7 @@ use crate::fetch::bundle::NewBundle;
 use crate::fetch::fetcher::Fetched;
 use crate::fetch::openpgp::FLATCAR;
 use crate::fetch::release::{Artifact, Wanted};
-use crate::manifest::{self, Draft, LoadOptions, Lock, Manifest};
+use crate::manifest::{self, LoadOptions, Lock, Manifest};
 use crate::{Error, Progress, Result, from_io};
 use clap::{Args, ValueHint};
 use serde::Serialize;
@@ -88,24 +88,11 @@ struct Document {
 
 impl Fetch {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
-        let Some(file) = &self.file else {
-            return self.fetch_artifacts(reporter);
-        };
-        let draft = manifest::read(file, &self.set)?;
-        let flags = Flags {
-            arch: self.fetching.given_arch(),
-            ..Flags::default()
-        };
-        let asked = Asked::of(&draft.wants()?, &flags)?;
-        if asked.is_empty() {
-            let message = format!("{} names nothing that is fetched", file.display());
-            return Err(Error::invalid(message)
-                .with_hint("it has a key release, or sysexts that are NAME@VERSION"));
+        self.fetching.check_arch()?;
+        match &self.file {
+            Some(file) => self.fetch_all(file, reporter),
+            None => self.fetch_artifacts(reporter),
         }
-        if self.dry_run {
-            return tell(&asked.tell()?);
-        }
-        self.fetch_all(draft, asked, reporter)
     }
 
     /// Fetches what was named one by one.
@@ -142,21 +129,35 @@ impl Fetch {
     }
 
     /// Fetches all that a manifest names.
-    fn fetch_all(&self, draft: Draft, asked: Asked, reporter: &Reporter) -> Result<()> {
-        let bundle = self.new_bundle()?;
-        let arch = asked.arch.to_string();
+    fn fetch_all(&self, file: &Path, reporter: &Reporter) -> Result<()> {
+        let draft = manifest::read(file, &self.set)?;
         let lock = match self.locked {
             true => Some(draft.lock(None)?),
             false => None,
         };
-        let means = self.means(reporter)?;
-        let mut fetching = Fetching::start(asked, means, lock.clone(), reporter)?;
-        let options = fetching.fill(LoadOptions {
+        let flags = Flags {
+            arch: self.fetching.given_arch(),
+            ..Flags::default()
+        };
+        let asked = Asked::of(&draft.wants()?, &flags)?;
+        let mut manifest = draft.resolve(&asked.fill(LoadOptions {
             allow_outside: self.allow_outside,
             ..LoadOptions::default()
-        });
-        let mut manifest = draft.resolve(&options)?;
-        fetching.complete(&mut manifest.request, reporter)?;
+        }))?;
+        if !asked.is_needed_for(&manifest.request) {
+            let message = format!("{} names nothing that is fetched", file.display());
+            return Err(Error::invalid(message).with_hint(
+                "it has a key release or enable_sysexts, or files that are NAME@VERSION or oci://…",
+            ));
+        }
+        if self.dry_run {
+            return tell(&asked.tell(&manifest.request)?);
+        }
+        let bundle = self.new_bundle()?;
+        let means = self.means(reporter)?;
+        let mut fetching = Fetching::new(asked, means, lock.clone());
+        fetching.complete(&mut manifest.request, &self.read(), reporter)?;
+        let arch = fetching.arch().to_string();
         let manifest = manifest.fetched_as(&fetching.resolutions);
         if let Some(folder) = &self.output_dir {
             for file in &fetching.files {
@@ -182,6 +183,15 @@ impl Fetch {
         let findings = means.findings.iter();
         findings.for_each(|finding| reporter.found(finding));
         Ok(means)
+    }
+
+    /// How images are read.
+    fn read(&self) -> ReadArgs {
+        ReadArgs {
+            cache_dir: self.cache_dir.clone(),
+            no_cache: false,
+            allow_external: false,
+        }
     }
 
     fn new_bundle(&self) -> Result<Option<NewBundle>> {
@@ -210,11 +220,7 @@ impl Fetch {
         if request.outputs.is_empty() && request.vendors.is_empty() {
             request.outputs.push(Output::at("disk.bin"));
         }
-        let read = ReadArgs {
-            cache_dir: self.cache_dir.clone(),
-            no_cache: false,
-            allow_external: false,
-        };
+        let read = self.read();
         let context = read.context(reporter);
         let prepared = manifest.request.prepare(&context)?;
         let lock = manifest.lock_of(&prepared.inputs(&context)?)?;
@@ -226,8 +232,8 @@ impl Fetch {
         let cancel = reporter.cancel();
         bundle.copy(&means.tally.files(), cancel, reporter)?;
         bundle.put_keys("flatcar.asc", FLATCAR, cancel)?;
-        for (number, path) in (1..).zip(self.fetching.keyrings()) {
-            let keys = keys::read(path, reporter)?;
+        for (number, path) in (1..).zip(self.fetching.keyrings(reporter)?) {
+            let keys = keys::read(&path, reporter)?;
             bundle.put_keys(&format!("keyring-{number}"), &keys, cancel)?;
         }
         bundle.commit(cancel)

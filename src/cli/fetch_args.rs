@@ -1,35 +1,44 @@
 //! The flags by which files are fetched, and what they come to.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::fetch::bundle::Bundle;
 use crate::fetch::fetcher::Fetcher;
 use crate::fetch::openpgp::{Keyring, Time};
+use crate::fetch::registry::{Logins, Registry};
 use crate::fetch::store::Store;
 use crate::fetch::tally::Tally;
 use crate::fetch::transfer::{Client, Mirror, Settings};
 use crate::finding::code;
 use crate::machine::Arch;
-use crate::{Error, ErrorKind, Finding, Result};
+use crate::{Error, ErrorKind, Finding, Result, ResultExt};
 use clap::{Args, ValueHint};
 use tempfile::TempDir;
 
-use super::image::{cache_folder, temp_dir};
+use super::config::Config;
+use super::image::{cache_folder, set, temp_dir};
 use super::keys::{self, KeyArgs};
 use super::progress::Reporter;
+
+/// The largest file of registries' passwords that is read, in bytes.
+const LOGINS_MAX: u64 = 4 << 20;
 
 /// How files of releases are fetched and verified.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Fetching")]
 pub struct FetchArgs {
-    /// The architecture of the release: amd64 (x86-64) or arm64 [default: amd64]
+    /// The architecture of what is fetched: amd64 (x86-64) or arm64 [default: that of the image, else amd64]
     #[arg(long, value_name = "ARCH", value_parser = super::argument::<Arch>)]
-    arch: Option<Arch>,
+    arch: Vec<Arch>,
     #[command(flatten)]
     transfer: TransferArgs,
     #[command(flatten)]
     keys: KeyArgs,
+    /// Use what this cache has, too, such as that of a whole site; it is only read, and never written
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    shared_cache: Option<PathBuf>,
     /// Use only what was fetched before, and name all that is missing
     #[arg(long)]
     offline: bool,
@@ -68,8 +77,11 @@ impl TransferArgs {
     /// A client by these flags and the environment.
     pub fn client(&self, reporter: &Reporter) -> Result<Client> {
         let mut settings = Settings::from_environment(|name| std::env::var_os(name))?;
-        settings.authorities.extend(self.ca.iter().cloned());
-        settings.mirrors.extend(self.mirror.iter().cloned());
+        let config = Config::load(reporter)?;
+        let authorities = self.ca.iter().chain(&config.ca);
+        settings.authorities.extend(authorities.cloned());
+        let mirrors = self.mirror.iter().chain(&config.mirrors);
+        settings.mirrors.extend(mirrors.cloned());
         // Machines that were turned away at one moment do not all come back at one.
         settings.retries.seed = std::process::id().into();
         Client::new(&settings, reporter.cancel())
@@ -91,32 +103,61 @@ pub struct Means {
     now: Time,
     /// The folder of this run for what is not kept, where there is such.
     own: Option<TempDir>,
+    /// The client of registries, from the moment that one is needed.
+    registry: OnceCell<Registry>,
 }
 
 impl FetchArgs {
     /// The architecture that is asked for, where one is.
     pub fn given_arch(&self) -> Option<Arch> {
-        self.arch
+        self.arch.first().copied()
     }
 
     /// The architecture that is asked for.
     pub fn arch(&self) -> Arch {
-        self.arch.unwrap_or(Arch::Amd64)
+        self.given_arch().unwrap_or(Arch::Amd64)
     }
 
-    /// The files of keys that are given.
-    pub fn keyrings(&self) -> &[PathBuf] {
-        self.keys.keyrings()
+    /// All architectures that are asked for, for commands that take several.
+    pub fn archs(&self) -> Vec<Arch> {
+        match self.arch.as_slice() {
+            [] => vec![Arch::Amd64],
+            given => given.to_vec(),
+        }
+    }
+
+    /// Refuses more than one architecture.
+    pub fn check_arch(&self) -> Result<()> {
+        match self.arch.as_slice() {
+            [] | [_] => Ok(()),
+            _ => Err(Error::invalid(
+                "--arch is given twice, and one image is for one of them",
+            )),
+        }
+    }
+
+    /// Refuses to leave verification out, for the reason `why`.
+    pub fn refuse_unverified(&self, why: &str) -> Result<()> {
+        match self.insecure_skip_verify {
+            true => Err(Error::invalid(why).with_hint("leave --insecure-skip-verify out")),
+            false => Ok(()),
+        }
+    }
+
+    /// The files of keys that are given, here or in the config.
+    pub fn keyrings(&self, reporter: &Reporter) -> Result<Vec<PathBuf>> {
+        self.keys.keyrings(reporter)
     }
 
     /// Refuses flags that do nothing, where nothing is fetched.
     pub fn check_unused(&self, has_bundle: bool) -> Result<()> {
         let given = [
             ("--bundle", has_bundle),
-            ("--arch", self.arch.is_some()),
+            ("--arch", !self.arch.is_empty()),
             ("--ca", !self.transfer.ca.is_empty()),
             ("--mirror", !self.transfer.mirror.is_empty()),
             ("--keyring or --trust", self.keys.is_given()),
+            ("--shared-cache", self.shared_cache.is_some()),
             ("--offline", self.offline),
             ("--insecure-skip-verify", self.insecure_skip_verify),
         ];
@@ -157,6 +198,7 @@ impl FetchArgs {
             keys::renew(&mut keyring, &bundle.keys()?, reporter)?;
         }
         let now = Time::from(SystemTime::now());
+        let shared = shared_cache(self.shared_cache.as_deref(), reporter)?;
         let findings = if self.insecure_skip_verify {
             vec![Finding::new(code::NOT_VERIFIED)]
         } else {
@@ -168,10 +210,11 @@ impl FetchArgs {
             skip_verify: self.insecure_skip_verify,
             bundle,
             client,
-            store: Store::new(folder, None),
+            store: Store::new(folder, shared.as_deref()),
             keyring,
             now,
             own,
+            registry: OnceCell::new(),
         })
     }
 }
@@ -192,6 +235,48 @@ impl Means {
             fetcher.unverified = self.own.as_ref().map(TempDir::path);
         }
         fetcher
+    }
+
+    /// The client of registries, with the names and passwords that docker knows; none without a network.
+    pub fn registry(&self, reporter: &Reporter) -> Result<Option<&Registry>> {
+        let Some(client) = &self.client else {
+            return Ok(None);
+        };
+        if let Some(registry) = self.registry.get() {
+            return Ok(Some(registry));
+        }
+        let registry = Registry::new(client.clone(), logins(reporter)?);
+        Ok(Some(self.registry.get_or_init(|| registry)))
+    }
+}
+
+/// Names and passwords of registries: those of docker's `config.json`.
+fn logins(reporter: &Reporter) -> Result<Logins> {
+    let folder = set("DOCKER_CONFIG").or_else(|| Some(set("HOME")?.join(".docker")));
+    let Some(path) = folder.map(|folder| folder.join("config.json")) else {
+        return Ok(Logins::default());
+    };
+    if !path.is_file() {
+        return Ok(Logins::default());
+    }
+    let bytes = reporter.inputs().read("logins", &path, LOGINS_MAX)?;
+    Logins::from_docker(&bytes).at(|| path.display().to_string())
+}
+
+/// The cache that is only read, `given` or that of the config: a folder that is not there is more likely a mistake than an
+/// empty cache.
+pub fn shared_cache(given: Option<&Path>, reporter: &Reporter) -> Result<Option<PathBuf>> {
+    let folder = match given {
+        Some(folder) => Some(folder.to_owned()),
+        None => Config::load(reporter)?.shared_cache,
+    };
+    match folder {
+        Some(folder) if !folder.is_dir() => {
+            let message = format!("the shared cache {} is no folder", folder.display());
+            Err(Error::not_found(message)
+                .with_hint("name the folder of a cache, as --cache-dir does"))
+        }
+        folder => Ok(folder),
     }
 }
 

@@ -1,15 +1,24 @@
-//! What a run names by release or version, in flags or in a manifest: fetched before its request is prepared.
+//! What a run names by release or version, by its place in a registry, or as one of Flatcar's own sysexts, in flags or in a
+//! manifest: fetched when its request is made, and before it is prepared.
 //!
 //! ```text
-//!   flags, manifest ──▶ Asked ──▶ image, extensions ──▶ the manifest's request ──▶ OEM sysexts of its vendors
-//!                   lock, if held to ─┘                                     all that is missing, in one list
+//!   flags, manifest ──▶ Asked ──fill──▶ the request, with names in the place of files
+//!                   lock, if held to ──▶ │ complete
+//!                                        ├─ image of the release, OEM sysexts of the vendors
+//!                                        ├─ image in a registry
+//!                                        ├─ for what they are for: extensions, sysexts in registries, sysexts of Flatcar
+//!                                        └─ all that is missing, in one list
 //! ```
 
-use std::collections::BTreeMap;
+mod bakery;
+mod official;
+mod registries;
+mod target;
+
 use std::path::PathBuf;
 
-use crate::bake::{Base, ExpectedDigest, Request};
-use crate::fetch::bakery::{Chosen, Extension, mismatch};
+use crate::bake::{Base, Edits, ExpectedDigest, Request};
+use crate::fetch::bakery::{Extension, mismatch};
 use crate::fetch::fetcher::Fetched;
 use crate::fetch::release::{Artifact, Release, Wanted};
 use crate::flatcar::vendor::major_of;
@@ -18,6 +27,7 @@ use crate::manifest::{LoadOptions, Lock, Resolution, Resolutions, Wants};
 use crate::{Error, Result, ResultExt};
 
 use super::fetch_args::Means;
+use super::image::ReadArgs;
 use super::progress::Reporter;
 
 /// What flags say of it.
@@ -31,17 +41,23 @@ pub struct Flags<'a> {
     pub arch: Option<Arch>,
     /// Extensions of the Bakery.
     pub extensions: Vec<&'a Extension>,
+    /// Files of sysexts that are not there are those of the Bakery with their names.
+    pub absent: bool,
 }
 
-/// What is to be fetched.
+/// What is to be fetched, besides what the request itself tells.
 #[derive(Debug)]
 pub struct Asked {
     /// The release to start from.
     pub release: Option<Wanted>,
-    /// The architecture of everything.
-    pub arch: Arch,
+    /// The architecture of everything, where it is given.
+    pub arch: Option<Arch>,
     /// Extensions of the Bakery, each once.
     pub extensions: Vec<Extension>,
+    /// Files of sysexts that are not there are those of the Bakery with their names.
+    absent: bool,
+    /// The place of a manifest's architecture.
+    arch_place: Option<String>,
 }
 
 impl Asked {
@@ -54,22 +70,17 @@ impl Asked {
         let release = release.transpose()?.filter(|_| !flags.has_image);
         let mut asked = Self {
             release: flags.release.cloned().or(release),
-            arch: flags.arch.or(arch.transpose()?).unwrap_or(Arch::Amd64),
+            arch: flags.arch.or(arch.transpose()?),
             extensions: Vec::new(),
+            absent: flags.absent,
+            arch_place: manifest.arch.as_ref().map(|arch| arch.place.clone()),
         };
         for text in &manifest.extensions {
             asked.add(text.text.parse().at(|| text.place.clone())?);
         }
         let of_flags = flags.extensions.iter();
         of_flags.for_each(|extension| asked.add((*extension).clone()));
-        match &manifest.arch {
-            Some(arch) if asked.is_empty() && manifest.is_empty() => Err(Error::invalid(
-                "an architecture is given for what is fetched, and nothing is",
-            )
-            .with_hint("give a release or NAME@VERSION, or leave it out")
-            .at(arch.place.clone())),
-            _ => Ok(asked),
-        }
+        Ok(asked)
     }
 
     fn add(&mut self, extension: Extension) {
@@ -78,21 +89,60 @@ impl Asked {
         }
     }
 
-    /// Whether there is nothing to fetch.
-    pub fn is_empty(&self) -> bool {
-        self.release.is_none() && self.extensions.is_empty()
+    /// Puts names in the place of the files that are to be fetched, by which [`Fetching::complete`] knows them.
+    pub fn fill(&self, options: LoadOptions) -> LoadOptions {
+        let base = self.release.as_ref().map(|wanted| {
+            let name = wanted.to_string();
+            Base::Path(name.into())
+        });
+        let extensions = self.extensions.iter();
+        LoadOptions {
+            base: base.or(options.base),
+            extensions: extensions
+                .map(|extension| (extension.to_string(), bakery::stand_in(extension)))
+                .collect(),
+            ..options
+        }
     }
 
-    /// What would be fetched, as far as that is known without the network, a line each.
-    pub fn tell(&self) -> Result<Vec<String>> {
+    /// Whether anything is to be fetched for a request.
+    pub fn is_needed_for(&self, request: &Request) -> bool {
+        self.release.is_some()
+            || !self.extensions.is_empty()
+            || (self.absent && bakery::lacks_one(request))
+            || registries::names_one(request)
+            || official::names_one(request)
+    }
+
+    /// Refuses what a manifest says of fetching where nothing is fetched.
+    ///
+    /// # Errors
+    /// It has an architecture.
+    pub fn check_unused(&self) -> Result<()> {
+        match &self.arch_place {
+            Some(place) => Err(Error::invalid(
+                "an architecture is given for what is fetched, and nothing is",
+            )
+            .with_hint("give a release or NAME@VERSION, or leave it out")
+            .at(place.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// What would be fetched for a request, as far as that is known without the network, a line each.
+    pub fn tell(&self, request: &Request) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         if let Some(release) = &self.release {
-            lines.extend(release_lines(release, self.arch, &[Artifact::Generic])?);
+            let arch = self.arch.unwrap_or(Arch::Amd64);
+            lines.extend(release_lines(release, arch, &[Artifact::Generic])?);
             lines.push("the OEM sysexts of that release that the vendors need".to_owned());
         }
         for extension in &self.extensions {
             lines.push(format!("{} says what {extension} is", extension.sums()?));
         }
+        lines.extend(registries::named_in(request));
+        let official = official::named_in(request).into_iter();
+        lines.extend(official.map(|name| format!("flatcar-{name}.raw of the image's release")));
         Ok(lines)
     }
 }
@@ -117,7 +167,7 @@ pub fn release_lines(wanted: &Wanted, arch: Arch, artifacts: &[Artifact]) -> Res
     Ok(lines)
 }
 
-/// What was fetched for a run, and what fetches the rest. It holds the files that are kept for this run alone.
+/// What was fetched for a run, and what fetches it. It holds the files that are kept for this run alone.
 pub struct Fetching {
     /// By which it is fetched.
     pub means: Means,
@@ -126,10 +176,10 @@ pub struct Fetching {
     lock: Option<Lock>,
     /// The release that is baked, once it is known.
     pub release: Option<Release>,
-    /// Its image, or what would be there if it were not missing.
-    base: Option<PathBuf>,
-    /// Files of extensions by what they are asked for as.
-    extensions: BTreeMap<String, PathBuf>,
+    /// The architecture of what was fetched, once it is known.
+    arch: Option<Arch>,
+    /// The image is one that is missing.
+    lacks_base: bool,
     /// All files.
     pub files: Vec<Fetched>,
     /// What releases and versions came to.
@@ -137,60 +187,86 @@ pub struct Fetching {
 }
 
 impl Fetching {
-    /// Fetches the image of the release and the extensions. What is missing is noted, for [`complete`](Self::complete) to
-    /// refuse.
-    pub fn start(
-        asked: Asked,
-        means: Means,
-        lock: Option<Lock>,
-        reporter: &Reporter,
-    ) -> Result<Self> {
-        let mut fetching = Self {
+    /// What fetches by `means` all that is asked for, and takes what a lock holds, where there is one.
+    pub fn new(asked: Asked, means: Means, lock: Option<Lock>) -> Self {
+        Self {
             means,
             asked,
             lock,
             release: None,
-            base: None,
-            extensions: BTreeMap::new(),
+            arch: None,
+            lacks_base: false,
             files: Vec::new(),
             resolutions: Resolutions::default(),
-        };
-        if let Some(wanted) = fetching.asked.release.clone() {
-            fetching.fetch_image(&wanted, reporter)?;
         }
-        for extension in fetching.asked.extensions.clone() {
-            let file = fetching.fetch_extension(&extension, reporter)?;
-            // The name stands in for a file that is missing, so that all else can be looked at.
-            let name = extension.to_string();
-            let path = file.unwrap_or_else(|| name.clone().into());
-            fetching.extensions.insert(name, path);
-        }
-        Ok(fetching)
     }
 
-    fn fetch_image(&mut self, wanted: &Wanted, reporter: &Reporter) -> Result<()> {
-        let asked = wanted.to_string();
-        self.base = Some(asked.clone().into());
-        let Some(release) = self.resolve(wanted, reporter)? else {
+    /// Fetches all that a request needs, puts the files into it, and holds it to them. What `read` says is how images are
+    /// read.
+    ///
+    /// # Errors
+    /// Those of fetching, and where anything is missing, all of it in one list.
+    pub fn complete(
+        &mut self,
+        request: &mut Request,
+        read: &ReadArgs,
+        reporter: &Reporter,
+    ) -> Result<()> {
+        let findings = self.means.findings.iter();
+        request.findings.extend(findings.cloned());
+        self.fetch_release(request, reporter)?;
+        self.fetch_base(request, reporter)?;
+        let target = self.target(request, read, reporter)?;
+        self.arch = Some(target.arch);
+        self.fetch_extensions(target.arch, request, reporter)?;
+        self.fetch_absent(request, reporter)?;
+        self.fetch_sysexts(target.arch, request, reporter)?;
+        self.fetch_official(&target, request, reporter)?;
+        self.means.tally.check()?;
+        for file in &self.files {
+            request.fetched.insert(file.path.clone(), file.url.clone());
+            request.expected.digests.push(expected(file));
+        }
+        Ok(())
+    }
+
+    /// The architecture of what was fetched.
+    pub fn arch(&self) -> Arch {
+        self.arch.unwrap_or(Arch::Amd64)
+    }
+
+    /// Fetches the image of the release, and the OEM sysexts that the vendors need of it.
+    fn fetch_release(&mut self, request: &mut Request, reporter: &Reporter) -> Result<()> {
+        let Some(wanted) = self.asked.release.clone() else {
+            return Ok(());
+        };
+        // It stays so where the release itself cannot be told.
+        self.lacks_base = true;
+        let Some(release) = self.resolve(&wanted, reporter)? else {
             return Ok(());
         };
         let name = Artifact::Generic.file_name(&release.version)?;
         self.resolutions.release = Some(Resolution {
-            asked,
+            asked: wanted.to_string(),
             arch: release.arch.to_string(),
             version: release.version.clone(),
             url: release.source(&name)?.to_string(),
         });
         if let [image] = self.fetch_files(&release, vec![name], reporter)?.as_slice() {
-            self.base = Some(image.clone());
+            request.base = Base::Path(image.clone());
+            self.lacks_base = false;
         }
+        request.expected.release = Some(release.version.clone());
+        let names = missing_sysexts(&release, request)?;
+        let files = self.fetch_files(&release, names, reporter)?;
+        request.vendors.oem_sysexts.extend(files);
         self.release = Some(release);
         Ok(())
     }
 
     /// The release that is asked for, by the lock or by its server.
     fn resolve(&self, wanted: &Wanted, reporter: &Reporter) -> Result<Option<Release>> {
-        let arch = self.asked.arch;
+        let arch = self.asked.arch.unwrap_or(Arch::Amd64);
         if let Some(lock) = &self.lock {
             let version = lock.release(&wanted.to_string(), &arch.to_string())?;
             return Release::new(version, arch).map(Some);
@@ -218,51 +294,6 @@ impl Fetching {
         Ok(paths)
     }
 
-    /// An extension; `None` where it is missing.
-    fn fetch_extension(
-        &mut self,
-        extension: &Extension,
-        reporter: &Reporter,
-    ) -> Result<Option<PathBuf>> {
-        let Some(chosen) = self.choose(extension, reporter)? else {
-            return Ok(None);
-        };
-        self.resolutions.extensions.push(Resolution {
-            asked: extension.to_string(),
-            arch: self.asked.arch.to_string(),
-            version: chosen.version.clone(),
-            url: chosen.source.to_string(),
-        });
-        let file = self.means.fetcher(reporter).chosen(&chosen, reporter);
-        let Some(file) = self.means.tally.unless_missing(file)? else {
-            return Ok(None);
-        };
-        let path = file.path.clone();
-        self.take(file)?;
-        Ok(Some(path))
-    }
-
-    /// What an extension comes to, by the lock or by the list of its server.
-    fn choose(&self, extension: &Extension, reporter: &Reporter) -> Result<Option<Chosen>> {
-        let arch = self.asked.arch;
-        let Some(lock) = &self.lock else {
-            let chosen = self
-                .means
-                .fetcher(reporter)
-                .choose(extension, arch, reporter);
-            return self.means.tally.unless_missing(chosen);
-        };
-        let version = lock.extension(&extension.to_string(), &arch.to_string())?;
-        let source = extension.source(version, arch)?;
-        let sha256 = lock.sha256(&source.to_string())?.to_owned();
-        Ok(Some(Chosen {
-            version: version.to_owned(),
-            source,
-            sha256,
-            listed_in: lock.name().to_owned(),
-        }))
-    }
-
     /// Notes a file, which must be the one of the lock.
     fn take(&mut self, file: Fetched) -> Result<()> {
         if let Some(lock) = &self.lock {
@@ -274,38 +305,23 @@ impl Fetching {
         }
         let files = &mut self.resolutions.files;
         files.insert(file.path.clone(), file.url.clone());
-        self.files.push(file);
+        if self.files.iter().all(|known| known.url != file.url) {
+            self.files.push(file);
+        }
         Ok(())
     }
+}
 
-    /// Says to a manifest what was fetched for it.
-    pub fn fill(&self, options: LoadOptions) -> LoadOptions {
-        let base = self.base.clone().map(Base::Path);
-        LoadOptions {
-            base: base.or(options.base),
-            extensions: self.extensions.clone(),
-            ..options
-        }
-    }
+/// All changes of a request, those of its variants behind the shared ones.
+fn all_edits(request: &Request) -> impl Iterator<Item = &Edits> {
+    let variants = request.variants.iter();
+    std::iter::once(&request.edits).chain(variants.map(|variant| &variant.edits))
+}
 
-    /// Adds to a request the OEM sysexts that its vendors need of the release, and holds it to what was fetched.
-    ///
-    /// # Errors
-    /// Those of fetching, and where anything is missing, all of it in one list.
-    pub fn complete(&mut self, request: &mut Request, reporter: &Reporter) -> Result<()> {
-        let findings = self.means.findings.iter();
-        request.findings.extend(findings.cloned());
-        if let Some(release) = self.release.clone() {
-            request.expected.release = Some(release.version.clone());
-            let names = missing_sysexts(&release, request)?;
-            let files = self.fetch_files(&release, names, reporter)?;
-            request.vendors.oem_sysexts.extend(files);
-        }
-        self.means.tally.check()?;
-        let files = self.files.iter();
-        request.expected.digests.extend(files.map(expected));
-        Ok(())
-    }
+/// The same, to be filled in.
+fn all_edits_mut(request: &mut Request) -> impl Iterator<Item = &mut Edits> {
+    let variants = request.variants.iter_mut();
+    std::iter::once(&mut request.edits).chain(variants.map(|variant| &mut variant.edits))
 }
 
 /// Has the run refuse other bytes than those that were verified.

@@ -56,6 +56,21 @@ impl ReadArgs {
         }
     }
 
+    /// Opens the base image of a bake.
+    #[cfg(feature = "fetch")]
+    pub fn open_base(&self, base: &Base, reporter: &Reporter) -> Result<Image> {
+        let options = self.options(reporter);
+        match base {
+            Base::Path(path) => image::open(path, &options, reporter),
+            Base::Open(file, name) => {
+                let file = file
+                    .try_clone()
+                    .map_err(|error| Error::io("opening the base image", error))?;
+                image::open_file(file, name, &options, reporter)
+            }
+        }
+    }
+
     /// Looks at it, also where it refers to files that may not be opened.
     fn examine(&self, path: &Path, reporter: &Reporter) -> Result<Examined> {
         let options = self.options(reporter);
@@ -115,7 +130,7 @@ fn threads() -> NonZeroUsize {
 }
 
 /// A variable of the environment that names a path; an empty one names none.
-fn set(name: &str) -> Option<PathBuf> {
+pub fn set(name: &str) -> Option<PathBuf> {
     std::env::var_os(name)
         .filter(|value| !value.is_empty())
         .map(PathBuf::from)

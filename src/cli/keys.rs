@@ -6,6 +6,7 @@ use crate::fetch::openpgp::{Fingerprint, Keyring};
 use crate::{Result, ResultExt};
 use clap::{Args, ValueHint};
 
+use super::config::Config;
 use super::progress::Reporter;
 
 /// The largest keyring that is read, in bytes.
@@ -28,20 +29,26 @@ impl KeyArgs {
         !self.keyring.is_empty() || !self.trust.is_empty()
     }
 
-    /// The files that are given.
-    pub fn keyrings(&self) -> &[PathBuf] {
-        &self.keyring
+    /// The files that are given, here or in the config.
+    pub fn keyrings(&self, reporter: &Reporter) -> Result<Vec<PathBuf>> {
+        let config = Config::load(reporter)?;
+        Ok(self.keyring.iter().cloned().chain(config.keyring).collect())
     }
 
-    /// The built-in key and those that were given.
+    /// The built-in key and those that were given, here or in the config.
     pub fn trusted(&self, reporter: &Reporter) -> Result<Keyring> {
+        let config = Config::load(reporter)?;
         let mut keyring = Keyring::flatcar()?;
-        for path in &self.keyring {
+        for path in self.keyring.iter().chain(&config.keyring) {
             let bytes = read(path, reporter)?;
             keyring.add(&bytes).at(|| path.display().to_string())?;
         }
-        if !self.trust.is_empty() {
-            keyring.trust_only(&self.trust)?;
+        let trust = match self.trust.is_empty() {
+            true => &config.trust,
+            false => &self.trust,
+        };
+        if !trust.is_empty() {
+            keyring.trust_only(trust)?;
         }
         Ok(keyring)
     }

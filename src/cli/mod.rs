@@ -5,6 +5,8 @@ mod butane;
 #[cfg(feature = "fetch")]
 mod cache;
 mod cat;
+#[cfg(feature = "fetch")]
+mod config;
 mod convert;
 mod failure;
 #[cfg(feature = "fetch")]
@@ -24,6 +26,8 @@ mod keys;
 mod ls;
 mod map;
 mod meta;
+#[cfg(feature = "fetch")]
+mod mirror;
 mod output;
 mod paths;
 mod progress;
@@ -110,6 +114,8 @@ enum Command {
     #[cfg(feature = "fetch")]
     Fetch(fetch::Fetch),
     #[cfg(feature = "fetch")]
+    Mirror(mirror::Mirror),
+    #[cfg(feature = "fetch")]
     Verify(verify::Verify),
     #[cfg(feature = "fetch")]
     Cache(cache::CacheCommand),
@@ -195,6 +201,8 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Releases(command) => command.run(reporter),
         #[cfg(feature = "fetch")]
         Command::Fetch(command) => command.run(reporter),
+        #[cfg(feature = "fetch")]
+        Command::Mirror(command) => command.run(reporter),
         #[cfg(feature = "fetch")]
         Command::Verify(command) => command.run(reporter),
         #[cfg(feature = "fetch")]

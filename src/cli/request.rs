@@ -5,10 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::archive::{Glob, TarOptions};
+#[cfg(feature = "fetch")]
+use crate::bake::OfficialSysext;
 use crate::bake::{
     ArchiveSpec, Base, ConfigSpec, Edits, FileSource, FileSpec, FirmwareFiles, Hostname, LinkSpec,
     Place, Request, RootSize, Stream, SysextSpec, TrustSpec, UnitSpec, VendorChoice,
 };
+#[cfg(feature = "fetch")]
+use crate::fetch::release::Wanted;
+#[cfg(feature = "fetch")]
+use crate::flatcar::Channel;
 use crate::flatcar::Designator;
 use crate::flatcar::vendor::Vendors;
 use crate::fs::Timestamp;
@@ -24,6 +30,10 @@ use super::image::cache_folder;
 use super::output::{Destination, OutputArgs, timestamp};
 use super::progress::Reporter;
 use super::words;
+
+/// Stands among vendors for the image that is none's, and what that is called.
+const GENERIC: &str = "generic";
+const GENERIC_FILE: &str = "flatcar_production_image.bin";
 
 /// Everything that says what is baked.
 #[derive(Debug, Args)]
@@ -54,17 +64,17 @@ pub struct RequestArgs {
 #[command(next_help_heading = "Base image and manifest")]
 struct BaseArgs {
     /// The image to start from: raw, qcow2, vmdk, vhd, vhdx, vdi or parallels, as it is or compressed (bz2, gz, xz,
-    /// zst); - reads standard input
+    /// zst); - reads standard input, oci://REGISTRY/NAME[:TAG] is fetched
     #[arg(long, value_name = "IMG")]
-    #[cfg_attr(feature = "fetch", arg(required_unless_present_any = ["file", "release"]))]
+    #[cfg_attr(feature = "fetch", arg(required_unless_present_any = ["file", "release", "fetch"]))]
     #[cfg_attr(not(feature = "fetch"), arg(required_unless_present = "file"))]
     image: Option<PathBuf>,
     /// Fetch the generic image of this release, and the OEM sysexts that vendors need: stable, beta, alpha, lts,
     /// lts-2024, or a version; all are verified by their signatures
     #[cfg(feature = "fetch")]
     #[arg(long, value_name = "RELEASE", conflicts_with = "image")]
-    #[arg(value_parser = super::argument::<crate::fetch::release::Wanted>)]
-    release: Option<crate::fetch::release::Wanted>,
+    #[arg(value_parser = super::argument::<Wanted>)]
+    release: Option<Wanted>,
     /// Bake what this manifest says, in YAML or TOML (see flatbake-manifest(5)); flags come on top of it
     #[arg(long, short, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -95,7 +105,7 @@ enum SysextArg {
 }
 
 impl SysextArg {
-    /// What is installed; `extensions` has the files that were fetched.
+    /// What is installed; `extensions` has what stands for files that are fetched.
     #[cfg_attr(not(feature = "fetch"), allow(unused_variables))]
     fn spec(&self, extensions: &BTreeMap<String, PathBuf>) -> Result<SysextSpec> {
         match self {
@@ -104,11 +114,11 @@ impl SysextArg {
             Self::Extension(extension) => {
                 let asked = extension.to_string();
                 let file = extensions.get(&asked).cloned();
+                let file =
+                    file.ok_or_else(|| Error::internal(format!("{asked} was not fetched")))?;
                 Ok(SysextSpec {
-                    name: extension.name.clone(),
-                    file: file
-                        .ok_or_else(|| Error::internal(format!("{asked} was not fetched")))?,
                     origin: Some(asked),
+                    ..SysextSpec::new(&extension.name, file)
                 })
             }
         }
@@ -131,12 +141,22 @@ impl std::str::FromStr for SysextArg {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Files and sysexts")]
 struct ChangeArgs {
-    /// Sysexts to install, each with the name that it is merged by; NAME@VERSION, or NAME@latest, is fetched from the
-    /// Bakery
+    /// Sysexts to install, each with the name that it is merged by; FILE may be oci://REGISTRY/NAME[:TAG|@DIGEST];
+    /// NAME@VERSION, or NAME@latest, is fetched from the Bakery
     #[arg(value_name = "NAME:FILE", value_parser = super::argument::<SysextArg>)]
     sysexts: Vec<SysextArg>,
+    /// Fetch from the Bakery the FILEs that are not there, by their names, and without --image the stable release
+    #[cfg(feature = "fetch")]
+    #[arg(long)]
+    fetch: bool,
+    /// Switch on one of Flatcar's own sysexts, such as podman or zfs, fetched for the image's release, so that the first
+    /// boot needs no network for it; can be repeated
+    #[cfg(feature = "fetch")]
+    #[arg(long, value_name = "NAME", value_parser = super::argument::<OfficialSysext>)]
+    enable_sysext: Vec<OfficialSysext>,
     /// Folder for sysext files [default: root:/opt/extensions/NAME/]
-    #[arg(long, value_name = "PART:/DIR/", value_parser = words::editable::<Place>(), hide_possible_values = true)]
+    #[arg(long, alias = "install_to", value_name = "PART:/DIR/", value_parser = words::folder())]
+    #[arg(hide_possible_values = true)]
     install_to: Option<Place>,
     /// Trust the certificates in this file (PEM or DER) to sign extensions: they go to /etc/verity.d; can be repeated
     #[arg(long, value_name = "FILE")]
@@ -277,9 +297,10 @@ struct OutputsArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Vendors")]
 struct VendorArgs {
-    /// Make images for these vendors (see flatbake vendors), or for all that Flatcar makes images of this release for
+    /// Make images for these vendors (see flatbake vendors), or for all that Flatcar makes images of this release for;
+    /// generic is the image that is no vendor's, flatcar_production_image.bin
     #[arg(long, value_name = "ID,…|all", value_delimiter = ',')]
-    #[arg(value_parser = words::vendors(&["all"]), hide_possible_values = true)]
+    #[arg(value_parser = words::vendors(&["all", GENERIC]), hide_possible_values = true)]
     vendor: Vec<String>,
     /// Know the vendor that this file describes, in addition or in place of the one with its id
     #[arg(long, value_name = "FILE")]
@@ -404,6 +425,8 @@ impl RequestArgs {
     /// The request that manifest and flags make.
     pub fn make(&self, reporter: &Reporter) -> Result<Made> {
         self.tar.check()?;
+        #[cfg(feature = "fetch")]
+        self.fetching.check_arch()?;
         let base = self
             .base
             .image
@@ -419,12 +442,9 @@ impl RequestArgs {
         let lock = self.lock(draft.as_ref())?;
         let options = self.load_options(base);
         #[cfg(feature = "fetch")]
-        let mut fetched = self.fetch(draft.as_ref(), lock.clone(), reporter)?;
+        let asked = self.asked(draft.as_ref())?;
         #[cfg(feature = "fetch")]
-        let options = match &fetched {
-            Some(fetched) => fetched.fill(options),
-            None => options,
-        };
+        let options = asked.fill(options);
         let manifest = draft.map(|draft| draft.resolve(&options)).transpose()?;
         let (mut request, known) = match (&manifest, options.base) {
             (Some(manifest), _) => (manifest.request.clone(), Arc::clone(&manifest.vendors)),
@@ -453,9 +473,7 @@ impl RequestArgs {
         self.add_changes(&mut request.edits, &options.extensions)?;
         self.add_vendors(&mut request, &known)?;
         #[cfg(feature = "fetch")]
-        if let Some(fetched) = &mut fetched {
-            fetched.complete(&mut request, reporter)?;
-        }
+        let fetched = self.fetch(asked, lock.clone(), &mut request, reporter)?;
         #[cfg(feature = "fetch")]
         let manifest = match &fetched {
             Some(fetched) => manifest.map(|manifest| manifest.fetched_as(&fetched.resolutions)),
@@ -488,14 +506,9 @@ impl RequestArgs {
         draft.map(|draft| draft.lock(other)).transpose()
     }
 
-    /// Fetches what flags and manifest name by release or version; `None` where nothing is to be fetched.
+    /// What flags and manifest name by release or version.
     #[cfg(feature = "fetch")]
-    fn fetch(
-        &self,
-        draft: Option<&Draft>,
-        lock: Option<Lock>,
-        reporter: &Reporter,
-    ) -> Result<Option<Fetching>> {
+    fn asked(&self, draft: Option<&Draft>) -> Result<Asked> {
         let extensions = self
             .changes
             .sysexts
@@ -504,16 +517,33 @@ impl RequestArgs {
                 SysextArg::File(_) => None,
                 SysextArg::Extension(extension) => Some(extension),
             });
+        // Where nothing is said to start from, it is what the script of the Bakery starts from.
+        let is_left_open = self.base.image.is_none() && self.base.file.is_none();
+        let usual = Wanted::Newest(Channel::Stable);
+        let usual = Some(&usual).filter(|_| self.changes.fetch && is_left_open);
         let flags = Flags {
             has_image: self.base.image.is_some(),
-            release: self.base.release.as_ref(),
+            release: self.base.release.as_ref().or(usual),
             arch: self.fetching.given_arch(),
             extensions: extensions.collect(),
+            absent: self.changes.fetch,
         };
         let wants = draft.map(Draft::wants).transpose()?.unwrap_or_default();
-        let asked = Asked::of(&wants, &flags)?;
+        Asked::of(&wants, &flags)
+    }
+
+    /// Fetches all that a request needs, and puts it there; `None` where nothing is to be fetched.
+    #[cfg(feature = "fetch")]
+    fn fetch(
+        &self,
+        asked: Asked,
+        lock: Option<Lock>,
+        request: &mut Request,
+        reporter: &Reporter,
+    ) -> Result<Option<Fetching>> {
         let bundle = self.base.bundle.as_deref();
-        if asked.is_empty() {
+        if !asked.is_needed_for(request) {
+            asked.check_unused()?;
             self.fetching.check_unused(bundle.is_some())?;
             return Ok(None);
         }
@@ -522,7 +552,9 @@ impl RequestArgs {
             false => cache_folder(self.read.cache_dir.as_deref()),
         };
         let means = self.fetching.means(cache.as_deref(), bundle, reporter)?;
-        Fetching::start(asked, means, lock, reporter).map(Some)
+        let mut fetching = Fetching::new(asked, means, lock);
+        fetching.complete(request, &self.read, reporter)?;
+        Ok(Some(fetching))
     }
 
     /// Whether the lock must hold.
@@ -573,6 +605,20 @@ impl RequestArgs {
                 file: file.clone(),
                 origin: Some(format!("--trust-cert {}", file.display())),
             }));
+        #[cfg(feature = "fetch")]
+        for sysext in &changes.enable_sysext {
+            if edits
+                .enabled_sysexts
+                .iter()
+                .all(|other| other.name != sysext.name)
+            {
+                let origin = Some(format!("--enable-sysext {}", sysext.name));
+                edits.enabled_sysexts.push(OfficialSysext {
+                    origin,
+                    ..sysext.clone()
+                });
+            }
+        }
         if changes.install_to.is_some() {
             edits.install_to.clone_from(&changes.install_to);
         }
@@ -678,6 +724,9 @@ impl RequestArgs {
                 targets.all_of = Some(Arc::clone(known));
                 continue;
             }
+            if id == GENERIC {
+                continue;
+            }
             let vendor = known.find(id)?;
             if targets
                 .chosen
@@ -740,6 +789,11 @@ impl RequestArgs {
                 request.stream = Some(Stream::Bundle);
             }
             Some(Destination::Path(path)) => request.outputs.push(details.output(path, 0)?),
+        }
+        if self.vendors.vendor.iter().any(|id| id == GENERIC) {
+            let folder = request.folder.clone().unwrap_or_default();
+            let path = folder.join(GENERIC_FILE);
+            request.outputs.push(details.output_by_name(&path, 0)?);
         }
         for path in &self.outputs.also {
             request.outputs.push(details.output_by_name(path, 0)?);

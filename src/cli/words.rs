@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::str::FromStr;
 
 use crate::Error;
+use crate::bake::Place;
 use crate::flatcar::Designator;
 use crate::flatcar::vendor::Vendors;
 use crate::image::{CompressOptions, Compression, OutputFormat};
@@ -83,6 +84,20 @@ pub fn editable<T: FromStr<Err = Error>>() -> Words<T> {
         .into_iter()
         .filter(|designator| *designator != Designator::Usr);
     Words::new(editable.flat_map(names).map(|name| format!("{name}:")))
+}
+
+/// A folder of a partition that can be edited; the slash in front of it may be left out.
+pub fn folder() -> Words<Place> {
+    Words {
+        read: |text| {
+            let with_slash = match text.split_once(':') {
+                Some((partition, path)) if !path.starts_with('/') => format!("{partition}:/{path}"),
+                _ => text.to_owned(),
+            };
+            super::argument(&with_slash)
+        },
+        ..editable()
+    }
 }
 
 /// The word of a partition and its labels.

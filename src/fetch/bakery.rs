@@ -3,12 +3,15 @@
 //! ```text
 //!   https://extensions.flatcar.org/extensions/wasmtime/SHA256SUMS      which versions there are, and their digests
 //!                                            /wasmtime-24.0.0-x86-64.raw
+//!                                            /wasmtime.conf            where systemd-sysupdate finds newer ones
 //! ```
 //!
 //! The Bakery signs nothing: what comes is held against the list of the server, and TLS is what vouches for both.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use super::transfer::Source;
@@ -31,11 +34,36 @@ pub struct Extension {
     pub version: Option<String>,
 }
 
-/// The file that an extension came to.
+/// What an extension came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chosen {
     /// The version.
     pub version: String,
+    /// Its files.
+    pub files: Files,
+}
+
+/// The files of an extension.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The sysext.
+    pub sysext: Listed,
+    /// What systemd-sysupdate finds newer ones by.
+    pub transfer: Option<Transfer>,
+}
+
+/// A file of systemd-sysupdate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transfer {
+    /// One whose digest is known.
+    Listed(Listed),
+    /// One that no list has, if there is one at all.
+    Unlisted(Source),
+}
+
+/// A file whose digest is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
     /// Where it is published.
     pub source: Source,
     /// The SHA-256 that it must have, in hexadecimal digits.
@@ -45,6 +73,14 @@ pub struct Chosen {
 }
 
 impl Extension {
+    /// The newest one of that name.
+    ///
+    /// # Errors
+    /// It cannot be a name.
+    pub fn newest(name: &str) -> Result<Self> {
+        format!("{name}@latest").parse()
+    }
+
     /// Where its file with a version for `arch` is published.
     ///
     /// # Errors
@@ -65,21 +101,62 @@ impl Extension {
         Source::parse(&format!("{SERVER}/{}/SHA256SUMS", self.name))
     }
 
-    /// The file for `arch` among those of a list.
+    /// Where the file of systemd-sysupdate for it is published.
+    ///
+    /// # Errors
+    /// A defect of flatbake.
+    pub fn transfer(&self) -> Result<Source> {
+        Source::parse(&format!("{SERVER}/{}.conf", self.name))
+    }
+
+    /// Where the file that is called `file` is published; it need not be one of this extension.
+    ///
+    /// # Errors
+    /// It is not the name of a sysext of the Bakery.
+    pub fn own_file(&self, file: &Path) -> Result<Source> {
+        let name = file.to_str().filter(|name| is_sysext(name));
+        let name = name.ok_or_else(|| {
+            let file = file.display().to_string();
+            Error::not_found(format!(
+                "{} is not here, and the Bakery has nothing of that name",
+                file.escape_debug()
+            ))
+        })?;
+        Source::parse(&format!("{SERVER}/{name}"))
+    }
+
+    /// The files of the extension whose sysext is called `file`, by a list.
+    pub(super) fn find(&self, sums: &[u8], file: &Path) -> Result<Files> {
+        let mut all: Vec<(&str, &str)> = text_of(sums)?.lines().filter_map(listed).collect();
+        all.retain(|(_, name)| is_sysext(name));
+        let found = all.iter().find(|(_, name)| Path::new(name) == file);
+        let (sha256, name) = found.ok_or_else(|| {
+            let names: Vec<&str> = all.iter().map(|(_, name)| *name).collect();
+            let file = file.display().to_string();
+            let file = file.escape_debug();
+            Error::not_found(format!(
+                "{file} is not here, and the Bakery has none for {}",
+                self.name
+            ))
+            .with_hint(format!("it has: {}", names.join(", ")))
+        })?;
+        let source = Source::parse(&format!("{SERVER}/{name}"))?;
+        self.files(sums, source, sha256)
+    }
+
+    /// The files for `arch` among those of a list.
     pub(super) fn choose(&self, sums: &[u8], arch: Arch) -> Result<Chosen> {
-        let text = std::str::from_utf8(sums)
-            .map_err(|error| Error::corrupt("SHA256SUMS is not text").with_source(error))?;
-        let mut found: Vec<(&str, &str)> = text
+        let mut found: Vec<(&str, &str)> = text_of(sums)?
             .lines()
             .filter_map(|line| self.entry(line, arch))
             .collect();
-        found.sort_by(|(one, ..), (other, ..)| by_version(one, other));
+        found.sort_by(|(one, _), (other, _)| by_version(one, other));
         let chosen = match &self.version {
-            Some(version) => found.iter().rfind(|(known, ..)| known == version),
+            Some(version) => found.iter().rfind(|(known, _)| known == version),
             None => found.last(),
         };
         let (version, sha256) = chosen.ok_or_else(|| {
-            let versions: Vec<&str> = found.iter().map(|(version, ..)| *version).collect();
+            let versions: Vec<&str> = found.iter().map(|(version, _)| *version).collect();
             let there = match versions.as_slice() {
                 [] => format!("nothing for {}", word(arch)),
                 some => some.join(", "),
@@ -87,30 +164,74 @@ impl Extension {
             Error::not_found(format!("the Bakery has no {self} for {}", word(arch)))
                 .with_hint(format!("it has: {there}"))
         })?;
+        let source = self.source(version, arch)?;
         Ok(Chosen {
             version: (*version).to_owned(),
-            source: self.source(version, arch)?,
-            sha256: (*sha256).to_owned(),
-            listed_in: self.sums()?.to_string(),
+            files: self.files(sums, source, sha256)?,
+        })
+    }
+
+    /// A sysext of a list, and the file for its updates.
+    fn files(&self, sums: &[u8], source: Source, sha256: &str) -> Result<Files> {
+        let listed_in = self.sums()?.to_string();
+        let transfer = self.transfer()?;
+        let name = format!("{}.conf", self.name);
+        let transfer = match sums_of(sums)?.remove(&name) {
+            Some(sha256) => Transfer::Listed(Listed {
+                source: transfer,
+                sha256,
+                listed_in: listed_in.clone(),
+            }),
+            None => Transfer::Unlisted(transfer),
+        };
+        Ok(Files {
+            sysext: Listed {
+                source,
+                sha256: sha256.to_owned(),
+                listed_in,
+            },
+            transfer: Some(transfer),
         })
     }
 
     /// Version and digest of a line that is about this extension.
     fn entry<'a>(&self, line: &'a str, arch: Arch) -> Option<(&'a str, &'a str)> {
-        let (sha256, file) = line.split_once(char::is_whitespace)?;
-        let file = file.trim_start().trim_start_matches('*').trim_end();
-        let is_digest = sha256.len() == DIGITS
-            && sha256
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let (sha256, file) = listed(line)?;
         let version = file
             .strip_prefix(&*self.name)?
             .strip_prefix('-')?
             .strip_suffix(".raw")?
             .strip_suffix(word(arch))?
             .strip_suffix('-')?;
-        (is_digest && is_plain(version)).then_some((version, sha256))
+        is_plain(version).then_some((version, sha256))
     }
+}
+
+/// The digests of a list by the names of the files.
+pub(super) fn sums_of(sums: &[u8]) -> Result<BTreeMap<String, String>> {
+    let all = text_of(sums)?.lines().filter_map(listed);
+    Ok(all
+        .map(|(sha256, name)| (name.to_owned(), sha256.to_owned()))
+        .collect())
+}
+
+fn text_of(sums: &[u8]) -> Result<&str> {
+    std::str::from_utf8(sums)
+        .map_err(|error| Error::corrupt("SHA256SUMS is not text").with_source(error))
+}
+
+/// Digest and file of a line.
+fn listed(line: &str) -> Option<(&str, &str)> {
+    let (sha256, file) = line.split_once(char::is_whitespace)?;
+    let file = file.trim_start().trim_start_matches('*').trim_end();
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_digest = sha256.len() == DIGITS && sha256.bytes().all(is_digit);
+    is_digest.then_some((sha256, file))
+}
+
+/// Whether it is the name of a sysext's file.
+fn is_sysext(name: &str) -> bool {
+    name.ends_with(".raw") && is_plain(name)
 }
 
 /// What is said of a file that does not have the digest in the list, or the lock, that is called `list`.
@@ -214,7 +335,8 @@ mod tests {
         let sums = sums.join("\n");
         let choose = |text: &str, arch| {
             let chosen = extension(text).choose(sums.as_bytes(), arch)?;
-            Ok::<_, Error>((chosen.source.to_string(), chosen.sha256))
+            let sysext = chosen.files.sysext;
+            Ok::<_, Error>((sysext.source.to_string(), sysext.sha256))
         };
         let at = |file: &str| format!("https://extensions.flatcar.org/extensions/{file}");
         let newest = choose("wasmtime@latest", Arch::Amd64).unwrap();

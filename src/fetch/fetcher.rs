@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::bakery::{Chosen, Extension, SUMS_MAX, mismatch};
+use super::bakery::{Chosen, Extension, Files, Listed, SUMS_MAX, Transfer, mismatch};
 use super::bundle::Bundle;
 use super::openpgp::{Keyring, PROOF_MAX, Signed, Time};
 use super::release::{Release, VERSION_FILE, VERSION_MAX, Wanted, version_of};
@@ -27,7 +27,7 @@ use crate::progress::{Cancel, Progress};
 /// Files of a release that are fetched at once.
 const AT_ONCE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 /// What the name of a detached signature ends in.
-const SIGNATURE: &str = ".sig";
+pub(super) const SIGNATURE: &str = ".sig";
 /// The largest file that is fetched: images of vendors have less than two gigabytes.
 const FILE_MAX: u64 = 16 << 30;
 
@@ -69,6 +69,15 @@ pub struct Fetched {
     pub signed: Option<Signed>,
     /// The list that has its digest, where nobody signed it.
     pub listed_in: Option<String>,
+}
+
+/// An extension of the Bakery.
+#[derive(Debug, Clone)]
+pub struct FetchedExtension {
+    /// The sysext.
+    pub file: Fetched,
+    /// What systemd-sysupdate finds newer ones by.
+    pub transfer: Option<Fetched>,
 }
 
 impl<'a> Fetcher<'a> {
@@ -139,7 +148,7 @@ impl<'a> Fetcher<'a> {
         fetched.into_iter().collect()
     }
 
-    /// The file that an extension of the Bakery comes to, by the list of the server.
+    /// What an extension of the Bakery comes to, by the list of the server.
     pub fn choose(
         &self,
         extension: &Extension,
@@ -147,43 +156,87 @@ impl<'a> Fetcher<'a> {
         progress: &dyn Progress,
     ) -> Result<Chosen> {
         let list = extension.sums()?;
-        let sums = self.list(&list, progress)?;
+        let sums = read(&self.latest(&list, progress)?)?;
         extension.choose(&sums, arch).at(|| list.to_string())
     }
 
-    /// The file of an extension, which must have the digest that was chosen.
-    pub fn chosen(&self, chosen: &Chosen, progress: &dyn Progress) -> Result<Fetched> {
-        let name = chosen.source.to_string();
+    /// What a file of the Bakery comes to that is asked for by its own name, for the extension `name`, as the Bakery's script
+    /// does.
+    pub fn choose_file(&self, name: &str, file: &Path, progress: &dyn Progress) -> Result<Files> {
+        let extension = Extension::newest(name)?;
+        let list = extension.sums()?;
+        let sums = read(&self.latest(&list, progress)?)?;
+        extension.find(&sums, file).at(|| list.to_string())
+    }
+
+    /// The files of an extension, which must have the digests that were chosen.
+    pub fn chosen(&self, files: &Files, progress: &dyn Progress) -> Result<FetchedExtension> {
+        let file = self.listed(&files.sysext, progress);
+        // Of files that are missing, all are noted.
+        let transfer = match &files.transfer {
+            Some(Transfer::Listed(listed)) => self.listed(listed, progress).map(Some),
+            Some(Transfer::Unlisted(source)) => self.unlisted(source, progress),
+            None => Ok(None),
+        };
+        Ok(FetchedExtension {
+            file: file?,
+            transfer: transfer?,
+        })
+    }
+
+    /// An extension as the server has it.
+    pub fn extension(
+        &self,
+        extension: &Extension,
+        arch: Arch,
+        progress: &dyn Progress,
+    ) -> Result<FetchedExtension> {
+        let chosen = self.choose(extension, arch, progress)?;
+        self.chosen(&chosen.files, progress)
+    }
+
+    /// A file that must have the digest that is known.
+    fn listed(&self, listed: &Listed, progress: &dyn Progress) -> Result<Fetched> {
+        let name = listed.source.to_string();
         let stored = match self.bundled(&name)? {
-            Some(stored) if stored.sha256 != chosen.sha256 => {
-                let error = mismatch(&stored.sha256, &chosen.sha256, &chosen.listed_in);
+            Some(stored) if stored.sha256 != listed.sha256 => {
+                let error = mismatch(&stored.sha256, &listed.sha256, &listed.listed_in);
                 return Err(error.at(stored.path.display().to_string()));
             }
             Some(stored) => stored,
             None => {
                 let known = self.store.find(&name, self.cancel)?;
-                match known.filter(|stored| stored.sha256 == chosen.sha256) {
+                match known.filter(|stored| stored.sha256 == listed.sha256) {
                     Some(stored) => stored,
-                    None => self.fetch_listed(chosen, progress).at(|| name)?,
+                    None => self.fetch_listed(listed, progress).at(|| name)?,
                 }
             }
         };
-        let fetched = Fetched {
-            url: stored.name,
-            path: stored.path,
-            sha256: stored.sha256,
-            bytes: stored.bytes,
-            signature: None,
-            signed: None,
-            listed_in: Some(chosen.listed_in.clone()),
-        };
+        let fetched = in_list(stored, Some(listed.listed_in.clone()));
         self.hand(&fetched);
         Ok(fetched)
     }
 
-    /// A file that must have the digest that was chosen.
-    fn fetch_listed(&self, chosen: &Chosen, progress: &dyn Progress) -> Result<Stored> {
-        let Chosen { source, sha256, .. } = chosen;
+    /// A small file that no list has, where there is one: TLS alone vouches for it, as it does for the lists.
+    fn unlisted(&self, source: &Source, progress: &dyn Progress) -> Result<Option<Fetched>> {
+        let name = source.to_string();
+        let stored = match (self.bundled(&name)?, self.client) {
+            (Some(bundled), _) => Some(bundled),
+            // That there was none when all else was fetched is not noted.
+            (None, None) => self.store.find(&name, self.cancel)?,
+            (None, Some(_)) => match self.latest(source, progress) {
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                found => Some(found?),
+            },
+        };
+        let fetched = stored.map(|stored| in_list(stored, None));
+        fetched.iter().for_each(|fetched| self.hand(fetched));
+        Ok(fetched)
+    }
+
+    /// A file that is not here, and must have the digest that is known.
+    fn fetch_listed(&self, listed: &Listed, progress: &dyn Progress) -> Result<Stored> {
+        let Listed { source, sha256, .. } = listed;
         let name = source.to_string();
         let Some(client) = self.client else {
             return Err(self.tally.lacks(&name));
@@ -194,38 +247,44 @@ impl<'a> Fetcher<'a> {
                 let mut file = vacancy.file()?;
                 let received = client.download(source, &mut file, FILE_MAX, progress)?;
                 if received.sha256 != *sha256 {
-                    return Err(mismatch(&received.sha256, sha256, &chosen.listed_in));
+                    return Err(mismatch(&received.sha256, sha256, &listed.listed_in));
                 }
                 vacancy.fill(&mut file)
             }
         }
     }
 
-    /// A list that changes: from the server, or the last one that came from there.
-    fn list(&self, source: &Source, progress: &dyn Progress) -> Result<Vec<u8>> {
+    /// A small file that changes: from the server, or the last one that came from there.
+    fn latest(&self, source: &Source, progress: &dyn Progress) -> Result<Stored> {
         let name = source.to_string();
         let here = match (self.bundled(&name)?, self.client) {
             (Some(bundled), _) => Some(bundled),
             (None, Some(_)) => None,
             (None, None) => self.store.find(&name, self.cancel)?,
         };
-        if let Some(stored) = here {
-            self.tally.hand(&name, &stored.path, None);
-            return std::fs::read(&stored.path)
-                .map_err(|error| from_io(format!("reading {}", stored.path.display()), error));
-        }
-        let Some(client) = self.client else {
-            return Err(self.tally.lacks(&name));
+        let stored = match (here, self.client) {
+            (Some(stored), _) => stored,
+            (None, None) => return Err(self.tally.lacks(&name)),
+            (None, Some(client)) => {
+                let bytes = client.read(source, SUMS_MAX)?;
+                self.keep(&name, &bytes, progress)?
+            }
         };
-        let bytes = client.read(source, SUMS_MAX)?;
-        if let Claim::Vacant(vacancy) = self.store.claim(&name, true, self.cancel, progress)? {
-            let mut file = vacancy.file()?;
-            let written = file.write_all(&bytes);
-            written.map_err(|error| from_io("writing a temporary file", error))?;
-            let stored = vacancy.fill(&mut file)?;
-            self.tally.hand(&name, &stored.path, None);
+        self.tally.hand(&name, &stored.path, None);
+        Ok(stored)
+    }
+
+    /// Puts a small file into the store, in the place of what has its name there.
+    pub(super) fn keep(&self, name: &str, bytes: &[u8], progress: &dyn Progress) -> Result<Stored> {
+        match self.store.claim(name, true, self.cancel, progress)? {
+            Claim::Stored(stored) => Ok(stored),
+            Claim::Vacant(vacancy) => {
+                let mut file = vacancy.file()?;
+                let written = file.write_all(bytes);
+                written.map_err(|error| from_io("writing a temporary file", error))?;
+                vacancy.fill(&mut file)
+            }
         }
-        Ok(bytes)
     }
 
     /// Notes a file that is handed out, and its signature.
@@ -299,6 +358,30 @@ impl<'a> Fetcher<'a> {
                 fetched.at(|| name)
             }
         }
+    }
+
+    /// Whether a file and its signature are at `path`, are what is published as `source`, and hold.
+    ///
+    /// # Errors
+    /// The work was cancelled. All else that is wrong with them means that they do not hold.
+    pub(super) fn holds(
+        &self,
+        path: &Path,
+        source: &Source,
+        progress: &dyn Progress,
+    ) -> Result<bool> {
+        let mut signature = path.as_os_str().to_owned();
+        signature.push(SIGNATURE);
+        let Ok(mut content) = File::open(path) else {
+            return Ok(false);
+        };
+        let (Ok(proof), Ok(metadata)) = (std::fs::read(signature), content.metadata()) else {
+            return Ok(false);
+        };
+        let name = source.to_string();
+        let verified = self.verify(&proof, &name, &mut content, metadata.len(), progress);
+        self.cancel.check()?;
+        Ok(verified.is_ok())
     }
 
     /// What the store has, with a signature that holds.
@@ -403,6 +486,25 @@ impl<'a> Fetcher<'a> {
 /// What the signature of a file is published as.
 fn signature_of(name: &str) -> String {
     format!("{name}{SIGNATURE}")
+}
+
+/// The bytes of a small file of the store.
+fn read(stored: &Stored) -> Result<Vec<u8>> {
+    std::fs::read(&stored.path)
+        .map_err(|error| from_io(format!("reading {}", stored.path.display()), error))
+}
+
+/// A file that nobody signed.
+fn in_list(stored: Stored, list: Option<String>) -> Fetched {
+    Fetched {
+        url: stored.name,
+        path: stored.path,
+        sha256: stored.sha256,
+        bytes: stored.bytes,
+        signature: None,
+        signed: None,
+        listed_in: list,
+    }
 }
 
 fn fetched(stored: Stored, proof: Stored, signed: Signed) -> Fetched {

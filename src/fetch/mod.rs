@@ -9,6 +9,8 @@ pub mod bakery;
 pub mod bundle;
 pub mod digests;
 pub mod fetcher;
+pub mod mirror;
+pub mod oci;
 pub mod openpgp;
 pub mod registry;
 pub mod release;

@@ -101,18 +101,20 @@ impl Store {
 
     /// What is known under `name`, with its bytes held against their digest. Damage counts as absence.
     pub fn find(&self, name: &str, cancel: &Cancel) -> Result<Option<Stored>> {
-        let folders = [Some(&self.folder), self.shared.as_ref()];
-        for folder in folders.into_iter().flatten() {
-            let Some(stored) = record_in(folder, &key(name)).map(|record| stored(folder, record))
-            else {
-                continue;
-            };
-            if stored.name == name && problem(&stored, cancel)?.is_none() {
-                touch(&folder.join("names").join(key(name)));
-                return Ok(Some(stored));
-            }
+        if let Some(stored) = found_in(&self.folder, name, cancel)? {
+            touch(&self.folder.join("names").join(key(name)));
+            return Ok(Some(stored));
         }
-        Ok(None)
+        match &self.shared {
+            Some(folder) => found_in(folder, name, cancel),
+            None => Ok(None),
+        }
+    }
+
+    /// The store that is only read, where there is one, as a store of its own.
+    pub fn shared(&self) -> Option<Self> {
+        let folder = self.shared.as_ref()?;
+        Some(Self::new(folder, None))
     }
 
     /// Waits for whoever is fetching `name`; then it is there, or this run may fetch it.
@@ -379,6 +381,15 @@ pub(super) fn examined(name: &str, path: &Path, cancel: &Cancel) -> Result<Store
     })
 }
 
+/// What a folder has under `name`, undamaged.
+fn found_in(folder: &Path, name: &str, cancel: &Cancel) -> Result<Option<Stored>> {
+    let Some(stored) = record_in(folder, &key(name)).map(|record| stored(folder, record)) else {
+        return Ok(None);
+    };
+    let is_it = stored.name == name && problem(&stored, cancel)?.is_none();
+    Ok(is_it.then_some(stored))
+}
+
 /// What is wrong with the bytes of a file of the store.
 fn problem(stored: &Stored, cancel: &Cancel) -> Result<Option<String>> {
     let mut file = match File::open(&stored.path) {
@@ -414,7 +425,7 @@ impl Seek for Watched<'_> {
 }
 
 /// The digest and length of a file from its start.
-fn sha256(file: &mut (impl Read + Seek)) -> io::Result<(String, u64)> {
+pub(super) fn sha256(file: &mut (impl Read + Seek)) -> io::Result<(String, u64)> {
     file.rewind()?;
     let mut sum = Sha256::new();
     let mut bytes = 0u64;

@@ -9,6 +9,7 @@ pub mod ignition;
 mod inspect;
 mod layout;
 pub mod live;
+pub mod official;
 mod os_release;
 pub mod sysext;
 pub mod sysupdate;

@@ -9,8 +9,8 @@ use super::spanned::{Raw, Spanned, TextOr};
 use super::wants;
 use crate::archive::{Glob, TarOptions};
 use crate::bake::{
-    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, Place, SysextSpec,
-    TrustSpec, UnitSpec,
+    ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, OfficialSysext,
+    Place, SysextSpec, TrustSpec, UnitSpec,
 };
 use crate::document::Position;
 use crate::error::{Error, Result, ResultExt};
@@ -22,6 +22,7 @@ pub(super) struct Changes<'a> {
     tarballs: &'a [Spanned<document::Tarball>],
     sysexts: &'a [Spanned<TextOr<document::Sysext>>],
     trust_certs: &'a [Text],
+    enable_sysexts: &'a [Text],
     install_to: Option<&'a Text>,
     hostname: Option<&'a Text>,
     files: &'a [Spanned<document::File>],
@@ -41,6 +42,7 @@ macro_rules! changes_of {
             tarballs: &$table.tarballs,
             sysexts: &$table.sysexts,
             trust_certs: &$table.trust_certs,
+            enable_sysexts: &$table.enable_sysexts,
             install_to: $table.install_to.as_ref(),
             hostname: $table.hostname.as_ref(),
             files: &$table.files,
@@ -70,6 +72,7 @@ impl<'a> Changes<'a> {
             archives: all(self.tarballs, inputs, archive)?,
             sysexts: all(self.sysexts, inputs, sysext)?,
             trusted: all(self.trust_certs, inputs, trust)?,
+            enabled_sysexts: all(self.enable_sysexts, inputs, official_sysext)?,
             install_to: self
                 .install_to
                 .map(|text| place(text, inputs))
@@ -124,9 +127,18 @@ fn sysext(spanned: &Spanned<TextOr<document::Sysext>>, inputs: &mut Inputs) -> R
         inputs.check_beside(&sysext.file, &format!("{name}.{ending}"))?;
     }
     Ok(SysextSpec {
-        name,
-        file,
         origin: Some(inputs.place(spanned.position)),
+        ..SysextSpec::new(name, file)
+    })
+}
+
+/// One of Flatcar's own sysexts, whose file whoever bakes fetches.
+fn official_sysext(name: &Text, inputs: &mut Inputs) -> Result<OfficialSysext> {
+    let place = inputs.place(name.position);
+    let sysext: OfficialSysext = name.value.parse().at(|| place.clone())?;
+    Ok(OfficialSysext {
+        origin: Some(place),
+        ..sysext
     })
 }
 
@@ -134,10 +146,10 @@ fn sysext(spanned: &Spanned<TextOr<document::Sysext>>, inputs: &mut Inputs) -> R
 fn extension(text: &str, position: Position, inputs: &Inputs) -> Result<SysextSpec> {
     let place = inputs.place(position);
     let (name, _) = wants::extension(text).at(|| place.clone())?;
+    let file = inputs.extension(text).at(|| place.clone())?;
     Ok(SysextSpec {
-        name: name.to_owned(),
-        file: inputs.extension(text).at(|| place.clone())?,
         origin: Some(place),
+        ..SysextSpec::new(name, file)
     })
 }
 

@@ -30,11 +30,13 @@ pub(super) struct Document {
     /// The Flatcar release to start from, in place of an image: stable, beta, alpha, lts, lts-2024, or a version. Its
     /// generic image is fetched and verified, and so are the OEM sysexts that vendors need.
     pub(super) release: Option<Text>,
-    /// The architecture of what is fetched: amd64 (x86-64) or arm64; by default amd64.
+    /// The architecture of what is fetched: amd64 (x86-64) or arm64; by default that of the image, else amd64.
     pub(super) arch: Option<Text>,
     /// Sysexts to install, in order: a table each, or NAME@VERSION or NAME@latest for one that is fetched from the
     /// Bakery.
     pub(super) sysexts: Vec<Spanned<TextOr<Sysext>>>,
+    /// Flatcar's own sysexts to switch on, such as podman: they are fetched for the image's release.
+    pub(super) enable_sysexts: Vec<Text>,
     /// Folder for the sysext files, PART:/DIR; by default root:/opt/extensions/NAME.
     pub(super) install_to: Option<Text>,
     /// Paths of certificates (PEM or DER), whose owners may sign extensions: each goes to /etc/verity.d.
@@ -126,7 +128,7 @@ pub(super) struct Image {
 pub(super) struct Sysext {
     /// The name it is merged by.
     pub(super) name: Text,
-    /// Its path. NAME.conf beside it is its sysupdate config.
+    /// Its path, or oci://REGISTRY/REPOSITORY:TAG. NAME.conf beside it is its sysupdate config.
     pub(super) file: Text,
     /// The SHA-256 that the file must have, in hexadecimal.
     pub(super) sha256: Option<Spanned<Raw>>,
@@ -320,6 +322,9 @@ pub(super) struct Variant {
     /// Paths of certificates to trust too.
     #[serde(default)]
     pub(super) trust_certs: Vec<Text>,
+    /// Flatcar's own sysexts to switch on too.
+    #[serde(default)]
+    pub(super) enable_sysexts: Vec<Text>,
     /// Files and folders to put into the image too; they replace shared ones.
     #[serde(default)]
     pub(super) files: Vec<Spanned<File>>,

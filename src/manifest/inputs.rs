@@ -93,7 +93,10 @@ impl Inputs {
         text: &Text,
         sha256: Option<&Spanned<Raw>>,
     ) -> Result<PathBuf> {
-        let path = self.add(text, Want::File)?;
+        let path = match is_remote(&text.value) {
+            true => PathBuf::from(&text.value),
+            false => self.add(text, Want::File)?,
+        };
         if let Some(sha256) = sha256 {
             let place = self.place(sha256.position);
             self.expect(&path, &sha256.value.0, &place).at(|| place)?;
@@ -227,6 +230,11 @@ impl Inputs {
         self.check_inside(there)?;
         Ok(path)
     }
+}
+
+/// Whether it is in a registry, from where whoever bakes fetches it.
+pub(super) fn is_remote(text: &str) -> bool {
+    text.starts_with("oci://")
 }
 
 fn real_path(path: &Path) -> Result<PathBuf> {

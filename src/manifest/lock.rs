@@ -180,6 +180,26 @@ impl Lock {
         }
     }
 
+    /// Whether it holds the file that is published as `url`.
+    pub fn holds(&self, url: &str) -> bool {
+        self.fetched.contains_key(url)
+    }
+
+    /// The URL with a digest that the file came to which `url` names in a registry: by a tag, or by the digest itself.
+    ///
+    /// # Errors
+    /// As [`release`](Self::release).
+    pub fn pinned(&self, url: &str) -> Result<&str> {
+        let is_it = |held: &&String| {
+            let rest = held.strip_prefix(url);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+        };
+        match self.fetched.keys().find(is_it) {
+            Some(held) => Ok(held),
+            None => Err(self.lacks(url)),
+        }
+    }
+
     fn lacks(&self, what: &str) -> Error {
         let message = format!("{what} is to be fetched, and the lock does not hold it");
         Error::new(ErrorKind::Untrusted, message)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::changes::Changes;
 use super::document::{self, Document, Text};
-use super::inputs::{Inputs, Want};
+use super::inputs::Inputs;
 use super::lock;
 use super::options::LoadOptions;
 use super::outputs::{self, Outputs};
@@ -94,7 +94,7 @@ fn base(document: &Document, options: &LoadOptions, inputs: &mut Inputs) -> Resu
                 position: image.position,
                 value: path.clone(),
             };
-            inputs.add(&path, Want::File)?
+            inputs.add_digested(&path, None)?
         }
     };
     Ok(Base::Path(path))

@@ -115,7 +115,9 @@ fn bare(program: impl AsRef<OsStr>) -> Command {
     command
         .env("HOME", scratch_root().join("no-home"))
         .env("TMPDIR", scratch_root());
+    // No config of the machine counts.
     command
+        .env("FLATBAKE_CONFIG", "")
         .env("LC_ALL", "C.UTF-8")
         .env("TZ", "UTC")
         .stdin(Stdio::null());
@@ -149,6 +151,22 @@ pub fn flatbake() -> Command {
     let mut command = bare(env!("CARGO_BIN_EXE_flatbake"));
     command.env("XDG_CACHE_HOME", scratch_root().join("cache"));
     command
+}
+
+/// The sample without its compression, which takes a while to undo; made once and kept.
+pub fn raw_sample() -> PathBuf {
+    let path = scratch_root().join("flatcar_sample.img");
+    if path.exists() {
+        return path;
+    }
+    let sample =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/sample/flatcar_sample.bin.bz2");
+    let made = super::scratch_dir();
+    let whole = made.path().join("flatcar_sample.img");
+    success(flatbake().arg("convert").arg(sample).arg(&whole));
+    // Another run may have been faster.
+    std::fs::rename(whole, &path).unwrap();
+    path
 }
 
 /// A shell that finds the program under test as `flatbake`, in the environment of [`flatbake`].

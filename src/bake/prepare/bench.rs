@@ -133,6 +133,7 @@ impl<'a> Bench<'a> {
         self.install_sysexts(work.edits)?;
         self.run_updates(work.edits)?;
         self.put_files(work.edits)?;
+        self.enable_sysexts(work.edits)?;
         self.put_configs(work.edits)?;
         self.kernel_args(&work.edits.kernel_args, &work.edits.removed_kernel_args)?;
         self.make_links(work.edits)?;
@@ -165,7 +166,7 @@ impl<'a> Bench<'a> {
     fn examine(&mut self, work: Work<'_>) -> Result<()> {
         let edits = work.edits;
         self.read_trusted(edits)?;
-        for sysext in &edits.sysexts {
+        for sysext in &edits.merged_sysexts() {
             let checked = self.check_sysext(&sysext.name, &sysext.file, "sysext");
             checked
                 .at(|| format!("sysext {}", sysext.name))

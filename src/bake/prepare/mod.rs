@@ -15,6 +15,7 @@ mod identity;
 mod ignition;
 mod oem;
 mod oem_sysexts;
+mod official;
 mod payload;
 mod prepared;
 mod results;

@@ -80,14 +80,14 @@ impl Prepared {
             root,
             ..Sizes::default()
         };
-        let beside = &self.request.edits.sysexts;
+        let beside = self.request.edits.merged_sysexts();
         make(
             run,
             &stock,
             Work {
                 edits: &edits,
                 oem: &OemChange::Keep,
-                beside,
+                beside: &beside,
             },
             sizes,
         )

@@ -1,6 +1,6 @@
 //! Sysexts: checked against the image's own release, then placed and linked.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::edits::{Edits, Place, SysextSpec};
@@ -84,7 +84,7 @@ impl Bench<'_> {
         self.install_transfers(spec, &folder, &link, &why)
     }
 
-    /// The files of systemd-sysupdate beside a sysext, where there are some.
+    /// The files of systemd-sysupdate of a sysext, where there are some.
     fn install_transfers(
         &mut self,
         spec: &SysextSpec,
@@ -92,17 +92,12 @@ impl Bench<'_> {
         link: &FsPath,
         why: &str,
     ) -> Result<()> {
-        for ending in sysupdate::ENDINGS {
-            let name = format!("{}.{ending}", spec.name);
-            let source = spec.file.with_file_name(&name);
-            if !source.is_file() {
-                continue;
-            }
-            let file = spec
-                .file
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default();
+        let file = spec
+            .file
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        for (source, name) in transfers(spec) {
             let baked = Baked {
                 folder,
                 file: &file,
@@ -118,6 +113,7 @@ impl Bench<'_> {
                 Ok(transfer) => sysupdate::check(&transfer, baked),
                 Err(error) => vec![Finding::new(code::SYSUPDATE_INVALID).with("why", error)],
             };
+            let ending = name.rsplit('.').next().unwrap_or_default();
             let major = self.run.major();
             if let Some(release) = major.filter(|_| !sysupdate::is_read(ending, major)) {
                 findings.push(Finding::new(code::SYSUPDATE_ENDING).with("release", release));
@@ -203,11 +199,11 @@ impl Bench<'_> {
     /// Compares sysexts with what the image has where they are merged, and with one another; those of `beside` are on
     /// the disk already, as others may be.
     pub(super) fn compare_sysexts(&mut self, edits: &Edits, beside: &[SysextSpec]) -> Result<()> {
-        let sysexts = &edits.sysexts;
+        let sysexts = &edits.merged_sysexts();
         if sysexts.is_empty() {
             return Ok(());
         }
-        let installed = self.installed(edits, beside)?;
+        let installed = self.installed(edits, sysexts, beside)?;
         // What cannot be read has other findings, or stops the work where it is needed.
         let of = |designator: Designator| self.disk.filesystem(designator.into()).ok();
         let host = HostTree::new(of(Designator::Usr), of(Designator::Root));
@@ -253,15 +249,12 @@ impl Bench<'_> {
     fn installed(
         &self,
         edits: &Edits,
+        sysexts: &[SysextSpec],
         beside: &[SysextSpec],
     ) -> Result<Vec<(String, Box<dyn FileSystem>)>> {
         let mut installed = Vec::new();
         for (name, (partition, path)) in sysext::installed(self.disk)? {
-            let is_new = edits
-                .sysexts
-                .iter()
-                .chain(beside)
-                .any(|spec| spec.name == name);
+            let is_new = sysexts.iter().chain(beside).any(|spec| spec.name == name);
             if is_new || is_switched_off(edits, &name)? {
                 continue;
             }
@@ -278,6 +271,22 @@ impl Bench<'_> {
         let device = Arc::new(self.run.inputs.device("sysext", &spec.file)?);
         sysext::open_extension(device).at(|| shown(&spec.file))
     }
+}
+
+/// The files of systemd-sysupdate of a sysext, with the names that they get: those beside it, and those that are given.
+pub(super) fn transfers(spec: &SysextSpec) -> Vec<(PathBuf, String)> {
+    let beside = sysupdate::ENDINGS.iter().map(|ending| {
+        let name = format!("{}.{ending}", spec.name);
+        (spec.file.with_file_name(&name), name)
+    });
+    let given = spec.transfers.iter().filter_map(|path| {
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        Some((path.clone(), name))
+    });
+    beside
+        .filter(|(path, _)| path.is_file())
+        .chain(given)
+        .collect()
 }
 
 /// Whether a sysext of the image is removed, or its place taken by a link or file of the request.

@@ -3,9 +3,10 @@
 use super::super::edits::{Edits, SysextSpec};
 use super::super::request::Request;
 use super::bench::Bench;
+use super::sysext::transfers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Few, Finding, code};
-use crate::flatcar::{Designator, sysupdate, unit};
+use crate::flatcar::{Designator, unit};
 use crate::fs::{self, ByPath, FsPath};
 
 const SERVICE: &str = "systemd-sysupdate.service";
@@ -42,10 +43,7 @@ pub(super) fn check_updates(request: &Request) -> Result<()> {
 }
 
 fn has_transfer(spec: &SysextSpec) -> bool {
-    let file = |ending: &str| spec.file.with_file_name(format!("{}.{ending}", spec.name));
-    sysupdate::ENDINGS
-        .iter()
-        .any(|ending| file(ending).is_file())
+    !transfers(spec).is_empty()
 }
 
 impl Bench<'_> {

@@ -9,19 +9,20 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
 use super::challenge::Challenge;
-use super::descriptor::{Architecture, Descriptor, check_platform, platform_of};
+use super::descriptor::{Architecture, Descriptor};
 use super::digest::{Algorithm, Checked, Digest, start_of};
 use super::json::object;
 use super::login::{Login, Logins};
-use super::manifest::{Document, MAX_MANIFEST_BYTES, MEDIA_TYPES, Manifest};
+use super::manifest::{MAX_MANIFEST_BYTES, MEDIA_TYPES};
 use super::reference::Reference;
-use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
+use super::resolve::{
+    Artifact, Documents, Paper, Resolved, artifact, at_unless_cancelled, resolve,
+};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::fetch::transfer::{Answer, Ask, Client, Sink, Url};
 use crate::lock::lock;
 use crate::progress::{NoProgress, Progress};
 
-/// Indexes in indexes are followed so deep.
-const MAX_NESTING: usize = 3;
 /// A token has a few kilobytes.
 const MAX_TOKEN_BYTES: u64 = 1 << 20;
 
@@ -36,28 +37,13 @@ pub struct Registry {
     known: Mutex<BTreeMap<(String, String), String>>,
 }
 
-/// What a reference names for one architecture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
-    /// The digest of what the reference names, an index or the manifest itself: pins it.
-    pub named: Digest,
-    /// The index with its bytes, where the reference names one.
-    pub index: Option<Vec<u8>>,
-    /// The digest of the manifest.
-    pub digest: Digest,
-    /// The manifest's bytes, as they are in the registry.
-    pub bytes: Vec<u8>,
-    /// What they say.
-    pub manifest: Manifest,
-}
-
-/// A file that a registry keeps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Artifact {
-    /// What names it.
-    pub resolved: Resolved,
-    /// The file.
-    pub layer: Descriptor,
+/// What is asked, and where.
+struct Asked<'a> {
+    reference: &'a Reference,
+    /// The registry, or a mirror of it.
+    url: Url,
+    /// Whose name and password count there: `registry.example/folder/name`.
+    place: String,
 }
 
 /// What a token server answers.
@@ -67,13 +53,6 @@ struct Token {
     token: String,
     #[serde(default)]
     access_token: String,
-}
-
-/// A document as it came.
-struct Fetched {
-    bytes: Vec<u8>,
-    digest: Digest,
-    content_type: Option<String>,
 }
 
 impl Registry {
@@ -100,8 +79,7 @@ impl Registry {
     /// says [`ErrorKind::Untrusted`]; documents that are damaged or not known are [`ErrorKind::Corrupt`] and
     /// [`ErrorKind::Unsupported`]. The rest is as with [`Client::download`].
     pub fn resolve(&self, reference: &Reference, architecture: Architecture) -> Result<Resolved> {
-        let resolved = self.resolve_any(reference, architecture);
-        resolved.map_err(|error| at_unless_cancelled(error, reference))
+        resolve(self, reference, architecture)
     }
 
     /// The one file that `reference` names for an architecture, as system extensions are kept in registries: a manifest with
@@ -109,21 +87,7 @@ impl Registry {
     ///
     /// Anything else is [`ErrorKind::Unsupported`]; other errors are those of [`resolve`](Self::resolve).
     pub fn artifact(&self, reference: &Reference, architecture: Architecture) -> Result<Artifact> {
-        let resolved = self.resolve(reference, architecture)?;
-        let layers = &resolved.manifest.layers;
-        let not_a_file = |what: String| {
-            let hint = "a system extension is pushed as one raw file";
-            let error = Error::unsupported(format!("a file is wanted, and this is {what}"));
-            error.with_hint(hint).at(reference.to_string())
-        };
-        match &layers[..] {
-            [layer] if layer.is_tar() => Err(not_a_file("a container image".to_owned())),
-            [layer] => Ok(Artifact {
-                layer: layer.clone(),
-                resolved,
-            }),
-            _ => Err(not_a_file(format!("something of {} layers", layers.len()))),
-        }
+        artifact(self, reference, architecture)
     }
 
     /// Fetches what `blob` names in the repository of `reference` into `file`, which is emptied before. Its length and digest
@@ -180,90 +144,6 @@ impl Registry {
         Ok(bytes)
     }
 
-    fn resolve_any(&self, reference: &Reference, architecture: Architecture) -> Result<Resolved> {
-        let first = self.document(reference, &reference.target(), reference.digest(), None)?;
-        let named = first.digest.clone();
-        let mut index = None;
-        let mut fetched = first;
-        for _ in 0..=MAX_NESTING {
-            let place = || format!("manifest {}", fetched.digest);
-            let content_type = fetched.content_type.as_deref();
-            match Document::parse(&fetched.bytes, content_type).at(place)? {
-                Document::Manifest(manifest) => {
-                    // An index has said for what it is.
-                    if index.is_none() {
-                        self.check_config(reference, &manifest, architecture)?;
-                    }
-                    return Ok(Resolved {
-                        named,
-                        index,
-                        digest: fetched.digest,
-                        bytes: fetched.bytes,
-                        manifest: *manifest,
-                    });
-                }
-                Document::Index(document) => {
-                    let entry = document.select(architecture).at(place)?;
-                    let (digest, size) = (&entry.digest, entry.size);
-                    let next =
-                        self.document(reference, &digest.to_string(), Some(digest), Some(size))?;
-                    let bytes = std::mem::replace(&mut fetched, next).bytes;
-                    index.get_or_insert(bytes);
-                }
-            }
-        }
-        let message =
-            format!("indexes in indexes are followed {MAX_NESTING} times, and here are more");
-        Err(Error::unsupported(message).because(Reason::Limit))
-    }
-
-    /// Whether an image that no index stands before is for this architecture.
-    fn check_config(
-        &self,
-        reference: &Reference,
-        manifest: &Manifest,
-        architecture: Architecture,
-    ) -> Result<()> {
-        if !manifest.config.is_image_config() {
-            return Ok(());
-        }
-        let config = self.read_blob(reference, &manifest.config, MAX_MANIFEST_BYTES)?;
-        check_platform(&platform_of(&config)?, architecture)
-    }
-
-    /// A manifest or index; `digest` and `len` are what it has to have, where that is known.
-    fn document(
-        &self,
-        reference: &Reference,
-        target: &str,
-        digest: Option<&Digest>,
-        len: Option<u64>,
-    ) -> Result<Fetched> {
-        let ask = Ask {
-            headers: vec![("Accept", MEDIA_TYPES.join(", "))],
-            max_bytes: MAX_MANIFEST_BYTES,
-            len,
-            ..Ask::default()
-        };
-        let mut bytes = Vec::new();
-        let path = format!("manifests/{target}");
-        let answer = self.ask(reference, &path, ask, &mut bytes, &NoProgress)?;
-        let said: Option<Digest> = answer
-            .header("Docker-Content-Digest")
-            .and_then(|text| text.parse().ok());
-        for wanted in digest.into_iter().chain(&said) {
-            wanted.check(&bytes).at(|| format!("manifest {target}"))?;
-        }
-        let digest = digest
-            .cloned()
-            .unwrap_or_else(|| Digest::of(Algorithm::Sha256, &bytes));
-        Ok(Fetched {
-            digest,
-            content_type: answer.header("Content-Type").map(str::to_owned),
-            bytes,
-        })
-    }
-
     /// Asks the registry, and says who we are where it wants to know.
     fn ask(
         &self,
@@ -276,25 +156,35 @@ impl Registry {
         let plain = self.plain.iter().any(|plain| plain == reference.registry());
         let scheme = if plain { "http" } else { "https" };
         let (server, repository) = (reference.server(), reference.repository());
-        let url = Url::parse(&format!("{scheme}://{server}/v2/{repository}/{path}"))?;
-        let key = (server.to_owned(), repository.to_owned());
+        let own = Url::parse(&format!("{scheme}://{server}/v2/{repository}/{path}"))?;
+        let url = self.client.mirror_of(&own)?;
+        let asked = Asked {
+            reference,
+            place: match url.same_server(&own) {
+                true => reference.place(),
+                // A mirror is told its own password, never that of the registry.
+                false => format!("{}/{repository}", url.authority()),
+            },
+            url,
+        };
+        let key = (asked.url.authority().to_owned(), repository.to_owned());
         let mut ask = Ask {
             challenge: true,
             ..ask
         };
         ask.authorization = self.lock().get(&key).cloned();
-        let answer = self.client.ask(&url, &ask, sink, progress)?;
+        let answer = self.client.ask(&asked.url, &ask, sink, progress)?;
         match answer.status {
             401 => {}
-            403 => return Err(self.refused(reference, "the registry does not let us in")),
+            403 => return Err(self.refused(&asked, "the registry does not let us in")),
             _ => return Ok(answer),
         }
-        let authorization = self.authorize(reference, &url, &answer)?;
+        let authorization = self.authorize(&asked, &answer)?;
         self.lock().insert(key, authorization.clone());
         ask.authorization = Some(authorization);
-        let answer = self.client.ask(&url, &ask, sink, progress)?;
+        let answer = self.client.ask(&asked.url, &ask, sink, progress)?;
         match answer.status {
-            401 | 403 => Err(self.refused(reference, "the registry does not let us in")),
+            401 | 403 => Err(self.refused(&asked, "the registry does not let us in")),
             _ => Ok(answer),
         }
     }
@@ -304,7 +194,7 @@ impl Registry {
     }
 
     /// The value of `Authorization` that a registry wants.
-    fn authorize(&self, reference: &Reference, url: &Url, answer: &Answer) -> Result<String> {
+    fn authorize(&self, asked: &Asked<'_>, answer: &Answer) -> Result<String> {
         let values = answer.headers.get_all("WWW-Authenticate").iter();
         let texts = values.filter_map(|value| value.to_str().ok());
         let challenges: Vec<Challenge> = texts.flat_map(Challenge::parse).collect();
@@ -314,12 +204,12 @@ impl Registry {
                 .find(|challenge| challenge.scheme == scheme)
         };
         if let Some(bearer) = of("bearer") {
-            return self.token(reference, url, bearer);
+            return self.token(asked, bearer);
         }
         if of("basic").is_some() {
-            return match self.logins.of(reference) {
+            return match self.logins.of(&asked.place) {
                 Some(Login::Password { name, password }) => Ok(basic(&name, &password)),
-                _ => Err(self.refused(reference, "the registry wants a name and password")),
+                _ => Err(self.refused(asked, "the registry wants a name and password")),
             };
         }
         let known: Vec<String> = challenges.iter().map(Challenge::name).collect();
@@ -331,17 +221,17 @@ impl Registry {
     }
 
     /// A token of the realm that a registry sends us to, for us by name where we have one, and else for anyone.
-    fn token(&self, reference: &Reference, url: &Url, challenge: &Challenge) -> Result<String> {
+    fn token(&self, asked: &Asked<'_>, challenge: &Challenge) -> Result<String> {
         let corrupt = || network("the registry wants a token, and does not say whence");
         let text = challenge
-            .token_url(reference.repository())
+            .token_url(asked.reference.repository())
             .ok_or_else(corrupt)?;
         let realm = Url::parse(&text).map_err(|error| error.with_kind(ErrorKind::Network))?;
-        if url.is_https() && !realm.is_https() {
+        if asked.url.is_https() && !realm.is_https() {
             let message = format!("the registry wants a token from {realm}, which would leave TLS");
             return Err(Error::new(ErrorKind::Untrusted, message));
         }
-        let login = self.logins.of(reference);
+        let login = self.logins.of(&asked.place);
         let ask = Ask {
             max_bytes: MAX_TOKEN_BYTES,
             challenge: true,
@@ -354,7 +244,7 @@ impl Registry {
         let mut bytes = Vec::new();
         let answer = self.client.ask(&realm, &ask, &mut bytes, &NoProgress)?;
         if answer.status != 200 {
-            return Err(self.refused(reference, "no token is given to us"));
+            return Err(self.refused(asked, "no token is given to us"));
         }
         // An error would quote what is secret.
         let token: Token = object(&bytes)
@@ -371,9 +261,9 @@ impl Registry {
     }
 
     /// That a registry does not let us in, and what may help.
-    fn refused(&self, reference: &Reference, message: &str) -> Error {
-        let registry = reference.registry();
-        let hint = match self.logins.of(reference) {
+    fn refused(&self, asked: &Asked<'_>, message: &str) -> Error {
+        let registry = asked.place.split('/').next().unwrap_or_default();
+        let hint = match self.logins.of(&asked.place) {
             Some(Login::Password { .. }) => {
                 format!("check the name and password for {registry}, and what they may read")
             }
@@ -392,6 +282,44 @@ impl Registry {
     }
 }
 
+impl Documents for Registry {
+    fn document(
+        &self,
+        reference: &Reference,
+        target: &str,
+        digest: Option<&Digest>,
+        len: Option<u64>,
+    ) -> Result<Paper> {
+        let ask = Ask {
+            headers: vec![("Accept", MEDIA_TYPES.join(", "))],
+            max_bytes: MAX_MANIFEST_BYTES,
+            len,
+            ..Ask::default()
+        };
+        let mut bytes = Vec::new();
+        let path = format!("manifests/{target}");
+        let answer = self.ask(reference, &path, ask, &mut bytes, &NoProgress)?;
+        let said: Option<Digest> = answer
+            .header("Docker-Content-Digest")
+            .and_then(|text| text.parse().ok());
+        for wanted in digest.into_iter().chain(&said) {
+            wanted.check(&bytes).at(|| format!("manifest {target}"))?;
+        }
+        let digest = digest
+            .cloned()
+            .unwrap_or_else(|| Digest::of(Algorithm::Sha256, &bytes));
+        Ok(Paper {
+            digest,
+            content_type: answer.header("Content-Type").map(str::to_owned),
+            bytes,
+        })
+    }
+
+    fn config(&self, reference: &Reference, blob: &Descriptor) -> Result<Vec<u8>> {
+        self.read_blob(reference, blob, MAX_MANIFEST_BYTES)
+    }
+}
+
 fn network(message: &str) -> Error {
     Error::new(ErrorKind::Network, message)
 }
@@ -401,12 +329,4 @@ fn basic(name: &str, password: &str) -> String {
         "Basic {}",
         BASE64_STANDARD.encode(format!("{name}:{password}"))
     )
-}
-
-fn at_unless_cancelled(error: Error, reference: &Reference) -> Error {
-    if error.kind() == ErrorKind::Cancelled {
-        error
-    } else {
-        error.at(reference.to_string())
-    }
 }

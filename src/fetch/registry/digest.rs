@@ -50,6 +50,11 @@ impl Digest {
         sum.finish()
     }
 
+    /// The SHA-256 of `bytes`.
+    pub fn sha256(bytes: &[u8]) -> Self {
+        Self::of(Algorithm::Sha256, bytes)
+    }
+
     /// How it is made.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm

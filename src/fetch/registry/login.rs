@@ -9,7 +9,6 @@ use serde::Deserialize;
 
 use super::digest::start_of;
 use super::json::object;
-use super::reference::Reference;
 use crate::bytes::to_u64;
 use crate::error::{Error, Result};
 
@@ -98,9 +97,9 @@ impl Logins {
         self.known.insert(key(server), login);
     }
 
-    /// The one for `reference`: that with the longest path.
-    pub(super) fn of(&self, reference: &Reference) -> Option<Login> {
-        let mut place = format!("{}/{}", reference.registry(), reference.repository());
+    /// The one for a repository, `registry.example/folder/name`: that with the longest path.
+    pub(super) fn of(&self, place: &str) -> Option<Login> {
+        let mut place = place.to_owned();
         loop {
             if let Some(login) = self.known.get(&place) {
                 return Some(login.clone());
@@ -164,10 +163,11 @@ fn key(server: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reference::Reference;
     use super::*;
 
     fn of(logins: &Logins, reference: &str) -> Option<(String, String)> {
-        match logins.of(&Reference::parse(reference).unwrap())? {
+        match logins.of(&Reference::parse(reference).unwrap().place())? {
             Login::Password { name, password } => Some((name, password)),
             Login::IdentityToken => Some(("token".to_owned(), String::new())),
             Login::Helper(helper) => Some(("helper".to_owned(), helper)),

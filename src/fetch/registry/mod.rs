@@ -18,11 +18,14 @@ mod json;
 mod login;
 mod manifest;
 mod reference;
+mod resolve;
 
 pub use challenge::Challenge;
-pub use client::{Artifact, Registry, Resolved};
+pub use client::Registry;
 pub use descriptor::{Architecture, Descriptor, Packing, Platform};
 pub use digest::{Algorithm, Digest};
 pub use login::Logins;
 pub use manifest::{Document, Index, Manifest};
 pub use reference::Reference;
+pub(super) use resolve::at_unless_cancelled;
+pub use resolve::{Artifact, Documents, Paper, Resolved, artifact};

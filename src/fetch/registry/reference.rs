@@ -117,6 +117,21 @@ impl Reference {
         }
     }
 
+    /// The repository in its registry: `docker.io/library/alpine`.
+    pub(super) fn place(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+
+    /// The repository alone, without tag and digest; held to a digest, it names what has that one, whatever its tag.
+    #[must_use]
+    pub fn untagged(&self) -> Self {
+        Self {
+            tag: None,
+            digest: None,
+            ..self.clone()
+        }
+    }
+
     /// Where the registry is spoken to.
     pub(super) fn server(&self) -> &str {
         if self.registry == DOCKER {

@@ -68,6 +68,20 @@ impl Client {
         &self.means.cancel
     }
 
+    /// Where `url` is asked for: at a mirror, where there is one for it.
+    ///
+    /// A mirror that is a folder is [`ErrorKind::Unsupported`].
+    pub(in crate::fetch) fn mirror_of(&self, url: &Url) -> Result<Url> {
+        match self.means.settings.mirrored(&Source::Web(url.clone()))? {
+            Source::Web(url) => Ok(url),
+            Source::File(folder) => Err(Error::unsupported(format!(
+                "the mirror of a registry is a registry, and {} is a folder",
+                folder.display()
+            ))
+            .with_hint("give the mirror as a URL")),
+        }
+    }
+
     /// A small document as bytes, at most `max_bytes`.
     ///
     /// Errors are those of [`download`](Self::download).
