@@ -56,7 +56,7 @@ pub struct Asked {
     pub extensions: Vec<Extension>,
     /// Files of sysexts that are not there are those of the Bakery with their names.
     absent: bool,
-    /// The place of a manifest's architecture.
+    /// The place of a manifest's architecture, which is given for more than its release.
     arch_place: Option<String>,
 }
 
@@ -73,7 +73,11 @@ impl Asked {
             arch: flags.arch.or(arch.transpose()?),
             extensions: Vec::new(),
             absent: flags.absent,
-            arch_place: manifest.arch.as_ref().map(|arch| arch.place.clone()),
+            // An image in place of the release is the wish of who runs it.
+            arch_place: match (&manifest.arch, &manifest.release) {
+                (Some(arch), None) => Some(arch.place.clone()),
+                _ => None,
+            },
         };
         for text in &manifest.extensions {
             asked.add(text.text.parse().at(|| text.place.clone())?);
