@@ -60,6 +60,14 @@ pub struct Asked {
     arch_place: Option<String>,
 }
 
+/// What is fetched for.
+struct Target {
+    /// Its architecture.
+    arch: Arch,
+    /// The version of the image; `None` where it cannot be told.
+    version: Option<String>,
+}
+
 impl Asked {
     /// What a manifest asks for, with the flags on top of it.
     pub fn of(manifest: &Wants, flags: &Flags<'_>) -> Result<Self> {

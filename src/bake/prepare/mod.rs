@@ -59,9 +59,9 @@ impl Request {
     ///
     /// # Errors
     /// Those of [`Request::check`]; whatever is wrong with an input or cannot be done. Where several results cannot be
-    /// made, all of them are named. [`ErrorKind::InvalidInput`] with the findings that stop the run unless it is forced;
-    /// [`ErrorKind::NoSpace`] with the numbers where something does not fit; [`ErrorKind::Untrusted`] where an input is
-    /// not what it must be.
+    /// made, all of them are named. [`crate::ErrorKind::InvalidInput`] with the findings that stop the run unless it is
+    /// forced; [`crate::ErrorKind::NoSpace`] with the numbers where something does not fit; [`crate::ErrorKind::Untrusted`]
+    /// where an input is not what it must be.
     pub fn prepare(&self, context: &Context<'_>) -> Result<Prepared> {
         self.check()?;
         updates::check_updates(self)?;

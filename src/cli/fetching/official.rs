@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::target::Target;
-use super::{Fetching, all_edits, all_edits_mut};
+use super::{Fetching, Target, all_edits, all_edits_mut};
 use crate::bake::Request;
 use crate::cli::progress::Reporter;
 use crate::fetch::release::{Artifact, Release};

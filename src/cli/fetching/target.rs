@@ -1,20 +1,12 @@
 //! What all is fetched for that there is for several architectures, or for each release.
 
-use super::{Fetching, official, registries};
+use super::{Fetching, Target, official, registries};
 use crate::Result;
 use crate::bake::Request;
 use crate::cli::image::ReadArgs;
 use crate::cli::progress::Reporter;
 use crate::flatcar::{Disk, OsRelease};
 use crate::machine::Arch;
-
-/// What is fetched for.
-pub(super) struct Target {
-    /// Its architecture.
-    pub(super) arch: Arch,
-    /// The version of the image; `None` where it cannot be told.
-    pub(super) version: Option<String>,
-}
 
 impl Fetching {
     /// What is fetched for: the release that is baked; else what the image says that it is, where that matters.
