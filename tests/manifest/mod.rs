@@ -114,6 +114,12 @@ fn told(edits: &Edits) -> String {
         .map(|trusted| trusted.file.display())
         .collect();
     writeln!(text, "trust {trusted:?}").unwrap();
+    let enabled: Vec<_> = edits
+        .enabled_sysexts
+        .iter()
+        .map(|sysext| &sysext.name)
+        .collect();
+    writeln!(text, "enable {enabled:?}").unwrap();
     let install_to = edits
         .install_to
         .as_ref()
