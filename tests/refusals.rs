@@ -385,7 +385,7 @@ fn files_of_oem_that_nothing_would_read() {
         &image,
         &["--config-ign", yaml.to_str().unwrap()],
         2,
-        &["Butane"],
+        &["the variant flatcar has no version"],
     );
     case.refused(
         &image,
