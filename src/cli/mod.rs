@@ -40,6 +40,7 @@ mod stdio;
 mod sysext;
 mod table;
 mod vendors;
+mod verified;
 #[cfg(feature = "fetch")]
 mod verify;
 mod words;

@@ -9,7 +9,7 @@ use crate::bytes::ByteSize;
 use crate::fetch::openpgp::{
     KeyInfo, Keyring, PROOF_MAX, PrimaryInfo, Signed, Time, is_clearsigned,
 };
-use crate::flatcar::ddi::{self, Certificate, Verdict};
+use crate::flatcar::ddi::{self, Certificate};
 use crate::{Error, Finding, Progress, Reason, Result, ResultExt};
 use clap::{Args, ValueHint};
 use serde::Serialize;
@@ -17,6 +17,7 @@ use serde::Serialize;
 use super::keys::KeyArgs;
 use super::progress::Reporter;
 use super::table::table;
+use super::verified::VerifiedImage;
 
 /// What is looked for beside a file, in this order.
 const ENDINGS: [&str; 3] = [".sig", ".asc", ".DIGESTS.asc"];
@@ -62,14 +63,6 @@ struct Document {
     signature: String,
     signed: Signed,
     findings: Vec<Finding>,
-}
-
-/// A disk image that is what its signer signed.
-#[derive(Serialize)]
-struct Image {
-    file: String,
-    #[serde(flatten)]
-    verdict: Verdict,
 }
 
 /// All trusted keys.
@@ -137,7 +130,7 @@ impl Verify {
         }
         let device = Watched::new(inputs.device("image", image)?, inputs.cancel());
         let verdict = ddi::verify(Arc::new(device), &certificates);
-        let document = Image {
+        let document = VerifiedImage {
             file: image.display().to_string(),
             verdict: verdict.at(|| image.display().to_string())?,
         };
@@ -210,24 +203,6 @@ impl Document {
         let sha256 = self.sha256.iter().map(|sum| ("SHA-256:", sum.clone()));
         rows.extend(sha256);
         named(rows)
-    }
-}
-
-impl Image {
-    fn table(&self) -> String {
-        let verdict = &self.verdict;
-        let size = format!(
-            "{} ({} bytes) of its filesystem",
-            ByteSize(verdict.data_bytes),
-            verdict.data_bytes
-        );
-        named(vec![
-            ("verified:", self.file.clone()),
-            ("size:", size),
-            ("signer:", verdict.subject.clone()),
-            ("certificate:", format!("SHA-256 {}", verdict.fingerprint)),
-            ("root hash:", verdict.root_hash.clone()),
-        ])
     }
 }
 

@@ -4,16 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::block::Watched;
-use crate::bytes::ByteSize;
 use crate::flatcar::Disk;
-use crate::flatcar::ddi::{self, Certificate, Verdict};
+use crate::flatcar::ddi::{self, Certificate};
 use crate::{Error, Reason, Result, ResultExt};
 use clap::{Args, ValueHint};
-use serde::Serialize;
 
 use crate::cli::image::ReadArgs;
 use crate::cli::progress::Reporter;
-use crate::cli::table::table;
+use crate::cli::verified::VerifiedImage;
 
 /// The largest file of certificates that is read, in bytes.
 const CERT_MAX: u64 = 1 << 20;
@@ -46,20 +44,13 @@ pub struct VerifyCommand {
     read: ReadArgs,
 }
 
-#[derive(Serialize)]
-struct Document {
-    file: String,
-    #[serde(flatten)]
-    verdict: Verdict,
-}
-
 impl VerifyCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let certificates = self.certificates(reporter)?;
         let inputs = reporter.inputs();
         let device = Watched::new(inputs.device("extension", &self.file)?, inputs.cancel());
         let verdict = ddi::verify(Arc::new(device), &certificates);
-        let document = Document {
+        let document = VerifiedImage {
             file: self.file.display().to_string(),
             verdict: verdict.at(|| self.file.display().to_string())?,
         };
@@ -91,28 +82,5 @@ impl VerifyCommand {
             certificates.extend(trusted);
         }
         Ok(certificates)
-    }
-}
-
-impl Document {
-    fn table(&self) -> String {
-        let verdict = &self.verdict;
-        let size = format!(
-            "{} ({} bytes) of its filesystem",
-            ByteSize(verdict.data_bytes),
-            verdict.data_bytes
-        );
-        let rows = [
-            ("verified:", self.file.clone()),
-            ("size:", size),
-            ("signer:", verdict.subject.clone()),
-            ("certificate:", format!("SHA-256 {}", verdict.fingerprint)),
-            ("root hash:", verdict.root_hash.clone()),
-        ];
-        let rows: Vec<_> = rows
-            .into_iter()
-            .map(|(name, value)| vec![name.to_owned(), value])
-            .collect();
-        table(&rows, &[])
     }
 }

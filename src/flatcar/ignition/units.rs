@@ -1,27 +1,15 @@
 //! Units and their drop-ins; users and groups.
 
 use crate::finding::{Finding, code};
+use crate::flatcar::unit::TYPES;
 use crate::flatcar::unit_file;
 
 use super::at::At;
 use super::check::Checker;
 use super::findings::because;
 
-/// Types of units that Ignition takes.
-const TYPES: [&str; 12] = [
-    "service",
-    "socket",
-    "device",
-    "mount",
-    "automount",
-    "swap",
-    "target",
-    "path",
-    "timer",
-    "snapshot",
-    "slice",
-    "scope",
-];
+/// A type that Ignition takes, and systemd no longer has.
+const FORMER_TYPE: &str = "snapshot";
 /// What makes a unit start when it is enabled.
 const INSTALL: [&str; 5] = ["WantedBy", "RequiredBy", "UpheldBy", "Alias", "Also"];
 
@@ -54,7 +42,7 @@ impl Checker<'_, '_> {
     fn unit(&mut self, at: &At<'_>) {
         let name = at.text("name").unwrap_or_default();
         let kind = name.rsplit_once('.').map(|(_, kind)| kind);
-        if !kind.is_some_and(|kind| TYPES.contains(&kind)) {
+        if !kind.is_some_and(|kind| TYPES.contains(&kind) || kind == FORMER_TYPE) {
             let why = format!("is no unit, whose name ends in .{}", TYPES.join(", ."));
             self.unit_name(name, &why, at);
         } else if name.contains('/') {
