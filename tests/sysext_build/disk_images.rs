@@ -60,7 +60,7 @@ fn a_signed_disk_image_holds_the_tree_and_verifies() {
         assert_eq!(disk_image.root_hash, Some(verdict.root_hash));
         assert_eq!(disk_image.subject.as_deref(), Some("CN=tests"));
         let fs = open_extension(device()).unwrap();
-        assert!(content(&*fs, "usr/share/tool/data").starts_with("a line of data\n"));
+        assert!(content(&*fs, "/usr/share/tool/data").starts_with("a line of data\n"));
 
         // A bit of the data is changed, where nothing is read first.
         let mut damaged = bytes.clone();
