@@ -576,7 +576,7 @@ mod tests {
         assert!(of_error(&Error::invalid("x")).is_empty());
         assert_eq!(of_error(&Error::invalid("x").with_hint("y")), ["y"]);
         let hidden = || Finding::new(code::HIDDEN_BY_MOUNT).with("top", "oem");
-        let scope = Finding::new(code::SYSEXT_SCOPE);
+        let scope = Finding::new(code::SYSEXT_SCOPE).with("field", "SYSEXT_SCOPE");
         let error = Error::invalid("x").with_findings(vec![hidden(), hidden(), scope]);
         assert_eq!(
             of_error(&error),

@@ -137,7 +137,7 @@ mod tests {
         assert!(create(&[partition(1, u64::MAX)]).is_err());
         assert!(create(&[partition(1, 1 << 63), partition(2, 1 << 63)]).is_err());
         assert!(create(&[partition(1, 1), partition(1, 1)]).is_err());
-        let many: Vec<_> = (0..129).map(|number| partition(number, 1)).collect();
+        let many: Vec<_> = (1..130).map(|number| partition(number, 1)).collect();
         assert!(create(&many).is_err());
         assert!(create(&many[..128]).is_ok());
     }
