@@ -11,6 +11,7 @@ use clap::{Args, ValueHint};
 use super::super::progress::Reporter;
 use super::super::table;
 use super::name_of;
+use super::signer::read_certificates;
 
 /// Show what is in an extension image, and what it can be used as
 ///
@@ -43,9 +44,6 @@ pub struct InspectCommand {
     json: bool,
 }
 
-/// The largest file of certificates that is read.
-const CERTIFICATES_MAX: u64 = 1 << 20;
-
 impl InspectCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let name = match &self.name {
@@ -53,12 +51,7 @@ impl InspectCommand {
             None => name_of(&self.file)?,
         };
         let inputs = reporter.inputs();
-        let mut certificates = Vec::new();
-        for file in &self.cert {
-            let bytes = inputs.read("certificate", file, CERTIFICATES_MAX)?;
-            let read = Certificate::read(&bytes).at(|| file.display().to_string());
-            certificates.extend(read?);
-        }
+        let certificates = read_certificates(&self.cert, reporter)?;
         let place = || self.file.display().to_string();
         let device = Arc::new(inputs.device("extension", &self.file)?);
         let found = Inspected::of(&name, device.clone(), &certificates).at(place)?;

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use der::zeroize::Zeroizing;
 
@@ -16,6 +16,19 @@ const CERT_MAX: u64 = 1 << 20;
 const KEY_MAX: u64 = 64 << 10;
 /// Permissions by which others than its owner get at a file.
 const OTHERS: u32 = 0o077;
+
+/// All certificates in these files.
+pub(super) fn read_certificates(
+    files: &[PathBuf],
+    reporter: &Reporter,
+) -> Result<Vec<Certificate>> {
+    let mut certificates = Vec::new();
+    for file in files {
+        let bytes = reporter.inputs().read("certificate", file, CERT_MAX)?;
+        certificates.extend(Certificate::read(&bytes).at(|| file.display().to_string())?);
+    }
+    Ok(certificates)
+}
 
 /// The key in the file `key`, with its certificate in `cert`.
 pub(super) fn read_signer(key: &Path, cert: &Path, reporter: &Reporter) -> Result<Signer> {

@@ -13,8 +13,7 @@ use crate::cli::image::ReadArgs;
 use crate::cli::progress::Reporter;
 use crate::cli::verified::VerifiedImage;
 
-/// The largest file of certificates that is read, in bytes.
-const CERT_MAX: u64 = 1 << 20;
+use super::signer::read_certificates;
 
 /// Verify a signed disk image (DDI) of an extension: dm-verity tree, root hash and signature
 ///
@@ -62,11 +61,7 @@ impl VerifyCommand {
 
     /// Whom to trust.
     fn certificates(&self, reporter: &Reporter) -> Result<Vec<Certificate>> {
-        let mut certificates = Vec::new();
-        for path in &self.cert {
-            let bytes = reporter.inputs().read("certificate", path, CERT_MAX)?;
-            certificates.extend(Certificate::read(&bytes).at(|| path.display().to_string())?);
-        }
+        let mut certificates = read_certificates(&self.cert, reporter)?;
         if let Some(path) = &self.image {
             let image = self.read.open(path, reporter)?;
             let disk = Disk::open(path.display().to_string(), image.device)?;
