@@ -9,13 +9,14 @@ use crate::bytes::ByteSize;
 use crate::fetch::openpgp::{
     KeyInfo, Keyring, PROOF_MAX, PrimaryInfo, Signed, Time, is_clearsigned,
 };
-use crate::flatcar::ddi::{self, Certificate};
+use crate::flatcar::ddi;
 use crate::{Error, Finding, Progress, Reason, Result, ResultExt};
 use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::keys::KeyArgs;
 use super::progress::Reporter;
+use super::sysext::signer::read_certificates;
 use super::table::table;
 use super::verified::VerifiedImage;
 
@@ -123,11 +124,7 @@ impl Verify {
     /// Verifies a disk image by the signature that is part of it.
     fn verify_image(&self, image: &Path, reporter: &Reporter) -> Result<()> {
         let inputs = reporter.inputs();
-        let mut certificates = Vec::new();
-        for path in &self.certificate {
-            let bytes = inputs.read("certificate", path, PROOF_MAX)?;
-            certificates.extend(Certificate::read(&bytes).at(|| path.display().to_string())?);
-        }
+        let certificates = read_certificates(&self.certificate, reporter)?;
         let device = Watched::new(inputs.device("image", image)?, inputs.cancel());
         let verdict = ddi::verify(Arc::new(device), &certificates);
         let document = VerifiedImage {

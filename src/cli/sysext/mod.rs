@@ -5,7 +5,7 @@ mod check;
 mod inspect;
 mod keygen;
 mod sign;
-mod signer;
+pub(super) mod signer;
 mod verify;
 
 use std::path::Path;

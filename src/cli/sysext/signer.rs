@@ -18,7 +18,7 @@ const KEY_MAX: u64 = 64 << 10;
 const OTHERS: u32 = 0o077;
 
 /// All certificates in these files.
-pub(super) fn read_certificates(
+pub(in crate::cli) fn read_certificates(
     files: &[PathBuf],
     reporter: &Reporter,
 ) -> Result<Vec<Certificate>> {
