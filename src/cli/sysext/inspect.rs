@@ -2,7 +2,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::bytes::ByteSize;
-use crate::flatcar::ddi::Certificate;
 use crate::flatcar::sysext::report::{Inspected, Release};
 use crate::fs::{ByPath, FileSystem, FileType, FsPath, walk};
 use crate::{Result, ResultExt};
