@@ -290,6 +290,75 @@ fn files_are_added_and_replaced_and_times_held_back() {
 }
 
 #[test]
+fn files_of_equal_content_are_stored_once() {
+    let dir = scratch_dir();
+    let Some(source) = source(dir.path()) else {
+        return;
+    };
+    let large = noise(7, 300_000);
+    let small = noise(8, 5000);
+    let mut other = large.clone();
+    other[299_999] ^= 1;
+    let once = [file("/large", &large), file("/small", &small)];
+    let again = [
+        file("/large again", &large),
+        file("/usr/large", &large),
+        file("/small again", &small),
+        file("/usr/small", &small),
+    ];
+    let all = [&once[..], &again[..], &[file("/other", &other)]].concat();
+    let options = SquashfsOptions {
+        compression: SquashfsCompression::None,
+        ..SquashfsOptions::default()
+    };
+    let bytes = |name: &str, added: &[AddedFile]| {
+        let image = dir.path().join(name);
+        pack(&source, &image, added, &options);
+        squashfs_clean(&image).unwrap();
+        let back = open(&image);
+        for added in added {
+            let content = read_file(&back, &added.path, 1 << 20).unwrap();
+            assert!(content == added.content, "{name}: {}", added.path);
+        }
+        image.metadata().unwrap().len()
+    };
+    let without = bytes("once", &once);
+    let with = bytes("all", &all);
+    assert!(
+        (296_000..310_000).contains(&(with - without)),
+        "{without} bytes, then {with}: only the other large file takes room"
+    );
+    // mksquashfs finds the same from the unpacked tree.
+    let tree = dir.path().join("unpacked");
+    let image = dir.path().join("usual");
+    let written = dir.path().join("all");
+    let unpack = [
+        "-no-progress",
+        "-no-xattrs",
+        "-d",
+        text(&tree),
+        text(&written),
+    ];
+    succeed("unsquashfs", &unpack).unwrap();
+    let options = [
+        "-noappend",
+        "-no-progress",
+        "-quiet",
+        "-noD",
+        "-noF",
+        "-noI",
+        "-noX",
+    ];
+    succeed(
+        "mksquashfs",
+        &[&[text(&tree), text(&image)], &options[..]].concat(),
+    )
+    .unwrap();
+    let usual = image.metadata().unwrap().len();
+    assert!(with <= usual + 8192, "{with} bytes, {usual} by mksquashfs");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let dir = scratch_dir();
     let Some(source) = source(dir.path()) else {

@@ -3,6 +3,8 @@
 //!
 //! Nodes are numbered as they are met, directories before the directories in them.
 
+mod same;
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::{
@@ -13,6 +15,7 @@ use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
 use crate::finding::{Code, Finding};
 use crate::progress::Progress;
+pub(in crate::fs) use same::same_files;
 
 /// Memory for names, paths, targets and attributes: about two million entries of a usual tree.
 const TREE_BYTES_MAX: usize = 512 << 20;
@@ -491,6 +494,14 @@ impl<'a> Reading<'a> {
 }
 
 impl Node {
+    /// Bytes of a file; 0 for anything else.
+    pub fn size(&self) -> u64 {
+        match self.part {
+            Part::File(_, size) => size,
+            _ => 0,
+        }
+    }
+
     /// What errors call it.
     pub fn name(&self) -> String {
         match &self.part {

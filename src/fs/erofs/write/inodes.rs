@@ -32,13 +32,9 @@ pub(super) struct Shape {
 impl Shape {
     /// The shape of a node with attributes of so many bytes.
     pub fn of(node: &Node, xattr_bytes: u64, options: &ErofsOptions) -> Self {
-        let size = match node.part {
-            Part::File(_, size) => size,
-            _ => 0,
-        };
         let has_time = node.mtime.secs == options.build_time && node.mtime.nanos == 0;
         let has_small_numbers = node.uid <= 0xffff && node.gid <= 0xffff && node.nlink <= 0xffff;
-        let is_extended = !has_time || !has_small_numbers || size > u32::MAX.into();
+        let is_extended = !has_time || !has_small_numbers || node.size() > u32::MAX.into();
         Self {
             is_extended,
             xattr_bytes,

@@ -19,7 +19,6 @@ mod index;
 mod inodes;
 mod lz4;
 mod pack;
-mod same;
 #[cfg(test)]
 mod tests;
 mod xattrs;
@@ -35,7 +34,7 @@ use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::finding::code;
 use crate::fs::FileSystem;
-use crate::fs::source::{self, AddedFile, Rules, Tree};
+use crate::fs::source::{self, AddedFile, Rules, Tree, same_files};
 use crate::progress::Progress;
 use data::{Laid, Plan};
 use inodes::{Area, Inodes, Parts, Shape};
@@ -165,7 +164,10 @@ pub fn write(
         .map(|bytes| to_usize(bytes.into()))
         .transpose()?;
     progress.start("packing files into an EROFS", tree.content_bytes);
-    let laid = same::find(source, &tree.nodes, &fits_inline).and_then(|same| {
+    // Files of less than a block lie behind their inodes; so do ends of others, or do not.
+    let has_inline_end = |id: usize, size: u64| fits_inline(id, size % BLOCK_BYTES);
+    let same = same_files(source, &tree.nodes, BLOCK_BYTES, &has_inline_end);
+    let laid = same.and_then(|same| {
         let plan = Plan {
             cluster_bytes,
             fits_inline: &fits_inline,

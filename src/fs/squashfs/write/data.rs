@@ -5,7 +5,8 @@
 //!   image:  │ packed │ packed │ packed │ …                 fragment: [ b │ c │ … ] packed when full
 //! ```
 //!
-//! A fragment is written between files, never within one: the blocks of a file lie one behind the other.
+//! A fragment is written between files, never within one: the blocks of a file lie one behind the other. A file of the same
+//! content as one before it is not read again: it lies where that one lies.
 
 use super::super::on_disk::DATA_STORED;
 use super::Out;
@@ -14,7 +15,7 @@ use crate::bytes::{is_zero, to_u64, to_usize};
 use crate::codec::{Spares, run_ordered};
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::FileSystem;
-use crate::fs::source::{Node, Open, Part};
+use crate::fs::source::{Node, Open};
 
 /// Blocks in flight for each thread: one is worked on, the others wait for their turn or for the sink.
 const WINDOW_PER_THREAD: usize = 4;
@@ -70,6 +71,8 @@ struct Packed {
 pub(super) struct Files<'a> {
     pub source: &'a dyn FileSystem,
     pub nodes: &'a [Node],
+    /// For each node the first one with the same content, where its own lies, too.
+    pub same: &'a [usize],
     pub block_bytes: usize,
 }
 
@@ -84,6 +87,7 @@ pub(super) fn write(
     let mut reader = Reader {
         source: files.source,
         nodes,
+        same: files.same,
         block_bytes: files.block_bytes,
         next: 0,
         open: None,
@@ -129,6 +133,12 @@ pub(super) fn write(
     })?;
     for (laid, tail) in data.laid.iter_mut().zip(reader.tails) {
         laid.fragment = tail;
+    }
+    for (id, &first) in files.same.iter().enumerate() {
+        if first != id {
+            data.laid[id] = data.laid[first].clone();
+            advance(nodes[id].size());
+        }
     }
     Ok(data)
 }
@@ -176,6 +186,7 @@ fn place(
 struct Reader<'a> {
     source: &'a dyn FileSystem,
     nodes: &'a [Node],
+    same: &'a [usize],
     block_bytes: usize,
     /// The node to look at next.
     next: usize,
@@ -217,7 +228,8 @@ impl<'a> Reader<'a> {
                 return Ok(self.flush());
             };
             let id = self.next;
-            if let (Part::File(_, 1..), 1..) = (&node.part, node.nlink) {
+            let is_first = self.same[id] == id;
+            if is_first && node.nlink > 0 && node.size() > 0 {
                 let open = Open::new(self.source, self.nodes, id).at(|| self.nodes[id].name())?;
                 if open.size >= to_u64(self.block_bytes) {
                     self.open = Some(open);

@@ -7,9 +7,9 @@
 //!
 //! Names, attributes and tables are held in memory, content never is. The bytes depend on the tree and the options
 //! alone. Files shorter than a block share fragments; blocks of zeroes become holes; every owner and every set of
-//! extended attributes is stored once; names of one file stay names of one file.
+//! extended attributes is stored once; names of one file stay names of one file, and files of equal content share it.
 //!
-//! Not done: files of equal content are not found (`mksquashfs` would store them once), and directories have no index.
+//! Not done: directories have no index.
 
 mod data;
 mod inodes;
@@ -28,7 +28,7 @@ use crate::bytes::{Order, row_of, to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::finding::code;
 use crate::fs::FileSystem;
-use crate::fs::source::{self, AddedFile, Rules, Tree};
+use crate::fs::source::{self, AddedFile, Rules, Tree, same_files};
 use crate::progress::Progress;
 use data::{Data, Files};
 use inodes::Tables;
@@ -121,13 +121,16 @@ pub fn write(
         out.put(&stored_metadata(&settings)?)?;
     }
     progress.start("packing files into a squashfs", tree.content_bytes);
-    let files = Files {
-        source,
-        nodes: &tree.nodes,
-        block_bytes: to_usize(options.block_bytes.into())?,
-    };
-    let data = data::write(&files, new_packer, &mut out, |bytes| {
-        progress.advance(bytes)
+    let block_bytes = to_usize(options.block_bytes.into())?;
+    let data = same_files(source, &tree.nodes, 1, &|_, _| true).and_then(|same| {
+        let files = Files {
+            source,
+            nodes: &tree.nodes,
+            same: &same,
+            block_bytes,
+        };
+        let advance = |bytes| progress.advance(bytes);
+        data::write(&files, new_packer, &mut out, advance)
     });
     progress.finish();
     let data = data?;

@@ -2,44 +2,50 @@
 
 use std::collections::HashMap;
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::BLOCK_BYTES;
+use super::{Node, Part, Reading};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Result, ResultExt};
 use crate::fs::FileSystem;
-use crate::fs::source::{Node, Part, Reading};
 
 /// Bytes that are read at a time.
 const STEP_BYTES: u64 = 1 << 20;
 
-/// For each node the first one with the same content, whose end goes behind its inode as well (`fits_inline`) or does not:
-/// itself, if there is none before it.
+/// For each node the first one with the same content: itself, if there is none before it.
 ///
-/// Files of less than a block are left alone: they lie behind their inodes.
-pub(super) fn find(
+/// Files of less than `least` bytes are left alone. Of files with equal content those share that are of one `kind`, which is
+/// told from number and size.
+pub(in crate::fs) fn same_files(
     source: &dyn FileSystem,
     nodes: &[Node],
-    fits_inline: &dyn Fn(usize, u64) -> bool,
+    least: u64,
+    kind: &(dyn Fn(usize, u64) -> bool + Sync),
 ) -> Result<Vec<usize>> {
     let size_of = |node: &Node| match node.part {
-        Part::File(_, size) if node.nlink > 0 && size >= BLOCK_BYTES => Some(size),
+        Part::File(_, size) if node.nlink > 0 && size >= least => Some(size),
         _ => None,
     };
     let mut sizes: HashMap<u64, u32> = HashMap::new();
     for size in nodes.iter().filter_map(size_of) {
         *sizes.entry(size).or_default() += 1;
     }
+    let candidates: Vec<(usize, u64)> = nodes
+        .iter()
+        .enumerate()
+        .filter_map(|(id, node)| Some((id, size_of(node)?)))
+        .filter(|(_, size)| sizes[size] > 1)
+        .collect();
+    let digests: Vec<Result<[u8; 32]>> = candidates
+        .par_iter()
+        .map(|&(id, size)| digest(source, &nodes[id], size).at(|| nodes[id].name()))
+        .collect();
+
     let mut known: HashMap<(u64, bool, [u8; 32]), usize> = HashMap::new();
     let mut first: Vec<usize> = (0..nodes.len()).collect();
-    for (id, node) in nodes.iter().enumerate() {
-        let Some(size) = size_of(node).filter(|size| sizes[size] > 1) else {
-            continue;
-        };
-        let digest = digest(source, node, size).at(|| node.name())?;
-        first[id] = *known
-            .entry((size, fits_inline(id, size % BLOCK_BYTES), digest))
-            .or_insert(id);
+    for ((id, size), digest) in candidates.into_iter().zip(digests) {
+        first[id] = *known.entry((size, kind(id, size), digest?)).or_insert(id);
     }
     Ok(first)
 }
