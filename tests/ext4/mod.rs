@@ -6,6 +6,7 @@ mod images;
 mod journal;
 mod kernel;
 mod lookup;
+mod make;
 mod model;
 mod random;
 mod recipe;

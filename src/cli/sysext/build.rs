@@ -121,7 +121,7 @@ enum FormatWord {
     Erofs,
     /// A disk image, as Flatcar's own sysexts are since 4628
     Ddi,
-    #[value(hide = true)]
+    /// Without a journal, nothing compressed: what every release mounts, too
     Ext4,
     #[value(hide = true)]
     Btrfs,
@@ -238,11 +238,14 @@ impl BuildCommand {
             FormatWord::Squashfs => Format::squashfs(compressor, effort),
             FormatWord::Erofs => Format::erofs(compressor, effort),
             FormatWord::Ddi => match compressor {
-                None | Some(Compressor::Lz4 | Compressor::None) => Format::erofs(compressor, effort),
+                None | Some(Compressor::Lz4 | Compressor::None) => {
+                    Format::erofs(compressor, effort)
+                }
                 Some(_) => Format::squashfs(compressor, effort),
             },
-            FormatWord::Ext4 | FormatWord::Btrfs => Err(Error::unsupported(
-                "ext4 and btrfs images are not built: both are edited here, but none is made from nothing",
+            FormatWord::Ext4 => Format::ext4(compressor, effort),
+            FormatWord::Btrfs => Err(Error::unsupported(
+                "btrfs images are not built: they are edited here, but none is made from nothing",
             )
             .because(Reason::Feature)
             .with_hint("choose squashfs, which every release mounts, or erofs")),

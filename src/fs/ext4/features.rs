@@ -48,7 +48,7 @@ pub(super) const RO_COMPAT_GDT_CSUM: u32 = 0x10;
 /// `RO_COMPAT_DIR_NLINK`
 pub(super) const RO_COMPAT_DIR_NLINK: u32 = 0x20;
 /// `RO_COMPAT_EXTRA_ISIZE`
-const RO_COMPAT_EXTRA_ISIZE: u32 = 0x40;
+pub(super) const RO_COMPAT_EXTRA_ISIZE: u32 = 0x40;
 /// `RO_COMPAT_BIGALLOC`: space is counted in clusters of blocks.
 pub(super) const RO_COMPAT_BIGALLOC: u32 = 0x200;
 /// `RO_COMPAT_METADATA_CSUM`

@@ -4,7 +4,8 @@
 //!   Ext4 ── nodes ── read.rs (lookup.rs) ─── superblock.rs, group.rs, inode.rs, map.rs (extent.rs, blockmap.rs), dir.rs, xattr.rs
 //!     ├──── edit/ ──── directory.rs, htree.rs, space/ (bitmap.rs), extent_write.rs
 //!     ├──── journal/, orphan.rs    what a running system left undone, before the first edit
-//!     └──── grow/
+//!     ├──── grow/
+//!     └──── make/                  a new one, of a tree
 //! ```
 //!
 //! What lies on disk is a table (`structure!`) in the file of its name, which reader and writer share: the superblock,
@@ -35,6 +36,7 @@ mod inode;
 mod journal;
 mod layout;
 mod lookup;
+mod make;
 mod map;
 mod orphan;
 mod raw_inode;
@@ -51,6 +53,7 @@ use std::fmt;
 use crate::block::{BlockDevice, BlockDeviceMut};
 use crate::error::{Error, Result, ResultExt};
 
+pub use make::{Ext4Options, write};
 pub use state::Recovery;
 
 use edit::Editor;

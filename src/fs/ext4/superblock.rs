@@ -24,7 +24,7 @@ pub(super) const STATE_VALID: u16 = 0x1;
 /// `EXT4_ERROR_FS` of `s_state`: errors were found.
 pub(super) const STATE_ERROR: u16 = 0x2;
 /// `EXT2_FLAGS_SIGNED_HASH` and `EXT2_FLAGS_UNSIGNED_HASH` of `s_flags`.
-const SIGNED_HASH: u32 = 1;
+pub(super) const SIGNED_HASH: u32 = 1;
 pub(super) const UNSIGNED_HASH: u32 = 2;
 /// Largest `s_log_block_size`: blocks of 64 KiB.
 const LOG_BLOCK_SIZE_MAX: u32 = 6;
@@ -51,25 +51,33 @@ structure! {
         /// Block of the superblock.
         0x14 => s_first_data_block: u32,
         /// Base-2 logarithm of the block size, less 10.
-        0x18 => s_log_block_size: u32,
+        0x18 => s_log_block_size / set_log_block_size: u32,
         /// Base-2 logarithm of the cluster size, less 10.
-        0x1C => s_log_cluster_size: u32,
+        0x1C => s_log_cluster_size / set_log_cluster_size: u32,
         /// Blocks of a group.
-        0x20 => s_blocks_per_group: u32,
+        0x20 => s_blocks_per_group / set_blocks_per_group: u32,
         /// Clusters of a group.
-        0x24 => s_clusters_per_group: u32,
+        0x24 => s_clusters_per_group / set_clusters_per_group: u32,
         /// Inodes of a group.
-        0x28 => s_inodes_per_group: u32,
+        0x28 => s_inodes_per_group / set_inodes_per_group: u32,
+        /// When it was last written, in seconds.
+        0x30 => s_wtime / set_wtime: u32,
+        /// Mounts until it is checked.
+        0x36 => s_max_mnt_count / set_max_mnt_count: u16,
         /// [`MAGIC`].
-        0x38 => s_magic: u16,
+        0x38 => s_magic / set_magic: u16,
         /// [`STATE_VALID`] and [`STATE_ERROR`].
         0x3A => s_state / set_state: u16,
+        /// What the kernel does about errors.
+        0x3C => s_errors / set_errors: u16,
+        /// When it was last checked, in seconds.
+        0x40 => s_lastcheck / set_lastcheck: u32,
         /// Revision of the format.
-        0x4C => s_rev_level: u32,
+        0x4C => s_rev_level / set_rev_level: u32,
         /// First inode that is not reserved.
-        0x54 => s_first_ino: u32,
+        0x54 => s_first_ino / set_first_ino: u32,
         /// Bytes of an inode.
-        0x58 => s_inode_size: u16,
+        0x58 => s_inode_size / set_inode_size: u16,
         /// Group that this copy lies in.
         0x5A => s_block_group_nr / set_block_group_nr: u16,
         /// What may be passed over.
@@ -79,9 +87,9 @@ structure! {
         /// What must be known to write.
         0x64 => s_feature_ro_compat / set_feature_ro_compat: u32,
         /// Identifies the filesystem.
-        0x68 => s_uuid: [u8; 16],
+        0x68 => s_uuid / set_uuid: [u8; 16],
         /// The label, filled up with zeroes.
-        0x78 => s_volume_name: [u8; 16],
+        0x78 => s_volume_name / set_volume_name: [u8; 16],
         /// Descriptor blocks kept for growing.
         0xCE => s_reserved_gdt_blocks / set_reserved_gdt_blocks: u16,
         /// Inode of the journal.
@@ -89,25 +97,31 @@ structure! {
         /// First inode of those deleted while open.
         0xE8 => s_last_orphan / set_last_orphan: u32,
         /// Seed of the hashes of names.
-        0xEC => s_hash_seed: [u32; 4],
+        0xEC => s_hash_seed / set_hash_seed: [u32; 4],
         /// How names are hashed in new trees.
-        0xFC => s_def_hash_version: u8,
+        0xFC => s_def_hash_version / set_def_hash_version: u8,
         /// Bytes of a group descriptor, with 64bit.
-        0xFE => s_desc_size: u16,
+        0xFE => s_desc_size / set_desc_size: u16,
         /// First descriptor block in its own meta group.
         0x104 => s_first_meta_bg / set_first_meta_bg: u32,
+        /// When it was made, in seconds.
+        0x108 => s_mkfs_time / set_mkfs_time: u32,
         /// Number of blocks, high half, with 64bit.
         0x150 => s_blocks_count_hi / set_blocks_count_hi: u32,
         /// Blocks kept for root, high half, with 64bit.
         0x154 => s_r_blocks_count_hi / set_r_blocks_count_hi: u32,
         /// Free blocks, high half, with 64bit.
         0x158 => s_free_blocks_count_hi / set_free_blocks_count_hi: u32,
+        /// Bytes behind the old 128 that all inodes have.
+        0x15C => s_min_extra_isize / set_min_extra_isize: u16,
         /// Bytes behind the old 128 that new inodes use.
-        0x15E => s_want_extra_isize: u16,
+        0x15E => s_want_extra_isize / set_want_extra_isize: u16,
         /// Among others [`SIGNED_HASH`] and [`UNSIGNED_HASH`].
         0x160 => s_flags / set_flags: u32,
         /// Base-2 logarithm of the groups of a flexible group.
         0x174 => s_log_groups_per_flex: u8,
+        /// How metadata is checksummed.
+        0x175 => s_checksum_type / set_checksum_type: u8,
         /// Clusters of metadata; 0 has the kernel count for itself.
         0x248 => s_overhead_clusters / set_overhead_clusters: u32,
         /// The groups with backups, with sparse_super2.

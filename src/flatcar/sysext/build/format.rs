@@ -8,6 +8,7 @@ use std::fs::File;
 use crate::error::{Error, Reason, Result};
 use crate::flatcar::sysext::Needs;
 use crate::fs::erofs::{self, ErofsCompression, ErofsOptions};
+use crate::fs::ext4::{self, Ext4Options};
 use crate::fs::squashfs::{self, SquashfsCompression, SquashfsOptions};
 use crate::fs::{FileSystem, FsKind};
 use crate::progress::Progress;
@@ -73,6 +74,8 @@ pub enum Format {
         /// How files are packed.
         compression: ErofsCompression,
     },
+    /// An ext4 without a journal, which every release mounts; nothing is compressed.
+    Ext4,
 }
 
 impl Default for Format {
@@ -137,11 +140,33 @@ impl Format {
         Ok(Self::Erofs { compression })
     }
 
+    /// ext4, which compresses nothing.
+    ///
+    /// # Errors
+    /// A compressor, a level, a block size.
+    pub fn ext4(compressor: Option<Compressor>, effort: Effort) -> Result<Self> {
+        let compressor = compressor.unwrap_or(Compressor::None);
+        refuse_level(compressor, effort)?;
+        if compressor != Compressor::None {
+            return Err(
+                Error::invalid(format!("ext4 with {compressor}: ext4 compresses nothing"))
+                    .with_hint("choose a squashfs, or an EROFS with lz4"),
+            );
+        }
+        match effort.block_bytes {
+            None => Ok(Self::Ext4),
+            Some(bytes) => Err(Error::invalid(format!(
+                "an ext4 with blocks of {bytes} bytes: it gets blocks of 4096 bytes"
+            ))),
+        }
+    }
+
     /// What a kernel must be able to do to mount it.
     pub fn needs(&self) -> Needs {
         let (filesystem, compressor) = match self {
             Self::Squashfs { compression, .. } => (FsKind::Squashfs, squashfs_word(*compression)),
             Self::Erofs { compression } => (FsKind::Erofs, erofs_word(*compression)),
+            Self::Ext4 => (FsKind::Ext4, None),
         };
         Needs {
             filesystem,
@@ -183,6 +208,15 @@ impl Format {
                 };
                 erofs::write(tree, &[], out, &options, progress).map(drop)
             }
+            Self::Ext4 => {
+                let options = Ext4Options {
+                    seed: seed.as_bytes().to_vec(),
+                    label: Vec::new(),
+                    build_time: time,
+                    latest_time: Some(time),
+                };
+                ext4::write(tree, out, &options, progress).map(drop)
+            }
         }
     }
 }
@@ -223,6 +257,7 @@ impl fmt::Display for Format {
             } => ("squashfs", None),
             Self::Squashfs { compression, .. } => ("squashfs", squashfs_word(compression)),
             Self::Erofs { compression } => ("erofs", erofs_word(compression)),
+            Self::Ext4 => ("ext4", None),
         };
         match compressor {
             Some(compressor) => write!(f, "{name} with {compressor}"),

@@ -286,6 +286,12 @@ impl<D: BlockDeviceMut> Ext4<D> {
         Ok(result)
     }
 
+    /// Takes over a directory that was just made.
+    pub(super) fn add_directory(&mut self, ino: u32, directory: Directory) -> Result<()> {
+        self.editor()?.directories.insert(ino, directory);
+        self.change_directory(ino, |_| ())
+    }
+
     /// Puts a name into a directory.
     fn add_name(&mut self, place: &Place<'_>, ino: u32, file_type: FileType) -> Result<()> {
         let code = self.type_code(file_type);
@@ -380,7 +386,7 @@ impl<D: BlockDeviceMut> Ext4<D> {
 }
 
 /// Owner, permissions and all four times.
-fn set_attributes(raw: &mut RawInode<Vec<u8>>, attributes: &Attributes) {
+pub(super) fn set_attributes(raw: &mut RawInode<Vec<u8>>, attributes: &Attributes) {
     raw.set_permissions(attributes.mode);
     raw.set_uid(attributes.uid);
     raw.set_gid(attributes.gid);

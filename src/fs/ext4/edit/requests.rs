@@ -38,10 +38,7 @@ impl<D: BlockDeviceMut> Edit for Ext4<D> {
             let Created { ino, raw, parent } =
                 fs.create(path, FileType::Directory, attributes, 1)?;
             fs.stage(ino, raw)?;
-            fs.editor()?
-                .directories
-                .insert(ino, Directory::new(parent, 0));
-            fs.change_directory(ino, |_| ())
+            fs.add_directory(ino, Directory::new(parent, 0))
         })
     }
 

@@ -1,0 +1,98 @@
+//! A file that is being made, as a device to write to; what is not written stays a hole.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::{BlockDevice, BlockDeviceMut, Extent, ExtentKind, check_range};
+use crate::bytes::{to_u64, to_usize};
+use crate::error::{Error, Result};
+
+/// Zeroes written at a time where there are no holes.
+const ZEROES: u64 = 64 << 10;
+
+/// A new file, which nobody else knows yet.
+#[derive(Debug)]
+pub(crate) struct NewFile<'a> {
+    file: &'a File,
+    size: u64,
+}
+
+impl<'a> NewFile<'a> {
+    /// Gives an empty file `size` bytes, all of them a hole. `what` it is for is told in the error where it holds something.
+    pub(crate) fn new(file: &'a File, size: u64, what: &str) -> Result<Self> {
+        let metadata = file
+            .metadata()
+            .map_err(|error| Error::io(format!("looking at the file for the {what}"), error))?;
+        if metadata.len() > 0 {
+            return Err(Error::invalid(format!(
+                "the file for the {what} already holds {} bytes: it must be empty",
+                metadata.len()
+            )));
+        }
+        file.set_len(size).map_err(|error| {
+            Error::io(
+                format!("setting the size of the {what} to {size} bytes"),
+                error,
+            )
+        })?;
+        Ok(Self { file, size })
+    }
+}
+
+fn failed(doing: &str, len: u64, offset: u64, error: io::Error) -> Error {
+    Error::io(
+        format!("{doing} {len} bytes at {offset} of a new file"),
+        error,
+    )
+}
+
+impl BlockDevice for NewFile<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let len = to_u64(buf.len());
+        check_range(offset, len, self.size)?;
+        self.file
+            .read_exact_at(buf, offset)
+            .map_err(|error| failed("reading", len, offset, error))
+    }
+
+    fn extent_at(&self, offset: u64) -> Result<Extent> {
+        check_range(offset, 1, self.size)?;
+        Ok(Extent {
+            kind: ExtentKind::Data,
+            len: self.size - offset,
+        })
+    }
+}
+
+impl BlockDeviceMut for NewFile<'_> {
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let len = to_u64(buf.len());
+        check_range(offset, len, self.size)?;
+        self.file
+            .write_all_at(buf, offset)
+            .map_err(|error| failed("writing", len, offset, error))
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        let end = check_range(offset, len, self.size)?;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        if len == 0 || fallocate(self.file, hole, offset, len).is_ok() {
+            return Ok(());
+        }
+        let zeroes = vec![0; to_usize(len.min(ZEROES))?];
+        let mut at = offset;
+        while at < end {
+            let piece = to_usize((end - at).min(ZEROES))?;
+            self.write_at(at, &zeroes[..piece])?;
+            at += to_u64(piece);
+        }
+        Ok(())
+    }
+}
