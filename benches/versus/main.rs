@@ -21,6 +21,7 @@ mod disk;
 mod measure;
 mod rows;
 mod steps;
+mod sysexts;
 
 use std::path::Path;
 
@@ -52,6 +53,7 @@ fn main() {
     let image = dir.path().join("disk.raw");
     let mut rows = rows::rows(dir.path(), &image, cores);
     rows.extend(steps::rows(dir.path()));
+    rows.extend(sysexts::rows(dir.path()));
     if arguments.iter().any(|argument| argument == "--list") {
         return rows.iter().for_each(|row| println!("{}", row.name));
     }
@@ -68,16 +70,23 @@ fn main() {
     };
     let mib = number("FLATBAKE_BENCH_MIB", 2048);
     let rounds = number("FLATBAKE_BENCH_ROUNDS", 3).max(1);
-    disk::make(dir.path(), mib);
+    let is_sysext = |row: &Row| row.name.starts_with("sysext");
+    if !rows.iter().all(is_sysext) {
+        disk::make(dir.path(), mib);
+        let allocated = shell(&format!("du -m {} | cut -f1", image.display()));
+        println!(
+            "disk of {} MiB, {} MiB allocated",
+            disk::DISK_MIB,
+            allocated.trim()
+        );
+    }
     if rows.iter().any(|row| row.name.starts_with("edit")) {
         steps::prepare(dir.path());
     }
-    let allocated = shell(&format!("du -m {} | cut -f1", image.display()));
-    println!(
-        "disk of {} MiB, {} MiB allocated, {rounds} rounds, medians, {cores} cores",
-        disk::DISK_MIB,
-        allocated.trim()
-    );
+    if rows.iter().any(is_sysext) {
+        sysexts::prepare(dir.path());
+    }
+    println!("{rounds} rounds, medians, {cores} cores");
     println!(
         "{:<34}{:^26}{:^26}{:^12}{:^18}{:^22}",
         "", "cpu s", "wall s", "cores used", "peak MiB", "output MB"

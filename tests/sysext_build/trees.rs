@@ -7,7 +7,7 @@ use std::path::Path;
 use flatbake::flatcar::sysext::build::{Build, Compressor, Effort, Format};
 
 use super::{Place, open, write};
-use crate::common::judges::{erofs_clean, squashfs_clean};
+use crate::common::judges::{erofs_clean, ext4_clean, squashfs_clean};
 use crate::common::kernel::kernel_tree;
 use crate::common::programs::ask;
 use crate::common::reading::text;
@@ -29,6 +29,7 @@ fn formats() -> Vec<Format> {
         erofs(Compressor::Lz4, effort(None, None)),
         erofs(Compressor::Lz4, effort(None, Some(4096))),
         erofs(Compressor::None, effort(None, None)),
+        Format::ext4(None, effort(None, None)).unwrap(),
     ]
 }
 
@@ -64,8 +65,9 @@ fn settled(mut tree: Tree, time: i64) -> Tree {
         (entry.uid, entry.gid) = (Some(0), Some(0));
         entry.mtime = entry.mtime.map(|mtime| mtime.min((time, 0)));
     }
-    // The folder that gets the release file has one more entry; the top has a mode of its own.
-    for path in ["", "usr", "usr/lib"] {
+    // The folder that gets the release file has one more entry; the top has a mode of its own, and in ext4 a folder for
+    // what e2fsck finds.
+    for path in ["", "usr", "usr/lib", "lost+found"] {
         tree.remove(path);
     }
     tree
@@ -89,13 +91,19 @@ fn every_format_gives_the_tree_back() {
             let expected = settled(wanted.clone(), time);
             compare(&expected, &settled(fs_tree(&*open(&image)), time)).unwrap();
         }
-        let is_squashfs = matches!(format, Format::Squashfs { .. });
-        let filesystem = if is_squashfs { "squashfs" } else { "erofs" };
+        let filesystem = match format {
+            Format::Squashfs { .. } => "squashfs",
+            Format::Erofs { .. } => "erofs",
+            Format::Ext4 => "ext4",
+            other => panic!("{other} has no judge"),
+        };
         if let Some(tree) = kernel_tree(&image, filesystem, place.dir.path()) {
             let expected = settled(wanted.clone(), 1_700_000_000);
             compare(&expected, &settled(tree, 1_700_000_000)).unwrap();
         }
-        if is_squashfs {
+        if filesystem == "ext4" {
+            ext4_clean(&Region::whole(&image)).unwrap();
+        } else if filesystem == "squashfs" {
             squashfs_clean(&image).unwrap();
             if let Some(tree) = squashfs_tree(&image) {
                 let mut expected = settled(wanted.clone(), 1_700_000_000);
