@@ -15,14 +15,14 @@ const ZEROES: u64 = 64 << 10;
 
 /// A new file, which nobody else knows yet.
 #[derive(Debug)]
-pub(crate) struct NewFile<'a> {
-    file: &'a File,
+pub(crate) struct NewFile {
+    file: File,
     size: u64,
 }
 
-impl<'a> NewFile<'a> {
+impl NewFile {
     /// Gives an empty file `size` bytes, all of them a hole. `what` it is for is told in the error where it holds something.
-    pub(crate) fn new(file: &'a File, size: u64, what: &str) -> Result<Self> {
+    pub(crate) fn new(file: &File, size: u64, what: &str) -> Result<Self> {
         let metadata = file
             .metadata()
             .map_err(|error| Error::io(format!("looking at the file for the {what}"), error))?;
@@ -38,6 +38,9 @@ impl<'a> NewFile<'a> {
                 error,
             )
         })?;
+        let file = file
+            .try_clone()
+            .map_err(|error| Error::io(format!("writing the {what}"), error))?;
         Ok(Self { file, size })
     }
 }
@@ -49,7 +52,7 @@ fn failed(doing: &str, len: u64, offset: u64, error: io::Error) -> Error {
     )
 }
 
-impl BlockDevice for NewFile<'_> {
+impl BlockDevice for NewFile {
     fn size(&self) -> u64 {
         self.size
     }
@@ -71,7 +74,7 @@ impl BlockDevice for NewFile<'_> {
     }
 }
 
-impl BlockDeviceMut for NewFile<'_> {
+impl BlockDeviceMut for NewFile {
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
         let len = to_u64(buf.len());
         check_range(offset, len, self.size)?;
@@ -83,7 +86,7 @@ impl BlockDeviceMut for NewFile<'_> {
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
         let end = check_range(offset, len, self.size)?;
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if len == 0 || fallocate(self.file, hole, offset, len).is_ok() {
+        if len == 0 || fallocate(&self.file, hole, offset, len).is_ok() {
             return Ok(());
         }
         let zeroes = vec![0; to_usize(len.min(ZEROES))?];

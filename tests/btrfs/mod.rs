@@ -3,6 +3,7 @@
 mod fixture;
 mod kernel;
 mod made;
+mod make;
 mod manifest;
 mod random;
 mod read;

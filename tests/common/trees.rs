@@ -1,8 +1,12 @@
 //! Trees of files on this machine, for tests to pack: the same on every one, with times of their own.
 
 use super::programs::EPOCH;
+use super::random::Random;
 use super::sysext::{set_time, set_times};
 use super::{noise, usual_umask};
+use flatbake::Cancel;
+use flatbake::block::Inputs;
+use flatbake::fs::{Attributes, FileSystemMut, FolderOptions, FsPath, StagedTree, Timestamp};
 use rustix::fs::{CWD, Mode, XattrFlags, mkfifoat, setxattr};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -155,4 +159,65 @@ fn set_next_time(path: &Path, time: &mut i64) {
     }
     set_time(path, *time);
     *time += 1;
+}
+
+/// An empty tree in memory.
+pub fn staged_tree(temp_dir: &Path) -> StagedTree {
+    StagedTree::new(temp_dir, Timestamp { secs: 99, nanos: 0 })
+}
+
+/// A folder of this machine as a tree, as it is.
+pub fn staged_folder(temp_dir: &Path, folder: &Path) -> StagedTree {
+    let mut tree = staged_tree(temp_dir);
+    let options = FolderOptions {
+        role: "tree",
+        owner: None,
+    };
+    let inputs = Inputs::new(Cancel::default());
+    tree.add_folder(folder, &FsPath::root(), &options, &inputs)
+        .unwrap();
+    tree
+}
+
+/// A tree of up to 400 entries of all sorts, some with holes, some with attributes.
+pub fn random_tree(temp_dir: &Path, seed: u64) -> StagedTree {
+    let mut random = Random::new(seed);
+    let mut tree = staged_tree(temp_dir);
+    let mut folders = vec![FsPath::root()];
+    for entry in 0..random.below(400) {
+        let parent = &folders[random.below(folders.len())];
+        let name = format!("{entry}{}", "x".repeat(random.below(240)));
+        let path = parent.join(name.as_bytes()).unwrap();
+        let attributes = Attributes {
+            mode: 0o700 + u32::try_from(random.below(64)).unwrap(),
+            uid: u32::try_from(random.below(100_000)).unwrap(),
+            ..Attributes::default()
+        };
+        match random.below(4) {
+            0 => {
+                tree.create_dir(&path, &attributes).unwrap();
+                folders.push(path.clone());
+            }
+            1 => {
+                let target = vec![b't'; 1 + random.below(200)];
+                tree.symlink(&path, &target, &attributes).unwrap();
+            }
+            _ => {
+                let len = random.below(40_000);
+                let mut content = random.bytes(len);
+                if random.below(3) == 0 {
+                    // Every other block is a hole.
+                    let blocks = content.chunks_mut(4096);
+                    blocks.step_by(2).for_each(|block| block.fill(0));
+                }
+                tree.write_file(&path, &attributes, len as u64, &mut &content[..])
+                    .unwrap();
+            }
+        }
+        if random.below(5) == 0 {
+            let value = vec![b'v'; random.below(1000)];
+            tree.set_xattr(&path, b"trusted.note", &value).unwrap();
+        }
+    }
+    tree
 }

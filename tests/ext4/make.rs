@@ -3,33 +3,15 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use flatbake::block::{FileDevice, Inputs};
+use flatbake::block::FileDevice;
 use flatbake::fs::ext4::{Ext4, Ext4Options, write};
-use flatbake::fs::{
-    Attributes, FileSystem, FileSystemMut, FolderOptions, FsPath, StagedTree, Timestamp,
-};
-use flatbake::{Cancel, ErrorKind, NoProgress};
+use flatbake::fs::{Attributes, FileSystem, FileSystemMut, FileType, FsPath};
+use flatbake::{ErrorKind, NoProgress};
 
 use crate::common::tree::{Kind, compare, fs_tree};
-use crate::common::trees::{make_odd_tree, make_tree};
+use crate::common::trees::{make_odd_tree, make_tree, random_tree, staged_folder, staged_tree};
 use crate::common::{longer, noise, scratch_dir};
-use crate::ext4::support::{Numbers, assert_clean, have_judges};
-
-fn staged(dir: &Path) -> StagedTree {
-    StagedTree::new(dir, Timestamp { secs: 99, nanos: 0 })
-}
-
-fn with_folder(dir: &Path, folder: &Path) -> StagedTree {
-    let mut tree = staged(dir);
-    let options = FolderOptions {
-        role: "tree",
-        owner: None,
-    };
-    let inputs = Inputs::new(Cancel::default());
-    tree.add_folder(folder, &FsPath::root(), &options, &inputs)
-        .unwrap();
-    tree
-}
+use crate::ext4::support::{assert_clean, have_judges};
 
 /// Makes it, has it judged, compares the tree, and returns its length.
 fn made(source: &dyn FileSystem, image: &Path, options: &Ext4Options) -> u64 {
@@ -71,19 +53,14 @@ fn trees_of_all_sorts_come_back() {
     ] {
         let folder = dir.path().join(format!("{name}.tree"));
         make(&folder);
-        let mut tree = with_folder(dir.path(), &folder);
+        let mut tree = staged_folder(dir.path(), &folder);
         let attributes = Attributes {
             mode: 0o640,
             ..Attributes::default()
         };
         let device = FsPath::new("/null").unwrap();
-        tree.mknod(
-            &device,
-            flatbake::fs::FileType::CharDevice,
-            (1, 3),
-            &attributes,
-        )
-        .unwrap();
+        tree.mknod(&device, FileType::CharDevice, (1, 3), &attributes)
+            .unwrap();
         let first = dir.path().join(name);
         let again = dir.path().join(format!("{name} again"));
         let size = made(&tree, &first, &options());
@@ -102,7 +79,11 @@ fn nothing_at_all_is_small() {
         return;
     }
     let dir = scratch_dir();
-    let size = made(&staged(dir.path()), &dir.path().join("image"), &options());
+    let size = made(
+        &staged_tree(dir.path()),
+        &dir.path().join("image"),
+        &options(),
+    );
     assert!(size <= 512 << 10, "{size} bytes");
 }
 
@@ -123,7 +104,7 @@ fn large_trees_take_several_groups() {
     for (name, mib) in [("large", 140), ("middling", 30), ("small", 1)] {
         fs::write(folder.join(name), piece.repeat(mib)).unwrap();
     }
-    let tree = with_folder(dir.path(), &folder);
+    let tree = staged_folder(dir.path(), &folder);
     let out = File::options()
         .read(true)
         .write(true)
@@ -146,45 +127,7 @@ fn random_trees_fit_and_are_clean() {
     }
     for seed in 0..longer(12) {
         let dir = scratch_dir();
-        let mut numbers = Numbers::new(seed);
-        let mut tree = staged(dir.path());
-        let mut folders = vec![FsPath::root()];
-        for entry in 0..numbers.below(400) {
-            let parent = &folders[numbers.below(folders.len())];
-            let name = format!("{entry}{}", "x".repeat(numbers.below(240)));
-            let path = parent.join(name.as_bytes()).unwrap();
-            let attributes = Attributes {
-                mode: 0o700 + u32::try_from(numbers.below(64)).unwrap(),
-                uid: u32::try_from(numbers.below(100_000)).unwrap(),
-                ..Attributes::default()
-            };
-            match numbers.below(4) {
-                0 => {
-                    tree.create_dir(&path, &attributes).unwrap();
-                    folders.push(path.clone());
-                }
-                1 => {
-                    let target = vec![b't'; 1 + numbers.below(200)];
-                    tree.symlink(&path, &target, &attributes).unwrap();
-                }
-                _ => {
-                    let len = numbers.below(40_000);
-                    let mut content = numbers.bytes(len);
-                    if numbers.below(3) == 0 {
-                        // Every other block is a hole.
-                        let blocks = content.chunks_mut(4096);
-                        blocks.step_by(2).for_each(|block| block.fill(0));
-                    }
-                    let len = content.len() as u64;
-                    tree.write_file(&path, &attributes, len, &mut &content[..])
-                        .unwrap();
-                }
-            }
-            if numbers.below(5) == 0 {
-                let value = vec![b'v'; numbers.below(1000)];
-                tree.set_xattr(&path, b"trusted.note", &value).unwrap();
-            }
-        }
+        let tree = random_tree(dir.path(), seed);
         println!("seed {seed}");
         made(&tree, &dir.path().join("image"), &options());
     }
@@ -193,7 +136,7 @@ fn random_trees_fit_and_are_clean() {
 #[test]
 fn what_makes_no_sense_is_refused() {
     let dir = scratch_dir();
-    let tree = staged(dir.path());
+    let tree = staged_tree(dir.path());
     let image = dir.path().join("image");
     fs::write(&image, b"something").unwrap();
     let full = File::options().read(true).write(true).open(&image).unwrap();

@@ -446,6 +446,8 @@ fn words_that_fit_nothing_are_refused() {
         assert!(Format::ext4(Some(compressor), level).is_err());
     }
     assert!(Format::ext4(Some(Compressor::Zstd), Effort::default()).is_err());
+    assert!(Format::btrfs(Some(Compressor::Zstd), Effort::default()).is_err());
+    assert!(Format::btrfs(Some(Compressor::Gzip), level).is_err());
     for compressor in [Compressor::Zstd, Compressor::Xz, Compressor::Gzip] {
         let error = Format::erofs(Some(compressor), Effort::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);

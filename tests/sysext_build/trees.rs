@@ -7,10 +7,11 @@ use std::path::Path;
 use flatbake::flatcar::sysext::build::{Build, Compressor, Effort, Format};
 
 use super::{Place, open, write};
-use crate::common::judges::{erofs_clean, ext4_clean, squashfs_clean};
+use crate::common::judges::{btrfs_clean, erofs_clean, ext4_clean, squashfs_clean};
 use crate::common::kernel::kernel_tree;
 use crate::common::programs::ask;
 use crate::common::reading::text;
+use crate::common::region::Region;
 use crate::common::sysext::{make_dir, set_time, write_file};
 use crate::common::tree::{Tree, compare, fs_tree, host_tree, squashfs_tree};
 use crate::common::trees::make_tree;
@@ -30,6 +31,8 @@ fn formats() -> Vec<Format> {
         erofs(Compressor::Lz4, effort(None, Some(4096))),
         erofs(Compressor::None, effort(None, None)),
         Format::ext4(None, effort(None, None)).unwrap(),
+        Format::btrfs(None, effort(None, None)).unwrap(),
+        Format::btrfs(Some(Compressor::None), effort(None, None)).unwrap(),
     ]
 }
 
@@ -95,6 +98,7 @@ fn every_format_gives_the_tree_back() {
             Format::Squashfs { .. } => "squashfs",
             Format::Erofs { .. } => "erofs",
             Format::Ext4 => "ext4",
+            Format::Btrfs { .. } => "btrfs",
             other => panic!("{other} has no judge"),
         };
         if let Some(tree) = kernel_tree(&image, filesystem, place.dir.path()) {
@@ -103,6 +107,8 @@ fn every_format_gives_the_tree_back() {
         }
         if filesystem == "ext4" {
             ext4_clean(&Region::whole(&image)).unwrap();
+        } else if filesystem == "btrfs" {
+            btrfs_clean(&Region::whole(&image)).unwrap();
         } else if filesystem == "squashfs" {
             squashfs_clean(&image).unwrap();
             if let Some(tree) = squashfs_tree(&image) {

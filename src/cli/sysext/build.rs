@@ -8,7 +8,7 @@ use crate::flatcar::sysext::build::{
     Build, Built, Compressor, Conf, DiskImage, Effort, Format, Means, architecture,
 };
 use crate::flatcar::sysext::{Class, Host};
-use crate::{Error, Reason, Result};
+use crate::{Error, Result};
 use clap::{Args, ValueEnum, ValueHint};
 
 use super::super::image::{ReadArgs, temp_dir};
@@ -123,7 +123,7 @@ enum FormatWord {
     Ddi,
     /// Without a journal, nothing compressed: what every release mounts, too
     Ext4,
-    #[value(hide = true)]
+    /// With zlib (--comp gzip) or nothing compressed: what every release mounts, too
     Btrfs,
 }
 
@@ -244,11 +244,7 @@ impl BuildCommand {
                 Some(_) => Format::squashfs(compressor, effort),
             },
             FormatWord::Ext4 => Format::ext4(compressor, effort),
-            FormatWord::Btrfs => Err(Error::unsupported(
-                "btrfs images are not built: they are edited here, but none is made from nothing",
-            )
-            .because(Reason::Feature)
-            .with_hint("choose squashfs, which every release mounts, or erofs")),
+            FormatWord::Btrfs => Format::btrfs(compressor, effort),
         }
     }
 

@@ -32,7 +32,7 @@ mod tests;
 mod tree;
 mod volume;
 
-pub use edit::BtrfsEditor;
+pub use edit::{BtrfsEditor, BtrfsOptions, write};
 pub use read::Btrfs;
 
 use crate::block::BlockDevice;

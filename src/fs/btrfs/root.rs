@@ -8,11 +8,11 @@ structure! {
     /// A root item with all its fields. Old kernels wrote them without those from `generation_v2` on.
     pub(super) struct RootItem: "btrfs root item", Little, 439 {
         /// An inode item for the tree itself, of little meaning.
-        0 => inode: [u8; 160],
+        0 => inode / set_inode: [u8; 160],
         /// The transaction that wrote the root.
         160 => generation / set_generation: u64,
         /// The root directory of a subvolume.
-        168 => root_dirid: u64,
+        168 => root_dirid / set_root_dirid: u64,
         /// Logical address of the root.
         176 => bytenr / set_bytenr: u64,
         /// Not used.
@@ -24,7 +24,7 @@ structure! {
         /// `BTRFS_ROOT_SUBVOL_*`.
         208 => flags: u64,
         /// 0 for a subvolume that is being deleted.
-        216 => refs: u32,
+        216 => refs / set_refs: u32,
         /// How far the deletion has come.
         220 => drop_progress: Key,
         /// The level at which the deletion is.

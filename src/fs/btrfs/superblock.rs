@@ -17,13 +17,13 @@ structure! {
         /// Over all that follows it.
         0x00 => csum / set_csum: [u8; CSUM_ROOM],
         /// The filesystem's UUID.
-        0x20 => fsid: [u8; 16],
+        0x20 => fsid / set_fsid: [u8; 16],
         /// Where on the device this superblock lies.
         0x30 => bytenr / set_bytenr: u64,
         /// `BTRFS_SUPER_FLAG_*`.
-        0x38 => flags: u64,
+        0x38 => flags / set_flags: u64,
         /// [`MAGIC`].
-        0x40 => magic: [u8; 8],
+        0x40 => magic / set_magic: [u8; 8],
         /// The last transaction.
         0x48 => generation / set_generation: u64,
         /// Logical address of the root tree's root.
@@ -35,21 +35,21 @@ structure! {
         /// Not used any more.
         0x68 => log_root_transid / set_log_root_transid: u64,
         /// Bytes of the filesystem, on all its devices.
-        0x70 => total_bytes: u64,
+        0x70 => total_bytes / set_total_bytes: u64,
         /// Bytes of data and tree blocks.
         0x78 => bytes_used / set_bytes_used: u64,
         /// The root tree's directory.
-        0x80 => root_dir_objectid: u64,
+        0x80 => root_dir_objectid / set_root_dir_objectid: u64,
         /// Number of devices.
-        0x88 => num_devices: u64,
+        0x88 => num_devices / set_num_devices: u64,
         /// The unit of data.
-        0x90 => sectorsize: u32,
+        0x90 => sectorsize / set_sectorsize: u32,
         /// Bytes of a tree block.
-        0x94 => nodesize: u32,
+        0x94 => nodesize / set_nodesize: u32,
         /// The same as `nodesize`.
-        0x98 => leafsize: u32,
+        0x98 => leafsize / set_leafsize: u32,
         /// The same as `sectorsize`.
-        0x9c => stripesize: u32,
+        0x9c => stripesize / set_stripesize: u32,
         /// Bytes in use of `sys_chunk_array`.
         0xa0 => sys_chunk_array_size / set_sys_chunk_array_size: u32,
         /// The transaction that wrote the chunk tree's root.
@@ -59,7 +59,7 @@ structure! {
         /// Features that writers must know.
         0xb4 => compat_ro_flags / set_compat_ro_flags: u64,
         /// Features that everybody must know, see [`incompat`].
-        0xbc => incompat_flags: u64,
+        0xbc => incompat_flags / set_incompat_flags: u64,
         /// See [`ChecksumType`].
         0xc4 => csum_type: u16,
         /// Level of the root tree's root.
@@ -71,7 +71,7 @@ structure! {
         /// The device that this superblock is on, see [`DevItemOnDisk`].
         0xc9 => dev_item / set_dev_item: [u8; DEV_ITEM_LEN],
         /// The label, filled up with zeroes.
-        0x12b => label: [u8; LABEL_LEN],
+        0x12b => label / set_label: [u8; LABEL_LEN],
         /// The transaction that wrote the free space cache v1.
         0x22b => cache_generation / set_cache_generation: u64,
         /// The transaction that wrote the tree of subvolume UUIDs.
@@ -91,17 +91,17 @@ structure! {
     /// A device item (`struct btrfs_dev_item`).
     pub(super) struct DevItemOnDisk: "btrfs device item", Little, 98 {
         /// The device's number in the filesystem.
-        0 => devid: u64,
+        0 => devid / set_devid: u64,
         /// Bytes of the device.
-        8 => total_bytes: u64,
+        8 => total_bytes / set_total_bytes: u64,
         /// Bytes that chunks take.
         16 => bytes_used / set_bytes_used: u64,
         /// Alignment that is best for the device.
-        24 => io_align: u32,
+        24 => io_align / set_io_align: u32,
         /// Width that is best for the device.
-        28 => io_width: u32,
+        28 => io_width / set_io_width: u32,
         /// The device's smallest unit.
-        32 => sector_size: u32,
+        32 => sector_size / set_sector_size: u32,
         /// `type`: not used.
         36 => device_type: u64,
         /// The transaction expected on it.
@@ -115,9 +115,9 @@ structure! {
         /// Not used.
         65 => bandwidth: u8,
         /// The device's UUID.
-        66 => uuid: [u8; 16],
+        66 => uuid / set_uuid: [u8; 16],
         /// The filesystem's UUID.
-        82 => fsid: [u8; 16],
+        82 => fsid / set_fsid: [u8; 16],
     }
 }
 
@@ -178,11 +178,11 @@ pub(super) const PADDING_LEN: usize = 565;
 /// Where superblocks lie (`btrfs_sb_offset`), as far as the device reaches.
 pub(super) const SUPER_OFFSETS: [u64; 3] = [64 << 10, 64 << 20, 256 << 30];
 /// `BTRFS_MAGIC`.
-const MAGIC: &[u8; 8] = b"_BHRfS_M";
+pub(super) const MAGIC: &[u8; 8] = b"_BHRfS_M";
 /// Room for the chunk items of system chunks (`BTRFS_SYSTEM_CHUNK_ARRAY_SIZE`).
 pub(super) const SYS_CHUNK_ARRAY_LEN: usize = 2048;
 /// Room for the label (`BTRFS_LABEL_SIZE`).
-const LABEL_LEN: usize = 256;
+pub(super) const LABEL_LEN: usize = 256;
 /// Bytes of a device item.
 const DEV_ITEM_LEN: usize = DevItemOnDisk::<&[u8]>::SIZE;
 /// Smallest and largest sector and node (`BTRFS_MIN_BLOCKSIZE`, `BTRFS_MAX_METADATA_BLOCKSIZE`).
@@ -233,6 +233,14 @@ const REFUSED_FLAGS: [(u64, &str); 8] = [
     (1 << 39, "an unfinished change of its checksums"),
     (1 << 40, "an unfinished change of its checksums"),
 ];
+
+impl OnDisk<Vec<u8>> {
+    /// Stores the checksum over all that follows it.
+    pub(super) fn seal(&mut self, csum_type: ChecksumType) {
+        let csum = csum_type.compute(&self.bytes()[CSUM_ROOM..]);
+        self.set_csum(csum);
+    }
+}
 
 /// What a superblock says; fields have the names of the kernel header.
 #[derive(Debug, Clone)]
@@ -290,7 +298,7 @@ impl DevItem {
 
 impl Superblock {
     /// Parses and checks the superblock that was read at `offset` of the device.
-    fn parse(bytes: Vec<u8>, offset: u64) -> Result<Self> {
+    pub(super) fn parse(bytes: Vec<u8>, offset: u64) -> Result<Self> {
         let on_disk = OnDisk::over(bytes)?;
         if on_disk.magic() != *MAGIC {
             return Err(Error::corrupt("no btrfs superblock here (wrong magic)"));

@@ -56,14 +56,23 @@ impl Volume {
     pub(super) fn open(device: Arc<dyn BlockDevice>) -> Result<Self> {
         let superblock = superblock::read(&*device)?;
         let chunks = ChunkMap::from_superblock(&superblock)?;
-        let mut volume = Self {
+        let mut volume = Self::unread(device, superblock, chunks);
+        volume.read_chunk_tree().at(|| "chunk tree".to_owned())?;
+        Ok(volume)
+    }
+
+    /// One of which nothing is read, as there is nothing in it yet.
+    pub(super) fn unread(
+        device: Arc<dyn BlockDevice>,
+        superblock: Superblock,
+        chunks: ChunkMap,
+    ) -> Self {
+        Self {
             device,
             superblock,
             chunks,
             cache: Mutex::default(),
-        };
-        volume.read_chunk_tree().at(|| "chunk tree".to_owned())?;
-        Ok(volume)
+        }
     }
 
     fn read_chunk_tree(&mut self) -> Result<()> {

@@ -4,9 +4,11 @@
 
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 
 use crate::error::{Error, Reason, Result};
 use crate::flatcar::sysext::Needs;
+use crate::fs::btrfs::{self, BtrfsOptions};
 use crate::fs::erofs::{self, ErofsCompression, ErofsOptions};
 use crate::fs::ext4::{self, Ext4Options};
 use crate::fs::squashfs::{self, SquashfsCompression, SquashfsOptions};
@@ -76,6 +78,22 @@ pub enum Format {
     },
     /// An ext4 without a journal, which every release mounts; nothing is compressed.
     Ext4,
+    /// A btrfs, which every release mounts.
+    Btrfs {
+        /// Whether content is compressed with zlib.
+        compress: bool,
+    },
+}
+
+/// How any filesystem is packed.
+pub(super) struct Packing<'a> {
+    /// Later times become this one.
+    pub time: i64,
+    /// Makes identifiers.
+    pub seed: &'a str,
+    /// Takes what must be held in between.
+    pub temp_dir: &'a Path,
+    pub progress: &'a dyn Progress,
 }
 
 impl Default for Format {
@@ -153,12 +171,34 @@ impl Format {
                     .with_hint("choose a squashfs, or an EROFS with lz4"),
             );
         }
-        match effort.block_bytes {
-            None => Ok(Self::Ext4),
-            Some(bytes) => Err(Error::invalid(format!(
-                "an ext4 with blocks of {bytes} bytes: it gets blocks of 4096 bytes"
-            ))),
+        refuse_block_size("an ext4", effort)?;
+        Ok(Self::Ext4)
+    }
+
+    /// btrfs, which compresses with zlib (`gzip`) or not at all; it does so where the compressor is `None`.
+    ///
+    /// # Errors
+    /// Another compressor, a level, a block size.
+    pub fn btrfs(compressor: Option<Compressor>, effort: Effort) -> Result<Self> {
+        let compressor = compressor.unwrap_or(Compressor::Gzip);
+        let compress = match compressor {
+            Compressor::Gzip => true,
+            Compressor::None => false,
+            other => {
+                return Err(Error::unsupported(format!(
+                    "btrfs with {other}: it is made with zlib only"
+                ))
+                .because(Reason::Feature)
+                .with_hint("choose gzip, none, or a squashfs"));
+            }
+        };
+        if let Some(level) = effort.level {
+            return Err(Error::invalid(format!(
+                "level {level} for btrfs, whose level is its own"
+            )));
         }
+        refuse_block_size("a btrfs", effort)?;
+        Ok(Self::Btrfs { compress })
     }
 
     /// What a kernel must be able to do to mount it.
@@ -167,6 +207,7 @@ impl Format {
             Self::Squashfs { compression, .. } => (FsKind::Squashfs, squashfs_word(*compression)),
             Self::Erofs { compression } => (FsKind::Erofs, erofs_word(*compression)),
             Self::Ext4 => (FsKind::Ext4, None),
+            Self::Btrfs { .. } => (FsKind::Btrfs, None),
         };
         Needs {
             filesystem,
@@ -176,15 +217,20 @@ impl Format {
         }
     }
 
-    /// Writes `tree` into `out`, an empty file. Times later than `time` become that, and `seed` makes identifiers.
+    /// Writes `tree` into `out`, an empty file.
     pub(super) fn write(
         &self,
         tree: &dyn FileSystem,
         out: &File,
-        time: i64,
-        seed: &str,
-        progress: &dyn Progress,
+        packing: &Packing<'_>,
     ) -> Result<()> {
+        let Packing {
+            time,
+            temp_dir,
+            progress,
+            ..
+        } = *packing;
+        let seed = packing.seed.as_bytes().to_vec();
         match *self {
             Self::Squashfs {
                 compression,
@@ -201,7 +247,7 @@ impl Format {
             Self::Erofs { compression } => {
                 let options = ErofsOptions {
                     compression,
-                    seed: seed.as_bytes().to_vec(),
+                    seed,
                     build_time: time,
                     latest_time: Some(time),
                     ..ErofsOptions::default()
@@ -210,14 +256,32 @@ impl Format {
             }
             Self::Ext4 => {
                 let options = Ext4Options {
-                    seed: seed.as_bytes().to_vec(),
+                    seed,
                     label: Vec::new(),
                     build_time: time,
                     latest_time: Some(time),
                 };
                 ext4::write(tree, out, &options, progress).map(drop)
             }
+            Self::Btrfs { compress } => {
+                let options = BtrfsOptions {
+                    seed,
+                    label: Vec::new(),
+                    compress,
+                    latest_time: Some(time),
+                };
+                btrfs::write(tree, out, &options, temp_dir, progress).map(drop)
+            }
         }
+    }
+}
+
+fn refuse_block_size(what: &str, effort: Effort) -> Result<()> {
+    match effort.block_bytes {
+        None => Ok(()),
+        Some(bytes) => Err(Error::invalid(format!(
+            "{what} with blocks of {bytes} bytes: its blocks have 4096 bytes"
+        ))),
     }
 }
 
@@ -258,6 +322,7 @@ impl fmt::Display for Format {
             Self::Squashfs { compression, .. } => ("squashfs", squashfs_word(compression)),
             Self::Erofs { compression } => ("erofs", erofs_word(compression)),
             Self::Ext4 => ("ext4", None),
+            Self::Btrfs { compress } => ("btrfs", compress.then_some("zlib")),
         };
         match compressor {
             Some(compressor) => write!(f, "{name} with {compressor}"),

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 pub use disk_image::DiskImage;
+use format::Packing;
 pub use format::{Compressor, Effort, Format};
 use metadata::{Writer, release_text};
 use source::Reading;
@@ -527,8 +528,13 @@ impl Prepared {
     fn write_format(&self, out: &File, means: &Means<'_>) -> Result<Option<ddi::Built>> {
         let build = &self.build;
         let write = |file: &File| {
-            let format = &build.format;
-            format.write(&self.tree, file, build.time, &build.name, means.progress)
+            let packing = Packing {
+                time: build.time,
+                seed: &build.name,
+                temp_dir: &means.temp_dir,
+                progress: means.progress,
+            };
+            build.format.write(&self.tree, file, &packing)
         };
         let (Some(image), Some(architecture)) = (&build.disk_image, self.disk_architecture) else {
             return write(out).map(|()| None);

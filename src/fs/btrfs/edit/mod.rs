@@ -14,6 +14,7 @@
 mod items;
 mod layout;
 mod load;
+mod make;
 mod model;
 mod on_disk;
 mod operations;
@@ -27,6 +28,8 @@ mod write;
 
 use std::path::Path;
 use std::sync::Arc;
+
+pub use self::make::{BtrfsOptions, write};
 
 use self::model::Tree;
 use self::source::Carried;

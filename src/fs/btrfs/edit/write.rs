@@ -1,6 +1,5 @@
 //! Writing the laid out filesystem: data first, then trees, then zeroes over everything else, superblocks last.
 
-use super::super::checksum::CSUM_ROOM;
 use super::super::key::object;
 use super::super::superblock::{
     OnDisk, PADDING_LEN, RootBackup, SUPER_LEN, SUPER_OFFSETS, SUPER_ROOTS_LEN, SYS_CHUNK_ARRAY_LEN,
@@ -202,8 +201,7 @@ impl BtrfsEditor {
         super_roots[..backup.len()].copy_from_slice(&backup);
         new.set_super_roots(super_roots);
         new.set_padding([0; PADDING_LEN]);
-        let csum = old.csum_type.compute(&new.bytes()[CSUM_ROOM..]);
-        new.set_csum(csum);
+        new.seal(old.csum_type);
         Ok(new.into_inner())
     }
 
