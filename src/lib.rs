@@ -124,6 +124,10 @@ pub mod sysext {
     };
     pub use crate::flatcar::sysext::{Class, Host};
 }
+/// Settings of a machine, for [`Edits::settings`].
+pub mod settings {
+    pub use crate::bake::{Console, Settings, UpdateMode, Updates};
+}
 /// Configs for the first boot: Butane translated, Ignition checked.
 pub mod config {
     pub use crate::flatcar::butane::{TranslateOptions, Translated, translate as translate_butane};

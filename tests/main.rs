@@ -57,6 +57,7 @@ mod refusals;
 mod release_4757;
 mod request;
 mod sample;
+mod settings;
 mod squashfs;
 mod squashfs_write;
 mod staged;

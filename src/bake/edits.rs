@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::settings::Settings;
 use crate::archive::TarOptions;
 use crate::error::{Error, Result};
 use crate::flatcar::{Designator, official, unit};
@@ -41,6 +42,8 @@ pub struct Edits {
     pub kernel_args: Vec<String>,
     /// Kernel arguments to remove from it.
     pub removed_kernel_args: Vec<String>,
+    /// Settings of the machine.
+    pub settings: Settings,
     /// Symlinks to make, in order.
     pub links: Vec<LinkSpec>,
 }
@@ -114,6 +117,11 @@ impl Edits {
             grub_cfg: before.grub_cfg.take(),
             kernel_args: std::mem::take(&mut before.kernel_args),
             removed_kernel_args: std::mem::take(&mut before.removed_kernel_args),
+            settings: Settings {
+                consoles: std::mem::take(&mut before.settings.consoles),
+                no_autologin: std::mem::take(&mut before.settings.no_autologin),
+                ..Settings::default()
+            },
             ..Self::default()
         };
         (before, after)
@@ -124,6 +132,10 @@ impl Edits {
         self.grub_cfg = more.grub_cfg.or(self.grub_cfg);
         self.kernel_args.extend(more.kernel_args);
         self.removed_kernel_args.extend(more.removed_kernel_args);
+        self.settings.no_autologin |= more.settings.no_autologin;
+        if !more.settings.consoles.is_empty() {
+            self.settings.consoles = more.settings.consoles;
+        }
         self
     }
 }

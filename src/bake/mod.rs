@@ -15,6 +15,7 @@ mod plan;
 mod prepare;
 mod report;
 mod request;
+mod settings;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use request::{
     Base, Context, Expected, ExpectedDigest, FirmwareFiles, Locked, Policy, Request, RootSize,
     Stream, Variant, VendorChoice, VendorTargets,
 };
+pub use settings::{Console, Settings, UpdateMode, Updates};
 pub use write::{
     Artifact, ArtifactFile, CompressionType, Level, Output, OutputDetails, Oversight, Streamed,
     Written, emit, emit_all, in_sectors_of, stream,

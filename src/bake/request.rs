@@ -362,7 +362,39 @@ impl Request {
         self.check_variants()?;
         self.check_sysext_names()?;
         self.check_units()?;
+        self.check_settings()?;
         self.check_outputs()
+    }
+
+    /// Settings alone and next to what they are about.
+    fn check_settings(&self) -> Result<()> {
+        let settings = &self.edits.settings;
+        let args: Vec<String> = self
+            .all_edits()
+            .flat_map(|edits| edits.kernel_args.clone())
+            .collect();
+        settings.check(&args)?;
+        if !settings.survive_reset {
+            return Ok(());
+        }
+        if let Some(sysext) = self
+            .all_edits()
+            .flat_map(|edits| &edits.enabled_sysexts)
+            .next()
+        {
+            return Err(Error::unsupported(format!(
+                "Flatcar's own sysext {} is switched on by a file on ROOT, which does not outlive a reset",
+                sysext.name
+            ))
+            .with_hint("have Ignition write /etc/flatcar/enabled-sysext.conf, or give its file as any other sysext"));
+        }
+        if self.all_edits().all(|edits| edits.sysexts.is_empty()) {
+            return Err(
+                Error::invalid("sysexts shall outlive a reset, but there are none")
+                    .with_hint("give sysexts, or leave it out"),
+            );
+        }
+        Ok(())
     }
 
     /// Each output alone, and that no two write one file.

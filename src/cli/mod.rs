@@ -34,6 +34,7 @@ mod progress;
 #[cfg(feature = "fetch")]
 mod releases;
 mod request;
+mod settings;
 mod show;
 mod signals;
 mod stdio;

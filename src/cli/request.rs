@@ -29,6 +29,7 @@ use super::image::ReadArgs;
 use super::image::cache_folder;
 use super::output::{Destination, OutputArgs, timestamp};
 use super::progress::Reporter;
+use super::settings::SettingsArgs;
 use super::words;
 
 /// Stands among vendors for the image that is none's, and what that is called.
@@ -44,6 +45,8 @@ pub struct RequestArgs {
     changes: ChangeArgs,
     #[command(flatten)]
     boot: BootArgs,
+    #[command(flatten)]
+    settings: SettingsArgs,
     #[command(flatten)]
     tar: TarArgs,
     #[command(flatten)]
@@ -623,6 +626,7 @@ impl RequestArgs {
             edits.install_to.clone_from(&changes.install_to);
         }
         edits.sysupdate |= changes.sysupdate;
+        self.settings.add(&mut edits.settings);
         if let Some(hostname) = &changes.hostname {
             edits.hostname = Some(Hostname {
                 origin: Some("--hostname".to_owned()),

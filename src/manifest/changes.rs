@@ -10,7 +10,7 @@ use super::wants;
 use crate::archive::{Glob, TarOptions};
 use crate::bake::{
     ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, OfficialSysext,
-    Place, SysextSpec, TrustSpec, UnitSpec,
+    Place, Settings, SysextSpec, TrustSpec, UnitSpec,
 };
 use crate::document::Position;
 use crate::error::{Error, Result, ResultExt};
@@ -99,6 +99,7 @@ impl<'a> Changes<'a> {
             kernel_args: all(&self.kernel_args.add, inputs, kernel_arg)?,
             removed_kernel_args: all(&self.kernel_args.remove, inputs, kernel_arg)?,
             links: all(self.links, inputs, link)?,
+            settings: Settings::default(),
         })
     }
 }

@@ -65,6 +65,15 @@ pub(super) struct Document {
     pub(super) grub_cfg: Option<Text>,
     /// The host name, written to /etc/hostname.
     pub(super) hostname: Option<Text>,
+    /// Where the kernel writes, in the OEM partition's grub.cfg: ttyS0,115200n8 and the like, the last one the system's
+    /// console.
+    pub(super) console: Vec<Text>,
+    /// Log nobody in on consoles without a password.
+    pub(super) no_autologin: bool,
+    /// How the machine gets updates of Flatcar.
+    pub(super) updates: Option<Spanned<Updates>>,
+    /// Have sysexts and their updates outlive flatcar-reset: files go to OEM, and Ignition makes the rest by base.ign.
+    pub(super) survive_reset: bool,
     /// The size that ROOT, and the disk with it, shall have: 6G, a number of bytes, or auto for just enough.
     pub(super) root_size: Option<Spanned<Raw>>,
     /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal.
@@ -247,6 +256,22 @@ pub(super) struct KernelArgs {
     pub(super) add: Vec<Text>,
     /// Arguments to remove.
     pub(super) remove: Vec<Text>,
+}
+
+/// How a machine gets updates of Flatcar; what is not said stays as it is.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table with mode, server and group"
+)]
+pub(super) struct Updates {
+    /// No updates: off asks no server, masked lets neither update-engine nor locksmithd run.
+    pub(super) mode: Option<Text>,
+    /// The URL of an update server.
+    pub(super) server: Option<Text>,
+    /// The channel, or a group of the server's own.
+    pub(super) group: Option<Text>,
 }
 
 /// A vendor to write images for.

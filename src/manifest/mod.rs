@@ -23,6 +23,7 @@ mod outputs;
 mod parse;
 mod resolve;
 mod schema;
+mod settings;
 mod spanned;
 mod variables;
 mod vendors;

@@ -9,6 +9,7 @@ use super::inputs::Inputs;
 use super::lock;
 use super::options::LoadOptions;
 use super::outputs::{self, Outputs};
+use super::settings::settings;
 use super::spanned::{Spanned, TextOr};
 use super::{vendors, wants};
 use crate::bake::{Base, Expected, Policy, Request, Variant};
@@ -30,6 +31,7 @@ pub(super) fn resolve(path: &Path, options: &LoadOptions, document: &Document) -
     let base = base(document, options, &mut inputs)?;
     let mut edits = Changes::of_document(document).edits(&mut inputs)?;
     edits.sysupdate = document.sysupdate;
+    edits.settings = settings(document, &inputs)?;
     let variants = document
         .variants
         .iter()

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common::{scratch_dir, scratch_root};
-use flatbake::bake::{Context, Edits, FileSource, Request};
+use flatbake::bake::{Context, Edits, FileSource, Request, Settings};
 use flatbake::image::CacheMode;
 use flatbake::manifest::{self, LoadOptions, Manifest};
 
@@ -173,6 +173,9 @@ fn told(edits: &Edits) -> String {
         edits.kernel_args, edits.removed_kernel_args
     )
     .unwrap();
+    if edits.settings != Settings::default() {
+        writeln!(text, "{:?}", edits.settings).unwrap();
+    }
     for link in &edits.links {
         writeln!(text, "link {} -> {}", link.path, link.target).unwrap();
     }

@@ -123,6 +123,18 @@ const ROWS: &[Row] = &[
         ],
         Shows::Report,
     ),
+    row(&["--console", "ttyS1,9600"], ALL, Shows::Report),
+    // The sample logs nobody in.
+    row(&["--no-autologin"], ALL, Shows::Elsewhere),
+    row(&["--updates", "masked"], DISKS, Shows::Report),
+    row(
+        &["--update-server", "https://nebraska.example.org/v1/update/"],
+        DISKS,
+        Shows::Report,
+    ),
+    row(&["--update-group", "lts-2024"], DISKS, Shows::Report),
+    // There is no sysext that could outlive a reset.
+    row(&["--survive-reset"], &[], Shows::Files),
     row(&["--hostname", "node7"], DISKS, Shows::Report),
     row(
         &["--remove", "boot:/flatcar/first_boot"],

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::super::edits::{Edits, SysextSpec};
 use super::super::plan::{Change, Plan, Resize, Space};
 use super::super::request::{Context, Policy, at_origin};
+use super::lasting::Lasting;
 use super::payload::OemChange;
 use super::trusted::Trusted;
 use crate::block::{Inputs, Overlay};
@@ -78,6 +79,8 @@ pub(super) struct Bench<'a> {
     pub(super) sysexts: BTreeMap<String, SysextInfo>,
     /// Certificates that are to be put in.
     pub(super) trusted: Vec<Trusted>,
+    /// What Ignition is to make on ROOT whenever it runs.
+    pub(super) lasting: Vec<Lasting>,
     full: Option<Designator>,
 }
 
@@ -105,6 +108,7 @@ impl<'a> Bench<'a> {
             updated: BTreeSet::new(),
             sysexts: BTreeMap::new(),
             trusted: Vec::new(),
+            lasting: Vec::new(),
             full: None,
         };
         match bench.work(work) {
@@ -133,13 +137,16 @@ impl<'a> Bench<'a> {
         self.install_sysexts(work.edits)?;
         self.run_updates(work.edits)?;
         self.put_files(work.edits)?;
+        self.set_updates(&work.edits.settings)?;
         self.enable_sysexts(work.edits)?;
         self.put_configs(work.edits)?;
+        self.write_lasting()?;
         self.kernel_args(&work.edits.kernel_args, &work.edits.removed_kernel_args)?;
+        self.set_boot(work.edits)?;
         self.make_links(work.edits)?;
         self.see_owned_paths()?;
         self.see_owners();
-        self.see_updates()?;
+        self.see_updates(work.edits)?;
         self.see_booted(work.edits)?;
         self.stop_at_findings()?;
         self.commit()

@@ -6,9 +6,12 @@ use std::path::Path;
 use super::super::edits::Edits;
 use super::bench::{Bench, Content, NewFile, Work};
 use super::ignition::{IGNITION_MAX, name_of};
+use super::lasting::merged;
 use super::payload::{OemChange, OemPayload};
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use super::settings::text_of;
+use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
 use crate::finding::{Few, Finding, code};
+use crate::flatcar::ignition::Reads;
 use crate::flatcar::{Designator, OsRelease, grub};
 use crate::fs::{self, ByPath, FileType, FsPath};
 
@@ -89,43 +92,89 @@ impl Bench<'_> {
         self.see_oem_sources(edits)
     }
 
+    /// Puts what Ignition is to make whenever it runs into `base.ign`.
+    pub(super) fn write_lasting(&mut self) -> Result<()> {
+        let lasting = std::mem::take(&mut self.lasting);
+        if lasting.is_empty() {
+            return Ok(());
+        }
+        let major = self.run.major();
+        if let Some(major) = major.filter(|major| Reads::of_release(*major).is_none()) {
+            return Err(Error::unsupported(format!(
+                "what outlives a reset needs Ignition configs of specification 3, which release {major} does not read"
+            ))
+            .because(Reason::Version));
+        }
+        let merge = |text: &str| merged(text, &lasting);
+        self.rewrite(
+            Designator::Oem,
+            BASE_IGN,
+            IGNITION_MAX,
+            "outlives flatcar-reset",
+            merge,
+        )
+    }
+
     /// Edits the kernel arguments of grub.cfg as it is now.
     pub(super) fn kernel_args(&mut self, add: &[String], remove: &[String]) -> Result<()> {
         if add.is_empty() && remove.is_empty() {
             return Ok(());
         }
-        let path = self.locate(Designator::Oem, &FsPath::new(GRUB_CFG)?)?;
-        let before = self.grub_cfg_now(&path)?;
-        let text = grub::edit_kernel_args(&before, add, remove)?;
+        self.edit_grub_cfg("kernel arguments", |text| {
+            grub::edit_kernel_args(text, add, remove)
+        })
+    }
+
+    /// Edits grub.cfg as it is now.
+    pub(super) fn edit_grub_cfg(
+        &mut self,
+        why: &str,
+        edit: impl FnOnce(&str) -> Result<String>,
+    ) -> Result<()> {
+        self.rewrite(Designator::Oem, GRUB_CFG, GRUB_CFG_MAX, why, edit)
+    }
+
+    /// Edits a text file of at most `limit` bytes as it is now, empty where there is none; it keeps mode and owner.
+    pub(super) fn rewrite(
+        &mut self,
+        partition: Designator,
+        path: &str,
+        limit: u64,
+        why: &str,
+        edit: impl FnOnce(&str) -> Result<String>,
+    ) -> Result<()> {
+        let path = self.locate(partition, &FsPath::new(path)?)?;
+        let before = self.text_now(partition, &path, limit)?;
+        let text = edit(&before).at(|| format!("{partition}:{path}"))?;
         if text == before {
             return Ok(());
         }
-        let old = self.metadata(Designator::Oem, &path)?;
+        let old = self.metadata(partition, &path)?;
         let (mode, owner) = old.map_or((0o644, None), |old| (old.mode, Some((old.uid, old.gid))));
-        // A grub.cfg that these changes brought is changed, not written a second time.
-        self.forget_written(Designator::Oem, &path)?;
+        // A file that these changes brought is changed, not written a second time.
+        self.forget_written(partition, &path)?;
         let content = Content::Bytes(text.as_bytes());
         self.write_file(NewFile {
-            partition: Designator::Oem,
+            partition,
             path: &path,
             content,
             mode,
             owner,
-            why: "kernel arguments",
+            why,
         })
     }
 
-    /// The text of grub.cfg as it is now, empty where there is none.
-    fn grub_cfg_now(&mut self, path: &FsPath) -> Result<String> {
-        match self.type_at(Designator::Oem, path)? {
+    /// The text of a file as it is now, empty where there is none.
+    fn text_now(&mut self, partition: Designator, path: &FsPath, limit: u64) -> Result<String> {
+        match self.type_at(partition, path)? {
             Some(FileType::File) => {
-                let content = fs::read_file(self.filesystem(Designator::Oem)?, path, GRUB_CFG_MAX);
-                text_of(content.at(|| Designator::Oem.to_string())?)
-                    .at(|| format!("{}:{path}", Designator::Oem))
+                let content = fs::read_file(self.filesystem(partition)?, path, limit);
+                text_of(content.at(|| partition.to_string())?).at(|| format!("{partition}:{path}"))
             }
             Some(_) => Err(Error::invalid(format!(
-                "{path} is no regular file, so it has no kernel arguments"
-            ))),
+                "{path} is no regular file, so its text cannot be changed"
+            ))
+            .at(partition.to_string())),
             None => Ok(String::new()),
         }
     }
@@ -278,11 +327,6 @@ impl Bench<'_> {
         let release = releases.find(|release| release.name == name || release.fits_any_name());
         Ok(release.map(|release| release.fields.clone())) // a missing one is a finding already
     }
-}
-
-fn text_of(content: Vec<u8>) -> Result<String> {
-    String::from_utf8(content)
-        .map_err(|error| Error::invalid("this is not UTF-8 text").with_source(error))
 }
 
 /// Whether a name in OEM's sysext folder is a vendor's: `oem-ID-VERSION.raw`, `active-oem-ID`, `migrate-oem-ID`.

@@ -71,6 +71,7 @@ impl Prepared {
             edits.install_to.clone_from(&self.request.edits.install_to);
         }
         edits.sysupdate |= self.request.edits.sysupdate;
+        edits.settings.survive_reset |= self.request.edits.settings.survive_reset;
         // A size that is given was reached by the shared bake; as large as it needs may be more for a variant.
         let root = self
             .request

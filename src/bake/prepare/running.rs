@@ -167,7 +167,9 @@ impl Bench<'_> {
 
     /// Says where a config that is baked would not be carried out, or only in part, as the base was booted before.
     pub(super) fn see_booted(&mut self, edits: &Edits) -> Result<()> {
-        if edits.config_ign.is_none() && edits.base_ign.is_none() {
+        let is_for_ignition =
+            edits.config_ign.is_some() || edits.base_ign.is_some() || edits.settings.survive_reset;
+        if !is_for_ignition {
             return Ok(());
         }
         if self.lies_at(Designator::Boot, FIRST_BOOT)? == Some(false) {

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::edits::{Edits, Place, SysextSpec};
+use super::super::edits::{Edits, SysextSpec};
 use super::super::request::at_origin;
 use super::bench::{Bench, Content, NewFile};
+use super::lasting::Lasting;
 use crate::block::{BlockDevice, shown};
 use crate::error::{Error, Result, ResultExt};
 use crate::finding::{Finding, code};
@@ -16,6 +17,8 @@ use crate::fs::{FileSystem, FsPath, HostFile, InnerFile};
 
 /// Where sysexts go unless told otherwise, each into a folder of its name.
 const EXTENSIONS_DIR: &str = "/opt/extensions";
+/// The same on OEM, for those that outlive a reset.
+const LASTING_DIR: &str = "/extensions";
 /// Where sysexts are linked by the names they are merged by.
 const LINKS_DIR: &str = "/etc/extensions";
 /// Folders where systemd-sysext looks for sysexts.
@@ -29,7 +32,7 @@ const OEM_MOUNT_CHANGED: u64 = 3637;
 impl Bench<'_> {
     pub(super) fn install_sysexts(&mut self, edits: &Edits) -> Result<()> {
         for spec in &edits.sysexts {
-            let installed = self.install_sysext(spec, edits.install_to.as_ref());
+            let installed = self.install_sysext(spec, edits);
             installed
                 .at(|| format!("sysext {}", spec.name))
                 .map_err(|error| at_origin(error, spec.origin.as_ref()))?;
@@ -37,15 +40,23 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn install_sysext(&mut self, spec: &SysextSpec, install_to: Option<&Place>) -> Result<()> {
+    fn install_sysext(&mut self, spec: &SysextSpec, edits: &Edits) -> Result<()> {
         let why = format!("sysext {}", spec.name);
-        let (partition, folder) = match install_to {
+        let is_lasting = edits.settings.survive_reset;
+        let (partition, folder) = match &edits.install_to {
             Some(place) => (place.partition, place.path.clone()),
+            None if is_lasting => (Designator::Oem, FsPath::new(LASTING_DIR)?.join(&spec.name)?),
             None => (
                 Designator::Root,
                 FsPath::new(EXTENSIONS_DIR)?.join(&spec.name)?,
             ),
         };
+        if is_lasting && partition != Designator::Oem {
+            return Err(Error::invalid(format!(
+                "it shall outlive a reset, and be installed to {partition}, which a reset empties"
+            ))
+            .with_hint("install it to a folder of oem"));
+        }
         let file_name = spec
             .file
             .file_name()
@@ -77,37 +88,34 @@ impl Bench<'_> {
         }
         self.copy_file(&spec.file, "sysext", partition, &path, &why)?;
         // A file that lies where it is merged from needs no link, and must not become one to itself.
-        if (partition, &place) != (Designator::Root, &link_place) {
+        if is_lasting {
+            self.lasting.push(Lasting::link(&link, &seen_as));
+        } else if (partition, &place) != (Designator::Root, &link_place) {
             self.make_symlink(Designator::Root, &link_place, &seen_as, &why)?;
         }
         let folder = FsPath::new(&seen_as)?.parent().unwrap_or_else(FsPath::root);
-        self.install_transfers(spec, &folder, &link, &why)
+        let baked = Baked {
+            folder: &folder,
+            file: &String::from_utf8_lossy(file_name.as_encoded_bytes()),
+            link: &link,
+            architecture: self
+                .run
+                .release
+                .as_ref()
+                .and_then(|release| release.architecture()),
+        };
+        self.install_transfers(spec, baked, is_lasting, &why)
     }
 
     /// The files of systemd-sysupdate of a sysext, where there are some.
     fn install_transfers(
         &mut self,
         spec: &SysextSpec,
-        folder: &FsPath,
-        link: &FsPath,
+        baked: Baked<'_>,
+        is_lasting: bool,
         why: &str,
     ) -> Result<()> {
-        let file = spec
-            .file
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
         for (source, name) in transfers(spec) {
-            let baked = Baked {
-                folder,
-                file: &file,
-                link,
-                architecture: self
-                    .run
-                    .release
-                    .as_ref()
-                    .and_then(|release| release.architecture()),
-            };
             let text = self.run.inputs.read(TRANSFER_ROLE, &source, TRANSFER_MAX)?;
             let mut findings = match Transfer::parse(&String::from_utf8_lossy(&text)) {
                 Ok(transfer) => sysupdate::check(&transfer, baked),
@@ -126,7 +134,11 @@ impl Bench<'_> {
             let target = FsPath::new("/etc")?
                 .join(format!("sysupdate.{}.d", spec.name))?
                 .join(name)?;
-            self.copy_file(&source, TRANSFER_ROLE, Designator::Root, &target, why)?;
+            if is_lasting {
+                self.lasting.push(Lasting::file(&target, &text));
+            } else {
+                self.copy_file(&source, TRANSFER_ROLE, Designator::Root, &target, why)?;
+            }
             self.updated.insert(spec.name.clone());
         }
         Ok(())

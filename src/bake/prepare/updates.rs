@@ -3,6 +3,7 @@
 use super::super::edits::{Edits, SysextSpec};
 use super::super::request::Request;
 use super::bench::Bench;
+use super::lasting::Lasting;
 use super::sysext::transfers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Few, Finding, code};
@@ -24,6 +25,8 @@ const NOTHING: (&str, &str) = (
     "/etc/sysupdate.d/noop.conf",
     "[Source]\nType=regular-file\nPath=/\nMatchPattern=invalid@v.raw\n\n[Target]\nType=regular-file\nPath=/\n",
 );
+/// What plans say of these files.
+const WHY: &str = "updates of sysexts";
 /// Largest drop-in that is looked into.
 const DROPIN_MAX: u64 = 1 << 20;
 
@@ -52,36 +55,45 @@ impl Bench<'_> {
         if !edits.sysupdate || self.updated.is_empty() {
             return Ok(());
         }
-        const WHY: &str = "updates of sysexts";
+        let is_lasting = edits.settings.survive_reset;
         for name in self.updated.clone() {
             let text = format!(
                 "[Service]\nExecStartPre=/usr/lib/systemd/systemd-sysupdate -C {} update\n",
                 word(&name)?
             );
             let path = unit::dropin_path(SERVICE, &format!("{name}.conf"))?;
-            self.put_text(Designator::Root, &path.to_string(), text.as_bytes(), WHY)?;
+            self.put_update_file(&path, &text, is_lasting)?;
         }
         let (name, text) = MERGE;
-        self.put_text(
-            Designator::Root,
-            &unit::dropin_path(SERVICE, name)?.to_string(),
-            text.as_bytes(),
-            WHY,
-        )?;
+        self.put_update_file(&unit::dropin_path(SERVICE, name)?, text, is_lasting)?;
         let (path, text) = NOTHING;
-        self.put_text(Designator::Root, path, text.as_bytes(), WHY)?;
+        self.put_update_file(&FsPath::new(path)?, text, is_lasting)?;
         for (target, path) in
             unit::enabling_links(TIMER, None, Some("[Install]\nWantedBy=timers.target\n"))?
         {
+            if is_lasting {
+                self.lasting.push(Lasting::link(&path, &target));
+                continue;
+            }
             let path = self.locate(Designator::Root, &path)?;
             self.make_symlink(Designator::Root, &path, &target, WHY)?;
         }
         Ok(())
     }
 
+    fn put_update_file(&mut self, path: &FsPath, text: &str, is_lasting: bool) -> Result<()> {
+        if is_lasting {
+            self.lasting.push(Lasting::file(path, text.as_bytes()));
+            return Ok(());
+        }
+        self.put_text(Designator::Root, &path.to_string(), text.as_bytes(), WHY)
+    }
+
     /// Tells of sysexts with a file for their updates that nothing on the machine will use.
-    pub(super) fn see_updates(&mut self) -> Result<()> {
-        if self.updated.is_empty() {
+    pub(super) fn see_updates(&mut self, edits: &Edits) -> Result<()> {
+        // Ignition makes all that is needed.
+        let is_lasting = edits.sysupdate && edits.settings.survive_reset;
+        if self.updated.is_empty() || is_lasting {
             return Ok(());
         }
         let dropins = self.dropins()?;

@@ -23,6 +23,10 @@ const UNDERSTOOD: &str = "set linux_append=\"";
 /// The idiom that keeps what was set before.
 const BEFORE: &str = "$linux_append";
 const VARIABLE: &str = "linux_append";
+/// What GRUB takes the kernel's consoles from.
+const CONSOLES: &str = "linux_console";
+/// Names of the kernel arguments by which a console logs in without a password (bootengine's `autologin` generator).
+const AUTOLOGIN: [&str; 2] = ["flatcar.autologin", "coreos.autologin"];
 /// Arguments that freeze the identity or the config of one machine in the image.
 const LEFT_OVER: [(&str, &Code); 4] = [
     ("systemd.machine_id=", code::GRUB_MACHINE_ID),
@@ -136,14 +140,7 @@ pub fn edit_kernel_args(config: &str, add: &[String], remove: &[String]) -> Resu
     for argument in add.iter().chain(remove) {
         check_argument(argument)?;
     }
-    let chunks = script::parse(config);
-    if let Some(broken) = chunks.iter().find(|chunk| chunk.statements.is_none()) {
-        let line = broken.lines.start + 1;
-        return Err(Error::invalid(format!(
-            "grub.cfg, line {line}: GRUB finds a syntax error here, and what it skips is not known"
-        ))
-        .with_hint("mend the file before kernel arguments are added or removed"));
-    }
+    let chunks = sound(config)?;
     let now = run::run(&chunks).value(VARIABLE);
     let edited = match now
         .known()
@@ -169,6 +166,79 @@ pub fn edit_kernel_args(config: &str, add: &[String], remove: &[String]) -> Resu
         ))
         .with_hint("GRUB does not get to the end of the file, or cannot read it: mend the file")),
     }
+}
+
+/// The kernel arguments by which a `grub.cfg` sets consoles in any case.
+pub fn certain_consoles(config: &str) -> Vec<String> {
+    run::run(&script::parse(config)).value(CONSOLES).must()
+}
+
+/// Whether a kernel argument logs somebody in on a console without a password: `flatcar.autologin`, perhaps for one console.
+pub fn is_autologin(argument: &str) -> bool {
+    let name = argument.split('=').next().unwrap_or_default();
+    AUTOLOGIN.contains(&name)
+}
+
+/// A `grub.cfg` without the kernel arguments that log somebody in without a password; as it is where there are none.
+///
+/// # Errors
+/// As those of [`edit_kernel_args`].
+pub fn remove_autologin(config: &str) -> Result<String> {
+    let mut gone = kernel_args(config);
+    gone.retain(|argument| is_autologin(argument));
+    if gone.is_empty() {
+        return Ok(config.to_owned());
+    }
+    edit_kernel_args(config, &[], &gone)
+}
+
+/// A `grub.cfg` that sets these consoles, kernel arguments `console=…` all of them, in place of those that it set.
+///
+/// # Errors
+/// An argument that GRUB would not take literally; a file with a syntax error, or one that GRUB may leave before its end.
+pub fn set_consoles(config: &str, consoles: &[String]) -> Result<String> {
+    for argument in consoles {
+        check_argument(argument)?;
+    }
+    let wanted = consoles.join(" ");
+    let chunks = sound(config)?;
+    if run::run(&chunks).value(CONSOLES).known() == Some(wanted.as_str()) {
+        return Ok(config.to_owned());
+    }
+    let alone = lines_alone(&chunks);
+    let is_replaced =
+        |at: usize, line: &str| alone.contains(&at) && line.starts_with("set linux_console=");
+    let mut result: String = config
+        .split_inclusive('\n')
+        .enumerate()
+        .filter(|(at, line)| !is_replaced(*at, line))
+        .map(|(_, line)| line)
+        .collect();
+    if !result.is_empty() && !result.ends_with('\n') {
+        result.push('\n');
+    }
+    result.push_str(&format!("set {CONSOLES}=\"{wanted}\"\n"));
+    let found = run::run(&script::parse(&result)).value(CONSOLES);
+    if found.known() == Some(wanted.as_str()) {
+        return Ok(result);
+    }
+    Err(Error::invalid(format!(
+        "grub.cfg: the consoles '{wanted}' would not reach the kernel"
+    ))
+    .with_hint("GRUB does not get to the end of the file, or cannot read it: mend the file"))
+}
+
+/// The parts of a file that GRUB can read as a whole.
+fn sound(config: &str) -> Result<Vec<Chunk>> {
+    let chunks = script::parse(config);
+    if let Some(broken) = chunks.iter().find(|chunk| chunk.statements.is_none()) {
+        let line = broken.lines.start + 1;
+        return Err(Error::invalid(format!(
+            "grub.cfg, line {line}: GRUB finds a syntax error here, and what it skips is not known"
+        ))
+        .with_hint("mend the file before it is edited"));
+    }
+    Ok(chunks)
 }
 
 /// The file with one last line in place of all that Ignition's editor understands; None where that would change what is

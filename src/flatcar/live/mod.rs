@@ -65,7 +65,10 @@ pub fn oem_arguments(disk: &Disk) -> Result<Vec<String>> {
     let read = || -> Result<Vec<String>> {
         let oem = disk.filesystem(OEM)?;
         let text = read_file(&*oem, &FsPath::new(GRUB_CFG)?, GRUB_CFG_MAX)?;
-        Ok(grub::certain_kernel_args(&String::from_utf8_lossy(&text)))
+        let text = String::from_utf8_lossy(&text);
+        let mut arguments = grub::certain_consoles(&text);
+        arguments.extend(grub::certain_kernel_args(&text));
+        Ok(arguments)
     };
     let arguments = match read() {
         Err(error)
