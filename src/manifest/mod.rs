@@ -11,7 +11,6 @@
 //! Nothing is written here but the lock.
 
 mod changes;
-mod decode;
 mod document;
 mod flags;
 mod inputs;
@@ -23,7 +22,6 @@ mod outputs;
 mod parse;
 mod resolve;
 mod schema;
-mod spanned;
 mod variables;
 mod vendors;
 mod wants;
