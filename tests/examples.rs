@@ -178,6 +178,9 @@ fn example_folder() -> tempfile::TempDir {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, content).unwrap();
     }
+    for (name, archive) in crate::common::recipes::examples() {
+        fs::write(at(name), archive).unwrap();
+    }
     fs::create_dir(at("site")).unwrap();
     fs::write(at("site/index.html"), PAGE).unwrap();
     fs::write(at("site.tar"), archive()).unwrap();

@@ -4,6 +4,8 @@ mod build;
 mod check;
 mod inspect;
 mod keygen;
+mod pack;
+mod recipe;
 mod sign;
 pub(super) mod signer;
 mod verify;
@@ -21,6 +23,7 @@ use super::progress::Reporter;
 #[command(after_help = "\
 Examples:
   flatbake sysext build tailscale -o ts.raw --name tailscale --arch amd64 --enable tailscaled.service
+  flatbake sysext recipe --list
   flatbake sysext inspect hello.raw
   flatbake sysext check hello.raw --image flatcar_sample.bin.bz2
   flatbake sysext keygen --cn 'Example builds' --type p256
@@ -34,6 +37,7 @@ pub struct SysextCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     Build(Box<build::BuildCommand>),
+    Recipe(Box<recipe::RecipeCommand>),
     Inspect(inspect::InspectCommand),
     Check(Box<check::CheckCommand>),
     Keygen(keygen::KeygenCommand),
@@ -45,6 +49,7 @@ impl SysextCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         match &self.action {
             Action::Build(command) => command.run(reporter),
+            Action::Recipe(command) => command.run(reporter),
             Action::Inspect(command) => command.run(reporter),
             Action::Check(command) => command.run(reporter),
             Action::Keygen(command) => command.run(reporter),

@@ -1,0 +1,98 @@
+//! Archives laid out like those that recipes take, with small programs in them.
+
+use std::io::Write;
+
+use flatbake::archive::tar::TarLayout;
+use flatbake::block::BlockDevice;
+
+use super::content::{Machine, elf};
+
+/// A program of upstream.
+pub fn program(seed: u64) -> Vec<u8> {
+    elf(Machine::X86_64, seed, 3000)
+}
+
+/// A tar of files with their modes; names that end with a slash are folders.
+pub fn tar(entries: &[(&str, u32, Vec<u8>)]) -> Vec<u8> {
+    let mut layout = TarLayout::new(1_700_000_000);
+    for (path, mode, bytes) in entries {
+        match path.strip_suffix('/') {
+            Some(folder) => layout.directory(folder, *mode).unwrap(),
+            None => layout.file(path, *mode, bytes.clone()).unwrap(),
+        }
+    }
+    let archive = layout.finish().unwrap();
+    let mut bytes = vec![0; usize::try_from(archive.size()).unwrap()];
+    archive.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A packed tar of programs in one folder, and of texts.
+fn tgz(folder: &str, programs: &[&str], texts: &[(&str, &str)]) -> Vec<u8> {
+    let mut entries = Vec::new();
+    if !folder.is_empty() {
+        entries.push((format!("{folder}/"), 0o755, Vec::new()));
+    }
+    let within = |name: &str| match folder {
+        "" => name.to_owned(),
+        folder => format!("{folder}/{name}"),
+    };
+    for (seed, name) in (1..).zip(programs) {
+        entries.push((within(name), 0o755, program(seed)));
+    }
+    for (name, text) in texts {
+        entries.push((within(name), 0o644, text.as_bytes().to_vec()));
+    }
+    let entries: Vec<(&str, u32, Vec<u8>)> = entries
+        .iter()
+        .map(|(name, mode, bytes)| (name.as_str(), *mode, bytes.clone()))
+        .collect();
+    gzip(&tar(&entries))
+}
+
+/// The archive of Tailscale 1.76.6 for amd64.
+pub fn tailscale() -> Vec<u8> {
+    let unit = "[Unit]\nDescription=Node agent\n\n[Service]\nEnvironmentFile=/etc/default/tailscaled\n\
+                ExecStart=/usr/sbin/tailscaled --port=${PORT}\nExecStopPost=/usr/sbin/tailscaled --cleanup\n\n\
+                [Install]\nWantedBy=multi-user.target\n";
+    tgz(
+        "tailscale_1.76.6_amd64",
+        &["tailscale", "tailscaled"],
+        &[
+            ("systemd/tailscaled.service", unit),
+            (
+                "systemd/tailscaled.defaults",
+                "PORT=\"41641\"\nFLAGS=\"\"\n",
+            ),
+        ],
+    )
+}
+
+/// The archive of Docker 28.0.4 for x86_64.
+pub fn docker() -> Vec<u8> {
+    let programs = [
+        "containerd",
+        "containerd-shim-runc-v2",
+        "ctr",
+        "docker",
+        "docker-init",
+        "docker-proxy",
+        "dockerd",
+        "runc",
+    ];
+    tgz("docker", &programs, &[])
+}
+
+/// Names and contents of archives that examples name.
+pub fn examples() -> [(&'static str, Vec<u8>); 2] {
+    [
+        ("tailscale_1.76.6_amd64.tgz", tailscale()),
+        ("docker-28.0.4.tgz", docker()),
+    ]
+}
