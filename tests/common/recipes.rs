@@ -96,3 +96,110 @@ pub fn examples() -> [(&'static str, Vec<u8>); 2] {
         ("docker-28.0.4.tgz", docker()),
     ]
 }
+
+/// The network plugins of CNI 1.5.1 for amd64.
+pub fn cni() -> Vec<u8> {
+    tgz(
+        "",
+        &["bridge", "host-local", "loopback"],
+        &[("LICENSE", "…\n"), ("README.md", "…\n")],
+    )
+}
+
+/// The archive of RKE2 for amd64.
+pub fn rke2() -> Vec<u8> {
+    let server = "[Service]\nExecStart=/usr/local/bin/rke2 server\n";
+    let agent = "[Service]\nExecStart=/usr/local/bin/rke2 agent\n";
+    let script = "#!/bin/sh\n";
+    tgz(
+        "",
+        &["bin/rke2"],
+        &[
+            ("bin/rke2-killall.sh", script),
+            ("bin/rke2-uninstall.sh", script),
+            ("lib/systemd/system/rke2-server.service", server),
+            ("lib/systemd/system/rke2-server.env", "HOME=/root\n"),
+            ("lib/systemd/system/rke2-agent.service", agent),
+            ("share/rke2/rke2-cis-sysctl.conf", "vm.panic_on_oom=0\n"),
+            ("share/rke2/LICENSE.txt", "…\n"),
+        ],
+    )
+}
+
+/// The bundle of CRI-O 1.31 for amd64.
+pub fn crio() -> Vec<u8> {
+    let unit = "[Service]\nType=notify\nExecStart=/usr/local/bin/crio $CRIO_CONFIG_OPTIONS\n";
+    let conf = "[crio.runtime.runtimes.crun]\nruntime_path = \"/usr/libexec/crio/crun\"\n";
+    tgz(
+        "cri-o",
+        &[
+            "bin/conmon",
+            "bin/conmonrs",
+            "bin/crictl",
+            "bin/crio",
+            "bin/crio-credential-provider",
+            "bin/crun",
+            "bin/pinns",
+            "bin/runc",
+            "cni-plugins/bridge",
+            "cni-plugins/loopback",
+        ],
+        &[
+            ("cni-plugins/README.md", "…\n"),
+            ("contrib/crio.service", unit),
+            ("contrib/policy.json", "{}\n"),
+            (
+                "contrib/registries.conf",
+                "unqualified-search-registries = []\n",
+            ),
+            ("etc/10-crio.conf", conf),
+            (
+                "etc/crictl.yaml",
+                "runtime-endpoint: unix:///run/crio/crio.sock\n",
+            ),
+            ("etc/crio-umount.conf", "/run/containers\n"),
+            ("man/crio.8", "…\n"),
+            ("install", "#!/bin/sh\n"),
+        ],
+    )
+}
+
+/// The archive of Wasmtime 24.0.0 for x86_64, without its packing.
+pub fn wasmtime() -> Vec<u8> {
+    let folder = "wasmtime-v24.0.0-x86_64-linux";
+    tgz(folder, &["wasmtime", "wasmtime-min"], &[("LICENSE", "…\n")])
+}
+
+/// The archive of the NATS server 2.10.20 for amd64.
+pub fn nats() -> Vec<u8> {
+    tgz(
+        "nats-server-v2.10.20-linux-amd64",
+        &["nats-server"],
+        &[("README.md", "…\n")],
+    )
+}
+
+/// The archive of Nebula for amd64.
+pub fn nebula() -> Vec<u8> {
+    tgz("", &["nebula", "nebula-cert"], &[])
+}
+
+/// The archive of Ollama for amd64.
+pub fn ollama() -> Vec<u8> {
+    tgz("", &["bin/ollama", "lib/ollama/libggml-base.so"], &[])
+}
+
+/// The archive of Falco 0.39.2 for x86_64.
+pub fn falco() -> Vec<u8> {
+    tgz(
+        "falco-0.39.2-x86_64",
+        &["usr/bin/falco", "usr/bin/falcoctl"],
+        &[
+            ("etc/falco/falco.yaml", "engine: {kind: modern_ebpf}\n"),
+            ("etc/falco/falco_rules.yaml", "[]\n"),
+            ("etc/falcoctl/falcoctl.yaml", "{}\n"),
+            ("usr/share/falco/plugins/README", "…\n"),
+            ("usr/src/falco-7.3.0+driver/main.c", "…\n"),
+        ],
+    )
+}

@@ -146,6 +146,192 @@ fn cases() -> Vec<Case> {
             says: &[],
             says_not: &[],
         },
+        Case {
+            recipe: "docker_compose",
+            flags: &["--version", "2.29.7"],
+            files: vec![(
+                "compose",
+                "docker-compose-linux-x86_64",
+                recipes::program(1),
+            )],
+            programs: &["usr/local/lib/docker/cli-plugins/docker-compose"],
+            others: &[],
+            says: &[],
+            says_not: &[(
+                "/usr/lib/extension-release.d/extension-release.docker_compose",
+                "RELOAD",
+            )],
+        },
+        Case {
+            recipe: "kubernetes",
+            flags: &["--version", "1.31.1", "--version", "cni=1.5.1"],
+            files: vec![
+                ("kubeadm", "kubeadm", recipes::program(1)),
+                ("kubectl", "kubectl", recipes::program(2)),
+                ("kubelet", "kubelet", recipes::program(3)),
+                ("cni", "cni-plugins-linux-amd64-v1.5.1.tgz", recipes::cni()),
+            ],
+            programs: &[
+                "usr/bin/kubeadm",
+                "usr/bin/kubectl",
+                "usr/bin/kubelet",
+                "usr/local/bin/cni/bridge",
+                "usr/local/bin/cni/host-local",
+                "usr/local/bin/cni/loopback",
+            ],
+            others: &[
+                "usr/lib/systemd/system/kubelet.service",
+                "usr/lib/systemd/system/multi-user.target.d/10-kubelet-service.conf",
+                "usr/libexec/kubernetes/kubelet-plugins/volume/exec",
+            ],
+            says: &[],
+            says_not: &[],
+        },
+        Case {
+            recipe: "k3s",
+            flags: &["--version", "v1.31.1+k3s1", "--enable", "k3s.service"],
+            files: vec![("k3s", "k3s", recipes::program(1))],
+            programs: &["usr/local/bin/k3s"],
+            others: &[
+                "usr/lib/systemd/system/k3s-agent.service",
+                "usr/lib/systemd/system/k3s.service",
+                "usr/lib/systemd/system/multi-user.target.d/10-k3s-service.conf",
+                "usr/local/bin/crictl",
+                "usr/local/bin/ctr",
+                "usr/local/bin/kubectl",
+            ],
+            says: &[],
+            says_not: &[],
+        },
+        Case {
+            recipe: "rke2",
+            flags: &[],
+            files: vec![("rke2", "rke2.linux-amd64.tar.gz", recipes::rke2())],
+            programs: &["usr/local/bin/rke2", "usr/local/bin/rke2-killall.sh"],
+            others: &[
+                "usr/lib/systemd/system/rke2-agent.service",
+                "usr/lib/systemd/system/rke2-server.env",
+                "usr/lib/systemd/system/rke2-server.service",
+                "usr/local/share/rke2/LICENSE.txt",
+                "usr/local/share/rke2/rke2-cis-sysctl.conf",
+            ],
+            says: &[],
+            says_not: &[],
+        },
+        Case {
+            recipe: "crio",
+            flags: &["--version", "1.31.0"],
+            files: vec![("crio", "cri-o.amd64.v1.31.0.tar.gz", recipes::crio())],
+            programs: &[
+                "usr/bin/crictl",
+                "usr/bin/crio",
+                "usr/bin/pinns",
+                "usr/libexec/cni/bridge",
+                "usr/libexec/cni/loopback",
+                "usr/libexec/crio/conmon",
+                "usr/libexec/crio/conmonrs",
+                "usr/libexec/crio/crun",
+                "usr/libexec/crio/runc",
+            ],
+            others: &[
+                "usr/lib/systemd/system/crio.service",
+                "usr/lib/systemd/system/multi-user.target.d/10-crio-service.conf",
+                "usr/lib/tmpfiles.d/crio.conf",
+                "usr/share/factory/etc/crictl.yaml",
+                "usr/share/factory/etc/crio/crio.conf.d/10-crio.conf",
+                "usr/share/factory/etc/crio/crio.conf.d/20-plugins.conf",
+                "usr/share/factory/etc/crio/policy.json",
+            ],
+            says: &[(
+                "/usr/lib/systemd/system/crio.service",
+                "ExecStart=/usr/bin/crio",
+            )],
+            says_not: &[("/usr/lib/systemd/system/crio.service", "/usr/local")],
+        },
+        Case {
+            recipe: "wasmtime",
+            flags: &["--version", "24.0.0"],
+            files: vec![(
+                "wasmtime",
+                "wasmtime-v24.0.0-x86_64-linux.tar.xz",
+                recipes::wasmtime(),
+            )],
+            programs: &["usr/bin/wasmtime"],
+            others: &[],
+            says: &[],
+            says_not: &[],
+        },
+        Case {
+            recipe: "wasmcloud",
+            flags: &["--version", "1.3.1", "--version", "nats=2.10.20"],
+            files: vec![
+                (
+                    "wasmcloud",
+                    "wasmcloud-x86_64-unknown-linux-musl",
+                    recipes::program(1),
+                ),
+                (
+                    "nats",
+                    "nats-server-v2.10.20-linux-amd64.tar.gz",
+                    recipes::nats(),
+                ),
+            ],
+            programs: &["usr/bin/nats-server", "usr/bin/wasmcloud"],
+            others: &[
+                "usr/lib/systemd/system/multi-user.target.d/10-nats-service.conf",
+                "usr/lib/systemd/system/multi-user.target.d/10-wasmcloud-service.conf",
+                "usr/lib/systemd/system/nats.service",
+                "usr/lib/systemd/system/wasmcloud.service",
+                "usr/lib/tmpfiles.d/wasmcloud.conf",
+                "usr/share/factory/etc/nats/nats.conf",
+            ],
+            says: &[],
+            says_not: &[],
+        },
+        Case {
+            recipe: "nebula",
+            flags: &["--version", "1.9.4"],
+            files: vec![("nebula", "nebula-linux-amd64.tar.gz", recipes::nebula())],
+            programs: &["usr/bin/nebula", "usr/bin/nebula-cert"],
+            others: &[
+                "usr/lib/systemd/system/multi-user.target.d/10-nebula-service.conf",
+                "usr/lib/systemd/system/nebula.service",
+            ],
+            says: &[],
+            says_not: &[],
+        },
+        Case {
+            recipe: "ollama",
+            flags: &["--version", "0.13.5"],
+            files: vec![("ollama", "ollama-linux-amd64.tgz", recipes::ollama())],
+            programs: &[
+                "usr/local/bin/ollama",
+                "usr/local/lib/ollama/libggml-base.so",
+            ],
+            others: &[
+                "usr/lib/systemd/system/multi-user.target.d/10-ollama-service.conf",
+                "usr/lib/systemd/system/ollama.service",
+            ],
+            says: &[],
+            says_not: &[],
+        },
+        Case {
+            recipe: "falco",
+            flags: &["--version", "0.39.2"],
+            files: vec![("falco", "falco-0.39.2-x86_64.tar.gz", recipes::falco())],
+            programs: &["usr/bin/falco", "usr/bin/falcoctl"],
+            others: &[
+                "usr/lib/systemd/system/falco.service",
+                "usr/lib/systemd/system/multi-user.target.d/10-falco-service.conf",
+                "usr/lib/tmpfiles.d/falco.conf",
+                "usr/share/factory/etc/falco/falco.yaml",
+                "usr/share/factory/etc/falco/falco_rules.yaml",
+                "usr/share/factory/etc/falcoctl/falcoctl.yaml",
+                "usr/share/falco/plugins/README",
+            ],
+            says: &[("/usr/lib/tmpfiles.d/falco.conf", "C /etc/falcoctl - - - -")],
+            says_not: &[],
+        },
     ]
 }
 
@@ -163,6 +349,8 @@ fn each_recipe_makes_the_tree_it_says_of_archives_laid_out_like_those_of_its_mak
     let mut seen: Vec<&str> = Vec::new();
     for case in cases() {
         let place = Place::new();
+        let recipe = built_in(case.recipe).unwrap();
+        assert!(!recipe.facts().is_empty(), "{}", case.recipe);
         let mut arguments = vec!["sysext", "recipe", case.recipe, "-o", "made.raw"];
         arguments.extend(case.flags);
         let mut given = Vec::new();

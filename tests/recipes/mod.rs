@@ -3,7 +3,10 @@
 mod box_of;
 #[cfg(feature = "fetch")]
 mod fetched;
+#[cfg(feature = "fetch")]
+mod published;
 mod refused;
+mod stories;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Recipes that are wrong, archives that are not those that a recipe knows, and requests that make no sense.
 
 use flatbake::ErrorKind;
+use flatbake::block::BlockDevice;
 use flatbake::sysext::{Choice, Recipe};
 
 use super::{Place, content};
@@ -191,6 +192,12 @@ fn versions_choose_among_downloads_of_one_name() {
                 - {name: a, url: \"https://h.example/old\", before: 0.14.0, take: [{to: /usr/bin/a}]}\n\
                 - {name: a, url: \"https://h.example/new\", since: 0.14.0, take: [{to: /usr/bin/a}]}\n";
     let recipe = Recipe::parse(text, "r.yaml").unwrap();
+    let only_old = Recipe::parse(&text.replace("since: 0.14.0", "since: 2.0"), "r.yaml").unwrap();
+    let error = only_old.choose(&choice("1.0")).unwrap_err();
+    assert!(
+        error.to_string().contains("no a for version 1.0"),
+        "{error}"
+    );
     for (version, url) in [
         ("0.9.0", "old"),
         ("0.13.9", "old"),
@@ -265,6 +272,15 @@ fn archives_that_a_recipe_does_not_know_are_refused() {
         b"PK\x03\x04 this is a zip and nothing that is read here",
     );
     place.fails(&build(&[]), 3, &["a.tgz", "zip"]);
+    // A link that leads to where the extension is put together.
+    let mut layout = flatbake::archive::tar::TarLayout::new(0);
+    layout.symlink("tool-1/way", "/usr/bin").unwrap();
+    layout.file("tool-1/way/evil", 0o755, program(1)).unwrap();
+    let archive = layout.finish().unwrap();
+    let mut bytes = vec![0; usize::try_from(archive.size()).unwrap()];
+    archive.read_at(0, &mut bytes).unwrap();
+    place.put("a.tgz", &bytes);
+    place.fails(&build(&[]), 2, &["a link in an archive leads out of it"]);
     place.put("t.tgz", &tailscale());
     place.fails(
         &[
@@ -339,5 +355,32 @@ fn changed_recipes_are_read_or_refused() {
         {
             let _ = chosen.downloads(&std::collections::BTreeSet::new());
         }
+    }
+}
+
+#[test]
+fn what_the_document_shows_is_read() {
+    let document = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let blocks: Vec<&str> = document
+        .split("```yaml\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    let [recipe, list] = blocks.as_slice() else {
+        panic!("a recipe and a list");
+    };
+    let recipe = Recipe::parse(recipe, "recipes.md").unwrap();
+    assert!(recipe.choose(&choice("1.0")).is_ok());
+    let list = flatbake::flatcar::sysext::publish::List::parse(list, "recipes.md").unwrap();
+    assert_eq!(list.entries.len(), 2 * 2 + 1 + 2);
+}
+
+#[test]
+fn every_recipe_is_described() {
+    let document = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recipes.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    for name in flatbake::sysext::recipe_names() {
+        assert!(document.contains(&format!("\n| `{name}` | ")), "{name}");
     }
 }

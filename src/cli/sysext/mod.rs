@@ -2,12 +2,15 @@
 
 mod build;
 mod check;
+mod download;
 mod inspect;
 mod keygen;
 mod pack;
+mod publish;
 mod recipe;
 mod sign;
 pub(super) mod signer;
+mod sysupdate;
 mod verify;
 
 use std::path::Path;
@@ -18,7 +21,7 @@ use crate::{Error, Result};
 
 use super::progress::Reporter;
 
-/// Build, look into, check, sign and verify extension images: sysexts and confexts
+/// Build, look into, check, sign, verify and publish extension images: sysexts and confexts
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -43,6 +46,8 @@ enum Action {
     Keygen(keygen::KeygenCommand),
     Sign(sign::SignCommand),
     Verify(verify::VerifyCommand),
+    Sysupdate(sysupdate::SysupdateCommand),
+    Publish(Box<publish::PublishCommand>),
 }
 
 impl SysextCommand {
@@ -55,6 +60,8 @@ impl SysextCommand {
             Action::Keygen(command) => command.run(reporter),
             Action::Sign(command) => command.run(reporter),
             Action::Verify(command) => command.run(reporter),
+            Action::Sysupdate(command) => command.run(reporter),
+            Action::Publish(command) => command.run(reporter),
         }
     }
 }

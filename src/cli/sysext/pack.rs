@@ -73,7 +73,7 @@ pub struct PackArgs {
     overwrite: bool,
     /// Print what was written as JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     #[command(flatten)]
     pub read: ReadArgs,
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::flatcar::sysext::build::{Build, Means};
@@ -10,7 +10,11 @@ use clap::{ArgGroup, Args, ValueHint};
 use super::super::image::temp_dir;
 use super::super::progress::Reporter;
 use super::super::table::table;
+use super::download::Downloads;
 use super::pack::PackArgs;
+
+/// Hexadecimal digits of a SHA-256.
+const SHA256_DIGITS: usize = 64;
 
 /// Build a sysext of what its makers publish: tailscale, docker and others, by recipes
 ///
@@ -46,7 +50,6 @@ pub struct RecipeCommand {
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<String>,
     /// The SHA-256 that a download must have; DOWNLOAD=DIGITS where there are several
-    #[cfg(feature = "fetch")]
     #[arg(long, value_name = "[DOWNLOAD=]DIGITS")]
     sha256: Vec<String>,
     /// The name it is merged by [default: that of the recipe]
@@ -85,8 +88,9 @@ impl RecipeCommand {
         let build = self.build(&recipe, reporter)?;
         let host = self.pack.host(reporter)?;
         let mut files = self.given(&chosen)?;
-        let fetched = self.fetch(&chosen, &files, reporter)?;
-        files.extend(fetched.files.clone());
+        let digests = self.digests(&chosen, &files)?;
+        let mut downloads = self.downloads(reporter);
+        downloads.complete(&chosen, &mut files, &digests)?;
         let means = Means::with_inputs(reporter, temp_dir(), reporter.inputs().clone());
         let prepared = chosen.prepare(&files, build, host.as_ref(), &means)?;
         let built = self.pack.write(&prepared, &output, &means, reporter)?;
@@ -103,10 +107,9 @@ impl RecipeCommand {
             version,
             versions: of_downloads,
             architecture: match self.arch()? {
-                Arch::Amd64 => "x86-64",
-                Arch::Arm64 => "arm64",
-            }
-            .to_owned(),
+                Arch::Amd64 => "x86-64".to_owned(),
+                Arch::Arm64 => "arm64".to_owned(),
+            },
             only: self.only.clone(),
         })
     }
@@ -165,68 +168,29 @@ impl RecipeCommand {
         Ok(files)
     }
 
-    /// Fetches what is not here.
     #[cfg(feature = "fetch")]
-    fn fetch(
-        &self,
-        chosen: &Chosen,
-        given: &BTreeMap<String, PathBuf>,
-        reporter: &Reporter,
-    ) -> Result<Fetched> {
-        use super::super::fetch_args::cache_of;
-        use crate::{Progress, Reason};
+    fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Downloads<'a> {
+        Downloads::new(&self.fetching, &self.pack, reporter)
+    }
 
-        let names: BTreeSet<String> = given.keys().cloned().collect();
-        let downloads =
-            chosen
-                .downloads(&names)
-                .map_err(|error| match self.version.is_empty() {
-                    true => error.with_hint(
-                        "give it with --version, or files for all downloads with --from",
-                    ),
-                    false => error.with_hint("give it with --version DOWNLOAD=VERSION"),
-                })?;
-        let digests = self.digests(&downloads.iter().map(|it| &*it.name).collect::<Vec<_>>())?;
-        if downloads.is_empty() {
-            return Ok(Fetched::default());
-        }
-        let cache = match self.pack.read.no_cache {
-            true => None,
-            false => Some(cache_of(self.pack.read.cache_dir.as_deref())?),
-        };
-        let means = self.fetching.means(cache.as_deref(), None, reporter)?;
-        let findings = means.findings.iter();
-        findings.for_each(|finding| reporter.found(finding));
-        let fetcher = means.fetcher(reporter);
-        let mut files = BTreeMap::new();
-        for download in downloads {
-            let sha256 = digests.get(&download.name).map(String::as_str);
-            let fetched = fetcher
-                .download(download, sha256, reporter)
-                .map_err(|error| match error.reason() {
-                    Some(Reason::NoSignature) => error.with_hint(format!(
-                        "give the digest that you know: --sha256 {}=DIGITS",
-                        download.name
-                    )),
-                    _ => error,
-                });
-            if let Some(fetched) = means.tally.unless_missing(fetched)? {
-                files.insert(download.name.clone(), fetched.path);
-            }
-        }
-        means.tally.check()?;
-        Ok(Fetched {
-            files,
-            _means: Some(means),
-        })
+    #[cfg(not(feature = "fetch"))]
+    fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Downloads<'a> {
+        Downloads::new(&self.pack, reporter)
     }
 
     /// The digests that are given, by the downloads.
-    #[cfg(feature = "fetch")]
-    fn digests(&self, fetched: &[&str]) -> Result<BTreeMap<String, String>> {
+    fn digests(
+        &self,
+        chosen: &Chosen,
+        given: &BTreeMap<String, PathBuf>,
+    ) -> Result<BTreeMap<String, String>> {
+        let fetched: Vec<&str> = chosen
+            .names()
+            .filter(|name| !given.contains_key(*name))
+            .collect();
         let (own, mut digests) = split(&self.sha256);
         if let Some(sha256) = only_one("--sha256", own)? {
-            let [name] = fetched else {
+            let [name] = fetched.as_slice() else {
                 return Err(Error::invalid(format!(
                     "--sha256 is for one download, and {} are fetched",
                     fetched.len()
@@ -236,8 +200,8 @@ impl RecipeCommand {
             digests.insert((*name).to_owned(), sha256);
         }
         for (name, digest) in &mut digests {
-            let is_digest =
-                digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_digit = |byte: u8| byte.is_ascii_hexdigit();
+            let is_digest = digest.len() == SHA256_DIGITS && digest.bytes().all(is_digit);
             if !is_digest || !fetched.contains(&&**name) {
                 return Err(Error::invalid(format!(
                     "'{}={}' is no SHA-256 of what is fetched",
@@ -245,7 +209,7 @@ impl RecipeCommand {
                     digest.escape_debug()
                 ))
                 .with_hint(format!(
-                    "64 hexadecimal digits, for one of: {}",
+                    "{SHA256_DIGITS} hexadecimal digits, for one of: {}",
                     fetched.join(", ")
                 )));
             }
@@ -253,33 +217,6 @@ impl RecipeCommand {
         }
         Ok(digests)
     }
-
-    /// Without a network, all must be here.
-    #[cfg(not(feature = "fetch"))]
-    fn fetch(
-        &self,
-        chosen: &Chosen,
-        given: &BTreeMap<String, PathBuf>,
-        _: &Reporter,
-    ) -> Result<Fetched> {
-        let names: BTreeSet<String> = given.keys().cloned().collect();
-        let missing = chosen.names().find(|name| !names.contains(*name));
-        match missing {
-            None => Ok(Fetched::default()),
-            Some(name) => Err(Error::unsupported(format!(
-                "this flatbake cannot fetch {name}: it was built without the feature fetch"
-            ))
-            .with_hint("give the file with --from")),
-        }
-    }
-}
-
-/// Files that were fetched, and what keeps them there.
-#[derive(Default)]
-struct Fetched {
-    files: BTreeMap<String, PathBuf>,
-    #[cfg(feature = "fetch")]
-    _means: Option<super::super::fetch_args::Means>,
 }
 
 /// A recipe by its name, or in a file.

@@ -22,6 +22,7 @@ mod installed;
 mod kernel;
 mod names;
 mod programs;
+pub mod publish;
 pub mod recipe;
 pub mod report;
 pub mod together;

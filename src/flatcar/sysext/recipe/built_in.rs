@@ -14,7 +14,7 @@ macro_rules! built_in {
 
 /// The files of `recipes/`, by their names without `.yaml`.
 const FILES: &[(&str, &str)] = built_in! {
-    "docker" "tailscale"
+    "crio" "docker" "docker_compose" "falco" "k3s" "kubernetes" "nebula" "ollama" "rke2" "tailscale" "wasmcloud" "wasmtime"
 };
 
 /// The names of all recipes in the box, in their order.
@@ -85,6 +85,6 @@ mod tests {
         let error = built_in("tailscael").unwrap_err();
         assert_eq!(error.hint(), Some("did you mean tailscale?"));
         let error = built_in("x").unwrap_err();
-        assert!(error.hint().unwrap().contains("docker, "), "{error:?}");
+        assert!(error.hint().unwrap().contains("crio, "), "{error:?}");
     }
 }

@@ -180,9 +180,7 @@ impl Choosing<'_> {
         let version = self.version(&document.version, self.choice.version.as_deref())?;
         let mut needed = Vec::new();
         for name in names {
-            let Some(download) = self.download(name, version.as_ref())? else {
-                continue;
-            };
+            let download = self.download(name, version.as_ref())?;
             let take: Vec<Spanned<Take>> = download
                 .take
                 .iter()
@@ -246,11 +244,7 @@ impl Choosing<'_> {
     }
 
     /// The download of a name that is right for the version; the last one where that is not known.
-    fn download(
-        &self,
-        name: &str,
-        version: Option<&Numbered>,
-    ) -> Result<Option<&document::Download>> {
+    fn download(&self, name: &str, version: Option<&Numbered>) -> Result<&document::Download> {
         let mut found = None;
         for spanned in &self.document.downloads {
             let download = &spanned.value;
@@ -267,7 +261,12 @@ impl Choosing<'_> {
                 found = Some(download);
             }
         }
-        Ok(found)
+        found.ok_or_else(|| {
+            let number = version.map_or("", |version| &version.number);
+            Error::not_found(format!("this recipe has no {name} for version {number}")).with_hint(
+                format!("one of its versions is {}", self.document.version.example.0),
+            )
+        })
     }
 
     /// The version of a download: its own, or that of the extension.

@@ -251,10 +251,16 @@ impl Checking<'_> {
     fn architectures(&self, words: Option<&Spanned<BTreeMap<String, String>>>) -> Checked {
         let Some(words) = words else { return Ok(()) };
         let fault = |message| Fault::new(words.position, message);
-        words
-            .value
-            .keys()
-            .try_for_each(|word| known_architecture(word).map_err(fault))
+        for (architecture, word) in &words.value {
+            known_architecture(architecture).map_err(fault)?;
+            if !word.is_empty() && !is_word(word) {
+                return Err(fault(format!(
+                    "'{}' cannot be a part of a URL",
+                    word.escape_debug()
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -72,26 +72,26 @@ struct Staging<'a, 'b> {
 }
 
 impl Staging<'_, '_> {
+    /// All archives are unpacked before anything is taken out of one.
     fn archives(&mut self, files: &BTreeMap<String, PathBuf>) -> Result<()> {
         let chosen = self.chosen;
+        let mut given = Vec::new();
         for (number, needed) in chosen.needed.iter().enumerate() {
             let file = files.get(&needed.name).ok_or_else(|| {
                 Error::not_found(format!("there is no file for the download {}", needed.name))
             })?;
-            self.archive(number, needed, file).at(|| shown(file))?;
-        }
-        // A link within an archive cannot lead out of the tree, but past the place that it was given.
-        let own = UNPACKED.trim_start_matches('/').as_bytes();
-        for entry in self.writer.tree.entries_at(&FsPath::root())? {
-            let is_merged = Class::Sysext
-                .merged()
-                .iter()
-                .any(|top| top.as_bytes() == entry.name);
-            if !is_merged && !entry.name.starts_with(own) {
-                return Err(Error::invalid(
-                    "a link in an archive leads out of it, and files were put there",
-                ));
+            if plain(needed).is_none() {
+                self.unpack(number, file).at(|| shown(file))?;
             }
+            given.push((number, needed, file));
+        }
+        self.check_unpacked()?;
+        for (number, needed, file) in given {
+            let taken = match plain(needed) {
+                Some(take) => self.plain_file(take, file),
+                None => self.take_all(needed, &unpacked(number)?),
+            };
+            taken.at(|| shown(file))?;
         }
         for number in 0..chosen.needed.len() {
             let unpacked = unpacked(number)?;
@@ -102,27 +102,38 @@ impl Staging<'_, '_> {
         Ok(())
     }
 
-    fn archive(&mut self, number: usize, needed: &Needed, file: &Path) -> Result<()> {
-        if let [Spanned { value: take, .. }] = needed.take.as_slice()
-            && take.from.is_none()
-        {
-            return self.plain_file(take, file);
+    /// A link within an archive cannot lead out of the tree, but past the place that it was given.
+    fn check_unpacked(&self) -> Result<()> {
+        let own = UNPACKED.trim_start_matches('/').as_bytes();
+        let entries = self.writer.tree.entries_at(&FsPath::root())?;
+        match entries.iter().all(|entry| entry.name.starts_with(own)) {
+            true => Ok(()),
+            false => Err(Error::invalid(
+                "a link in an archive leads out of it, and files were put there",
+            )),
         }
-        let top = unpacked(number)?;
+    }
+
+    fn unpack(&mut self, number: usize, file: &Path) -> Result<()> {
         let options = TarOptions {
             owner: Some((0, 0)),
             keep_docker_identity: true,
             ..TarOptions::default()
         };
+        let top = unpacked(number)?;
         let archive = self.means.inputs().reader(ROLE, file)?;
         let progress = self.means.progress();
         progress.start("reading the archive", 0);
         let summary = inject(self.writer.tree, archive, &top, &options, progress);
         progress.finish();
         self.findings.extend(summary?.findings);
+        Ok(())
+    }
+
+    fn take_all(&mut self, needed: &Needed, top: &FsPath) -> Result<()> {
         for take in &needed.take {
             let position = take.position;
-            self.take(&take.value, &top)
+            self.take(&take.value, top)
                 .at(|| place(&self.chosen.recipe.place, position))?;
         }
         Ok(())
@@ -279,6 +290,14 @@ impl Staging<'_, '_> {
         }
         let path = Class::Sysext.release_path(name)?;
         self.writer.file(&path, FILE_MODE, text.as_bytes())
+    }
+}
+
+/// What is done with a download that is no archive.
+fn plain(needed: &Needed) -> Option<&Take> {
+    match needed.take.as_slice() {
+        [Spanned { value: take, .. }] if take.from.is_none() => Some(take),
+        _ => None,
     }
 }
 

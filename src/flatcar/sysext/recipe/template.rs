@@ -21,14 +21,19 @@ pub(super) fn fill(text: &str, values: &BTreeMap<&str, &str>) -> Result<String, 
                 known.join(", ")
             ));
         };
-        filled.push_str(before);
+        filled.push_str(plain(before)?);
         filled.push_str(value);
         rest = after;
     }
-    filled.push_str(rest);
-    match filled.contains('}') {
+    filled.push_str(plain(rest)?);
+    Ok(filled)
+}
+
+/// A text between words.
+fn plain(text: &str) -> Result<&str, String> {
+    match text.contains('}') {
         true => Err("a brace is closed and was not opened".to_owned()),
-        false => Ok(filled),
+        false => Ok(text),
     }
 }
 
@@ -42,7 +47,7 @@ mod tests {
         let filled = |text: &str| fill(text, &values);
         assert_eq!(filled("a/{version}/b-{arch}").unwrap(), "a/1.2/b-amd64");
         assert_eq!(filled("plain").unwrap(), "plain");
-        for bad in ["{version", "version}", "{other}", "{}"] {
+        for bad in ["{version", "version}", "}{version}", "{other}", "{}"] {
             assert!(filled(bad).is_err(), "{bad}");
         }
         assert!(filled("{os}").unwrap_err().contains("{arch}, {version}"));
