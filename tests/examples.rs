@@ -422,7 +422,9 @@ fn whole_manifest(block: &Block) -> String {
 #[test]
 fn manifests_in_documents_can_be_planned() {
     let mut count = 0;
-    for (name, text) in documents() {
+    // What docs/recipes.md shows is no manifest; the tests of recipes read it.
+    let documents = documents().into_iter();
+    for (name, text) in documents.filter(|(name, _)| name != "docs/recipes.md") {
         let folder = example_folder();
         for block in blocks(&name, &text)
             .into_iter()

@@ -176,14 +176,13 @@ fn a_version_fills_the_urls_and_chooses_the_digest() {
     for bad in ["../1", "1/2", "", "1 2"] {
         assert!(recipe.choose(&choice(bad)).is_err(), "{bad}");
     }
-    for (field, says) in [("three", "its parts are one, two")] {
-        let only = Choice {
-            only: vec![field.to_owned()],
-            ..choice("1.2.3")
-        };
-        let error = recipe.choose(&only).unwrap_err();
-        assert!(error.hint().unwrap().contains(says), "{error:?}");
-    }
+    let only = Choice {
+        only: vec!["three".to_owned()],
+        ..choice("1.2.3")
+    };
+    let error = recipe.choose(&only).unwrap_err();
+    let says = "its parts are one, two";
+    assert!(error.hint().unwrap().contains(says), "{error:?}");
 }
 
 #[test]
@@ -274,8 +273,9 @@ fn archives_that_a_recipe_does_not_know_are_refused() {
     place.fails(&build(&[]), 3, &["a.tgz", "zip"]);
     // A link that leads to where the extension is put together.
     let mut layout = flatbake::archive::tar::TarLayout::new(0);
-    layout.symlink("tool-1/way", "/usr/bin").unwrap();
-    layout.file("tool-1/way/evil", 0o755, program(1)).unwrap();
+    layout.symlink("tool-1/way", "/").unwrap();
+    let evil = "tool-1/way/usr/bin/evil";
+    layout.file(evil, 0o755, program(1)).unwrap();
     let archive = layout.finish().unwrap();
     let mut bytes = vec![0; usize::try_from(archive.size()).unwrap()];
     archive.read_at(0, &mut bytes).unwrap();
