@@ -116,11 +116,15 @@ pub use bake::{
 };
 pub use flatcar::vendor::{Vendor, Vendors};
 pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};
-/// Extension images: built, with what is told of them.
+/// Extension images: built, also by recipes, with what is told of them.
 pub mod sysext {
     pub use crate::flatcar::ddi::{Certificate, KeyKind, PrivateKey, Signer};
     pub use crate::flatcar::sysext::build::{
         Build, Built, Compressor, Conf, DiskImage, Effort, Format, Means, Prepared, architecture,
+    };
+    pub use crate::flatcar::sysext::recipe::{
+        Choice, Chosen, Digest, Download, Recipe, built_in as built_in_recipe,
+        names as recipe_names,
     };
     pub use crate::flatcar::sysext::{Class, Host};
 }

@@ -178,6 +178,9 @@ fn example_folder() -> tempfile::TempDir {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, content).unwrap();
     }
+    for (name, archive) in crate::common::recipes::examples() {
+        fs::write(at(name), archive).unwrap();
+    }
     fs::create_dir(at("site")).unwrap();
     fs::write(at("site/index.html"), PAGE).unwrap();
     fs::write(at("site.tar"), archive()).unwrap();
@@ -419,7 +422,9 @@ fn whole_manifest(block: &Block) -> String {
 #[test]
 fn manifests_in_documents_can_be_planned() {
     let mut count = 0;
-    for (name, text) in documents() {
+    // What docs/recipes.md shows is no manifest; the tests of recipes read it.
+    let documents = documents().into_iter();
+    for (name, text) in documents.filter(|(name, _)| name != "docs/recipes.md") {
         let folder = example_folder();
         for block in blocks(&name, &text)
             .into_iter()

@@ -53,6 +53,7 @@ mod os_release;
 mod output_file;
 mod qcow2;
 mod readers;
+mod recipes;
 mod refusals;
 mod release_4757;
 mod request;

@@ -270,6 +270,15 @@ fn files() {
     for name in ["hello.raw.sig", "sample-key.asc"] {
         put("openpgp", name, &read(&format!("sample/{name}")));
     }
+    for name in flatbake::flatcar::sysext::recipe::names() {
+        let text = flatbake::flatcar::sysext::recipe::built_in_text(name).expect("it is in the box");
+        put("recipe", name, text.as_bytes());
+    }
+    put(
+        "recipe",
+        "list",
+        b"url: https://h.example/\nextensions:\n- {recipe: a, versions: [1.0, v2], with: {b: 1}, arch: [arm64]}\n",
+    );
     put("texts", "unit", &read("manifests/hello-once.service"));
     put("texts", "transfer", &read("sample/hello.conf"));
     put(

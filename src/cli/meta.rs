@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::block::OutputFile;
+use crate::flatcar::sysext::{publish, recipe};
 use crate::flatcar::vendor;
 use crate::{Error, Result, bake, manifest};
 use clap::{Args, Command, CommandFactory, ValueEnum, ValueHint};
@@ -19,7 +20,8 @@ const MANIFEST_PAGE: &str = "flatbake-manifest.5";
 Examples:
   flatbake schema
   flatbake schema report
-  flatbake schema vendor")]
+  flatbake schema vendor
+  flatbake schema recipe")]
 pub struct Schema {
     /// Of what
     #[arg(value_enum, default_value = "manifest")]
@@ -34,6 +36,10 @@ enum SchemaOf {
     Report,
     /// Vendor files (--vendor-file)
     Vendor,
+    /// Recipes of sysexts (sysext recipe)
+    Recipe,
+    /// Lists of extensions (sysext publish --list)
+    Extensions,
 }
 
 impl Schema {
@@ -42,6 +48,8 @@ impl Schema {
             SchemaOf::Manifest => manifest::schema(),
             SchemaOf::Report => bake::schema(),
             SchemaOf::Vendor => vendor::schema(),
+            SchemaOf::Recipe => recipe::schema(),
+            SchemaOf::Extensions => publish::schema(),
         })
     }
 }

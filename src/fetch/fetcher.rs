@@ -196,7 +196,7 @@ impl<'a> Fetcher<'a> {
     }
 
     /// A file that must have the digest that is known.
-    fn listed(&self, listed: &Listed, progress: &dyn Progress) -> Result<Fetched> {
+    pub(super) fn listed(&self, listed: &Listed, progress: &dyn Progress) -> Result<Fetched> {
         let name = listed.source.to_string();
         let stored = match self.bundled(&name)? {
             Some(stored) if stored.sha256 != listed.sha256 => {
@@ -252,6 +252,21 @@ impl<'a> Fetcher<'a> {
                 vacancy.fill(&mut file)
             }
         }
+    }
+
+    /// The bytes of a small file that changes.
+    pub(super) fn small(&self, source: &Source, progress: &dyn Progress) -> Result<Vec<u8>> {
+        read(&self.latest(source, progress)?)
+    }
+
+    /// A file that is taken as it is, where that is asked for.
+    pub(super) fn without_digest(
+        &self,
+        source: &Source,
+        progress: &dyn Progress,
+    ) -> Result<Fetched> {
+        let folder = self.unverified.ok_or_else(unsigned)?;
+        self.get_unverified(source, folder, FILE_MAX, progress)
     }
 
     /// A small file that changes: from the server, or the last one that came from there.

@@ -12,6 +12,7 @@ pub mod fetcher;
 pub mod mirror;
 pub mod oci;
 pub mod openpgp;
+pub mod recipe;
 pub mod registry;
 pub mod release;
 pub mod store;

@@ -5,14 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::document::{self, Document, Json, KernelArgs, Text};
 use super::inputs::{Inputs, Want};
-use super::spanned::{Raw, Spanned, TextOr};
 use super::wants;
 use crate::archive::{Glob, TarOptions};
 use crate::bake::{
     ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, OfficialSysext,
     Place, Settings, SysextSpec, TrustSpec, UnitSpec,
 };
-use crate::document::Position;
+use crate::document::{Position, Raw, Spanned, TextOr};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::{Designator, grub, sysupdate};
 

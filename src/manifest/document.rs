@@ -1,12 +1,11 @@
 //! The keys of a manifest, as they are written: these structs are what is parsed and what the JSON schema says.
 
+use crate::document::{Raw, Spanned, TextOr, TextOrList};
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Map;
-
-use super::spanned::{Raw, Spanned, TextOr, TextOrList};
 
 /// A JSON object that is written in the manifest itself.
 pub(super) type Json = Map<String, serde_json::Value>;

@@ -7,11 +7,10 @@ use std::path::{Component, Path, PathBuf};
 
 use super::document::Text;
 use super::options::LoadOptions;
-use super::spanned::{Raw, Spanned};
 use super::wants;
 use crate::bake::ExpectedDigest;
 use crate::block::shown;
-use crate::document::{self, Position};
+use crate::document::{self, Position, Raw, Spanned};
 use crate::error::{Error, Result, ResultExt};
 
 /// What a path must be.

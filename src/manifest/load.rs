@@ -9,11 +9,11 @@ use super::lock::{Entry, Lock, Resolutions};
 use super::options::LoadOptions;
 use super::parse::{Language, MANIFEST_MAX, parse};
 use super::wants::Wants;
-use super::{decode, lock, resolve, variables};
+use super::{lock, resolve, variables};
 use crate::bake::{Locked, Request};
 use crate::block::{Input, Inputs, shown};
-use crate::document::{Fault, frame, place};
-use crate::error::{Error, Result};
+use crate::document::{Fault, decode};
+use crate::error::Result;
 use crate::flatcar::vendor::Vendors;
 
 /// A manifest that was read, before what it names by release or version is there.
@@ -46,8 +46,10 @@ pub struct Manifest {
 pub fn read(path: &Path, set: &[(String, String)]) -> Result<Draft> {
     let language = Language::of_path(path)?;
     let bytes = Inputs::default().read(lock::ROLE, path, MANIFEST_MAX)?;
-    let document =
-        document(&bytes, language, set).map_err(|fault| fault_error(path, &bytes, fault))?;
+    let document = document(&bytes, language, set).map_err(|fault| {
+        let text = String::from_utf8_lossy(&bytes);
+        fault.into_error(&shown(path), &text)
+    })?;
     Ok(Draft {
         path: path.to_owned(),
         document,
@@ -190,23 +192,5 @@ fn read_lock(path: &Path) -> Result<Lock> {
 fn document(bytes: &[u8], language: Language, set: &[(String, String)]) -> Result<Document, Fault> {
     let mut node = parse(bytes, language)?;
     variables::substitute(&mut node, set)?;
-    decode::decode(&node)
-}
-
-/// An error that shows the line it is about.
-fn fault_error(path: &Path, bytes: &[u8], fault: Fault) -> Error {
-    let text = String::from_utf8_lossy(bytes);
-    let frame = fault.position.and_then(|position| frame(&text, position));
-    let error = Error::invalid(match frame {
-        Some(frame) => format!("{}\n{frame}", fault.message),
-        None => fault.message,
-    });
-    let error = match fault.hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    };
-    error.at(match fault.position {
-        Some(position) => place(&shown(path), position),
-        None => shown(path),
-    })
+    decode(&node)
 }

@@ -11,7 +11,6 @@
 //! Nothing is written here but the lock.
 
 mod changes;
-mod decode;
 mod document;
 mod flags;
 mod inputs;
@@ -24,7 +23,6 @@ mod parse;
 mod resolve;
 mod schema;
 mod settings;
-mod spanned;
 mod variables;
 mod vendors;
 mod wants;

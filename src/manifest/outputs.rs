@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use super::document::{self, Document, Text};
 use super::inputs::Inputs;
-use super::spanned::{Raw, Spanned, TextOr};
 use crate::bake::{Output, OutputDetails};
+use crate::document::{Raw, Spanned, TextOr};
 use crate::error::{Error, Result, ResultExt};
 use crate::fs::FsPath;
 use crate::image::{CompressOptions, OutputFormat};

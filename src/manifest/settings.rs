@@ -2,8 +2,8 @@
 
 use super::document::{Document, Updates};
 use super::inputs::Inputs;
-use super::spanned::Spanned;
 use crate::bake::{self, Settings};
+use crate::document::Spanned;
 use crate::error::{Result, ResultExt};
 
 /// The settings that `document` asks for.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::document::{self, Document, Text};
 use super::inputs::{Inputs, Want};
 use super::options::LoadOptions;
-use super::spanned::{Spanned, TextOr, TextOrList};
 use crate::bake::{FirmwareFiles, VendorChoice, VendorTargets};
+use crate::document::{Spanned, TextOr, TextOrList};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::vendor::Vendors;
 

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::document::{Document, Sysext};
-use super::spanned::{Spanned, TextOr};
-use crate::document::{self, Position};
+use crate::document::{self, Position, Spanned, TextOr};
 use crate::error::{Error, Result, ResultExt};
 
 /// A text of a manifest.

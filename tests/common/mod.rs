@@ -30,6 +30,7 @@ pub mod proxy;
 #[path = "../../src/bytes/random.rs"]
 pub mod random;
 pub mod reading;
+pub mod recipes;
 pub mod region;
 #[cfg(feature = "fetch")]
 pub mod registry;

@@ -67,6 +67,27 @@ impl<'a> TarLayout<'a> {
             size: 0,
             real_size: None,
             segments: &[],
+            target: "",
+        })
+    }
+
+    /// Adds a symbolic link to `target`. Errors as for [`directory`](Self::directory), and for a target of more than 100
+    /// bytes.
+    pub fn symlink(&mut self, path: &str, target: &str) -> Result<()> {
+        if target.is_empty() || target.len() > NAME_BYTES {
+            return Err(Error::invalid(format!(
+                "a link to a path of {} bytes: must be 1 to {NAME_BYTES}",
+                target.len()
+            )));
+        }
+        self.entry(Entry {
+            path,
+            mode: 0o777,
+            typeflag: b'2',
+            size: 0,
+            real_size: None,
+            segments: &[],
+            target,
         })
     }
 
@@ -85,6 +106,7 @@ impl<'a> TarLayout<'a> {
             size,
             real_size: None,
             segments: &[],
+            target: "",
         })?;
         self.sections.push_piece(content)?;
         self.fill(to_u64(BLOCK))
@@ -122,6 +144,7 @@ impl<'a> TarLayout<'a> {
             size,
             real_size: Some(real_size),
             segments: &segments,
+            target: "",
         })?;
         for range in data {
             self.sections
@@ -182,6 +205,7 @@ impl<'a> TarLayout<'a> {
             size: to_u64(name.len()),
             real_size: None,
             segments: &[],
+            target: "",
         };
         self.sections
             .push_bytes(long.header("", "././@LongLink", true, 0)?.to_vec())?;
@@ -201,6 +225,8 @@ struct Entry<'a> {
     real_size: Option<u64>,
     /// Of a sparse file, offset and length of its stored stretches.
     segments: &'a [(u64, u64)],
+    /// Of a symbolic link, where it leads.
+    target: &'a str,
 }
 
 impl Entry<'_> {
@@ -215,6 +241,8 @@ impl Entry<'_> {
         number(&mut block[124..136], self.size)?;
         number(&mut block[136..148], mtime)?;
         block[156] = self.typeflag;
+        let target = self.target.as_bytes();
+        block[157..157 + target.len()].copy_from_slice(target);
         block[257..265].copy_from_slice(if gnu { b"ustar  \0" } else { b"ustar\x0000" });
         for start in [265, 297] {
             block[start..start + 4].copy_from_slice(b"root");

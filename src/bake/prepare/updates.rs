@@ -7,26 +7,16 @@ use super::lasting::Lasting;
 use super::sysext::transfers;
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Few, Finding, code};
+use crate::flatcar::sysupdate::{SERVICE, TIMER, updating};
 use crate::flatcar::{Designator, unit};
 use crate::fs::{self, ByPath, FsPath};
 
-const SERVICE: &str = "systemd-sysupdate.service";
-const TIMER: &str = "systemd-sysupdate.timer";
 /// Targets that start the timer: its own, and the one that everything else is started by.
 const TIMER_LINKS: [&str; 2] = ["timers.target.wants", "multi-user.target.wants"];
-/// The drop-in that comes last by its name, and merges what was fetched.
-const MERGE: (&str, &str) = (
-    "zz-merge.conf",
-    "[Service]\nExecStartPost=/usr/bin/systemctl restart systemd-sysext.service\n",
-);
-/// Without any file for the system itself the service would fail after its drop-ins have done their work. This one names
-/// what is nowhere.
-const NOTHING: (&str, &str) = (
-    "/etc/sysupdate.d/noop.conf",
-    "[Source]\nType=regular-file\nPath=/\nMatchPattern=invalid@v.raw\n\n[Target]\nType=regular-file\nPath=/\n",
-);
 /// What plans say of these files.
 const WHY: &str = "updates of sysexts";
+/// Any drop-in of the service.
+const ANY_DROPIN: &str = "any.conf";
 /// Largest drop-in that is looked into.
 const DROPIN_MAX: u64 = 1 << 20;
 
@@ -56,37 +46,23 @@ impl Bench<'_> {
             return Ok(());
         }
         let is_lasting = edits.settings.survive_reset;
-        for name in self.updated.clone() {
-            let text = format!(
-                "[Service]\nExecStartPre=/usr/lib/systemd/systemd-sysupdate -C {} update\n",
-                word(&name)?
-            );
-            let path = unit::dropin_path(SERVICE, &format!("{name}.conf"))?;
-            self.put_update_file(&path, &text, is_lasting)?;
-        }
-        let (name, text) = MERGE;
-        self.put_update_file(&unit::dropin_path(SERVICE, name)?, text, is_lasting)?;
-        let (path, text) = NOTHING;
-        self.put_update_file(&FsPath::new(path)?, text, is_lasting)?;
-        for (target, path) in
-            unit::enabling_links(TIMER, None, Some("[Install]\nWantedBy=timers.target\n"))?
-        {
+        let updating = updating(self.updated.iter().map(String::as_str))?;
+        for (path, text) in &updating.files {
             if is_lasting {
-                self.lasting.push(Lasting::link(&path, &target));
-                continue;
+                self.lasting.push(Lasting::file(path, text.as_bytes()));
+            } else {
+                self.put_text(Designator::Root, &path.to_string(), text.as_bytes(), WHY)?;
             }
-            let path = self.locate(Designator::Root, &path)?;
-            self.make_symlink(Designator::Root, &path, &target, WHY)?;
+        }
+        for (path, target) in &updating.links {
+            if is_lasting {
+                self.lasting.push(Lasting::link(path, target));
+            } else {
+                let path = self.locate(Designator::Root, path)?;
+                self.make_symlink(Designator::Root, &path, target, WHY)?;
+            }
         }
         Ok(())
-    }
-
-    fn put_update_file(&mut self, path: &FsPath, text: &str, is_lasting: bool) -> Result<()> {
-        if is_lasting {
-            self.lasting.push(Lasting::file(path, text.as_bytes()));
-            return Ok(());
-        }
-        self.put_text(Designator::Root, &path.to_string(), text.as_bytes(), WHY)
     }
 
     /// Tells of sysexts with a file for their updates that nothing on the machine will use.
@@ -128,7 +104,7 @@ impl Bench<'_> {
 
     /// The text of all drop-ins of the service.
     fn dropins(&mut self) -> Result<String> {
-        let folder = unit::dropin_path(SERVICE, MERGE.0)?
+        let folder = unit::dropin_path(SERVICE, ANY_DROPIN)?
             .parent()
             .unwrap_or_else(FsPath::root);
         let fs = self.filesystem(Designator::Root)?;
@@ -145,33 +121,5 @@ impl Bench<'_> {
             }
         }
         Ok(all)
-    }
-}
-
-/// A name that systemd takes as one word, as it is.
-fn word(name: &str) -> Result<&str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.chars().all(is_plain) && !name.starts_with('-') {
-        return Ok(name);
-    }
-    Err(Error::invalid(format!(
-        "the sysext '{}' cannot be updated under this name",
-        name.escape_debug()
-    ))
-    .with_hint("use letters, digits, dots, dashes and underscores"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_with_a_meaning_to_systemd_are_refused() {
-        for name in ["docker", "k3s-1.2_x"] {
-            assert_eq!(word(name).unwrap(), name);
-        }
-        for name in ["a b", "a%i", "-C", "$HOME", "a\"b", "ä"] {
-            assert!(word(name).is_err(), "{name}");
-        }
     }
 }

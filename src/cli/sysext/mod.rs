@@ -2,10 +2,15 @@
 
 mod build;
 mod check;
+mod download;
 mod inspect;
 mod keygen;
+mod pack;
+mod publish;
+mod recipe;
 mod sign;
 pub(super) mod signer;
+mod sysupdate;
 mod verify;
 
 use std::path::Path;
@@ -16,11 +21,12 @@ use crate::{Error, Result};
 
 use super::progress::Reporter;
 
-/// Build, look into, check, sign and verify extension images: sysexts and confexts
+/// Build, look into, check, sign, verify and publish extension images: sysexts and confexts
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   flatbake sysext build tailscale -o ts.raw --name tailscale --arch amd64 --enable tailscaled.service
+  flatbake sysext recipe --list
   flatbake sysext inspect hello.raw
   flatbake sysext check hello.raw --image flatcar_sample.bin.bz2
   flatbake sysext keygen --cn 'Example builds' --type p256
@@ -34,22 +40,28 @@ pub struct SysextCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     Build(Box<build::BuildCommand>),
+    Recipe(Box<recipe::RecipeCommand>),
     Inspect(inspect::InspectCommand),
     Check(Box<check::CheckCommand>),
     Keygen(keygen::KeygenCommand),
     Sign(sign::SignCommand),
     Verify(verify::VerifyCommand),
+    Sysupdate(sysupdate::SysupdateCommand),
+    Publish(Box<publish::PublishCommand>),
 }
 
 impl SysextCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         match &self.action {
             Action::Build(command) => command.run(reporter),
+            Action::Recipe(command) => command.run(reporter),
             Action::Inspect(command) => command.run(reporter),
             Action::Check(command) => command.run(reporter),
             Action::Keygen(command) => command.run(reporter),
             Action::Sign(command) => command.run(reporter),
             Action::Verify(command) => command.run(reporter),
+            Action::Sysupdate(command) => command.run(reporter),
+            Action::Publish(command) => command.run(reporter),
         }
     }
 }

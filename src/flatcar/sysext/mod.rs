@@ -22,6 +22,8 @@ mod installed;
 mod kernel;
 mod names;
 mod programs;
+pub mod publish;
+pub mod recipe;
 pub mod report;
 pub mod together;
 mod units;
@@ -37,3 +39,5 @@ pub use installed::{installed, open_installed};
 pub use kernel::{Needs, check_kernel};
 pub use programs::{Missing, Program, missing, programs};
 pub use units::Activation;
+
+use super::tmpfiles::name_fits;

@@ -40,13 +40,13 @@ const CONF_ROLE: &str = "file for /etc";
 const CONF_MAX: u64 = 16 << 20;
 
 /// Writes into a tree that belongs to root.
-pub(super) struct Writer<'a> {
+pub(in crate::flatcar::sysext) struct Writer<'a> {
     pub tree: &'a mut StagedTree,
     pub time: Timestamp,
 }
 
 impl Writer<'_> {
-    fn attributes(&self, mode: u32) -> Attributes {
+    pub(in crate::flatcar::sysext) fn attributes(&self, mode: u32) -> Attributes {
         Attributes {
             mode,
             uid: 0,
@@ -56,7 +56,7 @@ impl Writer<'_> {
     }
 
     /// Makes the folder and those above it, where they are missing.
-    fn folder(&mut self, path: &FsPath) -> Result<()> {
+    pub(in crate::flatcar::sysext) fn folder(&mut self, path: &FsPath) -> Result<()> {
         if let Some(found) = self.tree.find_metadata(path)? {
             return match found.file_type {
                 FileType::Directory => Ok(()),
@@ -73,7 +73,12 @@ impl Writer<'_> {
     }
 
     /// Writes a file, with the folders above it; one that is there is replaced.
-    fn file(&mut self, path: &FsPath, mode: u32, content: &[u8]) -> Result<()> {
+    pub(in crate::flatcar::sysext) fn file(
+        &mut self,
+        path: &FsPath,
+        mode: u32,
+        content: &[u8],
+    ) -> Result<()> {
         if let Some(parent) = path.parent() {
             self.folder(&parent)?;
         }
@@ -85,7 +90,12 @@ impl Writer<'_> {
     }
 
     /// The same where nothing may be there.
-    fn new_file(&mut self, path: &FsPath, mode: u32, content: &[u8]) -> Result<()> {
+    pub(in crate::flatcar::sysext) fn new_file(
+        &mut self,
+        path: &FsPath,
+        mode: u32,
+        content: &[u8],
+    ) -> Result<()> {
         if exists(self.tree, path)? {
             return Err(
                 Error::invalid(format!("{path} is there already and would be replaced"))
@@ -93,6 +103,11 @@ impl Writer<'_> {
             );
         }
         self.file(path, mode, content)
+    }
+
+    /// Removes an entry with all that lies below it.
+    pub(in crate::flatcar::sysext) fn remove(&mut self, path: &FsPath) -> Result<()> {
+        super::source::remove(self.tree, path)
     }
 
     /// Drop-ins that have units started, each by the target of its kind.

@@ -22,7 +22,8 @@ use serde::Serialize;
 pub use disk_image::DiskImage;
 use format::Packing;
 pub use format::{Compressor, Effort, Format};
-use metadata::{Writer, release_text};
+pub(in crate::flatcar::sysext) use metadata::Writer;
+use metadata::release_text;
 use source::Reading;
 
 use super::check::check_made;
@@ -142,6 +143,21 @@ impl<'a> Means<'a> {
         Self::with_inputs(progress, temp_dir, Inputs::new(cancel))
     }
 
+    /// What the work tells of how far it is.
+    pub(in crate::flatcar::sysext) fn progress(&self) -> &'a dyn Progress {
+        self.progress
+    }
+
+    /// Where temporary files go.
+    pub(in crate::flatcar::sysext) fn temp_dir(&self) -> &Path {
+        &self.temp_dir
+    }
+
+    /// All files that are read.
+    pub(in crate::flatcar::sysext) fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
     /// The same where other files were read already, none of which may be written.
     pub(crate) fn with_inputs(
         progress: &'a dyn Progress,
@@ -245,7 +261,21 @@ impl Build {
             keep_owner: self.keep_owner,
             time,
         };
-        let (mut tree, mut findings) = reading.read(&self.source, means)?;
+        let read = reading.read(&self.source, means)?;
+        self.prepare_tree(read, host, means)
+    }
+
+    /// The same for a tree that is there, with what there is to say of it already.
+    pub(in crate::flatcar::sysext) fn prepare_tree(
+        self,
+        (mut tree, mut findings): (StagedTree, Vec<Finding>),
+        host: Option<&Host>,
+        means: &Means<'_>,
+    ) -> Result<Prepared> {
+        let time = Timestamp {
+            secs: self.time,
+            nanos: 0,
+        };
         source::exclude(&mut tree, &self.exclude)?;
         findings.extend(self.settle_outside(&mut tree)?);
         let mut writer = Writer {
@@ -284,7 +314,8 @@ impl Build {
         })
     }
 
-    fn check(&self) -> Result<()> {
+    /// Refuses what makes no sense.
+    pub(in crate::flatcar::sysext) fn check(&self) -> Result<()> {
         if !is_valid_name(&self.name) {
             return Err(Error::invalid(format!(
                 "'{}' cannot be the name of an extension",

@@ -1,5 +1,9 @@
 //! Files of systemd-sysupdate (sysupdate.d(5)): what they say of where updates of a sysext go, held against where the
-//! first version is put.
+//! first version is put; and how they are written, with what makes a machine use them.
+
+mod write;
+
+pub use write::{SERVICE, TIMER, Updates, Updating, updating};
 
 use crate::error::{Error, Result};
 use crate::finding::{Finding, code};

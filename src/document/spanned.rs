@@ -8,17 +8,19 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::document::Position;
+use super::node::Position;
 
-/// Names under which the deserializer of manifests gives more than a value.
-pub(super) const SPANNED: &str = "flatbake manifest: Spanned";
-pub(super) const RAW: &str = "flatbake manifest: Raw";
+/// Names under which the deserializer of documents gives more than a value.
+pub(super) const SPANNED: &str = "flatbake document: Spanned";
+pub(super) const RAW: &str = "flatbake document: Raw";
 
 /// A value and its place in the file.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Spanned<T> {
-    pub(super) position: Position,
-    pub(super) value: T,
+pub struct Spanned<T> {
+    /// Where it begins.
+    pub position: Position,
+    /// The value.
+    pub value: T,
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Spanned<T> {
@@ -68,7 +70,7 @@ impl<T: JsonSchema> JsonSchema for Spanned<T> {
 
 /// The text of a scalar as it was written, whatever it would mean: `0644` stays `0644`.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Raw(pub(super) String);
+pub struct Raw(pub String);
 
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -106,8 +108,10 @@ impl JsonSchema for Raw {
 
 /// A text, where that says it all, or a table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum TextOr<T> {
+pub enum TextOr<T> {
+    /// The text.
     Text(String),
+    /// The table.
     Table(T),
 }
 
@@ -151,8 +155,10 @@ impl<T: JsonSchema> JsonSchema for TextOr<T> {
 
 /// A text, where there is one of them, or a list.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum TextOrList<T> {
+pub enum TextOrList<T> {
+    /// The text.
     Text(String),
+    /// The list.
     List(Vec<T>),
 }
 

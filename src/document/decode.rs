@@ -1,4 +1,4 @@
-//! From the tree of a manifest to structs, by serde. An error knows the place of the value, or of the key, it is about.
+//! From the tree of a document to structs, by serde. An error knows the place of the value, or of the key, it is about.
 
 use std::fmt;
 
@@ -9,11 +9,14 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+use super::node::{Fault, Key, Kind, Node, Position, Scalar, Value};
 use super::spanned::{RAW, SPANNED};
-use crate::document::{Fault, Key, Kind, Node, Position, Scalar, Value};
 
 /// Reads `node` as a `T`.
-pub(super) fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Fault> {
+///
+/// # Errors
+/// A value of another kind, a key that is not known or is missing, each with its place.
+pub fn decode<T: DeserializeOwned>(node: &Node) -> Result<T, Fault> {
     T::deserialize(node)
 }
 
@@ -51,7 +54,7 @@ impl de::Error for Fault {
     }
 }
 
-/// What was expected, in the words of manifests.
+/// What was expected, in the words of documents.
 fn wanted(expected: &dyn Expected) -> String {
     match expected.to_string().as_str() {
         "a sequence" => "a list".to_owned(),
