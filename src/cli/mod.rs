@@ -8,6 +8,8 @@ mod cat;
 #[cfg(feature = "fetch")]
 mod config;
 mod convert;
+mod diff;
+mod du;
 mod failure;
 #[cfg(feature = "fetch")]
 mod fetch;
@@ -35,6 +37,7 @@ mod progress;
 mod releases;
 mod request;
 mod show;
+mod sides;
 mod signals;
 mod stdio;
 mod sysext;
@@ -103,7 +106,9 @@ enum Command {
     Convert(Box<convert::Convert>),
     Info(info::Info),
     Inspect(inspect::Inspect),
+    Diff(diff::Diff),
     Ls(ls::Ls),
+    Du(du::Du),
     Cat(cat::Cat),
     Get(get::Get),
     Butane(butane::Butane),
@@ -191,7 +196,9 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Convert(command) => command.run(reporter),
         Command::Info(command) => command.run(reporter),
         Command::Inspect(command) => command.run(reporter),
+        Command::Diff(command) => command.run(reporter),
         Command::Ls(command) => command.run(reporter),
+        Command::Du(command) => command.run(reporter),
         Command::Cat(command) => command.run(reporter),
         Command::Get(command) => command.run(reporter),
         Command::Butane(command) => command.run(reporter),

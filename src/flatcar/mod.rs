@@ -2,6 +2,7 @@
 
 pub mod butane;
 pub mod ddi;
+pub mod diff;
 mod disk;
 pub mod elf;
 pub mod grub;
@@ -16,6 +17,7 @@ pub mod sysupdate;
 pub mod tmpfiles;
 pub mod unit;
 pub mod unit_file;
+pub mod usage;
 pub mod vendor;
 
 pub use disk::Disk;
