@@ -110,7 +110,7 @@ pub mod partition;
 
 // Requests: what is asked for, the preparation that decides and carries it out in memory, what was written.
 pub use bake::{
-    ArchiveSpec, Artifact, ConfigSpec, Context, Edits, FileSource, FileSpec, Hostname,
+    ArchiveSpec, Artifact, ConfigSpec, Context, Edits, FileSource, FileSpec, Generalize, Hostname,
     LinkSpec, OfficialSysext, Output, Oversight, Place, Policy, Prepared, Report, Request,
     RootSize, SysextSpec, TrustSpec, UnitSpec, Variant, VendorChoice, VendorTargets, Written, emit,
     emit_all,

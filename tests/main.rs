@@ -14,6 +14,7 @@ mod convert;
 mod cut_short;
 mod ddi;
 mod diff;
+mod doctor;
 mod erofs;
 mod erofs_write;
 mod examples;

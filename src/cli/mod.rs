@@ -5,6 +5,7 @@ mod butane;
 #[cfg(feature = "fetch")]
 mod cache;
 mod cat;
+mod check;
 #[cfg(feature = "fetch")]
 mod config;
 mod convert;
@@ -106,6 +107,7 @@ enum Command {
     Convert(Box<convert::Convert>),
     Info(info::Info),
     Inspect(inspect::Inspect),
+    Check(check::Check),
     Diff(diff::Diff),
     Ls(ls::Ls),
     Du(du::Du),
@@ -196,6 +198,7 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Convert(command) => command.run(reporter),
         Command::Info(command) => command.run(reporter),
         Command::Inspect(command) => command.run(reporter),
+        Command::Check(command) => command.run(reporter),
         Command::Diff(command) => command.run(reporter),
         Command::Ls(command) => command.run(reporter),
         Command::Du(command) => command.run(reporter),

@@ -4,6 +4,7 @@ pub mod butane;
 pub mod ddi;
 pub mod diff;
 mod disk;
+pub mod doctor;
 pub mod elf;
 pub mod grub;
 pub mod ignition;

@@ -99,6 +99,7 @@ impl<'a> Changes<'a> {
             kernel_args: all(&self.kernel_args.add, inputs, kernel_arg)?,
             removed_kernel_args: all(&self.kernel_args.remove, inputs, kernel_arg)?,
             links: all(self.links, inputs, link)?,
+            fresh_table: false,
         })
     }
 }
