@@ -110,9 +110,10 @@ pub mod partition;
 
 // Requests: what is asked for, the preparation that decides and carries it out in memory, what was written.
 pub use bake::{
-    ArchiveSpec, Artifact, ConfigSpec, Context, Edits, FileSource, FileSpec, Hostname, LinkSpec,
-    OfficialSysext, Output, Oversight, Place, Policy, Prepared, Report, Request, RootSize,
-    SysextSpec, TrustSpec, UnitSpec, Variant, VendorChoice, VendorTargets, Written, emit, emit_all,
+    ArchiveSpec, Artifact, ConfigSpec, Context, Edits, FileSource, FileSpec, Generalize, Hostname,
+    LinkSpec, OfficialSysext, Output, Oversight, Place, Policy, Prepared, Report, Request,
+    RootSize, SysextSpec, TrustSpec, UnitSpec, Variant, VendorChoice, VendorTargets, Written, emit,
+    emit_all,
 };
 pub use flatcar::vendor::{Vendor, Vendors};
 pub use image::{CacheMode, CompressOptions, OpenOptions, OutputFormat};
@@ -137,6 +138,14 @@ pub mod config {
     pub use crate::flatcar::butane::{TranslateOptions, Translated, translate as translate_butane};
     pub use crate::flatcar::ignition::{
         CheckOptions, Checked, ConfigKind, check as check_ignition,
+    };
+}
+/// Disks and trees of files, compared.
+pub mod diff {
+    pub use crate::flatcar::diff::{
+        Aspect, ByteDifference, ByteStretch, Change, DiffOptions, DiskDifference, ENTRIES_MAX,
+        EntryDifference, Field, PartitionDifference, STRETCHES_MAX, Side, TreeDifference,
+        compare_disks, compare_trees,
     };
 }
 // Images and what lies in them.

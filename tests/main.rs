@@ -13,6 +13,8 @@ mod cli;
 mod convert;
 mod cut_short;
 mod ddi;
+mod diff;
+mod doctor;
 mod erofs;
 mod erofs_write;
 mod examples;

@@ -29,7 +29,7 @@ fn cat(image: &Path, path: &str) -> String {
 }
 
 /// What is listed at a path.
-fn listed(image: &Path, path: &str) -> String {
+fn list(image: &Path, path: &str) -> String {
     let listed = success(flatbake().args(["ls", "-l", text(image), path]));
     String::from_utf8(listed.stdout).unwrap()
 }
@@ -126,7 +126,7 @@ fn updates_are_switched_off_or_come_from_elsewhere() {
         cat(&image, "root:/etc/flatcar/update.conf"),
         format!("# ours\nREBOOT_STRATEGY=off\nGROUP=lts-2024\nSERVER={server}\n")
     );
-    let listed = listed(&image, "root:/etc/flatcar/update.conf");
+    let listed = list(&image, "root:/etc/flatcar/update.conf");
     assert!(
         listed.contains("0640") && listed.contains("500:500"),
         "{listed}"
@@ -139,7 +139,7 @@ fn updates_are_switched_off_or_come_from_elsewhere() {
     );
 
     let masked = bake(dir.path(), "masked.bin", &["--updates", "masked"]);
-    let listed = listed(&masked, "root:/etc/systemd/system");
+    let listed = list(&masked, "root:/etc/systemd/system");
     for unit in ["update-engine.service", "locksmithd.service"] {
         let line = listed.lines().find(|line| line.contains(unit));
         assert!(
@@ -174,7 +174,7 @@ fn sysexts_outlive_a_reset_by_base_ign() {
             text(&base),
         ],
     );
-    let listed = listed(&image, "oem:/extensions/hello/hello.raw");
+    let listed = list(&image, "oem:/extensions/hello/hello.raw");
     assert!(listed.contains("hello.raw"), "{listed}");
     let config = cat(&image, "oem:/base/base.ign");
     let json: Value = serde_json::from_str(&config).unwrap();

@@ -46,6 +46,8 @@ pub struct Edits {
     pub settings: Settings,
     /// Symlinks to make, in order.
     pub links: Vec<LinkSpec>,
+    /// Give the disk the GUID, and USR-A the attributes, that they have in an image that was never booted.
+    pub fresh_table: bool,
 }
 
 impl Edits {

@@ -32,8 +32,8 @@ pub use report::{
     PlanReport, Report, ResizeReport, SCHEMA_VERSION, SpaceReport, VariantReport, schema,
 };
 pub use request::{
-    Base, Context, Expected, ExpectedDigest, FirmwareFiles, Locked, Policy, Request, RootSize,
-    Stream, Variant, VendorChoice, VendorTargets,
+    Base, Context, Expected, ExpectedDigest, FirmwareFiles, Generalize, Locked, Policy, Request,
+    RootSize, Stream, Variant, VendorChoice, VendorTargets,
 };
 pub use settings::{Console, Settings, UpdateMode, Updates};
 pub use write::{

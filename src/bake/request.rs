@@ -47,6 +47,8 @@ pub struct Request {
     pub base: Base,
     /// The changes that everything that is written has.
     pub edits: Edits,
+    /// What a machine left on the base goes, before all other changes.
+    pub generalize: Generalize,
     /// The size that ROOT, and the disk with it, shall have; by default they stay as they are.
     pub root_size: Option<RootSize>,
     /// What sets results apart, such as the nodes of a cluster; where there are none, there is one result.
@@ -76,6 +78,18 @@ pub struct Request {
     pub also_read: Vec<(PathBuf, &'static str)>,
     /// Files that whoever asks writes after the run, such as the lock of a manifest: the run must not read or write them.
     pub also_written: Vec<PathBuf>,
+}
+
+/// What goes of what a machine left on the base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Generalize {
+    /// All stays; a base that was booted is refused.
+    #[default]
+    Nothing,
+    /// Traces of machines: identities, host keys, logs, state. Files of accounts and keys that open them stay.
+    Traces,
+    /// Those too.
+    TracesAndAccounts,
 }
 
 /// The size that ROOT shall have.
@@ -335,6 +349,7 @@ impl Request {
         Self {
             base: Base::Path(base.into()),
             edits: Edits::new(),
+            generalize: Generalize::Nothing,
             root_size: None,
             variants: Vec::new(),
             outputs: Vec::new(),

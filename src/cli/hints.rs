@@ -291,7 +291,7 @@ const HINTS: &[Hint] = &[
     ),
     Hint::new(
         code::BASE_BOOTED,
-        "start from an image that was never booted",
+        "start from an image that was never booted, or give --generalize; flatbake check IMG tells all",
     ),
     Hint::new(
         code::CONFIG_KEPT,

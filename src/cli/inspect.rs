@@ -122,6 +122,12 @@ fn summary(document: &Document) -> String {
             None => unknown(),
         },
     );
+    let booted = match (disk.booted, disk.traces) {
+        (false, 0) => "no".to_owned(),
+        (false, traces) => format!("perhaps: {traces} traces (see flatbake check)"),
+        (true, traces) => format!("yes: {traces} traces (see flatbake check)"),
+    };
+    row("booted", booted);
     for sysext in &disk.sysexts {
         let to = sysext.target.as_ref().map(|target| format!(" -> {target}"));
         let size = || sysext.bytes.map(|bytes| format!(" ({})", ByteSize(bytes)));

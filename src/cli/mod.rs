@@ -5,9 +5,12 @@ mod butane;
 #[cfg(feature = "fetch")]
 mod cache;
 mod cat;
+mod check;
 #[cfg(feature = "fetch")]
 mod config;
 mod convert;
+mod diff;
+mod du;
 mod failure;
 #[cfg(feature = "fetch")]
 mod fetch;
@@ -36,6 +39,7 @@ mod releases;
 mod request;
 mod settings;
 mod show;
+mod sides;
 mod signals;
 mod stdio;
 mod sysext;
@@ -104,7 +108,10 @@ enum Command {
     Convert(Box<convert::Convert>),
     Info(info::Info),
     Inspect(inspect::Inspect),
+    Check(check::Check),
+    Diff(diff::Diff),
     Ls(ls::Ls),
+    Du(du::Du),
     Cat(cat::Cat),
     Get(get::Get),
     Butane(butane::Butane),
@@ -192,7 +199,10 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Convert(command) => command.run(reporter),
         Command::Info(command) => command.run(reporter),
         Command::Inspect(command) => command.run(reporter),
+        Command::Check(command) => command.run(reporter),
+        Command::Diff(command) => command.run(reporter),
         Command::Ls(command) => command.run(reporter),
+        Command::Du(command) => command.run(reporter),
         Command::Cat(command) => command.run(reporter),
         Command::Get(command) => command.run(reporter),
         Command::Butane(command) => command.run(reporter),

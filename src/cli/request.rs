@@ -8,8 +8,9 @@ use crate::archive::{Glob, TarOptions};
 #[cfg(feature = "fetch")]
 use crate::bake::OfficialSysext;
 use crate::bake::{
-    ArchiveSpec, Base, ConfigSpec, Edits, FileSource, FileSpec, FirmwareFiles, Hostname, LinkSpec,
-    Place, Request, RootSize, Stream, SysextSpec, TrustSpec, UnitSpec, VendorChoice,
+    ArchiveSpec, Base, ConfigSpec, Edits, FileSource, FileSpec, FirmwareFiles, Generalize,
+    Hostname, LinkSpec, Place, Request, RootSize, Stream, SysextSpec, TrustSpec, UnitSpec,
+    VendorChoice,
 };
 #[cfg(feature = "fetch")]
 use crate::fetch::release::Wanted;
@@ -336,6 +337,12 @@ struct RunArgs {
     /// Go on where findings would stop the run
     #[arg(long)]
     force: bool,
+    /// Take away what a machine left on the image: its identity, host keys, logs and state
+    #[arg(long)]
+    generalize: bool,
+    /// With --generalize, take away files of accounts, and keys that open them, too
+    #[arg(long)]
+    remove_accounts: bool,
     /// Refuse a filesystem that was in use when it was copied, instead of replaying its journal
     #[arg(long)]
     no_replay: bool,
@@ -766,6 +773,16 @@ impl RequestArgs {
             request.timestamp = given.map(|secs| Timestamp { secs, nanos: 0 });
         }
         request.policy.force |= self.run.force;
+        if self.run.generalize && request.generalize == Generalize::Nothing {
+            request.generalize = Generalize::Traces;
+        }
+        if self.run.remove_accounts {
+            if request.generalize == Generalize::Nothing {
+                return Err(Error::invalid("--remove-accounts goes with --generalize")
+                    .with_hint("give --generalize, too"));
+            }
+            request.generalize = Generalize::TracesAndAccounts;
+        }
         request.policy.no_replay |= self.run.no_replay;
         request.policy.require_signed |= self.run.require_signed;
         request.policy.keep_butane |= self.boot.keep_butane;

@@ -368,7 +368,7 @@ codes! {
     MACHINE_ID_LEFT = "machine-id-left", Warning,
         "{path} is left over from a machine: all clones would share it, and units that Ignition enables stay disabled";
     /// The base has run on a machine.
-    BASE_BOOTED = "base-booted", Warning,
+    BASE_BOOTED = "base-booted", Error,
         "the base image was booted before ({signs}): what it left on its disk comes along, and Ignition may not run again";
     /// The base has a user config of its own, which stays.
     CONFIG_KEPT = "config-kept", Note,
@@ -550,6 +550,66 @@ codes! {
     /// Butane where Ignition cannot read it.
     BUTANE_UNREAD = "butane-unread", Error,
         "Butane is not read by Ignition {ignition}{release}: 2.27 is the first that does";
+
+    // What an image shows of a machine, and what in it does not fit.
+
+    /// An entry that a running machine makes.
+    BOOT_TRACE = "boot-trace", Warning,
+        "{path} is there, {what}: an image that was never booted does not have it";
+    /// Ignition will not run.
+    BOOT_FLAG_MISSING = "boot-flag-missing", Warning,
+        "{path} is missing, so Ignition ran already and will not run again";
+    /// The partition table is that of a machine.
+    TABLE_BOOTED = "table-booted", Warning,
+        "{what} {found}, and {fresh} on an image that was never booted";
+    /// An update lies beside the release.
+    UPDATE_STAGED = "update-staged", Warning,
+        "an update was put on {partition}, which cannot be taken back: start from an image that was never booted";
+    /// Something that every machine has for itself.
+    SHARED_IDENTITY = "shared-identity", Warning,
+        "{path} is there, {what}: all machines of this image would share it";
+    /// Something that should not be given away with the image.
+    SECRET_INSIDE = "secret-inside", Warning,
+        "{path} is there, {what}: whoever has the image can read it";
+    /// Something that is good to know.
+    LEFT_OVER = "left-over", Note,
+        "{path} is there, {what}";
+    /// A kernel argument by which all machines are one.
+    ARGUMENT_SHARED = "argument-shared", Warning,
+        "{path} has the kernel argument {argument}, which {does}";
+    /// Files of accounts.
+    ACCOUNT_LEFT = "account-left", Warning,
+        "{path} is there, {what}: baked, or left by a machine";
+    /// An account that many could use.
+    ACCOUNT_WEAK = "account-weak", Warning,
+        "{path}: the user {user} {why}";
+    /// Keys by which somebody may log in.
+    KEYS_INSIDE = "keys-inside", Note,
+        "{path} lets the owners of its keys log in to every machine of this image";
+    /// A key that everyone has.
+    KEY_WELL_KNOWN = "key-well-known", Warning,
+        "{path} has Vagrant's public key, whose private key is published: everyone can log in";
+    /// The vendor's sysext is not there.
+    OEM_SYSEXT_ABSENT = "oem-sysext-absent", Warning,
+        "{path} is missing: the machine fetches it when it boots, and does not boot where it cannot";
+    /// A vendor's sysext of another release.
+    OEM_SYSEXT_OTHER = "oem-sysext-other", Warning,
+        "{path} is not the vendor's sysext of release {version}, and is not used";
+    /// A marker without what it marks.
+    OEM_MARKER_ALONE = "oem-marker-alone", Warning,
+        "{path} is there, but {why}";
+    /// A link to a file that is not there.
+    LINK_NOWHERE = "link-nowhere", Warning,
+        "{path} leads to {target}, which is not there";
+    /// A unit that does not exist is started.
+    UNIT_NOWHERE = "unit-nowhere", Warning,
+        "{path} starts {unit}, which neither the image nor one of its sysexts has";
+    /// What a reset of the machine deletes.
+    RESET_DELETES = "reset-deletes", Note,
+        "flatcar-reset deletes {paths}, unless it is told to keep them";
+    /// The partition table was made that of an image that was never booted.
+    TABLE_RESET = "table-reset", Note,
+        "the disk GUID and the attributes of USR are those of an image that was never booted again";
 
     // Keys and signatures.
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::disk::Disk;
+use super::doctor;
 use super::layout::{Designator, Layout, PartitionRef, type_name};
 use crate::error::{Reason, Result};
 use crate::finding::{Finding, code};
@@ -31,6 +32,10 @@ pub struct Inspection {
     pub oem_id: Option<String>,
     /// Whether `flatcar/first_boot` is on the ESP: Ignition will run at the next boot.
     pub first_boot: Option<bool>,
+    /// Whether something proves that a machine ran from this disk.
+    pub booted: bool,
+    /// What a machine left on it, and what could be.
+    pub traces: usize,
     /// Sysexts on ROOT, OEM and USR.
     pub sysexts: Vec<Sysext>,
     /// The partitions in the order of their numbers.
@@ -135,6 +140,8 @@ pub fn inspect(disk: &Disk) -> Result<Inspection> {
         findings.push(Finding::new(code::RELEASE_UNKNOWN).with("why", error));
         None
     });
+    // A partition that cannot be read is told where it is listed.
+    let diagnosis = doctor::traces(disk).unwrap_or_default();
     let table = disk.table();
     Ok(Inspection {
         disk_bytes: disk.device().size(),
@@ -152,6 +159,12 @@ pub fn inspect(disk: &Disk) -> Result<Inspection> {
         oem_id: open(disk, Designator::Oem).and_then(|oem| oem_id(&*oem)),
         first_boot: open(disk, Designator::Boot)
             .and_then(|esp| exists(&*esp, "/flatcar/first_boot")),
+        booted: diagnosis.is_booted(),
+        traces: diagnosis
+            .symptoms
+            .iter()
+            .filter(|symptom| symptom.counts())
+            .count(),
         sysexts: sysexts(disk),
         partitions: table
             .partitions()

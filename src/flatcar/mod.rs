@@ -2,7 +2,9 @@
 
 pub mod butane;
 pub mod ddi;
+pub mod diff;
 mod disk;
+pub mod doctor;
 pub mod elf;
 pub mod grub;
 pub mod ignition;
@@ -16,6 +18,7 @@ pub mod sysupdate;
 pub mod tmpfiles;
 pub mod unit;
 pub mod unit_file;
+pub mod usage;
 pub mod vendor;
 
 pub use disk::Disk;

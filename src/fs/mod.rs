@@ -84,6 +84,17 @@ pub trait FileSystem: Send + Sync {
 
     /// Opens a regular file for positional reading.
     fn open(&self, node: Node) -> Result<Box<dyn FileRead + '_>>;
+
+    /// Bytes of the blocks that an entry takes, as the filesystem counts them. One that keeps no count takes as many blocks
+    /// as its content fills.
+    fn allocated_bytes(&self, node: Node) -> Result<u64> {
+        let metadata = self.metadata(node)?;
+        if metadata.file_type != FileType::File {
+            return Ok(0);
+        }
+        let block = self.capacity()?.block_bytes.max(1);
+        Ok(metadata.size.div_ceil(block).saturating_mul(block))
+    }
 }
 
 /// An open file of a [`FileSystem`].

@@ -99,6 +99,7 @@ impl<'a> Changes<'a> {
             removed_kernel_args: all(&self.kernel_args.remove, inputs, kernel_arg)?,
             links: all(self.links, inputs, link)?,
             settings: Settings::default(),
+            fresh_table: false,
         })
     }
 }

@@ -108,6 +108,10 @@ pub(super) struct Document {
     pub(super) timestamp: Option<Spanned<Raw>>,
     /// Go on where findings would stop the run.
     pub(super) force: bool,
+    /// Take away what a machine left on the image, such as its identity, host keys, logs and state.
+    pub(super) generalize: bool,
+    /// With generalize: take away files of accounts, and keys that open them, too.
+    pub(super) remove_accounts: bool,
     /// Makes identifiers of the written images that differ from those of the same disk with another seed.
     pub(super) seed: Option<Raw>,
     /// Images that differ in little: each is the shared bake with the changes given here.

@@ -110,6 +110,8 @@ pub const FLAGS: &[(&str, Counterpart)] = &[
     ("dry-run", None(OF_THE_RUN)),
     ("json", None(OF_THE_RUN)),
     ("force", Keys(&["force"])),
+    ("generalize", Keys(&["generalize"])),
+    ("remove-accounts", Keys(&["remove_accounts"])),
     ("overwrite", Keys(&["overwrite"])),
     ("vendor", Keys(&["vendors", "vendors[].id"])),
     ("vendor-file", Keys(&["vendor_files"])),

@@ -11,7 +11,7 @@ use super::options::LoadOptions;
 use super::outputs::{self, Outputs};
 use super::settings::settings;
 use super::{vendors, wants};
-use crate::bake::{Base, Expected, Policy, Request, Variant};
+use crate::bake::{Base, Expected, Generalize, Policy, Request, Variant};
 use crate::document::{Position, Spanned, TextOr};
 use crate::error::{Error, Result, ResultExt};
 use crate::flatcar::vendor::Vendors;
@@ -62,6 +62,7 @@ pub(super) fn resolve(path: &Path, options: &LoadOptions, document: &Document) -
             .map(|seed| seed.0.clone())
             .unwrap_or_default(),
         policy: policy(document),
+        generalize: generalize(document)?,
         expected: Expected {
             digests: inputs.into_digests(),
             ..Expected::default()
@@ -130,6 +131,17 @@ fn timestamp(document: &Document, inputs: &Inputs) -> Result<Option<Timestamp>> 
 }
 
 /// What whoever writes a manifest can allow: not what the host is trusted with.
+fn generalize(document: &Document) -> Result<Generalize> {
+    match (document.generalize, document.remove_accounts) {
+        (false, false) => Ok(Generalize::Nothing),
+        (true, false) => Ok(Generalize::Traces),
+        (true, true) => Ok(Generalize::TracesAndAccounts),
+        (false, true) => Err(Error::invalid(
+            "remove_accounts goes with generalize, which is not true",
+        )),
+    }
+}
+
 fn policy(document: &Document) -> Policy {
     Policy {
         force: document.force,

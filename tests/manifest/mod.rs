@@ -219,6 +219,7 @@ fn dump(request: &Request, folder: &Path) -> String {
         let qcow2 = &output.qcow2;
         writeln!(text, "output {path} {format} {compress:?} {qcow2:?}").unwrap();
     }
+    writeln!(text, "generalize {:?}", request.generalize).unwrap();
     let time = request.timestamp.map(|time| time.secs);
     writeln!(
         text,

@@ -143,6 +143,12 @@ const ROWS: &[Row] = &[
     ),
     row(&["--timestamp", "1700000001"], ALL, Shows::Report),
     row(&["--force"], ALL, Shows::Elsewhere),
+    row(&["--generalize"], ALL, Shows::Elsewhere),
+    row(
+        &["--generalize", "--remove-accounts"],
+        ALL,
+        Shows::Elsewhere,
+    ),
     row(&["--overwrite"], ALL, Shows::Elsewhere),
     row(&["--no-replay"], ALL, Shows::Elsewhere),
     row(&["--trust-cert", "builder.crt"], DISKS, Shows::Report),

@@ -126,6 +126,7 @@ impl<'a> Bench<'a> {
         self.examine(work)?;
         self.stop_at_findings()?;
         self.grow()?;
+        self.reset_table(work.edits)?;
         for place in &work.edits.removals {
             self.remove(place)?;
         }

@@ -11,6 +11,7 @@
 mod base;
 mod bench;
 mod files;
+mod generalize;
 mod identity;
 mod ignition;
 mod lasting;
@@ -95,7 +96,9 @@ impl Request {
             timestamp,
             policy: self.policy,
         };
-        findings.extend(running::see_base(self, &disk)?);
+        let request = self.generalized(&disk)?;
+        findings.extend(running::see_base(&request, &disk)?);
+        bench::stop_at(&mut findings, self.policy)?;
         context.cancel.check()?;
         let generation = Generation::of(disk.table());
         let vendors = vendors::choose(self, &run, generation, &mut findings)?;
@@ -112,7 +115,7 @@ impl Request {
             vendors,
             findings,
         };
-        let prepared = self.carry_out(&run, start, &targets);
+        let prepared = request.carry_out(&run, start, &targets);
         context.progress.finish();
         let prepared = prepared?;
         prepared.check_targets()?;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::super::edits::{Edits, Place};
 use super::super::request::Request;
 use super::bench::Bench;
+use super::generalize::see_traces;
 use super::oem::CONFIG_IGN;
 use crate::error::{ErrorKind, Result};
 use crate::finding::{Few, Finding, code};
@@ -232,30 +233,7 @@ pub(super) fn see_base(request: &Request, disk: &Disk) -> Result<Vec<Finding>> {
             .iter()
             .any(|file| file.partition == partition && file.path.to_string() == path)
     };
-    let mut findings = Vec::new();
-    // With a config, both signs have findings of their own.
-    if all().all(|edits| edits.config_ign.is_none() && edits.base_ign.is_none()) {
-        let lacks_flag = is_there(Designator::Boot, FIRST_BOOT)? == Some(false)
-            && !is_put(Designator::Boot, FIRST_BOOT);
-        let is_kept = |path| !is_removed(Designator::Root, path) && !is_put(Designator::Root, path);
-        let has_id =
-            is_kept(MACHINE_ID) && is_there(Designator::Root, MACHINE_ID)? == Some(true) && {
-                let root = disk.filesystem(Designator::Root.into())?;
-                is_of_machine(fs::read_file(
-                    &*root,
-                    &FsPath::new(MACHINE_ID)?,
-                    MACHINE_ID_MAX,
-                ))
-            };
-        let signs = [
-            lacks_flag.then(|| format!("{}:{FIRST_BOOT} is missing", Designator::Boot)),
-            has_id.then(|| format!("{}:{MACHINE_ID} is there", Designator::Root)),
-        ];
-        let signs: Vec<String> = signs.into_iter().flatten().collect();
-        if !signs.is_empty() {
-            findings.push(Finding::new(code::BASE_BOOTED).with("signs", signs.join(", ")));
-        }
-    }
+    let mut findings: Vec<Finding> = see_traces(edits, disk)?.into_iter().collect();
     let is_own = edits.config_ign.is_some()
         || is_removed(Designator::Oem, CONFIG_IGN)
         || is_put(Designator::Oem, CONFIG_IGN);

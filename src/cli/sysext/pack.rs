@@ -10,7 +10,7 @@ use crate::flatcar::sysext::Host;
 use crate::flatcar::sysext::build::{
     Build, Built, Compressor, Conf, DiskImage, Effort, Format, Means, Prepared,
 };
-use crate::{Error, Progress, Reason, Result};
+use crate::{Error, Progress, Result};
 use clap::{Args, ValueEnum, ValueHint};
 
 use super::super::image::ReadArgs;

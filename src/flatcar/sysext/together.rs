@@ -89,6 +89,11 @@ impl Candidate {
     pub fn class(&self) -> Class {
         self.info.class
     }
+
+    /// The names of the unit files that it brings.
+    pub fn units(&self) -> &[String] {
+        &self.info.units
+    }
 }
 
 /// What is in an extension, as that of the class whose release files it has.

@@ -301,6 +301,14 @@ impl FileSystem for Btrfs {
         }
     }
 
+    /// What the contents take before they are compressed (`nbytes`).
+    fn allocated_bytes(&self, node: Node) -> Result<u64> {
+        match Self::place(node) {
+            Place::Inode(number) => Ok(self.inode(number)?.nbytes),
+            Place::Subvolume(_) => Ok(0),
+        }
+    }
+
     fn read_link(&self, node: Node) -> Result<Vec<u8>> {
         let (number, inode) = self.inode_of(node, FileType::Symlink, "symlink")?;
         if inode.size > TARGET_MAX {

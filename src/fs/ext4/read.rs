@@ -373,6 +373,12 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
         Ok(self.at_node(node)?.metadata())
     }
 
+    fn allocated_bytes(&self, node: Node) -> Result<u64> {
+        let superblock = &self.superblock;
+        let blocks = self.at_node(node)?.raw.blocks(superblock);
+        Ok(blocks.saturating_mul(superblock.block_size.into()))
+    }
+
     fn read_link(&self, node: Node) -> Result<Vec<u8>> {
         self.link_target(&self.at_node(node)?)
     }

@@ -4,11 +4,17 @@ use std::sync::Arc;
 
 use super::Bench;
 use super::room::{Asked, Editor};
+use crate::bake::edits::Edits;
 use crate::bake::plan::Space;
 use crate::block::{BlockDevice, Window};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt};
-use crate::flatcar::Designator;
+use crate::finding::{Finding, code};
+use crate::flatcar::{Designator, FRESH_DISK_GUID, FRESH_USR_ATTRIBUTES, PartitionRef};
 use crate::fs::{self, ByPath, EditOptions, FileSystemMut, FileType, FsPath, Metadata};
+use crate::partition::PartitionTable;
+
+/// The partition of the release that an image comes with.
+const FIRST_USR: &str = "USR-A";
 
 impl Bench<'_> {
     /// Makes the disk and ROOT's entry in the partition table larger; the filesystem grows when it is opened.
@@ -30,6 +36,25 @@ impl Bench<'_> {
         if resize.root_bytes > resize.root_bytes_before {
             self.editor(Designator::Root)?;
         }
+        Ok(())
+    }
+
+    /// Makes the table say what that of an image that was never booted says.
+    pub(super) fn reset_table(&mut self, edits: &Edits) -> Result<()> {
+        if !edits.fresh_table {
+            return Ok(());
+        }
+        let reset = || {
+            let mut table = PartitionTable::read(&self.overlay)?;
+            table.set_disk_guid(FRESH_DISK_GUID)?;
+            let usr = PartitionRef::Label(FIRST_USR.to_owned());
+            if let Ok(usr) = self.disk.partition(usr) {
+                table.set_attributes(usr.number, FRESH_USR_ATTRIBUTES)?;
+            }
+            table.write(&self.overlay)
+        };
+        reset().at(|| self.disk.name().to_owned())?;
+        self.findings.push(Finding::new(code::TABLE_RESET));
         Ok(())
     }
 
