@@ -31,6 +31,7 @@ mod mirror;
 mod output;
 mod paths;
 mod progress;
+mod rehearse;
 #[cfg(feature = "fetch")]
 mod releases;
 mod request;

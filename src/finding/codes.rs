@@ -526,6 +526,18 @@ codes! {
     /// A proxy that reads along.
     IGNITION_PROXY_PLAIN = "ignition-proxy-plain", Warning,
         "whoever is on the way to this proxy can see what is fetched with https";
+    /// Ignition would stop while it carries a config out.
+    IGNITION_STOPS = "ignition-stops", Error,
+        "Ignition would stop here, and the machine not come up: {why}";
+    /// Something that only a machine with a network has.
+    IGNITION_REMOTE = "ignition-remote", Note,
+        "{what} is fetched from {url} on the machine, and not rehearsed";
+    /// There is no config to rehearse.
+    IGNITION_NO_CONFIG = "ignition-no-config", Note,
+        "there is no config to rehearse: the user data of {platform} would be taken";
+    /// A config makes a new filesystem in the place of ROOT's.
+    IGNITION_ROOT_NEW = "ignition-root-new", Warning,
+        "ROOT is made anew, so all that is baked into it is gone";
     /// A Butane file for another system.
     BUTANE_VARIANT = "butane-variant", Error,
         "the variant is '{variant}', and only flatcar is translated";
