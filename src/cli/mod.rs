@@ -1,5 +1,6 @@
 //! The command line: one file per command. Only this layer prints, reads the environment and exits.
 
+mod airgap;
 mod bake;
 mod butane;
 #[cfg(feature = "fetch")]
@@ -109,6 +110,7 @@ enum Command {
     Get(get::Get),
     Butane(butane::Butane),
     Ignition(ignition::IgnitionCommand),
+    Airgap(airgap::Airgap),
     Sysext(sysext::SysextCommand),
     Vendors(vendors::VendorsCommand),
     #[cfg(feature = "fetch")]
@@ -197,6 +199,7 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Get(command) => command.run(reporter),
         Command::Butane(command) => command.run(reporter),
         Command::Ignition(command) => command.run(reporter),
+        Command::Airgap(command) => command.run(reporter),
         Command::Sysext(command) => command.run(reporter),
         Command::Vendors(command) => command.run(),
         #[cfg(feature = "fetch")]

@@ -47,7 +47,7 @@ struct Document<'a> {
 
 impl Run {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
-        let config = self.config(reporter)?;
+        let config = config_of(self.config.as_deref(), &self.image, reporter)?;
         let image = self.read.open(&self.image, reporter)?;
         let shown = self.image.display().to_string();
         let disk = Disk::open(shown.clone(), image.device)?;
@@ -72,24 +72,29 @@ impl Run {
         let file = self.config.as_deref().unwrap_or(&self.image);
         refuse(&rehearsed.findings, false, true, file)
     }
+}
 
-    fn config(&self, reporter: &Reporter) -> Result<Option<Config>> {
-        let Some(path) = &self.config else {
-            return Ok(None);
-        };
-        let is_stdin = path == Path::new(stdio::DASH);
-        if is_stdin && self.image == Path::new(stdio::DASH) {
-            return Err(Error::invalid(
-                "the config and the image cannot both be on standard input",
-            ));
-        }
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Some(Config {
-            name: name(path),
-            content: read(path, reporter)?,
-            folder: (!is_stdin).then_some(folder),
-        }))
+/// The config in a file, beside which its local files are.
+pub(super) fn config_of(
+    path: Option<&Path>,
+    image: &Path,
+    reporter: &Reporter,
+) -> Result<Option<Config>> {
+    let Some(path) = path else {
+        return Ok(None);
+    };
+    let is_stdin = path == Path::new(stdio::DASH);
+    if is_stdin && image == Path::new(stdio::DASH) {
+        return Err(Error::invalid(
+            "the config and the image cannot both be on standard input",
+        ));
     }
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    Ok(Some(Config {
+        name: name(path),
+        content: read(path, reporter)?,
+        folder: (!is_stdin).then_some(folder),
+    }))
 }
 
 /// The parts of a rehearsal, each with its rows.

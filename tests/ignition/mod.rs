@@ -1,5 +1,7 @@
 //! Ignition configs: what is found in each agrees with Ignition's own validator, or differs for a reason.
 
+mod applied;
+mod no_boot;
 mod rehearsal;
 mod rehearsal_random;
 

@@ -70,6 +70,8 @@ pub struct Change {
 pub(super) struct Collector<'t> {
     tree: &'t mut Tree,
     has_diffs: bool,
+    /// Also contents that are the image's own.
+    has_contents: bool,
     changes: Vec<Change>,
 }
 
@@ -78,7 +80,16 @@ impl<'t> Collector<'t> {
         Self {
             tree,
             has_diffs,
+            has_contents: false,
             changes: Vec::new(),
+        }
+    }
+
+    /// The same with the contents of all files that changed in any way.
+    pub fn with_contents(self) -> Self {
+        Self {
+            has_contents: true,
+            ..self
         }
     }
 
@@ -249,6 +260,7 @@ impl<'t> Collector<'t> {
         match content {
             Content::Unknown(why) => change.unknown = Some(why.clone()),
             Content::Bytes(bytes) => change.content = Some(Arc::clone(bytes)),
+            Content::Lower(..) if self.has_contents => change.content = self.tree.bytes(content)?,
             Content::Lower(..) => {}
         }
         if self.has_diffs {

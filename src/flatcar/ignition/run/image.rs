@@ -93,6 +93,14 @@ impl Image {
         self.major
     }
 
+    /// Where OEM is mounted.
+    pub fn oem_place(&self) -> String {
+        match self.major {
+            Some(major) if major < OEM_MOVED => "/usr/share/oem".to_owned(),
+            _ => "/oem".to_owned(),
+        }
+    }
+
     /// The tree; where ROOT is made anew, nothing of the image's is on it.
     pub fn tree(&self, is_root_new: bool) -> Outcome<Tree> {
         let mut tree = match is_root_new {
@@ -100,11 +108,7 @@ impl Image {
             false => Tree::new(Arc::clone(&self.root))?,
         };
         tree.mount("/usr", Arc::clone(&self.usr), true)?;
-        let place = match self.major {
-            Some(major) if major < OEM_MOVED => "/usr/share/oem",
-            _ => "/oem",
-        };
-        tree.mount(place, Arc::clone(&self.oem), false)?;
+        tree.mount(&self.oem_place(), Arc::clone(&self.oem), false)?;
         for (name, mode, known) in DATABASES {
             database(&mut tree, name, mode, known)?;
         }

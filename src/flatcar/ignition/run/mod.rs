@@ -27,13 +27,14 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::document::{Node, Position};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, code};
 use crate::flatcar::Disk;
 use crate::fs::{FileSystem, FsPath, exists, read_file};
 
 use super::at::At;
 use super::{CONFIG_MAX, CheckOptions};
+use accounts::Backups;
 use changes::Collector;
 pub use changes::{Change, What};
 use halt::{Halt, Outcome};
@@ -42,7 +43,7 @@ use merge::merge;
 pub use plan::Planned;
 use sources::Sources;
 use stage::{Stage, is_partition};
-use tree::Tree;
+use tree::{Part, Tree};
 
 /// The configs on OEM: the first is always merged, the second is the user's.
 const BASE: &str = "/base/base.ign";
@@ -91,8 +92,65 @@ pub struct Rehearsed {
 /// The image cannot be read. That Ignition would stop is a finding.
 pub fn run(disk: &Disk, options: &RunOptions) -> Result<Rehearsed> {
     let image = Image::open(disk)?;
+    let base = from_oem(&*image.oem, BASE)?;
+    on_image(&image, base.as_slice(), options)?.rehearsed(options)
+}
+
+/// What a config comes to on an image, to be baked into it.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// Where OEM is mounted.
+    pub oem: String,
+    /// What only the machine can do.
+    pub planned: Vec<Planned>,
+    /// What is made, changed and removed, with all contents.
+    pub changes: Vec<Change>,
+    pub findings: Vec<Finding>,
+}
+
+/// Carries a config out on an image without its base.ign, which Ignition runs at boot all the same.
+///
+/// # Errors
+/// The image cannot be read.
+pub(crate) fn applied(disk: &Disk, config: Config, day: u64) -> Result<Applied> {
+    let image = Image::open(disk)?;
+    let options = RunOptions {
+        config: Some(config),
+        day,
+        ..RunOptions::default()
+    };
+    let mut done = on_image(&image, &[], &options)?;
+    let changes = known(
+        Collector::new(&mut done.tree, false)
+            .with_contents()
+            .collect(),
+    )?;
+    Ok(Applied {
+        oem: image.oem_place(),
+        planned: done.planned,
+        changes,
+        findings: done.findings,
+    })
+}
+
+/// The system as the first boot of an image leaves it, for those who look for what it needs.
+///
+/// # Errors
+/// The image cannot be read. That Ignition would stop is a finding.
+pub(in crate::flatcar) fn booted(disk: &Disk, options: &RunOptions) -> Result<Booted> {
+    let image = Image::open(disk)?;
+    let base = from_oem(&*image.oem, BASE)?;
+    let done = on_image(&image, base.as_slice(), options)?;
+    Ok(Booted {
+        tree: done.tree,
+        oem: image.oem_place(),
+        configs: done.configs,
+        findings: done.findings,
+    })
+}
+
+fn on_image(image: &Image, base: &[Config], options: &RunOptions) -> Result<Done> {
     let oem = Arc::clone(&image.oem);
-    let base = from_oem(&*oem, BASE)?;
     let user = match &options.config {
         Some(config) => Some(config.clone()),
         None => from_oem(&*oem, USER)?,
@@ -104,16 +162,85 @@ pub fn run(disk: &Disk, options: &RunOptions) -> Result<Rehearsed> {
         oem_has: Some(&has),
     };
     let mut sources = Sources::new(check, Some(Arc::clone(&oem)));
-    let is_given = user.is_some();
-    let config = merged(&mut sources, base.as_slice(), user.as_ref());
-    if !is_given {
+    let config = merged(&mut sources, base, user.as_ref());
+    if user.is_none() {
         let platform = options.platform.as_deref().unwrap_or("the platform");
         let finding = Finding::new(code::IGNITION_NO_CONFIG).with("platform", platform);
         sources.findings.push(finding);
     }
     let is_root_new = wipes_root(&config, &mut sources);
     let tree = known(image.tree(is_root_new))?;
-    finish(tree, config, sources, options)
+    carry_out(tree, &config, sources, options)
+}
+
+/// The tree of a system after Ignition ran.
+pub(in crate::flatcar) struct Booted {
+    tree: Tree,
+    /// Where OEM is mounted.
+    pub oem: String,
+    pub configs: Vec<String>,
+    pub findings: Vec<Finding>,
+}
+
+impl Booted {
+    /// The text of a file, symlinks followed; `None` where there is none.
+    pub fn text(&mut self, path: &str) -> Result<Option<String>> {
+        self.inner(path)
+            .and_then(|path| known(self.tree.read(&path)))
+    }
+
+    /// The bytes of a file; none where there is none, or where it is too large to be looked into.
+    pub fn bytes(&mut self, path: &str) -> Result<Vec<u8>> {
+        let path = self.inner(path)?;
+        let Some(id) = known(self.tree.follow(&path))? else {
+            return Ok(Vec::new());
+        };
+        let Part::File(content) = &self.tree.inode(id).part else {
+            return Ok(Vec::new());
+        };
+        match self.tree.bytes(content) {
+            Ok(bytes) => Ok(bytes.map_or_else(Vec::new, |bytes| bytes.to_vec())),
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a path leads to something.
+    pub fn exists(&mut self, path: &str) -> Result<bool> {
+        let path = self.inner(path)?;
+        Ok(known(self.tree.follow(&path))?.is_some())
+    }
+
+    /// What a symlink leads to; `None` where there is none.
+    pub fn target(&mut self, path: &str) -> Result<Option<String>> {
+        let path = self.inner(path)?;
+        let found = known(self.tree.lookup(&path))?;
+        Ok(found.and_then(|id| match &self.tree.inode(id).part {
+            Part::Symlink(target) => Some(String::from_utf8_lossy(target).into_owned()),
+            _ => None,
+        }))
+    }
+
+    /// The names in a folder, in their order; none where there is no folder.
+    pub fn names(&mut self, path: &str) -> Result<Vec<String>> {
+        let path = self.inner(path)?;
+        let Some(id) = known(self.tree.follow(&path))? else {
+            return Ok(Vec::new());
+        };
+        if !matches!(self.tree.inode(id).part, Part::Directory(_)) {
+            return Ok(Vec::new());
+        }
+        let entries = known(self.tree.entries(id))?;
+        let names = entries.keys();
+        Ok(names
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect())
+    }
+
+    /// A path whose way has no symlinks to absolute targets any more.
+    fn inner(&mut self, path: &str) -> Result<String> {
+        known(self.tree.joined(path))
+    }
 }
 
 /// Rehearses a config on any tree, with nothing of Flatcar's beneath or before it.
@@ -129,7 +256,7 @@ pub fn run_on(
     let mut sources = Sources::new(CheckOptions::default(), oem);
     let config = merged(&mut sources, base, options.config.as_ref());
     let tree = Tree::new(root)?;
-    finish(tree, config, sources, options)
+    carry_out(tree, &config, sources, options)?.rehearsed(options)
 }
 
 /// Base and user config in one, as Ignition carries it out.
@@ -146,36 +273,57 @@ fn merged(sources: &mut Sources<'_>, base: &[Config], user: Option<&Config>) -> 
     merge(&base, &user)
 }
 
-fn finish(
+/// What came of a config on a tree.
+struct Done {
     tree: Tree,
-    config: Node,
+    configs: Vec<String>,
+    planned: Vec<Planned>,
+    findings: Vec<Finding>,
+}
+
+impl Done {
+    fn rehearsed(mut self, options: &RunOptions) -> Result<Rehearsed> {
+        let changes = known(Collector::new(&mut self.tree, options.has_diffs).collect())?;
+        Ok(Rehearsed {
+            configs: self.configs,
+            planned: self.planned,
+            changes,
+            findings: self.findings,
+        })
+    }
+}
+
+fn carry_out(
+    tree: Tree,
+    config: &Node,
     mut sources: Sources<'_>,
     options: &RunOptions,
-) -> Result<Rehearsed> {
-    let planned = plan::planned(&config, &sources);
-    let mut changes = Vec::new();
-    if !sources.has_stopped() {
-        let today = match options.day {
-            0 => String::new(),
-            day => day.to_string(),
-        };
-        let mut stage = Stage {
-            tree,
-            sources: &mut sources,
-            today,
-            backups: Default::default(),
-        };
-        let ended = stage.mounts(&config).and_then(|()| stage.run(&config));
-        let mut tree = stage.tree;
-        if let Err((halt, position)) = ended {
-            stopped(&mut sources, halt, position)?;
-        }
-        changes = known(Collector::new(&mut tree, options.has_diffs).collect())?;
+) -> Result<Done> {
+    let planned = plan::planned(config, &sources);
+    sources.note_remote(config);
+    let today = match options.day {
+        0 => String::new(),
+        day => day.to_string(),
+    };
+    let is_sound = !sources.has_stopped();
+    let mut stage = Stage {
+        tree,
+        sources: &mut sources,
+        today,
+        backups: Backups::new(),
+    };
+    let ended = match is_sound {
+        true => stage.mounts(config).and_then(|()| stage.run(config)),
+        false => Ok(()),
+    };
+    let tree = stage.tree;
+    if let Err((halt, position)) = ended {
+        stopped(&mut sources, halt, position)?;
     }
-    Ok(Rehearsed {
+    Ok(Done {
+        tree,
         configs: sources.taken(),
         planned,
-        changes,
         findings: sources.findings,
     })
 }

@@ -142,6 +142,39 @@ impl<'a> Sources<'a> {
         }
     }
 
+    /// Records what a config fetches besides the contents of files: certificates, and keys of volumes.
+    pub fn note_remote(&mut self, config: &Node) {
+        let root = At::root(config, false);
+        let tls = root.below(&["ignition", "security", "tls"]);
+        let mut resources: Vec<(At<'_>, &str)> = Vec::new();
+        for at in tls
+            .iter()
+            .flat_map(|tls| tls.items("certificateAuthorities"))
+        {
+            resources.push((at, "a certificate"));
+        }
+        for volume in root.items_below("storage", "luks") {
+            if let Some(at) = volume.field("keyFile") {
+                resources.push((at, "the key of a volume"));
+            }
+        }
+        for (at, what) in resources {
+            let source = at.filled("source").unwrap_or_default();
+            let spec = self.spec_at(at.position());
+            if matches!(url::source(source, spec), Ok(Source::Network(_))) {
+                self.remote(what, source, at.position());
+            }
+        }
+    }
+
+    /// Records that only a machine with a network gets something.
+    pub fn remote(&mut self, what: &str, url: &str, position: Position) {
+        let finding = Finding::new(code::IGNITION_REMOTE)
+            .with("what", what)
+            .with("url", url.escape_debug());
+        self.findings.push(finding.at(self.place(position)));
+    }
+
     /// Reads and checks one config.
     fn parse(&mut self, config: &Config, nested: usize) -> Option<Node> {
         if self.taken.len() >= CONFIGS_MAX {
@@ -227,10 +260,7 @@ impl<'a> Sources<'a> {
                 None
             }
             Ok(Fetched::Remote(url)) => {
-                let finding = Finding::new(code::IGNITION_REMOTE)
-                    .with("what", "the config")
-                    .with("url", url.escape_debug());
-                self.findings.push(finding.at(self.place(at.position())));
+                self.remote("the config", &url, at.position());
                 None
             }
             Ok(Fetched::Bytes(content)) => {

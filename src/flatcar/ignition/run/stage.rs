@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::document::{Node, Position};
-use crate::finding::{Finding, code};
 
 use super::super::at::At;
 use super::super::mode;
@@ -211,11 +210,7 @@ impl Stage<'_, '_> {
         match self.sources.fetch(at, spec) {
             Ok(Fetched::Bytes(bytes)) => Ok(Content::Bytes(Arc::new(bytes))),
             Ok(Fetched::Remote(url)) => {
-                let finding = Finding::new(code::IGNITION_REMOTE)
-                    .with("what", "a content")
-                    .with("url", url.escape_debug());
-                let place = self.sources.place(at.position());
-                self.sources.findings.push(finding.at(place));
+                self.sources.remote("a content", &url, at.position());
                 Ok(Content::Unknown(url))
             }
             Err(why) => stop(why),

@@ -181,14 +181,59 @@ impl Tree {
                 return self.place_unseen(to, id);
             }
         };
-        let Part::Directory(directory) = &mut self.inodes[id].part else {
+        if !matches!(self.inodes[id].part, Part::Directory(_)) {
             return stop(format!("{to} is no directory"));
+        }
+        Ok(self.add_below(id, layer, node)?)
+    }
+
+    /// Puts the directory `node` of a filesystem below a directory.
+    fn add_below(&mut self, id: Id, layer: usize, node: Node) -> Result<()> {
+        let Part::Directory(directory) = &mut self.inodes[id].part else {
+            return Ok(());
         };
-        directory.lower.push((layer, node));
-        directory.is_loaded = false;
-        directory.before.clear();
-        directory.now.clear();
+        if !directory.is_loaded {
+            directory.lower.push((layer, node));
+            return Ok(());
+        }
+        let is_read_only = directory.is_read_only;
+        let known = directory.now.clone();
+        for entry in self.layers[layer].entries(node)? {
+            match known.get(&entry.name) {
+                None => {
+                    let new = self.add_lower(layer, entry.node, is_read_only)?;
+                    if let Part::Directory(directory) = &mut self.inodes[id].part {
+                        directory.before.insert(entry.name.clone(), new);
+                        directory.now.insert(entry.name, new);
+                    }
+                }
+                Some(upper) if entry.file_type == FileType::Directory => {
+                    self.add_below(*upper, layer, entry.node)?;
+                }
+                Some(_) => {}
+            }
+        }
+        self.drop_deleted(id);
         Ok(())
+    }
+
+    /// Takes out of a merged directory what its upper has deleted, which is there as a device.
+    fn drop_deleted(&mut self, id: Id) {
+        let Part::Directory(directory) = &self.inodes[id].part else {
+            return;
+        };
+        let is_deleted = |id: &Id| {
+            let part = &self.inodes[*id].part;
+            matches!(part, Part::Special(FileType::CharDevice))
+        };
+        let mut before = directory.before.clone();
+        let mut now = directory.now.clone();
+        before.retain(|_, id| !is_deleted(id));
+        now.retain(|_, id| !is_deleted(id));
+        if let Part::Directory(directory) = &mut self.inodes[id].part {
+            directory.before = before;
+            directory.now = now;
+        }
     }
 
     /// Mounts a filesystem at `to`, over what is there; the directory is made where there is none. Nothing of that counts
@@ -229,43 +274,28 @@ impl Tree {
     }
 
     fn load(&mut self, id: Id) -> Result<()> {
-        let Part::Directory(directory) = &self.inodes[id].part else {
+        let Part::Directory(directory) = &mut self.inodes[id].part else {
             return Ok(());
         };
         if directory.is_loaded {
             return Ok(());
         }
-        let lower = directory.lower.clone();
-        let lower_count = lower.len();
+        directory.is_loaded = true;
+        let mut lower = std::mem::take(&mut directory.lower).into_iter();
         let is_read_only = directory.is_read_only;
-        let mut entries: BTreeMap<Vec<u8>, Id> = BTreeMap::new();
-        for (layer, node) in lower {
+        if let Some((layer, node)) = lower.next() {
+            let mut entries = BTreeMap::new();
             for entry in self.layers[layer].entries(node)? {
-                match entries.get(&entry.name) {
-                    None => {
-                        let id = self.add_lower(layer, entry.node, is_read_only)?;
-                        entries.insert(entry.name, id);
-                    }
-                    Some(upper) if entry.file_type == FileType::Directory => {
-                        let upper = *upper;
-                        if let Part::Directory(upper) = &mut self.inodes[upper].part {
-                            upper.lower.push((layer, entry.node));
-                        }
-                    }
-                    Some(_) => {}
-                }
+                let new = self.add_lower(layer, entry.node, is_read_only)?;
+                entries.insert(entry.name, new);
+            }
+            if let Part::Directory(directory) = &mut self.inodes[id].part {
+                directory.before.clone_from(&entries);
+                directory.now = entries;
             }
         }
-        // What is deleted in the upper of merged directories is there as a device.
-        let is_merged = lower_count > 1;
-        entries.retain(|_, id| {
-            let part = &self.inodes[*id].part;
-            !is_merged || !matches!(part, Part::Special(FileType::CharDevice))
-        });
-        if let Part::Directory(directory) = &mut self.inodes[id].part {
-            directory.before.clone_from(&entries);
-            directory.now = entries;
-            directory.is_loaded = true;
+        for (layer, node) in lower {
+            self.add_below(id, layer, node)?;
         }
         Ok(())
     }
