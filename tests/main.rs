@@ -6,6 +6,7 @@
 
 mod common;
 
+mod airgap;
 mod bake;
 mod btrfs;
 mod butane;

@@ -38,6 +38,8 @@ pub struct Edits {
     pub base_ign: Option<ConfigSpec>,
     /// The image's own Ignition user config, which beats the platform's user data.
     pub config_ign: Option<ConfigSpec>,
+    /// An Ignition config to carry out in the image, before anything else is put in, instead of at boot.
+    pub apply_ignition: Option<ConfigSpec>,
     /// Kernel arguments to add to the OEM partition's `grub.cfg`, unless they are there.
     pub kernel_args: Vec<String>,
     /// Kernel arguments to remove from it.

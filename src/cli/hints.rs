@@ -394,6 +394,36 @@ const HINTS: &[Hint] = &[
     Hint::new(code::IGNITION_UNIT_SYNTAX, "mend the config at that place"),
     Hint::new(code::IGNITION_ACCOUNT, "mend the config at that place"),
     Hint::new(code::IGNITION_PROXY, "mend the config at that place"),
+    Hint::new(
+        code::IGNITION_STOPS,
+        "mend the config there; overwrite: true replaces what the image has",
+    ),
+    Hint::new(
+        code::AIRGAP_SOURCE,
+        "bake it with --oem-file and name it oem:///FILE, or write it into the config",
+    ),
+    Hint::new(code::AIRGAP_SYSEXT, "bake it with --enable-sysext {name}"),
+    Hint::new(
+        code::AIRGAP_OEM_SYSEXT,
+        "bake the image for the vendor with --vendor and --oem-sysext",
+    ),
+    Hint::new(
+        code::AIRGAP_SYSUPDATE,
+        "leave out --sysupdate, or give files whose Path is a server of yours",
+    ),
+    Hint::new(
+        code::AIRGAP_UPDATES,
+        "write SERVER=disabled, or a server of yours, to /etc/flatcar/update.conf with --root-file",
+    ),
+    Hint::new(
+        code::AIRGAP_IMAGE,
+        "bake a container store that holds it with --root-tar",
+    ),
+    Hint::new(
+        code::AIRGAP_ONLINE,
+        "leave network-online.target out of the unit where it needs no network",
+    ),
+    Hint::new(code::AIRGAP_URL, "bake what it fetches with --root-file"),
     Hint::new(code::BUTANE_VARIANT, "write variant: flatcar"),
     Hint::new(
         code::BUTANE_VERSION,

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::butane::{name, read, refuse};
 use super::image::ReadArgs;
 use super::progress::Reporter;
-use super::stdio;
+use super::{rehearse, stdio};
 
 /// Tell what a machine would do with an Ignition config, before one boots
 #[derive(Debug, Args)]
@@ -21,7 +21,8 @@ use super::stdio;
 Examples:
   flatbake ignition check config.ign
   flatbake ignition check config.ign --flatcar 4593.2.5 --strict
-  flatbake ignition check node.bu --image flatcar_sample.bin.bz2 --json")]
+  flatbake ignition check node.bu --image flatcar_sample.bin.bz2 --json
+  flatbake ignition run --image flatcar_sample.bin.bz2 --config config.ign --diff")]
 pub struct IgnitionCommand {
     #[command(subcommand)]
     action: Action,
@@ -30,6 +31,7 @@ pub struct IgnitionCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     Check(Box<Check>),
+    Run(Box<rehearse::Run>),
 }
 
 /// Check a config, or the translation of a Butane config, as Ignition and Flatcar would take it
@@ -75,6 +77,7 @@ impl IgnitionCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         match &self.action {
             Action::Check(check) => check.run(reporter),
+            Action::Run(run) => run.run(reporter),
         }
     }
 }

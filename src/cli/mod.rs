@@ -1,5 +1,6 @@
 //! The command line: one file per command. Only this layer prints, reads the environment and exits.
 
+mod airgap;
 mod bake;
 mod butane;
 #[cfg(feature = "fetch")]
@@ -34,6 +35,7 @@ mod mirror;
 mod output;
 mod paths;
 mod progress;
+mod rehearse;
 #[cfg(feature = "fetch")]
 mod releases;
 mod request;
@@ -116,6 +118,7 @@ enum Command {
     Get(get::Get),
     Butane(butane::Butane),
     Ignition(ignition::IgnitionCommand),
+    Airgap(airgap::Airgap),
     Sysext(sysext::SysextCommand),
     Vendors(vendors::VendorsCommand),
     #[cfg(feature = "fetch")]
@@ -207,6 +210,7 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Get(command) => command.run(reporter),
         Command::Butane(command) => command.run(reporter),
         Command::Ignition(command) => command.run(reporter),
+        Command::Airgap(command) => command.run(reporter),
         Command::Sysext(command) => command.run(reporter),
         Command::Vendors(command) => command.run(),
         #[cfg(feature = "fetch")]

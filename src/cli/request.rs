@@ -210,6 +210,9 @@ struct BootArgs {
     /// Use this Ignition config as the OEM partition's base.ign, which is merged below every user config
     #[arg(long, value_name = "FILE")]
     base_ign: Option<PathBuf>,
+    /// Carry this Ignition config or Butane file out in the image, before anything else is put in, instead of at boot
+    #[arg(long, value_name = "FILE")]
+    apply_ignition: Option<PathBuf>,
     /// Put Butane configs in as they are, for an image whose own Ignition reads them (2.27), instead of translating them
     #[arg(long)]
     keep_butane: bool,
@@ -659,6 +662,11 @@ impl RequestArgs {
             (&self.boot.grub_cfg, &mut edits.grub_cfg, "--grub-cfg"),
             (&self.boot.base_ign, &mut edits.base_ign, "--base-ign"),
             (&self.boot.config_ign, &mut edits.config_ign, "--config-ign"),
+            (
+                &self.boot.apply_ignition,
+                &mut edits.apply_ignition,
+                "--apply-ignition",
+            ),
         ];
         for (file, config, flag) in configs {
             if let Some(file) = file {

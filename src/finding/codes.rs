@@ -526,6 +526,48 @@ codes! {
     /// A proxy that reads along.
     IGNITION_PROXY_PLAIN = "ignition-proxy-plain", Warning,
         "whoever is on the way to this proxy can see what is fetched with https";
+    /// Ignition would stop while it carries a config out.
+    IGNITION_STOPS = "ignition-stops", Error,
+        "Ignition would stop here, and the machine not come up: {why}";
+    /// Something that only a machine with a network has.
+    IGNITION_REMOTE = "ignition-remote", Note,
+        "{what} is fetched from {url} on the machine, and not rehearsed";
+    /// There is no config to rehearse.
+    IGNITION_NO_CONFIG = "ignition-no-config", Note,
+        "there is no config to rehearse: the user data of {platform} would be taken";
+    /// A config makes a new filesystem in the place of ROOT's.
+    IGNITION_ROOT_NEW = "ignition-root-new", Warning,
+        "ROOT is made anew, so all that is baked into it is gone";
+    /// A config was carried out in the image.
+    IGNITION_APPLIED = "ignition-applied", Note,
+        "the config is carried out in the image: a machine that is given it again as user data stops at the files that are there";
+    /// Passwords are in the image.
+    IGNITION_APPLIED_HASHES = "ignition-applied-hashes", Warning,
+        "the image has the hashes of passwords, which all machines made from it share: {names}";
+    /// Ignition fetches something.
+    AIRGAP_SOURCE = "airgap-source", Error,
+        "Ignition fetches {what} from {url}, and the machine does not come up without it";
+    /// A sysext is switched on that is not there.
+    AIRGAP_SYSEXT = "airgap-sysext", Error,
+        "the sysext {name} is switched on, but {file} is not there, so the boot fetches it, and fails without a network";
+    /// The sysext of the platform is not there.
+    AIRGAP_OEM_SYSEXT = "airgap-oem-sysext", Error,
+        "the platform's sysext {file} is not there, so the boot fetches it, and fails without a network: {found}";
+    /// Sysexts are kept up to date.
+    AIRGAP_SYSUPDATE = "airgap-sysupdate", Warning,
+        "{unit} fetches updates of {names}";
+    /// The system is kept up to date.
+    AIRGAP_UPDATES = "airgap-updates", Warning,
+        "update-engine asks {server} for updates of the system";
+    /// A container's image is not there.
+    AIRGAP_IMAGE = "airgap-image", Warning,
+        "{unit} needs the container image {image}, which the image does not hold";
+    /// A unit has the boot wait.
+    AIRGAP_ONLINE = "airgap-online", Warning,
+        "{unit} waits until the network is up (network-online.target)";
+    /// A unit names a server.
+    AIRGAP_URL = "airgap-url", Warning,
+        "{unit} runs a command with {url}";
     /// A Butane file for another system.
     BUTANE_VARIANT = "butane-variant", Error,
         "the variant is '{variant}', and only flatcar is translated";

@@ -1,5 +1,6 @@
 //! What is known of Flatcar: layout, releases, sysexts.
 
+pub mod airgap;
 pub mod butane;
 pub mod ddi;
 pub mod diff;

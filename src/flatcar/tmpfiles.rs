@@ -68,7 +68,7 @@ fn is_in_run(target: &str) -> bool {
 }
 
 /// The words of a line, with quotes taken off.
-fn words(line: &str) -> Vec<String> {
+pub(in crate::flatcar) fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = None::<String>;
     let mut quote = None;

@@ -29,6 +29,7 @@ pub(super) struct Changes<'a> {
     grub_cfg: Option<&'a Text>,
     base_ign: Option<&'a Spanned<TextOr<Json>>>,
     config_ign: Option<&'a Spanned<TextOr<Json>>>,
+    apply_ignition: Option<&'a Spanned<TextOr<Json>>>,
     kernel_args: &'a KernelArgs,
     links: &'a [Spanned<document::Link>],
 }
@@ -49,6 +50,7 @@ macro_rules! changes_of {
             grub_cfg: $table.grub_cfg.as_ref(),
             base_ign: $table.base_ign.as_ref(),
             config_ign: $table.config_ign.as_ref(),
+            apply_ignition: $table.apply_ignition.as_ref(),
             kernel_args: &$table.kernel_args,
             links: &$table.links,
         }
@@ -93,6 +95,10 @@ impl<'a> Changes<'a> {
                 .transpose()?,
             config_ign: self
                 .config_ign
+                .map(|config| ignition(config, inputs))
+                .transpose()?,
+            apply_ignition: self
+                .apply_ignition
                 .map(|config| ignition(config, inputs))
                 .transpose()?,
             kernel_args: all(&self.kernel_args.add, inputs, kernel_arg)?,

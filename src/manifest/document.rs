@@ -56,6 +56,9 @@ pub(super) struct Document {
     pub(super) kernel_args: KernelArgs,
     /// The image's own Ignition user config, which beats the platform's user data: a path, or the config itself.
     pub(super) config_ign: Option<Spanned<TextOr<Json>>>,
+    /// An Ignition config to carry out in the image, before anything else is put in, instead of at boot: a path, or the
+    /// config itself.
+    pub(super) apply_ignition: Option<Spanned<TextOr<Json>>>,
     /// The Ignition config that is merged below every user config: a path, or the config itself.
     pub(super) base_ign: Option<Spanned<TextOr<Json>>>,
     /// Put Butane configs in as they are, for an image whose own Ignition reads them, instead of translating them.
@@ -370,6 +373,8 @@ pub(super) struct Variant {
     pub(super) kernel_args: KernelArgs,
     /// Its own Ignition user config: a path, or the config itself.
     pub(super) config_ign: Option<Spanned<TextOr<Json>>>,
+    /// An Ignition config to carry out in its image too: a path, or the config itself.
+    pub(super) apply_ignition: Option<Spanned<TextOr<Json>>>,
     /// Its own Ignition config that is merged below every user config: a path, or the config itself.
     pub(super) base_ign: Option<Spanned<TextOr<Json>>>,
 }

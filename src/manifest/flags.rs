@@ -71,6 +71,7 @@ pub const FLAGS: &[(&str, Counterpart)] = &[
     ("grub-cfg", Keys(&["grub_cfg"])),
     ("base-ign", Keys(&["base_ign"])),
     ("config-ign", Keys(&["config_ign"])),
+    ("apply-ignition", Keys(&["apply_ignition"])),
     ("keep-butane", Keys(&["keep_butane"])),
     ("kernel-arg", Keys(&["kernel_args", "kernel_args.add"])),
     ("remove-kernel-arg", Keys(&["kernel_args.remove"])),

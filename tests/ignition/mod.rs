@@ -1,5 +1,10 @@
 //! Ignition configs: what is found in each agrees with Ignition's own validator, or differs for a reason.
 
+mod applied;
+mod no_boot;
+mod rehearsal;
+mod rehearsal_random;
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};

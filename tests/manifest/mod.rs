@@ -161,6 +161,7 @@ fn told(edits: &Edits) -> String {
         ("grub.cfg", &edits.grub_cfg),
         ("base.ign", &edits.base_ign),
         ("config.ign", &edits.config_ign),
+        ("applied", &edits.apply_ignition),
     ];
     for (name, config) in configs {
         if let Some(config) = config {

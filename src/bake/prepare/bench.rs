@@ -1,6 +1,7 @@
 //! A disk on the bench: changes are carried out on an overlay by the editors of its filesystems, whose own accounts say
 //! what there is room for.
 
+mod applied;
 mod editors;
 mod entries;
 mod room;
@@ -130,6 +131,7 @@ impl<'a> Bench<'a> {
         for place in &work.edits.removals {
             self.remove(place)?;
         }
+        self.apply_ignition(work.edits)?;
         self.oem_change(work)?;
         for archive in &work.edits.archives {
             self.archive(archive)?;

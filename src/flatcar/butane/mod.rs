@@ -78,6 +78,11 @@ impl Translated {
         Some(json_text(self.config.as_ref()?, is_pretty))
     }
 
+    /// The Ignition config, whose positions are those of the Butane config.
+    pub(in crate::flatcar) fn into_config(self) -> Option<Node> {
+        self.config
+    }
+
     fn failed(findings: Findings) -> Self {
         Self {
             config: None,

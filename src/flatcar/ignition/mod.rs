@@ -18,6 +18,7 @@ pub(super) mod mode;
 mod nodes;
 mod release;
 mod resource;
+pub mod run;
 pub(super) mod schema;
 pub(super) mod shape;
 mod units;

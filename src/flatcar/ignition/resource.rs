@@ -200,14 +200,14 @@ impl Function {
 }
 
 /// A hash as configs write it.
-struct Hash {
+pub(super) struct Hash {
     function: Function,
     /// In small letters.
     digits: String,
 }
 
 impl Hash {
-    fn parse(text: &str, spec: u8) -> Result<Self, String> {
+    pub(super) fn parse(text: &str, spec: u8) -> Result<Self, String> {
         let (name, digits) = text
             .split_once('-')
             .ok_or("is not written as sha512- or sha256- and its digits")?;
@@ -231,5 +231,10 @@ impl Hash {
             function,
             digits: digits.to_ascii_lowercase(),
         })
+    }
+
+    /// Whether it is that of `content`.
+    pub(super) fn fits(&self, content: &[u8]) -> bool {
+        self.function.hash(content) == self.digits
     }
 }
