@@ -13,24 +13,34 @@ use super::image::{ImageArgs, ReadArgs};
 use super::output::OutputArgs;
 use super::progress::Reporter;
 
-/// Tell what a machine left on an image, and what in it does not fit together
+/// Tell what a machine left on an image, what in it does not fit together, and what of it needs a network
 ///
 /// An image that was booted carries the identity of one machine to all that are made from it, and Ignition does not run
 /// again. With --fix, a repaired copy is written; files of accounts, and keys that open them, stay unless --remove-accounts
 /// is given. The exit code is 9 where more than notes are found, with --fix where they are left in the copy.
+///
+/// With --airgap, the first boot is rehearsed, and what needs a network is told, with what to bake instead. Errors are what
+/// the machine does not come up without, warnings what is tried; the exit code is 9 where there is any.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   flatbake check flatcar_sample.bin.bz2
   flatbake check flatcar_sample.bin.bz2 --json
   flatbake check flatcar_sample.bin.bz2 --after-update 4900.2.0
-  flatbake check flatcar_sample.bin.bz2 --fix -o repaired.img")]
+  flatbake check flatcar_sample.bin.bz2 --fix -o repaired.img
+  flatbake check flatcar_sample.bin.bz2 --airgap --config config.ign || [ $? = 9 ]")]
 pub struct Check {
     #[command(flatten)]
     image: ImageArgs,
     /// Tell which extensions would stop being merged after an update to this release
     #[arg(long, value_name = "VERSION")]
     after_update: Option<String>,
+    /// Tell what needs a network instead, and what to bake so that nothing does
+    #[arg(long, conflicts_with_all = ["after_update", "fix"])]
+    airgap: bool,
+    /// The config of the first boot, Ignition's or Butane's; - is standard input [default: config.ign of OEM]
+    #[arg(long, value_name = "FILE", requires = "airgap", value_hint = ValueHint::FilePath)]
+    config: Option<PathBuf>,
     /// Write a repaired copy
     #[arg(long, requires = "output")]
     fix: bool,
@@ -84,6 +94,10 @@ impl From<&Symptom> for Told {
 
 impl Check {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
+        if self.airgap {
+            let config = self.config.as_deref();
+            return super::airgap::verdict(&self.image, config, self.json, reporter);
+        }
         let diagnosis = self.examine(&self.image.image, &self.image.read, reporter)?;
         let mut document = Document {
             image: self.image.name(),

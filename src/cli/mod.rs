@@ -118,7 +118,6 @@ enum Command {
     Get(get::Get),
     Butane(butane::Butane),
     Ignition(ignition::IgnitionCommand),
-    Airgap(airgap::Airgap),
     Sysext(sysext::SysextCommand),
     Vendors(vendors::VendorsCommand),
     #[cfg(feature = "fetch")]
@@ -210,7 +209,6 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Get(command) => command.run(reporter),
         Command::Butane(command) => command.run(reporter),
         Command::Ignition(command) => command.run(reporter),
-        Command::Airgap(command) => command.run(reporter),
         Command::Sysext(command) => command.run(reporter),
         Command::Vendors(command) => command.run(),
         #[cfg(feature = "fetch")]

@@ -14,6 +14,8 @@ use super::stage::Stage;
 use super::tree::{self, Attributes, Content, Part, Tree, folder};
 
 /// Fields of passwd.
+/// The password of those who have none.
+const LOCKED: &str = "*";
 const UID: usize = 2;
 const GID: usize = 3;
 const GECOS: usize = 4;
@@ -148,7 +150,7 @@ impl Stage<'_, '_> {
         self.backups.clear();
         check_name(name, "user")?;
         let settings = Settings::read(&mut self.tree)?;
-        let password = password_of(at).unwrap_or("*");
+        let password = password_of(at).unwrap_or(LOCKED);
         self.check_fields(at, password)?;
         let groups = self.groups_of(at)?;
         let is_system = at.is_true("system");
@@ -183,7 +185,7 @@ impl Stage<'_, '_> {
             None => default_group(&settings),
         };
         let home = self.home_of(at, name, &settings);
-        self.add_lines(at, name, (uid, gid), &home, password, &settings)?;
+        self.add_lines(at, name, (uid, gid), &home, &settings)?;
         if has_own_group {
             self.add_group(name, gid, "!")?;
         }
@@ -210,9 +212,9 @@ impl Stage<'_, '_> {
         name: &str,
         (uid, gid): (u32, u32),
         home: &str,
-        password: &str,
         settings: &Settings,
     ) -> Outcome<()> {
+        let password = password_of(at).unwrap_or(LOCKED);
         let shadow = Table::read(&mut self.tree, SHADOW)?;
         let mut passwd = self.table(PASSWD)?;
         let shown = if shadow.is_some() { "x" } else { password };
