@@ -144,6 +144,14 @@ impl FetchArgs {
         }
     }
 
+    /// Refuses keys, for the reason `why`.
+    pub fn refuse_keys(&self, why: &str) -> Result<()> {
+        match self.keys.is_given() {
+            true => Err(Error::invalid(why).with_hint("leave --keyring and --trust out")),
+            false => Ok(()),
+        }
+    }
+
     /// The files of keys that are given, here or in the config.
     pub fn keyrings(&self, reporter: &Reporter) -> Result<Vec<PathBuf>> {
         self.keys.keyrings(reporter)

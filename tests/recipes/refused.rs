@@ -325,6 +325,18 @@ fn requests_that_make_no_sense_are_refused() {
             "its parts are docker, containerd",
         ),
         (&["docker", "--list", "--print"], "cannot be used with"),
+        (
+            &[
+                "docker",
+                "-o",
+                "x.raw",
+                "--version",
+                "1",
+                "--keyring",
+                "keys.asc",
+            ],
+            "no key is asked",
+        ),
     ] {
         place.fails(&recipe(arguments), 2, &[says]);
     }

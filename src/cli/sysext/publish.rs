@@ -89,7 +89,7 @@ impl PublishCommand {
             .map_err(|error| from_io(format!("making {}", folder.display()), error))?;
         let mut built = Vec::new();
         if let Some(list) = &list {
-            let mut downloads = self.downloads(reporter);
+            let mut downloads = self.downloads(reporter)?;
             for entry in &list.entries {
                 let file = self.build(entry, &mut downloads, reporter);
                 built.extend(file.at(|| entry.place.clone())?);
@@ -127,13 +127,15 @@ impl PublishCommand {
     }
 
     #[cfg(feature = "fetch")]
-    fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Downloads<'a> {
-        Downloads::new(&self.fetching, &self.pack, reporter)
+    fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Result<Downloads<'a>> {
+        let why = "what recipes name is verified by digests, and no key is asked";
+        self.fetching.refuse_keys(why)?;
+        Ok(Downloads::new(&self.fetching, &self.pack, reporter))
     }
 
     #[cfg(not(feature = "fetch"))]
-    fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Downloads<'a> {
-        Downloads::new(&self.pack, reporter)
+    fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Result<Downloads<'a>> {
+        Ok(Downloads::new(&self.pack, reporter))
     }
 
     /// Builds an image of the list, unless it is there; the name of its file where it was built.

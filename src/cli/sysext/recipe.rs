@@ -89,7 +89,7 @@ impl RecipeCommand {
         let host = self.pack.host(reporter)?;
         let mut files = self.given(&chosen)?;
         let digests = self.digests(&chosen, &files)?;
-        let mut downloads = self.downloads(reporter);
+        let mut downloads = self.downloads(reporter)?;
         downloads.complete(&chosen, &mut files, &digests)?;
         let means = Means::with_inputs(reporter, temp_dir(), reporter.inputs().clone());
         let prepared = chosen.prepare(&files, build, host.as_ref(), &means)?;
@@ -169,13 +169,15 @@ impl RecipeCommand {
     }
 
     #[cfg(feature = "fetch")]
-    fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Downloads<'a> {
-        Downloads::new(&self.fetching, &self.pack, reporter)
+    fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Result<Downloads<'a>> {
+        let why = "what recipes name is verified by digests, and no key is asked";
+        self.fetching.refuse_keys(why)?;
+        Ok(Downloads::new(&self.fetching, &self.pack, reporter))
     }
 
     #[cfg(not(feature = "fetch"))]
-    fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Downloads<'a> {
-        Downloads::new(&self.pack, reporter)
+    fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Result<Downloads<'a>> {
+        Ok(Downloads::new(&self.pack, reporter))
     }
 
     /// The digests that are given, by the downloads.
