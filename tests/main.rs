@@ -13,6 +13,7 @@ mod cli;
 mod convert;
 mod cut_short;
 mod ddi;
+mod dependencies;
 mod erofs;
 mod erofs_write;
 mod examples;
