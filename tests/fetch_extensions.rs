@@ -268,3 +268,78 @@ fn a_shared_cache_is_read_and_never_written() {
     let missing = [&fetch[..], &["--shared-cache", "nowhere"]].concat();
     site.fails(&missing, 2, &["nowhere", "no folder"]);
 }
+
+#[test]
+fn a_lock_holds_files_for_updates_and_sysexts_of_flatcar() {
+    let Some(site) = Site::new() else { return };
+    if publish(&site, "podman", VERSION).is_none() {
+        return;
+    }
+    let (hello, conf) = (sample("hello.raw"), sample("hello.conf"));
+    let old = [
+        listed(&site, HELLO, &hello),
+        listed(&site, "hello.conf", &conf),
+    ];
+    let list = "bakery/extensions/hello/SHA256SUMS";
+    site.put(&format!("bakery/extensions/{HELLO}"), &hello);
+    site.put("bakery/extensions/hello.conf", &conf);
+    site.put(list, old.concat().as_bytes());
+    let manifest = site.path("flatbake.yaml");
+    let content = "release: stable\nsysexts: [hello@latest]\nenable_sysexts: [podman]\n\
+        sysupdate: true\noutputs: [node.qcow2]\n";
+    fs::write(&manifest, content).unwrap();
+    let bake = |name: &str, flags: &[&str]| {
+        let folder = site.path(name);
+        let bake = ["bake", "-f", text(&manifest), "--output-dir", text(&folder)];
+        site.succeeds(&[&bake[..], flags].concat());
+        fs::read(folder.join("node.qcow2")).unwrap()
+    };
+    let first = bake("first", &[]);
+    let lock = fs::read_to_string(site.path("flatbake.lock")).unwrap();
+    for held in [HELLO, "hello.conf", "flatcar-podman.raw"] {
+        assert!(lock.contains(&format!("/{held}\"")), "{held}: {lock}");
+    }
+
+    // A newer release and a newer version come out; what there was is still there.
+    let current = "stable/amd64-usr/current/version.txt";
+    site.publish(current, b"FLATCAR_VERSION=4593.2.9\n");
+    let newer = listed(&site, "hello-1.11-x86-64.raw", b"a newer one");
+    site.put(
+        list,
+        [&old[0], &newer, &old[1]]
+            .map(String::as_str)
+            .concat()
+            .as_bytes(),
+    );
+    let forget = || fs::remove_dir_all(site.path("cache")).unwrap();
+    forget();
+    assert!(bake("locked", &["--locked"]) == first);
+    assert_eq!(
+        fs::read_to_string(site.path("flatbake.lock")).unwrap(),
+        lock
+    );
+
+    // Something else under the name of what is locked.
+    let never = site.path("never");
+    let refused = |name: &str| {
+        forget();
+        let bake = [
+            "bake",
+            "-f",
+            text(&manifest),
+            "--locked",
+            "--output-dir",
+            text(&never),
+        ];
+        site.fails(&bake, 7, &[name, "flatbake.lock", "hint"]);
+        assert!(!never.exists());
+    };
+    let other = b"[Source]\nPath=/elsewhere\n";
+    site.put("bakery/extensions/hello.conf", other);
+    let sums = format!("{}{}", old[0], listed(&site, "hello.conf", other));
+    site.put(list, sums.as_bytes());
+    refused("hello.conf");
+    site.put("bakery/extensions/hello.conf", &conf);
+    site.release("flatcar-podman.raw", b"another one, with a good signature");
+    refused("flatcar-podman.raw");
+}

@@ -198,6 +198,48 @@ fn a_mirror_stands_in_for_the_servers() {
 }
 
 #[test]
+fn all_that_a_mirror_lacks_without_a_network_is_named_at_once() {
+    let Some(site) = site() else { return };
+    site.release("oem-azure.raw", b"the sysext");
+    let folder = site.path("mirror");
+    let usual = ["mirror", "--release", "stable", "--artifact", "generic"];
+    let more = [
+        "--artifact",
+        "oem-sysext:azure",
+        "--extension",
+        "hello@1.10",
+    ];
+    let usual = [&usual[..], &more, &["--output-dir"]].concat();
+    let offline = [&usual[..], &[text(&folder), "--offline"]].concat();
+    let list = "extensions.flatcar.org/extensions/hello/SHA256SUMS";
+    site.fails(
+        &offline,
+        2,
+        &["2 files", "current/version.txt", list, "hint"],
+    );
+    assert!(!folder.exists());
+
+    // With one file of the release, the others are known.
+    site.succeeds(&["fetch", "--artifact", "oem-sysext:azure"]);
+    let release = format!("amd64-usr/{VERSION}/");
+    let version = format!("{release}version.txt");
+    let image = format!("{release}{IMAGE}");
+    site.fails(&offline, 2, &["3 files", &version, &image, list]);
+    let release = folder.join("stable.release.flatcar-linux.net/amd64-usr");
+    assert!(release.join(VERSION).join("oem-azure.raw").is_file());
+    assert!(
+        !release.join("current").exists(),
+        "it leads to what is whole"
+    );
+
+    site.succeeds(&[&usual[..], &[text(&folder)]].concat());
+    assert!(release.join("current").exists());
+    let other = site.path("other");
+    site.succeeds(&[&usual[..], &[text(&other), "--offline"]].concat());
+    assert_eq!(tree(&other), tree(&folder));
+}
+
+#[test]
 fn a_config_says_how_things_are_fetched_and_flags_win() {
     let Some(site) = site() else { return };
     site.release("oem-azure.raw", b"the sysext");

@@ -322,6 +322,67 @@ fn what_is_not_signed_as_it_should_be_gets_nowhere() {
 }
 
 #[test]
+fn nothing_of_a_file_whose_signature_fails_reaches_the_disk() {
+    let Some(site) = Site::new() else { return };
+    let good = b"the sysext as it should be";
+    let detached = ["--detach-sign"];
+    let signer = |algorithm: &str, life: &str| {
+        let gpg = Gpg::new().unwrap();
+        let primary = gpg.primary("2020-01-01", "Builder of the tests");
+        let subkey = gpg.subkey("2020-01-01", &primary, algorithm, life);
+        (gpg, primary, subkey)
+    };
+    let (aged, primary, subkey) = signer("ed25519", "1y");
+    let mut keys = [site.gpg.export(&[], &[]), aged.export(&[], &[])].concat();
+    aged.extend("2022-01-01", &primary, &subkey, "10y");
+    let expired = aged.sign("2022-06-01", &subkey, &detached, good);
+    let (lost, primary, subkey) = signer("ed25519", "never");
+    let compromised = lost.sign("2020-06-01", &subkey, &detached, good);
+    lost.revoke_subkey("2021-01-01", &primary, 1);
+    keys.extend(lost.export(&[], &[]));
+    let (weak, _, subkey) = signer("rsa2048", "never");
+    let sha1 = ["--digest-algo", "SHA1", "--detach-sign"];
+    let sha1 = weak.sign("2020-06-01", &subkey, &sha1, good);
+    keys.extend(weak.export(&[], &[]));
+    fs::write(site.path("keys"), keys).unwrap();
+
+    let by_us = |content: &[u8]| site.gpg.sign(DAY, &site.key, &detached, content);
+    let whole = by_us(good);
+    let truncated = whole[..whole.len() - 10].to_vec();
+    let appended = [&good[..], b", and more"].concat();
+    let cases = [
+        ("truncated", &good[..], truncated),
+        ("of another file", good, by_us(b"another file")),
+        ("data appended", &appended, whole.clone()),
+        ("expired before", good, expired),
+        ("compromised", good, compromised),
+        ("SHA-1", good, sha1),
+        ("none at all", good, b"<html>sign in</html>".to_vec()),
+    ];
+    let place = format!("stable/amd64-usr/{VERSION}/oem-azure.raw");
+    let folder = site.path("out");
+    let fetch = ["fetch", "--artifact", "oem-sysext:azure", "--output-dir"];
+    let fetch = [&fetch[..], &[text(&folder)]].concat();
+    for (what, content, signature) in cases {
+        site.put(&place, content);
+        site.put(&format!("{place}.sig"), &signature);
+        let output = site.flatbake(&fetch);
+        let told = said(&output);
+        let code = output.status.code();
+        assert!(matches!(code, Some(7 | 8)), "{what}: {code:?} {told}");
+        assert!(told.contains("oem-azure.raw"), "{what}: {told}");
+        assert!(!folder.join("oem-azure.raw").exists(), "{what}");
+        for (name, bytes) in site.cached() {
+            assert!(!name.starts_with("oem"), "{what}: {name}");
+            assert!(!bytes.starts_with(good), "{what}: {name}");
+        }
+    }
+    site.put(&place, good);
+    site.put(&format!("{place}.sig"), &whole);
+    site.succeeds(&fetch);
+}
+
+#[test]
 fn flags_of_fetching_are_refused_where_nothing_is_fetched() {
     let sample = concat!(
         env!("CARGO_MANIFEST_DIR"),

@@ -14,6 +14,7 @@ mod cli;
 mod convert;
 mod cut_short;
 mod ddi;
+mod dependencies;
 mod diff;
 mod doctor;
 mod erofs;

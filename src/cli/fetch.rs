@@ -3,13 +3,16 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use crate::bake::Output;
 use crate::block::OutputFile;
 use crate::bytes::ByteSize;
 use crate::fetch::bundle::NewBundle;
 use crate::fetch::fetcher::Fetched;
+use crate::fetch::oci::Unpack;
 use crate::fetch::openpgp::FLATCAR;
+use crate::fetch::registry::Reference;
 use crate::fetch::release::{Artifact, Wanted};
 use crate::manifest::{self, LoadOptions, Lock, Manifest};
 use crate::{Error, Progress, Result, from_io};
@@ -17,7 +20,7 @@ use clap::{Args, ValueHint};
 use serde::Serialize;
 
 use super::fetch_args::{FetchArgs, Means, cache_of};
-use super::fetching::{Asked, Fetching, Flags, release_lines};
+use super::fetching::{Asked, Fetching, Flags, registries, release_lines};
 use super::image::ReadArgs;
 use super::keys;
 use super::output::refuse_existing;
@@ -32,15 +35,17 @@ use super::progress::Reporter;
 Examples:
   flatbake fetch --release stable --dry-run
   flatbake fetch --release 4593.2.5 --arch arm64 --artifact generic --artifact oem-sysext:azure --dry-run
+  flatbake fetch --artifact oci://ghcr.io/example/docker:28 --dry-run
   flatbake fetch -f release.yaml --dry-run
   flatbake fetch -f extension.yaml --mirror https://extensions.flatcar.org/=bakery/ --bundle bundle")]
 pub struct Fetch {
     /// Which release: stable, beta, alpha, lts, lts-2024, or a version
     #[arg(long, value_name = "RELEASE", default_value = "stable", value_parser = super::argument::<Wanted>)]
     release: Wanted,
-    /// What of it: generic, vendor:ID, oem-sysext:ID, sysext:NAME, or the name of a file; can be repeated
-    #[arg(long, value_name = "WHAT", default_value = "generic", value_parser = super::argument::<Artifact>)]
-    artifact: Vec<Artifact>,
+    /// What of it: generic, vendor:ID, oem-sysext:ID, sysext:NAME, or the name of a file; or oci://… for the one file of an
+    /// artifact in a registry; can be repeated
+    #[arg(long, value_name = "WHAT", default_value = "generic", value_parser = super::argument::<What>)]
+    artifact: Vec<What>,
     /// Fetch what this manifest names by release or version, and the OEM sysexts that its vendors need
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(conflicts_with_all = ["release", "artifact"])]
@@ -78,6 +83,26 @@ pub struct Fetch {
     json: bool,
 }
 
+/// What is fetched by name.
+#[derive(Debug, Clone)]
+enum What {
+    /// A file of the release.
+    OfRelease(Artifact),
+    /// The one file of an artifact in a registry.
+    InRegistry(Reference),
+}
+
+impl FromStr for What {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match registries::is_one(Path::new(text)) {
+            true => text.parse().map(Self::InRegistry),
+            false => text.parse().map(Self::OfRelease),
+        }
+    }
+}
+
 /// What was fetched.
 #[derive(Serialize)]
 struct Document {
@@ -97,35 +122,100 @@ impl Fetch {
 
     /// Fetches what was named one by one.
     fn fetch_artifacts(&self, reporter: &Reporter) -> Result<()> {
-        let arch = self.fetching.arch();
         if self.dry_run {
-            return tell(&release_lines(&self.release, arch, &self.artifact)?);
+            return self.tell_artifacts();
         }
         let bundle = self.new_bundle()?;
         let means = self.means(reporter)?;
-        let fetcher = means.fetcher(reporter);
-        let release = fetcher.release(&self.release, arch, reporter)?;
-        let mut names = Vec::new();
-        for artifact in &self.artifact {
-            names.push(artifact.file_name(&release.version)?);
-        }
-        if let Some(folder) = &self.output_dir {
-            for name in &names {
-                refuse_existing(&target(folder, name), self.overwrite)?;
-            }
-        }
-        let files = fetcher.files(&release, names, reporter);
+        let of_release = means
+            .tally
+            .unless_missing(self.fetch_of_release(&means, reporter))?;
+        let in_registries = self.fetch_from_registries(&means, reporter)?;
         means.tally.check()?;
-        let files = files?;
+        let (release, mut files) = of_release.unwrap_or_default();
+        files.extend(in_registries);
         if let Some(bundle) = bundle {
             self.finish(bundle, &means, reporter)?;
         }
         let document = Document {
-            release: Some(release.version),
-            arch: arch.to_string(),
+            release,
+            arch: self.fetching.arch().to_string(),
             files,
         };
         self.deliver(document, reporter)
+    }
+
+    /// The artifacts that are files of the release.
+    fn of_release(&self) -> Vec<Artifact> {
+        let of_release = |what: &What| match what {
+            What::OfRelease(artifact) => Some(artifact.clone()),
+            What::InRegistry(_) => None,
+        };
+        self.artifact.iter().filter_map(of_release).collect()
+    }
+
+    /// Those that are in registries.
+    fn in_registries(&self) -> impl Iterator<Item = &Reference> {
+        self.artifact.iter().filter_map(|what| match what {
+            What::OfRelease(_) => None,
+            What::InRegistry(reference) => Some(reference),
+        })
+    }
+
+    /// Says what would be fetched by name.
+    fn tell_artifacts(&self) -> Result<()> {
+        let artifacts = self.of_release();
+        let mut lines = match artifacts.as_slice() {
+            [] => Vec::new(),
+            some => release_lines(&self.release, self.fetching.arch(), some)?,
+        };
+        let in_registries = self.in_registries();
+        lines.extend(in_registries.map(|reference| format!("oci://{reference}")));
+        tell(&lines)
+    }
+
+    /// Fetches the artifacts that are files of the release; its version, where there are any.
+    fn fetch_of_release(
+        &self,
+        means: &Means,
+        reporter: &Reporter,
+    ) -> Result<(Option<String>, Vec<Fetched>)> {
+        let artifacts = self.of_release();
+        if artifacts.is_empty() {
+            return Ok((None, Vec::new()));
+        }
+        let fetcher = means.fetcher(reporter);
+        let release = fetcher.release(&self.release, self.fetching.arch(), reporter)?;
+        let mut names = Vec::new();
+        for artifact in &artifacts {
+            names.push(artifact.file_name(&release.version)?);
+        }
+        if let Some(folder) = &self.output_dir {
+            for name in &names {
+                refuse_existing(&folder.join(name), self.overwrite)?;
+            }
+        }
+        let files = fetcher.files(&release, names, reporter)?;
+        Ok((Some(release.version), files))
+    }
+
+    /// Fetches the artifacts of registries, as they are there. Those that are missing are noted.
+    fn fetch_from_registries(&self, means: &Means, reporter: &Reporter) -> Result<Vec<Fetched>> {
+        let mut files = Vec::new();
+        for reference in self.in_registries() {
+            let repository = reference.repository();
+            let name = repository.rsplit('/').next().unwrap_or(repository);
+            let registry = means.registry(reporter)?;
+            let file = means.fetcher(reporter).artifact(
+                registry,
+                reference,
+                self.fetching.arch(),
+                (name, Unpack::No),
+                reporter,
+            );
+            files.extend(means.tally.unless_missing(file)?);
+        }
+        Ok(files)
     }
 
     /// Fetches all that a manifest names.
@@ -159,11 +249,6 @@ impl Fetch {
         fetching.complete(&mut manifest.request, &self.read(), reporter)?;
         let arch = fetching.arch().to_string();
         let manifest = manifest.fetched_as(&fetching.resolutions);
-        if let Some(folder) = &self.output_dir {
-            for file in &fetching.files {
-                refuse_existing(&target(folder, &file.url), self.overwrite)?;
-            }
-        }
         if let Some(mut bundle) = bundle {
             let (name, text) = self.lock_of(manifest, lock, reporter)?;
             bundle.put(&name, text.as_bytes(), reporter.cancel())?;
@@ -245,6 +330,9 @@ impl Fetch {
             std::fs::create_dir_all(folder)
                 .map_err(|error| from_io(format!("making {}", folder.display()), error))?;
             for file in &document.files {
+                refuse_existing(&target(folder, file), self.overwrite)?;
+            }
+            for file in &document.files {
                 copy_out(file, folder)?;
             }
         }
@@ -258,7 +346,7 @@ impl Fetch {
         }
         let paths: Vec<String> = files
             .map(|file| match &self.output_dir {
-                Some(folder) => target(folder, &file.url).display().to_string(),
+                Some(folder) => target(folder, file).display().to_string(),
                 None => file.path.display().to_string(),
             })
             .collect();
@@ -286,14 +374,18 @@ fn told(file: &Fetched, reporter: &Reporter) {
     });
 }
 
-/// The file of a folder for what is called `name`, or published under that URL.
-fn target(folder: &Path, name: &str) -> PathBuf {
-    folder.join(name.rsplit('/').next().unwrap_or(name))
+/// The file of a folder for what was fetched: by its URL, or by its own name where a registry names the artifact alone.
+fn target(folder: &Path, file: &Fetched) -> PathBuf {
+    let url = &file.url;
+    match file.path.file_name() {
+        Some(name) if registries::is_one(Path::new(url)) => folder.join(name),
+        _ => folder.join(url.rsplit('/').next().unwrap_or(url)),
+    }
 }
 
 /// Copies a file, and its signature where it has one.
 fn copy_out(file: &Fetched, folder: &Path) -> Result<()> {
-    let to = target(folder, &file.url);
+    let to = target(folder, file);
     let fails = |error| from_io(format!("copying to {}", to.display()), error);
     let output = OutputFile::create(&to)?;
     let mut source = File::open(&file.path).map_err(fails)?;

@@ -12,7 +12,7 @@
 
 mod bakery;
 mod official;
-mod registries;
+pub mod registries;
 mod target;
 
 use std::path::PathBuf;
@@ -316,7 +316,8 @@ impl Fetching {
             }
         }
         let files = &mut self.resolutions.files;
-        files.insert(file.path.clone(), file.url.clone());
+        let urls = files.entry(file.path.clone()).or_default();
+        urls.insert(file.url.clone());
         if self.files.iter().all(|known| known.url != file.url) {
             self.files.push(file);
         }

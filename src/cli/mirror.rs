@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::fetch::bakery::Extension;
 use crate::fetch::mirror::{Placed, Tree};
 use crate::fetch::release::{Artifact, Wanted};
+use crate::machine::Arch;
 use crate::{Progress, Result};
 use clap::{Args, ValueHint};
 
@@ -69,15 +70,15 @@ impl Mirror {
         let mut placed = Vec::new();
         for arch in self.fetching.archs() {
             for wanted in &self.release {
-                let release = fetcher.release(wanted, arch, reporter)?;
-                placed.extend(tree.release(&release, &self.artifact, reporter)?);
-                // It leads to what is whole.
-                tree.current(wanted, &release)?;
+                let files = self.release(&tree, wanted, arch, reporter);
+                placed.extend(means.tally.unless_missing(files)?.unwrap_or_default());
             }
             for extension in &self.extension {
-                placed.extend(tree.extension(extension, arch, reporter)?);
+                let files = tree.extension(extension, arch, reporter);
+                placed.extend(means.tally.unless_missing(files)?.unwrap_or_default());
             }
         }
+        means.tally.check()?;
         if self.json {
             return super::print_json(&placed);
         }
@@ -86,6 +87,21 @@ impl Mirror {
             .iter()
             .map(|file| format!("{}\n", file.path.display()));
         super::print(paths.collect::<String>())
+    }
+
+    /// Puts a release into the folder.
+    fn release(
+        &self,
+        tree: &Tree<'_>,
+        wanted: &Wanted,
+        arch: Arch,
+        reporter: &Reporter,
+    ) -> Result<Vec<Placed>> {
+        let release = tree.fetcher.release(wanted, arch, reporter)?;
+        let placed = tree.release(&release, &self.artifact, reporter)?;
+        // It leads to what is whole.
+        tree.current(wanted, &release)?;
+        Ok(placed)
     }
 
     /// What would be in the folder.

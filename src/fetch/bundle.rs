@@ -3,6 +3,9 @@
 //! ```text
 //!   DIR/stable.release.flatcar-linux.net/amd64-usr/4593.2.5/FILE     https:// and the rest of the URL, with FILE.sig
 //!      /extensions.flatcar.org/extensions/wasmtime/SHA256SUMS
+//!      /oci/ghcr.io/example/docker:28                               oci:// and the rest of the name: what the tag named
+//!          /ghcr.io/example/docker@sha256:…                         its index or manifest
+//!          /ghcr.io/example/docker@sha256:…/docker-28.raw           its layer, as it is in the registry
 //!      /keys/…                                                       the keys that the signatures were held against
 //!      /flatbake.lock                                                the lock of the manifest
 //!      /SHA256SUMS                                                   the digests of all of these
@@ -18,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::oci;
 use super::tally::Handed;
 use super::transfer::Source;
 use crate::block::OutputFolder;
@@ -27,6 +31,8 @@ use crate::progress::{Cancel, Progress};
 
 /// How the URLs begin that a bundle has the files of.
 const SCHEME: &str = "https://";
+/// The folder of what comes from registries.
+const REGISTRIES: &str = "oci";
 /// The folder of keys.
 const KEYS: &str = "keys";
 /// The list of all files.
@@ -75,7 +81,7 @@ impl Bundle {
     /// The file that is published as `name`, where the bundle has it.
     pub(super) fn find(&self, name: &str) -> Option<PathBuf> {
         let place = place_of(name)?;
-        let Ok(Source::File(path)) = Source::from(&*self.folder).join(place) else {
+        let Ok(Source::File(path)) = Source::from(&*self.folder).join(&place) else {
             return None;
         };
         path.is_file().then_some(path)
@@ -83,8 +89,11 @@ impl Bundle {
 }
 
 /// The path in a bundle of what is published as `name`.
-fn place_of(name: &str) -> Option<&str> {
-    name.strip_prefix(SCHEME)
+fn place_of(name: &str) -> Option<String> {
+    match name.strip_prefix(oci::SCHEME) {
+        Some(rest) => Some(format!("{REGISTRIES}/{rest}")),
+        None => name.strip_prefix(SCHEME).map(str::to_owned),
+    }
 }
 
 /// A bundle that is made; it appears when it is whole.
@@ -120,12 +129,15 @@ impl NewBundle {
         progress.start(&format!("copying {} files", files.len()), 0);
         for (name, handed) in files {
             let Some(place) = place_of(name) else {
-                return Err(Error::unsupported(format!("{name} cannot be in a bundle"))
-                    .with_hint("a bundle has what comes from servers by https"));
+                return Err(
+                    Error::unsupported(format!("{name} cannot be in a bundle")).with_hint(
+                        "a bundle has what comes from servers by https, and from registries",
+                    ),
+                );
             };
             let fails = |error| from_io(format!("reading {}", handed.path.display()), error);
             let source = File::open(&handed.path).map_err(fails)?;
-            let found = self.put_from(place, source, cancel)?;
+            let found = self.put_from(&place, source, cancel)?;
             if handed
                 .sha256
                 .as_ref()

@@ -311,7 +311,7 @@ impl<'a> Fetcher<'a> {
     }
 
     /// What the bundle has.
-    fn bundled(&self, name: &str) -> Result<Option<Stored>> {
+    pub(super) fn bundled(&self, name: &str) -> Result<Option<Stored>> {
         let path = self.bundle.and_then(|bundle| bundle.find(name));
         path.map(|path| examined(name, &path, self.cancel))
             .transpose()

@@ -54,7 +54,7 @@ impl Tree<'_> {
     /// Files of a release with their signatures, and always its `version.txt`.
     ///
     /// # Errors
-    /// Those of [`Fetcher::file`], and of writing the files.
+    /// Those of [`Fetcher::file`], once all files are there that are not missing, and those of writing them.
     pub fn release(
         &self,
         release: &Release,
@@ -65,19 +65,29 @@ impl Tree<'_> {
         for artifact in artifacts {
             names.push(artifact.file_name(&release.version)?);
         }
+        let tally = self.fetcher.tally;
         let mut placed = Vec::new();
+        let mut is_whole = true;
         for name in names {
             let source = release.source(&name)?;
             let path = self.path_of(&source)?;
             let is_new = !self.fetcher.holds(&path, &source, progress)?;
             if is_new {
-                put(&self.fetcher.file(release, &name, progress)?, &path)?;
+                let file = self.fetcher.file(release, &name, progress);
+                let Some(file) = tally.unless_missing(file)? else {
+                    is_whole = false;
+                    continue;
+                };
+                put(&file, &path)?;
             }
             placed.push(Placed {
                 url: source.to_string(),
                 path,
                 is_new,
             });
+        }
+        if !is_whole {
+            tally.check()?;
         }
         Ok(placed)
     }

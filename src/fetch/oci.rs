@@ -1,25 +1,38 @@
-//! Files of registries, through the store: a tag is asked for again, all else is what its digest says for ever.
+//! Files of registries, through bundle and store: a tag is asked for again, all else is what its digest says for ever.
 //!
 //! ```text
-//!  oci://HOST/REPO:TAG ──▶ index, manifest ──▶ the one layer ──▶ unpacked ──▶ store ──▶ path
-//!                          kept by tag and by digest             (a sysext)
+//!  oci://HOST/REPO:TAG ──▶ index, manifest ──▶ the one layer ──▶ unpacked ──▶ path
+//!                          by tag and by digest  as it came      (a sysext)
+//! ```
+//!
+//! Names in bundle and store:
+//!
+//! ```text
+//!  oci://HOST/REPO:TAG                       what the tag named when it was last asked for
+//!  oci://HOST/REPO@DIGEST                    an index, a manifest or a description
+//!  oci://HOST/REPO@DIGEST/FILE               a layer as it is in the registry
+//!  oci://HOST/REPO@DIGEST/unpacked/FILE      what is in it; in the store only
 //! ```
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, Write};
+use std::path::{Path, PathBuf};
 
 use super::fetcher::{Fetched, Fetcher};
 use super::registry::{
-    Architecture, Artifact, Descriptor, Digest, Documents, Packing, Paper, Reference, Registry,
-    artifact, at_unless_cancelled,
+    Algorithm, Architecture, Artifact, Descriptor, Digest, Documents, MAX_MANIFEST_BYTES, Packing,
+    Paper, Reference, Registry, artifact, at_unless_cancelled,
 };
-use super::store::{Claim, Stored};
+use super::store::{Claim, Stored, file_name};
+use crate::block::Inputs;
 use crate::bytes::{ByteSize, to_u64};
 use crate::codec::{Format, decoder};
 use crate::error::{Error, ErrorKind, Reason, Result, ResultExt, from_io};
 use crate::machine::Arch;
 use crate::progress::Progress;
 
+/// What stands before the name of a registry.
+pub(super) const SCHEME: &str = "oci://";
 /// The largest file, packed or not.
 const FILE_MAX: u64 = 16 << 30;
 /// Read at once.
@@ -36,7 +49,7 @@ pub enum Unpack {
     No,
 }
 
-/// What a registry has, with the store between.
+/// What a registry has, with bundle and store between.
 struct Kept<'a> {
     fetcher: &'a Fetcher<'a>,
     registry: Option<&'a Registry>,
@@ -44,7 +57,7 @@ struct Kept<'a> {
 }
 
 impl Fetcher<'_> {
-    /// The one file that `reference` names for an architecture, from `registry`, or from the store alone. A file without a
+    /// The one file that `reference` names for an architecture, from the bundle, the store or `registry`; without that, from bundle and store alone. A file without a
     /// name of its own is called `name`.
     ///
     /// # Errors
@@ -71,8 +84,7 @@ impl Fetcher<'_> {
         let stored = kept.layer(reference, &found, name, unpack);
         let stored = stored.map_err(|error| at_unless_cancelled(error, reference))?;
         let manifest = reference.untagged().pinned(&found.resolved.digest);
-        let url = format!("oci://{}", reference.pinned(&found.resolved.named));
-        self.tally.hand(&url, &stored.path, Some(&stored.sha256));
+        let url = format!("{SCHEME}{}", reference.pinned(&found.resolved.named));
         Ok(Fetched {
             url,
             path: stored.path,
@@ -80,7 +92,7 @@ impl Fetcher<'_> {
             bytes: stored.bytes,
             signature: None,
             signed: None,
-            listed_in: Some(format!("oci://{manifest}")),
+            listed_in: Some(format!("{SCHEME}{manifest}")),
         })
     }
 }
@@ -95,36 +107,100 @@ impl Kept<'_> {
         unpack: Unpack,
     ) -> Result<Stored> {
         let layer = &found.layer;
-        let title = layer.title().unwrap_or(name);
-        let title = match unpack {
-            Unpack::Yes => without_packed_ending(title),
-            Unpack::No => title,
+        let title = file_name(layer.title().unwrap_or(name));
+        let place = named_by(reference, &layer.digest);
+        let name = format!("{place}/{title}");
+        let opened_name = match unpack {
+            Unpack::Yes => Some(format!(
+                "{place}/unpacked/{}",
+                without_packed_ending(&title)
+            )),
+            Unpack::No => None,
         };
-        let name = format!("{}/{title}", named_by(reference, &layer.digest));
-        let store = self.fetcher.store;
-        if let Some(stored) = store.find(&name, self.fetcher.cancel)? {
-            return Ok(stored);
+        let (blob, opened) = match self.known_blob(&name, layer)? {
+            Some(blob) => self.open_kept(blob, layer, opened_name)?,
+            None => self.pull(reference, layer, &name, opened_name)?,
+        };
+        let tally = self.fetcher.tally;
+        tally.hand(&name, &blob.path, Some(&blob.sha256));
+        Ok(opened.unwrap_or(blob))
+    }
+
+    /// What is known as a layer, from the bundle or else from the store, and has its digest.
+    fn known_blob(&self, name: &str, layer: &Descriptor) -> Result<Option<Stored>> {
+        let known = match self.fetcher.bundled(name)? {
+            Some(bundled) => Some(bundled),
+            None => self.fetcher.store.find(name, self.fetcher.cancel)?,
+        };
+        if let Some(known) = &known {
+            let checked = match layer.digest.algorithm() {
+                Algorithm::Sha256 => layer.digest.check_hex(&known.sha256),
+                Algorithm::Sha512 => layer.digest.check_all(open(&known.path)?),
+            };
+            checked.at(|| known.path.display().to_string())?;
         }
+        Ok(known)
+    }
+
+    /// Fetches a layer. It gets no name where it cannot be unpacked.
+    fn pull(
+        &self,
+        reference: &Reference,
+        layer: &Descriptor,
+        name: &str,
+        opened_name: Option<String>,
+    ) -> Result<(Stored, Option<Stored>)> {
         let Some(registry) = self.registry else {
-            return Err(self.fetcher.tally.lacks(&name));
+            return Err(self.fetcher.tally.lacks(name));
         };
-        match store.claim(&name, false, self.fetcher.cancel, self.progress)? {
-            Claim::Stored(stored) => Ok(stored),
+        let store = self.fetcher.store;
+        match store.claim(name, false, self.fetcher.cancel, self.progress)? {
+            Claim::Stored(blob) => self.open_kept(blob, layer, opened_name),
             Claim::Vacant(vacancy) => {
                 let mut file = vacancy.file()?;
                 registry.pull_blob(reference, layer, &mut file, FILE_MAX, self.progress)?;
-                if unpack == Unpack::No {
-                    return vacancy.fill(&mut file);
-                }
-                let place = || format!("blob {}", layer.digest);
-                match packing(&mut file, layer).at(place)? {
-                    Format::Plain => vacancy.fill(&mut file),
-                    _ => {
-                        let mut unpacked = vacancy.file()?;
-                        self.unpack(&mut file, &mut unpacked).at(place)?;
-                        vacancy.fill(&mut unpacked)
-                    }
-                }
+                let opened = self.opened(&mut file, layer, opened_name)?;
+                Ok((vacancy.fill(&mut file)?, opened))
+            }
+        }
+    }
+
+    /// A layer that is here, and what is in it where it is packed and is to be unpacked.
+    fn open_kept(
+        &self,
+        blob: Stored,
+        layer: &Descriptor,
+        opened_name: Option<String>,
+    ) -> Result<(Stored, Option<Stored>)> {
+        let mut file = open(&blob.path)?;
+        let opened = self.opened(&mut file, layer, opened_name)?;
+        Ok((blob, opened))
+    }
+
+    /// What is in a layer, known as `name`; `None` where it is not packed, or is not to be unpacked.
+    fn opened(
+        &self,
+        file: &mut File,
+        layer: &Descriptor,
+        name: Option<String>,
+    ) -> Result<Option<Stored>> {
+        let place = || format!("blob {}", layer.digest);
+        let Some(name) = name else {
+            return Ok(None);
+        };
+        if packing(file, layer).at(place)? == Format::Plain {
+            return Ok(None);
+        }
+        let store = self.fetcher.store;
+        if let Some(stored) = store.find(&name, self.fetcher.cancel)? {
+            return Ok(Some(stored));
+        }
+        match store.claim(&name, false, self.fetcher.cancel, self.progress)? {
+            Claim::Stored(stored) => Ok(Some(stored)),
+            Claim::Vacant(vacancy) => {
+                let mut unpacked = vacancy.file()?;
+                self.unpack(file, &mut unpacked).at(place)?;
+                vacancy.fill(&mut unpacked).map(Some)
             }
         }
     }
@@ -152,39 +228,105 @@ impl Kept<'_> {
     }
 
     /// Puts what was fetched into the store.
-    fn keep(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let kept = self.fetcher.keep(name, bytes, self.progress);
-        kept.map(drop)
+    fn keep(&self, name: &str, bytes: Vec<u8>) -> Result<Small> {
+        let stored = self.fetcher.keep(name, &bytes, self.progress)?;
+        Ok(Small {
+            path: stored.path,
+            bytes,
+        })
+    }
+
+    /// What the bundle has under `name`.
+    fn bundled(&self, name: &str) -> Result<Option<Small>> {
+        let path = self.fetcher.bundle.and_then(|bundle| bundle.find(name));
+        path.map(Small::read).transpose()
     }
 
     /// What is in the store under `name`.
-    fn kept(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let Some(stored) = self.fetcher.store.find(name, self.fetcher.cancel)? else {
-            return Ok(None);
-        };
-        let bytes = std::fs::read(&stored.path);
-        let fails = |error| from_io(format!("reading {}", stored.path.display()), error);
-        bytes.map(Some).map_err(fails)
+    fn stored(&self, name: &str) -> Result<Option<Small>> {
+        let stored = self.fetcher.store.find(name, self.fetcher.cancel)?;
+        stored.map(|stored| Small::read(stored.path)).transpose()
     }
 
-    /// What has this digest, from the store or else from the registry, where `fetch` gets it.
+    /// Notes that it was used.
+    fn hand(&self, name: &str, small: &Small) {
+        self.fetcher.tally.hand(name, &small.path, None);
+    }
+
+    /// What a tag names now: by the bundle, or else by the registry, or else when it was last asked.
+    fn tagged(&self, reference: &Reference, target: &str, len: Option<u64>) -> Result<Paper> {
+        let name = format!("{SCHEME}{reference}");
+        let mut content_type = None;
+        let small = match (self.bundled(&name)?, self.registry) {
+            (Some(bundled), _) => bundled,
+            (None, Some(registry)) => {
+                let paper = registry.document(reference, target, None, len)?;
+                content_type = paper.content_type;
+                self.keep(&named_by(reference, &paper.digest), paper.bytes.clone())?;
+                self.keep(&name, paper.bytes)?
+            }
+            (None, None) => {
+                let stored = self.stored(&name)?;
+                stored.ok_or_else(|| self.fetcher.tally.lacks(&name))?
+            }
+        };
+        let digest = Digest::sha256(&small.bytes);
+        self.hand(&name, &small);
+        // Who is held to the digest asks for that.
+        self.hand(&named_by(reference, &digest), &small);
+        Ok(Paper {
+            bytes: small.bytes,
+            digest,
+            content_type,
+        })
+    }
+
+    /// What has this digest, from the bundle or the store, or else from the registry, where `fetch` gets it.
     fn fixed(
         &self,
-        name: String,
+        name: &str,
         digest: &Digest,
         fetch: impl FnOnce(&Registry) -> Result<Vec<u8>>,
     ) -> Result<Vec<u8>> {
-        if let Some(bytes) = self.kept(&name)?
-            && digest.check(&bytes).is_ok()
-        {
-            return Ok(bytes);
-        }
-        let Some(registry) = self.registry else {
-            return Err(self.fetcher.tally.lacks(&name));
+        let small = match self.bundled(name)? {
+            Some(bundled) => {
+                let place = || bundled.path.display().to_string();
+                digest.check(&bundled.bytes).at(place)?;
+                bundled
+            }
+            None => self.stored_or_fetched(name, digest, fetch)?,
         };
-        let bytes = fetch(registry)?;
-        self.keep(&name, &bytes)?;
-        Ok(bytes)
+        self.hand(name, &small);
+        Ok(small.bytes)
+    }
+
+    fn stored_or_fetched(
+        &self,
+        name: &str,
+        digest: &Digest,
+        fetch: impl FnOnce(&Registry) -> Result<Vec<u8>>,
+    ) -> Result<Small> {
+        let stored = self.stored(name)?;
+        if let Some(small) = stored.filter(|small| digest.check(&small.bytes).is_ok()) {
+            return Ok(small);
+        }
+        match self.registry {
+            Some(registry) => self.keep(name, fetch(registry)?),
+            None => Err(self.fetcher.tally.lacks(name)),
+        }
+    }
+}
+
+/// A document or a description, which is read as a whole.
+struct Small {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Small {
+    fn read(path: PathBuf) -> Result<Self> {
+        let bytes = Inputs::default().read("document of a registry", &path, MAX_MANIFEST_BYTES)?;
+        Ok(Self { path, bytes })
     }
 }
 
@@ -196,51 +338,38 @@ impl Documents for Kept<'_> {
         digest: Option<&Digest>,
         len: Option<u64>,
     ) -> Result<Paper> {
-        if let Some(digest) = digest {
-            let name = named_by(reference, digest);
-            let mut content_type = None;
-            let fetch = |registry: &Registry| {
-                let paper = registry.document(reference, target, Some(digest), len)?;
-                content_type = paper.content_type;
-                Ok(paper.bytes)
-            };
-            return Ok(Paper {
-                bytes: self.fixed(name, digest, fetch)?,
-                digest: digest.clone(),
-                content_type,
-            });
-        }
-        let name = format!("oci://{reference}");
-        match self.registry {
-            Some(registry) => {
-                let paper = registry.document(reference, target, None, len)?;
-                self.keep(&name, &paper.bytes)?;
-                self.keep(&named_by(reference, &paper.digest), &paper.bytes)?;
-                Ok(paper)
-            }
-            None => {
-                let kept = self.kept(&name)?;
-                let bytes = kept.ok_or_else(|| self.fetcher.tally.lacks(&name))?;
-                Ok(Paper {
-                    digest: Digest::sha256(&bytes),
-                    bytes,
-                    content_type: None,
-                })
-            }
-        }
+        let Some(digest) = digest else {
+            return self.tagged(reference, target, len);
+        };
+        let mut content_type = None;
+        let fetch = |registry: &Registry| {
+            let paper = registry.document(reference, target, Some(digest), len)?;
+            content_type = paper.content_type;
+            Ok(paper.bytes)
+        };
+        let bytes = self.fixed(&named_by(reference, digest), digest, fetch)?;
+        Ok(Paper {
+            bytes,
+            digest: digest.clone(),
+            content_type,
+        })
     }
 
     fn config(&self, reference: &Reference, blob: &Descriptor) -> Result<Vec<u8>> {
         let name = named_by(reference, &blob.digest);
-        self.fixed(name, &blob.digest, |registry| {
+        self.fixed(&name, &blob.digest, |registry| {
             registry.config(reference, blob)
         })
     }
 }
 
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| from_io(format!("reading {}", path.display()), error))
+}
+
 /// What a document or a blob is called in the store.
 fn named_by(reference: &Reference, digest: &Digest) -> String {
-    format!("oci://{}", reference.untagged().pinned(digest))
+    format!("{SCHEME}{}", reference.untagged().pinned(digest))
 }
 
 /// How a layer is packed: its bytes say it, and must not be plain where its media type says otherwise.

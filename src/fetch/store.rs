@@ -327,7 +327,7 @@ fn stored(folder: &Path, record: Record) -> Stored {
 }
 
 /// The name of the file that was fetched as `name`.
-fn file_name(name: &str) -> String {
+pub(super) fn file_name(name: &str) -> String {
     let last = name.rsplit('/').next().unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
     let safe: String = last

@@ -141,9 +141,11 @@ impl Manifest {
             .map(|(name, entry)| (folder.join(name), entry.into_pair()))
             .collect();
         let mut fetched = lock.fetched;
-        for (path, url) in &self.resolutions.files {
-            if let Some(entry) = fetched.remove(url) {
-                files.insert(path.clone(), entry.into_pair());
+        for (path, urls) in &self.resolutions.files {
+            for url in urls {
+                if let Some(entry) = fetched.remove(url) {
+                    files.insert(path.clone(), entry.into_pair());
+                }
             }
         }
         // What nothing was fetched for is missed under its URL.

@@ -14,7 +14,7 @@
 //!
 //! The manifest itself is not in it: who changes a manifest sees what changes, and it names what else may be read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -56,8 +56,8 @@ pub struct Resolutions {
     pub release: Option<Resolution>,
     /// Extensions of the Bakery.
     pub extensions: Vec<Resolution>,
-    /// The URLs of all files that were fetched, by where they are on this machine.
-    pub files: BTreeMap<PathBuf, String>,
+    /// The URLs of all files that were fetched, by where they are on this machine: two tags may name one file.
+    pub files: BTreeMap<PathBuf, BTreeSet<String>>,
 }
 
 /// A lock.
@@ -133,9 +133,14 @@ impl Lock {
         for input in inputs {
             let entry = Entry::of_input(input)?;
             match resolutions.files.get(&input.path) {
-                Some(url) => lock.fetched.insert(url.clone(), entry),
-                None => lock.inputs.insert(name_of(input, folder)?, entry),
-            };
+                Some(urls) => {
+                    let entries = urls.iter().map(|url| (url.clone(), entry.clone()));
+                    lock.fetched.extend(entries);
+                }
+                None => {
+                    lock.inputs.insert(name_of(input, folder)?, entry);
+                }
+            }
         }
         Ok(lock)
     }

@@ -121,6 +121,6 @@ fn base_of(request: &Request) -> Option<PathBuf> {
 }
 
 /// Whether it is the name of something in a registry.
-pub(super) fn is_one(path: &Path) -> bool {
+pub fn is_one(path: &Path) -> bool {
     path.to_str().is_some_and(|path| path.starts_with(SCHEME))
 }

@@ -2,13 +2,17 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io::Read;
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::bytes::hex;
-use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::error::{Error, ErrorKind, Reason, Result, from_io};
 use crate::fetch::transfer::{InFile, Sink};
+
+/// Read at once.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// How a digest is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +72,29 @@ impl Digest {
     /// Whether it is that of `bytes`; where it is not, they are [`ErrorKind::Untrusted`].
     pub fn check(&self, bytes: &[u8]) -> Result<()> {
         self.check_same(&Self::of(self.algorithm, bytes))
+    }
+
+    /// The same for all that `reader` has.
+    pub(in crate::fetch) fn check_all(&self, mut reader: impl Read) -> Result<()> {
+        let mut sum = Sum::new(self.algorithm);
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let len = reader
+                .read(&mut piece)
+                .map_err(|error| from_io("reading it", error))?;
+            if len == 0 {
+                return self.check_same(&sum.finish());
+            }
+            sum.update(&piece[..len]);
+        }
+    }
+
+    /// The same for what has the SHA-256 `hex`.
+    pub(in crate::fetch) fn check_hex(&self, hex: &str) -> Result<()> {
+        self.check_same(&Self {
+            algorithm: Algorithm::Sha256,
+            hex: hex.to_owned(),
+        })
     }
 
     fn check_same(&self, found: &Self) -> Result<()> {

@@ -19,7 +19,7 @@ const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// Registries must take no larger ones.
-pub(super) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+pub(in crate::fetch) const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
 /// Names manifests by platform.
 #[derive(Debug, Clone, PartialEq, Eq)]

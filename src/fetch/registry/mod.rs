@@ -25,6 +25,7 @@ pub use client::Registry;
 pub use descriptor::{Architecture, Descriptor, Packing, Platform};
 pub use digest::{Algorithm, Digest};
 pub use login::Logins;
+pub(super) use manifest::MAX_MANIFEST_BYTES;
 pub use manifest::{Document, Index, Manifest};
 pub use reference::Reference;
 pub(super) use resolve::at_unless_cancelled;
