@@ -65,7 +65,7 @@ impl Airgap {
                 reporter.found(finding);
             }
             if findings.is_empty() {
-                super::print("nothing needs a network\n".to_owned())?;
+                super::print("nothing needs a network\n")?;
             }
         }
         refuse(findings, true, true, Path::new(&self.image))

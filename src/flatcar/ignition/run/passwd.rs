@@ -31,6 +31,15 @@ struct Range {
     is_system: bool,
 }
 
+/// A new user.
+struct Account<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+    password: &'a str,
+}
+
 impl Stage<'_, '_> {
     /// Makes groups, then users.
     pub fn passwd(&mut self, root: &At<'_>) -> Result<(), (super::halt::Halt, Position)> {
@@ -183,7 +192,14 @@ impl Stage<'_, '_> {
             None => default_group(&settings),
         };
         let home = self.home_of(at, name, &settings);
-        self.add_lines(at, name, (uid, gid), &home, password, &settings)?;
+        let account = Account {
+            name,
+            uid,
+            gid,
+            home: &home,
+            password,
+        };
+        self.add_lines(at, &account, &settings)?;
         if has_own_group {
             self.add_group(name, gid, "!")?;
         }
@@ -204,15 +220,20 @@ impl Stage<'_, '_> {
         }
     }
 
+    /// Adds a user's lines to passwd and shadow.
     fn add_lines(
         &mut self,
         at: &At<'_>,
-        name: &str,
-        (uid, gid): (u32, u32),
-        home: &str,
-        password: &str,
+        account: &Account<'_>,
         settings: &Settings,
     ) -> Outcome<()> {
+        let Account {
+            name,
+            uid,
+            gid,
+            home,
+            password,
+        } = *account;
         let shadow = Table::read(&mut self.tree, SHADOW)?;
         let mut passwd = self.table(PASSWD)?;
         let shown = if shadow.is_some() { "x" } else { password };

@@ -388,10 +388,10 @@ impl Stage<'_, '_> {
     fn unit_file(&mut self, path: &str, contents: &str) -> Outcome<()> {
         let path = self.tree.joined(path)?;
         self.tree.make_dirs(folder(&path), 0o755)?;
-        if let Some(id) = self.tree.lookup(&path)? {
-            if matches!(self.tree.inode(id).part, Part::Directory(_)) {
-                return stop(format!("{path} is a directory"));
-            }
+        if let Some(id) = self.tree.lookup(&path)?
+            && matches!(self.tree.inode(id).part, Part::Directory(_))
+        {
+            return stop(format!("{path} is a directory"));
         }
         self.tree.write(&path, Attributes::of_root(0o644), contents)
     }
