@@ -14,8 +14,6 @@ use super::stage::Stage;
 use super::tree::{self, Attributes, Content, Part, Tree, folder};
 
 /// Fields of passwd.
-/// The password of those who have none.
-const LOCKED: &str = "*";
 const UID: usize = 2;
 const GID: usize = 3;
 const GECOS: usize = 4;
@@ -31,6 +29,15 @@ struct Range {
     min: u32,
     max: u32,
     is_system: bool,
+}
+
+/// A new user.
+struct Account<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+    password: &'a str,
 }
 
 impl Stage<'_, '_> {
@@ -150,7 +157,7 @@ impl Stage<'_, '_> {
         self.backups.clear();
         check_name(name, "user")?;
         let settings = Settings::read(&mut self.tree)?;
-        let password = password_of(at).unwrap_or(LOCKED);
+        let password = password_of(at).unwrap_or("*");
         self.check_fields(at, password)?;
         let groups = self.groups_of(at)?;
         let is_system = at.is_true("system");
@@ -185,7 +192,14 @@ impl Stage<'_, '_> {
             None => default_group(&settings),
         };
         let home = self.home_of(at, name, &settings);
-        self.add_lines(at, name, (uid, gid), &home, &settings)?;
+        let account = Account {
+            name,
+            uid,
+            gid,
+            home: &home,
+            password,
+        };
+        self.add_lines(at, &account, &settings)?;
         if has_own_group {
             self.add_group(name, gid, "!")?;
         }
@@ -206,15 +220,20 @@ impl Stage<'_, '_> {
         }
     }
 
+    /// Adds a user's lines to passwd and shadow.
     fn add_lines(
         &mut self,
         at: &At<'_>,
-        name: &str,
-        (uid, gid): (u32, u32),
-        home: &str,
+        account: &Account<'_>,
         settings: &Settings,
     ) -> Outcome<()> {
-        let password = password_of(at).unwrap_or(LOCKED);
+        let Account {
+            name,
+            uid,
+            gid,
+            home,
+            password,
+        } = *account;
         let shadow = Table::read(&mut self.tree, SHADOW)?;
         let mut passwd = self.table(PASSWD)?;
         let shown = if shadow.is_some() { "x" } else { password };

@@ -290,7 +290,7 @@ impl<'a> Sources<'a> {
         };
         let raw = match url::source(source, spec)? {
             Source::Data(bytes) => bytes,
-            Source::Oem(path) => self.read_oem(&path)?,
+            Source::Oem(path) => self.oem_file(&path)?,
             Source::Network(_) => return Ok(Fetched::Remote(source.to_owned())),
         };
         let content = match at.filled("compression") {
@@ -301,7 +301,7 @@ impl<'a> Sources<'a> {
         Ok(Fetched::Bytes(content))
     }
 
-    fn read_oem(&self, path: &str) -> Result<Vec<u8>, String> {
+    fn oem_file(&self, path: &str) -> Result<Vec<u8>, String> {
         let missing = || format!("there is no {path} on OEM");
         let oem = self.oem.as_deref().ok_or_else(missing)?;
         let at = FsPath::new(path).map_err(|error| error.to_string())?;
