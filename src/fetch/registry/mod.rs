@@ -27,5 +27,6 @@ pub use digest::{Algorithm, Digest};
 pub use login::Logins;
 pub use manifest::{Document, Index, Manifest};
 pub use reference::Reference;
-pub(super) use resolve::at_unless_cancelled;
+
 pub use resolve::{Artifact, Documents, Paper, Resolved, artifact};
+pub(super) use resolve::{at_unless_cancelled, resolve};
