@@ -16,6 +16,8 @@ mod check;
 mod class;
 mod compare;
 mod disk;
+pub mod flatwrap;
+pub mod flix;
 mod host;
 mod inspect;
 mod installed;
@@ -24,7 +26,9 @@ mod names;
 mod programs;
 pub mod recipe;
 pub mod report;
+pub mod rootfs;
 pub mod together;
+pub mod torcx;
 mod units;
 mod usr_view;
 
