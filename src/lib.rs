@@ -123,10 +123,14 @@ pub mod sysext {
     pub use crate::flatcar::sysext::build::{
         Build, Built, Compressor, Conf, DiskImage, Effort, Format, Means, Prepared, architecture,
     };
+    pub use crate::flatcar::sysext::flatwrap::{Flatwrap, Side};
+    pub use crate::flatcar::sysext::flix::{Flix, Wanted};
     pub use crate::flatcar::sysext::recipe::{
         Choice, Chosen, Digest, Download, Recipe, built_in as built_in_recipe,
         names as recipe_names,
     };
+    pub use crate::flatcar::sysext::rootfs::{Rootfs, WrittenRootfs};
+    pub use crate::flatcar::sysext::torcx::prepare as prepare_torcx;
     pub use crate::flatcar::sysext::{Class, Host};
 }
 /// Settings of a machine, for [`Edits::settings`].

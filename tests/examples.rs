@@ -185,6 +185,9 @@ fn example_folder() -> tempfile::TempDir {
     fs::write(at("site/index.html"), PAGE).unwrap();
     fs::write(at("site.tar"), archive()).unwrap();
     bakery(&at("bakery/extensions"));
+    let tools = tar(&[("usr/bin/hello", HELLO), ("opt/tool.sh", HELLO)]);
+    crate::programs::layout(&at("hello-image"), &[tools]);
+    fs::write(at("hello.torcx.tar"), tar(&TORCX)).unwrap();
     dir
 }
 
@@ -214,6 +217,35 @@ fn archive() -> Vec<u8> {
     let mut layout = TarLayout::new(0);
     layout.directory("site", 0o755).unwrap();
     layout.file("site/index.html", 0o644, PAGE.into()).unwrap();
+    let archive = layout.finish().unwrap();
+    let mut bytes = vec![0; usize::try_from(archive.size()).unwrap()];
+    archive.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// A program of a container image.
+const HELLO: &str = "#!/bin/sh\necho hello\n";
+
+/// A torcx image.
+const TORCX: [(&str, &str); 3] = [
+    (
+        ".torcx/manifest.json",
+        r#"{"kind": "image-manifest-v0", "value": {}}"#,
+    ),
+    ("bin/hello", HELLO),
+    (
+        "lib/systemd/system/hello.service",
+        "[Service]\nExecStart=${TORCX_BINDIR}/hello\n",
+    ),
+];
+
+/// A tar archive of programs.
+fn tar(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut layout = TarLayout::new(0);
+    for (path, content) in files {
+        let content = content.as_bytes().to_vec();
+        layout.file(path, 0o755, content).unwrap();
+    }
     let archive = layout.finish().unwrap();
     let mut bytes = vec![0; usize::try_from(archive.size()).unwrap()];
     archive.read_at(0, &mut bytes).unwrap();

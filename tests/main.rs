@@ -55,6 +55,7 @@ mod odd_requests;
 mod oracles;
 mod os_release;
 mod output_file;
+mod programs;
 mod qcow2;
 mod readers;
 mod recipes;

@@ -26,6 +26,8 @@ fuzz_target!(|input: &[u8]| {
         archives();
         registries();
         configs();
+        programs();
+        images_of_containers();
     }
 });
 
@@ -53,6 +55,42 @@ fn put(target: &str, name: &str, bytes: &[u8]) {
         .join(target);
     fs::create_dir_all(&folder).expect("a folder for seeds");
     fs::write(folder.join(name), bytes).expect("room for seeds");
+}
+
+/// Programs of this machine, small ones first.
+fn programs() {
+    for name in ["true", "dash", "env"] {
+        if let Ok(bytes) = fs::read(Path::new("/bin").join(name)) {
+            put("elf", name, &bytes);
+            put("elf_edit", name, &bytes);
+        }
+    }
+}
+
+/// An image of `docker save` with one layer that is not there, and an empty layout.
+fn images_of_containers() {
+    let digest = "0".repeat(64);
+    let config = format!(r#"{{"architecture":"amd64","rootfs":{{"diff_ids":["sha256:{digest}"]}}}}"#);
+    let saved = [
+        ("manifest.json", r#"[{"Config":"c.json","Layers":["layer.tar"]}]"#),
+        ("c.json", config.as_str()),
+        ("layer.tar", "no tar"),
+    ];
+    let layout = [
+        ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#),
+        ("index.json", r#"{"schemaVersion":2,"manifests":[]}"#),
+    ];
+    for (name, files) in [("saved", &saved[..]), ("layout", &layout[..])] {
+        let mut archive = TarLayout::new(0);
+        for (path, text) in files {
+            let text = text.as_bytes().to_vec();
+            archive.file(path, 0o644, text).expect("a name");
+        }
+        let archive = archive.finish().expect("a small archive");
+        let mut bytes = vec![0; usize::try_from(archive.size()).expect("small")];
+        archive.read_at(0, &mut bytes).expect("in memory");
+        put("oci", name, &bytes);
+    }
 }
 
 /// Documents of registries, and what people write of them.

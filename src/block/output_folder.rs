@@ -30,6 +30,8 @@ pub struct OutputFolder {
     hidden: Option<Hidden>,
     parent: PathBuf,
     target: PathBuf,
+    /// Others put files into it.
+    has_tree: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl OutputFolder {
             hidden: None,
             parent,
             target,
+            has_tree: false,
         })
     }
 
@@ -135,6 +138,15 @@ impl OutputFolder {
         Ok(path)
     }
 
+    /// The folder under its temporary name, empty at first, for a tree that others put into it.
+    pub fn tree(&mut self) -> Result<PathBuf> {
+        self.has_tree = true;
+        self.hidden().map_err(|error| {
+            Error::io(format!("creating {}", self.target.display()), error)
+                .with_hint("choose a folder that you may write to, on a filesystem that is not mounted read-only")
+        })
+    }
+
     /// Makes all bytes durable, then gives the folder its name.
     pub fn commit(mut self) -> Result<()> {
         let target = self.target.clone();
@@ -162,12 +174,21 @@ impl OutputFolder {
             sync_folder(folder).map_err(fails)?;
         }
         sync_folder(&hidden).map_err(fails)?;
+        if self.has_tree {
+            sync_filesystem(&hidden).map_err(fails)?;
+        }
         fs::rename(&hidden, &target).map_err(fails)?;
         if let Some(hidden) = self.hidden {
             let _renamed = hidden.folder.keep();
         }
         sync_folder(&self.parent).map_err(fails)
     }
+}
+
+/// Makes everything durable on the filesystem that a folder is in: a tree may have more files than can be open at once.
+fn sync_filesystem(folder: &Path) -> io::Result<()> {
+    let folder = File::open(folder)?;
+    Ok(rustix::fs::syncfs(&folder)?)
 }
 
 /// Makes the folder that a file is to lie in.
@@ -200,6 +221,24 @@ mod tests {
 
     use super::*;
     use crate::ErrorKind;
+
+    #[test]
+    fn a_tree_appears_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("root");
+        let make = || {
+            let mut folder = OutputFolder::create(&target).unwrap();
+            let tree = folder.tree().unwrap();
+            fs::create_dir(tree.join("etc")).unwrap();
+            fs::write(tree.join("etc/motd"), b"hello").unwrap();
+            folder
+        };
+        drop(make());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        make().commit().unwrap();
+        assert_eq!(fs::read(target.join("etc/motd")).unwrap(), b"hello");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 
     #[test]
     fn appears_whole_or_not_at_all_and_replaces_nothing() {

@@ -218,6 +218,10 @@ const HINTS: &[Hint] = &[
         "take the permission away (chmod o-w) and pack it anew",
     ),
     Hint::new(code::SYSEXT_KERNEL, "pack it as squashfs with zstd or gzip"),
+    Hint::new(
+        code::ROOTFS_NOT_KEPT,
+        "an output that is called .tar keeps all but sockets",
+    ),
     Hint::new(code::SYSEXT_NOT_MERGED, "--drop-outside leaves these out"),
     Hint::new(
         code::SYSEXT_CLOSED,

@@ -9,6 +9,7 @@ pub mod bakery;
 pub mod bundle;
 pub mod digests;
 pub mod fetcher;
+mod layout;
 pub mod mirror;
 pub mod oci;
 pub mod openpgp;

@@ -50,10 +50,10 @@ pub enum Unpack {
 }
 
 /// What a registry has, with bundle and store between.
-struct Kept<'a> {
-    fetcher: &'a Fetcher<'a>,
-    registry: Option<&'a Registry>,
-    progress: &'a dyn Progress,
+pub(super) struct Kept<'a> {
+    pub fetcher: &'a Fetcher<'a>,
+    pub registry: Option<&'a Registry>,
+    pub progress: &'a dyn Progress,
 }
 
 impl Fetcher<'_> {
@@ -201,6 +201,26 @@ impl Kept<'_> {
                 let mut unpacked = vacancy.file()?;
                 self.unpack(file, &mut unpacked).at(place)?;
                 vacancy.fill(&mut unpacked).map(Some)
+            }
+        }
+    }
+
+    /// A blob as it is.
+    pub(super) fn blob(&self, reference: &Reference, blob: &Descriptor) -> Result<Stored> {
+        let name = named_by(reference, &blob.digest);
+        let store = self.fetcher.store;
+        if let Some(stored) = store.find(&name, self.fetcher.cancel)? {
+            return Ok(stored);
+        }
+        let Some(registry) = self.registry else {
+            return Err(self.fetcher.tally.lacks(&name));
+        };
+        match store.claim(&name, false, self.fetcher.cancel, self.progress)? {
+            Claim::Stored(stored) => Ok(stored),
+            Claim::Vacant(vacancy) => {
+                let mut file = vacancy.file()?;
+                registry.pull_blob(reference, blob, &mut file, FILE_MAX, self.progress)?;
+                vacancy.fill(&mut file)
             }
         }
     }

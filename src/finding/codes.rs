@@ -235,6 +235,12 @@ codes! {
     /// A sysext has marks by which the image's own files would be gone.
     SYSEXT_DELETES = "sysext-deletes", Error,
         "merged, the sysext would delete what the image has: {paths}";
+    /// A root filesystem is unpacked into a folder, which cannot hold all of it.
+    ROOTFS_NOT_KEPT = "rootfs-not-kept", Note,
+        "not all of it could be kept: {what}";
+    /// Programs were taken out of a root filesystem, and interpreters with them.
+    PROGRAM_INTERPRETER = "program-interpreter", Note,
+        "{interpreter} comes along, as it runs {path}; the files that it reads itself do not";
     /// A sysext would take permissions away from the image's folders.
     SYSEXT_CLOSES = "sysext-closes", Error,
         "merged, folders of the image would lose permissions: {paths}";

@@ -107,7 +107,7 @@ pub trait FileRead: Send {
 }
 
 /// An error where `buf` does not lie within a file of `size` bytes.
-fn check_within(size: u64, offset: u64, buf: &[u8]) -> Result<()> {
+pub(crate) fn check_within(size: u64, offset: u64, buf: &[u8]) -> Result<()> {
     let len = to_u64(buf.len());
     match offset.checked_add(len) {
         Some(end) if end <= size => Ok(()),

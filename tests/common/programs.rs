@@ -33,6 +33,10 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("gnupg", &["gpg"]),
     ("ignition", &["ignition-validate"]),
     ("cryptsetup-bin", &["veritysetup"]),
+    ("binutils", &["readelf"]),
+    ("util-linux", &["setpriv", "unshare"]),
+    ("bubblewrap", &["bwrap"]),
+    ("libc-bin", &["ldd"]),
 ];
 
 fn package_of(program: &str) -> &str {

@@ -6,6 +6,8 @@ mod look;
 mod matching;
 mod trees;
 
+pub use images::dynamic;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

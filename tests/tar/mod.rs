@@ -5,7 +5,7 @@ mod damage;
 mod fat;
 mod gnu;
 mod layers;
-mod maker;
+pub mod maker;
 mod model;
 mod paths;
 mod scale;

@@ -20,6 +20,7 @@ mod input;
 mod pax;
 mod read;
 mod sparse;
+mod tree;
 mod write;
 
 pub use content::Content;
@@ -27,6 +28,7 @@ pub use input::TarEnd;
 pub use read::TarReader;
 pub(super) use read::shown;
 pub use sparse::SparseMap;
+pub use tree::{TreeSummary, write_tree};
 pub use write::TarLayout;
 
 use crate::fs::{Timestamp, Xattr};

@@ -3,14 +3,19 @@
 mod build;
 mod check;
 mod download;
+mod flatwrap;
+mod flix;
 mod inspect;
 mod keygen;
 mod pack;
 mod publish;
 mod recipe;
+mod rootfs;
 mod sign;
 pub(super) mod signer;
+mod source;
 mod sysupdate;
+mod torcx;
 mod verify;
 
 use std::path::Path;
@@ -27,6 +32,7 @@ use super::progress::Reporter;
 Examples:
   flatbake sysext build tailscale -o ts.raw --name tailscale --arch amd64 --enable tailscaled.service
   flatbake sysext recipe --list
+  flatbake sysext flix hello-image mytools /usr/bin/hello -o mytools.raw
   flatbake sysext inspect hello.raw
   flatbake sysext check hello.raw --image flatcar_sample.bin.bz2
   flatbake sysext keygen --cn 'Example builds' --type p256
@@ -41,6 +47,10 @@ pub struct SysextCommand {
 enum Action {
     Build(Box<build::BuildCommand>),
     Recipe(Box<recipe::RecipeCommand>),
+    Flix(Box<flix::FlixCommand>),
+    Flatwrap(Box<flatwrap::FlatwrapCommand>),
+    Torcx(Box<torcx::TorcxCommand>),
+    Rootfs(Box<rootfs::RootfsCommand>),
     Inspect(inspect::InspectCommand),
     Check(Box<check::CheckCommand>),
     Keygen(keygen::KeygenCommand),
@@ -55,6 +65,10 @@ impl SysextCommand {
         match &self.action {
             Action::Build(command) => command.run(reporter),
             Action::Recipe(command) => command.run(reporter),
+            Action::Flix(command) => command.run(reporter),
+            Action::Flatwrap(command) => command.run(reporter),
+            Action::Torcx(command) => command.run(reporter),
+            Action::Rootfs(command) => command.run(reporter),
             Action::Inspect(command) => command.run(reporter),
             Action::Check(command) => command.run(reporter),
             Action::Keygen(command) => command.run(reporter),

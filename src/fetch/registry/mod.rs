@@ -28,5 +28,6 @@ pub use login::Logins;
 pub(super) use manifest::MAX_MANIFEST_BYTES;
 pub use manifest::{Document, Index, Manifest};
 pub use reference::Reference;
-pub(super) use resolve::at_unless_cancelled;
+
 pub use resolve::{Artifact, Documents, Paper, Resolved, artifact};
+pub(super) use resolve::{at_unless_cancelled, resolve};

@@ -70,7 +70,7 @@ pub struct Artifact {
 ///
 /// # Errors
 /// Those of [`Registry::resolve`](super::Registry::resolve).
-pub(super) fn resolve(
+pub fn resolve(
     documents: &dyn Documents,
     reference: &Reference,
     architecture: Architecture,

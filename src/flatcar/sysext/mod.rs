@@ -16,6 +16,8 @@ mod check;
 mod class;
 mod compare;
 mod disk;
+pub mod flatwrap;
+pub mod flix;
 mod host;
 mod inspect;
 mod installed;
@@ -25,7 +27,9 @@ mod programs;
 pub mod publish;
 pub mod recipe;
 pub mod report;
+pub mod rootfs;
 pub mod together;
+pub mod torcx;
 mod units;
 mod usr_view;
 

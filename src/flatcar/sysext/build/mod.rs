@@ -24,7 +24,7 @@ use format::Packing;
 pub use format::{Compressor, Effort, Format};
 pub(in crate::flatcar::sysext) use metadata::Writer;
 use metadata::release_text;
-use source::Reading;
+pub(in crate::flatcar::sysext) use source::Reading;
 
 use super::check::check_made;
 use super::class::Class;
@@ -83,6 +83,12 @@ pub fn architecture(word: &str) -> Result<String> {
         ))
         .with_hint("x86-64 (or amd64), arm64 (or aarch64), or _any for files without programs")),
     }
+}
+
+/// The word of Go, and of container images, for an architecture in systemd's words.
+pub(in crate::flatcar::sysext) fn go_word(systemd: &str) -> Option<&'static str> {
+    let known = ARCHITECTURES.iter().find(|(_, known, _)| *known == systemd);
+    known.map(|(_, _, go)| *go)
 }
 
 /// A file or folder of the host that is copied into `/etc` of machines.
@@ -251,10 +257,6 @@ impl Build {
         let time = Timestamp {
             secs: self.time,
             nanos: 0,
-        };
-        let go_word = |systemd: &str| {
-            let known = ARCHITECTURES.iter().find(|(_, known, _)| *known == systemd);
-            known.map(|(_, _, go)| *go)
         };
         let reading = Reading {
             architecture: self.architecture.as_deref().and_then(go_word),

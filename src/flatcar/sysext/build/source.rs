@@ -32,7 +32,7 @@ const TOP_MODE: u32 = 0o755;
 
 /// How a source is read.
 #[derive(Debug)]
-pub(super) struct Reading<'a> {
+pub(in crate::flatcar::sysext) struct Reading<'a> {
     /// Chooses one of several container images, in Go's words.
     pub architecture: Option<&'a str>,
     pub keep_owner: bool,
@@ -45,7 +45,7 @@ impl Reading<'_> {
     }
 
     /// The tree that `path` holds, and what there is to say of it.
-    pub(super) fn read(
+    pub(in crate::flatcar::sysext) fn read(
         &self,
         path: &Path,
         means: &Means<'_>,

@@ -9,6 +9,10 @@
 //! Numbers and names are those of the System V ABI, chapters 4 and 5. Sections are not looked at: the kernel and the dynamic
 //! linker do not, either.
 
+mod edit;
+
+pub use edit::{Change, Edited, edit};
+
 use crate::bytes::{Fields, to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::fs::FileRead;
