@@ -225,6 +225,35 @@ fn a_manifest_with_a_release_bakes_what_its_files_bake() {
 }
 
 #[test]
+fn flags_that_fetch_bake_what_files_bake_and_again_without_a_network() {
+    let Some(scene) = Scene::new() else { return };
+    let vhd = |name: &str, command: &mut std::process::Command| {
+        let images = scene.site.path(name);
+        command.arg("--output-dir").arg(&images);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{name}: {}", said(&output));
+        fs::read(images.join(OUTPUTS[1])).unwrap()
+    };
+    let sysext = format!("hello:{}", text(&scene.work(EXTENSION)));
+    let mut command = flatbake();
+    command.env("XDG_CACHE_HOME", scene.site.path("other"));
+    command.args(["bake", "--vendor", "azure", &sysext, "--image"]);
+    command.arg(scene.work("flatcar_sample.bin.bz2"));
+    command.arg("--oem-sysext").arg(scene.work("oem-azure.raw"));
+    let local = vhd("by-files", &mut command);
+
+    let sysext = format!("hello:{EXTENSION}");
+    let bake = ["bake", "--release", "stable", "--arch", "x86-64"];
+    let bake = [&bake[..], &["--vendor", "azure", "--fetch", &sysext]].concat();
+    assert!(vhd("by-name", &mut scene.site.command(&bake)) == local);
+    let asked = scene.site.server.requests().len();
+    let bake = [&bake[..], &["--offline"]].concat();
+    assert!(vhd("without", &mut scene.site.command(&bake)) == local);
+    let again = scene.site.server.requests().len();
+    assert_eq!(again, asked, "nothing was asked");
+}
+
+#[test]
 fn a_lock_holds_after_the_channel_has_moved_on() {
     let Some(scene) = Scene::new() else { return };
     let manifest = scene.work("flatbake.yaml");
