@@ -37,7 +37,7 @@ impl From<std::ffi::OsString> for SideArg {
 /// What an argument names, opened.
 pub enum Opened {
     /// A disk with its partition table.
-    Disk(Disk),
+    Disk(Box<Disk>),
     /// Files.
     Tree(Tree),
 }
@@ -123,7 +123,7 @@ impl SideArg {
                 path,
             }) => tree(fs::open(device)?, path),
             None if is_filesystem(&*device)? => tree(fs::open(device)?, FsPath::root()),
-            None => Disk::open(self.name(), device).map(Opened::Disk),
+            None => Ok(Opened::Disk(Box::new(Disk::open(self.name(), device)?))),
         }
     }
 }
