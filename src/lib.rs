@@ -144,6 +144,16 @@ pub mod config {
         CheckOptions, Checked, ConfigKind, check as check_ignition,
     };
 }
+/// What a machine left on an image, and what in it does not fit together.
+pub mod doctor {
+    pub use crate::flatcar::doctor::{
+        Diagnosis, FIRST_BOOT, Remedy, Sign, Symptom, after_update, examine, traces,
+    };
+}
+/// How much room the files of a tree take.
+pub mod usage {
+    pub use crate::flatcar::usage::{Usage, usage};
+}
 /// Disks and trees of files, compared.
 pub mod diff {
     pub use crate::flatcar::diff::{

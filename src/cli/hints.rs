@@ -298,6 +298,10 @@ const HINTS: &[Hint] = &[
         "start from an image that was never booted, or give --generalize; flatbake check IMG tells all",
     ),
     Hint::new(
+        code::RESET_DELETES,
+        "name what is to stay when the machine is reset: flatcar-reset --keep-paths {paths}",
+    ),
+    Hint::new(
         code::CONFIG_KEPT,
         "--config-ign replaces it, and --remove oem:{path} removes it",
     ),

@@ -123,7 +123,7 @@ impl SideArg {
                 path,
             }) => tree(fs::open(device)?, path),
             None if is_filesystem(&*device)? => tree(fs::open(device)?, FsPath::root()),
-            None => Disk::open(self.name(), device).map(|disk| Opened::Disk(Box::new(disk))),
+            None => Ok(Opened::Disk(Box::new(Disk::open(self.name(), device)?))),
         }
     }
 }

@@ -655,6 +655,10 @@ codes! {
     /// What a reset of the machine deletes.
     RESET_DELETES = "reset-deletes", Note,
         "flatcar-reset deletes {paths}, unless it is told to keep them";
+    /// A message in the log of a machine that means nothing.
+    HARMLESS_NOISE = "harmless-noise", Note,
+        "{path} is a disk image: where the log of the machine says that a device-mapper ioctl failed for its verity device, \
+         that is harmless, as systemd checks the signature itself";
     /// The partition table was made that of an image that was never booted.
     TABLE_RESET = "table-reset", Note,
         "the disk GUID and the attributes of USR are those of an image that was never booted again";

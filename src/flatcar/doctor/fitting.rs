@@ -7,6 +7,7 @@ use super::{Sign, Symptom};
 use crate::block::BlockDevice;
 use crate::error::{Result, ResultExt};
 use crate::finding::{Few, Finding, Severity, code};
+use crate::flatcar::ddi::has_gpt;
 use crate::flatcar::sysext::together::{Candidate, Question, check_together};
 use crate::flatcar::sysext::{Class, Host, installed, open_installed};
 use crate::flatcar::{Designator, Disk};
@@ -21,6 +22,8 @@ const ACTIVE: &str = "active-oem-";
 const FRESH_ROOT: [&[u8]; 4] = [b"boot", b"usr", b"oem", b"lost+found"];
 /// Entries of ROOT that are looked at for what a reset deletes.
 const RESET_MAX: usize = 100_000;
+/// The first release that merges extensions as disk images in the initrd.
+const NOISY_SINCE: u64 = 4628;
 /// Folders of units on the host, that of ROOT first.
 const UNITS_ON_ROOT: &str = "/etc/systemd/system";
 const UNITS_ON_USR: &str = "/lib/systemd/system";
@@ -33,6 +36,7 @@ pub(super) fn look(disk: &Disk, cancel: &Cancel) -> Result<Vec<Symptom>> {
     findings.extend(links(disk)?);
     let extensions = Extensions::of(disk);
     findings.extend(extensions.findings(None, cancel)?);
+    findings.extend(extensions.noise()?);
     findings.extend(units(disk, &extensions)?);
     findings.extend(lost_on_reset(disk)?);
     Ok(findings.into_iter().map(symptom).collect())
@@ -197,6 +201,26 @@ impl Extensions {
         let added = self.candidates(&self.added);
         let own = self.candidates(&self.own);
         Ok(check_together(added, own, host, &question, cancel)?.findings)
+    }
+
+    /// What those that are disk images make the log of a machine say.
+    fn noise(&self) -> Result<Vec<Finding>> {
+        let major = self.host.as_ref().and_then(|host| host.os_release.major());
+        if major.is_none_or(|major| major < NOISY_SINCE) {
+            return Ok(Vec::new());
+        }
+        let mut findings = Vec::new();
+        for (_, partition, path) in &self.added {
+            // One that is missing has been told.
+            let Ok(file) = open_installed(&self.disk, *partition, path.clone()) else {
+                continue;
+            };
+            if has_gpt(&file)? {
+                let finding = Finding::new(code::HARMLESS_NOISE).with("path", path);
+                findings.push(finding.at(partition.to_string()));
+            }
+        }
+        Ok(findings)
     }
 
     /// Whether one of them has this unit.
