@@ -16,6 +16,7 @@ pub mod ext4;
 mod extract;
 pub mod fat;
 mod host;
+mod identity;
 mod inner;
 mod path;
 mod reader;

@@ -16,7 +16,7 @@ mod bytes;
 mod disk;
 mod meaning;
 mod table;
-mod text;
+pub(in crate::flatcar) mod text;
 mod tree;
 
 use serde::Serialize;

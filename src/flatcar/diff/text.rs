@@ -27,7 +27,7 @@ pub(super) fn as_text(bytes: &[u8]) -> Option<&str> {
 }
 
 /// The way from `old` to `new`, without names of files; empty where they are equal.
-pub(super) fn unified(old: &str, new: &str) -> String {
+pub(in crate::flatcar) fn unified(old: &str, new: &str) -> String {
     let old: Vec<&str> = old.split_inclusive('\n').collect();
     let new: Vec<&str> = new.split_inclusive('\n').collect();
     let edits = edits(&old, &new);
@@ -63,14 +63,17 @@ fn show_hunk(text: &mut String, old: &[&str], new: &[&str], hunk: &[Edit]) {
     show_lines(text, ' ', &old[at..in_old.end]);
 }
 
-/// Where lines begin, counted from 1 (an empty stretch by the line before it), and how many they are.
+/// Where lines begin, counted from 1 (an empty stretch by the line before it), and how many they are, unless it is one.
 fn place(lines: &Range<usize>) -> String {
     let start = if lines.is_empty() {
         lines.start
     } else {
         lines.start + 1
     };
-    format!("{start},{}", lines.len())
+    match lines.len() {
+        1 => start.to_string(),
+        count => format!("{start},{count}"),
+    }
 }
 
 fn show_lines(text: &mut String, mark: char, lines: &[&str]) {
@@ -239,7 +242,7 @@ mod tests {
         assert_eq!(unified(old, old), "");
         assert_eq!(
             unified("", "a"),
-            "@@ -0,0 +1,1 @@\n+a\n\\ No newline at end of file\n"
+            "@@ -0,0 +1 @@\n+a\n\\ No newline at end of file\n"
         );
     }
 

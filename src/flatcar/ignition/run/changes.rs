@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::flatcar::diff::text::unified;
 use crate::fs::FileType;
 
 use super::halt::Outcome;
-use super::text_diff::unified;
 use super::tree::{Attributes, Content, Id, Part, ROOT, Tree};
 
 /// Most rows that are told.

@@ -18,7 +18,6 @@ mod passwd;
 mod plan;
 mod sources;
 mod stage;
-mod text_diff;
 mod tree;
 
 use std::path::PathBuf;

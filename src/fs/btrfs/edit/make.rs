@@ -7,8 +7,6 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use super::super::checksum::{ChecksumType, name_hash};
 use super::super::chunk::ChunkMap;
 use super::super::dir::DirItem;
@@ -26,6 +24,7 @@ use super::source::{Carried, Item, Profiles, compat_ro};
 use super::store::Store;
 use crate::block::{MemoryDevice, NewFile};
 use crate::error::{Error, ErrorKind, Reason, Result};
+use crate::fs::identity::seeded_uuid;
 use crate::fs::{CopyOptions, FileSystem, FileType, Timestamp, copy_tree};
 use crate::progress::Progress;
 
@@ -216,7 +215,7 @@ fn carried(seed: &[u8]) -> Result<Carried> {
         uuid_tree: Vec::new(),
         data_reloc: top_items(object::FIRST_FREE)?,
         dev_stats: Vec::new(),
-        chunk_tree_uuid: uuid(seed, "chunk tree"),
+        chunk_tree_uuid: seeded_uuid("flatbake btrfs chunk tree", seed),
         profiles: Profiles {
             system: 0,
             metadata: 0,
@@ -259,14 +258,14 @@ fn superblock(options: &BtrfsOptions, size: u64) -> Result<Superblock> {
         ))
         .because(Reason::Limit));
     }
-    let fsid = uuid(&options.seed, "filesystem");
+    let fsid = seeded_uuid("flatbake btrfs filesystem", &options.seed);
     let mut device = DevItemOnDisk::blank();
     device.set_devid(DEVICE);
     device.set_total_bytes(size);
     device.set_io_align(BLOCK_BYTES);
     device.set_io_width(BLOCK_BYTES);
     device.set_sector_size(BLOCK_BYTES);
-    device.set_uuid(uuid(&options.seed, "device"));
+    device.set_uuid(seeded_uuid("flatbake btrfs device", &options.seed));
     device.set_fsid(fsid);
     let mut label = [0; LABEL_LEN];
     label[..options.label.len()].copy_from_slice(&options.label);
@@ -300,18 +299,3 @@ fn superblock(options: &BtrfsOptions, size: u64) -> Result<Superblock> {
 
 /// `BTRFS_HEADER_FLAG_WRITTEN`, which `mkfs.btrfs` sets in the superblock, too.
 const WRITTEN: u64 = 1;
-
-/// A UUID of version 4 in its form, made of a seed, for one purpose.
-fn uuid(seed: &[u8], purpose: &str) -> [u8; 16] {
-    let digest = Sha256::new()
-        .chain_update(b"flatbake btrfs ")
-        .chain_update(purpose)
-        .chain_update(b"\0")
-        .chain_update(seed)
-        .finalize();
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&digest[..16]);
-    uuid[6] = uuid[6] & 0x0f | 0x40;
-    uuid[8] = uuid[8] & 0x3f | 0x80;
-    uuid
-}

@@ -26,14 +26,13 @@ mod xattrs;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use sha2::{Digest, Sha256};
-
 use super::features::{CHUNKED_FILE, COMPAT_MTIME, COMPAT_SB_CHKSUM, COMPR_CFGS, ZERO_PADDING};
 use super::superblock::{self, MAGIC, OnDisk, SUPERBLOCK_OFFSET};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::finding::code;
 use crate::fs::FileSystem;
+use crate::fs::identity::seeded_uuid;
 use crate::fs::source::{self, AddedFile, Rules, Tree, same_files};
 use crate::progress::Progress;
 use data::{Laid, Plan};
@@ -243,7 +242,7 @@ fn superblock(
     on_disk.set_blocks(blocks);
     on_disk.set_meta_blkaddr(area.meta_block);
     on_disk.set_xattr_blkaddr(xattr_block);
-    on_disk.set_uuid(uuid(&options.seed));
+    on_disk.set_uuid(seeded_uuid("flatbake erofs uuid", &options.seed));
     let mut label = [0; LABEL_MAX];
     label[..options.label.len()].copy_from_slice(&options.label);
     on_disk.set_volume_name(label);
@@ -268,19 +267,6 @@ fn lz4_configuration(cluster_blocks: u64) -> Result<[u8; 16]> {
         bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
     }
     Ok(bytes)
-}
-
-/// A UUID of version 4 in its form, made of a seed.
-fn uuid(seed: &[u8]) -> [u8; 16] {
-    let digest = Sha256::new()
-        .chain_update(b"flatbake erofs uuid\0")
-        .chain_update(seed)
-        .finalize();
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&digest[..16]);
-    uuid[6] = uuid[6] & 0x0f | 0x40;
-    uuid[8] = uuid[8] & 0x3f | 0x80;
-    uuid
 }
 
 /// Checks what the caller gives.

@@ -12,8 +12,6 @@ mod room;
 
 use std::fs::File;
 
-use sha2::{Digest, Sha256};
-
 use super::bitmap::Bitmap;
 use super::directory::Directory;
 use super::edit::{INODE_OVERHEAD, INODES_BYTES_MAX, set_attributes};
@@ -31,6 +29,7 @@ use super::superblock::{self, MAGIC, OnDisk, STATE_VALID, Superblock};
 use super::{Editor, Ext4};
 use crate::block::{BlockDeviceMut, NewFile};
 use crate::error::{Error, ErrorKind, Result};
+use crate::fs::identity::seeded_uuid;
 use crate::fs::{
     Attributes, CopyOptions, FileSystem, FileSystemMut, FileType, FsPath, Timestamp, copy_tree,
 };
@@ -245,9 +244,9 @@ fn superblock(options: &Ext4Options, blocks: u32, inodes: u32) -> Result<OnDisk<
             | RO_COMPAT_EXTRA_ISIZE
             | RO_COMPAT_METADATA_CSUM,
     );
-    on_disk.set_uuid(uuid(&options.seed, "uuid"));
+    on_disk.set_uuid(seeded_uuid("flatbake ext4 uuid", &options.seed));
     on_disk.set_volume_name(label);
-    let seed = uuid(&options.seed, "hash seed");
+    let seed = seeded_uuid("flatbake ext4 hash seed", &options.seed);
     on_disk.set_hash_seed(std::array::from_fn(|word| {
         u32::from_le_bytes(std::array::from_fn(|byte| seed[word * 4 + byte]))
     }));
@@ -260,21 +259,6 @@ fn superblock(options: &Ext4Options, blocks: u32, inodes: u32) -> Result<OnDisk<
     on_disk.set_checksum_type(CHECKSUM_CRC32C);
     on_disk.seal();
     Ok(on_disk)
-}
-
-/// A UUID of version 4 in its form, made of a seed, for one purpose.
-fn uuid(seed: &[u8], purpose: &str) -> [u8; 16] {
-    let digest = Sha256::new()
-        .chain_update(b"flatbake ext4 ")
-        .chain_update(purpose)
-        .chain_update(b"\0")
-        .chain_update(seed)
-        .finalize();
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(&digest[..16]);
-    uuid[6] = uuid[6] & 0x0f | 0x40;
-    uuid[8] = uuid[8] & 0x3f | 0x80;
-    uuid
 }
 
 fn check(options: &Ext4Options) -> Result<()> {
