@@ -418,3 +418,295 @@ fn passwords_come_from_docker_and_are_told_to_nobody() {
         );
     }
 }
+
+/// A shelf with an image, an index with a packed sysext for two architectures, and a plain sysext under two tags.
+fn full_shelf(shelf: &mut Shelf) {
+    let image = fs::read(sample("flatcar_sample.bin.bz2")).unwrap();
+    let disk = "application/vnd.example.disk";
+    push(
+        shelf,
+        "flatcar/base:4593",
+        disk,
+        Some("base.bin.bz2"),
+        &image,
+    );
+    let packed = packed("gzip", &hello());
+    let kind = "application/vnd.example.sysext.layer.v1.raw+gzip";
+    let title = Some("hello.raw.gz");
+    let mut other = push(
+        shelf,
+        "ext/hello:other",
+        kind,
+        title,
+        b"not for this machine",
+    );
+    let mut this = push(shelf, "ext/hello:this", kind, title, &packed);
+    other["platform"] = json!({"os": "linux", "architecture": "arm64"});
+    this["platform"] = json!({"os": "linux", "architecture": "amd64"});
+    let index = json!({"manifests": [other, this]});
+    shelf.manifest("ext/hello", Some("1"), OCI_INDEX, index);
+    let greeter = fs::read(sample("greeter.raw")).unwrap();
+    let title = Some("greeter.raw");
+    push(shelf, "ext/greeter:1", RAW, title, &greeter);
+    push(
+        shelf,
+        "ext/greeter:stable",
+        "application/octet-stream",
+        title,
+        &greeter,
+    );
+}
+
+impl Machine {
+    /// A manifest that names what is on the full shelf.
+    fn manifest(&self) -> PathBuf {
+        let path = self.path("flatbake.yaml");
+        let greeter = |tag: &str| self.reference(&format!("ext/greeter:{tag}"));
+        let content = format!(
+            "image: \"{}\"\noutputs: [node.qcow2]\n\
+             sysexts: [{{name: hello, file: \"{}\"}}]\n\
+             variants: [{{name: a, sysexts: [{{name: greeter, file: \"{}\"}}]}}, \
+             {{name: b, sysexts: [{{name: greeter, file: \"{}\"}}]}}]\n",
+            self.reference("flatcar/base:4593"),
+            self.reference("ext/hello:1"),
+            greeter("1"),
+            greeter("stable"),
+        );
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// What a bake of the manifest puts into a folder.
+    fn nodes(&self, folder: &str) -> Vec<Vec<u8>> {
+        let images = self.path(folder);
+        let manifest = self.path("flatbake.yaml");
+        let bake = ["bake", "-f", text(&manifest), "--output-dir", text(&images)];
+        programs::success(&mut self.command(&bake));
+        ["a", "b"]
+            .map(|variant| fs::read(images.join(variant).join("node.qcow2")).unwrap())
+            .into()
+    }
+
+    /// The program with an empty cache and no registry.
+    fn alone(&self, cache: &str) -> Command {
+        let mut command = flatbake();
+        command.env("XDG_CACHE_HOME", self.path(cache));
+        command
+    }
+}
+
+/// Names and contents of all files below a folder.
+fn contents(folder: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = text(path.strip_prefix(folder).unwrap()).to_owned();
+                found.insert(name, fs::read(path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_bundle_has_what_registries_have_and_is_held_against_its_digests() {
+    if !programs::judges(&["gzip"]) {
+        return;
+    }
+    let mut shelf = Shelf::default();
+    full_shelf(&mut shelf);
+    let machine = Machine::new(shelf.serve(Door::token(true), None));
+    let manifest = machine.manifest();
+    let bundle = machine.path("bundle");
+    let fetch = |bundle: &Path, more: &[&str]| {
+        let fetch = ["fetch", "-f", text(&manifest), "--bundle", text(bundle)];
+        programs::success(&mut machine.command(&[&fetch[..], more].concat()));
+        contents(bundle)
+    };
+    let whole = fetch(&bundle, &[]);
+    assert!(fetch(&machine.path("again"), &["--offline"]) == whole);
+    for (name, bytes) in &whole {
+        // What is named by a digest has it.
+        if let Some((_, digest)) = name.split_once('@') {
+            let digest = digest.split('/').next().unwrap();
+            assert_eq!(sha256(bytes), digest, "{name}");
+        }
+    }
+    let ends = |end: &str| whole.keys().filter(|name| name.ends_with(end)).count();
+    assert_eq!(ends("/hello.raw.gz"), 1, "as it is in the registry");
+    assert_eq!(ends("/greeter.raw"), 1);
+    for tag in ["base:4593", "hello:1", "greeter:1", "greeter:stable"] {
+        assert_eq!(ends(tag), 1, "{tag}");
+    }
+    let lock: Value = serde_json::from_slice(&whole["flatbake.lock"]).unwrap();
+    assert_eq!(lock["fetched"].as_object().unwrap().len(), 4, "{lock}");
+
+    let wanted = machine.nodes("online");
+    fs::remove_file(machine.path("flatbake.lock")).unwrap();
+    let asked = machine.registry.server.requests().len();
+    for (number, more) in [vec!["--locked"], vec![]].into_iter().enumerate() {
+        let mut command = machine.alone(&format!("cache{number}"));
+        let images = format!("offline{number}");
+        let flags = [&["bake", "--offline", "--bundle", text(&bundle)][..], &more].concat();
+        let folder = machine.path(&images);
+        command.args(flags);
+        command.args(["-f", text(&manifest), "--output-dir", text(&folder)]);
+        programs::success(&mut command);
+        let nodes = ["a", "b"].map(|name| fs::read(folder.join(name).join("node.qcow2")).unwrap());
+        assert!(nodes.to_vec() == wanted, "{more:?}");
+    }
+    assert_eq!(machine.registry.server.requests().len(), asked);
+    assert!(contents(&bundle) == whole, "a bundle is never written");
+
+    // What was changed is refused, wherever it was, and nothing is written.
+    let documents = whole.keys().filter(|name| name.contains('@'));
+    for (number, name) in documents.enumerate() {
+        let mut bytes = whole[name].clone();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        let path = bundle.join(name);
+        fs::write(&path, bytes).unwrap();
+        let never = machine.path("never");
+        let mut command = machine.alone(&format!("changed{number}"));
+        command.args(["plan", "-f", text(&manifest), "--locked", "--offline"]);
+        command.args(["--bundle", text(&bundle), "--output-dir", text(&never)]);
+        let output = command.output().unwrap();
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(7), "{name}: {told}");
+        assert!(told.contains("sha256:"), "{name}: {told}");
+        assert!(!never.exists(), "{name}");
+        fs::write(&path, &whole[name]).unwrap();
+    }
+    // What is not there is named.
+    let layer = whole.keys().find(|name| name.ends_with("/greeter.raw"));
+    fs::remove_file(bundle.join(layer.unwrap())).unwrap();
+    let mut command = machine.alone("less");
+    command.args(["plan", "-f", text(&manifest), "--offline", "--bundle"]);
+    let output = command.arg(&bundle).output().unwrap();
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("/greeter.raw"), "{told}");
+}
+
+#[test]
+fn a_lock_holds_the_digests_of_tags_also_of_two_that_name_one_layer() {
+    if !programs::judges(&["gzip"]) {
+        return;
+    }
+    let mut shelf = Shelf::default();
+    full_shelf(&mut shelf);
+    let machine = Machine::new(shelf.clone().serve(Door::Open, None));
+    machine.manifest();
+    let wanted = machine.nodes("first");
+    let lock = fs::read(machine.path("flatbake.lock")).unwrap();
+    let held: Value = serde_json::from_slice(&lock).unwrap();
+    let urls: Vec<&String> = held["fetched"].as_object().unwrap().keys().collect();
+    for tag in ["base:4593@", "hello:1@", "greeter:1@", "greeter:stable@"] {
+        let of_it = urls.iter().filter(|url| url.contains(tag));
+        assert_eq!(of_it.count(), 1, "{tag}: {urls:?}");
+    }
+
+    // All tags move on.
+    let disk = "application/vnd.example.disk";
+    push(&mut shelf, "flatcar/base:4593", disk, None, b"a newer one");
+    for tag in ["ext/hello:1", "ext/greeter:1", "ext/greeter:stable"] {
+        push(&mut shelf, tag, RAW, Some("newer.raw"), b"a newer one");
+    }
+    let name = machine.registry.name();
+    let manifest = machine.path("flatbake.yaml");
+    let by = |registry: &Registry, cache: &str| {
+        let mut command = machine.alone(cache);
+        let mirror = format!("https://{name}/={}", registry.server.url("/"));
+        let bake = ["bake", "-f", text(&manifest), "--overwrite"];
+        command.args(bake).arg("--mirror").arg(mirror);
+        command
+    };
+    let moved = shelf.clone().serve(Door::Open, None);
+    let images = machine.path("locked");
+    let mut command = by(&moved, "moved");
+    command.args(["--locked", "--output-dir", text(&images)]);
+    programs::success(&mut command);
+    for (variant, wanted) in ["a", "b"].into_iter().zip(&wanted) {
+        let node = fs::read(images.join(variant).join("node.qcow2")).unwrap();
+        assert!(node == *wanted, "{variant}");
+    }
+    assert_eq!(fs::read(machine.path("flatbake.lock")).unwrap(), lock);
+    let never = machine.path("never");
+    let output = by(&moved, "unlocked")
+        .args(["--output-dir", text(&never)])
+        .output()
+        .unwrap();
+    assert!(!output.status.success(), "the newer ones are taken");
+
+    // Other bytes under a digest that is locked.
+    let greeter = sha256(&fs::read(sample("greeter.raw")).unwrap());
+    let forged = vec![b'x'; fs::read(sample("greeter.raw")).unwrap().len()];
+    shelf.blob_as(&greeter, RAW, &forged);
+    let forger = shelf.serve(Door::Open, None);
+    let mut command = by(&forger, "forged");
+    command.args(["--locked", "--output-dir", text(&never)]);
+    let output = command.output().unwrap();
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(7), "{told}");
+    assert!(told.contains(&greeter), "{told}");
+    assert!(!never.exists());
+}
+
+#[test]
+fn files_of_registries_are_fetched_by_name() {
+    if !programs::judges(&["gzip"]) {
+        return;
+    }
+    let mut shelf = Shelf::default();
+    full_shelf(&mut shelf);
+    let machine = Machine::new(shelf.serve(Door::Open, None));
+    let (hello_1, greeter) = (
+        machine.reference("ext/hello:1"),
+        machine.reference("ext/greeter:1"),
+    );
+    let out = machine.path("out");
+    let both = ["fetch", "--artifact", &hello_1, "--artifact", &greeter];
+    let told = programs::success(&mut machine.command(&[&both[..], &["--dry-run"]].concat()));
+    assert_eq!(told.stdout, format!("{hello_1}\n{greeter}\n").as_bytes());
+    assert!(machine.registry.server.requests().is_empty());
+
+    let missing = machine
+        .command(&[&both[..], &["--offline"]].concat())
+        .output()
+        .unwrap();
+    let told = said(&missing);
+    assert_eq!(missing.status.code(), Some(2), "{told}");
+    assert!(told.contains(&hello_1) && told.contains(&greeter), "{told}");
+
+    let copy = [&both[..], &["--output-dir", text(&out)]].concat();
+    programs::success(&mut machine.command(&copy));
+    let found = contents(&out);
+    let names: Vec<&String> = found.keys().collect();
+    assert_eq!(names, ["greeter.raw", "hello.raw.gz"]);
+    assert!(found["hello.raw.gz"] == packed("gzip", &hello()));
+    assert!(found["greeter.raw"] == fs::read(sample("greeter.raw")).unwrap());
+    let again = machine.command(&copy).output().unwrap();
+    assert_eq!(again.status.code(), Some(2), "{}", said(&again));
+
+    // For another architecture it is another file.
+    let arm = ["fetch", "--artifact", &hello_1, "--arch", "arm64", "--json"];
+    let told = programs::success(&mut machine.command(&arm));
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told["release"], Value::Null);
+    let file = &told["files"][0];
+    assert!(file["url"].as_str().unwrap().starts_with(&hello_1));
+    let path = file["path"].as_str().unwrap();
+    assert_eq!(fs::read(path).unwrap(), b"not for this machine");
+
+    // A bake takes what is there.
+    let asked = machine.registry.server.requests().len();
+    let image = programs::raw_sample();
+    let sysext = format!("hello:{hello_1}");
+    machine.bake(&["--image", text(&image), &sysext, "--offline"]);
+    assert_eq!(machine.registry.server.requests().len(), asked);
+}
