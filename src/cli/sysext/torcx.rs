@@ -25,7 +25,7 @@ Examples:
 pub struct TorcxCommand {
     /// The torcx image: a tar with .torcx/manifest.json in it, packed or not
     #[arg(value_name = "TAR", value_hint = ValueHint::FilePath)]
-    image: PathBuf,
+    source: PathBuf,
     /// The image to write
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: PathBuf,
@@ -43,10 +43,10 @@ impl TorcxCommand {
             Some(name) => name.clone(),
             None => name_of(&self.output)?,
         };
-        let build = self.pack.fill(Build::new(&self.image, name), reporter)?;
+        let build = self.pack.fill(Build::new(&self.source, name), reporter)?;
         let host = self.pack.host(reporter)?;
         let means = Means::with_inputs(reporter, temp_dir(), reporter.inputs().clone());
-        let prepared = torcx::prepare(&self.image, build, host.as_ref(), &means)?;
+        let prepared = torcx::prepare(&self.source, build, host.as_ref(), &means)?;
         let built = self.pack.write(&prepared, &self.output, &means, reporter)?;
         self.pack.tell(&built, reporter)
     }
