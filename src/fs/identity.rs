@@ -15,3 +15,17 @@ pub(in crate::fs) fn seeded_uuid(purpose: &str, seed: &[u8]) -> [u8; 16] {
     uuid[8] = uuid[8] & 0x3f | 0x80;
     uuid
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_depends_on_seed_and_purpose_and_has_the_form_of_version_4() {
+        let uuid = seeded_uuid("one", b"a");
+        assert_eq!(uuid, seeded_uuid("one", b"a"));
+        assert_ne!(uuid, seeded_uuid("one", b"b"));
+        assert_ne!(uuid, seeded_uuid("two", b"a"));
+        assert_eq!((uuid[6] >> 4, uuid[8] >> 6), (4, 2));
+    }
+}

@@ -50,10 +50,3 @@ fn options_out_of_range_are_refused() {
             .contains("must be empty")
     );
 }
-
-#[test]
-fn one_seed_one_uuid() {
-    assert_eq!(uuid(b"a"), uuid(b"a"));
-    assert_ne!(uuid(b"a"), uuid(b"b"));
-    assert_eq!((uuid(b"a")[6] >> 4, uuid(b"a")[8] >> 6), (4, 2));
-}
