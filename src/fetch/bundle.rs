@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::oci;
+use super::registry;
 use super::tally::Handed;
 use super::transfer::Source;
 use crate::block::OutputFolder;
@@ -90,7 +90,7 @@ impl Bundle {
 
 /// The path in a bundle of what is published as `name`.
 fn place_of(name: &str) -> Option<String> {
-    match name.strip_prefix(oci::SCHEME) {
+    match name.strip_prefix(registry::SCHEME) {
         Some(rest) => Some(format!("{REGISTRIES}/{rest}")),
         None => name.strip_prefix(SCHEME).map(str::to_owned),
     }

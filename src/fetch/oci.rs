@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use super::fetcher::{Fetched, Fetcher};
 use super::registry::{
     Algorithm, Architecture, Artifact, Descriptor, Digest, Documents, MAX_MANIFEST_BYTES, Packing,
-    Paper, Reference, Registry, artifact, at_unless_cancelled,
+    Paper, Reference, Registry, SCHEME, artifact, at_unless_cancelled,
 };
 use super::store::{Claim, Stored, file_name};
 use crate::block::Inputs;
@@ -31,8 +31,6 @@ use crate::error::{Error, ErrorKind, Reason, Result, ResultExt, from_io};
 use crate::machine::Arch;
 use crate::progress::Progress;
 
-/// What stands before the name of a registry.
-pub(super) const SCHEME: &str = "oci://";
 /// The largest file, packed or not.
 const FILE_MAX: u64 = 16 << 30;
 /// Read at once.

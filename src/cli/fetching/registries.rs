@@ -8,11 +8,8 @@ use crate::bake::{Base, Request};
 use crate::cli::progress::Reporter;
 use crate::fetch::fetcher::Fetched;
 use crate::fetch::oci::Unpack;
-use crate::fetch::registry::Reference;
+use crate::fetch::registry::{Reference, SCHEME};
 use crate::machine::Arch;
-
-/// What stands before the name of a registry.
-const SCHEME: &str = "oci://";
 
 /// Whether a request names something in a registry.
 pub(super) fn names_one(request: &Request) -> bool {

@@ -27,7 +27,7 @@ pub use digest::{Algorithm, Digest};
 pub use login::Logins;
 pub(super) use manifest::MAX_MANIFEST_BYTES;
 pub use manifest::{Document, Index, Manifest};
-pub use reference::Reference;
+pub use reference::{Reference, SCHEME};
 
 pub use resolve::{Artifact, Documents, Paper, Resolved, artifact};
 pub(super) use resolve::{at_unless_cancelled, resolve};

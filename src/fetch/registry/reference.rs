@@ -7,6 +7,9 @@ use super::digest::{Digest, start_of};
 use crate::error::{Error, Result};
 use crate::fetch::transfer::Url;
 
+/// What names of registries begin with, where there can be others.
+pub const SCHEME: &str = "oci://";
+
 /// The registry of names that say none, and where it is spoken to.
 const DOCKER: &str = "docker.io";
 const DOCKER_SERVER: &str = "registry-1.docker.io";
@@ -37,8 +40,8 @@ impl Reference {
             let message = format!("'{}' names nothing in a registry: {why}", start_of(text));
             Error::invalid(message).with_hint("write oci://REGISTRY/REPOSITORY:TAG")
         };
-        let rest = match text.get(..6) {
-            Some(scheme) if scheme.eq_ignore_ascii_case("oci://") => &text[6..],
+        let rest = match text.get(..SCHEME.len()) {
+            Some(scheme) if scheme.eq_ignore_ascii_case(SCHEME) => &text[SCHEME.len()..],
             _ => text,
         };
         let (rest, digest) = match rest.split_once('@') {
