@@ -84,6 +84,13 @@ fn has_ignition() -> bool {
         eprintln!("skipped: Ignition needs root");
         return false;
     }
+    let chroot = std::process::Command::new("chroot")
+        .args(["/", "true"])
+        .status();
+    if !chroot.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: Ignition changes roots, which is not allowed here");
+        return false;
+    }
     true
 }
 
