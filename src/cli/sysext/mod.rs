@@ -22,6 +22,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 
+use crate::block::shown;
 use crate::{Error, Result};
 
 use super::progress::Reporter;
@@ -93,4 +94,14 @@ fn name_of(file: &Path) -> Result<String> {
             ))
             .with_hint("give its name, too")
         })
+}
+
+/// The text of a small file, which is registered as an input in the role of `what`.
+fn text_of(path: &Path, what: &'static str, most: u64, reporter: &Reporter) -> Result<String> {
+    let bytes = reporter.inputs().read(what, path, most)?;
+    String::from_utf8(bytes).map_err(|error| {
+        Error::invalid(format!("the {what} is not UTF-8"))
+            .with_source(error)
+            .at(shown(path))
+    })
 }

@@ -3,7 +3,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::block::{BlockDevice, OutputFile, sha256};
+use crate::block::{BlockDevice, OutputFile, sha256, shown};
 use crate::flatcar::sysext::build::{Build, Means};
 use crate::flatcar::sysext::publish::{Entry, Image, List, SUMS, index};
 use crate::flatcar::sysext::recipe::{Choice, Chosen};
@@ -20,6 +20,8 @@ use super::recipe::read;
 
 /// The signature of the list of all digests, by the name that systemd-sysupdate knows.
 const SIGNATURE: &str = "SHA256SUMS.gpg";
+/// The largest list of recipes that is read, in bytes.
+const LIST_MAX: u64 = 1 << 20;
 /// The largest OpenPGP key that is read, in bytes.
 #[cfg(feature = "fetch")]
 const KEY_MAX: u64 = 1 << 20;
@@ -81,7 +83,7 @@ struct PublishedImage {
 impl PublishCommand {
     pub fn run(&self, reporter: &Reporter) -> Result<()> {
         let list = match &self.list {
-            Some(file) => Some(List::read(file, reporter.inputs())?),
+            Some(file) => Some(read_list(file, reporter)?),
             None => None,
         };
         let folder = &self.folder;
@@ -270,4 +272,17 @@ fn write_all(folder: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<()> {
         outputs.push(output);
     }
     OutputFile::commit_all(outputs)
+}
+
+/// Reads a list; recipes that it names as files lie beside it.
+fn read_list(path: &Path, reporter: &Reporter) -> Result<List> {
+    let text = super::text_of(path, "list of extensions", LIST_MAX, reporter)?;
+    let mut list = List::parse(&text, &shown(path))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for entry in &mut list.entries {
+        if entry.recipe.ends_with(".yaml") || entry.recipe.ends_with(".yml") {
+            entry.recipe = shown(&folder.join(&entry.recipe));
+        }
+    }
+    Ok(list)
 }

@@ -1,8 +1,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::block::shown;
 use crate::flatcar::sysext::build::{Build, Means};
-use crate::flatcar::sysext::recipe::{Choice, Chosen, Recipe, built_in, built_in_text, names};
+use crate::flatcar::sysext::recipe::{
+    Choice, Chosen, RECIPE_MAX, Recipe, built_in, built_in_text, names,
+};
 use crate::machine::Arch;
 use crate::{Error, Result};
 use clap::{ArgGroup, Args, ValueHint};
@@ -225,7 +228,10 @@ impl RecipeCommand {
 pub(super) fn read(name: &str, reporter: &Reporter) -> Result<Recipe> {
     let is_file = name.ends_with(".yaml") || name.ends_with(".yml");
     match is_file {
-        true => Recipe::read(Path::new(name), reporter.inputs()),
+        true => {
+            let text = super::text_of(Path::new(name), "recipe", RECIPE_MAX, reporter)?;
+            Recipe::parse(&text, &shown(Path::new(name)))
+        }
         false => built_in(name),
     }
 }

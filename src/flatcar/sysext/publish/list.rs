@@ -1,18 +1,11 @@
 //! Which versions of which recipes are published, as people write it.
 
-use std::path::Path;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::block::{Inputs, shown};
 use crate::document::{Fault, Raw, Spanned, decode, parse_yaml};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-/// Largest list in bytes.
-const LIST_MAX: u64 = 1 << 20;
-/// What the file is to a run.
-const ROLE: &str = "list of extensions";
 const ARCHITECTURES: [&str; 2] = ["amd64", "arm64"];
 
 /// What is published.
@@ -83,27 +76,6 @@ pub struct Entry {
 }
 
 impl List {
-    /// Reads the list in a file.
-    ///
-    /// # Errors
-    /// The file cannot be read; whatever is wrong in it, with line and column.
-    pub(crate) fn read(path: &Path, inputs: &Inputs) -> Result<Self> {
-        let place = shown(path);
-        let bytes = inputs.read(ROLE, path, LIST_MAX)?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let error = Error::invalid("the list is not UTF-8").with_source(error);
-            error.at(place.clone())
-        })?;
-        let mut list = Self::parse(&text, &place)?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        for entry in &mut list.entries {
-            if entry.recipe.ends_with(".yaml") || entry.recipe.ends_with(".yml") {
-                entry.recipe = shown(&folder.join(&entry.recipe));
-            }
-        }
-        Ok(list)
-    }
-
     /// Reads a list; `file` is what errors call it.
     ///
     /// # Errors

@@ -1,22 +1,18 @@
 //! A recipe is read and checked, before anything is fetched for it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use super::document::{self, Document, Take};
 use super::template::fill;
 use crate::archive::Glob;
-use crate::block::{Inputs, shown};
 use crate::document::{Fault, Position, Raw, Spanned, decode, parse_yaml};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flatcar::sysext::Class;
 use crate::flatcar::sysext::inspect::is_valid_name;
 use crate::fs::FsPath;
 
 /// Largest recipe in bytes; those in the box have some thousand.
 pub const RECIPE_MAX: u64 = 1 << 20;
-/// What the file is to a run.
-const ROLE: &str = "recipe";
 /// The words for architectures in recipes, and systemd's.
 pub(super) const ARCHITECTURES: [(&str, &str); 2] = [("amd64", "x86-64"), ("arm64", "arm64")];
 /// Hexadecimal digits of a SHA-256.
@@ -49,21 +45,6 @@ impl Recipe {
             document,
             place: place.to_owned(),
         })
-    }
-
-    /// Reads the recipe in a file, which is registered in `inputs`.
-    ///
-    /// # Errors
-    /// The file cannot be read, is too long or no text; whatever is wrong in it, with line and column.
-    pub(crate) fn read(path: &Path, inputs: &Inputs) -> Result<Self> {
-        let place = shown(path);
-        let bytes = inputs.read(ROLE, path, RECIPE_MAX)?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            Error::invalid("the recipe is not UTF-8")
-                .with_source(error)
-                .at(place.clone())
-        })?;
-        Self::parse(&text, &place)
     }
 
     /// The name that the extension is merged by.
