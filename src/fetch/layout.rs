@@ -9,9 +9,7 @@ use std::path::Path;
 
 use super::fetcher::Fetcher;
 use super::oci::Kept;
-use super::registry::{
-    Algorithm, Architecture, Digest, Reference, Registry, at_unless_cancelled, resolve,
-};
+use super::registry::{Algorithm, Digest, Reference, Registry, at_unless_cancelled, resolve};
 use crate::error::{Error, Result, from_io};
 use crate::machine::Arch;
 use crate::progress::Progress;
@@ -38,11 +36,7 @@ impl Fetcher<'_> {
             registry,
             progress,
         };
-        let architecture = match arch {
-            Arch::Amd64 => Architecture::Amd64,
-            Arch::Arm64 => Architecture::Arm64,
-        };
-        let resolved = resolve(&kept, reference, architecture)?;
+        let resolved = resolve(&kept, reference, arch.into())?;
         let layers = &resolved.manifest.layers;
         if layers.len() > LAYERS_MAX {
             return Err(Error::unsupported(format!(

@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 
 use super::fetcher::{Fetched, Fetcher};
 use super::registry::{
-    Algorithm, Architecture, Artifact, Descriptor, Digest, Documents, MAX_MANIFEST_BYTES, Packing,
-    Paper, Reference, Registry, SCHEME, artifact, at_unless_cancelled,
+    Algorithm, Artifact, Descriptor, Digest, Documents, MAX_MANIFEST_BYTES, Packing, Paper,
+    Reference, Registry, SCHEME, artifact, at_unless_cancelled,
 };
 use super::store::{Claim, Stored, file_name};
 use crate::block::Inputs;
@@ -74,11 +74,7 @@ impl Fetcher<'_> {
             registry,
             progress,
         };
-        let architecture = match arch {
-            Arch::Amd64 => Architecture::Amd64,
-            Arch::Arm64 => Architecture::Arm64,
-        };
-        let found = artifact(&kept, reference, architecture)?;
+        let found = artifact(&kept, reference, arch.into())?;
         let stored = kept.layer(reference, &found, name, unpack);
         let stored = stored.map_err(|error| at_unless_cancelled(error, reference))?;
         let manifest = reference.untagged().pinned(&found.resolved.digest);

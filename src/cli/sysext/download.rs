@@ -25,13 +25,14 @@ pub struct Downloads<'a> {
 
 impl<'a> Downloads<'a> {
     #[cfg(feature = "fetch")]
-    pub fn new(args: &'a FetchArgs, pack: &'a PackArgs, reporter: &'a Reporter) -> Self {
-        Self {
+    pub fn new(args: &'a FetchArgs, pack: &'a PackArgs, reporter: &'a Reporter) -> Result<Self> {
+        args.refuse_keys("what recipes name is verified by digests, and no key is asked")?;
+        Ok(Self {
             args,
             means: None,
             pack,
             reporter,
-        }
+        })
     }
 
     #[cfg(not(feature = "fetch"))]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::digest::{Digest, start_of};
 use super::json::object;
 use crate::error::{Error, Result};
+use crate::machine::Arch;
 
 /// Descriptions of images, which say their platform.
 const CONFIGS: [&str; 2] = [
@@ -24,6 +25,15 @@ pub enum Architecture {
     Amd64,
     /// arm64.
     Arm64,
+}
+
+impl From<Arch> for Architecture {
+    fn from(arch: Arch) -> Self {
+        match arch {
+            Arch::Amd64 => Self::Amd64,
+            Arch::Arm64 => Self::Arm64,
+        }
+    }
 }
 
 impl Architecture {
