@@ -20,11 +20,11 @@ const LONG: usize = 15;
 /// After so many bytes without a match, every second place is tried, then every third, and so on.
 const SKIP_SHIFT: u32 = 6;
 
-/// Packs one block after the other.
+/// Packs an input, one block after the other.
 #[derive(Debug)]
 pub(super) struct Compressor {
     /// Where four bytes with a hash were seen last, plus one; 0 is nowhere.
-    seen: Vec<u32>,
+    seen: Box<[u32; 1 << HASH_BITS]>,
 }
 
 /// A match.
@@ -48,81 +48,118 @@ struct Block<'a> {
 impl Compressor {
     pub fn new() -> Self {
         Self {
-            seen: vec![0; 1 << HASH_BITS],
+            seen: Box::new([0; 1 << HASH_BITS]),
         }
     }
 
-    /// Replaces `out` with a block of at most `room` bytes that holds as much of the beginning of `input` as it finds room
-    /// for, and returns how much that is. `room` is at least 16.
-    pub fn pack(&mut self, input: &[u8], room: usize, out: &mut Vec<u8>) -> Result<usize> {
+    /// Forgets the input of before. Every input begins with this.
+    pub fn begin(&mut self) {
+        self.seen.fill(0);
+    }
+
+    /// Replaces `out` with a block of at most `room` bytes that holds as much of `input` from `start` on as it finds room
+    /// for, and returns how much that is. `room` is at least 16. What was packed before is not referred to.
+    pub fn pack(
+        &mut self,
+        input: &[u8],
+        start: usize,
+        room: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<usize> {
         if u32::try_from(input.len()).is_err() {
             return Err(Error::internal("an LZ4 block of more than 4 GiB"));
         }
         out.clear();
-        self.seen.fill(0);
+        out.reserve(room);
         let mut block = Block {
             input,
             out,
             room,
-            done: 0,
+            done: start,
         };
-        let mut from = 0;
-        while let Some(found) = self.find(input, from, block.done) {
+        let mut from = start;
+        while let Some(found) = self.find(input, start, from, block.done) {
             if !block.put(found) {
                 break;
             }
             from = block.done;
             // A place within the match, so that what repeats is found sooner.
-            self.see(input, from - 2);
+            if let Some(value) = four_bytes(input, from - 2) {
+                self.see(value, from - 2);
+            }
         }
-        Ok(block.finish())
+        Ok(block.finish() - start)
     }
 
-    /// The next match that begins at `from` or later; `done` is the end of the last one.
-    fn find(&mut self, input: &[u8], from: usize, done: usize) -> Option<Match> {
+    /// The next match that begins at `from` or later and refers to nothing before `start`; `done` is the end of the last
+    /// one.
+    fn find(&mut self, input: &[u8], start: usize, from: usize, done: usize) -> Option<Match> {
         let last = input.len().checked_sub(MATCH_MARGIN)?;
         let mut at = from;
         while at <= last {
-            if let Some(candidate) = self.see(input, at)
-                && at - candidate <= DISTANCE_MAX
-                && input[candidate..candidate + MATCH_MIN] == input[at..at + MATCH_MIN]
+            let value = four_bytes(input, at)?;
+            // One more than the place, so that nowhere is before everything. What an earlier block looked at without
+            // having room for it lies ahead.
+            let before = self.see(value, at);
+            if (start + 1..=at).contains(&before)
+                && at - before < DISTANCE_MAX
+                && four_bytes(input, before - 1) == Some(value)
             {
-                return Some(extend(input, candidate, at, done));
+                return Some(extend(input, (start, before - 1), at, done));
             }
             at += 1 + ((at - from) >> SKIP_SHIFT);
         }
         None
     }
 
-    /// Notes the four bytes at `at`, and returns where some of the same hash were before.
-    fn see(&mut self, input: &[u8], at: usize) -> Option<usize> {
-        let value = u32::from_le_bytes(*input[at..].first_chunk()?);
-        let slot = &mut self.seen
-            [usize::try_from(value.wrapping_mul(HASH_FACTOR) >> (32 - HASH_BITS)).ok()?];
-        let before = usize::try_from(*slot).ok()?;
-        *slot = u32::try_from(at + 1).ok()?;
-        before.checked_sub(1)
+    /// Notes that four bytes lie at `at`, and returns where some of the same hash did before, plus one.
+    fn see(&mut self, value: u32, at: usize) -> usize {
+        let slot = value.wrapping_mul(HASH_FACTOR) >> (32 - HASH_BITS);
+        let slot = &mut self.seen[slot as usize];
+        let before = *slot as usize;
+        // The length of the input has 32 bits.
+        *slot = u32::try_from(at + 1).unwrap_or(0);
+        before
     }
 }
 
-/// The match of four bytes at `at` with those at `candidate`, made longer in both directions.
-fn extend(input: &[u8], candidate: usize, at: usize, done: usize) -> Match {
+fn four_bytes(input: &[u8], at: usize) -> Option<u32> {
+    input[at..].first_chunk().copied().map(u32::from_le_bytes)
+}
+
+/// The match of four bytes at `at` with those at the candidate, made longer in both directions. A candidate comes with
+/// where the block begins.
+fn extend(input: &[u8], candidate: (usize, usize), at: usize, done: usize) -> Match {
+    let (start, candidate) = candidate;
     let distance = at - candidate;
     let before = input[done..at]
         .iter()
         .rev()
-        .zip(input[..candidate].iter().rev());
+        .zip(input[start..candidate].iter().rev());
     let back = before.take_while(|(one, other)| one == other).count();
     let end = input.len() - LITERALS_MIN;
-    let after = input[at + MATCH_MIN..end]
-        .iter()
-        .zip(&input[candidate + MATCH_MIN..]);
-    let ahead = after.take_while(|(one, other)| one == other).count();
+    let ahead = common(&input[at + MATCH_MIN..end], &input[candidate + MATCH_MIN..]);
     Match {
         start: at - back,
         distance,
         len: back + MATCH_MIN + ahead,
     }
+}
+
+/// How many bytes at the beginning of `one` are also at that of `other`, which is not shorter.
+fn common(one: &[u8], other: &[u8]) -> usize {
+    const WORD: usize = size_of::<u64>();
+    let (words, _) = one.as_chunks::<WORD>();
+    let (other_words, _) = other.as_chunks::<WORD>();
+    for (index, (word, other)) in words.iter().zip(other_words).enumerate() {
+        let differ = u64::from_le_bytes(*word) ^ u64::from_le_bytes(*other);
+        if differ != 0 {
+            return index * WORD + (differ.trailing_zeros() / u8::BITS) as usize;
+        }
+    }
+    let done = words.len() * WORD;
+    let rest = one[done..].iter().zip(&other[done..]);
+    done + rest.take_while(|(one, other)| one == other).count()
 }
 
 /// Bytes of a length of which a token holds the beginning.
@@ -217,27 +254,33 @@ mod tests {
         content
     }
 
+    /// Packs what lies behind `start`, compares what comes back, and returns how much that was.
+    fn packed(compressor: &mut Compressor, content: &[u8], start: usize, room: usize) -> usize {
+        let mut out = Vec::new();
+        let taken = compressor.pack(content, start, room, &mut out).unwrap();
+        assert!(out.len() <= room);
+        let mut back = vec![0; taken];
+        let len = lz4_flex::block::decompress_into(&out, &mut back).unwrap();
+        assert_eq!(len, taken);
+        assert!(back == content[start..start + taken]);
+        let left = content.len() - start;
+        let is_used = taken == left || out.len() + 16 >= room;
+        assert!(is_used, "{taken} of {left} in {room}");
+        taken
+    }
+
     #[test]
     fn what_fits_comes_back_and_the_room_is_used() {
         let mut random = Random::new(7);
         let mut compressor = Compressor::new();
-        let mut out = Vec::new();
         for round in 0..400 {
             let content = content(&mut random);
             let room = 16 + random.below(if round % 2 == 0 { 200 } else { 20_000 });
-            let taken = compressor.pack(&content, room, &mut out).unwrap();
-            assert!(out.len() <= room);
-            let mut back = vec![0; taken];
-            assert_eq!(
-                lz4_flex::block::decompress_into(&out, &mut back).unwrap(),
-                taken
-            );
-            assert!(back == content[..taken]);
-            assert!(
-                taken == content.len() || out.len() + 16 >= room,
-                "{taken} of {} in {room}",
-                content.len()
-            );
+            compressor.begin();
+            let mut start = 0;
+            while start < content.len() {
+                start += packed(&mut compressor, &content, start, room);
+            }
         }
     }
 
@@ -247,7 +290,8 @@ mod tests {
         let mut out = Vec::new();
         for len in 0..40 {
             for room in 16..60 {
-                let taken = compressor.pack(&vec![9; len], room, &mut out).unwrap();
+                compressor.begin();
+                let taken = compressor.pack(&vec![9; len], 0, room, &mut out).unwrap();
                 assert!(out.len() <= room && out[0] != 0 || len == 0, "{len} {room}");
                 let mut back = vec![0; taken];
                 assert_eq!(

@@ -32,36 +32,57 @@ pub(super) fn pack(
     cluster_bytes: usize,
 ) -> Result<Packed> {
     let mut packed = Packed::default();
+    packed.bytes.reserve(data.len());
     let mut block = Vec::new();
     let mut at = 0;
+    compressor.begin();
     while at < data.len() {
-        let rest = &data[at..];
-        let mut taken = compressor.pack(rest, cluster_bytes, &mut block)?;
+        let taken = compressor.pack(data, at, cluster_bytes, &mut block)?;
         let blocks = block.len().div_ceil(BLOCK_USIZE);
-        let gains = taken > blocks * BLOCK_USIZE;
-        let blocks = if gains { blocks } else { 1 };
-        let room = blocks * BLOCK_USIZE;
-        if gains {
-            // Zeroes come first, so that the kernel can unpack in place.
-            packed
-                .bytes
-                .resize(packed.bytes.len() + room - block.len(), 0);
-            packed.bytes.extend_from_slice(&block);
+        if taken > blocks * BLOCK_USIZE {
+            packed.compressed(offset + to_u64(at), &block, blocks)?;
+            at += taken;
         } else {
-            taken = rest.len().min(BLOCK_USIZE);
-            packed.bytes.extend_from_slice(&rest[..taken]);
-            packed.bytes.resize(packed.bytes.len() + room - taken, 0);
+            // Half of what cannot be packed is left as it is before the next attempt.
+            let end = data.len().min(at + (taken / 2).max(BLOCK_USIZE));
+            while at < end {
+                let plain = &data[at..data.len().min(at + BLOCK_USIZE)];
+                packed.plain(offset + to_u64(at), plain);
+                at += plain.len();
+            }
         }
-        let blocks = u32::try_from(blocks)
-            .map_err(|_| crate::Error::internal("an extent of many blocks"))?;
-        packed.extents.push(Extent {
-            start: offset + to_u64(at),
-            blocks,
-            is_plain: !gains,
-        });
-        at += taken;
     }
     Ok(packed)
+}
+
+impl Packed {
+    /// Adds a compressed extent, which takes so many blocks.
+    fn compressed(&mut self, start: u64, block: &[u8], blocks: usize) -> Result<()> {
+        // Zeroes come first, so that the kernel can unpack in place.
+        let len = self.bytes.len() + blocks * BLOCK_USIZE - block.len();
+        self.bytes.resize(len, 0);
+        self.bytes.extend_from_slice(block);
+        let blocks = u32::try_from(blocks)
+            .map_err(|_| crate::Error::internal("an extent of many blocks"))?;
+        self.extents.push(Extent {
+            start,
+            blocks,
+            is_plain: false,
+        });
+        Ok(())
+    }
+
+    /// Adds at most a block as it is.
+    fn plain(&mut self, start: u64, data: &[u8]) {
+        self.bytes.extend_from_slice(data);
+        self.bytes
+            .resize(self.bytes.len().next_multiple_of(BLOCK_USIZE), 0);
+        self.extents.push(Extent {
+            start,
+            blocks: 1,
+            is_plain: true,
+        });
+    }
 }
 
 /// Bytes of a chunk in files that have holes.
