@@ -528,7 +528,7 @@ impl Request {
         for (given, what) in given {
             if given && targets.is_empty() {
                 return Err(Error::invalid(format!(
-                    "{what} is for images of vendors, and no vendor is asked for"
+                    "{what}: only images of vendors have a use for that, and no vendor is asked for"
                 )));
             }
         }
