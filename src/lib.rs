@@ -154,6 +154,11 @@ pub mod doctor {
 pub mod usage {
     pub use crate::flatcar::usage::{Usage, usage};
 }
+/// Pages that show an image, or what a bake did, in a browser.
+pub mod page {
+    pub use crate::bake::report_page;
+    pub use crate::flatcar::page::{PageOptions, ShownImage, image_page};
+}
 /// Disks and trees of files, compared.
 pub mod diff {
     pub use crate::flatcar::diff::{

@@ -61,6 +61,7 @@ mod readers;
 mod recipes;
 mod refusals;
 mod release_4757;
+mod report;
 mod request;
 mod sample;
 mod settings;

@@ -11,6 +11,7 @@
 //! a dry run cannot disagree with the run.
 
 mod edits;
+mod page;
 mod plan;
 mod prepare;
 mod report;
@@ -26,6 +27,7 @@ pub use edits::{
     ArchiveSpec, ConfigSpec, Edits, FileSource, FileSpec, Hostname, LinkSpec, OfficialSysext,
     Place, SysextSpec, TrustSpec, UnitSpec,
 };
+pub use page::report_page;
 pub use prepare::{Key, Prepared};
 pub use report::{
     BaseReport, ChangeReport, ErrorReport, FileReport, FindingReport, InputReport, OutputReport,

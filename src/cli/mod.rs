@@ -38,6 +38,7 @@ mod progress;
 mod rehearse;
 #[cfg(feature = "fetch")]
 mod releases;
+mod report;
 mod request;
 mod settings;
 mod show;
@@ -114,6 +115,7 @@ enum Command {
     Diff(diff::Diff),
     Ls(ls::Ls),
     Du(du::Du),
+    Report(report::ReportCommand),
     Cat(cat::Cat),
     Get(get::Get),
     Butane(butane::Butane),
@@ -205,6 +207,7 @@ fn run(cli: &Cli, reporter: &Reporter) -> Result<()> {
         Command::Diff(command) => command.run(reporter),
         Command::Ls(command) => command.run(reporter),
         Command::Du(command) => command.run(reporter),
+        Command::Report(command) => command.run(reporter),
         Command::Cat(command) => command.run(reporter),
         Command::Get(command) => command.run(reporter),
         Command::Butane(command) => command.run(reporter),

@@ -2,6 +2,7 @@
 
 pub mod airgap;
 pub mod butane;
+mod containers;
 pub mod ddi;
 pub mod diff;
 mod disk;
@@ -14,6 +15,7 @@ mod layout;
 pub mod live;
 pub mod official;
 mod os_release;
+pub mod page;
 pub mod sysext;
 pub mod sysupdate;
 pub mod tmpfiles;
@@ -22,6 +24,7 @@ pub mod unit_file;
 pub mod usage;
 pub mod vendor;
 
+pub use containers::{ContainerImage, container_images};
 pub use disk::Disk;
 pub use inspect::{
     Attributes, FilesystemInfo, Inspection, PartitionInfo, Release, Sysext, inspect,

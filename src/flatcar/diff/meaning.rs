@@ -6,10 +6,7 @@ use std::sync::Arc;
 use super::{Field, Fields};
 use crate::error::Result;
 use crate::flatcar::sysext::{self, installed, open_extension, open_installed};
-use crate::flatcar::{Disk, inspect};
-
-/// Fields of a release file that tell the version of what is in a sysext, the first one that there is.
-const VERSIONS: [&str; 2] = ["SYSEXT_VERSION_ID", "VERSION_ID"];
+use crate::flatcar::{Disk, container_images, inspect};
 
 /// What both say differently.
 pub(super) fn compare(a: &Disk, b: &Disk) -> Result<Vec<Field>> {
@@ -50,6 +47,10 @@ fn meaning(disk: &Disk) -> Result<BTreeMap<String, String>> {
         };
         meaning.insert(format!("sysext {name}"), value);
     }
+    // Likewise for a store of images.
+    for image in container_images(disk).unwrap_or_default() {
+        meaning.insert(format!("container image {}", image.name), image.id);
+    }
     Ok(meaning)
 }
 
@@ -62,9 +63,5 @@ fn version(
     let file = open_installed(disk, partition, path.clone()).ok()?;
     let fs = open_extension(Arc::new(file)).ok()?;
     let info = sysext::inspect(&*fs).ok()?;
-    let fields = &info.releases.first()?.fields;
-    VERSIONS
-        .iter()
-        .find_map(|key| fields.get(key))
-        .map(str::to_owned)
+    info.version().map(str::to_owned)
 }

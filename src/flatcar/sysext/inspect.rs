@@ -19,6 +19,8 @@ const RELEASES_MAX: usize = 64;
 const ENTRIES_MAX: u64 = 5_000_000;
 /// Programs whose ELF header is read.
 const PROGRAMS_MAX: usize = 32;
+/// Fields of a release file that tell the version of what is in an extension, the first one that there is.
+const VERSIONS: [&str; 2] = ["SYSEXT_VERSION_ID", "VERSION_ID"];
 /// Directories that are symlinks on Flatcar: a real one hides what the link reaches.
 const LINKED_DIRS: [&str; 2] = ["/usr/sbin", "/usr/lib64"];
 
@@ -70,6 +72,14 @@ pub struct SysextInfo {
     pub entries: u64,
     /// Architectures of some programs in `usr/bin` in systemd's words, with one program for each.
     pub architectures: BTreeMap<String, FsPath>,
+}
+
+impl SysextInfo {
+    /// The version that its first release file tells, of itself or of the system that it is for.
+    pub fn version(&self) -> Option<&str> {
+        let fields = &self.releases.first()?.fields;
+        VERSIONS.iter().find_map(|key| fields.get(key))
+    }
 }
 
 /// Looks into an extension of the system.
