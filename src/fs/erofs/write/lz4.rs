@@ -2,44 +2,47 @@
 //!
 //! The blocks follow lz4's "LZ4 Block Format Description"; matches are looked for greedily, by a hash of four bytes.
 
-use crate::error::{Error, Result};
-
-/// Places of four bytes that are remembered.
+/// Places that are remembered.
 const HASH_BITS: u32 = 13;
-/// A multiplier that spreads them (2^32 by the golden ratio).
-const HASH_FACTOR: u32 = 2_654_435_761;
+/// A multiplier that spreads five bytes (2^40 by the golden ratio).
+const HASH_FACTOR: u64 = 679_515_869_243;
 /// The shortest match.
 const MATCH_MIN: usize = 4;
 /// A block ends with at least so many bytes that are no match, and no match begins so near its end.
 const LITERALS_MIN: usize = 5;
 const MATCH_MARGIN: usize = 12;
-/// How far back a match can be.
-const DISTANCE_MAX: usize = 65_535;
 /// A length in a token; the rest comes in bytes of 255.
 const LONG: usize = 15;
 /// After so many bytes without a match, every second place is tried, then every third, and so on.
 const SKIP_SHIFT: u32 = 6;
+/// Short literals are copied as so many bytes: what is too much is written over.
+const SHORT: usize = 16;
 
 /// Packs an input, one block after the other.
 #[derive(Debug)]
 pub(super) struct Compressor {
-    /// Where four bytes with a hash were seen last, plus one; 0 is nowhere.
-    seen: Box<[u32; 1 << HASH_BITS]>,
+    /// Where five bytes with a hash were seen last: the low bits of the place, as a match is at most 65,535 bytes away. A
+    /// place is only believed when the bytes there are the same.
+    seen: Box<[u16; 1 << HASH_BITS]>,
+    /// The block, and room for what is copied too much.
+    block: Vec<u8>,
 }
 
 /// A match.
 #[derive(Debug, Clone, Copy)]
 struct Match {
     start: usize,
-    distance: usize,
+    distance: u16,
     len: usize,
 }
 
 /// A block that is being written.
 struct Block<'a> {
     input: &'a [u8],
-    out: &'a mut Vec<u8>,
-    /// Bytes that `out` may have.
+    out: &'a mut [u8],
+    /// Bytes of `out` that are written.
+    len: usize,
+    /// Bytes of `out` that may be.
     room: usize,
     /// Input that is in `out`.
     done: usize,
@@ -49,6 +52,7 @@ impl Compressor {
     pub fn new() -> Self {
         Self {
             seen: Box::new([0; 1 << HASH_BITS]),
+            block: Vec::new(),
         }
     }
 
@@ -57,86 +61,100 @@ impl Compressor {
         self.seen.fill(0);
     }
 
-    /// Replaces `out` with a block of at most `room` bytes that holds as much of `input` from `start` on as it finds room
-    /// for, and returns how much that is. `room` is at least 16. What was packed before is not referred to.
-    pub fn pack(
-        &mut self,
-        input: &[u8],
-        start: usize,
-        room: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<usize> {
-        if u32::try_from(input.len()).is_err() {
-            return Err(Error::internal("an LZ4 block of more than 4 GiB"));
-        }
-        out.clear();
-        out.reserve(room);
+    /// A block of at most `room` bytes that holds as much of `input` from `start` on as it finds room for, and how much that
+    /// is. `room` is at least 16. What lies before `start` is not referred to.
+    pub fn pack(&mut self, input: &[u8], start: usize, room: usize) -> (usize, &[u8]) {
+        self.block.resize(room + SHORT, 0);
         let mut block = Block {
             input,
-            out,
+            out: &mut self.block,
+            len: 0,
             room,
             done: start,
         };
-        let mut from = start;
-        while let Some(found) = self.find(input, start, from, block.done) {
+        while let Some(found) = find(&mut self.seen, input, start, block.done) {
             if !block.put(found) {
                 break;
             }
-            from = block.done;
             // A place within the match, so that what repeats is found sooner.
-            if let Some(value) = four_bytes(input, from - 2) {
-                self.see(value, from - 2);
+            let within = block.done - 2;
+            if let Some(bytes) = eight_bytes(input, within) {
+                self.seen[slot(bytes)] = low_bits(within);
             }
         }
-        Ok(block.finish() - start)
+        let taken = block.finish() - start;
+        let len = block.len;
+        (taken, &self.block[..len])
     }
+}
 
-    /// The next match that begins at `from` or later and refers to nothing before `start`; `done` is the end of the last
-    /// one.
-    fn find(&mut self, input: &[u8], start: usize, from: usize, done: usize) -> Option<Match> {
-        let last = input.len().checked_sub(MATCH_MARGIN)?;
-        let mut at = from;
-        while at <= last {
-            let value = four_bytes(input, at)?;
-            // One more than the place, so that nowhere is before everything. What an earlier block looked at without
-            // having room for it lies ahead.
-            let before = self.see(value, at);
-            if (start + 1..=at).contains(&before)
-                && at - before < DISTANCE_MAX
-                && four_bytes(input, before - 1) == Some(value)
-            {
-                return Some(extend(input, (start, before - 1), at, done));
-            }
-            at += 1 + ((at - from) >> SKIP_SHIFT);
+/// The next match that begins at `from` or later and refers to nothing before `start`. Bytes between `from` and it are literals.
+fn find(
+    seen: &mut [u16; 1 << HASH_BITS],
+    input: &[u8],
+    start: usize,
+    from: usize,
+) -> Option<Match> {
+    let last = input.len().checked_sub(MATCH_MARGIN)?;
+    let mut at = from;
+    let mut bytes = eight_bytes(input, at)?;
+    let mut tries = 1 << SKIP_SHIFT;
+    // The bytes of the next place are read before those of this one are compared, which waits for memory.
+    while at <= last {
+        let known = &mut seen[slot(bytes)];
+        let distance = low_bits(at).wrapping_sub(*known);
+        *known = low_bits(at);
+        let next = at + (tries >> SKIP_SHIFT);
+        tries += 1;
+        let next_bytes = eight_bytes(input, next).unwrap_or_default();
+        let is_near = distance > 0 && usize::from(distance) <= at - start;
+        if is_near && four_bytes(input, at - usize::from(distance)) == low_half(bytes) {
+            return Some(extend(input, start, from, at, distance));
         }
-        None
+        at = next;
+        bytes = next_bytes;
     }
+    None
+}
 
-    /// Notes that four bytes lie at `at`, and returns where some of the same hash did before, plus one.
-    fn see(&mut self, value: u32, at: usize) -> usize {
-        let slot = value.wrapping_mul(HASH_FACTOR) >> (32 - HASH_BITS);
-        let slot = &mut self.seen[slot as usize];
-        let before = *slot as usize;
-        // The length of the input has 32 bits.
-        *slot = u32::try_from(at + 1).unwrap_or(0);
-        before
-    }
+/// Where a place is remembered, by five bytes.
+fn slot(bytes: u64) -> usize {
+    // The index has less than 32 bits.
+    ((bytes << 24).wrapping_mul(HASH_FACTOR) >> (u64::BITS - HASH_BITS)) as usize
+}
+
+fn low_bits(at: usize) -> u16 {
+    let [low, high, ..] = at.to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
+fn low_half(bytes: u64) -> Option<u32> {
+    bytes
+        .to_le_bytes()
+        .first_chunk()
+        .copied()
+        .map(u32::from_le_bytes)
 }
 
 fn four_bytes(input: &[u8], at: usize) -> Option<u32> {
-    input[at..].first_chunk().copied().map(u32::from_le_bytes)
+    let bytes = input.get(at..at + size_of::<u32>())?;
+    bytes.first_chunk().copied().map(u32::from_le_bytes)
 }
 
-/// The match of four bytes at `at` with those at the candidate, made longer in both directions. A candidate comes with
-/// where the block begins.
-fn extend(input: &[u8], candidate: (usize, usize), at: usize, done: usize) -> Match {
-    let (start, candidate) = candidate;
-    let distance = at - candidate;
-    let before = input[done..at]
-        .iter()
-        .rev()
-        .zip(input[start..candidate].iter().rev());
-    let back = before.take_while(|(one, other)| one == other).count();
+fn eight_bytes(input: &[u8], at: usize) -> Option<u64> {
+    let bytes = input.get(at..at + size_of::<u64>())?;
+    bytes.first_chunk().copied().map(u64::from_le_bytes)
+}
+
+/// The match of four bytes at `at` with those `distance` before, made longer in both directions: back to `done` at most, and
+/// to `start` with what it refers to.
+fn extend(input: &[u8], start: usize, done: usize, at: usize, distance: u16) -> Match {
+    let candidate = at - usize::from(distance);
+    let most = (at - done).min(candidate - start);
+    let mut back = 0;
+    while back < most && input[at - back - 1] == input[candidate - back - 1] {
+        back += 1;
+    }
     let end = input.len() - LITERALS_MIN;
     let ahead = common(&input[at + MATCH_MIN..end], &input[candidate + MATCH_MIN..]);
     Match {
@@ -148,16 +166,14 @@ fn extend(input: &[u8], candidate: (usize, usize), at: usize, done: usize) -> Ma
 
 /// How many bytes at the beginning of `one` are also at that of `other`, which is not shorter.
 fn common(one: &[u8], other: &[u8]) -> usize {
-    const WORD: usize = size_of::<u64>();
-    let (words, _) = one.as_chunks::<WORD>();
-    let (other_words, _) = other.as_chunks::<WORD>();
-    for (index, (word, other)) in words.iter().zip(other_words).enumerate() {
-        let differ = u64::from_le_bytes(*word) ^ u64::from_le_bytes(*other);
+    let mut done = 0;
+    while let (Some(bytes), Some(others)) = (eight_bytes(one, done), eight_bytes(other, done)) {
+        let differ = bytes ^ others;
         if differ != 0 {
-            return index * WORD + (differ.trailing_zeros() / u8::BITS) as usize;
+            return done + (differ.trailing_zeros() / u8::BITS) as usize;
         }
+        done += size_of::<u64>();
     }
-    let done = words.len() * WORD;
     let rest = one[done..].iter().zip(&other[done..]);
     done + rest.take_while(|(one, other)| one == other).count()
 }
@@ -179,55 +195,73 @@ impl Block<'_> {
         let head = 1 + long_bytes(literals) + literals + 2;
         // A token and the literals that must follow.
         let reserve = 1 + LITERALS_MIN.max(MATCH_MARGIN - MATCH_MIN);
-        let Some(left) = self.room.checked_sub(self.out.len() + head + reserve) else {
+        let Some(left) = self.room.checked_sub(self.len + head + reserve) else {
             return false;
         };
-        let most = if left == 0 {
-            MATCH_MIN + LONG - 1
-        } else {
-            MATCH_MIN + LONG + (left - 1) * 255 + 254
+        let most = match left.checked_sub(1) {
+            None => MATCH_MIN + LONG - 1,
+            Some(more) => MATCH_MIN + LONG + more * 255 + 254,
         };
         let len = found.len.min(most);
         self.token(literals, len - MATCH_MIN);
-        self.out
-            .extend_from_slice(&self.input[self.done..found.start]);
-        self.out.extend(
-            u16::try_from(found.distance)
-                .unwrap_or(u16::MAX)
-                .to_le_bytes(),
-        );
+        self.literals(literals);
+        self.bytes(&found.distance.to_le_bytes());
         self.long(len - MATCH_MIN);
-        self.done = found.start + len;
+        self.done += len;
         true
     }
 
     /// Writes literals as far as there is room, and returns how much of the input is written.
-    fn finish(mut self) -> usize {
-        let left = self.room - self.out.len() - 1;
+    fn finish(&mut self) -> usize {
+        let left = self.room - self.len - 1;
         let mut literals = left.min(self.input.len() - self.done);
         while literals + long_bytes(literals) > left {
             literals -= 1;
         }
         self.token(literals, 0);
-        let end = self.done + literals;
-        self.out.extend_from_slice(&self.input[self.done..end]);
-        end
+        self.literals(literals);
+        self.done
     }
 
     /// A token, and the rest of the length of literals.
     fn token(&mut self, literals: usize, match_len: usize) {
         let four_bits = |len: usize| u8::try_from(len.min(LONG)).unwrap_or_default();
-        self.out
-            .push(four_bits(literals) << 4 | four_bits(match_len));
+        self.byte(four_bits(literals) << 4 | four_bits(match_len));
         self.long(literals);
     }
 
     /// What a token does not hold of a length.
     fn long(&mut self, len: usize) {
-        if let Some(rest) = len.checked_sub(LONG) {
-            self.out.extend(std::iter::repeat_n(u8::MAX, rest / 255));
-            self.out.extend(u8::try_from(rest % 255));
+        if let Some(mut rest) = len.checked_sub(LONG) {
+            while rest >= 255 {
+                self.byte(u8::MAX);
+                rest -= 255;
+            }
+            self.byte(u8::try_from(rest).unwrap_or_default());
         }
+    }
+
+    /// The next `count` bytes of the input.
+    fn literals(&mut self, count: usize) {
+        let input = &self.input[self.done..];
+        match input.first_chunk::<SHORT>() {
+            Some(more) if count <= SHORT => {
+                self.out[self.len..self.len + SHORT].copy_from_slice(more);
+            }
+            _ => self.out[self.len..self.len + count].copy_from_slice(&input[..count]),
+        }
+        self.len += count;
+        self.done += count;
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.out[self.len] = byte;
+        self.len += 1;
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.out[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
     }
 }
 
@@ -256,11 +290,10 @@ mod tests {
 
     /// Packs what lies behind `start`, compares what comes back, and returns how much that was.
     fn packed(compressor: &mut Compressor, content: &[u8], start: usize, room: usize) -> usize {
-        let mut out = Vec::new();
-        let taken = compressor.pack(content, start, room, &mut out).unwrap();
+        let (taken, out) = compressor.pack(content, start, room);
         assert!(out.len() <= room);
         let mut back = vec![0; taken];
-        let len = lz4_flex::block::decompress_into(&out, &mut back).unwrap();
+        let len = lz4_flex::block::decompress_into(out, &mut back).unwrap();
         assert_eq!(len, taken);
         assert!(back == content[start..start + taken]);
         let left = content.len() - start;
@@ -287,15 +320,15 @@ mod tests {
     #[test]
     fn the_shortest_inputs_and_rooms() {
         let mut compressor = Compressor::new();
-        let mut out = Vec::new();
         for len in 0..40 {
             for room in 16..60 {
                 compressor.begin();
-                let taken = compressor.pack(&vec![9; len], 0, room, &mut out).unwrap();
+                let input = vec![9; len];
+                let (taken, out) = compressor.pack(&input, 0, room);
                 assert!(out.len() <= room && out[0] != 0 || len == 0, "{len} {room}");
                 let mut back = vec![0; taken];
                 assert_eq!(
-                    lz4_flex::block::decompress_into(&out, &mut back).unwrap(),
+                    lz4_flex::block::decompress_into(out, &mut back).unwrap(),
                     taken
                 );
             }

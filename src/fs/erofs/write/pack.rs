@@ -33,14 +33,13 @@ pub(super) fn pack(
 ) -> Result<Packed> {
     let mut packed = Packed::default();
     packed.bytes.reserve(data.len());
-    let mut block = Vec::new();
     let mut at = 0;
     compressor.begin();
     while at < data.len() {
-        let taken = compressor.pack(data, at, cluster_bytes, &mut block)?;
+        let (taken, block) = compressor.pack(data, at, cluster_bytes);
         let blocks = block.len().div_ceil(BLOCK_USIZE);
         if taken > blocks * BLOCK_USIZE {
-            packed.compressed(offset + to_u64(at), &block, blocks)?;
+            packed.compressed(offset + to_u64(at), block, blocks)?;
             at += taken;
         } else {
             // Half of what cannot be packed is left as it is before the next attempt.
