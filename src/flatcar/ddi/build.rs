@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The two halves of the root hash are the identities of the first two partitions, as UAPI.2 wants it. All other identities,
-//! and the salt, come from a seed: the same filesystem with the same seed gives the same bytes.
+//! and the salt, come from a seed: the same filesystem with the same seed gives the same bytes. Where none is given, the salt
+//! comes from how the filesystem begins, and the identities from the root hash.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -114,10 +115,7 @@ pub fn build(
     let maker = Maker {
         kind: Kind::root_of(options.architecture)?,
         protection: options.protection,
-        seed: match &options.seed {
-            Some(seed) => Seed::new(seed.as_bytes()),
-            None => Seed::of_content(files, progress)?,
-        },
+        seed: options.seed.as_deref().map(Seed::of_text),
         progress,
     };
     maker.build(files, temp_dir, out)
@@ -155,19 +153,14 @@ pub fn sign(
             Some(Tree { hashes, root_hash })
         }
     };
-    let seed = match (&options.seed, &tree) {
-        (Some(seed), _) => Seed::new(seed.as_bytes()),
-        (None, Some(tree)) => Seed::new(&tree.root_hash),
-        (None, None) => Seed::of_content(&found.files, progress)?,
-    };
     let maker = Maker {
         kind: found.kind,
         protection: Protection::Signed(options.signer),
-        seed,
+        seed: options.seed.as_deref().map(Seed::of_text),
         progress,
     };
     match &tree {
-        Some(tree) => maker.assemble(&found.files, Some(tree), out),
+        Some(tree) => maker.with_tree(&found.files, tree, out),
         None => maker.build(&found.files, temp_dir, out),
     }
 }
@@ -175,31 +168,58 @@ pub fn sign(
 struct Maker<'a> {
     kind: &'static Kind,
     protection: Protection<'a>,
-    seed: Seed,
+    /// The one that was given.
+    seed: Option<Seed>,
     progress: &'a dyn Progress,
 }
 
 impl Maker<'_> {
     fn build(&self, files: &dyn BlockDevice, temp_dir: &Path, out: &File) -> Result<Built> {
         match self.protection {
-            Protection::None => self.assemble::<FileDevice>(files, None, out),
+            Protection::None => {
+                let seed = match self.seed {
+                    Some(seed) => seed,
+                    None => Seed::of_content(files, self.progress)?,
+                };
+                self.assemble::<FileDevice>(files, None, seed, out)
+            }
             Protection::Verity | Protection::Signed(_) => {
-                let tree = self.tree(files, temp_dir)?;
-                self.assemble(files, Some(&tree), out)
+                let seed = match self.seed {
+                    Some(seed) => seed,
+                    None => Seed::of_start(files)?,
+                };
+                let tree = self.tree(files, seed, temp_dir)?;
+                self.with_tree(files, &tree, out)
             }
         }
     }
 
+    /// Writes the disk image; what no seed was given for comes from the root hash, which stands for the filesystem.
+    fn with_tree<D: BlockDevice>(
+        &self,
+        files: &dyn BlockDevice,
+        tree: &Tree<D>,
+        out: &File,
+    ) -> Result<Built> {
+        let seed = self.seed.unwrap_or_else(|| Seed::new(&tree.root_hash));
+        self.assemble(files, Some(tree), seed, out)
+    }
+
     /// Makes the tree in a file without a name.
-    fn tree(&self, files: &dyn BlockDevice, temp_dir: &Path) -> Result<Tree<FileDevice>> {
+    fn tree(
+        &self,
+        files: &dyn BlockDevice,
+        seed: Seed,
+        temp_dir: &Path,
+    ) -> Result<Tree<FileDevice>> {
         let failed = |error| {
             let doing = format!("writing a temporary file in {}", temp_dir.display());
             Error::io(doing, error).with_hint("choose another temporary folder")
         };
         let file = tempfile::tempfile_in(temp_dir).map_err(failed)?;
         let options = TreeOptions {
-            salt: self.seed.digest("salt").to_vec(),
-            uuid: self.seed.guid("tree").to_printed(),
+            salt: seed.digest("salt").to_vec(),
+            uuid: seed.guid("tree").to_printed(),
         };
         let put = |offset, bytes: &[u8]| file.write_all_at(bytes, offset).map_err(failed);
         let step = "making the dm-verity tree";
@@ -216,12 +236,13 @@ impl Maker<'_> {
         &self,
         files: &dyn BlockDevice,
         tree: Option<&Tree<D>>,
+        seed: Seed,
         out: &File,
     ) -> Result<Built> {
         let read_only = PartitionAttributes::READ_ONLY;
         let (first, second) = match tree {
             Some(tree) => halves(&tree.root_hash),
-            None => (self.seed.guid("files"), Guid::ZERO),
+            None => (seed.guid("files"), Guid::ZERO),
         };
         let mut parts = vec![Part {
             type_guid: self.kind.files,
@@ -248,7 +269,7 @@ impl Maker<'_> {
         if let (Protection::Signed(signer), Some(tree)) = (self.protection, tree) {
             parts.push(Part {
                 type_guid: self.kind.signature,
-                unique_guid: self.seed.guid("signature"),
+                unique_guid: seed.guid("signature"),
                 ending: "-verity-sig",
                 attributes: PartitionAttributes::default(),
                 content: Piece::Bytes(signature_of(&tree.root_hash, signer)?),
@@ -256,12 +277,12 @@ impl Maker<'_> {
             built.subject = Some(signer.certificate().subject().to_owned());
             built.fingerprint = Some(hex(signer.certificate().fingerprint()));
         }
-        built.bytes = self.write(parts, out)?;
+        built.bytes = self.write(parts, seed, out)?;
         Ok(built)
     }
 
     /// Writes the partitions with their table, and returns the length of the whole.
-    fn write(&self, parts: Vec<Part<'_>>, out: &File) -> Result<u64> {
+    fn write(&self, parts: Vec<Part<'_>>, seed: Seed, out: &File) -> Result<u64> {
         let partition = |part: &Part<'_>| {
             Ok(NewPartition {
                 type_guid: part.type_guid,
@@ -272,7 +293,7 @@ impl Maker<'_> {
             })
         };
         let partitions = parts.iter().map(partition).collect::<Result<Vec<_>>>()?;
-        let table = PartitionTable::create(self.seed.guid("disk"), &partitions)?;
+        let table = PartitionTable::create(seed.guid("disk"), &partitions)?;
         let mut pieces: Vec<(u64, Piece<'_>)> = Vec::new();
         for (offset, bytes) in table.pieces()? {
             pieces.push((offset, Piece::Bytes(bytes)));
@@ -306,6 +327,7 @@ fn halves(root_hash: &[u8; 32]) -> (Guid, Guid) {
 }
 
 /// What identities are made from.
+#[derive(Clone, Copy)]
 struct Seed([u8; 32]);
 
 impl Seed {
@@ -313,7 +335,19 @@ impl Seed {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// That of a filesystem for which none is given: the root hash of its tree without salt.
+    fn of_text(text: &str) -> Self {
+        Self::new(text.as_bytes())
+    }
+
+    /// That of a tree over a filesystem for which none is given: the block with which it begins, where its own identity is.
+    fn of_start(files: &dyn BlockDevice) -> Result<Self> {
+        let mut block = [0; BLOCK];
+        let len = usize::try_from(files.size()).map_or(BLOCK, |size| size.min(BLOCK));
+        files.read_at(0, &mut block[..len])?;
+        Ok(Self::new(&block[..len]))
+    }
+
+    /// That of a filesystem without a tree for which none is given: the root hash of a tree without salt.
     fn of_content(files: &dyn BlockDevice, progress: &dyn Progress) -> Result<Self> {
         let options = TreeOptions {
             salt: Vec::new(),
