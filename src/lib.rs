@@ -144,6 +144,13 @@ pub mod config {
         CheckOptions, Checked, ConfigKind, check as check_ignition,
     };
 }
+/// First boots, rehearsed without a machine: what Ignition makes of an image, and what of it needs a network.
+pub mod first_boot {
+    pub use crate::flatcar::airgap::{Needs, needs as network_needs};
+    pub use crate::flatcar::ignition::run::{
+        Change, Config, Planned, Rehearsed, RunOptions, What, run as rehearse,
+    };
+}
 /// What a machine left on an image, and what in it does not fit together.
 pub mod doctor {
     pub use crate::flatcar::doctor::{

@@ -21,6 +21,7 @@ use crate::flatcar::ignition::run::{Booted, RunOptions, booted};
 
 /// What needs the network.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct Needs {
     /// The configs that were taken, in their order.
     pub configs: Vec<String>,

@@ -32,6 +32,7 @@ pub enum What {
 
 /// One entry that Ignition makes, changes or removes.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Change {
     /// Its path.
     pub path: String,

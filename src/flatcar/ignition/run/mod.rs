@@ -74,6 +74,7 @@ pub struct RunOptions {
 
 /// What a rehearsal came to.
 #[derive(Debug, Serialize)]
+#[non_exhaustive]
 pub struct Rehearsed {
     /// The configs that were taken, in their order.
     pub configs: Vec<String>,

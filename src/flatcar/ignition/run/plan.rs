@@ -9,6 +9,7 @@ use super::sources::Sources;
 
 /// A step that only the machine can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Planned {
     /// What is done.
     pub what: String,
