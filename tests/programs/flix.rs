@@ -81,15 +81,34 @@ fn find(program: &str) -> Option<PathBuf> {
     paths.find(|path| path.is_file())
 }
 
-/// A root filesystem with programs and libraries of this machine.
+/// A program, with arguments by which it ends at once.
+type Program = (&'static str, &'static [&'static str]);
+
+/// A root filesystem, and programs of it.
 struct Root {
+    path: PathBuf,
+    /// For what is made of it.
     dir: tempfile::TempDir,
-    programs: Vec<(&'static str, &'static [&'static str])>,
+    programs: Vec<Program>,
+}
+
+fn is_elf(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"))
 }
 
 impl Root {
-    /// `None` where this machine is no Debian.
-    fn new(wanted: &[(&'static str, &'static [&'static str])]) -> Option<Self> {
+    /// One of Debian for another architecture, with the programs that it has.
+    fn foreign(path: PathBuf, wanted: &[Program]) -> Self {
+        let has = |(program, _): &&Program| is_elf(&path.join("usr/bin").join(program));
+        Self {
+            programs: wanted.iter().filter(has).copied().collect(),
+            dir: scratch_dir(),
+            path,
+        }
+    }
+
+    /// One with programs and libraries of this machine; `None` where it is no Debian.
+    fn new(wanted: &[Program]) -> Option<Self> {
         let dir = scratch_dir();
         let root = dir.path().join("root");
         let mut files = BTreeSet::new();
@@ -97,7 +116,7 @@ impl Root {
         for (program, arguments) in wanted {
             let Some(path) = find(program) else { continue };
             let path = fs::canonicalize(path).unwrap();
-            if !fs::read(&path).unwrap().starts_with(b"\x7fELF") {
+            if !is_elf(&path) {
                 continue;
             }
             fs::create_dir_all(root.join("usr/bin")).unwrap();
@@ -137,16 +156,37 @@ impl Root {
             fs::create_dir_all(target.parent().unwrap()).unwrap();
             fs::copy(&path, target).unwrap();
         }
-        let root = Self { dir, programs };
+        let root = Self {
+            path: root,
+            dir,
+            programs,
+        };
         root.has("usr/bin/ls").then_some(root)
     }
 
     fn path(&self) -> PathBuf {
-        self.dir.path().join("root")
+        self.path.clone()
     }
 
     fn has(&self, path: &str) -> bool {
-        self.path().join(path).exists()
+        self.path.join(path).exists()
+    }
+
+    /// The tree of an extension with all its programs, each of which `run` starts in it.
+    fn flix_all(&self, run: &dyn Fn(&Path, &str, &[&str]) -> Output) -> PathBuf {
+        assert!(self.programs.len() >= PROGRAMS_MIN, "{:?}", self.programs);
+        let paths: Vec<String> = self
+            .programs
+            .iter()
+            .map(|(program, _)| format!("/bin/{program}"))
+            .collect();
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        let tree = self.flix(&paths, &[]).unwrap();
+        for (program, arguments) in &self.programs {
+            let output = run(&tree, &format!("/usr/bin/{program}"), arguments);
+            assert!(output.status.success(), "{program}: {}", said(&output));
+        }
+        tree
     }
 
     /// The tree of the extension, unpacked into a folder.
@@ -211,19 +251,36 @@ fn programs_of_debian_run_with_nothing_but_the_sysext() {
     let Some(root) = Root::new(&PROGRAMS) else {
         return;
     };
-    assert!(root.programs.len() >= PROGRAMS_MIN, "{:?}", root.programs);
-    let paths: Vec<String> = root
-        .programs
-        .iter()
-        .map(|(program, _)| format!("/bin/{program}"))
-        .collect();
-    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let tree = root.flix(&paths, &[]).unwrap();
-    for (program, arguments) in &root.programs {
-        let path = format!("/usr/bin/{program}");
-        let output = run_in(&tree, &path, arguments);
-        assert!(output.status.success(), "{program}: {}", said(&output));
+    let tree = root.flix_all(&run_in);
+    assert_rewritten(&root, &tree);
+}
+
+/// Programs for arm64 in a root filesystem that `debootstrap --foreign --arch=arm64` makes, run by QEMU.
+#[test]
+fn programs_for_another_architecture_run_with_nothing_but_the_sysext() {
+    let Some(path) = std::env::var_os("FLATBAKE_ARM64") else {
+        eprintln!("skipped: FLATBAKE_ARM64 names no root filesystem for arm64");
+        return;
+    };
+    let emulator = "qemu-aarch64-static";
+    if !judges(&["readelf", "patchelf", emulator]) || !can_chroot() {
+        return;
     }
+    let root = Root::foreign(path.into(), &PROGRAMS);
+    let emulator = judge(emulator).unwrap();
+    let run = |tree: &Path, program: &str, arguments: &[&str]| {
+        let inside = tree.join("emulator");
+        if !inside.exists() {
+            fs::copy(&emulator, inside).unwrap();
+        }
+        run_in(tree, "/emulator", &[&[program], arguments].concat())
+    };
+    let tree = root.flix_all(&run);
+    assert_rewritten(&root, &tree);
+}
+
+/// Other programs see the interpreter and the libraries' folder that were written, and all else as it was.
+fn assert_rewritten(root: &Root, tree: &Path) {
     let home = "/usr/local/tools";
     for (program, _) in &root.programs {
         let path = tree.join("usr/bin").join(program);
