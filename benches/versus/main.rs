@@ -5,6 +5,7 @@
 //! cargo bench --bench versus -- qcow2 gz          # rows whose name contains one of these words
 //! cargo bench --bench versus -- --list
 //! FLATBAKE_BENCH_MIB=512 FLATBAKE_BENCH_ROUNDS=5 cargo bench --bench versus
+//! FLATBAKE_BENCH_EARLIER=old/flatbake cargo bench --bench versus   # beside an earlier flatbake instead
 //! ```
 //!
 //! The disk has Flatcar's size of 8,064 MiB and holds real programs and documents of this machine, half of them as files
@@ -58,6 +59,12 @@ fn main() {
         return rows.iter().for_each(|row| println!("{}", row.name));
     }
     rows.retain(wanted);
+    if let Ok(earlier) = std::env::var("FLATBAKE_BENCH_EARLIER") {
+        rows = rows
+            .into_iter()
+            .filter_map(|row| row.beside(&earlier))
+            .collect();
+    }
     let lacking = missing(&["sgdisk", "mke2fs", "lbzip2", "/usr/bin/time"]);
     if !lacking.is_empty() {
         return println!("skipped: {} not installed", lacking.join(", "));

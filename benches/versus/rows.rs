@@ -63,14 +63,14 @@ pub fn rows(dir: &Path, image: &Path, cores: usize) -> Vec<Row> {
         format!("qemu-img convert -f raw {options} {input} {out}")
     };
     const QCOW2: &str = "-c -m 16 -W -O qcow2";
-    let convert = |options: &str| format!("convert --quiet {raw} OUT {options}");
+    let convert = |options: &str| format!("convert --quiet --overwrite {raw} OUT {options}");
     vec![
         row(
             "bz2 -> raw",
             &["lbzip2"],
             "raw",
             &decompress,
-            &format!("convert --quiet --no-cache {bz2} OUT"),
+            &format!("convert --quiet --overwrite --no-cache {bz2} OUT"),
             bars(0.45, Some(0.5), None, 0.9),
         ),
         row(
@@ -147,13 +147,34 @@ pub fn rows(dir: &Path, image: &Path, cores: usize) -> Vec<Row> {
                 )
             },
             &format!(
-                "bake --quiet --format qcow2 --output OUT --image {bz2} --no-cache --root-file {sysext}:/sysext.raw"
+                "bake --quiet --overwrite --format qcow2 --output OUT --image {bz2} --no-cache --root-file {sysext}:/sysext.raw"
             ),
             Bars::default(),
         ),
         several(dir, flatbake, &raw),
         vendors(dir, flatbake, &raw, &sysext),
     ]
+}
+
+impl Row {
+    /// What an earlier flatbake takes for the same, in terms of which this one is told; `None` where the row is not one of
+    /// its commands. What the earlier one writes is called by another name.
+    pub fn beside(mut self, earlier: &str) -> Option<Self> {
+        let (ours, output) = &self.flatbake;
+        let flatbake = env!("CARGO_BIN_EXE_flatbake");
+        if !ours.contains(flatbake) {
+            return None;
+        }
+        let name = output.file_name()?.to_str()?;
+        let other = output.with_file_name(format!("earlier-{name}"));
+        let command = ours
+            .replace(flatbake, earlier)
+            .replace(output.to_str()?, other.to_str()?);
+        self.usual = (command, other);
+        self.tools = &[];
+        self.bars = Bars::default();
+        Some(self)
+    }
 }
 
 /// Several outputs of one compressed image, at a time and one after the other.
@@ -171,7 +192,7 @@ fn several(dir: &Path, flatbake: &str, raw: &str) -> Row {
     .map(at);
     let one_by_one = outs
         .iter()
-        .map(|out| format!("{flatbake} convert --quiet {base} {out}"))
+        .map(|out| format!("{flatbake} convert --quiet --overwrite {base} {out}"))
         .collect::<Vec<_>>();
     let also = outs[1..]
         .iter()
@@ -184,7 +205,7 @@ fn several(dir: &Path, flatbake: &str, raw: &str) -> Row {
         usual: (one_by_one.join("; "), dir.join("several.qcow2")),
         flatbake: (
             format!(
-                "{flatbake} convert --quiet {base} {} {}",
+                "{flatbake} convert --quiet --overwrite {base} {} {}",
                 outs[0],
                 also.join(" ")
             ),
