@@ -129,6 +129,17 @@ const ON_ROOT: &[(&str, &str)] = &[
     ("/etc/shadow", "account-left /etc/shadow"),
     ("/etc/group", "account-left /etc/group"),
     ("/etc/gshadow", "account-left /etc/gshadow"),
+    ("/etc/passwd-", "account-left /etc/passwd-"),
+    ("/etc/shadow-", "account-left /etc/shadow-"),
+    ("/etc/group-", "account-left /etc/group-"),
+    ("/etc/gshadow-", "account-left /etc/gshadow-"),
+    ("/etc/subuid", "account-left /etc/subuid"),
+    ("/etc/subuid-", "account-left /etc/subuid-"),
+    ("/etc/subgid", "account-left /etc/subgid"),
+    ("/etc/subgid-", "account-left /etc/subgid-"),
+    ("/etc/.pwd.lock", "boot-trace /etc/.pwd.lock"),
+    ("/etc/.updated", "boot-trace /etc/.updated"),
+    ("/var/.updated", "boot-trace /var/.updated"),
     ("/.etc-work/work/x", "boot-trace /.etc-work"),
     (
         "/var/lib/extensions.mutable/usr/x",
@@ -148,6 +159,14 @@ const ON_ROOT: &[(&str, &str)] = &[
     (
         "/home/core/.ssh/authorized_keys.d/ignition",
         "account-left /home/core/.ssh/authorized_keys.d/ignition",
+    ),
+    (
+        "/home/other/.ssh/authorized_keys.d/ignition",
+        "account-left /home/other/.ssh/authorized_keys.d/ignition",
+    ),
+    (
+        "/root/.ssh/authorized_keys.d/ignition",
+        "account-left /root/.ssh/authorized_keys.d/ignition",
     ),
     (
         "/home/core/.bash_history",
@@ -185,6 +204,16 @@ const ON_ROOT: &[(&str, &str)] = &[
     ("/var/lib/private/x", "boot-trace /var/lib/private"),
     ("/run/x", "boot-trace /run/x"),
     ("/tmp/x", "boot-trace /tmp/x"),
+    ("/run/.x", "boot-trace /run/.x"),
+    ("/tmp/.X11-unix/x", "boot-trace /tmp/.X11-unix"),
+    (
+        "/var/lib/systemd/pstore/x",
+        "secret-inside /var/lib/systemd/pstore",
+    ),
+    (
+        "/var/tmp/systemd-private-0123-a.service-x/tmp/y",
+        "boot-trace /var/tmp/systemd-private-0123-a.service-x",
+    ),
     (
         "/var/lib/dbus/machine-id",
         "shared-identity /var/lib/dbus/machine-id",
@@ -267,6 +296,9 @@ fn what_is_baked_is_no_trace() {
     baked(&|fs| write(fs, "/etc/machine-id", "42000000000000000000000000000042\n"));
     baked(&|fs| write(fs, "/var/log/journal/note", "no machine's\n"));
     baked(&|fs| write(fs, "/var/log/app/empty", ""));
+    baked(&|fs| folders(fs, &path("/var/lib/systemd/coredump/none")));
+    baked(&|fs| folders(fs, &path("/var/lib/systemd/pstore/none")));
+    baked(&|fs| write(fs, "/var/tmp/mine", "x\n"));
     baked(&|fs| link(fs, "/etc/extensions/docker-flatcar.raw", "/dev/null"));
     baked(&|fs| write(fs, "/etc/ssh/sshd_config.d/own.conf", "X11Forwarding no\n"));
     baked(&|fs| {

@@ -209,6 +209,9 @@ fn is_met(fs: &dyn FileSystem, path: &FsPath, condition: Condition) -> Result<bo
     match condition {
         Condition::Exists => Ok(true),
         Condition::IsFile => Ok(file_type == FileType::File),
+        Condition::HoldsSomething => {
+            Ok(file_type == FileType::Directory && !fs.entries_at(path)?.is_empty())
+        }
         Condition::LeadsTo(folders) => {
             if file_type != FileType::Symlink {
                 return Ok(false);
