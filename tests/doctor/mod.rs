@@ -1,5 +1,6 @@
 //! The doctor: nothing is found on fresh images, every trace alone is, and repairing leaves the fresh image.
 
+mod boot;
 mod fitting;
 mod repair;
 

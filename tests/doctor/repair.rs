@@ -12,7 +12,7 @@ use crate::common::programs::{flatbake, judges, must_run, raw_sample, said, succ
 use crate::common::region::{Region, copy_file};
 use crate::common::scratch_dir;
 
-fn text(path: &Path) -> String {
+pub(super) fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
@@ -26,7 +26,7 @@ fn plant(dir: &Path, arguments: &[String]) -> PathBuf {
     image
 }
 
-fn check(image: &Path, more: &[&str]) -> (Option<i32>, Value) {
+pub(super) fn check(image: &Path, more: &[&str]) -> (Option<i32>, Value) {
     let output = flatbake()
         .args(["check", &text(image), "--json"])
         .args(more)
@@ -40,7 +40,7 @@ fn check(image: &Path, more: &[&str]) -> (Option<i32>, Value) {
 }
 
 /// What differs but for times: `PART:/PATH` of entries, and what of the disk.
-fn differing(a: &Path, b: &Path) -> Vec<String> {
+pub(super) fn differing(a: &Path, b: &Path) -> Vec<String> {
     let output = flatbake()
         .args(["diff", &text(a), &text(b), "--ignore", "times", "--json"])
         .output()
@@ -71,7 +71,7 @@ fn differing(a: &Path, b: &Path) -> Vec<String> {
     found
 }
 
-fn assert_judged(image: &Path) {
+pub(super) fn assert_judged(image: &Path) {
     gpt_clean(image).unwrap();
     let at = |number| Region::partition(image, number);
     if let (Some(esp), Some(oem), Some(root)) = (at(1), at(6), at(9)) {
