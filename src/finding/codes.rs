@@ -535,6 +535,9 @@ codes! {
     /// Ignition would stop while it carries a config out.
     IGNITION_STOPS = "ignition-stops", Error,
         "Ignition would stop here, and the machine not come up: {why}";
+    /// A file that Ignition wrote.
+    IGNITION_WROTE = "ignition-wrote", Note,
+        "{path} is as {config} makes it: Ignition wrote it when the machine booted, and may stop at it when it runs again";
     /// Something that only a machine with a network has.
     IGNITION_REMOTE = "ignition-remote", Note,
         "{what} is fetched from {url} on the machine, and not rehearsed";

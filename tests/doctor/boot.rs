@@ -24,7 +24,8 @@ const BOOT_MAX: Duration = Duration::from_secs(600);
 /// What the machine says when all has started.
 const UP: &str = "boot-done: ";
 
-/// The config in the image: keys of core and of a user that is made, a file, and a unit that leaves a state.
+/// The config in the image: keys of core and of a user that is made, a file at which Ignition stops where it is there
+/// already, and a unit that leaves a state.
 const CONFIG: &str = r#"{
   "ignition": {"version": "3.3.0"},
   "passwd": {"users": [
@@ -32,7 +33,7 @@ const CONFIG: &str = r#"{
     {"name": "second", "sshAuthorizedKeys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0wmN second"]}
   ]},
   "storage": {"files": [
-    {"path": "/etc/app.conf", "overwrite": true, "contents": {"source": "data:,of%20Ignition%0A"}}
+    {"path": "/etc/app.conf", "contents": {"source": "data:,of%20Ignition%0A"}}
   ]},
   "systemd": {"units": [{
     "name": "app.service",
@@ -203,6 +204,7 @@ const LEFT: &[&str] = &[
     "boot-trace /var/lib/systemd/timesync",
     "boot-trace /var/lib/private",
     "shared-identity /var/lib/dbus/machine-id",
+    "ignition-wrote /etc/app.conf",
     "reset-deletes",
 ];
 
@@ -223,8 +225,8 @@ const KEPT: &[&str] = &[
     "/srv",
     "/sys",
     "/tmp",
-    "/etc/app.conf",
     "/etc/mtab",
+    // Units, which Ignition writes over, and what systemd made of its preset.
     "/etc/systemd",
     "/var/cache",
     "/var/lib/app",

@@ -1,6 +1,7 @@
 //! The doctor: nothing is found on fresh images, every trace alone is, and repairing leaves the fresh image.
 
 mod boot;
+mod configs;
 mod fitting;
 mod repair;
 
@@ -311,6 +312,8 @@ fn what_is_baked_is_no_trace() {
     });
 }
 
+const EMPTY_CONFIG: &str = r#"{"ignition": {"version": "3.3.0"}}"#;
+
 #[test]
 fn the_boot_partition_and_oem_are_looked_at() {
     let device = planted(Designator::Boot, |fs| {
@@ -329,7 +332,7 @@ fn the_boot_partition_and_oem_are_looked_at() {
         write(fs, "/grub.cfg", text);
     });
     assert_eq!(told(&examined(device)), ["argument-shared /grub.cfg"]);
-    let device = planted(Designator::Oem, |fs| write(fs, "/config.ign", "{}"));
+    let device = planted(Designator::Oem, |fs| write(fs, "/config.ign", EMPTY_CONFIG));
     let found = examined(device);
     assert_eq!(told(&found), ["left-over /config.ign"]);
     assert!(found.is_clean() && !found.is_booted());

@@ -17,7 +17,7 @@ pub(super) fn text(path: &Path) -> String {
 }
 
 /// Plants by the sample's own editor, whose work other tests have judged.
-fn plant(dir: &Path, arguments: &[String]) -> PathBuf {
+pub(super) fn plant(dir: &Path, arguments: &[String]) -> PathBuf {
     let image = dir.join("planted.img");
     let mut bake = flatbake();
     bake.args(["bake", "--image", &text(&raw_sample()), "-o", &text(&image)]);

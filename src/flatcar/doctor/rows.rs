@@ -9,6 +9,9 @@ use crate::flatcar::Designator;
 /// The flag on the ESP by which Ignition runs at the next boot.
 pub const FIRST_BOOT: &str = "/flatcar/first_boot";
 
+/// What Ignition says of its run.
+pub(super) const IGNITION_RESULT: &str = "/etc/.ignition-result.json";
+
 /// What else must be true of an entry for it to be a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
@@ -129,11 +132,7 @@ pub(super) const ROWS: &[Row] = &[
             "the ID of a machine; units that Ignition enables stay disabled",
         ),
     ),
-    proof(
-        "/etc/.ignition-result.json",
-        Booted,
-        "what Ignition says of its run",
-    ),
+    proof(IGNITION_RESULT, Booted, "what Ignition says of its run"),
     proof("/etc/ssh/ssh_host_*_key", Secret, "a private host key"),
     root(
         "/etc/ssh/ssh_host_*_key.pub",
