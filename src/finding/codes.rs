@@ -625,6 +625,9 @@ codes! {
     /// Something that is good to know.
     LEFT_OVER = "left-over", Note,
         "{path} is there, {what}";
+    /// A machine mounted ROOT as its own.
+    ROOT_MOUNTED = "root-mounted", Note,
+        "the filesystem notes that it was last mounted at {at}, as by a machine that boots from it";
     /// A kernel argument by which all machines are one.
     ARGUMENT_SHARED = "argument-shared", Warning,
         "{path} has the kernel argument {argument}, which {does}";

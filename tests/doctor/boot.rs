@@ -174,6 +174,7 @@ const LEFT: &[&str] = &[
     "table-booted",
     "boot-flag-missing /flatcar/first_boot",
     "left-over /config.ign",
+    "root-mounted",
     "shared-identity /etc/machine-id",
     "boot-trace /etc/.ignition-result.json",
     "secret-inside /etc/ssh/ssh_host_ecdsa_key",

@@ -195,6 +195,32 @@ fn what_other_programs_changed_is_brought_back() {
     assert_eq!(change(&machine_id), [""; 0]);
 }
 
+#[test]
+fn where_root_was_last_mounted_is_a_note() {
+    let dir = scratch_dir();
+    let Some(image) = flatcar_copy(&Recipe::small(), dir.path()) else {
+        return;
+    };
+    if !judges(&["debugfs"]) {
+        return;
+    }
+    for (at, told) in [("/mnt", 0), ("/sysroot", 1), ("/", 1)] {
+        let root = Region::partition(&image, 9).unwrap();
+        edited(&root, |file| {
+            let set = format!("set_super_value last_mounted {at}");
+            must_run("debugfs", ["-w", "-R", &set, &text(file)]);
+        });
+        let (code, document) = check(&image, &[]);
+        assert_eq!((code, &document["booted"]), (Some(0), &false.into()));
+        let symptoms = document["symptoms"].as_array().unwrap();
+        assert_eq!(symptoms.len(), told, "{document}");
+        for symptom in symptoms {
+            assert_eq!(symptom["code"], "root-mounted");
+            assert_eq!(symptom["values"]["at"], at);
+        }
+    }
+}
+
 /// Lets a program change a partition's bytes in a file of their own.
 fn edited(region: &Region, change: impl FnOnce(&Path)) {
     let bytes = region.with_file(|file| {
