@@ -265,7 +265,7 @@ fn assert_repaired(unbooted: &Path, repaired: &Path, kept: &[&str]) {
                 let rest = path.strip_prefix(kept);
                 rest.is_some_and(|rest| matches!(rest, "" | "-") || rest.starts_with('/'))
             };
-            !folders.contains(&path) && !kept.iter().any(|kept| is_below(&kept))
+            !folders.contains(&path) && !kept.iter().any(is_below)
         })
         .collect();
     assert_eq!(unexpected, [""; 0]);
