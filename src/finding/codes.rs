@@ -535,6 +535,9 @@ codes! {
     /// Ignition would stop while it carries a config out.
     IGNITION_STOPS = "ignition-stops", Error,
         "Ignition would stop here, and the machine not come up: {why}";
+    /// A file that Ignition wrote.
+    IGNITION_WROTE = "ignition-wrote", Note,
+        "{path} is as {config} makes it: Ignition wrote it when the machine booted, and may stop at it when it runs again";
     /// Something that only a machine with a network has.
     IGNITION_REMOTE = "ignition-remote", Note,
         "{what} is fetched from {url} on the machine, and not rehearsed";
@@ -622,6 +625,9 @@ codes! {
     /// Something that is good to know.
     LEFT_OVER = "left-over", Note,
         "{path} is there, {what}";
+    /// A machine mounted ROOT as its own.
+    ROOT_MOUNTED = "root-mounted", Note,
+        "the filesystem notes that it was last mounted at {at}, as by a machine that boots from it";
     /// A kernel argument by which all machines are one.
     ARGUMENT_SHARED = "argument-shared", Warning,
         "{path} has the kernel argument {argument}, which {does}";

@@ -60,6 +60,11 @@ pub trait FileSystem: Send + Sync {
     /// The volume label, empty where there is none.
     fn label(&self) -> Result<Vec<u8>>;
 
+    /// Where it was mounted last, as the filesystem itself notes it; empty where it notes nothing.
+    fn last_mounted(&self) -> Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
     /// Bytes and inodes, total and free.
     fn capacity(&self) -> Result<Capacity>;
 

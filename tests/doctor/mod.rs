@@ -1,6 +1,8 @@
 //! The doctor: nothing is found on fresh images, every trace alone is, and repairing leaves the fresh image.
 
 mod alone;
+mod boot;
+mod configs;
 mod fitting;
 mod repair;
 
@@ -130,6 +132,17 @@ const ON_ROOT: &[(&str, &str)] = &[
     ("/etc/shadow", "account-left /etc/shadow"),
     ("/etc/group", "account-left /etc/group"),
     ("/etc/gshadow", "account-left /etc/gshadow"),
+    ("/etc/passwd-", "account-left /etc/passwd-"),
+    ("/etc/shadow-", "account-left /etc/shadow-"),
+    ("/etc/group-", "account-left /etc/group-"),
+    ("/etc/gshadow-", "account-left /etc/gshadow-"),
+    ("/etc/subuid", "account-left /etc/subuid"),
+    ("/etc/subuid-", "account-left /etc/subuid-"),
+    ("/etc/subgid", "account-left /etc/subgid"),
+    ("/etc/subgid-", "account-left /etc/subgid-"),
+    ("/etc/.pwd.lock", "boot-trace /etc/.pwd.lock"),
+    ("/etc/.updated", "boot-trace /etc/.updated"),
+    ("/var/.updated", "boot-trace /var/.updated"),
     ("/.etc-work/work/x", "boot-trace /.etc-work"),
     (
         "/var/lib/extensions.mutable/usr/x",
@@ -149,6 +162,14 @@ const ON_ROOT: &[(&str, &str)] = &[
     (
         "/home/core/.ssh/authorized_keys.d/ignition",
         "account-left /home/core/.ssh/authorized_keys.d/ignition",
+    ),
+    (
+        "/home/other/.ssh/authorized_keys.d/ignition",
+        "account-left /home/other/.ssh/authorized_keys.d/ignition",
+    ),
+    (
+        "/root/.ssh/authorized_keys.d/ignition",
+        "account-left /root/.ssh/authorized_keys.d/ignition",
     ),
     (
         "/home/core/.bash_history",
@@ -186,6 +207,16 @@ const ON_ROOT: &[(&str, &str)] = &[
     ("/var/lib/private/x", "boot-trace /var/lib/private"),
     ("/run/x", "boot-trace /run/x"),
     ("/tmp/x", "boot-trace /tmp/x"),
+    ("/run/.x", "boot-trace /run/.x"),
+    ("/tmp/.X11-unix/x", "boot-trace /tmp/.X11-unix"),
+    (
+        "/var/lib/systemd/pstore/x",
+        "secret-inside /var/lib/systemd/pstore",
+    ),
+    (
+        "/var/tmp/systemd-private-0123-a.service-x/tmp/y",
+        "boot-trace /var/tmp/systemd-private-0123-a.service-x",
+    ),
     (
         "/var/lib/dbus/machine-id",
         "shared-identity /var/lib/dbus/machine-id",
@@ -268,6 +299,9 @@ fn what_is_baked_is_no_trace() {
     baked(&|fs| write(fs, "/etc/machine-id", "42000000000000000000000000000042\n"));
     baked(&|fs| write(fs, "/var/log/journal/note", "no machine's\n"));
     baked(&|fs| write(fs, "/var/log/app/empty", ""));
+    baked(&|fs| folders(fs, &path("/var/lib/systemd/coredump/none")));
+    baked(&|fs| folders(fs, &path("/var/lib/systemd/pstore/none")));
+    baked(&|fs| write(fs, "/var/tmp/mine", "x\n"));
     baked(&|fs| link(fs, "/etc/extensions/docker-flatcar.raw", "/dev/null"));
     baked(&|fs| write(fs, "/etc/ssh/sshd_config.d/own.conf", "X11Forwarding no\n"));
     baked(&|fs| {
@@ -278,6 +312,8 @@ fn what_is_baked_is_no_trace() {
         )
     });
 }
+
+const EMPTY_CONFIG: &str = r#"{"ignition": {"version": "3.3.0"}}"#;
 
 #[test]
 fn the_boot_partition_and_oem_are_looked_at() {
@@ -297,7 +333,7 @@ fn the_boot_partition_and_oem_are_looked_at() {
         write(fs, "/grub.cfg", text);
     });
     assert_eq!(told(&examined(device)), ["argument-shared /grub.cfg"]);
-    let device = planted(Designator::Oem, |fs| write(fs, "/config.ign", "{}"));
+    let device = planted(Designator::Oem, |fs| write(fs, "/config.ign", EMPTY_CONFIG));
     let found = examined(device);
     assert_eq!(told(&found), ["left-over /config.ign"]);
     assert!(found.is_clean() && !found.is_booted());

@@ -12,12 +12,12 @@ use crate::common::programs::{flatbake, judges, must_run, raw_sample, said, succ
 use crate::common::region::{Region, copy_file};
 use crate::common::scratch_dir;
 
-fn text(path: &Path) -> String {
+pub(super) fn text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
 /// Plants by the sample's own editor, whose work other tests have judged.
-fn plant(dir: &Path, arguments: &[String]) -> PathBuf {
+pub(super) fn plant(dir: &Path, arguments: &[String]) -> PathBuf {
     let image = dir.join("planted.img");
     let mut bake = flatbake();
     bake.args(["bake", "--image", &text(&raw_sample()), "-o", &text(&image)]);
@@ -26,7 +26,7 @@ fn plant(dir: &Path, arguments: &[String]) -> PathBuf {
     image
 }
 
-fn check(image: &Path, more: &[&str]) -> (Option<i32>, Value) {
+pub(super) fn check(image: &Path, more: &[&str]) -> (Option<i32>, Value) {
     let output = flatbake()
         .args(["check", &text(image), "--json"])
         .args(more)
@@ -40,7 +40,7 @@ fn check(image: &Path, more: &[&str]) -> (Option<i32>, Value) {
 }
 
 /// What differs but for times: `PART:/PATH` of entries, and what of the disk.
-fn differing(a: &Path, b: &Path) -> Vec<String> {
+pub(super) fn differing(a: &Path, b: &Path) -> Vec<String> {
     let output = flatbake()
         .args(["diff", &text(a), &text(b), "--ignore", "times", "--json"])
         .output()
@@ -71,7 +71,7 @@ fn differing(a: &Path, b: &Path) -> Vec<String> {
     found
 }
 
-fn assert_judged(image: &Path) {
+pub(super) fn assert_judged(image: &Path) {
     gpt_clean(image).unwrap();
     let at = |number| Region::partition(image, number);
     if let (Some(esp), Some(oem), Some(root)) = (at(1), at(6), at(9)) {
@@ -98,8 +98,8 @@ fn all_that_can_be_taken_away_at_once_leaves_the_fresh_image() {
         "/var/lib/tailscale/",
         "/etc/wireguard/",
         "/etc/iscsi/",
-        "/run/x",
-        "/tmp/x",
+        "/run/",
+        "/tmp/",
     ];
     let mut arguments = Vec::new();
     for (at, _) in ON_ROOT {
@@ -193,6 +193,32 @@ fn what_other_programs_changed_is_brought_back() {
         });
     };
     assert_eq!(change(&machine_id), [""; 0]);
+}
+
+#[test]
+fn where_root_was_last_mounted_is_a_note() {
+    let dir = scratch_dir();
+    let Some(image) = flatcar_copy(&Recipe::small(), dir.path()) else {
+        return;
+    };
+    if !judges(&["debugfs"]) {
+        return;
+    }
+    for (at, told) in [("/mnt", 0), ("/sysroot", 1), ("/", 1)] {
+        let root = Region::partition(&image, 9).unwrap();
+        edited(&root, |file| {
+            let set = format!("set_super_value last_mounted {at}");
+            must_run("debugfs", ["-w", "-R", &set, &text(file)]);
+        });
+        let (code, document) = check(&image, &[]);
+        assert_eq!((code, &document["booted"]), (Some(0), &false.into()));
+        let symptoms = document["symptoms"].as_array().unwrap();
+        assert_eq!(symptoms.len(), told, "{document}");
+        for symptom in symptoms {
+            assert_eq!(symptom["code"], "root-mounted");
+            assert_eq!(symptom["values"]["at"], at);
+        }
+    }
 }
 
 /// Lets a program change a partition's bytes in a file of their own.

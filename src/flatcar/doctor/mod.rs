@@ -4,6 +4,7 @@
 //!   rows.rs      what an image that was never booted does not have, as data
 //!   traces.rs    carries the rows out; the partition table, the flag of the first boot, kernel arguments
 //!   accounts.rs  passwords and keys
+//!   configs.rs   what Ignition wrote by the configs on OEM, and whether it would stop
 //!   fitting.rs   OEM, links, sysexts, units, what flatcar-reset deletes
 //!        └──▶ Diagnosis: symptoms, each a finding, what it shows, and what takes it away
 //! ```
@@ -13,6 +14,7 @@
 //! as with files of accounts and keys, nothing is taken away unless that is asked for.
 
 mod accounts;
+mod configs;
 mod fitting;
 mod rows;
 mod traces;
@@ -148,15 +150,18 @@ pub fn traces(disk: &Disk) -> Result<Diagnosis> {
     let mut symptoms = traces::of_table(disk)?;
     symptoms.extend(traces::of_partitions(disk)?);
     symptoms.extend(accounts::look(disk)?);
+    let written = configs::written(disk, &symptoms)?;
+    symptoms.extend(written);
     Ok(Diagnosis { symptoms })
 }
 
-/// Looks for traces, and for what does not fit together.
+/// Looks for traces, for what does not fit together, and for what the configs on OEM come to.
 ///
 /// # Errors
 /// Those of reading partitions that can be opened, and that it was cancelled.
 pub fn examine(disk: &Disk, cancel: &Cancel) -> Result<Diagnosis> {
     let mut diagnosis = traces(disk)?;
     diagnosis.symptoms.extend(fitting::look(disk, cancel)?);
+    diagnosis.symptoms.extend(configs::rehearsed(disk)?);
     Ok(diagnosis)
 }

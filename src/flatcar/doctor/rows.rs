@@ -9,6 +9,9 @@ use crate::flatcar::Designator;
 /// The flag on the ESP by which Ignition runs at the next boot.
 pub const FIRST_BOOT: &str = "/flatcar/first_boot";
 
+/// What Ignition says of its run.
+pub(super) const IGNITION_RESULT: &str = "/etc/.ignition-result.json";
+
 /// What else must be true of an entry for it to be a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
@@ -16,6 +19,8 @@ pub(super) enum Condition {
     Exists,
     /// It is a regular file.
     IsFile,
+    /// It is a folder that is not empty. Many are made at boot for what may come.
+    HoldsSomething,
     /// It is a link that leads below one of these folders.
     LeadsTo(&'static [&'static str]),
     /// Its name has 32 hexadecimal digits and no more, as machine IDs have.
@@ -127,11 +132,7 @@ pub(super) const ROWS: &[Row] = &[
             "the ID of a machine; units that Ignition enables stay disabled",
         ),
     ),
-    proof(
-        "/etc/.ignition-result.json",
-        Booted,
-        "what Ignition says of its run",
-    ),
+    proof(IGNITION_RESULT, Booted, "what Ignition says of its run"),
     proof("/etc/ssh/ssh_host_*_key", Secret, "a private host key"),
     root(
         "/etc/ssh/ssh_host_*_key.pub",
@@ -162,6 +163,72 @@ pub(super) const ROWS: &[Row] = &[
         Account,
         WithAccounts,
         "the passwords of groups, which are written at every boot",
+    ),
+    root(
+        "/etc/passwd-",
+        Account,
+        WithAccounts,
+        "the accounts before the last change",
+    ),
+    root(
+        "/etc/shadow-",
+        Account,
+        WithAccounts,
+        "the passwords before the last change",
+    ),
+    root(
+        "/etc/group-",
+        Account,
+        WithAccounts,
+        "the groups before the last change",
+    ),
+    root(
+        "/etc/gshadow-",
+        Account,
+        WithAccounts,
+        "the passwords of groups before the last change",
+    ),
+    root(
+        "/etc/subuid",
+        Account,
+        WithAccounts,
+        "the user IDs that accounts have for containers",
+    ),
+    root(
+        "/etc/subuid-",
+        Account,
+        WithAccounts,
+        "the same before the last change",
+    ),
+    root(
+        "/etc/subgid",
+        Account,
+        WithAccounts,
+        "the group IDs that accounts have for containers",
+    ),
+    root(
+        "/etc/subgid-",
+        Account,
+        WithAccounts,
+        "the same before the last change",
+    ),
+    root(
+        "/etc/.pwd.lock",
+        Booted,
+        Remove,
+        "the lock of programs that change accounts",
+    ),
+    root(
+        "/etc/.updated",
+        Booted,
+        Remove,
+        "the mark by which systemd knows that /etc fits the release",
+    ),
+    root(
+        "/var/.updated",
+        Booted,
+        Remove,
+        "the mark by which systemd knows that /var fits the release",
     ),
     proof(
         "/.etc-work",
@@ -206,19 +273,25 @@ pub(super) const ROWS: &[Row] = &[
     proof("/selective-os-reset", Booted, "a reset that was asked for"),
     proof("/flatcar-backup", Booted, "what a reset kept"),
     root(
-        "/home/core/.ssh/authorized_keys.d/ignition",
+        "/home/*/.ssh/authorized_keys.d/ignition",
         Account,
         WithAccounts,
         "keys that Ignition wrote",
     ),
     root(
-        "/home/core/.ssh/authorized_keys.d/coreos-metadata",
+        "/home/*/.ssh/authorized_keys.d/coreos-metadata",
         Account,
         WithAccounts,
         "keys that the platform gave to a machine",
     ),
     root(
-        "/home/core/.bash_history",
+        "/root/.ssh/authorized_keys.d/ignition",
+        Account,
+        WithAccounts,
+        "keys that Ignition wrote",
+    ),
+    root(
+        "/home/*/.bash_history",
         Secret,
         Remove,
         "what somebody typed",
@@ -262,17 +335,23 @@ pub(super) const ROWS: &[Row] = &[
         Remove,
         "the catalogue of messages, made at boot",
     ),
-    root(
-        "/var/lib/systemd/coredump",
-        Secret,
-        Remove,
-        "memory of programs that crashed",
+    only(
+        Condition::HoldsSomething,
+        root(
+            "/var/lib/systemd/coredump",
+            Secret,
+            Remove,
+            "memory of programs that crashed",
+        ),
     ),
-    root(
-        "/var/lib/systemd/pstore",
-        Secret,
-        Remove,
-        "what the kernel said when it crashed",
+    only(
+        Condition::HoldsSomething,
+        root(
+            "/var/lib/systemd/pstore",
+            Secret,
+            Remove,
+            "what the kernel said when it crashed",
+        ),
     ),
     root(
         "/var/lib/systemd/network",
@@ -297,6 +376,24 @@ pub(super) const ROWS: &[Row] = &[
         Booted,
         Remove,
         "a temporary file, which is hidden at boot",
+    ),
+    root(
+        "/run/.*",
+        Booted,
+        Remove,
+        "state of a running system, which is hidden at boot",
+    ),
+    root(
+        "/tmp/.*",
+        Booted,
+        Remove,
+        "a temporary file, which is hidden at boot",
+    ),
+    root(
+        "/var/tmp/systemd-private-*",
+        Booted,
+        Remove,
+        "temporary files of a service that was cut off",
     ),
     root(
         "/var/lib/dbus/machine-id",

@@ -15,6 +15,8 @@ use crate::fs::{self, ByPath, FileSystem, FileType, FsPath};
 const MACHINE_ID_MAX: u64 = 4096;
 /// What the file may hold without being a machine's: systemd's own word, and Flatcar's old stand-in.
 const NO_MACHINE: [&str; 3] = ["", "uninitialized", "42000000000000000000000000000042"];
+/// Where machines mount ROOT: in the initrd, and after it.
+const MOUNTED_BY_MACHINES: [&[u8]; 2] = [b"/sysroot", b"/"];
 /// Entries that one row tells at most.
 const TOLD_MAX: usize = 100;
 /// Largest `grub.cfg` that is read.
@@ -95,6 +97,7 @@ pub(super) fn of_partitions(disk: &Disk) -> Result<Vec<Symptom>> {
         let found = match partition {
             Designator::Boot => first_boot(&*fs),
             Designator::Oem => kernel_arguments(&*fs),
+            Designator::Root => last_mounted(&*fs),
             _ => Ok(Vec::new()),
         };
         let place = || disk.describe(partition.into());
@@ -115,6 +118,18 @@ fn first_boot(esp: &dyn FileSystem) -> Result<Vec<Symptom>> {
         .at(Designator::Boot.to_string());
     let symptom = Symptom::new(Sign::Booted, finding).proof();
     Ok(vec![symptom.with(Remedy::WriteFirstBoot)])
+}
+
+/// The hint that the filesystem itself gives; whoever mounts an image to look at it does so elsewhere.
+fn last_mounted(root: &dyn FileSystem) -> Result<Vec<Symptom>> {
+    let at = root.last_mounted()?;
+    if !MOUNTED_BY_MACHINES.contains(&&*at) {
+        return Ok(Vec::new());
+    }
+    let finding = Finding::new(code::ROOT_MOUNTED)
+        .with("at", String::from_utf8_lossy(&at))
+        .at(Designator::Root.to_string());
+    Ok(vec![Symptom::new(Sign::Note, finding)])
 }
 
 fn kernel_arguments(oem: &dyn FileSystem) -> Result<Vec<Symptom>> {
@@ -209,6 +224,9 @@ fn is_met(fs: &dyn FileSystem, path: &FsPath, condition: Condition) -> Result<bo
     match condition {
         Condition::Exists => Ok(true),
         Condition::IsFile => Ok(file_type == FileType::File),
+        Condition::HoldsSomething => {
+            Ok(file_type == FileType::Directory && !fs.entries_at(path)?.is_empty())
+        }
         Condition::LeadsTo(folders) => {
             if file_type != FileType::Symlink {
                 return Ok(false);

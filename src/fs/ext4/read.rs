@@ -313,6 +313,10 @@ impl<D: BlockDevice> FileSystem for Ext4<D> {
         Ok(self.superblock.volume_name.clone())
     }
 
+    fn last_mounted(&self) -> Result<Vec<u8>> {
+        Ok(self.superblock.last_mounted.clone())
+    }
+
     fn capacity(&self) -> Result<Capacity> {
         let block_bytes = u64::from(self.superblock.block_size);
         Ok(Capacity {

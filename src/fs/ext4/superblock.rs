@@ -90,6 +90,8 @@ structure! {
         0x68 => s_uuid / set_uuid: [u8; 16],
         /// The label, filled up with zeroes.
         0x78 => s_volume_name / set_volume_name: [u8; 16],
+        /// Where it was last mounted, filled up with zeroes.
+        0x88 => s_last_mounted: [u8; 64],
         /// Descriptor blocks kept for growing.
         0xCE => s_reserved_gdt_blocks / set_reserved_gdt_blocks: u16,
         /// Inode of the journal.
@@ -232,6 +234,8 @@ pub(super) struct Superblock {
     pub feature_ro_compat: u32,
     /// `s_volume_name` without its padding.
     pub volume_name: Vec<u8>,
+    /// `s_last_mounted` without its padding.
+    pub last_mounted: Vec<u8>,
     /// `s_uuid`
     pub uuid: [u8; 16],
     /// `s_journal_inum`, 0 without a journal inside.
@@ -284,6 +288,12 @@ pub(super) fn read_raw(device: &dyn BlockDevice) -> Result<[u8; SUPERBLOCK_SIZE]
     Ok(raw)
 }
 
+/// A text up to the zeroes that it is filled up with.
+fn unpadded(text: &[u8]) -> Vec<u8> {
+    let text = text.split(|&byte| byte == 0).next();
+    text.unwrap_or_default().to_vec()
+}
+
 impl Superblock {
     /// Reads and checks the superblock of `device`.
     pub(super) fn read(device: &dyn BlockDevice) -> Result<Self> {
@@ -332,7 +342,6 @@ impl Superblock {
             0 => checksum::crc32c(checksum::CRC_START, &uuid),
             _ => on_disk.s_checksum_seed(),
         };
-        let label = on_disk.s_volume_name();
         let mut superblock = Self {
             inodes_count: on_disk.s_inodes_count(),
             blocks_count: on_disk.blocks_count(),
@@ -351,11 +360,8 @@ impl Superblock {
             feature_compat: on_disk.s_feature_compat(),
             feature_incompat,
             feature_ro_compat,
-            volume_name: label
-                .split(|&byte| byte == 0)
-                .next()
-                .unwrap_or_default()
-                .to_vec(),
+            volume_name: unpadded(&on_disk.s_volume_name()),
+            last_mounted: unpadded(&on_disk.s_last_mounted()),
             uuid,
             journal_inum: on_disk.s_journal_inum(),
             last_orphan: on_disk.s_last_orphan(),

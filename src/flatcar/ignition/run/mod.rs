@@ -20,6 +20,7 @@ mod sources;
 mod stage;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use serde::Serialize;
 use crate::document::{Node, Position};
 use crate::error::{Error, ErrorKind, Result};
 use crate::finding::{Finding, code};
-use crate::flatcar::Disk;
+use crate::flatcar::{Designator, Disk};
 use crate::fs::{FileSystem, FsPath, exists, read_file};
 
 use super::at::At;
@@ -149,7 +150,67 @@ pub(in crate::flatcar) fn booted(disk: &Disk, options: &RunOptions) -> Result<Bo
     })
 }
 
+/// What the configs on OEM make, or would make again, at paths that they name.
+pub(in crate::flatcar) struct Written {
+    /// Files and symlinks, with contents where these are known, as they are on a ROOT that held nothing before.
+    pub changes: Vec<Change>,
+    /// What messages call the configs.
+    pub configs: Vec<String>,
+}
+
+/// Carries the configs on OEM out on an empty ROOT, and tells the files and links that they name; nothing of accounts and
+/// units, which Ignition writes over, and `None` where OEM has no config.
+///
+/// # Errors
+/// The image cannot be read.
+pub(in crate::flatcar) fn written(disk: &Disk) -> Result<Option<Written>> {
+    let Some((image, base)) = configured(disk)? else {
+        return Ok(None);
+    };
+    let mut done = rehearse(&image, base.as_slice(), &RunOptions::default(), true)?;
+    let collector = Collector::new(&mut done.tree, false).with_contents();
+    let mut changes = known(collector.collect())?;
+    changes.retain(|change| done.named.contains(&change.path));
+    Ok(Some(Written {
+        changes,
+        configs: done.configs,
+    }))
+}
+
+/// Rehearses the first boot of an image with the configs on OEM; `None` where OEM has none.
+///
+/// # Errors
+/// The image cannot be read. That Ignition would stop is a finding.
+pub(in crate::flatcar) fn findings_of_own(disk: &Disk) -> Result<Vec<Finding>> {
+    let Some((image, base)) = configured(disk)? else {
+        return Ok(Vec::new());
+    };
+    let done = on_image(&image, base.as_slice(), &RunOptions::default())?;
+    let of_platform = |finding: &Finding| finding.code() == code::IGNITION_NO_CONFIG;
+    let findings = done.findings.into_iter();
+    Ok(findings.filter(|finding| !of_platform(finding)).collect())
+}
+
+/// An image that has all that is rehearsed and a config on OEM, with the one that is always merged.
+fn configured(disk: &Disk) -> Result<Option<(Image, Option<Config>)>> {
+    let parts = [Designator::Root, Designator::Usr, Designator::Oem];
+    let has_all = parts
+        .iter()
+        .all(|part| disk.filesystem((*part).into()).is_ok());
+    if !has_all {
+        return Ok(None);
+    }
+    let image = Image::open(disk)?;
+    let base = from_oem(&*image.oem, BASE)?;
+    let has_own = exists(&*image.oem, &FsPath::new(USER)?)?;
+    Ok((base.is_some() || has_own).then_some((image, base)))
+}
+
 fn on_image(image: &Image, base: &[Config], options: &RunOptions) -> Result<Done> {
+    rehearse(image, base, options, false)
+}
+
+fn rehearse(image: &Image, base: &[Config], options: &RunOptions, anew: bool) -> Result<Done> {
     let oem = Arc::clone(&image.oem);
     let user = match &options.config {
         Some(config) => Some(config.clone()),
@@ -169,7 +230,7 @@ fn on_image(image: &Image, base: &[Config], options: &RunOptions) -> Result<Done
         sources.findings.push(finding);
     }
     let is_root_new = wipes_root(&config, &mut sources);
-    let tree = known(image.tree(is_root_new))?;
+    let tree = known(image.tree(is_root_new || anew))?;
     carry_out(tree, &config, sources, options)
 }
 
@@ -273,8 +334,18 @@ fn merged(sources: &mut Sources<'_>, base: &[Config], user: Option<&Config>) -> 
     merge(&base, &user)
 }
 
+/// The paths of the files and links of a config.
+fn named(config: &Node) -> BTreeSet<String> {
+    let root = At::root(config, false);
+    let lists = ["files", "links"].map(|list| root.items_below("storage", list));
+    let paths = lists.iter().flatten().filter_map(|at| at.text("path"));
+    paths.map(tree::clean).collect()
+}
+
 /// What came of a config on a tree.
 struct Done {
+    /// The paths of its files and links.
+    named: BTreeSet<String>,
     tree: Tree,
     configs: Vec<String>,
     planned: Vec<Planned>,
@@ -321,6 +392,7 @@ fn carry_out(
         stopped(&mut sources, halt, position)?;
     }
     Ok(Done {
+        named: named(config),
         tree,
         configs: sources.taken(),
         planned,
