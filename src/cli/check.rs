@@ -17,7 +17,8 @@ use super::progress::Reporter;
 ///
 /// An image that was booted carries the identity of one machine to all that are made from it, and Ignition does not run
 /// again. With --fix, a repaired copy is written; files of accounts, and keys that open them, stay unless --remove-accounts
-/// is given. The exit code is 9 where more than notes are found, with --fix where they are left in the copy.
+/// is given. Configs on OEM are rehearsed where the first boot is still to come. The exit code is 9 where more than notes
+/// are found, with --fix where they are left in the copy.
 ///
 /// With --airgap, the first boot is rehearsed, and what needs a network is told, with what to bake instead. Errors are what
 /// the machine does not come up without, warnings what is tried; the exit code is 9 where there is any.

@@ -155,14 +155,16 @@ fn boot(place: &Path, image: &Path) -> Boot {
     Boot::new(Machine::start(place, image, &[]).wait(|_| false))
 }
 
-/// Boots, and cuts the machine off when it is up.
-fn cut_off(place: &Path, image: &Path) -> Boot {
+/// Boots, and cuts the machine off when it has said a whole line with `word`.
+fn cut_off(place: &Path, image: &Path, word: &str) -> String {
     let mut machine = Machine::start(place, image, &["flatbake.stay"]);
-    let log = machine.wait(|log| {
-        log.split_once(UP)
+    let is_said = |log: &str| {
+        log.split_once(word)
             .is_some_and(|(_, rest)| rest.contains('\n'))
-    });
-    Boot::new(log)
+    };
+    let log = machine.wait(is_said);
+    assert!(is_said(&log), "{log}");
+    log
 }
 
 fn diagnosed(image: &Path) -> Diagnosis {
@@ -355,7 +357,7 @@ fn an_image_whose_machine_was_cut_off_is_found_and_repaired() {
     };
     let booted = dir.path().join("booted.img");
     copy_file(&unbooted, &booted);
-    let first = cut_off(&place, &booted);
+    let first = Boot::new(cut_off(&place, &booted, UP));
     first.assert_first();
     let root = Region::partition(&booted, 9).unwrap();
     let features = root.with_file(|file| must_run("dumpe2fs", ["-h", &text(file)]));
@@ -381,4 +383,23 @@ fn an_image_whose_machine_was_cut_off_is_found_and_repaired() {
     let next = boot(&place, &repaired);
     next.assert_first();
     assert_ne!(next.machine_id(), first.machine_id());
+}
+
+#[test]
+fn an_image_whose_machine_was_cut_off_while_it_came_up_is_found_and_repaired() {
+    let Some(place) = place() else { return };
+    let dir = scratch_dir();
+    let Some(unbooted) = unbooted(dir.path()) else {
+        return;
+    };
+    let booted = dir.path().join("booted.img");
+    copy_file(&unbooted, &booted);
+    cut_off(&place, &booted, "Generate the host keys");
+    assert!(diagnosed(&booted).is_booted());
+    let repaired = dir.path().join("repaired.img");
+    let all = ["--fix", "--remove-accounts", "-o", &text(&repaired)];
+    let (code, document) = check(&booted, &all);
+    assert_eq!(code, Some(0), "{document}");
+    assert_judged(&repaired);
+    boot(&place, &repaired).assert_first();
 }
