@@ -4,10 +4,10 @@ use super::report::{
     ChangeReport, ErrorReport, FindingReport, InputReport, OutputReport, PlanReport, Report,
 };
 use crate::bytes::ByteSize;
+use crate::flatcar::page::exact;
 use crate::flatcar::page::html::{Cell, Html};
 use crate::flatcar::page::map::{self, Fill};
 use crate::flatcar::page::room::{self, Branch};
-use crate::flatcar::page::{ROWS_MAX, exact};
 
 /// Names of a path, that of the partition being the first, whose sizes are shown.
 const NAMES_MAX: usize = 6;
@@ -113,7 +113,7 @@ fn outputs(html: &mut Html, outputs: &[OutputReport]) {
     table(
         html,
         &["file", "vendor", "format", "#size", "#disk", "SHA-256"],
-        rows,
+        &rows,
     );
 }
 
@@ -220,7 +220,7 @@ fn sort(branch: &mut Branch) {
 }
 
 fn changes(html: &mut Html, changes: &[ChangeReport]) {
-    let rows = changes
+    let rows: Vec<Vec<Cell>> = changes
         .iter()
         .map(|change| {
             let class = match (change.action.as_str(), change.replaces) {
@@ -243,7 +243,7 @@ fn changes(html: &mut Html, changes: &[ChangeReport]) {
     table(
         html,
         &["", "path", "mode, owner", "#size", "from", "why"],
-        rows,
+        &rows,
     );
 }
 
@@ -254,7 +254,7 @@ fn findings(html: &mut Html, heading: &str, findings: &[FindingReport]) {
 }
 
 fn finding_table(html: &mut Html, findings: &[FindingReport]) {
-    let rows = findings
+    let rows: Vec<Vec<Cell>> = findings
         .iter()
         .map(|finding| {
             let class = match finding.severity.as_str() {
@@ -270,11 +270,11 @@ fn finding_table(html: &mut Html, findings: &[FindingReport]) {
             ]
         })
         .collect();
-    table(html, &["", "code", "where", "what"], rows);
+    table(html, &["", "code", "where", "what"], &rows);
 }
 
 fn inputs(html: &mut Html, inputs: &[InputReport]) {
-    let rows = inputs
+    let rows: Vec<Vec<Cell>> = inputs
         .iter()
         .map(|input| {
             vec![
@@ -289,20 +289,14 @@ fn inputs(html: &mut Html, inputs: &[InputReport]) {
     table(
         html,
         &["role", "path", "#size", "SHA-256", "fetched from"],
-        rows,
+        &rows,
     );
 }
 
-/// A table that ends where it would be too long; nothing where it has no rows.
-fn table(html: &mut Html, head: &[&str], mut rows: Vec<Vec<Cell>>) {
-    if rows.is_empty() {
-        return;
-    }
-    let left_out = rows.len().saturating_sub(ROWS_MAX);
-    rows.truncate(ROWS_MAX);
-    html.table(head, &rows);
-    if left_out > 0 {
-        html.line("p", "soft", format_args!("and {left_out} more"));
+/// A table; nothing where it has no rows.
+fn table(html: &mut Html, head: &[&str], rows: &[Vec<Cell>]) {
+    if !rows.is_empty() {
+        html.table(head, rows);
     }
 }
 

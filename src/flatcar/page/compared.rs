@@ -1,6 +1,5 @@
 //! What became of an image.
 
-use super::ROWS_MAX;
 use super::html::{Cell, Html};
 use crate::bytes::ByteSize;
 use crate::flatcar::diff::{Change, DiskDifference, EntryDifference, Field, PartitionDifference};
@@ -35,7 +34,6 @@ fn fields(html: &mut Html, fields: &[Field]) {
     }
     let rows: Vec<Vec<Cell>> = fields
         .iter()
-        .take(ROWS_MAX)
         .map(|field| {
             let value = |value: &Option<String>| Cell::text(value.clone().unwrap_or_default());
             vec![
@@ -64,13 +62,9 @@ fn partition_part(html: &mut Html, partition: &PartitionDifference) {
     let Some(files) = &partition.files else {
         return;
     };
-    let rows: Vec<Vec<Cell>> = files.entries.iter().take(ROWS_MAX).map(row).collect();
-    html.table(&["", "path", "type", "#size", "what"], &rows);
-    let hidden = files.entries.len().saturating_sub(rows.len());
-    let left_out = files.left_out.saturating_add(crate::bytes::to_u64(hidden));
-    if left_out > 0 {
-        html.line("p", "soft", format_args!("and {left_out} more entries"));
-    }
+    let rows: Vec<Vec<Cell>> = files.entries.iter().map(row).collect();
+    let head = ["", "path", "type", "#size", "what"];
+    html.table_of_some(&head, &rows, files.left_out);
 }
 
 fn row(entry: &EntryDifference) -> Vec<Cell> {

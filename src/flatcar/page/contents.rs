@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::ROWS_MAX;
 use super::html::{Cell, Html};
 use crate::block;
 use crate::bytes::{ByteSize, hex, to_u64};
@@ -12,10 +11,11 @@ use crate::document::{Node, Value, parse_json};
 use crate::error::Result;
 use crate::flatcar::sysext::{self, open_extension, open_installed};
 use crate::flatcar::{Designator, Disk, Sysext, container_images};
-use crate::fs::{self, ByPath, FileType, FsPath};
+use crate::fs::{self, ByPath, FileSystem, FileType, FsPath};
 use crate::progress::Cancel;
 
-/// Largest config that is looked into.
+/// Configs that are shown, and the largest one that is looked into.
+const CONFIGS_MAX: usize = 200;
 const CONFIG_MAX: u64 = 16 << 20;
 /// Bytes of a text that are shown.
 const TEXT_MAX: usize = 64 << 10;
@@ -27,13 +27,6 @@ const IGNITION: [&str; 1] = ["/config.ign"];
 /// The folder of the configs that come with the vendor.
 const BASE: &str = "/base";
 
-/// A config on OEM.
-struct Config {
-    path: String,
-    bytes: Vec<u8>,
-    is_text: bool,
-}
-
 /// The section on what lies in the image.
 pub(super) fn contents(
     html: &mut Html,
@@ -42,7 +35,6 @@ pub(super) fn contents(
     cancel: &Cancel,
 ) -> Result<()> {
     let rows = sysext_rows(disk, sysexts, cancel)?;
-    let configs = configs(disk);
     let images = container_images(disk);
     html.section("What is inside", |html| {
         html.line("h3", "", "Sysexts");
@@ -58,26 +50,20 @@ pub(super) fn contents(
             Ok(images) => {
                 let rows: Vec<Vec<Cell>> = images
                     .into_iter()
-                    .take(ROWS_MAX)
                     .map(|image| vec![Cell::text(image.name), Cell::code(image.id)])
                     .collect();
                 html.table(&["name", "id"], &rows);
             }
         }
         html.line("h3", "", "Configs on OEM");
-        if configs.is_empty() {
-            html.line("p", "soft", "none");
-        }
-        for config in &configs {
-            show(html, config);
-        }
+        configs(html, disk);
     });
-    Ok(())
+    cancel.check()
 }
 
 fn sysext_rows(disk: &Disk, sysexts: &[Sysext], cancel: &Cancel) -> Result<Vec<Vec<Cell>>> {
     let mut rows = Vec::new();
-    for sysext in sysexts.iter().take(ROWS_MAX) {
+    for sysext in sysexts {
         cancel.check()?;
         let (version, identity) = match &sysext.target {
             Some(target) => (String::new(), Cell::code(format!("→ {target}"))),
@@ -115,11 +101,30 @@ fn looked_into(disk: &Disk, sysext: &Sysext, cancel: &Cancel) -> Result<(String,
 }
 
 /// The configs that there are and that can be read.
-fn configs(disk: &Disk) -> Vec<Config> {
-    let Ok(oem) = disk.filesystem(Designator::Oem.into()) else {
-        return Vec::new();
-    };
-    let mut paths: Vec<(FsPath, bool)> = Vec::new();
+fn configs(html: &mut Html, disk: &Disk) {
+    let mut shown = 0;
+    let mut left_out = 0;
+    if let Ok(oem) = disk.filesystem(Designator::Oem.into()) {
+        for (path, is_text) in config_paths(&*oem) {
+            if shown == CONFIGS_MAX {
+                left_out += 1;
+            } else if let Ok(bytes) = fs::read_file(&*oem, &path, CONFIG_MAX) {
+                show(html, &path, &bytes, is_text);
+                shown += 1;
+            }
+        }
+    }
+    if shown == 0 {
+        html.line("p", "soft", "none");
+    }
+    if left_out > 0 {
+        html.line("p", "soft", format_args!("and {left_out} more"));
+    }
+}
+
+/// Where configs may be, and whether each is shown as it is.
+fn config_paths(oem: &dyn FileSystem) -> Vec<(FsPath, bool)> {
+    let mut paths = Vec::new();
     let known = TEXTS.map(|path| (path, true)).into_iter();
     for (path, is_text) in known.chain(IGNITION.map(|path| (path, false))) {
         paths.extend(FsPath::new(path).map(|path| (path, is_text)));
@@ -132,33 +137,23 @@ fn configs(disk: &Disk) -> Vec<Config> {
         }
     }
     paths
-        .into_iter()
-        .filter_map(|(path, is_text)| {
-            Some(Config {
-                bytes: fs::read_file(&*oem, &path, CONFIG_MAX).ok()?,
-                path: path.to_string(),
-                is_text,
-            })
-        })
-        .take(ROWS_MAX)
-        .collect()
 }
 
-fn show(html: &mut Html, config: &Config) {
+fn show(html: &mut Html, path: &FsPath, bytes: &[u8], is_text: bool) {
     html.element("details", &[], |html| {
         html.element("summary", &[], |html| {
-            html.line("code", "", format_args!("oem:{}", config.path))
-                .text(format_args!(" {} ", ByteSize(to_u64(config.bytes.len()))))
-                .line("code", "note", hex(&Sha256::digest(&config.bytes)));
+            html.line("code", "", format_args!("oem:{path}"))
+                .text(format_args!(" {} ", ByteSize(to_u64(bytes.len()))))
+                .line("code", "note", hex(&Sha256::digest(bytes)));
         });
-        if config.is_text {
-            let end = config.bytes.len().min(TEXT_MAX);
-            html.line("pre", "", String::from_utf8_lossy(&config.bytes[..end]));
-            if end < config.bytes.len() {
+        if is_text {
+            let end = bytes.len().min(TEXT_MAX);
+            html.line("pre", "", String::from_utf8_lossy(&bytes[..end]));
+            if end < bytes.len() {
                 html.line("p", "soft", "and more, which is left out");
             }
         } else {
-            ignition(html, &config.bytes);
+            ignition(html, bytes);
         }
     });
 }

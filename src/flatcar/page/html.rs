@@ -2,6 +2,10 @@
 
 use std::fmt::{self, Display, Write};
 
+use crate::bytes::to_u64;
+
+/// Rows of a table that are shown at most.
+const ROWS_MAX: usize = 2000;
 /// What the page may do: nothing but show itself.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 const STYLE: &str = include_str!("style.css");
@@ -106,8 +110,24 @@ impl Html {
         })
     }
 
-    /// A table; columns whose heading begins with `#` hold numbers, which stand on the right.
+    /// A table that ends where it would be too long, and tells so; columns whose heading begins with `#` hold numbers, which
+    /// stand on the right.
     pub fn table(&mut self, head: &[&str], rows: &[Vec<Cell>]) -> &mut Self {
+        self.table_of_some(head, rows, 0)
+    }
+
+    /// A table of rows besides which there are so many more.
+    pub fn table_of_some(&mut self, head: &[&str], rows: &[Vec<Cell>], more: u64) -> &mut Self {
+        let shown = &rows[..rows.len().min(ROWS_MAX)];
+        self.rows(head, shown);
+        let more = more.saturating_add(to_u64(rows.len() - shown.len()));
+        if more > 0 {
+            self.line("p", "soft", format_args!("and {more} more"));
+        }
+        self
+    }
+
+    fn rows(&mut self, head: &[&str], rows: &[Vec<Cell>]) {
         let class = |column: usize| match head.get(column) {
             Some(heading) if heading.starts_with('#') => "number",
             _ => "",
@@ -132,7 +152,7 @@ impl Html {
                 }
                 html.raw("</tr>\n");
             }
-        })
+        });
     }
 
     /// The whole page around this part.
@@ -206,5 +226,14 @@ mod tests {
         html.table(&["a", "#b"], &[vec![Cell::text("x"), Cell::text("1")]]);
         assert!(html.text.contains("<th class=\"number\">b</th>"));
         assert!(html.text.contains("<td class=\"number\">1</td>"));
+    }
+
+    #[test]
+    fn tables_end_and_tell_how_much_more_there_is() {
+        let rows = vec![vec![Cell::text("x")]; ROWS_MAX + 5];
+        let mut html = Html::new();
+        html.table_of_some(&["a"], &rows, 2);
+        assert_eq!(html.text.matches("<td").count(), ROWS_MAX);
+        assert!(html.text.ends_with(">and 7 more</p>"));
     }
 }

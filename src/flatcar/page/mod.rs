@@ -31,8 +31,6 @@ use html::{Cell, Html};
 use map::Fill;
 use room::Branch;
 
-/// Rows of a table that are shown at most.
-pub(crate) const ROWS_MAX: usize = 2000;
 /// Folders below the top of a tree whose sizes are shown; fewer, where there are too many.
 const DEPTHS: [usize; 3] = [5, 2, 0];
 /// The partitions whose trees are shown.
@@ -263,8 +261,7 @@ fn findings(html: &mut Html, inspection: &Inspection, diagnosis: &Diagnosis) {
         if rows.is_empty() {
             html.line("p", "good", "Nothing was found.");
         } else {
-            let shown = &rows[..rows.len().min(ROWS_MAX)];
-            html.table(&["", "code", "what", "fixing it"], shown);
+            html.table(&["", "code", "what", "fixing it"], &rows);
         }
     });
 }
