@@ -145,6 +145,24 @@ pub mod config {
     };
 }
 /// First boots, rehearsed without a machine: what Ignition makes of an image, and what of it needs a network.
+///
+/// ```no_run
+/// use flatbake::first_boot::{RunOptions, network_needs, rehearse};
+/// use flatbake::{Disk, NoProgress, OpenOptions};
+///
+/// # fn main() -> flatbake::Result<()> {
+/// let disk = Disk::open_image("node.img", &OpenOptions::new("/var/tmp"), &NoProgress)?;
+/// // With the configs on OEM; `config` is for another one.
+/// let options = RunOptions::default();
+/// for change in rehearse(&disk, &options)?.changes {
+///     println!("{:?} {}", change.what, change.path);
+/// }
+/// for need in network_needs(&disk, &options)?.findings {
+///     println!("{}: {need}", need.severity());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub mod first_boot {
     pub use crate::flatcar::airgap::{Needs, needs as network_needs};
     pub use crate::flatcar::ignition::run::{
