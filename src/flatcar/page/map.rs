@@ -1,5 +1,7 @@
 //! The disk from its first to its last byte, and how full its filesystems are.
 
+use std::fmt::Display;
+
 use super::html::Html;
 use crate::bytes::ByteSize;
 use crate::flatcar::PartitionInfo;
@@ -20,22 +22,14 @@ pub fn disk(html: &mut Html, disk_bytes: u64, partitions: &[PartitionInfo]) {
     let count = u64::try_from(lying.len()).unwrap_or(u64::MAX);
     let seen = SEEN.min(WIDTH / count.max(1));
     let to_scale = WIDTH - (seen * count).min(WIDTH);
-    html.element(
-        "svg",
-        &[
-            ("viewBox", &format_args!("0 0 {WIDTH} {HEIGHT}")),
-            ("role", &"img"),
-            ("aria-label", &"Map of the disk"),
-        ],
-        |html| {
-            let mut x = 0;
-            for partition in lying {
-                let width = seen + scaled(partition.len_bytes, taken, to_scale);
-                draw(html, partition, x, width);
-                x += width;
-            }
-        },
-    );
+    drawing(html, HEIGHT, "Map of the disk", |html| {
+        let mut x = 0;
+        for partition in lying {
+            let width = seen + scaled(partition.len_bytes, taken, to_scale);
+            draw(html, partition, x, width);
+            x += width;
+        }
+    });
     let free = disk_bytes.saturating_sub(taken);
     html.line(
         "p",
@@ -48,20 +42,33 @@ pub fn disk(html: &mut Html, disk_bytes: u64, partitions: &[PartitionInfo]) {
     );
 }
 
+/// A drawing of the width that all have, and what it is called for those who do not see it.
+pub(super) fn drawing(
+    html: &mut Html,
+    height: impl Display,
+    label: impl Display,
+    inside: impl FnOnce(&mut Html),
+) {
+    let attributes: [(&str, &dyn Display); 3] = [
+        ("viewBox", &format_args!("0 0 {WIDTH} {height}")),
+        ("role", &"img"),
+        ("aria-label", &label),
+    ];
+    html.element("svg", &attributes, inside);
+}
+
+fn rect(html: &mut Html, class: &str, (x, y): (u64, u64), (width, height): (u64, u64)) {
+    let attributes: [(&str, &dyn Display); 5] = [
+        ("class", &class),
+        ("x", &x),
+        ("y", &y),
+        ("width", &width),
+        ("height", &height),
+    ];
+    html.element("rect", &attributes, |_| {});
+}
+
 fn draw(html: &mut Html, partition: &PartitionInfo, x: u64, width: u64) {
-    let rect = |html: &mut Html, class: &str, width: u64| {
-        html.element(
-            "rect",
-            &[
-                ("class", &class),
-                ("x", &x),
-                ("y", &0),
-                ("width", &width),
-                ("height", &HEIGHT),
-            ],
-            |_| {},
-        );
-    };
     html.element("g", &[], |html| {
         html.line(
             "title",
@@ -73,11 +80,12 @@ fn draw(html: &mut Html, partition: &PartitionInfo, x: u64, width: u64) {
                 ByteSize(partition.len_bytes)
             ),
         );
-        rect(html, "plain", width);
+        rect(html, "plain", (x, 0), (width, HEIGHT));
         if let Some(fs) = &partition.filesystem {
-            rect(html, "used", scaled(fs.used_bytes, fs.total_bytes, width));
+            let used = scaled(fs.used_bytes, fs.total_bytes, width);
+            rect(html, "used", (x, 0), (used, HEIGHT));
         }
-        let label = |html: &mut Html, y: u64, text: &dyn std::fmt::Display| {
+        let label = |html: &mut Html, y: u64, text: &dyn Display| {
             html.element("text", &[("x", &(x + 5)), ("y", &y)], |html| {
                 html.text(text);
             });
@@ -130,31 +138,13 @@ pub fn fill(html: &mut Html, name: &str, fill: Fill) {
         ("more", x(before.min(used)), x(used.saturating_sub(before))),
         ("less", x(used.min(before)), x(before.saturating_sub(used))),
     ];
-    html.element(
-        "svg",
-        &[
-            ("viewBox", &format_args!("0 0 {WIDTH} 14")),
-            ("role", &"img"),
-            ("aria-label", &format_args!("How full {name} is")),
-        ],
-        |html| {
-            for (class, x, width) in bars {
-                if width > 0 {
-                    html.element(
-                        "rect",
-                        &[
-                            ("class", &class),
-                            ("x", &x),
-                            ("y", &1),
-                            ("width", &width),
-                            ("height", &12),
-                        ],
-                        |_| {},
-                    );
-                }
+    drawing(html, 14, format_args!("How full {name} is"), |html| {
+        for (class, x, width) in bars {
+            if width > 0 {
+                rect(html, class, (x, 1), (width, 12));
             }
-        },
-    );
+        }
+    });
 }
 
 /// How many of `width` units `part` of `whole` takes; what is there at all takes one.

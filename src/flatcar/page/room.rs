@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::html::Html;
-use super::map::WIDTH;
+use super::map;
 use crate::bytes::ByteSize;
 use crate::flatcar::usage::Usage;
 
@@ -84,25 +84,18 @@ pub fn tree(html: &mut Html, heading: &str, top: &Branch) {
 }
 
 fn draw(html: &mut Html, heading: &str, inside: &[Branch]) {
-    html.element(
-        "svg",
-        &[
-            ("viewBox", &format_args!("0 0 {WIDTH} {HEIGHT}")),
-            ("role", &"img"),
-            ("aria-label", &format_args!("What takes room: {heading}")),
-        ],
-        |html| {
-            let whole = Area {
-                x: 0.0,
-                y: 0.0,
-                width: f64::from(u32::try_from(WIDTH).unwrap_or(u32::MAX)),
-                height: HEIGHT,
-            };
-            for (branch, area) in squarified(inside, whole) {
-                boxes(html, branch, area, LEVELS);
-            }
-        },
-    );
+    let label = format_args!("What takes room: {heading}");
+    map::drawing(html, HEIGHT, label, |html| {
+        let whole = Area {
+            x: 0.0,
+            y: 0.0,
+            width: f64::from(u32::try_from(map::WIDTH).unwrap_or(u32::MAX)),
+            height: HEIGHT,
+        };
+        for (branch, area) in squarified(inside, whole) {
+            boxes(html, branch, area, LEVELS);
+        }
+    });
 }
 
 fn list(html: &mut Html, branch: &Branch, is_top: bool) {
