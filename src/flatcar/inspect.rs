@@ -157,8 +157,7 @@ pub fn inspect(disk: &Disk) -> Result<Inspection> {
             sysext_level: release.sysext_level().map(str::to_owned),
         }),
         oem_id: open(disk, Designator::Oem).and_then(|oem| oem_id(&*oem)),
-        first_boot: open(disk, Designator::Boot)
-            .and_then(|esp| exists(&*esp, "/flatcar/first_boot")),
+        first_boot: open(disk, Designator::Boot).and_then(|esp| exists(&*esp, doctor::FIRST_BOOT)),
         booted: diagnosis.is_booted(),
         traces: diagnosis
             .symptoms

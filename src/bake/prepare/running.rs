@@ -9,6 +9,7 @@ use super::generalize::see_traces;
 use super::oem::CONFIG_IGN;
 use crate::error::{ErrorKind, Result};
 use crate::finding::{Few, Finding, code};
+use crate::flatcar::doctor::FIRST_BOOT;
 use crate::flatcar::tmpfiles::{self, Effect, Rule};
 use crate::flatcar::{Designator, Disk};
 use crate::fs::{self, ByPath, FileSystem, FileType, FsPath};
@@ -19,7 +20,6 @@ const REPLACED: [&str; 4] = ["/bin", "/sbin", "/lib", "/lib64"];
 const SPLIT: [(&str, &str); 2] = [("/var/run", "../run"), ("/var/lock", "../run/lock")];
 /// Largest file of systemd-tmpfiles that is read; real ones have some lines.
 const TMPFILES_MAX: u64 = 1 << 20;
-const FIRST_BOOT: &str = "/flatcar/first_boot";
 const MACHINE_ID: &str = "/etc/machine-id";
 /// More than a machine ID has with its line feed.
 const MACHINE_ID_MAX: u64 = 4096;
