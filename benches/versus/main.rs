@@ -23,6 +23,7 @@ mod measure;
 mod rows;
 mod steps;
 mod sysexts;
+mod walks;
 
 use std::path::Path;
 
@@ -55,6 +56,7 @@ fn main() {
     let mut rows = rows::rows(dir.path(), &image, cores);
     rows.extend(steps::rows(dir.path()));
     rows.extend(sysexts::rows(dir.path()));
+    rows.extend(walks::rows(dir.path()));
     if arguments.iter().any(|argument| argument == "--list") {
         return rows.iter().for_each(|row| println!("{}", row.name));
     }
@@ -78,7 +80,8 @@ fn main() {
     let mib = number("FLATBAKE_BENCH_MIB", 2048);
     let rounds = number("FLATBAKE_BENCH_ROUNDS", 3).max(1);
     let is_sysext = |row: &Row| row.name.starts_with("sysext");
-    if !rows.iter().all(is_sysext) {
+    let is_walk = |row: &Row| row.name.starts_with("walk");
+    if !rows.iter().all(|row| is_sysext(row) || is_walk(row)) {
         disk::make(dir.path(), mib);
         let allocated = shell(&format!("du -m {} | cut -f1", image.display()));
         println!(
@@ -92,6 +95,9 @@ fn main() {
     }
     if rows.iter().any(is_sysext) {
         sysexts::prepare(dir.path());
+    }
+    if rows.iter().any(is_walk) {
+        walks::prepare(dir.path());
     }
     println!("{rounds} rounds, medians, {cores} cores");
     println!(

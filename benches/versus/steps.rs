@@ -18,11 +18,15 @@ use super::rows::{Bars, Row};
 ///
 /// ```text
 /// versus STEP IMAGE SOURCE          step-insert-file, step-insert-tar, step-rebuild-oem
+/// versus step-walk-THREADS IMAGE -  reads a whole tree
 /// versus step-zlib - FOLDER         compresses all files below FOLDER, as a measure for step-rebuild-oem
 /// ```
 pub fn step(name: &str, image: &Path, source: &Path) {
     if name == "step-zlib" {
         return compress(source);
+    }
+    if let Some(threads) = name.strip_prefix("step-walk-") {
+        return super::walks::walk(image, threads.parse().unwrap());
     }
     let temp = source.parent().unwrap();
     let base: Arc<dyn BlockDevice> = Arc::new(FileDevice::open(image).unwrap());

@@ -75,7 +75,6 @@ pub(super) const LEVELS: u8 = 8;
 /// A tree block whose structure has been checked: whatever it holds can be taken out without failing.
 #[derive(Debug)]
 pub(super) struct Node {
-    pub bytenr: u64,
     pub generation: u64,
     /// The tree it was written for.
     pub owner: u64,
@@ -134,7 +133,6 @@ impl Node {
             )));
         }
         let mut node = Self {
-            bytenr,
             generation,
             owner: header.owner(),
             level,

@@ -1,7 +1,6 @@
 //! The device as the trees see it: logical addresses, verified blocks, a small cache of nodes.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::chunk::ChunkMap;
 use super::key::{Key, kind, object};
@@ -12,10 +11,10 @@ use super::tree::{Cursor, TreeRoot};
 use crate::block::BlockDevice;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result, ResultExt};
-use crate::lock::lock;
+use crate::fs::cache::Cache;
 
-/// Bytes of tree blocks kept, in each of two halves: enough for all inner nodes of a tree with a million items.
-const CACHE_BYTES: usize = 2 << 20;
+/// Bytes of tree blocks kept: enough for all inner nodes of a tree with a million items.
+const CACHE_BYTES: usize = 4 << 20;
 
 /// An opened device: superblock, chunks, node cache.
 #[derive(Debug)]
@@ -23,32 +22,7 @@ pub(super) struct Volume {
     pub device: Arc<dyn BlockDevice>,
     pub superblock: Superblock,
     pub chunks: ChunkMap,
-    cache: Mutex<Cache>,
-}
-
-/// Recently used nodes in two halves: when the young one is full it becomes the old one, and the old one is dropped.
-#[derive(Debug, Default)]
-struct Cache {
-    young: HashMap<u64, Arc<Node>>,
-    old: HashMap<u64, Arc<Node>>,
-}
-
-impl Cache {
-    fn get(&mut self, bytenr: u64, capacity: usize) -> Option<Arc<Node>> {
-        if let Some(node) = self.young.get(&bytenr) {
-            return Some(node.clone());
-        }
-        let node = self.old.remove(&bytenr)?;
-        self.put(node.clone(), capacity);
-        Some(node)
-    }
-
-    fn put(&mut self, node: Arc<Node>, capacity: usize) {
-        if self.young.len() >= capacity {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(node.bytenr, node);
-    }
+    cache: Cache<Node>,
 }
 
 impl Volume {
@@ -71,7 +45,7 @@ impl Volume {
             device,
             superblock,
             chunks,
-            cache: Mutex::default(),
+            cache: Cache::new(CACHE_BYTES),
         }
     }
 
@@ -137,30 +111,23 @@ impl Volume {
     /// The tree block at the logical address `bytenr`, its checksum and structure verified.
     pub(super) fn node(&self, bytenr: u64) -> Result<Arc<Node>> {
         let nodesize = to_usize(self.superblock.nodesize.into())?;
-        let capacity = CACHE_BYTES / nodesize;
-        if let Some(node) = self.lock().get(bytenr, capacity) {
-            return Ok(node);
-        }
-        let mut bytes = vec![0; nodesize];
-        let node = self
-            .read_checked(bytenr, &mut bytes, |bytes| {
-                let csum_type = self.superblock.csum_type;
-                if csum_type.matches_block(bytes) {
-                    return Ok(());
-                }
-                Err(
-                    Error::corrupt(format!("{csum_type} checksum does not match"))
-                        .because(Reason::Checksum),
-                )
-            })
-            .and_then(|()| Node::parse(bytes, bytenr, &self.superblock))
-            .at(|| format!("tree block {bytenr}"))?;
-        self.lock().put(node.clone(), capacity);
-        Ok(node)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
-        lock(&self.cache)
+        self.cache.get_or_make(bytenr, || {
+            let mut bytes = vec![0; nodesize];
+            let node = self
+                .read_checked(bytenr, &mut bytes, |bytes| {
+                    let csum_type = self.superblock.csum_type;
+                    if csum_type.matches_block(bytes) {
+                        return Ok(());
+                    }
+                    Err(
+                        Error::corrupt(format!("{csum_type} checksum does not match"))
+                            .because(Reason::Checksum),
+                    )
+                })
+                .and_then(|()| Node::parse(bytes, bytenr, &self.superblock))
+                .at(|| format!("tree block {bytenr}"))?;
+            Ok((node, nodesize))
+        })
     }
 
     /// A tree's root from its root item.

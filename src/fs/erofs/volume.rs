@@ -122,16 +122,13 @@ impl<D: BlockDevice> Volume<D> {
 
     /// Metadata as it is cached; the last block ends where the device does.
     fn meta_block(&self, number: u64) -> Result<Arc<[u8]>> {
-        if let Some(block) = self.meta.get(number) {
-            return Ok(block);
-        }
-        let start = number * META_BYTES;
-        let len = to_usize((self.device.size() - start).min(META_BYTES))?;
-        let mut bytes = vec![0; len];
-        self.device.read_at(start, &mut bytes)?;
-        let block: Arc<[u8]> = bytes.into();
-        self.meta.insert(number, block.clone(), len);
-        Ok(block)
+        self.meta.get_or_make(number, || {
+            let start = number * META_BYTES;
+            let len = to_usize((self.device.size() - start).min(META_BYTES))?;
+            let mut bytes = vec![0; len];
+            self.device.read_at(start, &mut bytes)?;
+            Ok((bytes.into(), len))
+        })
     }
 
     /// What a stream unpacks to, at least as many bytes as it says.

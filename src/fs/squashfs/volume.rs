@@ -150,15 +150,12 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     fn meta_block(&self, start: u64) -> Result<Arc<MetaBlock>> {
-        if let Some(block) = self.metadata.get(start) {
-            return Ok(block);
-        }
-        let block = Arc::new(
-            self.load_meta_block(start)
-                .at(|| format!("metadata block at {start}"))?,
-        );
-        self.metadata.insert(start, block.clone(), METADATA_BYTES);
-        Ok(block)
+        self.metadata.get_or_make(start, || {
+            let block = self
+                .load_meta_block(start)
+                .at(|| format!("metadata block at {start}"))?;
+            Ok((Arc::new(block), METADATA_BYTES))
+        })
     }
 
     fn load_meta_block(&self, start: u64) -> Result<MetaBlock> {
@@ -232,15 +229,12 @@ impl<D: BlockDevice> Volume<D> {
 
     /// The content of a data block or fragment, kept for a while.
     pub fn cached_data(&self, block: DataBlock) -> Result<Arc<[u8]>> {
-        if let Some(bytes) = self.data.get(block.start) {
-            return Ok(bytes);
-        }
-        let mut bytes = vec![0; to_usize(self.superblock.block_size.into())?];
-        let len = self.read_data(block, &mut bytes)?;
-        bytes.truncate(len);
-        let bytes: Arc<[u8]> = bytes.into();
-        self.data.insert(block.start, bytes.clone(), len);
-        Ok(bytes)
+        self.data.get_or_make(block.start, || {
+            let mut bytes = vec![0; to_usize(self.superblock.block_size.into())?];
+            let len = self.read_data(block, &mut bytes)?;
+            bytes.truncate(len);
+            Ok((bytes.into(), len))
+        })
     }
 
     /// Reads and unpacks a data block into `output`; returns how many bytes it holds, more than fit are an error.
