@@ -278,6 +278,11 @@ fn files() {
             &[&[kind], &read(name)[..]].concat(),
         );
     }
+    for kind in 0..8 {
+        let program = read("sample/greeter.raw");
+        let piece = &program[..program.len().min(3000)];
+        put("packers", &format!("kind-{kind}"), &[&[kind, 60], piece].concat());
+    }
     for name in ["hello.raw", "greeter.raw"] {
         put("sysext", name, &read(&format!("sample/{name}")));
         put("fs_squashfs", name, &read(&format!("sample/{name}")));

@@ -1,16 +1,20 @@
 //! Compressed streams, read and written in parallel: the hot path.
 
+mod bits;
 pub mod bzip2;
+mod compare;
 mod decoder;
 mod deflate;
 mod encode;
 pub mod gzip;
+mod huffman;
 mod lzo;
 mod pipeline;
 mod stream;
 mod unpack;
 pub mod xz;
 pub mod zstd;
+mod zstd_frame;
 
 pub(crate) use decoder::packed_as;
 pub use decoder::{Format, decoder};

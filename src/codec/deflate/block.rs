@@ -1,7 +1,8 @@
 //! One deflate block: symbols collected and counted, then written in whichever form is smallest.
 
-use super::huffman::{Code, MAX_BITS, code_lengths, codes};
 use super::matcher::{MAX_MATCH, Match};
+use crate::codec::bits::BitWriter;
+use crate::codec::huffman::{Code, MAX_BITS, code_lengths, codes};
 
 /// Literals, the end of the block and match lengths, with the two unused symbols at the end that have fixed codes.
 const LITERALS: usize = 288;
@@ -290,42 +291,14 @@ fn shorten_runs(lengths: &[u8]) -> Vec<(usize, u32, u32)> {
     symbols
 }
 
-/// Appends bits, lowest first.
-pub(super) struct BitWriter<'a> {
-    pub out: &'a mut Vec<u8>,
-    buffer: u64,
-    /// Bits in the buffer, below 32 between calls.
-    count: u32,
-}
-
-impl<'a> BitWriter<'a> {
-    pub fn new(out: &'a mut Vec<u8>) -> Self {
-        Self {
-            out,
-            buffer: 0,
-            count: 0,
-        }
-    }
-
-    /// Appends the low `bits` (up to 32) bits of `value`, which has no others.
-    #[inline(always)]
-    fn put(&mut self, value: u64, bits: u32) {
-        self.buffer |= value << self.count;
-        self.count += bits;
-        if self.count >= 32 {
-            self.out.extend_from_slice(&self.buffer.to_le_bytes()[..4]);
-            self.buffer >>= 32;
-            self.count -= 32;
-        }
-    }
-
+impl BitWriter<'_> {
     #[inline(always)]
     fn put_code(&mut self, code: Code) {
         self.put(u64::from(code.code), code.bits);
     }
 
     /// Appends `data` as stored blocks, at least one; they end at a whole byte.
-    pub fn store(&mut self, data: &[u8], last: bool) {
+    pub(super) fn store(&mut self, data: &[u8], last: bool) {
         let mut rest = data;
         loop {
             let (piece, more) = rest.split_at(rest.len().min(MAX_STORED));
@@ -339,14 +312,5 @@ impl<'a> BitWriter<'a> {
             }
             rest = more;
         }
-    }
-
-    /// Fills up the last byte with zeroes and empties the buffer.
-    pub fn align(&mut self) {
-        let bytes = self.count.div_ceil(8) as usize;
-        self.out
-            .extend_from_slice(&self.buffer.to_le_bytes()[..bytes]);
-        self.buffer = 0;
-        self.count = 0;
     }
 }

@@ -8,6 +8,8 @@
 //! Positions are kept as their low 16 bits, so tables are small and nothing has to be moved as the window slides. What
 //! an entry says is only a hint: a wrong one is either out of reach or the bytes do not compare equal.
 
+use crate::codec::compare::{equal_bytes, load32};
+
 /// The longest match of deflate.
 pub(super) const MAX_MATCH: usize = 258;
 
@@ -127,32 +129,4 @@ fn distance(pos: usize, short: u16) -> usize {
 fn low16(pos: usize) -> u16 {
     let bytes = pos.to_le_bytes();
     u16::from_le_bytes([bytes[0], bytes[1]])
-}
-
-/// 4 bytes at `at`, which must lie inside.
-#[inline(always)]
-fn load32(data: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(*data[at..].first_chunk().expect("the caller leaves 4 bytes"))
-}
-
-/// How many bytes at `a` and `b` (`a` < `b`) are equal, up to `max`.
-#[inline(always)]
-fn equal_bytes(data: &[u8], a: usize, b: usize, max: usize) -> usize {
-    let left = &data[a..a + max];
-    let right = &data[b..b + max];
-    let (left_words, left_rest) = left.as_chunks::<8>();
-    let (right_words, right_rest) = right.as_chunks::<8>();
-    let mut len = 0;
-    for (left, right) in left_words.iter().zip(right_words) {
-        let different = u64::from_le_bytes(*left) ^ u64::from_le_bytes(*right);
-        if different != 0 {
-            return len + different.trailing_zeros() as usize / 8;
-        }
-        len += 8;
-    }
-    len + left_rest
-        .iter()
-        .zip(right_rest)
-        .take_while(|(left, right)| left == right)
-        .count()
 }

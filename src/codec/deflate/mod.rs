@@ -10,15 +10,15 @@
 //! ```
 
 mod block;
-mod huffman;
 mod matcher;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
+use super::bits::BitWriter;
 use crate::error::{Error, Result};
-use block::{BitWriter, Block};
+use block::Block;
 use matcher::{HASHED, Match, Matcher};
 
 /// The base-2 logarithm of the deflate window of compressed qcow2 clusters: 4 KiB, what QEMU writes.

@@ -7,6 +7,7 @@ use structured_zstd::encoding::{CompressionLevel, FrameCompressor};
 use super::pieces::{Packed, Packer, pack_all};
 use super::{Sink, Source, check_level};
 use crate::bytes::to_u64;
+use crate::codec::zstd_frame::{FRAME_MAX, FrameWriter};
 use crate::error::Result;
 
 /// One frame: large against the window of the usual levels (2 MiB), small against memory.
@@ -68,8 +69,14 @@ pub fn encode(source: &dyn Source, level: u8, sink: &mut dyn Sink) -> Result<()>
 #[derive(Debug)]
 pub struct ZstdCompressor {
     level: u8,
+    /// Our own, at levels where it is smaller and faster.
+    writer: Option<Box<FrameWriter>>,
     frame: Vec<u8>,
 }
+
+/// At these levels blocks are written by [`FrameWriter`], which compares so many places. Measured: below, a parse of this
+/// kind takes too long, and above, the sizes are not reached.
+const DEPTHS: [(u8, u32); 4] = [(12, 4), (13, 8), (14, 16), (15, 32)];
 
 impl ZstdCompressor {
     /// A compressor of `level` 1 (fast) to 19 (small).
@@ -79,8 +86,10 @@ impl ZstdCompressor {
     /// [`crate::ErrorKind::InvalidInput`] for any other level.
     pub fn new(level: u8) -> Result<Self> {
         check_level("zstd", level, 1, MAX_LEVEL)?;
+        let depth = DEPTHS.iter().find(|(of, _)| *of == level);
         Ok(Self {
             level,
+            writer: depth.map(|&(_, depth)| Box::new(FrameWriter::new(depth))),
             frame: Vec::new(),
         })
     }
@@ -88,7 +97,10 @@ impl ZstdCompressor {
     /// Appends `data`, compressed, to `out` and returns `true`, or leaves `out` as it was and returns `false` where
     /// that would not make it smaller. The result depends on `data` and the level alone.
     pub fn compress_block(&mut self, data: &[u8], out: &mut Vec<u8>) -> bool {
-        compress_frame(self.level, false, data, &mut self.frame);
+        match &mut self.writer {
+            Some(writer) if data.len() <= FRAME_MAX => writer.write(data, &mut self.frame),
+            _ => compress_frame(self.level, false, data, &mut self.frame),
+        }
         let shrinks = self.frame.len() < data.len();
         if shrinks {
             out.extend_from_slice(&self.frame);

@@ -1,6 +1,6 @@
-//! Huffman codes of limited length, in the canonical form of RFC 1951.
+//! Huffman codes of limited length, and their canonical form in RFC 1951.
 
-/// The longest code of literals, lengths and distances, in bits.
+/// The longest code of deflate, in bits; other formats have shorter ones.
 pub(super) const MAX_BITS: usize = 15;
 
 /// Code lengths in bits for symbols with these frequencies, none longer than `max_bits`; 0: not used.
