@@ -287,3 +287,41 @@ fn image_of(place: &Place) -> std::path::PathBuf {
     assert!(output.status.success(), "{}", said(&output));
     place.path("made.raw")
 }
+
+#[test]
+fn a_list_takes_files_that_are_here_and_digests_that_its_writer_knows() {
+    let place = Place::new();
+    let archive = recipes::docker();
+    // Beside the list, which is in another folder than the one that flatbake runs in.
+    place.put("lists/docker-28.0.4.tgz", &archive);
+    place.put(
+        "mirror/linux/static/stable/aarch64/docker-28.0.5.tgz",
+        &archive,
+    );
+    let list = |digest: &str| {
+        format!(
+            "extensions:\n\
+             - {{recipe: docker, versions: [28.0.4], arch: [amd64], from: [docker-28.0.4.tgz]}}\n\
+             - {{recipe: docker, versions: [28.0.5], arch: [arm64], sha256: [{digest}]}}\n"
+        )
+    };
+    let flags = [
+        "sysext",
+        "publish",
+        "site",
+        "--list",
+        "lists/list.yaml",
+        "--mirror",
+        "https://download.docker.com/=mirror/",
+    ];
+    place.put("lists/list.yaml", list(&"0".repeat(64)).as_bytes());
+    place.fails(&flags, 7, &["lists/list.yaml:3:3", "28.0.5"]);
+    place.put("lists/list.yaml", list("12").as_bytes());
+    place.fails(&flags, 2, &["lists/list.yaml:3:3", "no SHA-256"]);
+    place.put("lists/list.yaml", list(&sha256(&archive[..])).as_bytes());
+    place.succeeds(&flags);
+    let sums = fs::read_to_string(place.path("site/SHA256SUMS")).unwrap();
+    for image in ["docker-28.0.4-x86-64.raw", "docker-28.0.5-arm64.raw"] {
+        assert!(sums.contains(image), "{sums}");
+    }
+}

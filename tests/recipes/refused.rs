@@ -385,7 +385,7 @@ fn what_the_document_shows_is_read() {
     let recipe = Recipe::parse(recipe, "recipes.md").unwrap();
     assert!(recipe.choose(&choice("1.0")).is_ok());
     let list = flatbake::flatcar::sysext::publish::List::parse(list, "recipes.md").unwrap();
-    assert_eq!(list.entries.len(), 2 * 2 + 1 + 2);
+    assert_eq!(list.entries.len(), 2 * 2 + 1 + 2 + 1);
 }
 
 #[test]

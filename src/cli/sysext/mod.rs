@@ -5,6 +5,7 @@ mod check;
 mod download;
 mod flatwrap;
 mod flix;
+mod given;
 mod inspect;
 mod keygen;
 mod pack;

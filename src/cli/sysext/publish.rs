@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::super::image::temp_dir;
 use super::super::progress::Reporter;
 use super::download::Downloads;
+use super::given;
 use super::pack::PackArgs;
 use super::recipe::read;
 
@@ -164,8 +165,10 @@ impl PublishCommand {
         if output.exists() {
             return Ok(None);
         }
-        let mut files = BTreeMap::new();
-        downloads.complete(&chosen, &mut files, &BTreeMap::new())?;
+        let list = self.list.as_deref().and_then(Path::parent);
+        let mut files = given::files(&chosen, &entry.from, list.unwrap_or(Path::new("")))?;
+        let digests = given::digests(&chosen, &files, &entry.sha256)?;
+        downloads.complete(&chosen, &mut files, &digests)?;
         let build = self.pack.fill(Build::new("", name), reporter)?;
         let host = self.pack.host(reporter)?;
         let means = Means::with_inputs(reporter, temp_dir(), reporter.inputs().clone());

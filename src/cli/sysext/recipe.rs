@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::block::shown;
@@ -14,10 +13,8 @@ use super::super::image::temp_dir;
 use super::super::progress::Reporter;
 use super::super::table::table;
 use super::download::Downloads;
+use super::given;
 use super::pack::PackArgs;
-
-/// Hexadecimal digits of a SHA-256.
-const SHA256_DIGITS: usize = 64;
 
 /// Build a sysext of what its makers publish: tailscale, docker and others, by recipes
 ///
@@ -90,8 +87,8 @@ impl RecipeCommand {
         self.pack.refuse_existing(&output)?;
         let build = self.build(&recipe, reporter)?;
         let host = self.pack.host(reporter)?;
-        let mut files = self.given(&chosen)?;
-        let digests = self.digests(&chosen, &files)?;
+        let mut files = given::files(&chosen, &self.from, Path::new(""))?;
+        let digests = given::digests(&chosen, &files, &self.sha256)?;
         let mut downloads = self.downloads(reporter)?;
         downloads.complete(&chosen, &mut files, &digests)?;
         let means = Means::with_inputs(reporter, temp_dir(), reporter.inputs().clone());
@@ -104,8 +101,7 @@ impl RecipeCommand {
     }
 
     fn choice(&self) -> Result<Choice> {
-        let (own, of_downloads) = split(&self.version);
-        let version = only_one("--version", own)?;
+        let (version, of_downloads) = given::split("version", &self.version)?;
         Ok(Choice {
             version,
             versions: of_downloads,
@@ -147,30 +143,6 @@ impl RecipeCommand {
         self.pack.fill(Build::new("", name), reporter)
     }
 
-    /// The files that are here, by the downloads that they are.
-    fn given(&self, chosen: &Chosen) -> Result<BTreeMap<String, PathBuf>> {
-        let mut files = BTreeMap::new();
-        for argument in &self.from {
-            let (name, file) = match argument.split_once('=') {
-                Some((name, file)) if chosen.names().any(|known| known == name) => {
-                    (name.to_owned(), file)
-                }
-                _ => {
-                    let file = Path::new(argument)
-                        .file_name()
-                        .and_then(|name| name.to_str());
-                    let name = chosen.name_of_file(file.unwrap_or(argument));
-                    let name = name.map_err(|error| error.with_hint("write DOWNLOAD=FILE"))?;
-                    (name.to_owned(), argument.as_str())
-                }
-            };
-            if files.insert(name.clone(), PathBuf::from(file)).is_some() {
-                return Err(Error::invalid(format!("two files are given for {name}")));
-            }
-        }
-        Ok(files)
-    }
-
     #[cfg(feature = "fetch")]
     fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Result<Downloads<'a>> {
         Downloads::new(&self.fetching, &self.pack, reporter)
@@ -179,46 +151,6 @@ impl RecipeCommand {
     #[cfg(not(feature = "fetch"))]
     fn downloads<'a>(&'a self, reporter: &'a Reporter) -> Result<Downloads<'a>> {
         Ok(Downloads::new(&self.pack, reporter))
-    }
-
-    /// The digests that are given, by the downloads.
-    fn digests(
-        &self,
-        chosen: &Chosen,
-        given: &BTreeMap<String, PathBuf>,
-    ) -> Result<BTreeMap<String, String>> {
-        let fetched: Vec<&str> = chosen
-            .names()
-            .filter(|name| !given.contains_key(*name))
-            .collect();
-        let (own, mut digests) = split(&self.sha256);
-        if let Some(sha256) = only_one("--sha256", own)? {
-            let [name] = fetched.as_slice() else {
-                return Err(Error::invalid(format!(
-                    "--sha256 is for one download, and {} are fetched",
-                    fetched.len()
-                ))
-                .with_hint("write --sha256 DOWNLOAD=DIGITS"));
-            };
-            digests.insert((*name).to_owned(), sha256);
-        }
-        for (name, digest) in &mut digests {
-            let is_digit = |byte: u8| byte.is_ascii_hexdigit();
-            let is_digest = digest.len() == SHA256_DIGITS && digest.bytes().all(is_digit);
-            if !is_digest || !fetched.contains(&&**name) {
-                return Err(Error::invalid(format!(
-                    "'{}={}' is no SHA-256 of what is fetched",
-                    name.escape_debug(),
-                    digest.escape_debug()
-                ))
-                .with_hint(format!(
-                    "{SHA256_DIGITS} hexadecimal digits, for one of: {}",
-                    fetched.join(", ")
-                )));
-            }
-            digest.make_ascii_lowercase();
-        }
-        Ok(digests)
     }
 }
 
@@ -232,27 +164,6 @@ pub(super) fn read(name: &str, reporter: &Reporter) -> Result<Recipe> {
         }
         false => built_in(name),
     }
-}
-
-/// Arguments without a name, and those with one.
-fn split(arguments: &[String]) -> (Vec<String>, BTreeMap<String, String>) {
-    let mut own = Vec::new();
-    let mut named = BTreeMap::new();
-    for argument in arguments {
-        match argument.split_once('=') {
-            None => own.push(argument.clone()),
-            Some((name, value)) => drop(named.insert(name.to_owned(), value.to_owned())),
-        }
-    }
-    (own, named)
-}
-
-fn only_one(flag: &str, mut given: Vec<String>) -> Result<Option<String>> {
-    if given.len() > 1 {
-        return Err(Error::invalid(format!("{flag} is given twice"))
-            .with_hint("write DOWNLOAD= in front of what is for a download"));
-    }
-    Ok(given.pop())
 }
 
 fn list() -> Result<()> {

@@ -40,6 +40,13 @@ struct Written {
     /// Versions of downloads that have their own, by their names.
     #[serde(default)]
     with: std::collections::BTreeMap<String, Raw>,
+    /// Files that are here instead of being fetched, from the folder of the list on: `FILE`, or `DOWNLOAD=FILE`. For one
+    /// version and one architecture.
+    #[serde(default)]
+    from: Vec<String>,
+    /// SHA-256 that fetched files must have: `DIGITS`, or `DOWNLOAD=DIGITS`. For one version and one architecture.
+    #[serde(default)]
+    sha256: Vec<Raw>,
 }
 
 /// The JSON schema (draft 2020-12) of a list.
@@ -71,6 +78,10 @@ pub struct Entry {
     pub only: Vec<String>,
     /// Versions of downloads that have their own, by their names.
     pub versions: std::collections::BTreeMap<String, String>,
+    /// Files that are here: `FILE`, or `DOWNLOAD=FILE`.
+    pub from: Vec<String>,
+    /// SHA-256 of what is fetched: `DIGITS`, or `DOWNLOAD=DIGITS`.
+    pub sha256: Vec<String>,
     /// The place in the list.
     pub place: String,
 }
@@ -113,6 +124,20 @@ fn add(
             ),
         ));
     }
+    let images = written.versions.len() * archs.len();
+    for (key, files) in [
+        ("from", written.from.len()),
+        ("sha256", written.sha256.len()),
+    ] {
+        if files > 0 && images != 1 {
+            return Err(Fault::new(
+                spanned.position,
+                format!(
+                    "'{key}' is for one image, and this is for {images}: give one version and one architecture"
+                ),
+            ));
+        }
+    }
     for Raw(version) in &written.versions {
         for arch in &archs {
             let versions = written.with.iter();
@@ -124,6 +149,12 @@ fn add(
                 only: written.only.clone(),
                 versions: versions
                     .map(|(name, Raw(version))| (name.clone(), version.clone()))
+                    .collect(),
+                from: written.from.clone(),
+                sha256: written
+                    .sha256
+                    .iter()
+                    .map(|Raw(digest)| digest.clone())
                     .collect(),
                 place: crate::document::place(file, spanned.position),
             });
@@ -166,6 +197,14 @@ mod tests {
             ("extensions:\n- {recipe: a, version: [1]}\n", "l.yaml:2:15"),
             (
                 "extensions:\n- {recipe: a, versions: [1], arch: [x86]}\n",
+                "l.yaml:2:3",
+            ),
+            (
+                "extensions:\n- {recipe: a, versions: [1], from: [a.tgz]}\n",
+                "l.yaml:2:3",
+            ),
+            (
+                "extensions:\n- {recipe: a, versions: [1, 2], arch: [arm64], sha256: [00]}\n",
                 "l.yaml:2:3",
             ),
             ("extension: []\n", "l.yaml:1:1"),
