@@ -10,6 +10,9 @@ const SHORT_LOG: u32 = 14;
 /// Matches of three bytes from farther away cost more than they save.
 const SHORT_REACH: u32 = 1 << 14;
 
+/// A multiplier that spreads hashes: 2^32 by the golden ratio.
+pub(super) const SPREAD: u32 = 0x9e37_79b1;
+
 /// Earlier bytes that are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Match {
@@ -33,9 +36,6 @@ pub(super) struct Finder {
     /// The first place that is in no chain yet.
     next: usize,
 }
-
-/// A multiplier that spreads hashes: 2^32 by the golden ratio.
-const SPREAD: u32 = 0x9e37_79b1;
 
 impl Finder {
     pub fn new(depth: u32, length_max: usize) -> Self {

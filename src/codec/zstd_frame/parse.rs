@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::finder::{Finder, HASHED, Match};
+use super::finder::{Finder, HASHED, Match, SPREAD};
 use super::literals;
 use super::numbers::{BIT, BYTE, narrow};
 use super::sequences::{
@@ -243,7 +243,7 @@ impl Parser {
         let mut literals = 0;
         while at + HASHED <= end {
             let word = load32(data, at);
-            let hash = (word.wrapping_mul(0x9e37_79b1) >> (32 - HASH_LOG)) as usize;
+            let hash = (word.wrapping_mul(SPREAD) >> (32 - HASH_LOG)) as usize;
             let number = narrow(at) + 1;
             let place = std::mem::replace(&mut self.places[hash], number);
             let [again, ..] = recent.named(literals);
