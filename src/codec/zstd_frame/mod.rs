@@ -25,7 +25,7 @@ use std::fmt;
 use literals::Code;
 pub(super) use numbers::FRAME_MAX;
 use numbers::{BYTE, narrow};
-use parse::Parser;
+use parse::{Parser, Tally};
 use sequences::{Counts, Recent, Sequence, Tables};
 
 /// The largest block (3.1.1.2.4).
@@ -138,19 +138,10 @@ struct Estimate {
 impl Stretch<'_> {
     fn estimate(&self, mut recent: Recent) -> Estimate {
         const HEADERS: u64 = 12 * BYTE;
-        let mut literals = [0; 256];
-        let mut counts = Counts::NONE;
-        let mut len = 0;
-        for sequence in self.sequences {
-            literals::add(
-                &mut literals,
-                &self.data[len..][..sequence.literals as usize],
-            );
-            counts.add(sequence, &mut recent);
-            len += sequence.len();
-        }
+        let mut tally = Tally::beginning_with(Counts::NONE);
+        let len = tally.add(self.data, self.sequences, &mut recent);
         Estimate {
-            cost: literals::estimate(&literals) + counts.estimate() + HEADERS,
+            cost: tally.cost() + HEADERS,
             len,
             recent,
         }

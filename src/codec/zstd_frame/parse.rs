@@ -38,7 +38,7 @@ struct Prices {
 }
 
 impl Prices {
-    fn of(guess: &Guess) -> Self {
+    fn of(guess: &Tally) -> Self {
         /// The least for a literal: codes are of whole bits, but a few may become an RLE section.
         const LEAST: u32 = 190;
         let codes = CodePrices::of(&guess.counts);
@@ -68,26 +68,35 @@ impl Prices {
     }
 }
 
-/// How often literals and codes are thought to occur.
-struct Guess {
+/// How often literals and codes occur, or are thought to.
+pub(super) struct Tally {
     literals: literals::Counts,
     counts: Counts,
 }
 
-impl Guess {
-    /// Counts the sequences from `from` on.
-    fn add(&mut self, data: &[u8], mut from: usize, sequences: &[Sequence], mut recent: Recent) {
-        for sequence in sequences {
-            literals::add(
-                &mut self.literals,
-                &data[from..][..sequence.literals as usize],
-            );
-            self.counts.add(sequence, &mut recent);
-            from += sequence.len();
+impl Tally {
+    /// Nothing yet, but for codes that are taken to have occurred.
+    pub fn beginning_with(counts: Counts) -> Self {
+        Self {
+            literals: [0; 256],
+            counts,
         }
     }
 
-    fn cost(&self) -> u64 {
+    /// Counts sequences that write `data` from its start, and returns how many bytes of it; `recent` moves on.
+    pub fn add(&mut self, data: &[u8], sequences: &[Sequence], recent: &mut Recent) -> usize {
+        let mut len = 0;
+        for sequence in sequences {
+            let literals = &data[len..][..sequence.literals as usize];
+            literals::add(&mut self.literals, literals);
+            self.counts.add(sequence, recent);
+            len += sequence.len();
+        }
+        len
+    }
+
+    /// About what it comes to in one block, in 256ths of a bit.
+    pub fn cost(&self) -> u64 {
         literals::estimate(&self.literals) + self.counts.estimate()
     }
 
@@ -221,22 +230,15 @@ impl Parser {
                 literals = 0;
                 at += length;
             }
-            let new = &self.sequences[known..];
-            guess.add(data, from, new, recent);
-            for sequence in new {
-                recent.value(sequence.distance, sequence.literals);
-            }
+            guess.add(&data[from..], &self.sequences[known..], &mut recent);
         }
         &self.sequences
     }
 
     /// Counts what taking the first match everywhere would give.
-    fn guess(&mut self, data: &[u8], block: Range<usize>, mut recent: Recent) -> Guess {
+    fn guess(&mut self, data: &[u8], block: Range<usize>, mut recent: Recent) -> Tally {
         const HASH_LOG: u32 = 13;
-        let mut guess = Guess {
-            literals: [0; 256],
-            counts: LIKELY,
-        };
+        let mut guess = Tally::beginning_with(LIKELY);
         self.places.clear();
         self.places.resize(1 << HASH_LOG, 0);
         let Range { start: mut at, end } = block;

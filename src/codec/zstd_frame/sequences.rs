@@ -342,15 +342,17 @@ pub(super) fn write(
     out: &mut Vec<u8>,
 ) {
     write_count(narrow(sequences.len()), out);
-    let mut counts = Counts::NONE;
-    let mut counted = *recent;
     let coded: Vec<Coded> = sequences
         .iter()
-        .map(|sequence| {
-            counts.add(sequence, &mut counted);
-            Coded::of(sequence, recent)
-        })
+        .map(|sequence| Coded::of(sequence, recent))
         .collect();
+    let mut counts = Counts::NONE;
+    for sequence in &coded {
+        let [literals, matches, offsets] = sequence.codes.map(usize::from);
+        counts.literals[literals] += 1;
+        counts.matches[matches] += 1;
+        counts.offsets[offsets] += 1;
+    }
     let Some((last, others)) = coded.split_last() else {
         return;
     };
