@@ -155,7 +155,16 @@ pub fn edit_kernel_args(config: &str, add: &[String], remove: &[String]) -> Resu
         .must()
         .into_iter()
         .filter(|argument| !remove.contains(argument));
-    let found = run::run(&script::parse(&edited)).value(VARIABLE).must();
+    let found = run::run(&script::parse(&edited)).value(VARIABLE);
+    let stays = found.may();
+    let is_left = |argument: &&String| stays.contains(argument) && !add.contains(argument);
+    if let Some(argument) = remove.iter().find(is_left) {
+        return Err(Error::unsupported(format!(
+            "grub.cfg: the kernel argument '{argument}' would still reach the kernel"
+        ))
+        .with_hint("take it out of the file by hand"));
+    }
+    let found = found.must();
     match kept
         .chain(add.iter().cloned())
         .find(|argument| !found.contains(argument))
@@ -214,10 +223,7 @@ pub fn set_consoles(config: &str, consoles: &[String]) -> Result<String> {
         .filter(|(at, line)| !is_replaced(*at, line))
         .map(|(_, line)| line)
         .collect();
-    if !result.is_empty() && !result.ends_with('\n') {
-        result.push('\n');
-    }
-    result.push_str(&format!("set {CONSOLES}=\"{wanted}\"\n"));
+    push_line(&mut result, &format!("set {CONSOLES}=\"{wanted}\"\n"));
     let found = run::run(&script::parse(&result)).value(CONSOLES);
     if found.known() == Some(wanted.as_str()) {
         return Ok(result);
@@ -293,7 +299,7 @@ fn rewritten(
     {
         return Ok(None);
     }
-    push_line(&mut result, &rest);
+    push_line(&mut result, &understood(&rest));
     Ok(Some(result))
 }
 
@@ -310,7 +316,7 @@ fn extended(config: &str, now: &Value, add: &[String], remove: &[String]) -> Res
                 let kept = arguments
                     .into_iter()
                     .filter(|argument| !remove.iter().any(|gone| gone == argument));
-                push_line(&mut result, &kept.map(str::to_owned).collect::<Vec<_>>());
+                result.push_str(&understood(&kept.map(str::to_owned).collect::<Vec<_>>()));
             }
             _ => result.push_str(line),
         }
@@ -336,10 +342,8 @@ fn extended(config: &str, now: &Value, add: &[String], remove: &[String]) -> Res
         .cloned()
         .collect();
     if !missing.is_empty() {
-        push_line(
-            &mut result,
-            &[&[BEFORE.to_owned()], missing.as_slice()].concat(),
-        );
+        let line = understood(&[&[BEFORE.to_owned()], missing.as_slice()].concat());
+        push_line(&mut result, &line);
     }
     Ok(result)
 }
@@ -359,11 +363,17 @@ fn lines_alone(chunks: &[Chunk]) -> BTreeSet<usize> {
     sound.map(|chunk| chunk.lines.start).collect()
 }
 
-fn push_line(config: &mut String, arguments: &[String]) {
-    if !config.is_empty() && !config.ends_with('\n') {
+/// A line that Ignition's editor understands.
+fn understood(arguments: &[String]) -> String {
+    format!("{UNDERSTOOD}{}\"\n", arguments.join(" "))
+}
+
+/// Adds a line behind all others, which goes on with none of them: a backslash at the end of the last one would join them.
+fn push_line(config: &mut String, line: &str) {
+    if !config.is_empty() && !config.ends_with('\n') || config.ends_with("\\\n") {
         config.push('\n');
     }
-    config.push_str(&format!("{UNDERSTOOD}{}\"\n", arguments.join(" ")));
+    config.push_str(line);
 }
 
 fn is_before(argument: &str) -> bool {

@@ -62,6 +62,21 @@ fn arguments_that_grub_would_not_take_literally_are_refused() {
 }
 
 #[test]
+fn a_file_that_ends_within_a_line_does_not_swallow_the_next() {
+    for end in ["insmod \\\n", "insmod \\\n\\\n", "# \\\n", "insmod x"] {
+        let config = format!("set linux_append=\"a=1 b=2\"\n{end}");
+        let edited = edit(&config, &["c=3"], &["a=1"]).unwrap();
+        assert_eq!(kernel_args(&edited), ["b=2", "c=3"], "{edited}");
+        let consoles = ["console=ttyS0".to_owned()];
+        let edited = set_consoles(&config, &consoles).unwrap();
+        assert_eq!(certain_consoles(&edited), consoles, "{edited}");
+    }
+    // The whole of this is one assignment, in which nothing can be edited: it is overridden.
+    let edited = edit("set linux_append=\"a=1 \nb=2\" \\\n", &[], &["a=1"]).unwrap();
+    assert_eq!(kernel_args(&edited), ["b=2"], "{edited}");
+}
+
+#[test]
 fn traps_are_named() {
     assert!(check("set oem_id=\"qemu\"\nset linux_append=\"quiet\"\n").is_empty());
     let findings = check(
