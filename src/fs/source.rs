@@ -438,13 +438,13 @@ impl<'a> Open<'a> {
         })
     }
 
-    /// The next `most` bytes, fewer where the file ends.
-    pub fn next_piece(&mut self, most: usize) -> Result<Vec<u8>> {
+    /// The next `most` bytes, fewer where the file ends, in a buffer that may hold anything.
+    pub fn next_piece(&mut self, most: usize, mut buffer: Vec<u8>) -> Result<Vec<u8>> {
         let len = to_u64(most).min(self.size - self.offset);
-        let mut data = vec![0; to_usize(len)?];
-        self.content.read(self.offset, &mut data)?;
+        buffer.resize(to_usize(len)?, 0);
+        self.content.read(self.offset, &mut buffer)?;
         self.offset += len;
-        Ok(data)
+        Ok(buffer)
     }
 
     /// Whether all was read.

@@ -75,11 +75,13 @@ pub(super) fn write(
     advance: impl Fn(u64),
 ) -> Result<Vec<Laid>> {
     let same = plan.same;
+    let buffers: Spares<Vec<u8>> = Spares::default();
     let mut reader = Reader {
         source,
         nodes,
         same,
         stretch_bytes: plan.stretch_bytes(),
+        buffers: &buffers,
         next: 0,
         open: None,
         over: false,
@@ -97,11 +99,23 @@ pub(super) fn write(
             });
         };
         let mut compressor = compressors.take().unwrap_or_else(Compressor::new);
-        let packed = pack(&mut compressor, &job.data, job.offset, cluster_bytes)?;
+        let buffer = buffers.take().unwrap_or_default();
+        let packed = pack(
+            &mut compressor,
+            &job.data,
+            job.offset,
+            cluster_bytes,
+            buffer,
+        )?;
         compressors.give(compressor);
         let is_whole = job.offset == 0 && job.is_last;
         let gains = packed.bytes.len() < job.data.len().next_multiple_of(BLOCK_USIZE);
-        let packed = Some(packed).filter(|_| gains || !is_whole);
+        let packed = if gains || !is_whole {
+            Some(packed)
+        } else {
+            buffers.give(packed.bytes);
+            None
+        };
         Ok(Done {
             used: vec![true; job.data.len().div_ceil(CHUNK_BYTES)],
             job,
@@ -116,7 +130,12 @@ pub(super) fn write(
     let window = WINDOW_PER_THREAD * rayon::current_num_threads();
     run_ordered(&mut reader, window, work, |done: Done| {
         advance(to_u64(done.job.data.len()));
-        sink.place(done)
+        sink.place(&done)?;
+        buffers.give(done.job.data);
+        if let Some(packed) = done.packed {
+            buffers.give(packed.bytes);
+        }
+        Ok(())
     })?;
     let mut laid = sink.laid;
     for (node, first) in same
@@ -145,21 +164,21 @@ struct Sink<'a, 'o> {
 }
 
 impl Sink<'_, '_> {
-    fn place(&mut self, done: Done) -> Result<()> {
-        match done.packed {
+    fn place(&mut self, done: &Done) -> Result<()> {
+        match &done.packed {
             Some(packed) => self.place_packed(done.job.node, packed),
             None => self.place_plain(&done.job, &done.used),
         }
     }
 
-    fn place_packed(&mut self, node: usize, packed: Packed) -> Result<()> {
+    fn place_packed(&mut self, node: usize, packed: &Packed) -> Result<()> {
         let first = self.out.put_blocks(&packed.bytes)?;
         match &mut self.laid[node] {
-            Laid::Packed { extents, .. } => extents.extend(packed.extents),
+            Laid::Packed { extents, .. } => extents.extend_from_slice(&packed.extents),
             laid => {
                 *laid = Laid::Packed {
                     first,
-                    extents: packed.extents,
+                    extents: packed.extents.clone(),
                 }
             }
         }
@@ -229,6 +248,7 @@ struct Reader<'a> {
     nodes: &'a [Node],
     same: &'a [usize],
     stretch_bytes: usize,
+    buffers: &'a Spares<Vec<u8>>,
     /// The node to look at next.
     next: usize,
     open: Option<Open<'a>>,
@@ -254,7 +274,8 @@ impl Reader<'_> {
         loop {
             if let Some(open) = &mut self.open {
                 let node = &self.nodes[open.node];
-                let job = stretch(open, self.stretch_bytes).at(|| node.name())?;
+                let buffer = self.buffers.take().unwrap_or_default();
+                let job = stretch(open, self.stretch_bytes, buffer).at(|| node.name())?;
                 if job.is_last {
                     self.open = None;
                 }
@@ -277,11 +298,11 @@ impl Reader<'_> {
 }
 
 /// The next stretch of a file.
-fn stretch(open: &mut Open<'_>, stretch_bytes: usize) -> Result<Job> {
+fn stretch(open: &mut Open<'_>, stretch_bytes: usize, buffer: Vec<u8>) -> Result<Job> {
     Ok(Job {
         node: open.node,
         offset: open.offset,
-        data: open.next_piece(stretch_bytes)?,
+        data: open.next_piece(stretch_bytes, buffer)?,
         is_last: open.is_over(),
     })
 }

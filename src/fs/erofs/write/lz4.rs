@@ -1,6 +1,6 @@
 //! LZ4 into a given room: as much of the input as fits, which is how EROFS packs.
 //!
-//! The blocks follow lz4's "LZ4 Block Format Description"; matches are looked for greedily, by a hash of four bytes.
+//! The blocks follow lz4's "LZ4 Block Format Description"; matches are looked for greedily, by a hash of five bytes.
 
 /// Places that are remembered.
 const HASH_BITS: u32 = 13;
@@ -11,20 +11,24 @@ const MATCH_MIN: usize = 4;
 /// A block ends with at least so many bytes that are no match, and no match begins so near its end.
 const LITERALS_MIN: usize = 5;
 const MATCH_MARGIN: usize = 12;
+/// What must fit behind a match: a token and the literals at the end.
+const RESERVE: usize = 1 + MATCH_MARGIN - MATCH_MIN;
 /// A length in a token; the rest comes in bytes of 255.
 const LONG: usize = 15;
 /// After so many bytes without a match, every second place is tried, then every third, and so on.
-const SKIP_SHIFT: u32 = 6;
-/// Short literals are copied as so many bytes: what is too much is written over.
+const SKIP_SHIFT: u32 = 4;
+/// Literals whose count a token holds are copied as so many bytes: what is too much is written over.
 const SHORT: usize = 16;
+/// A sequence of a token, such literals, a distance and a byte of a length.
+const SHORT_SEQUENCE: usize = SHORT + 2;
 
 /// Packs an input, one block after the other.
 #[derive(Debug)]
 pub(super) struct Compressor {
-    /// Where five bytes with a hash were seen last: the low bits of the place, as a match is at most 65,535 bytes away. A
-    /// place is only believed when the bytes there are the same.
+    /// Where five bytes with a hash were seen last: the low bits of the place in the input of the block, as a match is at most
+    /// 65,535 bytes away. A place is only believed when the bytes there are the same, so that none needs to be marked as not
+    /// yet seen.
     seen: Box<[u16; 1 << HASH_BITS]>,
-    /// The block, and room for what is copied too much.
     block: Vec<u8>,
 }
 
@@ -42,8 +46,6 @@ struct Block<'a> {
     out: &'a mut [u8],
     /// Bytes of `out` that are written.
     len: usize,
-    /// Bytes of `out` that may be.
-    room: usize,
     /// Input that is in `out`.
     done: usize,
 }
@@ -56,23 +58,18 @@ impl Compressor {
         }
     }
 
-    /// Forgets the input of before. Every input begins with this.
-    pub fn begin(&mut self) {
+    /// A block of at most `room` bytes that holds as much of the beginning of `input` as it finds room for, and how much that
+    /// is. `room` is at least 16.
+    pub fn pack(&mut self, input: &[u8], room: usize) -> (usize, &[u8]) {
         self.seen.fill(0);
-    }
-
-    /// A block of at most `room` bytes that holds as much of `input` from `start` on as it finds room for, and how much that
-    /// is. `room` is at least 16. What lies before `start` is not referred to.
-    pub fn pack(&mut self, input: &[u8], start: usize, room: usize) -> (usize, &[u8]) {
-        self.block.resize(room + SHORT, 0);
+        self.block.resize(room, 0);
         let mut block = Block {
             input,
             out: &mut self.block,
             len: 0,
-            room,
-            done: start,
+            done: 0,
         };
-        while let Some(found) = find(&mut self.seen, input, start, block.done) {
+        while let Some(found) = find(&mut self.seen, input, block.done) {
             if !block.put(found) {
                 break;
             }
@@ -82,34 +79,35 @@ impl Compressor {
                 self.seen[slot(bytes)] = low_bits(within);
             }
         }
-        let taken = block.finish() - start;
+        let taken = block.finish();
         let len = block.len;
         (taken, &self.block[..len])
     }
 }
 
-/// The next match that begins at `from` or later and refers to nothing before `start`. Bytes between `from` and it are literals.
-fn find(
-    seen: &mut [u16; 1 << HASH_BITS],
-    input: &[u8],
-    start: usize,
-    from: usize,
-) -> Option<Match> {
-    let last = input.len().checked_sub(MATCH_MARGIN)?;
+/// The next match that begins at `from` or later. Bytes between `from` and it are literals.
+#[inline]
+fn find(seen: &mut [u16; 1 << HASH_BITS], input: &[u8], from: usize) -> Option<Match> {
+    // Eight bytes from there on may all be of a match.
+    let last = input.len().checked_sub(LITERALS_MIN + size_of::<u64>())?;
     let mut at = from;
     let mut bytes = eight_bytes(input, at)?;
-    let mut tries = 1 << SKIP_SHIFT;
+    let mut tries = 1_usize << SKIP_SHIFT;
     // The bytes of the next place are read before those of this one are compared, which waits for memory.
     while at <= last {
         let known = &mut seen[slot(bytes)];
-        let distance = low_bits(at).wrapping_sub(*known);
+        // One less than the distance, as that is never zero: 65,535 stands for the same low bits, which are too far away.
+        let between = low_bits(at).wrapping_sub(*known).wrapping_sub(1);
         *known = low_bits(at);
         let next = at + (tries >> SKIP_SHIFT);
         tries += 1;
         let next_bytes = eight_bytes(input, next).unwrap_or_default();
-        let is_near = distance > 0 && usize::from(distance) <= at - start;
-        if is_near && four_bytes(input, at - usize::from(distance)) == low_half(bytes) {
-            return Some(extend(input, start, from, at, distance));
+        if usize::from(between) < at {
+            let candidate = at - 1 - usize::from(between);
+            if four_bytes(input, candidate) == low_half(bytes) && between < u16::MAX {
+                let differ = eight_bytes(input, candidate)? ^ bytes;
+                return Some(extend(input, from, at, candidate, differ));
+            }
         }
         at = next;
         bytes = next_bytes;
@@ -146,21 +144,25 @@ fn eight_bytes(input: &[u8], at: usize) -> Option<u64> {
     bytes.first_chunk().copied().map(u64::from_le_bytes)
 }
 
-/// The match of four bytes at `at` with those `distance` before, made longer in both directions: back to `done` at most, and
-/// to `start` with what it refers to.
-fn extend(input: &[u8], start: usize, done: usize, at: usize, distance: u16) -> Match {
-    let candidate = at - usize::from(distance);
-    let most = (at - done).min(candidate - start);
+/// The match of four bytes at `at` with those at `candidate`, made longer in both directions: back to `done` at most. `differ`
+/// has the bits in which the eight bytes there differ.
+fn extend(input: &[u8], done: usize, at: usize, candidate: usize, differ: u64) -> Match {
+    let most = (at - done).min(candidate);
     let mut back = 0;
     while back < most && input[at - back - 1] == input[candidate - back - 1] {
         back += 1;
     }
-    let end = input.len() - LITERALS_MIN;
-    let ahead = common(&input[at + MATCH_MIN..end], &input[candidate + MATCH_MIN..]);
+    let ahead = if differ == 0 {
+        let end = input.len() - LITERALS_MIN;
+        let eight = size_of::<u64>();
+        eight + common(&input[at + eight..end], &input[candidate + eight..])
+    } else {
+        same_bytes(differ)
+    };
     Match {
         start: at - back,
-        distance,
-        len: back + MATCH_MIN + ahead,
+        distance: low_bits(at - candidate),
+        len: back + ahead,
     }
 }
 
@@ -170,12 +172,22 @@ fn common(one: &[u8], other: &[u8]) -> usize {
     while let (Some(bytes), Some(others)) = (eight_bytes(one, done), eight_bytes(other, done)) {
         let differ = bytes ^ others;
         if differ != 0 {
-            return done + (differ.trailing_zeros() / u8::BITS) as usize;
+            return done + same_bytes(differ);
         }
         done += size_of::<u64>();
     }
     let rest = one[done..].iter().zip(&other[done..]);
     done + rest.take_while(|(one, other)| one == other).count()
+}
+
+/// How many bytes come before the first one in which some bit differs.
+fn same_bytes(differ: u64) -> usize {
+    (differ.trailing_zeros() / u8::BITS) as usize
+}
+
+/// What a token holds of a length.
+fn four_bits(len: usize) -> u8 {
+    u8::try_from(len.min(LONG)).unwrap_or_default()
 }
 
 /// Bytes of a length of which a token holds the beginning.
@@ -190,12 +202,41 @@ fn long_bytes(len: usize) -> usize {
 impl Block<'_> {
     /// Writes the literals before a match and the match, or as much of it as there is room for. `false` where there is none
     /// for it.
+    #[inline]
     fn put(&mut self, found: Match) -> bool {
+        self.put_short(found).is_some() || self.put_any(found)
+    }
+
+    /// The same where lengths are short and room is plenty, which is most of the time. `None` where they are not.
+    #[inline]
+    fn put_short(&mut self, found: Match) -> Option<()> {
+        let literals = found.start - self.done;
+        let more = found.len - MATCH_MIN;
+        if literals >= LONG || more >= LONG + 255 {
+            return None;
+        }
+        let input = self.input.get(self.done..)?.first_chunk::<SHORT>()?;
+        let out = self.out.get_mut(self.len..)?;
+        let out = out.first_chunk_mut::<{ SHORT_SEQUENCE + RESERVE }>()?;
+        out[0] = four_bits(literals) << 4 | four_bits(more);
+        out[1..=SHORT].copy_from_slice(input);
+        let [low, high] = found.distance.to_le_bytes();
+        out[literals + 1] = low;
+        out[literals + 2] = high;
+        let mut len = literals + 3;
+        if let Some(rest) = more.checked_sub(LONG) {
+            out[len] = u8::try_from(rest).unwrap_or_default();
+            len += 1;
+        }
+        self.len += len;
+        self.done += literals + found.len;
+        Some(())
+    }
+
+    fn put_any(&mut self, found: Match) -> bool {
         let literals = found.start - self.done;
         let head = 1 + long_bytes(literals) + literals + 2;
-        // A token and the literals that must follow.
-        let reserve = 1 + LITERALS_MIN.max(MATCH_MARGIN - MATCH_MIN);
-        let Some(left) = self.room.checked_sub(self.len + head + reserve) else {
+        let Some(left) = self.out.len().checked_sub(self.len + head + RESERVE) else {
             return false;
         };
         let most = match left.checked_sub(1) {
@@ -213,7 +254,7 @@ impl Block<'_> {
 
     /// Writes literals as far as there is room, and returns how much of the input is written.
     fn finish(&mut self) -> usize {
-        let left = self.room - self.len - 1;
+        let left = self.out.len() - self.len - 1;
         let mut literals = left.min(self.input.len() - self.done);
         while literals + long_bytes(literals) > left {
             literals -= 1;
@@ -225,8 +266,7 @@ impl Block<'_> {
 
     /// A token, and the rest of the length of literals.
     fn token(&mut self, literals: usize, match_len: usize) {
-        let four_bits = |len: usize| u8::try_from(len.min(LONG)).unwrap_or_default();
-        self.byte(four_bits(literals) << 4 | four_bits(match_len));
+        self.bytes(&[four_bits(literals) << 4 | four_bits(match_len)]);
         self.long(literals);
     }
 
@@ -234,29 +274,18 @@ impl Block<'_> {
     fn long(&mut self, len: usize) {
         if let Some(mut rest) = len.checked_sub(LONG) {
             while rest >= 255 {
-                self.byte(u8::MAX);
+                self.bytes(&[u8::MAX]);
                 rest -= 255;
             }
-            self.byte(u8::try_from(rest).unwrap_or_default());
+            self.bytes(&[u8::try_from(rest).unwrap_or_default()]);
         }
     }
 
     /// The next `count` bytes of the input.
     fn literals(&mut self, count: usize) {
-        let input = &self.input[self.done..];
-        match input.first_chunk::<SHORT>() {
-            Some(more) if count <= SHORT => {
-                self.out[self.len..self.len + SHORT].copy_from_slice(more);
-            }
-            _ => self.out[self.len..self.len + count].copy_from_slice(&input[..count]),
-        }
-        self.len += count;
+        let literals = &self.input[self.done..self.done + count];
+        self.bytes(literals);
         self.done += count;
-    }
-
-    fn byte(&mut self, byte: u8) {
-        self.out[self.len] = byte;
-        self.len += 1;
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -290,13 +319,14 @@ mod tests {
 
     /// Packs what lies behind `start`, compares what comes back, and returns how much that was.
     fn packed(compressor: &mut Compressor, content: &[u8], start: usize, room: usize) -> usize {
-        let (taken, out) = compressor.pack(content, start, room);
+        let content = &content[start..];
+        let (taken, out) = compressor.pack(content, room);
         assert!(out.len() <= room);
         let mut back = vec![0; taken];
         let len = lz4_flex::block::decompress_into(out, &mut back).unwrap();
         assert_eq!(len, taken);
-        assert!(back == content[start..start + taken]);
-        let left = content.len() - start;
+        assert!(back == content[..taken]);
+        let left = content.len();
         let is_used = taken == left || out.len() + 16 >= room;
         assert!(is_used, "{taken} of {left} in {room}");
         taken
@@ -309,7 +339,6 @@ mod tests {
         for round in 0..400 {
             let content = content(&mut random);
             let room = 16 + random.below(if round % 2 == 0 { 200 } else { 20_000 });
-            compressor.begin();
             let mut start = 0;
             while start < content.len() {
                 start += packed(&mut compressor, &content, start, room);
@@ -322,9 +351,8 @@ mod tests {
         let mut compressor = Compressor::new();
         for len in 0..40 {
             for room in 16..60 {
-                compressor.begin();
                 let input = vec![9; len];
-                let (taken, out) = compressor.pack(&input, 0, room);
+                let (taken, out) = compressor.pack(&input, room);
                 assert!(out.len() <= room && out[0] != 0 || len == 0, "{len} {room}");
                 let mut back = vec![0; taken];
                 assert_eq!(

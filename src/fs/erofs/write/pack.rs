@@ -17,26 +17,30 @@ pub(super) struct Extent {
 }
 
 /// What became of a stretch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Packed {
     /// Whole blocks.
     pub bytes: Vec<u8>,
     pub extents: Vec<Extent>,
 }
 
-/// Packs the stretch `data` that begins at `offset` of a file, each extent into at most `cluster_bytes`.
+/// Packs the stretch `data` that begins at `offset` of a file, each extent into at most `cluster_bytes`; `buffer` takes the
+/// blocks.
 pub(super) fn pack(
     compressor: &mut Compressor,
     data: &[u8],
     offset: u64,
     cluster_bytes: usize,
+    mut buffer: Vec<u8>,
 ) -> Result<Packed> {
-    let mut packed = Packed::default();
-    packed.bytes.reserve(data.len());
+    buffer.clear();
+    let mut packed = Packed {
+        bytes: buffer,
+        extents: Vec::new(),
+    };
     let mut at = 0;
-    compressor.begin();
     while at < data.len() {
-        let (taken, block) = compressor.pack(data, at, cluster_bytes);
+        let (taken, block) = compressor.pack(&data[at..], cluster_bytes);
         let blocks = block.len().div_ceil(BLOCK_USIZE);
         if taken > blocks * BLOCK_USIZE {
             packed.compressed(offset + to_u64(at), block, blocks)?;
@@ -113,7 +117,14 @@ mod tests {
         ]
         .concat();
         for cluster_bytes in [4096, 65_536] {
-            let packed = pack(&mut Compressor::new(), &data, 8192, cluster_bytes).unwrap();
+            let packed = pack(
+                &mut Compressor::new(),
+                &data,
+                8192,
+                cluster_bytes,
+                Vec::new(),
+            )
+            .unwrap();
             let total: u32 = packed.extents.iter().map(|extent| extent.blocks).sum();
             assert_eq!(
                 packed.bytes.len(),

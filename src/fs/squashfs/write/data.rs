@@ -84,6 +84,7 @@ pub(super) fn write(
     advance: impl Fn(u64),
 ) -> Result<Data> {
     let nodes = files.nodes;
+    let buffers: Spares<Vec<u8>> = Spares::default();
     let mut reader = Reader {
         source: files.source,
         nodes,
@@ -91,6 +92,7 @@ pub(super) fn write(
         block_bytes: files.block_bytes,
         next: 0,
         open: None,
+        buffers: &buffers,
         fragment: Vec::new(),
         fragments: 0,
         tails: vec![None; nodes.len()],
@@ -101,11 +103,11 @@ pub(super) fn write(
         fragments: Vec::new(),
     };
     let packers: Spares<Packer> = Spares::default();
-    let buffers: Spares<Vec<u8>> = Spares::default();
     let pack = |job: Job| {
         let Job { role, data, done } = job;
         let len = data.len();
         if matches!(role, Role::Block(_)) && is_zero(&data) {
+            buffers.give(data);
             return Ok(Packed {
                 role,
                 bytes: None,
@@ -118,6 +120,7 @@ pub(super) fn write(
         let mut bytes = buffers.take().unwrap_or_default();
         let shrinks = packer.pack(&data, &mut bytes)?;
         packers.give(packer);
+        buffers.give(data);
         Ok(Packed {
             role,
             bytes: Some(bytes),
@@ -191,6 +194,7 @@ struct Reader<'a> {
     /// The node to look at next.
     next: usize,
     open: Option<Open<'a>>,
+    buffers: &'a Spares<Vec<u8>>,
     fragment: Vec<u8>,
     /// Fragments that are full.
     fragments: u32,
@@ -218,7 +222,8 @@ impl<'a> Reader<'a> {
         loop {
             if let Some(open) = &mut self.open {
                 let node = &self.nodes[open.node];
-                let job = block(open, self.block_bytes).at(|| node.name())?;
+                let buffer = self.buffers.take().unwrap_or_default();
+                let job = block(open, self.block_bytes, buffer).at(|| node.name())?;
                 if open.is_over() {
                     self.open = None;
                 }
@@ -259,7 +264,9 @@ impl<'a> Reader<'a> {
             return None;
         }
         self.fragments += 1;
-        let data = std::mem::take(&mut self.fragment);
+        let mut next = self.buffers.take().unwrap_or_default();
+        next.clear();
+        let data = std::mem::replace(&mut self.fragment, next);
         Some(Job {
             role: Role::Fragment,
             done: data.len(),
@@ -269,8 +276,8 @@ impl<'a> Reader<'a> {
 }
 
 /// The next block of a file.
-fn block(open: &mut Open<'_>, block_bytes: usize) -> Result<Job> {
-    let data = open.next_piece(block_bytes)?;
+fn block(open: &mut Open<'_>, block_bytes: usize, buffer: Vec<u8>) -> Result<Job> {
+    let data = open.next_piece(block_bytes, buffer)?;
     Ok(Job {
         role: Role::Block(open.node),
         done: data.len(),
