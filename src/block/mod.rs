@@ -12,6 +12,7 @@
 //!
 //! Offsets and lengths are bytes, counted from the start of the device.
 
+mod blank;
 mod existing;
 mod file;
 mod inputs;
@@ -28,6 +29,7 @@ mod wait_for_lock;
 mod watched;
 mod window;
 
+pub use blank::Blank;
 pub use existing::refuse_existing;
 pub use file::{FileDevice, open_for_reading};
 pub use inputs::{Input, InputReader, Inputs, real_path, shown};

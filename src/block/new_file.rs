@@ -1,4 +1,4 @@
-//! A file that is being made, as a device to write to; what is not written stays a hole.
+//! A file that is being made, or its end, as a device to write to; what is not written stays a hole.
 
 use std::fs::File;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::{BlockDevice, BlockDeviceMut, Extent, ExtentKind, check_range};
+use super::{Blank, BlockDevice, BlockDeviceMut, Extent, ExtentKind, check_range};
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Result};
 
@@ -17,31 +17,30 @@ const ZEROES: u64 = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct NewFile {
     file: File,
+    /// Where the device begins in it.
+    start: u64,
     size: u64,
 }
 
 impl NewFile {
-    /// Gives an empty file `size` bytes, all of them a hole. `what` it is for is told in the error where it holds something.
-    pub(crate) fn new(file: &File, size: u64, what: &str) -> Result<Self> {
-        let metadata = file
-            .metadata()
-            .map_err(|error| Error::io(format!("looking at the file for the {what}"), error))?;
-        if metadata.len() > 0 {
-            return Err(Error::invalid(format!(
-                "the file for the {what} already holds {} bytes: it must be empty",
-                metadata.len()
-            )));
-        }
-        file.set_len(size).map_err(|error| {
+    /// Gives `blank` `size` bytes, all of them a hole. `what` it is for is told in the error where it holds something.
+    pub(crate) fn new(blank: Blank<'_>, size: u64, what: &str) -> Result<Self> {
+        blank.check(what)?;
+        blank.set_len(size).map_err(|error| {
             Error::io(
                 format!("setting the size of the {what} to {size} bytes"),
                 error,
             )
         })?;
-        let file = file
+        let file = blank
+            .file()
             .try_clone()
             .map_err(|error| Error::io(format!("writing the {what}"), error))?;
-        Ok(Self { file, size })
+        Ok(Self {
+            file,
+            start: blank.start(),
+            size,
+        })
     }
 }
 
@@ -61,7 +60,7 @@ impl BlockDevice for NewFile {
         let len = to_u64(buf.len());
         check_range(offset, len, self.size)?;
         self.file
-            .read_exact_at(buf, offset)
+            .read_exact_at(buf, self.start + offset)
             .map_err(|error| failed("reading", len, offset, error))
     }
 
@@ -79,14 +78,14 @@ impl BlockDeviceMut for NewFile {
         let len = to_u64(buf.len());
         check_range(offset, len, self.size)?;
         self.file
-            .write_all_at(buf, offset)
+            .write_all_at(buf, self.start + offset)
             .map_err(|error| failed("writing", len, offset, error))
     }
 
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
         let end = check_range(offset, len, self.size)?;
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if len == 0 || fallocate(&self.file, hole, offset, len).is_ok() {
+        if len == 0 || fallocate(&self.file, hole, self.start + offset, len).is_ok() {
             return Ok(());
         }
         let zeroes = vec![0; to_usize(len.min(ZEROES))?];

@@ -43,6 +43,16 @@ const ZEROES_BYTES: usize = 64 << 10;
 /// The device's read errors; [`crate::ErrorKind::Io`] and [`crate::ErrorKind::Environment`] (disk full) for `out`;
 /// [`crate::ErrorKind::InvalidInput`] where `out` is not empty.
 pub fn write(device: &dyn BlockDevice, out: &File, progress: &dyn Progress) -> Result<u64> {
+    check_empty(out)?;
+    write_over(device, out, progress)
+}
+
+/// The same into a file that holds something: that stays where the device has holes.
+///
+/// # Errors
+///
+/// Those of [`write`], but for a file that is not empty.
+pub fn write_over(device: &dyn BlockDevice, out: &File, progress: &dyn Progress) -> Result<u64> {
     progress.start("writing the raw image", device.size());
     let result = copy(device, out, progress);
     progress.finish();
@@ -50,7 +60,6 @@ pub fn write(device: &dyn BlockDevice, out: &File, progress: &dyn Progress) -> R
 }
 
 fn copy(device: &dyn BlockDevice, out: &File, progress: &dyn Progress) -> Result<u64> {
-    check_empty(out)?;
     set_size(out, device.size())?;
     let mut written = 0;
     copy_data(device, false, progress, |offset, run| {

@@ -31,6 +31,9 @@ pub struct NewPartition {
 }
 
 impl PartitionTable {
+    /// Where the first partition begins on a new disk, in bytes.
+    pub(crate) const FIRST_PARTITION: u64 = MARGIN;
+
     /// The table of a new disk with sectors of 512 bytes that is just large enough for `partitions`, which lie on it one
     /// after another, with a protective MBR.
     ///

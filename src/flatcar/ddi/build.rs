@@ -7,6 +7,8 @@
 //!   20 KiB │ root-x86-64 │ root-x86-64-verity │ root-x86-64-verity-sig │ 20 KiB        of one pass, holes left out
 //! ```
 //!
+//! A filesystem that is made for a disk image is made where it will lie in it, [`FILES_START`], and not copied.
+//!
 //! The two halves of the root hash are the identities of the first two partitions, as UAPI.2 wants it. All other identities,
 //! and the salt, come from a seed: the same filesystem with the same seed gives the same bytes. Where none is given, the salt
 //! comes from how the filesystem begins, and the identities from the root hash.
@@ -36,6 +38,8 @@ const PURPOSE: &[u8] = b"flatbake disk image";
 /// The partition of a signature has this many bytes, or the next multiple of a block.
 const SIGNATURE_BYTES: usize = 16 << 10;
 const BLOCK: usize = 4096;
+/// Where a disk image's filesystem begins, in bytes.
+pub const FILES_START: u64 = PartitionTable::FIRST_PARTITION;
 
 /// What a disk image proves of its filesystem.
 #[derive(Debug, Clone, Copy)]
@@ -112,13 +116,28 @@ pub fn build(
     out: &File,
     progress: &dyn Progress,
 ) -> Result<Built> {
-    let maker = Maker {
-        kind: Kind::root_of(options.architecture)?,
-        protection: options.protection,
-        seed: options.seed.as_deref().map(Seed::of_text),
-        progress,
-    };
-    maker.build(files, temp_dir, out)
+    Maker::new(options, false, progress)?.build(files, temp_dir, out)
+}
+
+/// Makes a disk image of `out`, which holds a filesystem from [`FILES_START`] to its end and nothing before it.
+///
+/// `temp_dir` and `out` are those of [`build`].
+///
+/// # Errors
+/// Those of [`build`].
+pub fn build_around(
+    options: &BuildOptions<'_>,
+    temp_dir: &Path,
+    out: &File,
+    progress: &dyn Progress,
+) -> Result<Built> {
+    let file = out
+        .try_clone()
+        .map_err(|error| Error::io("reading the new disk image", error))?;
+    let device = FileDevice::from_file(file, Path::new("the new disk image"))?;
+    let len = device.size().saturating_sub(FILES_START);
+    let files = Window::new(device, FILES_START, len)?;
+    Maker::new(options, true, progress)?.build(&files, temp_dir, out)
 }
 
 /// Writes a signed copy of the disk image `image` into `out`, an empty file. A dm-verity tree that it has stays as it is, and is
@@ -157,6 +176,7 @@ pub fn sign(
         kind: found.kind,
         protection: Protection::Signed(options.signer),
         seed: options.seed.as_deref().map(Seed::of_text),
+        in_place: false,
         progress,
     };
     match &tree {
@@ -170,10 +190,22 @@ struct Maker<'a> {
     protection: Protection<'a>,
     /// The one that was given.
     seed: Option<Seed>,
+    /// The filesystem lies in the disk image already.
+    in_place: bool,
     progress: &'a dyn Progress,
 }
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
+    fn new(options: &BuildOptions<'a>, in_place: bool, progress: &'a dyn Progress) -> Result<Self> {
+        Ok(Self {
+            kind: Kind::root_of(options.architecture)?,
+            protection: options.protection,
+            seed: options.seed.as_deref().map(Seed::of_text),
+            in_place,
+            progress,
+        })
+    }
+
     fn build(&self, files: &dyn BlockDevice, temp_dir: &Path, out: &File) -> Result<Built> {
         match self.protection {
             Protection::None => {
@@ -305,10 +337,19 @@ impl Maker<'_> {
         let mut disk = Sections::new();
         for (offset, piece) in pieces {
             disk.push_zeroes(offset - disk.size())?;
-            disk.push_piece(piece)?;
+            if self.in_place && offset == FILES_START {
+                disk.push_zeroes(piece.size())?;
+            } else {
+                disk.push_piece(piece)?;
+            }
         }
         disk.push_zeroes(table.size() - disk.size())?;
-        raw::write(&disk, out, self.progress)?;
+        let write = if self.in_place {
+            raw::write_over
+        } else {
+            raw::write
+        };
+        write(&disk, out, self.progress)?;
         Ok(table.size())
     }
 }
@@ -376,5 +417,59 @@ impl Seed {
         bytes[6] = bytes[6] & 0x0f | 0x40;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         Guid::from_printed(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::MemoryDevice;
+    use crate::bytes::random::Random;
+    use crate::progress::NoProgress;
+
+    #[test]
+    fn what_is_put_around_a_filesystem_is_what_a_copy_of_it_gets() {
+        let folder = tempfile::tempdir().unwrap();
+        for (protection, blocks) in [
+            (Protection::Verity, 1),
+            (Protection::Verity, 200),
+            (Protection::None, 3),
+        ] {
+            let mut files = Random::new(9).bytes(blocks * BLOCK);
+            files[..BLOCK / 2].fill(0);
+            let options = BuildOptions {
+                architecture: Arch::Amd64,
+                protection,
+                seed: None,
+            };
+            let (copied, around) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+            let device = MemoryDevice::new(files.clone());
+            let one = build(&device, &options, folder.path(), &copied, &NoProgress).unwrap();
+            around.write_all_at(&files, FILES_START).unwrap();
+            let other = build_around(&options, folder.path(), &around, &NoProgress).unwrap();
+            assert_eq!(one, other);
+            let read = |file: &File| {
+                let mut bytes = vec![0; usize::try_from(one.bytes).unwrap()];
+                file.read_exact_at(&mut bytes, 0).unwrap();
+                assert_eq!(file.metadata().unwrap().len(), one.bytes);
+                bytes
+            };
+            assert!(read(&copied) == read(&around));
+        }
+    }
+
+    #[test]
+    fn nothing_is_put_around_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = BuildOptions {
+            architecture: Arch::Amd64,
+            protection: Protection::Verity,
+            seed: None,
+        };
+        for len in [0, 5, FILES_START] {
+            let out = tempfile::tempfile().unwrap();
+            out.set_len(len).unwrap();
+            assert!(build_around(&options, folder.path(), &out, &NoProgress).is_err());
+        }
     }
 }

@@ -39,7 +39,9 @@ use crate::bytes::hex;
 use crate::fs::verity::Verity;
 use crate::{Error, ErrorKind, Reason, Result, ResultExt};
 
-pub use build::{BuildOptions, Built, Protection, SignOptions, build, sign};
+pub use build::{
+    BuildOptions, Built, FILES_START, Protection, SignOptions, build, build_around, sign,
+};
 pub use certificate::Certificate;
 pub use look::{Signed, look, type_name};
 pub use partitions::{KINDS, Kind};

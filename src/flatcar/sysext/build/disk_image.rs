@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::block::BlockDevice;
+use crate::block::Blank;
 use crate::error::{Error, Result};
 use crate::flatcar::OsRelease;
 use crate::flatcar::ddi::{self, BuildOptions, Protection, Signer};
@@ -32,10 +32,14 @@ impl DiskImage {
         }
     }
 
-    /// Writes one with the filesystem `files` into `out`, an empty file.
+    /// Where in `out` the filesystem is to be written.
+    pub(super) fn blank(out: &File) -> Blank<'_> {
+        Blank::behind(out, ddi::FILES_START)
+    }
+
+    /// Puts the rest around the filesystem, with which `out` ends.
     pub(super) fn write(
         &self,
-        files: &dyn BlockDevice,
         architecture: Arch,
         temp_dir: &Path,
         out: &File,
@@ -50,6 +54,6 @@ impl DiskImage {
             protection,
             seed: self.seed.clone(),
         };
-        ddi::build(files, &options, temp_dir, out, progress)
+        ddi::build_around(&options, temp_dir, out, progress)
     }
 }

@@ -3,9 +3,9 @@
 //! A bare filesystem is a variant of [`Format`]; a disk image has one in a partition, see [`super::DiskImage`].
 
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 
+use crate::block::Blank;
 use crate::error::{Error, Reason, Result};
 use crate::flatcar::sysext::Needs;
 use crate::fs::btrfs::{self, BtrfsOptions};
@@ -217,11 +217,11 @@ impl Format {
         }
     }
 
-    /// Writes `tree` into `out`, an empty file.
+    /// Writes `tree` into `out`.
     pub(super) fn write(
         &self,
         tree: &dyn FileSystem,
-        out: &File,
+        out: Blank<'_>,
         packing: &Packing<'_>,
     ) -> Result<()> {
         let Packing {

@@ -34,7 +34,9 @@ use super::inspect::{SysextInfo, inspect_as, is_valid_name};
 use super::kernel::check_kernel;
 use super::programs::{Program, missing, programs};
 use crate::archive::Glob;
-use crate::block::{BlockDevice, FileDevice, Inputs, OutputFile, refuse_existing, sha256, shown};
+use crate::block::{
+    Blank, BlockDevice, FileDevice, Inputs, OutputFile, refuse_existing, sha256, shown,
+};
 use crate::error::{Error, Result, ResultExt, refuse_findings};
 use crate::finding::{Few, Finding, code};
 use crate::flatcar::{OsRelease, ddi};
@@ -560,25 +562,18 @@ impl Prepared {
     /// Writes the filesystem, or the disk image that it is put into.
     fn write_format(&self, out: &File, means: &Means<'_>) -> Result<Option<ddi::Built>> {
         let build = &self.build;
-        let write = |file: &File| {
-            let packing = Packing {
-                time: build.time,
-                seed: &build.name,
-                temp_dir: &means.temp_dir,
-                progress: means.progress,
-            };
-            build.format.write(&self.tree, file, &packing)
+        let packing = Packing {
+            time: build.time,
+            seed: &build.name,
+            temp_dir: &means.temp_dir,
+            progress: means.progress,
         };
+        let write = |blank: Blank<'_>| build.format.write(&self.tree, blank, &packing);
         let (Some(image), Some(architecture)) = (&build.disk_image, self.disk_architecture) else {
-            return write(out).map(|()| None);
+            return write(out.into()).map(|()| None);
         };
-        let file = tempfile::tempfile_in(&means.temp_dir).map_err(|error| {
-            let doing = format!("making a temporary file in {}", shown(&means.temp_dir));
-            Error::io(doing, error).with_hint("choose another temporary folder")
-        })?;
-        write(&file)?;
-        let files = FileDevice::from_file(file, &means.temp_dir)?;
-        let built = image.write(&files, architecture, &means.temp_dir, out, means.progress);
+        write(DiskImage::blank(out))?;
+        let built = image.write(architecture, &means.temp_dir, out, means.progress);
         built.map(Some)
     }
 

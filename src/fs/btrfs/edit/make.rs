@@ -3,7 +3,6 @@
 //! Data and trees share one block group (mixed), as on Flatcar's OEM partition: what is small stays small.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ use super::BtrfsEditor;
 use super::model::{Content, Directory, FIRST_INDEX, Node, Tree};
 use super::source::{Carried, Item, Profiles, compat_ro};
 use super::store::Store;
-use crate::block::{MemoryDevice, NewFile};
+use crate::block::{Blank, MemoryDevice, NewFile};
 use crate::error::{Error, ErrorKind, Reason, Result};
 use crate::fs::identity::seeded_uuid;
 use crate::fs::{CopyOptions, FileSystem, FileType, Timestamp, copy_tree};
@@ -67,9 +66,9 @@ pub struct BtrfsOptions {
 /// The source's read errors; [`ErrorKind::InvalidInput`] for options out of range and for an `out` that holds something;
 /// [`ErrorKind::Unsupported`] for a tree that is too large and for what btrfs cannot have; [`ErrorKind::Io`] and
 /// [`ErrorKind::Environment`] for `out`.
-pub fn write(
+pub fn write<'a>(
     source: &dyn FileSystem,
-    out: &File,
+    out: impl Into<Blank<'a>>,
     options: &BtrfsOptions,
     temp_dir: &Path,
     progress: &dyn Progress,
@@ -82,7 +81,7 @@ pub fn write(
     copy_tree(source, &mut editor, &copy, &mut |_| Ok(true), progress)?;
     editor.shrink(options)?;
     let size = editor.store.volume.superblock.total_bytes;
-    editor.target = Arc::new(NewFile::new(out, size, "btrfs")?);
+    editor.target = Arc::new(NewFile::new(out.into(), size, "btrfs")?);
     editor.write()?;
     Ok(size)
 }

@@ -23,11 +23,9 @@ mod pack;
 mod tests;
 mod xattrs;
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use super::features::{CHUNKED_FILE, COMPAT_MTIME, COMPAT_SB_CHKSUM, COMPR_CFGS, ZERO_PADDING};
 use super::superblock::{self, MAGIC, OnDisk, SUPERBLOCK_OFFSET};
+use crate::block::Blank;
 use crate::bytes::{to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::finding::code;
@@ -121,7 +119,7 @@ pub struct ErofsReport {
     pub inodes: u64,
 }
 
-/// Writes the tree of `source` with the `added` files into `out`, an empty file.
+/// Writes the tree of `source` with the `added` files into `out`, an empty file or the empty end of one.
 ///
 /// Modes, owners, times, links, devices, access control lists and the extended attributes of the namespaces `user`,
 /// `trusted` and `security` come as they are in the source; attributes of other namespaces are left out, with a warning
@@ -133,14 +131,16 @@ pub struct ErofsReport {
 /// folder and for an `out` that holds something; [`crate::ErrorKind::Unsupported`] for what EROFS or Linux cannot have:
 /// device numbers, targets, attributes and files that are too large; [`crate::ErrorKind::Io`] and
 /// [`crate::ErrorKind::Environment`] for `out`.
-pub fn write(
+pub fn write<'a>(
     source: &dyn FileSystem,
     added: &[AddedFile],
-    out: &File,
+    out: impl Into<Blank<'a>>,
     options: &ErofsOptions,
     progress: &dyn Progress,
 ) -> Result<ErofsReport> {
-    check(out, options)?;
+    let blank = out.into();
+    blank.check("EROFS")?;
+    check(options)?;
     let rules = Rules {
         latest_time: options.latest_time,
         content_max: options.content_max,
@@ -154,10 +154,7 @@ pub fn write(
     let shapes = shapes(&tree, &stored.bodies, options)?;
     let fits_inline = |id: usize, len: u64| shapes[id].fits_inline(len);
 
-    let mut out = Out {
-        file: out,
-        blocks: 1,
-    };
+    let mut out = Out { blank, blocks: 1 };
     let cluster_bytes = options
         .cluster_bytes()
         .map(|bytes| to_usize(bytes.into()))
@@ -270,16 +267,7 @@ fn lz4_configuration(cluster_blocks: u64) -> Result<[u8; 16]> {
 }
 
 /// Checks what the caller gives.
-fn check(out: &File, options: &ErofsOptions) -> Result<()> {
-    let len = out
-        .metadata()
-        .map_err(|error| Error::io("looking at the EROFS's file", error))?
-        .len();
-    if len > 0 {
-        return Err(Error::invalid(format!(
-            "the file for the EROFS already holds {len} bytes: it must be empty"
-        )));
-    }
+fn check(options: &ErofsOptions) -> Result<()> {
     if let Some(bytes) = options.cluster_bytes()
         && (!bytes.is_power_of_two() || !(4096..=CLUSTER_MAX).contains(&bytes))
     {
@@ -308,7 +296,7 @@ fn too_many_blocks() -> Error {
 
 /// The file that is written, front to back in whole blocks.
 struct Out<'a> {
-    file: &'a File,
+    blank: Blank<'a>,
     /// Blocks so far.
     blocks: u64,
 }
@@ -345,7 +333,7 @@ impl Out<'_> {
     }
 
     fn put(&self, bytes: &[u8], start: u64) -> Result<()> {
-        self.file.write_all_at(bytes, start).map_err(|error| {
+        self.blank.write_at(start, bytes).map_err(|error| {
             Error::io(
                 format!("writing {} bytes at {start} of the EROFS", bytes.len()),
                 error,

@@ -5,13 +5,12 @@ use crate::error::ErrorKind;
 
 #[test]
 fn options_out_of_range_are_refused() {
-    let out = tempfile::tempfile().unwrap();
     let lz4 = |cluster_bytes| ErofsOptions {
         compression: ErofsCompression::Lz4 { cluster_bytes },
         ..Default::default()
     };
     for cluster_bytes in [0, 2048, 5000, 2 << 20] {
-        let error = check(&out, &lz4(cluster_bytes)).unwrap_err();
+        let error = check(&lz4(cluster_bytes)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains("4096 to 1048576"), "{error}");
     }
@@ -29,24 +28,11 @@ fn options_out_of_range_are_refused() {
             ..Default::default()
         },
     ] {
-        assert_eq!(
-            check(&out, &options).unwrap_err().kind(),
-            ErrorKind::InvalidInput
-        );
+        assert_eq!(check(&options).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
-    check(
-        &out,
-        &ErofsOptions {
-            label: vec![b'x'; 16],
-            ..lz4(1 << 20)
-        },
-    )
+    check(&ErofsOptions {
+        label: vec![b'x'; 16],
+        ..lz4(1 << 20)
+    })
     .unwrap();
-    out.set_len(1).unwrap();
-    assert!(
-        check(&out, &ErofsOptions::default())
-            .unwrap_err()
-            .to_string()
-            .contains("must be empty")
-    );
 }

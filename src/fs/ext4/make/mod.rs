@@ -10,8 +10,6 @@
 
 mod room;
 
-use std::fs::File;
-
 use super::bitmap::Bitmap;
 use super::directory::Directory;
 use super::edit::{INODE_OVERHEAD, INODES_BYTES_MAX, set_attributes};
@@ -27,7 +25,7 @@ use super::space::Space;
 use super::store::Store;
 use super::superblock::{self, MAGIC, OnDisk, STATE_VALID, Superblock};
 use super::{Editor, Ext4};
-use crate::block::{BlockDeviceMut, NewFile};
+use crate::block::{Blank, BlockDeviceMut, NewFile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::identity::seeded_uuid;
 use crate::fs::{
@@ -85,13 +83,14 @@ pub struct Ext4Options {
 /// The source's read errors; [`ErrorKind::InvalidInput`] for options out of range and for an `out` that holds something;
 /// [`ErrorKind::Unsupported`] for a tree that is too large and for what ext4 cannot have; [`ErrorKind::Io`] and
 /// [`ErrorKind::Environment`] for `out`.
-pub fn write(
+pub fn write<'a>(
     source: &dyn FileSystem,
-    out: &File,
+    out: impl Into<Blank<'a>>,
     options: &Ext4Options,
     progress: &dyn Progress,
 ) -> Result<u64> {
     check(options)?;
+    let out = out.into();
     let mut room = Room::of(source)?;
     for _ in 0..TRIES {
         match fill(source, out, options, &room, progress) {
@@ -112,7 +111,7 @@ pub fn write(
 /// Makes a filesystem with so much room and copies the tree into it.
 fn fill(
     source: &dyn FileSystem,
-    out: &File,
+    out: Blank<'_>,
     options: &Ext4Options,
     room: &Room,
     progress: &dyn Progress,

@@ -19,11 +19,9 @@ mod pack;
 mod tests;
 mod xattrs;
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use super::on_disk::{FragmentEntry, MAGIC, NO_TABLE, SuperBlock};
 use super::superblock::SUPERBLOCK_BYTES;
+use crate::block::Blank;
 use crate::bytes::{Order, row_of, to_u64, to_usize};
 use crate::error::{Error, Reason, Result};
 use crate::finding::code;
@@ -81,7 +79,7 @@ pub struct SquashfsReport {
     pub inodes: u32,
 }
 
-/// Writes the tree of `source` with the `added` files into `out`, an empty file.
+/// Writes the tree of `source` with the `added` files into `out`, an empty file or the empty end of one.
 ///
 /// Modes, owners, links, devices and the extended attributes of the namespaces `user`, `trusted` and `security` come as
 /// they are in the source; attributes of other namespaces are left out, with a warning unless they are btrfs's own
@@ -94,14 +92,16 @@ pub struct SquashfsReport {
 /// folder and for an `out` that holds something; [`crate::ErrorKind::Unsupported`] for what squashfs or Linux cannot have:
 /// device numbers, targets, attributes and files that are too large; [`crate::ErrorKind::Io`] and
 /// [`crate::ErrorKind::Environment`] for `out`.
-pub fn write(
+pub fn write<'a>(
     source: &dyn FileSystem,
     added: &[AddedFile],
-    out: &File,
+    out: impl Into<Blank<'a>>,
     options: &SquashfsOptions,
     progress: &dyn Progress,
 ) -> Result<SquashfsReport> {
-    check(out, options)?;
+    let blank = out.into();
+    blank.check("squashfs")?;
+    check(options)?;
     let new_packer = || Packer::new(options.compression, options.block_bytes);
     let mut packer = new_packer()?;
     let rules = Rules {
@@ -114,7 +114,7 @@ pub fn write(
     };
     let tree = source::read(source, added, &rules, progress)?;
     let mut out = Out {
-        file: out,
+        blank,
         position: to_u64(SUPERBLOCK_BYTES),
     };
     if let Some(settings) = options.compression.settings() {
@@ -229,16 +229,7 @@ fn fragment_entries(fragments: &[(u64, u32)]) -> Vec<u8> {
 }
 
 /// Checks what the caller gives.
-fn check(out: &File, options: &SquashfsOptions) -> Result<()> {
-    let len = out
-        .metadata()
-        .map_err(|error| Error::io("looking at the squashfs's file", error))?
-        .len();
-    if len > 0 {
-        return Err(Error::invalid(format!(
-            "the file for the squashfs already holds {len} bytes: it must be empty"
-        )));
-    }
+fn check(options: &SquashfsOptions) -> Result<()> {
     let bytes = options.block_bytes;
     if !bytes.is_power_of_two() || !(4096..=1 << 20).contains(&bytes) {
         return Err(Error::invalid(format!(
@@ -250,7 +241,7 @@ fn check(out: &File, options: &SquashfsOptions) -> Result<()> {
 
 /// The file that is written, front to back.
 struct Out<'a> {
-    file: &'a File,
+    blank: Blank<'a>,
     position: u64,
 }
 
@@ -258,7 +249,7 @@ impl Out<'_> {
     /// Writes `bytes` behind what there is and returns where they begin.
     fn put(&mut self, bytes: &[u8]) -> Result<u64> {
         let start = self.position;
-        self.file.write_all_at(bytes, start).map_err(|error| {
+        self.blank.write_at(start, bytes).map_err(|error| {
             Error::io(
                 format!("writing {} bytes at {start} of the squashfs", bytes.len()),
                 error,
@@ -278,7 +269,7 @@ impl Out<'_> {
     /// Fills up to the padding and returns the length.
     fn pad(&mut self) -> Result<u64> {
         let end = self.position.next_multiple_of(PADDING);
-        self.file.set_len(end).map_err(|error| {
+        self.blank.set_len(end).map_err(|error| {
             Error::io(
                 format!("setting the size of the squashfs to {end} bytes"),
                 error,
