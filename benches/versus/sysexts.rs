@@ -69,7 +69,7 @@ pub fn rows(dir: &Path) -> Vec<Row> {
         rows.push(Row {
             name,
             tools: &["mksquashfs"],
-            prepare: format!("rm -f {}", usual.display()),
+            prepare: format!("rm -f {} {}", usual.display(), ours.display()),
             usual: (
                 format!(
                     "mksquashfs {tree} {} -comp {compressor} -Xcompression-level {level} -b 131072 -all-root \
@@ -92,7 +92,12 @@ pub fn rows(dir: &Path) -> Vec<Row> {
     rows.push(Row {
         name: "sysext: programs, EROFS and verity",
         tools: &["mkfs.erofs", "veritysetup"],
-        prepare: format!("rm -f {} {}", usual.display(), hashes.display()),
+        prepare: format!(
+            "rm -f {} {} {}",
+            usual.display(),
+            hashes.display(),
+            ours.display()
+        ),
         usual: (
             format!(
                 "mkfs.erofs --quiet -zlz4 -C65536 -T0 --all-root {0} {tree} >/dev/null 2>&1; \

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flatbake::block::FileDevice;
 use flatbake::fs::{self as image_fs, FileSystem, FileType, Node};
+use rayon::Scope;
 
 use super::measure::shell;
 use super::rows::{Bars, Row};
@@ -40,51 +41,32 @@ const FILESYSTEMS: [(&str, &str, &str); 4] = [
 /// Reads every entry of the filesystem `image` with its attributes and its content, on `threads` threads.
 pub fn walk(image: &Path, threads: usize) {
     let fs = image_fs::open(Arc::new(FileDevice::open(image).unwrap())).unwrap();
-    let fs = &*fs;
-    let mut folders = vec![fs.root()];
-    let mut next = 0;
-    while let Some(folder) = folders.get(next).copied() {
-        next += 1;
-        let entries = fs.entries(folder).unwrap();
-        let below = entries
-            .iter()
-            .filter(|entry| entry.file_type == FileType::Directory);
-        folders.extend(below.map(|entry| entry.node));
-    }
-    let taken = AtomicUsize::new(0);
     let bytes = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some(&folder) = folders.get(taken.fetch_add(1, Ordering::Relaxed)) {
-                    bytes.fetch_add(read(fs, folder), Ordering::Relaxed);
-                }
-            });
-        }
-    });
-    println!(
-        "    {} folders, {} bytes",
-        folders.len(),
-        bytes.into_inner()
-    );
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.unwrap()
+        .scope(|scope| read(&*fs, fs.root(), &bytes, scope));
+    println!("    {} bytes", bytes.into_inner());
 }
 
-/// How many bytes the files of a folder have.
-fn read(fs: &dyn FileSystem, folder: Node) -> u64 {
-    let mut bytes = 0;
+/// Reads a folder, and those in it on whatever thread has nothing to do; counts the bytes of its files.
+fn read<'a>(fs: &'a dyn FileSystem, folder: Node, bytes: &'a AtomicU64, scope: &Scope<'a>) {
     let mut buf = Vec::new();
     for entry in fs.entries(folder).unwrap() {
         std::hint::black_box(fs.metadata(entry.node).unwrap());
         std::hint::black_box(fs.xattrs(entry.node).unwrap());
-        if entry.file_type != FileType::File {
-            continue;
+        match entry.file_type {
+            FileType::Directory => {
+                scope.spawn(move |scope| read(fs, entry.node, bytes, scope));
+            }
+            FileType::File => {
+                let file = fs.open(entry.node).unwrap();
+                buf.resize(usize::try_from(file.size()).unwrap(), 0);
+                file.read_at(0, &mut buf).unwrap();
+                bytes.fetch_add(file.size(), Ordering::Relaxed);
+            }
+            _ => {}
         }
-        let file = fs.open(entry.node).unwrap();
-        buf.resize(usize::try_from(file.size()).unwrap(), 0);
-        file.read_at(0, &mut buf).unwrap();
-        bytes += file.size();
     }
-    bytes
 }
 
 /// Makes the filesystems, of 100,000 files in 4,000 folders.

@@ -74,8 +74,35 @@ struct Registry {
     inodes: BTreeSet<(u64, u64)>,
     /// Paths of all files without symlinks.
     real: BTreeSet<PathBuf>,
+    /// The folder of the last file, as it was given and without symlinks: the next one is often in it, too.
+    parent: Option<(PathBuf, PathBuf)>,
     /// Folders, without symlinks, all of whose entries are read.
     folders: BTreeSet<PathBuf>,
+}
+
+impl Registry {
+    /// The path without symlinks of the file with this stamp that was opened at `path`.
+    fn real_path(&mut self, path: &Path, stamp: Stamp) -> Option<PathBuf> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return fs::canonicalize(path).ok();
+        };
+        let there = fs::symlink_metadata(path).ok()?;
+        if (there.dev(), there.ino()) != (stamp.device, stamp.inode) {
+            // A symlink to it.
+            return fs::canonicalize(path).ok();
+        }
+        match &self.parent {
+            Some((given, real)) if given == parent => Some(real.join(name)),
+            _ => {
+                let here = Path::new(".");
+                let is_here = parent.as_os_str().is_empty();
+                let real = fs::canonicalize(if is_here { here } else { parent }).ok()?;
+                let file = real.join(name);
+                self.parent = Some((parent.to_owned(), real));
+                Some(file)
+            }
+        }
+    }
 }
 
 /// All files that a run reads. Copies share one register.
@@ -134,9 +161,8 @@ impl Inputs {
             };
         }
         registry.inodes.insert((stamp.device, stamp.inode));
-        if let Ok(real) = fs::canonicalize(path) {
-            registry.real.insert(real);
-        }
+        let real = registry.real_path(path, stamp);
+        registry.real.extend(real);
         registry.files.insert(
             path.to_owned(),
             Known {
@@ -475,9 +501,20 @@ mod tests {
         fs::hard_link(path("folder/deep/input"), path("hard")).unwrap();
         let inputs = Inputs::default();
         inputs.open("file", &path("way/deep/input")).unwrap();
+        // Another one of the same folder, and one whose name leads elsewhere.
+        fs::write(path("folder/deep/second"), b"").unwrap();
+        inputs.open("file", &path("way/deep/second")).unwrap();
+        fs::create_dir(path("aside")).unwrap();
+        fs::write(path("aside/target"), b"").unwrap();
+        symlink("../../aside/target", path("folder/deep/alias")).unwrap();
+        inputs.open("file", &path("way/deep/alias")).unwrap();
         inputs.folder(&path("read"));
         for name in [
             "folder/deep/input",
+            "folder/deep/second",
+            "folder/deep/alias",
+            "aside",
+            "aside/target",
             "folder/deep/../deep/./input",
             "link",
             "hard",

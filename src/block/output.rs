@@ -20,13 +20,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 use tempfile::TempPath;
 
+use super::shown;
 use super::temporary::{lock, make_locked, sweep, temporary_name};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 
 /// A new file that replaces its target on [`commit`](Self::commit) and vanishes when dropped before.
 #[derive(Debug)]
@@ -96,6 +98,14 @@ impl OutputFile {
         &self.target
     }
 
+    /// Makes all bytes durable while `work` goes on, which may be reading them.
+    ///
+    /// # Errors
+    /// That of `work`, and of the file.
+    pub fn sync_while<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        sync_while(&self.file, work).at(|| shown(&self.target))
+    }
+
     /// Makes all bytes durable, then gives the file its name, replacing a file of that name in one step.
     pub fn commit(self) -> Result<()> {
         Self::commit_all(vec![self])
@@ -130,6 +140,22 @@ impl OutputFile {
             sync_folder(folder).map_err(|error| finishing(target, error))
         })
     }
+}
+
+/// Makes all bytes of `file` durable while `work` goes on.
+///
+/// # Errors
+/// That of `work`, and of the file.
+pub fn sync_while<T>(file: &File, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let (synced, done) = thread::scope(|scope| {
+        let synced = scope.spawn(|| file.sync_all());
+        let done = work();
+        let synced = synced.join();
+        let synced = synced.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (synced, done)
+    });
+    synced.map_err(|error| Error::io("making its bytes durable", error))?;
+    done
 }
 
 /// The path to replace and the folder it is in, which exists.

@@ -96,6 +96,11 @@ impl Reporter {
         }
     }
 
+    /// Whether nothing is told but errors and what is asked for.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Something worth a line, such as what was written.
     pub fn info(&self, message: &str) {
         if !self.quiet {

@@ -438,13 +438,13 @@ impl<'a> Open<'a> {
         })
     }
 
-    /// The next `most` bytes, fewer where the file ends, in a buffer that may hold anything.
-    pub fn next_piece(&mut self, most: usize, mut buffer: Vec<u8>) -> Result<Vec<u8>> {
-        let len = to_u64(most).min(self.size - self.offset);
-        buffer.resize(to_usize(len)?, 0);
-        self.content.read(self.offset, &mut buffer)?;
+    /// Fills `buffer` with the next bytes and returns how many it has of them: fewer where the file ends.
+    pub fn next_piece(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let len = to_u64(buffer.len()).min(self.size - self.offset);
+        let piece = &mut buffer[..to_usize(len)?];
+        self.content.read(self.offset, piece)?;
         self.offset += len;
-        Ok(buffer)
+        Ok(piece.len())
     }
 
     /// Whether all was read.

@@ -517,3 +517,37 @@ fn the_commands_build_look_and_check() {
         assert_eq!(status, 0, "{err}");
     }
 }
+
+#[test]
+fn the_digest_is_that_of_the_file_and_told_wherever_something_is() {
+    let place = Place::new().with("usr/bin/tool", b"#!/bin/sh\n");
+    let build = [
+        "sysext",
+        "build",
+        "source",
+        "-o",
+        "tool.raw",
+        "--overwrite",
+        "--name",
+        "tool",
+    ];
+    for format in ["squashfs", "ddi"] {
+        let told = |more: &[&str]| {
+            let words = [&build[..], &["--arch", "amd64", "--format", format], more].concat();
+            let (status, out, err) = run(&place, &words);
+            assert_eq!(status, 0, "{err}");
+            (out, err)
+        };
+        let (_, err) = told(&[]);
+        let bytes = std::fs::read(place.path("tool.raw")).unwrap();
+        let digest = crate::common::registry::sha256(&bytes);
+        let digest = digest.strip_prefix("sha256:").unwrap();
+        assert!(err.contains(&format!("\n{digest}  tool.raw\n")), "{err}");
+        for words in [&["--json"][..], &["--json", "--quiet"]] {
+            let answer: serde_json::Value = serde_json::from_str(&told(words).0).unwrap();
+            assert_eq!(answer["sha256"], digest);
+        }
+        assert_eq!(told(&["--quiet"]), (String::new(), String::new()));
+        assert!(std::fs::read(place.path("tool.raw")).unwrap() == bytes);
+    }
+}

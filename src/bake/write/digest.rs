@@ -3,13 +3,12 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Mutex;
-use std::thread;
 
 use sha2::{Digest, Sha256};
 
 use super::output::ArtifactFile;
 use super::schedule::Desk;
-use crate::block::{BlockDevice, FileDevice, sha256};
+use crate::block::{BlockDevice, FileDevice, sha256, sync_while};
 use crate::bytes::hex;
 use crate::error::{Error, Result};
 use crate::lock::lock;
@@ -81,20 +80,11 @@ pub(super) fn seal(
     };
     let hash = || hash(desk, file, path, progress);
     let digest = || shared.map_or_else(hash, |shared| shared.get_or(hash));
-    let not_durable = |error| Error::io("making its bytes durable", error);
     let sha256 = if desk.is_alone() {
-        thread::scope(|scope| {
-            let synced = scope.spawn(|| file.sync_all());
-            let sum = digest();
-            let synced = synced
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            synced.map_err(not_durable)?;
-            sum
-        })?
+        sync_while(file, digest)?
     } else {
         // Others work while this one waits.
-        file.sync_all().map_err(not_durable)?;
+        sync_while(file, || Ok(()))?;
         digest()?
     };
     Ok(ArtifactFile {
@@ -118,6 +108,7 @@ fn hash(desk: &Desk<'_>, file: &File, path: &Path, progress: &dyn Progress) -> R
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::FileExt;
+    use std::thread;
 
     use super::super::schedule::{Oversight, alone};
     use super::*;

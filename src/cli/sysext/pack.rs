@@ -154,6 +154,8 @@ impl PackArgs {
             format: self.format()?,
             disk_image: self.disk_image(reporter)?,
             force: self.force,
+            // Nobody sees it otherwise.
+            digest: self.json || !reporter.is_quiet(),
             ..build
         })
     }
@@ -247,8 +249,10 @@ fn describe(built: &Built) -> String {
         .iter()
         .map(|(field, value)| format!("{field}={value}"))
         .collect();
+    let digest = built.sha256.as_ref();
+    let digest = digest.map(|sum| format!("\n{sum}  {}", built.path));
     format!(
-        "wrote {} ({} {}, {}, {} of {}: {})\n{}  {}",
+        "wrote {} ({} {}, {}, {} of {}: {}){}",
         built.path,
         built.class,
         built.name,
@@ -256,7 +260,6 @@ fn describe(built: &Built) -> String {
         ByteSize(built.file_bytes),
         ByteSize(built.content_bytes),
         fields.join(" "),
-        built.sha256,
-        built.path
+        digest.unwrap_or_default()
     )
 }

@@ -135,6 +135,8 @@ pub struct Build {
     pub disk_image: Option<DiskImage>,
     /// Builds in spite of findings that would stop it.
     pub force: bool,
+    /// Tells the SHA-256 of what is written, for which it is read once more.
+    pub digest: bool,
 }
 
 /// What building needs besides.
@@ -221,8 +223,9 @@ pub struct Built {
     /// The disk image that it was put into.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_image: Option<ddi::Built>,
-    /// The SHA-256 of the file in hexadecimal digits.
-    pub sha256: String,
+    /// The SHA-256 of the file in hexadecimal digits, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// What a person should know.
     pub findings: Vec<Finding>,
 }
@@ -246,6 +249,7 @@ impl Build {
             format: Format::default(),
             disk_image: None,
             force: false,
+            digest: true,
         }
     }
 
@@ -541,7 +545,8 @@ impl Prepared {
         let file = out.file().try_clone();
         let file = file.map_err(|error| Error::io(format!("reading {}", shown(path)), error))?;
         let device = FileDevice::from_file(file, path)?;
-        let sha256 = sha256(&device, &mut |_| {})?;
+        let digest = || sha256(&device, &mut |_| {});
+        let sha256 = build.digest.then(|| out.sync_while(digest)).transpose()?;
         let file_bytes = device.size();
         out.commit()?;
         Ok(Built {

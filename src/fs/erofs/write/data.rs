@@ -54,8 +54,17 @@ impl Plan<'_> {
 struct Job {
     node: usize,
     offset: u64,
-    data: Vec<u8>,
+    /// A buffer that goes round; it is as long as the longest stretch.
+    buffer: Vec<u8>,
+    /// How much of it the stretch is.
+    len: usize,
     is_last: bool,
+}
+
+impl Job {
+    fn data(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
 }
 
 /// A stretch that was packed, or is stored as it is.
@@ -87,10 +96,12 @@ pub(super) fn write(
         over: false,
     };
     let compressors: Spares<Compressor> = Spares::default();
+    // Not those of stretches: a shorter one would be filled with zeroes first.
+    let packed_buffers: Spares<Vec<u8>> = Spares::default();
     let cluster_bytes = plan.cluster_bytes;
     let work = |job: Job| {
         // A file of a block cannot become smaller.
-        let is_small = job.offset == 0 && job.is_last && job.data.len() <= BLOCK_USIZE;
+        let is_small = job.offset == 0 && job.is_last && job.len <= BLOCK_USIZE;
         let Some(cluster_bytes) = cluster_bytes.filter(|_| !is_small) else {
             return Ok(Done {
                 used: used(&job),
@@ -99,25 +110,25 @@ pub(super) fn write(
             });
         };
         let mut compressor = compressors.take().unwrap_or_else(Compressor::new);
-        let buffer = buffers.take().unwrap_or_default();
+        let buffer = packed_buffers.take().unwrap_or_default();
         let packed = pack(
             &mut compressor,
-            &job.data,
+            job.data(),
             job.offset,
             cluster_bytes,
             buffer,
         )?;
         compressors.give(compressor);
         let is_whole = job.offset == 0 && job.is_last;
-        let gains = packed.bytes.len() < job.data.len().next_multiple_of(BLOCK_USIZE);
+        let gains = packed.bytes.len() < job.len.next_multiple_of(BLOCK_USIZE);
         let packed = if gains || !is_whole {
             Some(packed)
         } else {
-            buffers.give(packed.bytes);
+            packed_buffers.give(packed.bytes);
             None
         };
         Ok(Done {
-            used: vec![true; job.data.len().div_ceil(CHUNK_BYTES)],
+            used: vec![true; job.len.div_ceil(CHUNK_BYTES)],
             job,
             packed,
         })
@@ -129,11 +140,11 @@ pub(super) fn write(
     };
     let window = WINDOW_PER_THREAD * rayon::current_num_threads();
     run_ordered(&mut reader, window, work, |done: Done| {
-        advance(to_u64(done.job.data.len()));
+        advance(to_u64(done.job.len));
         sink.place(&done)?;
-        buffers.give(done.job.data);
+        buffers.give(done.job.buffer);
         if let Some(packed) = done.packed {
-            buffers.give(packed.bytes);
+            packed_buffers.give(packed.bytes);
         }
         Ok(())
     })?;
@@ -150,10 +161,10 @@ pub(super) fn write(
 
 /// Which chunks of a stretch hold something. A short file has no holes: a table of chunks would gain nothing.
 fn used(job: &Job) -> Vec<bool> {
-    if job.offset == 0 && job.is_last && job.data.len() < CHUNK_BYTES {
+    if job.offset == 0 && job.is_last && job.len < CHUNK_BYTES {
         return vec![true];
     }
-    used_chunks(&job.data)
+    used_chunks(job.data())
 }
 
 /// Puts stretches into the image.
@@ -213,14 +224,10 @@ impl Sink<'_, '_> {
     }
 
     fn place_flat(&mut self, job: &Job) -> Result<()> {
-        let tail = job.data.len() % BLOCK_USIZE;
+        let tail = job.len % BLOCK_USIZE;
         let is_inline = job.is_last && tail > 0 && (self.plan.fits_inline)(job.node, to_u64(tail));
-        let in_blocks = if is_inline {
-            job.data.len() - tail
-        } else {
-            job.data.len()
-        };
-        self.out.put_blocks(&job.data[..in_blocks])?;
+        let in_blocks = if is_inline { job.len - tail } else { job.len };
+        self.out.put_blocks(&job.data()[..in_blocks])?;
         if let Laid::Flat { is_tail_inline, .. } = &mut self.laid[job.node] {
             *is_tail_inline = is_inline;
         }
@@ -228,7 +235,7 @@ impl Sink<'_, '_> {
     }
 
     fn place_chunks(&mut self, job: &Job, used: &[bool]) -> Result<()> {
-        for (chunk, is_used) in job.data.chunks(CHUNK_BYTES).zip(used) {
+        for (chunk, is_used) in job.data().chunks(CHUNK_BYTES).zip(used) {
             let block = if *is_used {
                 self.out.put_blocks(chunk)?
             } else {
@@ -298,11 +305,15 @@ impl Reader<'_> {
 }
 
 /// The next stretch of a file.
-fn stretch(open: &mut Open<'_>, stretch_bytes: usize, buffer: Vec<u8>) -> Result<Job> {
+fn stretch(open: &mut Open<'_>, stretch_bytes: usize, mut buffer: Vec<u8>) -> Result<Job> {
+    buffer.resize(stretch_bytes, 0);
+    let offset = open.offset;
+    let len = open.next_piece(&mut buffer)?;
     Ok(Job {
         node: open.node,
-        offset: open.offset,
-        data: open.next_piece(stretch_bytes, buffer)?,
+        offset,
+        buffer,
+        len,
         is_last: open.is_over(),
     })
 }

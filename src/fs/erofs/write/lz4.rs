@@ -88,31 +88,35 @@ impl Compressor {
 /// The next match that begins at `from` or later. Bytes between `from` and it are literals.
 #[inline]
 fn find(seen: &mut [u16; 1 << HASH_BITS], input: &[u8], from: usize) -> Option<Match> {
-    // Eight bytes from there on may all be of a match.
-    let last = input.len().checked_sub(LITERALS_MIN + size_of::<u64>())?;
+    // Sixteen bytes from there on may all be of a match.
+    let last = input.len().checked_sub(LITERALS_MIN + size_of::<u128>())?;
     let mut at = from;
     let mut bytes = eight_bytes(input, at)?;
     let mut tries = 1_usize << SKIP_SHIFT;
-    // The bytes of the next place are read before those of this one are compared, which waits for memory.
-    while at <= last {
+    loop {
         let known = &mut seen[slot(bytes)];
         // One less than the distance, as that is never zero: 65,535 stands for the same low bits, which are too far away.
         let between = low_bits(at).wrapping_sub(*known).wrapping_sub(1);
         *known = low_bits(at);
         let next = at + (tries >> SKIP_SHIFT);
         tries += 1;
-        let next_bytes = eight_bytes(input, next).unwrap_or_default();
-        if usize::from(between) < at {
-            let candidate = at - 1 - usize::from(between);
-            if four_bytes(input, candidate) == low_half(bytes) && between < u16::MAX {
-                let differ = eight_bytes(input, candidate)? ^ bytes;
-                return Some(extend(input, from, at, candidate, differ));
-            }
+        if next > last {
+            return None;
+        }
+        // They are read before those of this place are compared, which waits for memory.
+        let next_bytes = eight_bytes(input, next)?;
+        // Before the beginning it wraps around, and is behind the last place: that way, one comparison tells.
+        let candidate = at.wrapping_sub(usize::from(between) + 1);
+        if candidate <= last
+            && four_bytes(input, candidate) == low_half(bytes)
+            && between < u16::MAX
+        {
+            let differ = sixteen_bytes(input, candidate)? ^ sixteen_bytes(input, at)?;
+            return Some(extend(input, from, at, candidate, differ));
         }
         at = next;
         bytes = next_bytes;
     }
-    None
 }
 
 /// Where a place is remembered, by five bytes.
@@ -139,23 +143,28 @@ fn four_bytes(input: &[u8], at: usize) -> Option<u32> {
     bytes.first_chunk().copied().map(u32::from_le_bytes)
 }
 
+fn sixteen_bytes(input: &[u8], at: usize) -> Option<u128> {
+    let bytes = input.get(at..at + size_of::<u128>())?;
+    bytes.first_chunk().copied().map(u128::from_le_bytes)
+}
+
 fn eight_bytes(input: &[u8], at: usize) -> Option<u64> {
     let bytes = input.get(at..at + size_of::<u64>())?;
     bytes.first_chunk().copied().map(u64::from_le_bytes)
 }
 
 /// The match of four bytes at `at` with those at `candidate`, made longer in both directions: back to `done` at most. `differ`
-/// has the bits in which the eight bytes there differ.
-fn extend(input: &[u8], done: usize, at: usize, candidate: usize, differ: u64) -> Match {
-    let most = (at - done).min(candidate);
-    let mut back = 0;
-    while back < most && input[at - back - 1] == input[candidate - back - 1] {
-        back += 1;
-    }
+/// has the bits in which the sixteen bytes there differ.
+fn extend(input: &[u8], done: usize, at: usize, candidate: usize, differ: u128) -> Match {
+    let before = input[done..at]
+        .iter()
+        .rev()
+        .zip(input[..candidate].iter().rev());
+    let back = before.take_while(|(one, other)| one == other).count();
     let ahead = if differ == 0 {
         let end = input.len() - LITERALS_MIN;
-        let eight = size_of::<u64>();
-        eight + common(&input[at + eight..end], &input[candidate + eight..])
+        let sixteen = size_of::<u128>();
+        sixteen + common(&input[at + sixteen..end], &input[candidate + sixteen..])
     } else {
         same_bytes(differ)
     };
@@ -169,19 +178,19 @@ fn extend(input: &[u8], done: usize, at: usize, candidate: usize, differ: u64) -
 /// How many bytes at the beginning of `one` are also at that of `other`, which is not shorter.
 fn common(one: &[u8], other: &[u8]) -> usize {
     let mut done = 0;
-    while let (Some(bytes), Some(others)) = (eight_bytes(one, done), eight_bytes(other, done)) {
+    while let (Some(bytes), Some(others)) = (sixteen_bytes(one, done), sixteen_bytes(other, done)) {
         let differ = bytes ^ others;
         if differ != 0 {
             return done + same_bytes(differ);
         }
-        done += size_of::<u64>();
+        done += size_of::<u128>();
     }
     let rest = one[done..].iter().zip(&other[done..]);
     done + rest.take_while(|(one, other)| one == other).count()
 }
 
 /// How many bytes come before the first one in which some bit differs.
-fn same_bytes(differ: u64) -> usize {
+fn same_bytes(differ: u128) -> usize {
     (differ.trailing_zeros() / u8::BITS) as usize
 }
 

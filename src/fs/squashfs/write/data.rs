@@ -276,8 +276,10 @@ impl<'a> Reader<'a> {
 }
 
 /// The next block of a file.
-fn block(open: &mut Open<'_>, block_bytes: usize, buffer: Vec<u8>) -> Result<Job> {
-    let data = open.next_piece(block_bytes, buffer)?;
+fn block(open: &mut Open<'_>, block_bytes: usize, mut data: Vec<u8>) -> Result<Job> {
+    data.resize(block_bytes, 0);
+    let len = open.next_piece(&mut data)?;
+    data.truncate(len);
     Ok(Job {
         role: Role::Block(open.node),
         done: data.len(),
