@@ -15,7 +15,7 @@ use crate::error::{Error, Reason, Result, ResultExt};
 use crate::fs::cache::Cache;
 
 /// What metadata is read in.
-const META_BYTES: u64 = 4096;
+const META_BYTES: u64 = 16 << 10;
 /// Memory for metadata that was read lately.
 const META_CACHE_BYTES: usize = 8 << 20;
 /// Memory for data that was unpacked lately.
