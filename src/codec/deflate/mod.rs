@@ -83,7 +83,7 @@ const EFFORTS: [Effort; 9] = [
         lazy: true,
     },
     Effort {
-        depth: 4096,
+        depth: 256,
         nice: 258,
         lazy: true,
     },
