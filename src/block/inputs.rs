@@ -94,9 +94,7 @@ impl Registry {
         match &self.parent {
             Some((given, real)) if given == parent => Some(real.join(name)),
             _ => {
-                let here = Path::new(".");
-                let is_here = parent.as_os_str().is_empty();
-                let real = fs::canonicalize(if is_here { here } else { parent }).ok()?;
+                let real = real_path(parent).ok()?;
                 let file = real.join(name);
                 self.parent = Some((parent.to_owned(), real));
                 Some(file)

@@ -35,7 +35,7 @@ pub use file::{FileDevice, open_for_reading};
 pub use inputs::{Input, InputReader, Inputs, real_path, shown};
 pub use memory::MemoryDevice;
 pub(crate) use new_file::NewFile;
-pub use output::{OutputFile, sync_while};
+pub use output::{OutputFile, make_durable, sync_while};
 pub use output_folder::OutputFolder;
 pub use overlay::{Overlay, OverlayOptions};
 pub use sections::{Piece, Sections};

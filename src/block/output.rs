@@ -148,14 +148,23 @@ impl OutputFile {
 /// That of `work`, and of the file.
 pub fn sync_while<T>(file: &File, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let (synced, done) = thread::scope(|scope| {
-        let synced = scope.spawn(|| file.sync_all());
+        let synced = scope.spawn(|| make_durable(file));
         let done = work();
         let synced = synced.join();
         let synced = synced.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (synced, done)
     });
-    synced.map_err(|error| Error::io("making its bytes durable", error))?;
+    synced?;
     done
+}
+
+/// Makes all bytes of `file` durable.
+///
+/// # Errors
+/// Those of the file.
+pub fn make_durable(file: &File) -> Result<()> {
+    file.sync_all()
+        .map_err(|error| Error::io("making its bytes durable", error))
 }
 
 /// The path to replace and the folder it is in, which exists.

@@ -53,6 +53,7 @@ pub use whole::check_whole;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use crate::block::Blank;
 use crate::error::{Error, Result};
 
 /// Writes all of `bytes` at `offset` of the file that an image is written to.
@@ -77,14 +78,5 @@ fn set_size(out: &File, size: u64) -> Result<()> {
 
 /// Refuses a file that holds something: writers skip zeroes, so what was there would shine through.
 fn check_empty(out: &File) -> Result<()> {
-    let metadata = out
-        .metadata()
-        .map_err(|error| Error::io("looking at the new image's file", error))?;
-    if metadata.len() == 0 {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "the file for the new image already holds {} bytes: it must be empty",
-        metadata.len()
-    )))
+    Blank::from(out).check("new image")
 }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::output::ArtifactFile;
 use super::schedule::Desk;
-use crate::block::{BlockDevice, FileDevice, sha256, sync_while};
+use crate::block::{BlockDevice, FileDevice, make_durable, sha256, sync_while};
 use crate::bytes::hex;
 use crate::error::{Error, Result};
 use crate::lock::lock;
@@ -84,7 +84,7 @@ pub(super) fn seal(
         sync_while(file, digest)?
     } else {
         // Others work while this one waits.
-        sync_while(file, || Ok(()))?;
+        make_durable(file)?;
         digest()?
     };
     Ok(ArtifactFile {

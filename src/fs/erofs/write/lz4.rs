@@ -176,6 +176,8 @@ fn extend(input: &[u8], done: usize, at: usize, candidate: usize, differ: u128) 
 }
 
 /// How many bytes at the beginning of `one` are also at that of `other`, which is not shorter.
+///
+/// What `codec` has for that makes packing 5 % slower (563 MB/s instead of 590).
 fn common(one: &[u8], other: &[u8]) -> usize {
     let mut done = 0;
     while let (Some(bytes), Some(others)) = (sixteen_bytes(one, done), sixteen_bytes(other, done)) {
